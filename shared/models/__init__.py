@@ -1,0 +1,23 @@
+"""Every table, declared once; the migrations must lead to the same."""
+
+from shared.models.attempt import StudyQuestionAttempt
+from shared.models.base import Base
+from shared.models.catalog import PublishedItem, StudyQuestion, StudyTopic, User
+from shared.models.followup import StudyFollowup
+from shared.models.progress import StudyQuestionProgress
+from shared.models.session import StudyQuizSession
+from shared.models.upload import Upload, UploadConflict
+
+__all__ = [
+    "Base",
+    "PublishedItem",
+    "StudyFollowup",
+    "StudyQuestion",
+    "StudyQuestionAttempt",
+    "StudyQuestionProgress",
+    "StudyQuizSession",
+    "StudyTopic",
+    "Upload",
+    "UploadConflict",
+    "User",
+]
