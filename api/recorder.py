@@ -1,0 +1,100 @@
+"""Record deliveries durably within a deadline: those that wait together are committed together."""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DataError, SQLAlchemyError
+
+from shared.errors import StoreUnavailableError
+from shared.failure import describe
+from shared.uploads import Delivery, Found, Receipt, find, receive
+
+log = structlog.get_logger()
+
+# More would make the first of a batch wait for the last without saving a measurable share of the commit.
+MAX_BATCH = 64
+READERS = 2
+
+T = TypeVar("T")
+
+
+class Recorder:
+    """Write uploads from one thread, so that a frozen Postgres holds that thread and no request.
+
+    Neither a statement timeout nor a TCP timeout ends the wait for a server that is stopped; a deadline does.
+    """
+
+    def __init__(self, engine: Engine, *, deadline: float, first_try_after: float) -> None:
+        self._engine = engine
+        self._deadline = deadline
+        self._first_try_after = first_try_after
+        self._waiting: queue.SimpleQueue[tuple[Delivery, Future[Receipt]]] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        threading.Thread(target=self._write_for_ever, name="recorder", daemon=True).start()
+
+    def record(self, delivery: Delivery) -> Receipt:
+        """Return once the delivery is committed; raise StoreUnavailableError past the deadline."""
+        future: Future[Receipt] = Future()
+        self._waiting.put((delivery, future))
+        return self._await(future)
+
+    def find(self, client_session_uuid: UUID) -> Found | None:
+        """Look an upload up; raise StoreUnavailableError past the deadline."""
+        return self.read(lambda connection: find(connection, client_session_uuid))
+
+    def read(self, question: Callable[[Connection], T]) -> T:
+        """Ask the database something within the deadline."""
+        return self._await(self._readers.submit(self._ask, question))
+
+    def _ask(self, question: Callable[[Connection], T]) -> T:
+        with self._engine.connect() as connection:
+            return question(connection)
+
+    def _await(self, future: Future[T]) -> T:
+        try:
+            return future.result(self._deadline)
+        except TimeoutError:
+            future.cancel()
+            log.warning("store.timeout")
+            raise StoreUnavailableError("The store did not answer in time.") from None
+        except SQLAlchemyError as error:
+            log.warning("store.failed", error=describe(error))
+            raise StoreUnavailableError("The store is away.") from None
+
+    def _write_for_ever(self) -> None:
+        while True:
+            batch = [self._waiting.get()]
+            while len(batch) < MAX_BATCH and not self._waiting.empty():
+                batch.append(self._waiting.get())
+            self._write([(delivery, future) for delivery, future in batch if future.set_running_or_notify_cancel()])
+
+    def _write(self, batch: list[tuple[Delivery, Future[Receipt]]]) -> None:
+        try:
+            receipts = self._commit([delivery for delivery, _ in batch])
+        except DataError as error:
+            self._fail_alone(batch, error)
+        except Exception as error:  # noqa: BLE001  # it belongs to the requests that wait for it
+            for _, future in batch:
+                future.set_exception(error)
+        else:
+            for (_, future), receipt in zip(batch, receipts, strict=True):
+                future.set_result(receipt)
+
+    def _fail_alone(self, batch: list[tuple[Delivery, Future[Receipt]]], error: DataError) -> None:
+        """Let one delivery that Postgres refuses fail without its neighbours."""
+        if len(batch) == 1:
+            batch[0][1].set_exception(error)
+        for each in batch if len(batch) > 1 else []:
+            self._write([each])
+
+    def _commit(self, deliveries: list[Delivery]) -> list[Receipt]:
+        if not deliveries:
+            return []
+        with self._engine.begin() as connection:
+            return receive(connection, deliveries, first_try_after=self._first_try_after)

@@ -1,0 +1,85 @@
+"""Every setting, read from the environment once and checked there."""
+
+from functools import cached_property
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import ConfigurationError
+
+
+def _iana_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, OSError, ValueError) as error:
+        raise ValueError(f"{name!r} is no IANA time zone, such as Asia/Seoul") from error
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_iana_zone)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Hold the configuration; a field's upper-case name is its environment variable."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    database_url: str = Field(description="Postgres, e.g. `postgresql+psycopg://user@host/name`")
+    broker_url: str = Field(description="Celery's broker: `redis://`, `redis+socket://` or `amqp://`")
+    redis_url: str = Field("", description="Redis in redis-py's form, for the spool; unset: no spool")
+    study_ingest_enabled: bool = Field(default=False, description="opens the door; unset: ingest answers 503")
+    viewer_sync_token: SecretStr = Field(SecretStr(""), description="the viewer's tokens, separated by commas")
+    study_api_token: SecretStr = Field(SecretStr(""), description="tokens of the live side, likewise")
+    study_time_zone: TimeZone = Field("UTC", description="IANA zone of learners who have none of their own")
+    host: str = Field("127.0.0.1", description="address that the web process binds")
+    port: int = Field(8000, ge=0, le=65535, description="port that the web process binds")
+    web_threads: int = Field(8, ge=1, description="requests that a web process serves at once")
+    max_tries: int = Field(5, ge=1, description="starts of one upload before it is `dead`")
+    store_deadline: Seconds = Field(1.0, description="seconds a request waits for Postgres before 503")
+    first_try_after: Seconds = Field(30.0, description="seconds before the sweeper rings for a new upload")
+    retry_base: Seconds = Field(10.0, description="seconds before the second try; doubles with every try")
+    retry_cap: Seconds = Field(600.0, description="longest wait between two tries, in seconds")
+    ring_every: Seconds = Field(60.0, description="seconds before the sweeper rings again for an unanswered ring")
+    sweep_every: Seconds = Field(5.0, description="seconds between two sweeps")
+    ring_pause: Seconds = Field(3.0, description="seconds without ringing after the broker failed")
+    high_water: int = Field(2000, ge=2, description="rings waiting in the broker above which nobody rings")
+    task_time_limit: Seconds = Field(60.0, description="seconds after which a stuck worker is killed")
+    visibility_timeout: Seconds = Field(120.0, description="seconds before Redis redelivers an unanswered ring")
+    lock_timeout: Seconds = Field(10.0, description="longest wait for a row lock, in seconds")
+    idle_timeout: Seconds = Field(30.0, description="longest idle time inside a transaction, in seconds")
+
+    @field_validator("database_url")
+    @classmethod
+    def _name_the_driver(cls, url: str) -> str:
+        scheme, separator, rest = url.partition("://")
+        if scheme in {"postgres", "postgresql"}:
+            scheme = "postgresql+psycopg"
+        if scheme != "postgresql+psycopg" or not separator:
+            raise ValueError("must be a Postgres URL: postgresql://user@host/name")
+        return f"{scheme}://{rest}"
+
+    @cached_property
+    def viewer_tokens(self) -> tuple[str, ...]:
+        """List the accepted viewer tokens; several, so that they can be rotated."""
+        return _tokens(self.viewer_sync_token)
+
+    @cached_property
+    def study_tokens(self) -> tuple[str, ...]:
+        """List the accepted tokens of the live side."""
+        return _tokens(self.study_api_token)
+
+
+def _tokens(secret: SecretStr) -> tuple[str, ...]:
+    return tuple(token for part in secret.get_secret_value().split(",") if (token := part.strip()))
+
+
+def load_settings() -> Settings:
+    """Read the settings; raise ConfigurationError with one line per mistake, never a value."""
+    try:
+        return Settings()  # type: ignore[call-arg]  # the fields come from the environment
+    except ValidationError as error:
+        lines = [f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
+        raise ConfigurationError("\n".join(lines)) from None

@@ -1,0 +1,21 @@
+"""The failures that callers tell apart."""
+
+
+class StudyIngestError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class ConfigurationError(StudyIngestError):
+    """A setting is missing or wrong; the text names it and the mend."""
+
+
+class StoreUnavailableError(StudyIngestError):
+    """Nothing could be stored in time; the sender may try again."""
+
+
+class OvertakenError(StudyIngestError):
+    """Something changed behind our locks: roll back, and try again (the last guard of I2)."""
+
+
+class FailedUploadError(StudyIngestError):
+    """A start of an upload failed; it is recorded, and will be tried again unless its tries are exhausted."""

@@ -1,0 +1,114 @@
+"""Decide, without a database, what an upload's attempts will become."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from fsrs import Rating
+
+from shared.arrival_clock import correct, skew
+from shared.payload import Attempt, Upload
+from shared.study.outcome import Outcome, grade
+
+
+class Fate(StrEnum):
+    """Name what became of an attempt; the last three are reasons to skip it."""
+
+    COUNTED = "counted"
+    PRACTICE = "practice"
+    UNKNOWN_QUESTION = "unknown_question"
+    INVALID_CHOICE = "invalid_choice"
+    BAD_CLOCK = "bad_clock"
+
+
+SKIPPED = frozenset({Fate.UNKNOWN_QUESTION, Fate.INVALID_CHOICE, Fate.BAD_CLOCK})
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A catalog question as grading needs it."""
+
+    id: int
+    user_id: int
+    study_topic_id: int
+    subject: str
+    choice_count: int
+    correct_choice: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedAttempt:
+    """A graded attempt; `ordinal` is its place in the upload."""
+
+    ordinal: int
+    question: Question
+    selected: int | None
+    unsure: bool
+    outcome: Outcome
+    rating: Rating
+    answered_at: datetime
+    answered_at_raw: datetime
+
+    @property
+    def clock_adjusted(self) -> bool:
+        """Tell whether the viewer's time had to be corrected."""
+        return self.answered_at != self.answered_at_raw
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What becomes of an upload.
+
+    `topics`: the usable attempts of each topic; `counted`: the ordinals that move progress; `fates`: one per
+    attempt, in the order of the upload; `finished_at`: corrected, None if the viewer gave none that can be.
+    """
+
+    topics: dict[int, list[PlannedAttempt]]
+    counted: set[int]
+    fates: list[Fate]
+    finished_at: datetime | None
+
+
+def make_plan(upload: Upload, received_at: datetime, questions: Mapping[str, Question]) -> Plan:
+    """Sort an upload's attempts; `questions` maps each known `pub_id`."""
+    ahead = skew(upload.sent_at, received_at)
+    sorted_out = [
+        _usable(ordinal, attempt, questions.get(attempt.pub_id), correct(attempt.answered_at, ahead, received_at))
+        for ordinal, attempt in enumerate(upload.attempts)
+    ]
+    usable = [attempt for attempt in sorted_out if isinstance(attempt, PlannedAttempt)]
+    counted = _first_at_each_question(usable)
+    topics: dict[int, list[PlannedAttempt]] = {}
+    for attempt in usable:
+        topics.setdefault(attempt.question.study_topic_id, []).append(attempt)
+    fates = [each if isinstance(each, Fate) else _fate(each, counted) for each in sorted_out]
+    finished_at = upload.finished_at and correct(upload.finished_at, ahead, received_at)
+    return Plan(topics, counted, fates, finished_at)
+
+
+def _usable(
+    ordinal: int, attempt: Attempt, question: Question | None, at: datetime | None
+) -> PlannedAttempt | Fate:
+    if question is None:
+        return Fate.UNKNOWN_QUESTION
+    if attempt.selected is not None and attempt.selected >= question.choice_count:
+        return Fate.INVALID_CHOICE
+    if at is None:
+        return Fate.BAD_CLOCK
+    graded = grade(attempt.selected, unsure=attempt.unsure, correct_choice=question.correct_choice)
+    return PlannedAttempt(
+        ordinal, question, attempt.selected, attempt.unsure, *graded, at, attempt.answered_at
+    )
+
+
+def _first_at_each_question(usable: list[PlannedAttempt]) -> set[int]:
+    """Pick the attempts that count: first by the time as sent, then by place in the upload."""
+    first: dict[int, PlannedAttempt] = {}
+    for attempt in sorted(usable, key=lambda attempt: (attempt.answered_at_raw, attempt.ordinal)):
+        first.setdefault(attempt.question.id, attempt)
+    return {attempt.ordinal for attempt in first.values()}
+
+
+def _fate(attempt: PlannedAttempt, counted: set[int]) -> Fate:
+    return Fate.COUNTED if attempt.ordinal in counted else Fate.PRACTICE

@@ -1,0 +1,88 @@
+"""The doorbell: tell workers which upload to look at. It may fail, repeat or forget: the row is the record."""
+
+from typing import Any
+from uuid import UUID
+
+from celery import Celery
+from kombu import Producer
+from kombu.exceptions import ChannelError
+
+from shared.config import Settings
+
+FINALIZE = "finalize_upload"
+SWEEP = "sweep"
+FINALIZE_QUEUE = "finalize"
+SWEEP_QUEUE = "sweep"
+
+# The hard limit kills the child; the soft one lets it roll back and record why.
+SOFT_LIMIT_SHARE = 0.75
+SOFT_SHUTDOWN_S = 10.0
+CONNECT_TIMEOUT_S = 1.0
+# A frozen Redis answers nothing: without a limit every call would hang for ever.
+SENDER_SOCKET_TIMEOUT_S = 1.0
+WORKER_SOCKET_TIMEOUT_S = 5.0
+
+
+def make_celery(settings: Settings, *, worker: bool = False) -> Celery:
+    """Make the Celery app of a sender, or of a worker."""
+    app = Celery("study-ingest", broker=settings.broker_url, set_as_current=worker)
+    app.conf.update(
+        task_acks_late=True,  # an early ack loses what a killed worker had begun
+        task_soft_time_limit=settings.task_time_limit * SOFT_LIMIT_SHARE,
+        task_time_limit=settings.task_time_limit,
+        worker_prefetch_multiplier=1,  # fewer rings strand with a killed worker
+        task_ignore_result=True,  # Postgres holds the outcome
+        task_publish_retry=False,  # the sweeper rings again; a sender does not wait
+        task_routes={FINALIZE: {"queue": FINALIZE_QUEUE}, SWEEP: {"queue": SWEEP_QUEUE}},
+        task_serializer="json",
+        accept_content=["json"],
+        broker_connection_timeout=CONNECT_TIMEOUT_S,
+        broker_pool_acquire_timeout=CONNECT_TIMEOUT_S,
+        broker_connection_retry_on_startup=True,
+        worker_soft_shutdown_timeout=SOFT_SHUTDOWN_S,
+        worker_enable_soft_shutdown_on_idle=False,
+        broker_transport_options=_transport_options(settings, worker=worker),
+    )
+    if settings.broker_url.startswith(("amqp://", "amqps://", "pyamqp://")):
+        app.conf.task_default_queue_type = "quorum"  # the queue outlives a broker's host
+    return app
+
+
+def _transport_options(settings: Settings, *, worker: bool) -> dict[str, Any]:
+    if not settings.broker_url.startswith(("redis", "sentinel")):
+        return {"confirm_publish": True}
+    return {
+        "visibility_timeout": settings.visibility_timeout,
+        "socket_timeout": WORKER_SOCKET_TIMEOUT_S if worker else SENDER_SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S / 2,
+        "socket_keepalive": True,
+        "retry_on_timeout": False,
+        # kombu's own retries would hold a sender for seconds.
+        "max_retries": 1,
+        "interval_start": 0,
+        "interval_step": 0.1,
+        "interval_max": 0.2,
+    }
+
+
+def ring(producer: Producer, app: Celery, client_session_uuid: UUID, *, again: bool = False) -> None:
+    """Ring for one upload; `again` marks a sweeper's ring, which counts as a try.
+
+    The task has the upload's id, so that an operator finds it in Flower.
+    """
+    app.send_task(
+        FINALIZE,
+        args=[str(client_session_uuid)],
+        kwargs={"ring": True} if again else {},
+        task_id=str(client_session_uuid),
+        producer=producer,
+    )
+
+
+def depth(app: Celery) -> int:
+    """Count the rings that wait in the broker; a queue that does not exist yet has none."""
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        try:
+            return int(channel.queue_declare(FINALIZE_QUEUE, passive=True).message_count)
+        except ChannelError:
+            return 0

@@ -1,0 +1,76 @@
+"""Replay one upload: THE transaction. Everything of it commits, or nothing does."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine
+
+from shared.case import Case
+from shared.catalog import owners, resolve
+from shared.errors import OvertakenError
+from shared.payload import Upload
+from shared.plan import Question, make_plan
+from shared.study.finalize import finalize_session
+from shared.study.learner_rows import lock_learner
+from shared.study.progress_rows import load_cached
+from shared.uploads.record import Waiting, ingest, lock, reject
+from shared.viewer_sessions import insert_attempts, insert_sessions, sessions_of_upload
+
+
+def replay(engine: Engine, client_session_uuid: UUID, *, now: datetime, default_zone: str) -> None:
+    """Bring a `received` upload to its final status; leave any other as it is.
+
+    Locks are taken in the order upload, learner, quiz session, so that no two replays wait for each other in
+    a ring. Whatever can reject comes before the first write.
+    """
+    with engine.begin() as connection:
+        if waiting := lock(connection, client_session_uuid):
+            _conclude(connection, waiting, now, default_zone)
+
+
+def _conclude(connection: Connection, waiting: Waiting, now: datetime, default_zone: str) -> None:
+    case = _open(connection, waiting)
+    if sessions := sessions_of_upload(connection, waiting.client_session_uuid):
+        _recall(connection, case, sessions, now)
+    elif case.refusal:
+        reject(connection, waiting, reason=case.refusal, result=case.result(), now=now)
+    else:
+        _learn(connection, case, now, default_zone)
+
+
+def _open(connection: Connection, waiting: Waiting) -> Case:
+    upload = Upload.model_validate(waiting.payload)
+    questions = _questions(connection, {attempt.pub_id for attempt in upload.attempts})
+    return Case(waiting, upload, questions, make_plan(upload, waiting.received_at, questions))
+
+
+def _questions(connection: Connection, pub_ids: set[str]) -> dict[str, Question]:
+    """Resolve the questions under their owner's lock; with several owners nothing will be written."""
+    learners = owners(connection, pub_ids)
+    if len(learners) == 1:
+        lock_learner(connection, *learners)
+    questions = resolve(connection, pub_ids)
+    if {question.user_id for question in questions.values()} != learners:
+        raise OvertakenError("a question changed its owner meanwhile")
+    return questions
+
+
+def _learn(connection: Connection, case: Case, now: datetime, default_zone: str) -> None:
+    ids = insert_sessions(connection, case.waiting.client_session_uuid, case.user_id, case.plan, now=now)
+    attempts = {ids[topic]: attempts for topic, attempts in case.plan.topics.items()}
+    insert_attempts(connection, attempts, case.plan.counted)
+    done = [
+        finalize_session(connection, session_id, now=now, default_zone=default_zone) for session_id in attempts
+    ]
+    due = {question: day for each in done for question, day in each.due.items()}
+    result = case.result([each.snapshot for each in done], due)
+    ingest(connection, case.waiting, user_id=case.user_id, result=result, now=now)
+
+
+def _recall(connection: Connection, case: Case, sessions: list[dict[str, Any]], now: datetime) -> None:
+    """Close an upload whose sessions are there already: its row was lost and sent again, or restored."""
+    user_id = {session.pop("user_id") for session in sessions}.pop()
+    cached = load_cached(connection, user_id, [question.id for question in case.questions.values()])
+    due = {question: each.progress.due for question, each in cached.items()}
+    ingest(connection, case.waiting, user_id=user_id, result=case.result(sessions, due), now=now)

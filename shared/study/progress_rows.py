@@ -1,0 +1,88 @@
+"""Progress as rows: one per learner and question, a cache of the fold."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, Row, text
+
+from shared.study.decision import Cached
+from shared.study.progress import Progress
+from shared.study.schedule import SCHEDULER
+from shared.study.wrong_note import WrongNote
+
+_TYPES = {
+    "stability": "float8",
+    "difficulty": "float8",
+    "due": "date",
+    "last_reviewed_at": "timestamptz",
+    "reviews": "int",
+    "misses": "int",
+    "corrects": "int",
+    "miss_streak": "int",
+    "correct_streak": "int",
+    "wrong_note": "text",
+    "note_opened_at": "timestamptz",
+    "note_closed_at": "timestamptz",
+}
+COLUMNS = tuple(_TYPES)
+
+_LOAD = text(f"""
+    SELECT study_question_id, scheduler, time_zone, {", ".join(COLUMNS)}
+    FROM study_question_progress
+    WHERE user_id = :user_id AND study_question_id = ANY(CAST(:question_ids AS bigint[]))
+""")  # noqa: S608  # made of the constants above
+
+_LOAD_ALL = text(f"""
+    SELECT study_question_id, scheduler, time_zone, {", ".join(COLUMNS)}
+    FROM study_question_progress WHERE user_id = :user_id
+""")  # noqa: S608  # made of the constants above
+
+_SAVE = text(f"""
+    INSERT INTO study_question_progress (user_id, scheduler, time_zone, study_question_id, {", ".join(COLUMNS)})
+    SELECT :user_id, :scheduler, :time_zone, saved.*
+    FROM unnest(CAST(:question_ids AS bigint[]),
+        {", ".join(f"CAST(:{name} AS {type_}[])" for name, type_ in _TYPES.items())}) AS saved
+    ON CONFLICT (user_id, study_question_id) DO UPDATE SET
+        scheduler = excluded.scheduler, time_zone = excluded.time_zone, updated_at = now(),
+        {", ".join(f"{name} = excluded.{name}" for name in COLUMNS)}
+""")  # noqa: S608  # made of the constants above
+
+_FORGET = text("""
+    DELETE FROM study_question_progress
+    WHERE user_id = :user_id AND study_question_id = ANY(CAST(:question_ids AS bigint[]))
+""")
+
+
+def load_cached(connection: Connection, user_id: int, question_ids: Iterable[int]) -> dict[int, Cached]:
+    """Load the progress of some questions; a question without a review has none."""
+    rows = connection.execute(_LOAD, {"user_id": user_id, "question_ids": list(question_ids)})
+    return {row.study_question_id: _cached(row) for row in rows}
+
+
+def load_all_cached(connection: Connection, user_id: int) -> dict[int, Cached]:
+    """Load all progress of a learner."""
+    rows = connection.execute(_LOAD_ALL, {"user_id": user_id})
+    return {row.study_question_id: _cached(row) for row in rows}
+
+
+def _cached(row: Row[Any]) -> Cached:
+    values = {name: getattr(row, name) for name in COLUMNS} | {"wrong_note": WrongNote(row.wrong_note)}
+    return Cached(Progress(**values), row.scheduler, row.time_zone)
+
+
+def save_progress(
+    connection: Connection, user_id: int, progress: Mapping[int, Progress], zone: ZoneInfo
+) -> None:
+    """Save the progress of some questions, with the scheduler and time zone that produced it."""
+    if not progress:
+        return
+    columns = {name: [getattr(each, name) for each in progress.values()] for name in COLUMNS}
+    kept = {"user_id": user_id, "scheduler": SCHEDULER, "time_zone": zone.key}
+    connection.execute(_SAVE, kept | columns | {"question_ids": list(progress)})
+
+
+def forget_progress(connection: Connection, user_id: int, question_ids: Iterable[int]) -> None:
+    """Delete the progress of questions that have no review left."""
+    if ids := list(question_ids):
+        connection.execute(_FORGET, {"user_id": user_id, "question_ids": ids})

@@ -1,0 +1,58 @@
+"""Attempts as rows: the log that progress is folded from, as the reviews that the scheduler sees."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from fsrs import Rating
+from sqlalchemy import Connection, Row, text
+
+from shared.study.outcome import Outcome
+from shared.study.progress import Review
+
+_OF_SESSION = text("""
+    SELECT study_question_id, answered_at, rating, outcome FROM study_question_attempts
+    WHERE study_quiz_session_id = :session_id AND counted ORDER BY ordinal
+""")
+
+_HISTORY = text("""
+    SELECT a.study_question_id, a.answered_at, a.rating, a.outcome
+    FROM study_question_attempts a JOIN study_quiz_sessions s ON s.id = a.study_quiz_session_id
+    WHERE a.study_question_id = ANY(CAST(:question_ids AS bigint[])) AND a.counted
+        AND s.id <> :session_id AND s.status <> 'in_progress' AND s.voided_at IS NULL
+""")
+
+_OF_LEARNER = text("""
+    SELECT a.study_question_id, a.answered_at, a.rating, a.outcome
+    FROM study_question_attempts a JOIN study_quiz_sessions s ON s.id = a.study_quiz_session_id
+    WHERE s.user_id = :user_id AND a.counted AND s.status <> 'in_progress' AND s.voided_at IS NULL
+""")
+
+
+def session_reviews(connection: Connection, session_id: int) -> list[Review]:
+    """Load the counted attempts of a session, in the order in which they were given."""
+    return [_review(row) for row in connection.execute(_OF_SESSION, {"session_id": session_id})]
+
+
+def other_reviews(
+    connection: Connection, session_id: int, question_ids: Iterable[int]
+) -> dict[int, list[Review]]:
+    """Load what other finalized sessions know of some questions."""
+    bound = {"session_id": session_id, "question_ids": list(question_ids)}
+    return _by_question(connection.execute(_HISTORY, bound)) if bound["question_ids"] else {}
+
+
+def learner_reviews(connection: Connection, user_id: int) -> dict[int, list[Review]]:
+    """Load everything that a learner's progress is folded from."""
+    return _by_question(connection.execute(_OF_LEARNER, {"user_id": user_id}))
+
+
+def _by_question(rows: Iterable[Row[Any]]) -> dict[int, list[Review]]:
+    reviews = defaultdict(list)
+    for row in rows:
+        reviews[row.study_question_id].append(_review(row))
+    return dict(reviews)
+
+
+def _review(row: Row[Any]) -> Review:
+    return Review(row.study_question_id, row.answered_at, Rating(row.rating), Outcome(row.outcome))

@@ -1,0 +1,143 @@
+"""Record what arrives: once per uuid, and never two contents under one uuid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import compress
+from operator import not_
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from shared.uploads.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One arrival of an upload; `payload` is the body's JSON text, as sent."""
+
+    client_session_uuid: UUID
+    payload: str
+    content_hash: str
+    received_at: datetime
+
+
+class Verdict(StrEnum):
+    """Tell a sender what became of a delivery."""
+
+    NEW = "new"
+    PENDING = "pending"
+    INGESTED = "ingested"
+    REJECTED = "rejected"
+    DEAD = "dead"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Answer one delivery; `reason` and `result` are those of an upload that was already final."""
+
+    verdict: Verdict
+    reason: str | None = None
+    result: dict[str, Any] | None = None
+
+
+_STANDING = {
+    Status.RECEIVED: Verdict.PENDING,
+    Status.INGESTED: Verdict.INGESTED,
+    Status.REJECTED: Verdict.REJECTED,
+    Status.DEAD: Verdict.DEAD,
+}
+
+_INSERT = text("""
+    INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at)
+    SELECT id, CAST(payload AS jsonb), hash, at, now() + make_interval(secs => :first_try_after)
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:payloads AS text[]), CAST(:hashes AS text[]),
+                CAST(:times AS timestamptz[])) AS delivery (id, payload, hash, at)
+    ON CONFLICT (client_session_uuid) DO NOTHING
+    RETURNING client_session_uuid
+""")
+
+_STANDINGS = text("""
+    SELECT client_session_uuid, status, content_hash, reason, result
+    FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))
+""")
+
+_SUPERSEDE = text("""
+    UPDATE uploads SET payload = CAST(:payload AS jsonb), content_hash = :hash, received_at = :at,
+        status = 'received', tries = 1, next_try_at = now() + make_interval(secs => :first_try_after),
+        last_error = NULL, reason = NULL, result = NULL, finalized_at = NULL
+    WHERE client_session_uuid = :id AND status = 'rejected' AND content_hash = :known_hash
+""")
+
+_KEEP_CONFLICT = text("""
+    INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at)
+    VALUES (:id, :hash, CAST(:payload AS jsonb), :at)
+    ON CONFLICT (client_session_uuid, content_hash) DO NOTHING
+""")
+
+
+def receive(
+    connection: Connection, deliveries: Sequence[Delivery], *, first_try_after: float
+) -> list[Receipt]:
+    """Record deliveries within the caller's transaction; answer each in its place.
+
+    `first_try_after`: seconds until the sweeper rings for a new upload.
+    """
+    # In the order of their ids, so that two processes with the same uploads never wait for each other.
+    first = {d.client_session_uuid: d for d in sorted(reversed(deliveries), key=_id)}
+    new = _insert(connection, list(first.values()), first_try_after)
+    fresh = [d.client_session_uuid in new and d is first[d.client_session_uuid] for d in deliveries]
+    standings = _standings(connection, list(compress(deliveries, map(not_, fresh))))
+    return [
+        Receipt(Verdict.NEW)
+        if is_new
+        else _weigh(connection, delivery, standings[delivery.client_session_uuid], first_try_after)
+        for delivery, is_new in zip(deliveries, fresh, strict=True)
+    ]
+
+
+def _id(delivery: Delivery) -> UUID:
+    return delivery.client_session_uuid
+
+
+def _insert(connection: Connection, deliveries: list[Delivery], first_try_after: float) -> set[UUID]:
+    rows = connection.execute(
+        _INSERT,
+        {
+            "ids": [d.client_session_uuid for d in deliveries],
+            "payloads": [d.payload for d in deliveries],
+            "hashes": [d.content_hash for d in deliveries],
+            "times": [d.received_at for d in deliveries],
+            "first_try_after": first_try_after,
+        },
+    )
+    return set(rows.scalars())
+
+
+def _standings(connection: Connection, deliveries: list[Delivery]) -> dict[UUID, Row[Any]]:
+    if not deliveries:
+        return {}
+    rows = connection.execute(_STANDINGS, {"ids": [d.client_session_uuid for d in deliveries]})
+    return {row.client_session_uuid: row for row in rows}
+
+
+def _weigh(connection: Connection, delivery: Delivery, known: Row[Any], first_try_after: float) -> Receipt:
+    if known.content_hash == delivery.content_hash:
+        return Receipt(_STANDING[Status(known.status)], known.reason, known.result)
+    content = {
+        "id": delivery.client_session_uuid,
+        "payload": delivery.payload,
+        "hash": delivery.content_hash,
+        "at": delivery.received_at,
+    }
+    if known.status == Status.REJECTED:
+        supersede = content | {"known_hash": known.content_hash, "first_try_after": first_try_after}
+        if connection.execute(_SUPERSEDE, supersede).rowcount:
+            return Receipt(Verdict.NEW)
+        known = _standings(connection, [delivery])[delivery.client_session_uuid]
+        return _weigh(connection, delivery, known, first_try_after)
+    connection.execute(_KEEP_CONFLICT, content)
+    return Receipt(Verdict.CONFLICT)

@@ -1,0 +1,100 @@
+"""Read an upload's row, and write its final status."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from shared.uploads.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An upload as its sender may see it."""
+
+    client_session_uuid: UUID
+    status: Status
+    received_at: datetime
+    finalized_at: datetime | None
+    tries: int
+    reason: str | None
+    result: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A `received` upload whose row the caller has locked; `payload` is its decoded JSON."""
+
+    client_session_uuid: UUID
+    payload: dict[str, Any]
+    received_at: datetime
+
+
+_FIND = text("""
+    SELECT client_session_uuid, status, received_at, finalized_at, tries, reason, result
+    FROM uploads WHERE client_session_uuid = :id
+""")
+
+_LOCK = text("""
+    SELECT status, payload, received_at FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE
+""")
+
+_CLOSE = text("""
+    UPDATE uploads SET status = :status, reason = :reason, result = CAST(:result AS jsonb),
+        user_id = :user_id, finalized_at = :now, last_error = NULL
+    WHERE client_session_uuid = :id AND status = 'received'
+""")
+
+
+def find(connection: Connection, client_session_uuid: UUID) -> Found | None:
+    """Look an upload up."""
+    row = connection.execute(_FIND, {"id": client_session_uuid}).one_or_none()
+    return None if row is None else Found(**row._asdict() | {"status": Status(row.status)})
+
+
+def lock(connection: Connection, client_session_uuid: UUID) -> Waiting | None:
+    """Lock an upload's row and return it; None if it is unknown or final."""
+    row = connection.execute(_LOCK, {"id": client_session_uuid}).one_or_none()
+    if row is None or row.status != Status.RECEIVED:
+        return None
+    return Waiting(client_session_uuid, row.payload, row.received_at)
+
+
+def ingest(
+    connection: Connection, upload: Waiting, *, user_id: int, result: dict[str, Any], now: datetime
+) -> None:
+    """Mark an upload `ingested`: the last write of its transaction."""
+    _close(connection, upload, Status.INGESTED, user_id=user_id, result=result, now=now)
+
+
+def reject(
+    connection: Connection, upload: Waiting, *, reason: str, result: dict[str, Any], now: datetime
+) -> None:
+    """Mark an upload `rejected`; `reason` is a stable code."""
+    _close(connection, upload, Status.REJECTED, reason=reason, result=result, now=now)
+
+
+def _close(
+    connection: Connection,
+    upload: Waiting,
+    status: Status,
+    *,
+    result: dict[str, Any],
+    now: datetime,
+    reason: str | None = None,
+    user_id: int | None = None,
+) -> None:
+    connection.execute(
+        _CLOSE,
+        {
+            "id": upload.client_session_uuid,
+            "status": status,
+            "reason": reason,
+            "result": json.dumps(result),
+            "user_id": user_id,
+            "now": now,
+        },
+    )

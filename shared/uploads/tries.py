@@ -1,0 +1,75 @@
+"""Count the starts of an upload, and space them: the row holds the time, the broker never does."""
+
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from shared.config import Settings
+
+_LOCK_IDLE = text("""
+    SELECT tries FROM uploads WHERE client_session_uuid = :id AND status = 'received'
+    FOR NO KEY UPDATE SKIP LOCKED
+""")
+
+_COUNT = text("UPDATE uploads SET tries = tries + 1 WHERE client_session_uuid = :id AND status = 'received'")
+
+_BURY = text("""
+    UPDATE uploads SET status = 'dead', finalized_at = now()
+    WHERE client_session_uuid = :id AND status = 'received' AND tries >= :max_tries
+""")
+
+_FAIL = text("""
+    UPDATE uploads SET last_error = :error, next_try_at = now() + make_interval(
+        secs => least(:cap, :base * 2.0 ^ least(tries - 1, 32)) * (0.5 + random() / 2))
+    WHERE client_session_uuid = :id AND status = 'received'
+""")
+
+_POSTPONE = text("""
+    UPDATE uploads SET tries = tries - :counted, next_try_at = now() + make_interval(secs => :wait)
+    WHERE client_session_uuid = :id AND status = 'received'
+""")
+
+_CLAIM_OVERDUE = text("""
+    UPDATE uploads SET next_try_at = now() + make_interval(secs => :ring_every)
+    WHERE client_session_uuid IN (
+        SELECT client_session_uuid FROM uploads WHERE status = 'received' AND next_try_at <= now()
+        ORDER BY next_try_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
+    RETURNING client_session_uuid
+""")
+
+
+def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) -> bool:
+    """Count one more start, or bury an upload that has had all of them; tell whether to go on.
+
+    A row that is locked is being replayed right now: that is no start, and not ours to count.
+    """
+    row = connection.execute(_LOCK_IDLE, {"id": client_session_uuid}).one_or_none()
+    if row is None:
+        return False
+    if row.tries >= max_tries:
+        connection.execute(_BURY, {"id": client_session_uuid, "max_tries": max_tries})
+        return False
+    connection.execute(_COUNT, {"id": client_session_uuid})
+    return True
+
+
+def fail(connection: Connection, client_session_uuid: UUID, error: str, settings: Settings) -> None:
+    """Record why a start failed and when the next is due; bury the upload if it was the last.
+
+    The wait doubles with every try, up to a cap; half of it is chance, so that uploads that failed together do
+    not come back together.
+    """
+    wait = {"base": settings.retry_base, "cap": settings.retry_cap}
+    connection.execute(_FAIL, {"id": client_session_uuid, "error": error} | wait)
+    connection.execute(_BURY, {"id": client_session_uuid, "max_tries": settings.max_tries})
+
+
+def postpone(connection: Connection, client_session_uuid: UUID, *, counted: bool, wait: float) -> None:
+    """Move the next try on after a fault that was not the upload's own: such a start is not counted."""
+    connection.execute(_POSTPONE, {"id": client_session_uuid, "counted": int(counted), "wait": wait})
+
+
+def claim_overdue(connection: Connection, *, limit: int, ring_every: float) -> list[UUID]:
+    """Take up to `limit` uploads whose time has come, oldest first, by moving their time on."""
+    rows = connection.execute(_CLAIM_OVERDUE, {"limit": limit, "ring_every": ring_every})
+    return list(rows.scalars())

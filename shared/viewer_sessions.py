@@ -1,0 +1,97 @@
+"""What an upload leaves in the log: one quiz session for each of its topics, and every usable attempt."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from shared.errors import OvertakenError
+from shared.plan import Plan, PlannedAttempt
+
+_INSERT_SESSIONS = text("""
+    INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, subject_distribution, cursor, status,
+        source, client_session_uuid, finished_at, finalized_at)
+    SELECT :user_id, topic_id, CAST(question_ids AS jsonb), CAST(subjects AS jsonb),
+        jsonb_array_length(CAST(question_ids AS jsonb)), 'done', 'viewer', :client_session_uuid, finished_at, :now
+    FROM unnest(CAST(:topic_ids AS bigint[]), CAST(:question_ids AS text[]), CAST(:subjects AS text[]),
+        CAST(:finished AS timestamptz[])) AS topic (topic_id, question_ids, subjects, finished_at)
+    ON CONFLICT (client_session_uuid, study_topic_id) WHERE client_session_uuid IS NOT NULL DO NOTHING
+    RETURNING study_topic_id, id
+""")
+
+_INSERT_ATTEMPTS = text("""
+    INSERT INTO study_question_attempts (study_quiz_session_id, study_question_id, ordinal, selected, unsure,
+        outcome, rating, counted, answered_at, answered_at_raw, clock_adjusted)
+    SELECT * FROM unnest(CAST(:session_ids AS bigint[]), CAST(:question_ids AS bigint[]),
+        CAST(:ordinals AS int[]), CAST(:selected AS smallint[]), CAST(:unsure AS boolean[]),
+        CAST(:outcomes AS text[]), CAST(:ratings AS smallint[]), CAST(:counted AS boolean[]),
+        CAST(:times AS timestamptz[]), CAST(:raw_times AS timestamptz[]), CAST(:adjusted AS boolean[]))
+""")
+
+_OF_UPLOAD = text("""
+    SELECT id AS session_id, user_id, study_topic_id, correct_count, wrong_count, unsure_count,
+        newly_correct_count, recovered_count, relapsed_count, chronic_remaining_count
+    FROM study_quiz_sessions WHERE client_session_uuid = :client_session_uuid ORDER BY study_topic_id
+""")
+
+def insert_sessions(
+    connection: Connection, client_session_uuid: UUID, user_id: int, plan: Plan, *, now: datetime
+) -> Mapping[int, int]:
+    """Insert one session for each topic of an upload; return their ids by topic.
+
+    Raises OvertakenError where one is there already: somebody passed every lock before us.
+    """
+    counted = {
+        topic: [attempt for attempt in attempts if attempt.ordinal in plan.counted]
+        for topic, attempts in plan.topics.items()
+    }
+    bound = {
+        "user_id": user_id,
+        "client_session_uuid": str(client_session_uuid),
+        "topic_ids": list(plan.topics),
+        "question_ids": [json.dumps([a.question.id for a in attempts]) for attempts in counted.values()],
+        "subjects": [json.dumps(Counter(a.question.subject for a in each)) for each in counted.values()],
+        "finished": [
+            plan.finished_at or max(attempt.answered_at for attempt in attempts)
+            for attempts in plan.topics.values()
+        ],
+        "now": now,
+    }
+    ids = {row.study_topic_id: row.id for row in connection.execute(_INSERT_SESSIONS, bound)}
+    if ids.keys() != plan.topics.keys():
+        raise OvertakenError("a quiz session of this upload exists already")
+    return ids
+
+
+def insert_attempts(
+    connection: Connection, sessions: Mapping[int, Sequence[PlannedAttempt]], counted: set[int]
+) -> None:
+    """Insert the attempts of one upload; `sessions` maps each session id to its attempts."""
+    rows = [(session_id, attempt) for session_id, attempts in sessions.items() for attempt in attempts]
+    attempts = [attempt for _, attempt in rows]
+    connection.execute(
+        _INSERT_ATTEMPTS,
+        {
+            "session_ids": [session_id for session_id, _ in rows],
+            "question_ids": [attempt.question.id for attempt in attempts],
+            "ordinals": [attempt.ordinal for attempt in attempts],
+            "selected": [attempt.selected for attempt in attempts],
+            "unsure": [attempt.unsure for attempt in attempts],
+            "outcomes": [attempt.outcome for attempt in attempts],
+            "ratings": [int(attempt.rating) for attempt in attempts],
+            "counted": [attempt.ordinal in counted for attempt in attempts],
+            "times": [attempt.answered_at for attempt in attempts],
+            "raw_times": [attempt.answered_at_raw for attempt in attempts],
+            "adjusted": [attempt.clock_adjusted for attempt in attempts],
+        },
+    )
+
+
+def sessions_of_upload(connection: Connection, client_session_uuid: UUID) -> list[dict[str, Any]]:
+    """Return the snapshots of an upload's sessions; none if it was never replayed."""
+    rows = connection.execute(_OF_UPLOAD, {"client_session_uuid": str(client_session_uuid)})
+    return [dict(row._mapping) for row in rows]

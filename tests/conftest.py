@@ -1,0 +1,92 @@
+"""Real servers for every test: one Postgres and one Valkey a run, a fresh database a test."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from redis import Redis
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool
+
+import migrations
+from cli.servers import Servers
+from shared.config import Settings
+
+TEMPLATE = "migrated"
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    with tempfile.TemporaryDirectory(prefix="study-ingest-tests-") as home:
+        # As root the servers run as another user, who must pass through here.
+        os.chmod(home, 0o711)  # noqa: PTH101, S103
+        with Servers(Path(home) / "servers", durable=False) as servers:
+            yield servers
+
+
+def with_database(url: str, name: str) -> str:
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+def administer(url: str, statement: str) -> None:
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+@pytest.fixture(scope="session")
+def template_url(servers: Servers) -> str:
+    administer(servers.database_url, f"CREATE DATABASE {TEMPLATE}")
+    url = with_database(servers.database_url, TEMPLATE)
+    migrations.upgrade(url)
+    return url
+
+
+def fresh_database(servers: Servers, template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    administer(servers.database_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield with_database(servers.database_url, name)
+    administer(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(servers: Servers, template_url: str) -> Iterator[str]:
+    """Copy the migrated template, so that tests really commit and race."""
+    assert template_url
+    yield from fresh_database(servers, TEMPLATE)
+
+
+@pytest.fixture
+def empty_database_url(servers: Servers) -> Iterator[str]:
+    yield from fresh_database(servers, "template0")
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = create_engine(database_url, poolclass=NullPool)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def broker_url(servers: Servers) -> str:
+    with Redis.from_url(servers.redis_url) as redis:
+        redis.flushall()
+    return servers.broker_url
+
+
+@pytest.fixture
+def settings(database_url: str, broker_url: str, servers: Servers) -> Settings:
+    return Settings(
+        database_url=database_url,
+        broker_url=broker_url,
+        redis_url=servers.redis_url,
+        study_ingest_enabled=True,
+        viewer_sync_token="viewer-token",
+        study_api_token="study-token",
+    )

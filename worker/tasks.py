@@ -1,0 +1,66 @@
+"""Policy: what counts as a try, what is tried again, and when."""
+
+import time
+from datetime import UTC, datetime
+from uuid import UUID
+
+import structlog
+from celery import Task
+
+from shared import queue
+from shared.errors import FailedUploadError
+from shared.failure import describe, is_passing
+from shared.replay import replay
+from shared.uploads.tries import claim_overdue, fail, postpone, start
+from worker.app import app, engine, settings
+
+log = structlog.get_logger()
+
+
+@app.task(name=queue.FINALIZE, bind=True)
+def finalize_upload(self: Task, client_session_uuid: str, *, ring: bool = False) -> None:
+    """Replay one upload; record a failure, for the sweeper to ring again.
+
+    The first ring is optimistic and uncounted. One of the sweeper's (`ring`), or one that the broker delivers
+    again, may follow a start that killed its worker: it is counted before it starts.
+    """
+    upload = UUID(client_session_uuid)
+    counted = ring or bool(self.request.delivery_info.get("redelivered"))
+    if counted and not _start(upload):
+        return
+    began = time.monotonic()
+    try:
+        replay(engine(), upload, now=datetime.now(UTC), default_zone=settings.study_time_zone)
+    except Exception as error:
+        _record(upload, error, counted=counted)
+        # The chain is cut: exceptions from below may quote values.
+        raise FailedUploadError(describe(error)) from None
+    log.info("upload.replayed", upload=client_session_uuid, seconds=round(time.monotonic() - began, 4))
+
+
+def _start(upload: UUID) -> bool:
+    with engine().begin() as connection:
+        return start(connection, upload, max_tries=settings.max_tries)
+
+
+def _record(upload: UUID, error: Exception, *, counted: bool) -> None:
+    passing = is_passing(error)
+    log.warning("upload.failed", upload=str(upload), error=describe(error), passing=passing)
+    with engine().begin() as connection:
+        if passing:
+            postpone(connection, upload, counted=counted, wait=settings.retry_base)
+        else:
+            fail(connection, upload, describe(error), settings)
+
+
+@app.task(name=queue.SWEEP)
+def sweep() -> None:
+    """Ring for every upload whose time has come, but never fill the queue above its mark."""
+    room = settings.high_water - queue.depth(app)
+    if room <= 0:
+        return
+    with engine().begin() as connection:
+        overdue = claim_overdue(connection, limit=room, ring_every=settings.ring_every)
+    with app.producer_pool.acquire(block=True) as producer:
+        for upload in overdue:
+            queue.ring(producer, app, upload, again=True)
