@@ -53,10 +53,10 @@ CreatedAt = Annotated[datetime, mapped_column(server_default=func.now())]
 UpdatedAt = Annotated[datetime, mapped_column(server_default=func.now(), server_onupdate=FetchedValue())]
 
 
-def after_create(target: FromClause | MetaData, sql: str) -> None:
-    """Run the statements whenever the table, or all of them, is created."""
+def after_create(table: FromClause, sql: str) -> None:
+    """Run the statements whenever the table is created."""
     ddl = DDL(sql)  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
-    event.listen(target, "after_create", ddl)
+    event.listen(table, "after_create", ddl)
 
 
 def keep_updated_at(model: type[Base]) -> None:

@@ -12,8 +12,9 @@ from shared.models.base import Base, CreatedAt, RowId, UpdatedAt, keep_updated_a
 class StudyQuizSession(Base):
     """A session: `in_progress`, then `done` or `abandoned`; void if `voided_at` is set.
 
-    `question_ids` is the order asked and never changes. The engine's finalize sets `finished_at` and the counts:
-    history, never rewritten. `client_session_uuid` and `finalized_at` are ingest's, NULL where `source` is `live`.
+    `question_ids` is the order asked and never changes. The engine's finalize sets `finished_at` and the
+    counts: history, never rewritten. `client_session_uuid` and `finalized_at` are ingest's, NULL where
+    `source` is `live`.
     """
 
     __tablename__ = "study_quiz_sessions"

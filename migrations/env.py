@@ -1,0 +1,21 @@
+"""Run the migrations: one deploy at a time, each revision in a transaction, never long in anybody's way."""
+
+from alembic import context
+from sqlalchemy import NullPool, create_engine
+
+from migrations.lock import deploy_lock
+from migrations.timeouts import LOCKING
+
+
+def run(database_url: str) -> None:
+    """Run what Alembic was asked for on this database."""
+    engine = create_engine(database_url, poolclass=NullPool)
+    with deploy_lock(engine), engine.connect() as connection:
+        connection.exec_driver_sql(LOCKING)
+        connection.commit()
+        context.configure(connection=connection, transaction_per_migration=True)
+        with context.begin_transaction():
+            context.run_migrations()
+
+
+run(context.config.attributes["database_url"])

@@ -1,0 +1,40 @@
+"""The lock that lets two deploys migrate one after the other."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, func, select
+
+from shared.errors import StudyIngestError
+
+KEY = 0x73747564795F696E  # "study_in": any number that no other program locks in this database
+WAIT = 600.0  # seconds; longer than any migration of ours, shorter than a deploy's patience
+POLL = 0.2  # seconds
+
+
+class MigrationBusyError(StudyIngestError):
+    """Another deploy has been migrating this database for too long."""
+
+
+@contextmanager
+def deploy_lock(engine: Engine, wait: float = WAIT) -> Iterator[None]:
+    """Hold the database's advisory lock; wait for it at most so many seconds.
+
+    It is asked for again and again, on a connection of its own: who waits inside `pg_advisory_lock` holds a
+    snapshot, and the other's CREATE INDEX CONCURRENTLY waits for that to end.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        _acquire(connection, wait)
+        try:
+            yield
+        finally:
+            connection.scalar(select(func.pg_advisory_unlock(KEY)))
+
+
+def _acquire(connection: Connection, wait: float) -> None:
+    deadline = time.monotonic() + wait
+    while not connection.scalar(select(func.pg_try_advisory_lock(KEY))):
+        if time.monotonic() > deadline:
+            raise MigrationBusyError(f"another deploy is still migrating this database after {wait:g} s")
+        time.sleep(POLL)

@@ -1,0 +1,21 @@
+"""Add the public ids under which a viewer knows the questions."""
+
+from alembic import op
+
+revision = "368"
+down_revision = "367"
+
+
+def upgrade() -> None:
+    op.execute("""
+        CREATE TABLE published_items (
+            pub_id text CONSTRAINT pk_published_items PRIMARY KEY,
+            source_id bigint NOT NULL
+                CONSTRAINT fk_published_items_source_id REFERENCES study_questions (id) ON DELETE CASCADE
+        )
+    """)
+    op.execute("CREATE INDEX ix_published_items_source_id ON published_items (source_id)")
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE published_items")

@@ -1,0 +1,14 @@
+"""Tell viewer sessions from live ones; those that are there are live."""
+
+from alembic import op
+
+revision = "374"
+down_revision = "373"
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE study_quiz_sessions ADD COLUMN source varchar(20) NOT NULL DEFAULT 'live'")
+
+
+def downgrade() -> None:
+    op.execute("ALTER TABLE study_quiz_sessions DROP COLUMN source")
