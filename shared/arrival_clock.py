@@ -18,7 +18,7 @@ def skew(sent_at: datetime | None, received_at: datetime) -> timedelta:
 
 
 def correct(at: datetime, ahead: timedelta, received_at: datetime) -> datetime | None:
-    """Return the time that an answer counts at, never after its arrival; None if no clock can have shown it."""
+    """Return the time that an answer counts at, never after its arrival; None for an impossible one."""
     try:
         at -= ahead
     except OverflowError:

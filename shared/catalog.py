@@ -25,6 +25,6 @@ def owners(connection: Connection, pub_ids: Iterable[str]) -> set[int]:
 
 
 def resolve(connection: Connection, pub_ids: Iterable[str]) -> dict[str, Question]:
-    """Map each known public id to its question; call it under the learner's lock, lest a re-grading pass by."""
+    """Map each known public id to its question: under the learner's lock, lest a re-grading pass by."""
     rows = connection.execute(_QUESTIONS, {"pub_ids": list(pub_ids)}).mappings()
     return {row["pub_id"]: Question(**{k: v for k, v in row.items() if k != "pub_id"}) for row in rows}

@@ -31,7 +31,9 @@ class Settings(BaseSettings):
     broker_url: str = Field(description="Celery's broker: `redis://`, `redis+socket://` or `amqp://`")
     redis_url: str = Field("", description="Redis in redis-py's form, for the spool; unset: no spool")
     study_ingest_enabled: bool = Field(default=False, description="opens the door; unset: ingest answers 503")
-    viewer_sync_token: SecretStr = Field(SecretStr(""), description="the viewer's tokens, separated by commas")
+    viewer_sync_token: SecretStr = Field(
+        SecretStr(""), description="the viewer's tokens, separated by commas"
+    )
     study_api_token: SecretStr = Field(SecretStr(""), description="tokens of the live side, likewise")
     study_time_zone: TimeZone = Field("UTC", description="IANA zone of learners who have none of their own")
     host: str = Field("127.0.0.1", description="address that the web process binds")
@@ -42,12 +44,16 @@ class Settings(BaseSettings):
     first_try_after: Seconds = Field(30.0, description="seconds before the sweeper rings for a new upload")
     retry_base: Seconds = Field(10.0, description="seconds before the second try; doubles with every try")
     retry_cap: Seconds = Field(600.0, description="longest wait between two tries, in seconds")
-    ring_every: Seconds = Field(60.0, description="seconds before the sweeper rings again for an unanswered ring")
+    ring_every: Seconds = Field(
+        60.0, description="seconds before the sweeper rings again for an unanswered ring"
+    )
     sweep_every: Seconds = Field(5.0, description="seconds between two sweeps")
     ring_pause: Seconds = Field(3.0, description="seconds without ringing after the broker failed")
     high_water: int = Field(2000, ge=2, description="rings waiting in the broker above which nobody rings")
     task_time_limit: Seconds = Field(60.0, description="seconds after which a stuck worker is killed")
-    visibility_timeout: Seconds = Field(120.0, description="seconds before Redis redelivers an unanswered ring")
+    visibility_timeout: Seconds = Field(
+        120.0, description="seconds before Redis redelivers an unanswered ring"
+    )
     lock_timeout: Seconds = Field(10.0, description="longest wait for a row lock, in seconds")
     idle_timeout: Seconds = Field(30.0, description="longest idle time inside a transaction, in seconds")
 

@@ -19,3 +19,7 @@ class OvertakenError(StudyIngestError):
 
 class FailedUploadError(StudyIngestError):
     """A start of an upload failed; it is recorded, and will be tried again unless its tries are exhausted."""
+
+
+class CatalogError(StudyIngestError):
+    """A catalog file is wrong, or would rewrite what learners' progress stands on."""

@@ -26,7 +26,7 @@ def is_passing(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """Name a failure and its place in our code; only our own texts are repeated, since others quote values."""
+    """Name a failure and its place in our code; of texts repeat only our own, since others quote values."""
     parts = [type(error).__name__]
     if isinstance(error, DBAPIError):
         parts.append(_sqlstate(error))
@@ -42,5 +42,9 @@ def _sqlstate(error: DBAPIError) -> str:
 def _place(error: BaseException) -> str:
     """Return the innermost place in this project that the failure passed."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(ROOT) and "site-packages" not in frame.filename]
+    ours = [
+        frame
+        for frame in frames
+        if Path(frame.filename).is_relative_to(ROOT) and "site-packages" not in frame.filename
+    ]
     return f"at {Path(ours[-1].filename).relative_to(ROOT)}:{ours[-1].lineno} {ours[-1].name}" if ours else ""

@@ -15,7 +15,10 @@ def configure_logs(level: int = logging.INFO) -> None:
         structlog.processors.format_exc_info,
     ]
     formatter = structlog.stdlib.ProcessorFormatter(
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(),
+        ],
         foreign_pre_chain=shared,
     )
     handler = logging.StreamHandler()

@@ -74,7 +74,9 @@ def make_plan(upload: Upload, received_at: datetime, questions: Mapping[str, Que
     """Sort an upload's attempts; `questions` maps each known `pub_id`."""
     ahead = skew(upload.sent_at, received_at)
     sorted_out = [
-        _usable(ordinal, attempt, questions.get(attempt.pub_id), correct(attempt.answered_at, ahead, received_at))
+        _usable(
+            ordinal, attempt, questions.get(attempt.pub_id), correct(attempt.answered_at, ahead, received_at)
+        )
         for ordinal, attempt in enumerate(upload.attempts)
     ]
     usable = [attempt for attempt in sorted_out if isinstance(attempt, PlannedAttempt)]

@@ -1,4 +1,4 @@
-"""The doorbell: tell workers which upload to look at. It may fail, repeat or forget: the row is the record."""
+"""The doorbell: name an upload to the workers. It may fail, repeat or forget: the row is the record."""
 
 from typing import Any
 from uuid import UUID

@@ -61,7 +61,8 @@ def _learn(connection: Connection, case: Case, now: datetime, default_zone: str)
     attempts = {ids[topic]: attempts for topic, attempts in case.plan.topics.items()}
     insert_attempts(connection, attempts, case.plan.counted)
     done = [
-        finalize_session(connection, session_id, now=now, default_zone=default_zone) for session_id in attempts
+        finalize_session(connection, session_id, now=now, default_zone=default_zone)
+        for session_id in attempts
     ]
     due = {question: day for each in done for question, day in each.due.items()}
     result = case.result([each.snapshot for each in done], due)

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,10 +13,11 @@ from shared.errors import OvertakenError
 from shared.plan import Plan, PlannedAttempt
 
 _INSERT_SESSIONS = text("""
-    INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, subject_distribution, cursor, status,
-        source, client_session_uuid, finished_at, finalized_at)
+    INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, subject_distribution, cursor,
+        status, source, client_session_uuid, finished_at, finalized_at)
     SELECT :user_id, topic_id, CAST(question_ids AS jsonb), CAST(subjects AS jsonb),
-        jsonb_array_length(CAST(question_ids AS jsonb)), 'done', 'viewer', :client_session_uuid, finished_at, :now
+        jsonb_array_length(CAST(question_ids AS jsonb)), 'done', 'viewer', :client_session_uuid,
+        finished_at, :now
     FROM unnest(CAST(:topic_ids AS bigint[]), CAST(:question_ids AS text[]), CAST(:subjects AS text[]),
         CAST(:finished AS timestamptz[])) AS topic (topic_id, question_ids, subjects, finished_at)
     ON CONFLICT (client_session_uuid, study_topic_id) WHERE client_session_uuid IS NOT NULL DO NOTHING
@@ -37,6 +38,7 @@ _OF_UPLOAD = text("""
         newly_correct_count, recovered_count, relapsed_count, chronic_remaining_count
     FROM study_quiz_sessions WHERE client_session_uuid = :client_session_uuid ORDER BY study_topic_id
 """)
+
 
 def insert_sessions(
     connection: Connection, client_session_uuid: UUID, user_id: int, plan: Plan, *, now: datetime
@@ -94,4 +96,4 @@ def insert_attempts(
 def sessions_of_upload(connection: Connection, client_session_uuid: UUID) -> list[dict[str, Any]]:
     """Return the snapshots of an upload's sessions; none if it was never replayed."""
     rows = connection.execute(_OF_UPLOAD, {"client_session_uuid": str(client_session_uuid)})
-    return [dict(row._mapping) for row in rows]
+    return [dict(row) for row in rows.mappings()]

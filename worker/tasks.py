@@ -31,7 +31,7 @@ def finalize_upload(self: Task, client_session_uuid: str, *, ring: bool = False)
     began = time.monotonic()
     try:
         replay(engine(), upload, now=datetime.now(UTC), default_zone=settings.study_time_zone)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whatever it is: recorded, and raised anew
         _record(upload, error, counted=counted)
         # The chain is cut: exceptions from below may quote values.
         raise FailedUploadError(describe(error)) from None

@@ -33,7 +33,7 @@ def finalize_session(
     zone = ZoneInfo(learner.time_zone)
     reviews = session_reviews(connection, session_id)
     cached = load_cached(connection, learner.user_id, [review.question_id for review in reviews])
-    history = other_reviews(connection, session_id, late(reviews, cached, zone))
+    history = other_reviews(connection, learner.user_id, session_id, late(reviews, cached, zone))
 
     decision = decide(reviews, cached, history, zone)
 

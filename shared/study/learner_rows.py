@@ -18,4 +18,6 @@ def lock_learner(connection: Connection, user_id: int) -> None:
 
 def learner_zone(connection: Connection, user_id: int, default_zone: str) -> ZoneInfo:
     """Return the learner's time zone, or the default."""
-    return ZoneInfo(connection.execute(_ZONE, {"user_id": user_id, "default_zone": default_zone}).scalar_one())
+    return ZoneInfo(
+        connection.execute(_ZONE, {"user_id": user_id, "default_zone": default_zone}).scalar_one()
+    )

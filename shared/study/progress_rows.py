@@ -39,7 +39,8 @@ _LOAD_ALL = text(f"""
 """)  # noqa: S608  # made of the constants above
 
 _SAVE = text(f"""
-    INSERT INTO study_question_progress (user_id, scheduler, time_zone, study_question_id, {", ".join(COLUMNS)})
+    INSERT INTO study_question_progress
+        (user_id, scheduler, time_zone, study_question_id, {", ".join(COLUMNS)})
     SELECT :user_id, :scheduler, :time_zone, saved.*
     FROM unnest(CAST(:question_ids AS bigint[]),
         {", ".join(f"CAST(:{name} AS {type_}[])" for name, type_ in _TYPES.items())}) AS saved

@@ -19,7 +19,7 @@ _HISTORY = text("""
     SELECT a.study_question_id, a.answered_at, a.rating, a.outcome
     FROM study_question_attempts a JOIN study_quiz_sessions s ON s.id = a.study_quiz_session_id
     WHERE a.study_question_id = ANY(CAST(:question_ids AS bigint[])) AND a.counted
-        AND s.id <> :session_id AND s.status <> 'in_progress' AND s.voided_at IS NULL
+        AND s.user_id = :user_id AND s.id <> :session_id AND s.status <> 'in_progress' AND s.voided_at IS NULL
 """)
 
 _OF_LEARNER = text("""
@@ -35,10 +35,10 @@ def session_reviews(connection: Connection, session_id: int) -> list[Review]:
 
 
 def other_reviews(
-    connection: Connection, session_id: int, question_ids: Iterable[int]
+    connection: Connection, user_id: int, session_id: int, question_ids: Iterable[int]
 ) -> dict[int, list[Review]]:
-    """Load what other finalized sessions know of some questions."""
-    bound = {"session_id": session_id, "question_ids": list(question_ids)}
+    """Load what the learner's other finalized sessions know of some questions."""
+    bound = {"user_id": user_id, "session_id": session_id, "question_ids": list(question_ids)}
     return _by_question(connection.execute(_HISTORY, bound)) if bound["question_ids"] else {}
 
 

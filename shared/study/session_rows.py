@@ -1,5 +1,6 @@
 """Quiz sessions as rows, as far as finalize knows them."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +31,9 @@ def owner(connection: Connection, session_id: int, default_zone: str) -> Row[Any
     return connection.execute(_OWNER, {"session_id": session_id, "default_zone": default_zone}).one()
 
 
-def close_session(connection: Connection, session_id: int, counts: Counts, *, now: datetime) -> dict[str, Any]:
+def close_session(
+    connection: Connection, session_id: int, counts: Counts, *, now: datetime
+) -> dict[str, Any]:
     """Write a session's counts and close it, unless it was abandoned; return the snapshot."""
-    row = connection.execute(_CLOSE, {"session_id": session_id, "now": now} | counts._asdict()).one()
-    return dict(row._mapping)
+    bound = {"session_id": session_id, "now": now} | asdict(counts)
+    return dict(connection.execute(_CLOSE, bound).mappings().one())

@@ -86,9 +86,11 @@ def receive(
 
     `first_try_after`: seconds until the sweeper rings for a new upload.
     """
+    first: dict[UUID, Delivery] = {}
+    for delivery in deliveries:
+        first.setdefault(delivery.client_session_uuid, delivery)
     # In the order of their ids, so that two processes with the same uploads never wait for each other.
-    first = {d.client_session_uuid: d for d in sorted(reversed(deliveries), key=_id)}
-    new = _insert(connection, list(first.values()), first_try_after)
+    new = _insert(connection, sorted(first.values(), key=_id), first_try_after)
     fresh = [d.client_session_uuid in new and d is first[d.client_session_uuid] for d in deliveries]
     standings = _standings(connection, list(compress(deliveries, map(not_, fresh))))
     return [

@@ -67,34 +67,16 @@ def ingest(
     connection: Connection, upload: Waiting, *, user_id: int, result: dict[str, Any], now: datetime
 ) -> None:
     """Mark an upload `ingested`: the last write of its transaction."""
-    _close(connection, upload, Status.INGESTED, user_id=user_id, result=result, now=now)
+    _close(connection, upload, now, status=Status.INGESTED, user_id=user_id, reason=None, result=result)
 
 
 def reject(
     connection: Connection, upload: Waiting, *, reason: str, result: dict[str, Any], now: datetime
 ) -> None:
     """Mark an upload `rejected`; `reason` is a stable code."""
-    _close(connection, upload, Status.REJECTED, reason=reason, result=result, now=now)
+    _close(connection, upload, now, status=Status.REJECTED, user_id=None, reason=reason, result=result)
 
 
-def _close(
-    connection: Connection,
-    upload: Waiting,
-    status: Status,
-    *,
-    result: dict[str, Any],
-    now: datetime,
-    reason: str | None = None,
-    user_id: int | None = None,
-) -> None:
-    connection.execute(
-        _CLOSE,
-        {
-            "id": upload.client_session_uuid,
-            "status": status,
-            "reason": reason,
-            "result": json.dumps(result),
-            "user_id": user_id,
-            "now": now,
-        },
-    )
+def _close(connection: Connection, upload: Waiting, now: datetime, **final: Any) -> None:
+    bound = final | {"id": upload.client_session_uuid, "now": now, "result": json.dumps(final["result"])}
+    connection.execute(_CLOSE, bound)

@@ -56,8 +56,8 @@ def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) 
 def fail(connection: Connection, client_session_uuid: UUID, error: str, settings: Settings) -> None:
     """Record why a start failed and when the next is due; bury the upload if it was the last.
 
-    The wait doubles with every try, up to a cap; half of it is chance, so that uploads that failed together do
-    not come back together.
+    The wait doubles with every try, up to a cap; half of it is chance, so that uploads that failed together
+    do not come back together.
     """
     wait = {"base": settings.retry_base, "cap": settings.retry_cap}
     connection.execute(_FAIL, {"id": client_session_uuid, "error": error} | wait)
