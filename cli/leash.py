@@ -1,0 +1,46 @@
+"""Tie a command to its starter, so that a killed starter leaves nothing behind.
+
+As a script: `python leash.py STARTER SIGNAL UID GID COMMAND...`. A script, because a `preexec_fn` is unsafe
+beside threads and warns from Python 3.12 on. Linux only; elsewhere the command runs untied.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
+
+
+def leashed(
+    command: Sequence[str], on_death: signal.Signals, uid: int | None = None, gid: int | None = None
+) -> list[str]:
+    """Wrap a command so that it gets `on_death` when the calling thread ends; root may name another user.
+
+    The kernel watches the thread, not the process: call it from a thread that lives as long as the command.
+    """
+    ids = [str(os.geteuid() if uid is None else uid), str(os.getegid() if gid is None else gid)]
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(on_death)), *ids, *command]
+
+
+def _become(uid: int, gid: int) -> None:
+    if os.geteuid() == 0 and uid != 0:
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+
+
+def _main(arguments: list[str]) -> None:
+    starter, on_death, uid, gid = map(int, arguments[:4])
+    command = arguments[4:]
+    _become(uid, gid)  # first: a change of user takes the leash off
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, on_death)
+    if os.getppid() != starter:
+        sys.exit("the starter died before the leash was on")
+    os.execvp(command[0], command)  # noqa: S606  # replacing this process is the point; there is no shell
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])
