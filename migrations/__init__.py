@@ -11,28 +11,36 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import NullPool, create_engine
 
+from migrations.errors import MigrationError, readable_errors
+
+__all__ = ["MigrationError", "current", "downgrade", "pending", "upgrade"]
+
 
 def upgrade(database_url: str, revision: str = "head") -> None:
     """Go forward to the revision; does nothing where the database is there already."""
-    command.upgrade(_config(database_url), revision)
+    with readable_errors():
+        command.upgrade(_config(database_url), revision)
 
 
 def downgrade(database_url: str, revision: str) -> None:
     """Go back to the revision (`base`: before the first), losing what the later ones added."""
-    command.downgrade(_config(database_url), revision)
+    with readable_errors():
+        command.downgrade(_config(database_url), revision)
 
 
 def current(database_url: str) -> str | None:
     """Return the database's revision, None for a database that was never migrated."""
-    with create_engine(database_url, poolclass=NullPool).connect() as connection:
+    engine = create_engine(database_url, poolclass=NullPool)
+    with readable_errors(), engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
 def pending(database_url: str) -> list[str]:
     """List the revisions that `upgrade` would apply, in their order."""
     script = ScriptDirectory.from_config(_config(database_url))
-    steps = script.iterate_revisions("head", current(database_url) or "base")
-    return [step.revision for step in steps][::-1]
+    with readable_errors():
+        steps = script.iterate_revisions("head", current(database_url) or "base")
+        return [step.revision for step in steps][::-1]
 
 
 def _config(database_url: str) -> Config:

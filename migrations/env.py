@@ -1,6 +1,7 @@
 """Run the migrations: one deploy at a time, each revision in a transaction, never long in anybody's way."""
 
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import NullPool, create_engine
 
 from migrations.lock import deploy_lock
@@ -18,4 +19,6 @@ def run(database_url: str) -> None:
             context.run_migrations()
 
 
+if "database_url" not in context.config.attributes or context.is_offline_mode():
+    raise CommandError("use migrations.upgrade(database_url); the alembic command only begins new revisions")
 run(context.config.attributes["database_url"])

@@ -6,15 +6,11 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, func, select
 
-from shared.errors import StudyIngestError
+from migrations.errors import MigrationError
 
 KEY = 0x73747564795F696E  # "study_in": any number that no other program locks in this database
 WAIT = 600.0  # seconds; longer than any migration of ours, shorter than a deploy's patience
 POLL = 0.2  # seconds
-
-
-class MigrationBusyError(StudyIngestError):
-    """Another deploy has been migrating this database for too long."""
 
 
 @contextmanager
@@ -36,5 +32,5 @@ def _acquire(connection: Connection, wait: float) -> None:
     deadline = time.monotonic() + wait
     while not connection.scalar(select(func.pg_try_advisory_lock(KEY))):
         if time.monotonic() > deadline:
-            raise MigrationBusyError(f"another deploy is still migrating this database after {wait:g} s")
+            raise MigrationError(f"another deploy is still migrating this database after {wait:g} s")
         time.sleep(POLL)
