@@ -1,0 +1,40 @@
+"""The web application: its parts, put together."""
+
+from datetime import date
+from typing import Any
+
+from flask import Flask
+from flask.json.provider import DefaultJSONProvider
+
+from api import documentation, health, ingest
+from api.edge import install_edge
+from api.problems import install_problems
+from shared.config import Settings
+from shared.errors import ConfigurationError
+
+# 500 attempts with the longest ids in ASCII take 160 KB; the rest is room for unknown fields.
+MAX_BODY = 1024 * 1024
+
+
+def create_app(settings: Settings) -> Flask:
+    """Make the application; raise ConfigurationError for a door that is open to nobody."""
+    if settings.study_ingest_enabled and not settings.viewer_tokens:
+        raise ConfigurationError("VIEWER_SYNC_TOKEN: must be set where STUDY_INGEST_ENABLED is on")
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.json = _Json(app)
+    install_edge(app, settings)
+    install_problems(app)
+    for module in (ingest, health, documentation):
+        app.register_blueprint(module.blueprint)
+    return app
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date) else DefaultJSONProvider.default(value)
+
+
+class _Json(DefaultJSONProvider):
+    """Write times as RFC 3339 has them; Flask would write HTTP dates."""
+
+    default = staticmethod(_plain)

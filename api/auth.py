@@ -1,0 +1,19 @@
+"""Who may come in: bearer tokens, compared in constant time."""
+
+from hmac import compare_digest
+
+from flask import request
+
+from api.problem_kinds import Kind
+from api.problems import Problem
+
+
+def require_token(tokens: tuple[str, ...]) -> None:
+    """Refuse a request that carries none of the tokens."""
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    # WSGI hands headers over as Latin-1, whatever their bytes are.
+    given = credentials.strip(" ").encode("latin-1", "replace")
+    # A list: every token is compared, so that the time does not tell which one came close.
+    matches = [compare_digest(token.encode(), given) for token in tokens]
+    if scheme.lower() != "bearer" or not any(matches):
+        raise Problem(Kind.UNAUTHENTICATED)

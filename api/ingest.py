@@ -1,0 +1,110 @@
+"""The viewer's door: take an upload in, and tell what became of it."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from time import perf_counter
+from uuid import UUID
+
+import structlog
+from flask import Blueprint, request, url_for
+from flask.typing import ResponseReturnValue
+
+from api import examples
+from api.answers import AlreadyIngested, Received, Standing
+from api.auth import require_token
+from api.edge import edge
+from api.operation import Body, Operation, described
+from api.problem_kinds import Kind
+from api.problems import Problem
+from shared.payload import Upload, content_hash, parse_upload
+from shared.uploads import Delivery, Receipt, Verdict
+
+log = structlog.get_logger()
+blueprint = Blueprint("ingest", __name__, url_prefix="/ingest/study/attempts")
+
+
+@blueprint.before_request
+def admit() -> None:
+    """Refuse everybody while the flag is off (I10), then whoever has no token."""
+    if not edge().settings.study_ingest_enabled:
+        raise Problem(Kind.INGEST_CLOSED)
+    require_token(edge().settings.viewer_tokens)
+
+
+@blueprint.post("")
+@described(
+    Operation(
+        "Send a finished session; it may be sent again until it is answered",
+        request=Body("One finished session", Upload, examples.UPLOAD),
+        answers={
+            202: Body("Kept, and worked off soon", Received, examples.RECEIVED, {"Location": "its address"}),
+            200: Body("Worked off before", AlreadyIngested, examples.ALREADY_INGESTED),
+        },
+        problems=(
+            Kind.NOT_JSON,
+            Kind.UNAUTHENTICATED,
+            Kind.CONFLICTING_UPLOAD,
+            Kind.BODY_TOO_LARGE,
+            Kind.UNSUPPORTED_MEDIA_TYPE,
+            Kind.INVALID_PAYLOAD,
+            Kind.REJECTED_UPLOAD,
+            Kind.INGEST_CLOSED,
+            Kind.STORE_UNAVAILABLE,
+        ),
+        security="viewer",
+    )
+)
+def submit() -> ResponseReturnValue:
+    """Record an upload, and ring for a new one."""
+    start = perf_counter()
+    delivery = _read()
+    receipt = edge().recorder.record(delivery)
+    if receipt.verdict is Verdict.NEW:
+        edge().doorbell.ring(delivery.client_session_uuid)
+    took = round((perf_counter() - start) * 1000, 1)
+    log.info("upload.received", upload=str(delivery.client_session_uuid), verdict=receipt.verdict, ms=took)
+    return _answer(delivery.client_session_uuid, receipt)
+
+
+def _read() -> Delivery:
+    if request.mimetype != "application/json" or request.content_encoding:
+        raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
+    body = request.get_data(cache=False)
+    upload = parse_upload(body)
+    return Delivery(upload.client_session_uuid, body.decode(), content_hash(upload), datetime.now(UTC))
+
+
+def _answer(upload: UUID, receipt: Receipt) -> ResponseReturnValue:
+    match receipt.verdict:
+        case Verdict.CONFLICT:
+            raise Problem(Kind.CONFLICTING_UPLOAD)
+        case Verdict.REJECTED:
+            fault = {"pointer": "", "detail": f"rejected as {receipt.reason}"}
+            raise Problem(Kind.REJECTED_UPLOAD, reason=receipt.reason, errors=[fault])
+        case Verdict.INGESTED:
+            return {"status": "already_ingested", "client_session_uuid": upload, "result": receipt.result}
+    # Dead too: it is kept, and to send it again would not help it.
+    where = url_for(".show", client_session_uuid=upload)
+    return {"status": "received", "client_session_uuid": upload}, 202, {"Location": where}
+
+
+@blueprint.get("/<uuid:client_session_uuid>")
+@described(
+    Operation(
+        "Tell where an upload stands, and what became of it",
+        answers={200: Body("Where it stands", Standing, examples.STANDING)},
+        problems=(
+            Kind.UNAUTHENTICATED,
+            Kind.UNKNOWN_UPLOAD,
+            Kind.INGEST_CLOSED,
+            Kind.STORE_UNAVAILABLE,
+        ),
+        security="viewer",
+    )
+)
+def show(client_session_uuid: UUID) -> ResponseReturnValue:
+    """Look an upload up."""
+    found = edge().recorder.find(client_session_uuid)
+    if found is None:
+        raise Problem(Kind.UNKNOWN_UPLOAD)
+    return asdict(found)

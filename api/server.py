@@ -1,0 +1,102 @@
+"""waitress, which buffers whole requests, so that a slow sender holds a socket and no thread."""
+
+import json
+from time import monotonic
+from typing import Any
+
+from flask import Flask
+from waitress import create_server, wasyncore
+from waitress.channel import HTTPChannel
+from waitress.server import BaseWSGIServer
+from waitress.task import ErrorTask
+
+from api.app import MAX_BODY
+from api.problems import MEDIA_TYPE, body_of_status
+from shared.config import Settings
+from shared.errors import ConfigurationError
+
+# The application refuses what is over its limit; this bounds what is buffered before it can. Between the two,
+# a body is read to its end, so that its sender sees the refusal and no reset connection.
+MAX_BUFFERED_BODY = 4 * MAX_BODY
+# Many times the threads: senders that trickle must not keep the others out.
+MAX_CONNECTIONS = 500
+# Several times the deadline of one request.
+DRAIN_S = 10.0
+TICK_S = 0.5
+
+
+class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
+    """Answer what waitress refuses by itself; its own words would quote the request (I11)."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        body = json.dumps(body_of_status(error.code)).encode()
+        self.status = f"{error.code} {error.reason}"
+        self.content_length = len(body)
+        self.response_headers.append(("Content-Type", MEDIA_TYPE))
+        self.set_close_on_finish()
+        self.write(body)
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
+    error_task_class = _ProblemTask
+
+
+class Server:
+    """Serve an application on the host and port of the settings."""
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._sockets: dict[int, Any] = {}
+        self._stopping = False
+        try:
+            self._listen(app, settings)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"HOST, PORT: cannot be listened on: {error}") from None
+
+    def _listen(self, app: Flask, settings: Settings) -> None:
+        create_server(
+            app,
+            map=self._sockets,
+            host=settings.host,
+            port=settings.port,
+            threads=settings.web_threads,
+            connection_limit=MAX_CONNECTIONS,
+            max_request_body_size=MAX_BUFFERED_BODY,
+            ident="study-ingest",
+        )
+        self._listeners = [each for each in self._sockets.values() if isinstance(each, BaseWSGIServer)]
+        for listener in self._listeners:
+            listener.channel_class = _Channel
+
+    @property
+    def port(self) -> int:
+        """Return the port, which the system chose if the settings say 0."""
+        return int(self._listeners[0].effective_port)
+
+    def run(self) -> None:
+        """Serve until `stop`, then answer the requests that have arrived."""
+        while not self._stopping:
+            self._tick()
+        self._drain()
+        self._listeners[0].task_dispatcher.shutdown()
+
+    def stop(self) -> None:
+        """Ask `run` to end; fit for a signal handler and for other threads."""
+        self._stopping = True
+        self._listeners[0].pull_trigger()
+
+    def _tick(self) -> None:
+        wasyncore.loop(timeout=TICK_S, use_poll=True, map=self._sockets, count=1)
+
+    def _drain(self) -> None:
+        for listener in self._listeners:
+            # Not its own close(): that would take the trigger away by which threads wake the loop.
+            wasyncore.dispatcher.close(listener)
+        end = monotonic() + DRAIN_S
+        while (channels := self._channels()) and monotonic() < end:
+            for channel in channels:
+                channel.will_close |= not channel.requests and not channel.total_outbufs_len
+            self._tick()
+
+    def _channels(self) -> list[HTTPChannel]:
+        return [each for each in self._sockets.values() if isinstance(each, HTTPChannel)]
