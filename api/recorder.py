@@ -72,7 +72,9 @@ class Recorder:
             batch = [self._waiting.get()]
             while len(batch) < MAX_BATCH and not self._waiting.empty():
                 batch.append(self._waiting.get())
-            self._write([(delivery, future) for delivery, future in batch if future.set_running_or_notify_cancel()])
+            self._write(
+                [(delivery, future) for delivery, future in batch if future.set_running_or_notify_cancel()]
+            )
 
     def _write(self, batch: list[tuple[Delivery, Future[Receipt]]]) -> None:
         try:

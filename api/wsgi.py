@@ -23,7 +23,7 @@ def main() -> int:
     # It warns of every request that waits for a thread, of which a burst has thousands.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     try:
-        settings: Settings = load_settings()
+        settings: Settings = load_settings(Settings)
         server = Server(create_app(settings), settings)
     except ConfigurationError as error:
         sys.stderr.write(f"The web process cannot start.\n{error}\n")

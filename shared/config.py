@@ -1,7 +1,7 @@
 """Every setting, read from the environment once and checked there."""
 
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
@@ -20,42 +20,19 @@ def _iana_zone(name: str) -> str:
 
 TimeZone = Annotated[str, AfterValidator(_iana_zone)]
 Seconds = Annotated[float, Field(gt=0)]
+S = TypeVar("S", bound="StoreSettings")
 
 
-class Settings(BaseSettings):
-    """Hold the configuration; a field's upper-case name is its environment variable."""
+class StoreSettings(BaseSettings):
+    """What is needed to reach Postgres; a field's upper-case name is its environment variable."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    database_url: str = Field(description="Postgres, e.g. `postgresql+psycopg://user@host/name`")
-    broker_url: str = Field(description="Celery's broker: `redis://`, `redis+socket://` or `amqp://`")
-    redis_url: str = Field("", description="Redis in redis-py's form, for the spool; unset: no spool")
-    study_ingest_enabled: bool = Field(default=False, description="opens the door; unset: ingest answers 503")
-    viewer_sync_token: SecretStr = Field(
-        SecretStr(""), description="the viewer's tokens, separated by commas"
-    )
-    study_api_token: SecretStr = Field(SecretStr(""), description="tokens of the live side, likewise")
+    database_url: str = Field(description="Postgres, e.g. `postgresql://user@host/name`")
     study_time_zone: TimeZone = Field("UTC", description="IANA zone of learners who have none of their own")
-    host: str = Field("127.0.0.1", description="address that the web process binds")
-    port: int = Field(8000, ge=0, le=65535, description="port that the web process binds")
-    web_threads: int = Field(8, ge=1, description="requests that a web process serves at once")
-    max_tries: int = Field(5, ge=1, description="starts of one upload before it is `dead`")
-    store_deadline: Seconds = Field(1.0, description="seconds a request waits for Postgres before 503")
-    first_try_after: Seconds = Field(30.0, description="seconds before the sweeper rings for a new upload")
-    retry_base: Seconds = Field(10.0, description="seconds before the second try; doubles with every try")
-    retry_cap: Seconds = Field(600.0, description="longest wait between two tries, in seconds")
-    ring_every: Seconds = Field(
-        60.0, description="seconds before the sweeper rings again for an unanswered ring"
-    )
-    sweep_every: Seconds = Field(5.0, description="seconds between two sweeps")
-    ring_pause: Seconds = Field(3.0, description="seconds without ringing after the broker failed")
-    high_water: int = Field(2000, ge=2, description="rings waiting in the broker above which nobody rings")
-    task_time_limit: Seconds = Field(60.0, description="seconds after which a stuck worker is killed")
-    visibility_timeout: Seconds = Field(
-        120.0, description="seconds before Redis redelivers an unanswered ring"
-    )
     lock_timeout: Seconds = Field(10.0, description="longest wait for a row lock, in seconds")
     idle_timeout: Seconds = Field(30.0, description="longest idle time inside a transaction, in seconds")
+    task_time_limit: Seconds = Field(60.0, description="seconds after which a stuck worker is killed")
 
     @field_validator("database_url")
     @classmethod
@@ -66,6 +43,29 @@ class Settings(BaseSettings):
         if scheme != "postgresql+psycopg" or not separator:
             raise ValueError("must be a Postgres URL: postgresql://user@host/name")
         return f"{scheme}://{rest}"
+
+
+class Settings(StoreSettings):
+    """The whole configuration of web, worker, sweeper and beat."""
+
+    broker_url: str = Field(description="Celery's broker: `redis://`, `redis+socket://` or `amqp://`")
+    redis_url: str = Field("", description="Redis in redis-py's form, for the spool; unset: no spool")
+    study_ingest_enabled: bool = Field(default=False, description="opens the door; unset: 503")
+    viewer_sync_token: SecretStr = Field(SecretStr(""), description="viewers' tokens, separated by commas")
+    study_api_token: SecretStr = Field(SecretStr(""), description="tokens of the live side, likewise")
+    host: str = Field("127.0.0.1", description="address that the web process binds")
+    port: int = Field(8000, ge=0, le=65535, description="port that the web process binds")
+    web_threads: int = Field(8, ge=1, description="requests that a web process serves at once")
+    store_deadline: Seconds = Field(1.0, description="seconds a request waits for Postgres before 503")
+    max_tries: int = Field(5, ge=1, description="starts of one upload before it is `dead`")
+    first_try_after: Seconds = Field(30.0, description="seconds before the sweeper rings for a new upload")
+    retry_base: Seconds = Field(10.0, description="seconds before the second try; doubles with every try")
+    retry_cap: Seconds = Field(600.0, description="longest wait between two tries, in seconds")
+    ring_every: Seconds = Field(60.0, description="seconds before the sweeper rings again unanswered")
+    sweep_every: Seconds = Field(5.0, description="seconds between two sweeps")
+    ring_pause: Seconds = Field(3.0, description="seconds without ringing after the broker failed")
+    high_water: int = Field(2000, ge=2, description="rings waiting in the broker above which nobody rings")
+    visibility_timeout: Seconds = Field(120.0, description="seconds before Redis delivers a ring again")
 
     @cached_property
     def viewer_tokens(self) -> tuple[str, ...]:
@@ -82,10 +82,10 @@ def _tokens(secret: SecretStr) -> tuple[str, ...]:
     return tuple(token for part in secret.get_secret_value().split(",") if (token := part.strip()))
 
 
-def load_settings() -> Settings:
+def load_settings(kind: type[S]) -> S:
     """Read the settings; raise ConfigurationError with one line per mistake, never a value."""
     try:
-        return Settings()  # type: ignore[call-arg]  # the fields come from the environment
+        return kind()
     except ValidationError as error:
         lines = [f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
         raise ConfigurationError("\n".join(lines)) from None

@@ -2,14 +2,14 @@
 
 from sqlalchemy import Engine, create_engine
 
-from shared.config import Settings
+from shared.config import StoreSettings
 
 # A host that vanishes must lose its locks before the task's time limit lets another worker in.
 TCP_USER_TIMEOUT_MS = 20_000
 CONNECT_TIMEOUT_S = 3
 
 
-def make_engine(settings: Settings, *, pool_size: int = 1, pre_ping: bool = False) -> Engine:
+def make_engine(settings: StoreSettings, *, pool_size: int = 1, pre_ping: bool = False) -> Engine:
     """Make an engine; call it after a fork, never before.
 
     Parameters are hidden from error texts, since they hold learners' answers.

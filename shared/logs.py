@@ -7,7 +7,7 @@ import structlog
 
 def configure_logs(level: int = logging.INFO) -> None:
     """Set logging up for a process, libraries' lines included; call it once, at its edge."""
-    shared = [
+    shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,

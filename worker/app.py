@@ -7,14 +7,14 @@ from typing import Any
 from celery import signals
 from sqlalchemy import Engine
 
-from shared.config import load_settings
+from shared.config import Settings, load_settings
 from shared.db import make_engine
 from shared.errors import ConfigurationError
 from shared.logs import configure_logs
 from shared.queue import SWEEP, make_celery
 
 try:
-    settings = load_settings()
+    settings = load_settings(Settings)
 except ConfigurationError as error:
     sys.exit(f"study-ingest: {error}")
 

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -18,14 +19,14 @@ log = structlog.get_logger()
 
 
 @app.task(name=queue.FINALIZE, bind=True)
-def finalize_upload(self: Task, client_session_uuid: str, *, ring: bool = False) -> None:
+def finalize_upload(self: Task[Any, None], client_session_uuid: str, *, ring: bool = False) -> None:
     """Replay one upload; record a failure, for the sweeper to ring again.
 
     The first ring is optimistic and uncounted. One of the sweeper's (`ring`), or one that the broker delivers
     again, may follow a start that killed its worker: it is counted before it starts.
     """
     upload = UUID(client_session_uuid)
-    counted = ring or bool(self.request.delivery_info.get("redelivered"))
+    counted = ring or bool((self.request.delivery_info or {}).get("redelivered"))
     if counted and not _start(upload):
         return
     began = time.monotonic()

@@ -38,8 +38,12 @@ def other_reviews(
     connection: Connection, user_id: int, session_id: int, question_ids: Iterable[int]
 ) -> dict[int, list[Review]]:
     """Load what the learner's other finalized sessions know of some questions."""
-    bound = {"user_id": user_id, "session_id": session_id, "question_ids": list(question_ids)}
-    return _by_question(connection.execute(_HISTORY, bound)) if bound["question_ids"] else {}
+    ids = list(question_ids)
+    if not ids:
+        return {}
+    bound = {"user_id": user_id, "session_id": session_id, "question_ids": ids}
+    found = _by_question(connection.execute(_HISTORY, bound))
+    return {question: found.get(question, []) for question in ids}
 
 
 def learner_reviews(connection: Connection, user_id: int) -> dict[int, list[Review]]:

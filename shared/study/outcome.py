@@ -1,0 +1,44 @@
+"""Grade answers: the only place where a raw answer becomes an outcome or a rating."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from fsrs import Rating
+
+
+class Outcome(StrEnum):
+    """What became of an answer, as the learner sees it."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    UNSURE = "unsure"
+
+
+class Grade(NamedTuple):
+    """An outcome, and the rating that the scheduler gets for it."""
+
+    outcome: Outcome
+    rating: Rating
+
+
+def derive_outcome(selected: int | None, *, unsure: bool, correct_choice: int) -> Outcome:
+    """Derive the outcome of an answer: no choice at all counts as unsure."""
+    if unsure or selected is None:
+        return Outcome.UNSURE
+    return Outcome.CORRECT if selected == correct_choice else Outcome.WRONG
+
+
+def derive_rating(outcome: Outcome, *, right: bool) -> Rating:
+    """Rate an answer; `right`: the right choice was made, sure or not.
+
+    A miss is Again, never Hard: Hard is a pass, and would lengthen the interval. Nothing is Easy.
+    """
+    if outcome is Outcome.CORRECT:
+        return Rating.Good
+    return Rating.Hard if outcome is Outcome.UNSURE and right else Rating.Again
+
+
+def grade(selected: int | None, *, unsure: bool, correct_choice: int) -> Grade:
+    """Grade a raw answer."""
+    outcome = derive_outcome(selected, unsure=unsure, correct_choice=correct_choice)
+    return Grade(outcome, derive_rating(outcome, right=selected == correct_choice))
