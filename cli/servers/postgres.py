@@ -2,11 +2,13 @@
 
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import psycopg
 
 from cli.servers.account import Account
+from cli.servers.errors import ServerError
 from cli.servers.orphan import stop_orphan
 from cli.servers.process import ServerProcess
 
@@ -20,6 +22,8 @@ SETTINGS = {
     "max_connections": "200",  # room for web threads, workers and a crowd of test clients
     "shared_buffers": "64MB",
 }
+STILL_IN_USE = "pre-existing shared memory block"
+LAST_BACKENDS_SECONDS = 20.0  # a statement of ours that runs longer is stuck
 UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
@@ -44,7 +48,7 @@ class Postgres(ServerProcess):
         if not self.cluster.exists():
             self._initialise()
         stop_orphan(self.cluster / "postmaster.pid", str(self.home), self.stop_signal)
-        super().start()
+        self._start_once_alone()
         self._create_database()
 
     def command(self) -> list[str]:
@@ -70,6 +74,16 @@ class Postgres(ServerProcess):
         sync = [] if self.durable else ["--no-sync"]
         self.run_once([str(self.programs / "initdb"), "-D", str(unfinished), *identity, *locale, *sync])
         unfinished.rename(self.cluster)  # a half-made cluster is never taken for a good one
+
+    def _start_once_alone(self) -> None:
+        """Start as soon as the busy backends of a killed server have noticed; till then it refuses to."""
+        end = time.monotonic() + LAST_BACKENDS_SECONDS
+        while True:
+            try:
+                return super().start()
+            except ServerError as error:
+                if STILL_IN_USE not in error.message or time.monotonic() > end:
+                    raise
 
     def _connect(self) -> psycopg.Connection:
         return psycopg.connect(
