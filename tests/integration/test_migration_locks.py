@@ -13,9 +13,10 @@ import migrations
 from migrations.lock import deploy_lock
 
 DEPLOY = "import sys, migrations; migrations.upgrade(sys.argv[1])"
-OTHERS = text("""
+# Deploys that hold or want the lock.
+DEPLOYS = text("""
     SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%pg_try_advisory_lock%'
 """)
 BUILDING = text("""
     SELECT count(*) FROM pg_stat_activity
@@ -44,7 +45,8 @@ def test_two_deploys_migrate_one_after_the_other(empty: Engine, empty_database_u
     argv = [sys.executable, "-c", DEPLOY, empty_database_url]
     with deploy_lock(empty):
         deploys = [subprocess.Popen(argv) for _ in range(2)]  # noqa: S603  our own program
-        wait_for(empty, OTHERS, 3)  # our lock's connection and theirs: both deploys wait now
+        wait_for(empty, DEPLOYS, 3)  # we and both of them
+        assert migrations.current(empty_database_url) is None
     assert [deploy.wait() for deploy in deploys] == [0, 0]
     assert migrations.pending(empty_database_url) == []
 
