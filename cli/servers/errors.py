@@ -1,7 +1,7 @@
 """What goes wrong with the embedded servers."""
 
-import click
+from shared.errors import StudyIngestError
 
 
-class ServerError(click.ClickException):
+class ServerError(StudyIngestError):
     """An embedded server cannot run; the text says why and what to do."""

@@ -8,12 +8,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from cli.servers.account import Account
 from cli.servers.errors import ServerError
+from cli.waiting import wait_until
 
 ROOTS_PLACE = Path("/var/lib/study-ingest")  # where root keeps what its own directories would hide
 SOCKET_PATH_LIMIT = 80  # the system allows 104 bytes (macOS) or 108, a socket's own name included
+LOCK = "lock"
+LOCK_SECONDS = 1.0  # outlasts a glance of `is_locked`, which holds it for an instant
 PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)  # needs no quoting in a URL, whoever parses it
 
 
@@ -52,9 +56,24 @@ def socket_directory(home: Path, account: Account) -> Path:
 @contextmanager
 def locked(home: Path) -> Iterator[None]:
     """Hold the directory for one run at a time; the system lets go of it however the run ends."""
-    with (home / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ServerError(f"{home} is in use by another run") from None
+    with (home / LOCK).open("a") as lock:
+        if not wait_until(lambda: _hold(lock, fcntl.LOCK_EX), LOCK_SECONDS):
+            raise ServerError(f"{home} is in use by another run")
         yield
+
+
+def is_locked(home: Path) -> bool:
+    """Tell whether a run holds the directory."""
+    try:
+        with (home / LOCK).open() as lock:
+            return not _hold(lock, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+
+
+def _hold(lock: TextIO, how: int) -> bool:
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -41,7 +41,7 @@ class Postgres(ServerProcess):
     @property
     def url(self) -> str:
         """Say where the database is, in SQLAlchemy's form."""
-        return f"postgresql+psycopg://{USER}@/{DATABASE}?host={self.sockets}&port={PORT}"
+        return f"postgresql+psycopg://{USER}@:{PORT}/{DATABASE}?host={self.sockets}"
 
     def start(self) -> None:
         """Start the cluster, made first where there is none."""
@@ -82,7 +82,7 @@ class Postgres(ServerProcess):
             try:
                 return super().start()
             except ServerError as error:
-                if STILL_IN_USE not in error.message or time.monotonic() > end:
+                if STILL_IN_USE not in str(error) or time.monotonic() > end:
                     raise
 
     def _connect(self) -> psycopg.Connection:

@@ -1,0 +1,94 @@
+"""Run several commands side by side: all of them, or none."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import NoReturn, Self
+
+from cli.leash import leashed
+from cli.output import Output
+from cli.waiting import wait_until
+from shared.errors import StudyIngestError
+
+GRACE_SECONDS = 20.0  # more than the 10 s that a worker gives its running tasks
+LOOK_SECONDS = 0.2
+
+
+class ProcessEndedError(StudyIngestError):
+    """A process ended that should have run on."""
+
+
+class Supervisor:
+    """Keep shell commands running for the length of a `with`, then stop them.
+
+    Each is the leader of a group of its own. Only leaders are told to stop: a worker then ends its running
+    tasks, which a signal to the group would cut off. On Linux a killed supervisor takes the leaders along.
+    """
+
+    def __init__(
+        self,
+        commands: Mapping[str, str],
+        output: Output,
+        environment: Mapping[str, str],
+        grace: float = GRACE_SECONDS,
+    ) -> None:
+        self.commands, self.output, self.environment, self.grace = commands, output, environment, grace
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            for name, command in self.commands.items():
+                self._processes[name] = self._spawn(name, command)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def check(self) -> None:
+        """Raise ProcessEndedError where a process has ended."""
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                raise ProcessEndedError(f"{name} {_ending(process.returncode)}")
+
+    def wait(self) -> NoReturn:
+        """Wait until a process ends, and raise ProcessEndedError."""
+        while True:
+            self.check()
+            time.sleep(LOOK_SECONDS)
+
+    def stop(self) -> None:
+        """Stop every process; kill what is left of it after the grace, or at a second Ctrl-C."""
+        processes = self._processes.values()
+        for process in processes:
+            process.terminate()
+        try:
+            wait_until(lambda: all(process.poll() is not None for process in processes), self.grace)
+        finally:
+            for process in processes:
+                with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of an ended group
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def _spawn(self, name: str, command: str) -> subprocess.Popen[bytes]:
+        with self.output(name) as output:
+            return subprocess.Popen(  # noqa: S603  # a shell is what a Procfile is written for
+                leashed(["/bin/sh", "-c", f"exec {command}"], signal.SIGKILL),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=dict(self.environment),
+                start_new_session=True,  # Ctrl-C reaches the supervisor alone
+            )
+
+
+def _ending(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
