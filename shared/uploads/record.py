@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from shared.errors import OvertakenError
 from shared.uploads.status import Status
 
 
@@ -79,4 +80,5 @@ def reject(
 
 def _close(connection: Connection, upload: Waiting, now: datetime, **final: Any) -> None:
     bound = final | {"id": upload.client_session_uuid, "now": now, "result": json.dumps(final["result"])}
-    connection.execute(_CLOSE, bound)
+    if not connection.execute(_CLOSE, bound).rowcount:
+        raise OvertakenError("the upload was closed meanwhile")
