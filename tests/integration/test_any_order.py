@@ -1,0 +1,64 @@
+"""I3: the same progress after any permutation, duplication and interleaving of deliveries."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, text
+
+from shared.config import StoreSettings
+from shared.db import make_engine
+from shared.study.verify import verify
+from tests.strategies import deliveries, uploads
+from tests.world import ARRIVAL, DEFAULT_ZONE, deliver, ingest, load, progress, statuses, work_off
+
+Sent = dict[str, Any]
+# DELETE: of so few rows, it is many times faster than TRUNCATE.
+FORGET = text("""
+    WITH a AS (DELETE FROM study_quiz_sessions), b AS (DELETE FROM study_question_progress)
+    DELETE FROM uploads
+""")
+
+
+@pytest.fixture
+def pooled(database_url: str) -> Iterator[Engine]:
+    engine = make_engine(StoreSettings(database_url=database_url))
+    load(engine)
+    yield engine
+    engine.dispose()
+
+
+def forget(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(FORGET)
+
+
+def in_order(engine: Engine, sent: list[Sent]) -> list[str]:
+    forget(engine)
+    for each in sent:
+        ingest(engine, each)
+    return progress(engine)
+
+
+def in_any_order(engine: Engine, sent: list[Sent], steps: list[tuple[int, str]]) -> list[str]:
+    forget(engine)
+    for day, (number, step) in enumerate(steps):
+        if step == "arrives":
+            deliver(engine, sent[number], ARRIVAL + timedelta(days=day))
+        else:
+            work_off(engine, sent[number])
+    return progress(engine)
+
+
+@pytest.mark.timeout(3600)  # for the profile `long`
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # every example forgets the last
+@given(data=st.data())
+def test_I3_any_order_gives_the_same_progress(pooled: Engine, data: st.DataObject) -> None:
+    sent = data.draw(uploads())
+    steps = data.draw(deliveries(len(sent)))
+    assert in_any_order(pooled, sent, steps) == in_order(pooled, sent)
+    assert "received" not in statuses(pooled)
+    assert not any(checked.differing for checked in verify(pooled, default_zone=DEFAULT_ZONE))

@@ -1,0 +1,116 @@
+"""I2: every guard against replaying an upload twice is enough by itself, so that no one mistake does harm.
+
+The look for sessions of the upload stays on: it is what a lock is waited for.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import ModuleType
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import IntegrityError
+
+from shared import replay, viewer_sessions
+from shared.errors import OvertakenError
+from shared.models import StudyQuestionAttempt
+from shared.study import learner_rows
+from shared.study.verify import verify
+from shared.uploads import record
+from tests.race import overlap
+from tests.world import DEFAULT_ZONE, answer, deliver, load, reviews, rows, statuses, upload, work_off
+
+AT = "2026-11-20T09:00:00Z"
+Patch = pytest.MonkeyPatch
+
+
+def strike(patch: Patch, module: ModuleType, name: str, clause: str) -> None:
+    """Take a clause out of a statement."""
+    statement = str(getattr(module, name))
+    assert clause in statement
+    patch.setattr(module, name, text(statement.replace(clause, "")))
+
+
+def row_lock(patch: Patch, _: Engine) -> None:
+    strike(patch, record, "_LOCK", "FOR NO KEY UPDATE")
+
+
+def status_check(patch: Patch, _: Engine) -> None:
+    def lock_anyway(connection: Connection, upload: UUID) -> record.Waiting:
+        row = connection.execute(record._LOCK, {"id": upload}).one()  # noqa: SLF001  as record.lock does
+        return record.Waiting(upload, row.payload, row.received_at)
+
+    patch.setattr(replay, "lock", lock_anyway)
+    strike(patch, record, "_CLOSE", "AND status = 'received'")
+
+
+def learner_lock(patch: Patch, _: Engine) -> None:
+    strike(patch, learner_rows, "_LOCK", "FOR NO KEY UPDATE")
+
+
+def on_conflict(patch: Patch, _: Engine) -> None:
+    clause = (
+        "ON CONFLICT (client_session_uuid, study_topic_id) WHERE client_session_uuid IS NOT NULL DO NOTHING"
+    )
+    strike(patch, viewer_sessions, "_INSERT_SESSIONS", clause)
+
+
+def unique_index(_: Patch, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("DROP INDEX uq_study_quiz_sessions_client_session_uuid_study_topic_id"))
+
+
+GUARDS = [row_lock, status_check, learner_lock, on_conflict, unique_index]
+
+
+def race(engine: Engine, patch: Patch, kept: list[Callable[[Patch, Engine], None]]) -> Future[Any]:
+    """Let two workers replay one upload with only some guards on; return how the second fared."""
+    load(engine)
+    sent = upload(answer("q110", AT), answer("q120", AT))
+    deliver(engine, sent)
+    for guard in GUARDS:
+        if guard not in kept:
+            guard(patch, engine)
+    early, late = overlap(engine, lambda e: work_off(e, sent), lambda e: work_off(e, sent))
+    early.result()
+    return late
+
+
+def test_I2_without_any_guard_two_workers_do_the_work_twice(engine: Engine, monkeypatch: Patch) -> None:
+    race(engine, monkeypatch, kept=[]).result()
+    assert len(rows(engine, StudyQuestionAttempt)) == 4  # so the tests below do race
+
+
+@pytest.mark.parametrize(
+    ("kept", "second_fails"),
+    [
+        ([row_lock], None),
+        ([status_check], OvertakenError),
+        ([learner_lock], None),
+        ([on_conflict, unique_index], OvertakenError),  # the clause stands on the index
+        ([unique_index], IntegrityError),
+    ],
+)
+def test_I2_one_guard_is_enough(
+    engine: Engine, monkeypatch: Patch, kept: list[Callable[[Patch, Engine], None]], second_fails: type | None
+) -> None:
+    late = race(engine, monkeypatch, kept)
+    assert type(late.exception()) is (second_fails or type(None))
+    assert len(rows(engine, StudyQuestionAttempt)) == 2
+    assert reviews(engine) == {110: 1, 120: 1}
+    assert statuses(engine) == ["ingested"]
+    assert not any(checked.differing for checked in verify(engine, default_zone=DEFAULT_ZONE))
+
+
+def test_I2_without_the_learner_lock_a_review_is_lost(engine: Engine, monkeypatch: Patch) -> None:
+    """Show what only this guard prevents: two uploads that fold onto the same progress."""
+    load(engine)
+    first, second = upload(answer("q110", AT)), upload(answer("q110", "2026-11-21T09:00:00Z"))
+    for sent in (first, second):
+        deliver(engine, sent)
+    learner_lock(monkeypatch, engine)
+    for worker in overlap(engine, lambda e: work_off(e, first), lambda e: work_off(e, second)):
+        worker.result()
+    assert reviews(engine) == {110: 1}

@@ -1,0 +1,65 @@
+"""Let two transactions meet for certain, whatever the machine's speed."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
+
+_WAITS = text("""
+    SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+        AND application_name = 'second' AND wait_event_type = 'Lock')
+""")
+POLL_S = 0.005
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def overlap(
+    engine: Engine, first: Callable[[Engine], S], second: Callable[[Engine], T]
+) -> tuple[Future[S], Future[T]]:
+    """Run `second` once `first` has done everything but commit.
+
+    `first` commits when `second` waits for one of its locks, or has ended without waiting.
+    """
+    arrived, leave = threading.Event(), threading.Event()
+
+    def hold(_: Connection) -> None:
+        arrived.set()
+        leave.wait()
+
+    held, other = _another(engine, "first"), _another(engine, "second")
+    event.listen(held, "commit", hold)
+    with ThreadPoolExecutor(2) as pool:
+        early = pool.submit(first, held)
+        early.add_done_callback(lambda _: arrived.set())
+        arrived.wait()
+        late = pool.submit(second, other)
+        while not late.done() and not _waits(engine):  # pytest's own timeout ends it
+            time.sleep(POLL_S)
+        leave.set()
+    return early, late
+
+
+def _another(engine: Engine, name: str) -> Engine:
+    return create_engine(engine.url, poolclass=NullPool, connect_args={"application_name": name})
+
+
+def _waits(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        return bool(connection.scalar(_WAITS))
+
+
+def at_once(workers: int, work: Callable[[int], T]) -> list[T]:
+    """Run `work` in so many threads that start together; return what each returned."""
+    start = threading.Barrier(workers)
+
+    def run(number: int) -> T:
+        start.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(run, range(workers)))

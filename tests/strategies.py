@@ -1,0 +1,63 @@
+"""Uploads as Hypothesis makes them, close together in time so that they tie, overlap and repeat."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from uuid import UUID
+
+from hypothesis import strategies as st
+
+from tests.world import IMPOSSIBLE, NO_CHOICE, RIGHT, WRONG, ZONES
+
+# Midnight of the first day. The third night sets New York's clock back across an hour.
+START = datetime(2026, 10, 30, tzinfo=UTC)
+# 04:00 on the clocks of London, New York (summer, winter) and Seoul, midnight, and a few between.
+_OF_DAY = [timedelta(hours=h, minutes=m) for h in (0, 4, 8, 9, 19) for m in (-1, 0)] + [timedelta(hours=12)]
+_moments = st.builds(
+    lambda day, time: START + day * timedelta(days=1) + time, st.integers(0, 5), st.sampled_from(_OF_DAY)
+)
+# The same moment may be written in any offset.
+_offsets = st.sampled_from([UTC, timezone(timedelta(hours=9)), timezone(timedelta(hours=-3, minutes=-30))])
+
+
+def _answers(learner: int) -> st.SearchStrategy[dict[str, Any]]:
+    pub_ids = [f"q{learner}10", f"twin{learner}10", f"q{learner}11", f"q{learner}20", "unknown"]
+    return st.fixed_dictionaries(
+        {
+            "pub_id": st.sampled_from(pub_ids),
+            "selected": st.sampled_from([RIGHT, WRONG, NO_CHOICE, IMPOSSIBLE]),
+            "unsure": st.booleans(),
+            "answered_at": st.builds(
+                lambda at, offset: at.astimezone(offset).isoformat(), _moments, _offsets
+            ),
+        }
+    )
+
+
+@st.composite
+def uploads(draw: st.DrawFn, most: int = 5) -> list[dict[str, Any]]:
+    """Make uploads of several learners, in the order in which they were begun."""
+    # Few, so that uploads meet at the same questions.
+    cast = draw(st.lists(st.sampled_from(list(ZONES)), min_size=1, max_size=2, unique=True))
+    learners = draw(st.lists(st.sampled_from(cast), min_size=2, max_size=most))
+    attempts = [draw(st.lists(_answers(learner), min_size=1, max_size=5)) for learner in learners]
+    sent = [{"client_session_uuid": str(UUID(int=n + 1)), "attempts": a} for n, a in enumerate(attempts)]
+    return sorted(sent, key=_begun)
+
+
+def _begun(sent: dict[str, Any]) -> datetime:
+    return min(datetime.fromisoformat(attempt["answered_at"]) for attempt in sent["attempts"])
+
+
+@st.composite
+def deliveries(draw: st.DrawFn, count: int) -> list[tuple[int, str]]:
+    """Make arrivals and rings of so many uploads, in any order; each arrives and is rung for at last."""
+    steps = [
+        (number, step)
+        for number in range(count)
+        for step, most in (("arrives", 2), ("rings", 2))
+        for _ in range(draw(st.integers(0, most)))
+    ]
+    final = [
+        (number, step) for number in draw(st.permutations(range(count))) for step in ("arrives", "rings")
+    ]
+    return [*draw(st.permutations(steps)), *final]
