@@ -26,7 +26,7 @@ class Edge:
 
 def install_edge(app: Flask, settings: Settings) -> None:
     """Make what requests need; it opens no connection yet."""
-    engine = make_engine(settings, pool_size=CONNECTIONS)
+    engine = make_engine(settings, pool_size=CONNECTIONS, pre_ping=True)
     app.extensions[_KEY] = Edge(
         settings,
         Recorder(engine, deadline=settings.store_deadline, first_try_after=settings.first_try_after),

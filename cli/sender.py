@@ -4,7 +4,7 @@ import json
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -48,7 +48,13 @@ class Sender:
 
     def __init__(self, url: str, token: str) -> None:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT_S)
+        self.http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
 
     def send(self, upload: str) -> Sent:
         """Send one upload, given as JSON text."""
@@ -83,14 +89,14 @@ class Sender:
         for attempt in range(TRIES):
             time.sleep(PAUSE_S * attempt)
             try:
-                response = self._http.request(method, path, content=content)
+                response = self.http.request(method, path, content=content)
             except httpx.TransportError as error:
                 why = type(error).__name__
                 continue
             if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 return response
             why = "503 Service Unavailable"
-        raise UnreachableServerError(f"{self._http.base_url} cannot be reached: {why}")
+        raise UnreachableServerError(f"{self.http.base_url} cannot be reached: {why}")
 
 
 def _first_fault(problem: dict[str, Any]) -> str:

@@ -67,6 +67,7 @@ def with_sender(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, url: str | None, token: str | None, data_dir: Path, **options: Any) -> Any:
         running = {} if url and token else read_env(data_dir)
         token = (token or running["VIEWER_SYNC_TOKEN"]).split(",")[0].strip()
-        return command(*args, sender=Sender(url or running["API_URL"], token), **options)
+        with Sender(url or running["API_URL"], token) as sender:
+            return command(*args, sender=sender, **options)
 
     return run

@@ -25,8 +25,8 @@ class CatalogChange:
 
 def compare(connection: Connection, catalog: CatalogFile) -> CatalogChange:
     """Compare a catalog with what is known; raise CatalogError where it can never be loaded."""
-    zones = dict(connection.execute(select(User.id, User.time_zone)).tuples().all())
-    owners = dict(connection.execute(select(StudyTopic.id, StudyTopic.user_id)).tuples().all())
+    zones = dict(connection.execute(select(User.id, User.time_zone)).all())
+    owners = dict(connection.execute(select(StudyTopic.id, StudyTopic.user_id)).all())
     if faults := _faults(catalog, set(zones), owners):
         raise CatalogError("\n".join(faults))
     known = {
@@ -35,7 +35,7 @@ def compare(connection: Connection, catalog: CatalogFile) -> CatalogChange:
             select(StudyQuestion.id, StudyQuestion.user_id, StudyQuestion.correct_choice)
         )
     }
-    items = dict(connection.execute(select(PublishedItem.pub_id, PublishedItem.source_id)).tuples().all())
+    items = dict(connection.execute(select(PublishedItem.pub_id, PublishedItem.source_id)).all())
     met = [(question, known[question.id]) for question in catalog.questions if question.id in known]
     return CatalogChange(
         rewrites=[f"{q.pub_id}: its owner would change" for q, row in met if q.user_id != row.user_id]

@@ -9,9 +9,10 @@ from shared.errors import OvertakenError, StudyIngestError
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# SQLSTATEs of faults that are not the upload's own: serialization, deadlock, lock timeout, idle timeout,
-# too many connections, shutdown, crash, start-up; and the class of lost connections.
-_PASSING = frozenset({"40001", "40P01", "55P03", "25P03", "53300", "57P01", "57P02", "57P03"})
+# SQLSTATEs of faults that are not the upload's own: serialization, deadlock, lock timeout, too many
+# connections, shutdown, crash, start-up; and the class of lost connections. Not the idle timeout: what thinks
+# that long within its transaction is the upload's own replay.
+_PASSING = frozenset({"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03"})
 _CONNECTION_CLASS = "08"
 
 
@@ -22,7 +23,9 @@ def is_passing(error: BaseException) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     state = _sqlstate(error)
-    return error.connection_invalidated or state in _PASSING or state.startswith(_CONNECTION_CLASS)
+    if not state:
+        return error.connection_invalidated
+    return state in _PASSING or state.startswith(_CONNECTION_CLASS)
 
 
 def describe(error: BaseException) -> str:

@@ -1,0 +1,206 @@
+"""Whatever dies or is lost on the way, an accepted upload comes to its right end, once (I1, I2, I9, I11)."""
+
+import os
+import random
+import signal
+from typing import Any
+from uuid import UUID
+
+import psutil
+import pytest
+from redis import Redis
+from sqlalchemy import Engine, text
+
+from cli.sender import PATH, Answer, Sender
+from cli.servers import Servers
+from shared.queue import FINALIZE_QUEUE
+from shared.study.verify import verify
+from tests import made
+from tests.processes import Processes, until
+
+
+def statuses(engine: Engine) -> dict[str, int]:
+    with engine.connect() as connection:
+        return dict(connection.execute(text("SELECT status, count(*) FROM uploads GROUP BY 1")).all())
+
+
+def finished(engine: Engine) -> bool:
+    return "received" not in statuses(engine)
+
+
+def upload_row(engine: Engine, uuid: str) -> Any:
+    with engine.connect() as connection:
+        return connection.execute(
+            text("SELECT * FROM uploads WHERE client_session_uuid = :id"), {"id": UUID(uuid)}
+        ).one()
+
+
+def test_a_ring_is_answered_at_once(engine: Engine, house: Processes, viewer: Sender) -> None:
+    made.load(engine)
+    house.start("worker")
+    upload = made.upload(random.Random(1), learner=1)
+    assert viewer.send(made.body(upload)).answer is Answer.RECEIVED
+    until(lambda: finished(engine), "the upload is final")
+    row = upload_row(engine, upload["client_session_uuid"])
+    assert (row.status, row.tries, row.user_id) == ("ingested", 1, 1)
+    assert viewer.send(made.body(upload)).answer is Answer.ALREADY_INGESTED
+    assert len(viewer.standing(upload["client_session_uuid"])["result"]["attempts"]) == len(
+        upload["attempts"]
+    )
+
+
+def test_I1_an_upload_that_nobody_rang_for_is_swept(
+    engine: Engine, house: Processes, viewer: Sender, servers: Servers
+) -> None:
+    made.load(engine)
+    assert viewer.send(made.body(made.upload(random.Random(2), learner=1))).answer is Answer.RECEIVED
+    with Redis.from_url(servers.redis_url) as redis:
+        until(lambda: redis.dbsize() or redis.flushall(), "the ring is lost", patience=5)
+        redis.flushall()
+    for name in ("worker", "sweeper", "beat"):
+        house.start(name)
+    until(lambda: finished(engine), "the upload is swept and ingested")
+    assert statuses(engine) == {"ingested": 1}
+
+
+@pytest.fixture
+def angry(engine: Engine) -> None:
+    """Make the database fail whenever question 1000 is answered."""
+    with engine.begin() as connection:
+        connection.execute(
+            text("""
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN RAISE EXCEPTION 'secret-answer %', NEW.selected; END $$""")
+        )
+        connection.execute(
+            text("""
+            CREATE TRIGGER refuse BEFORE INSERT ON study_question_attempts FOR EACH ROW
+            WHEN (NEW.study_question_id = 1000) EXECUTE FUNCTION refuse()""")
+        )
+
+
+@pytest.mark.usefixtures("angry")
+def test_I9_a_failing_upload_is_tried_again_and_buried(
+    engine: Engine, house: Processes, viewer: Sender
+) -> None:
+    made.load(engine)
+    for name in ("worker", "sweeper", "beat"):
+        house.start(name)
+    upload = made.upload(random.Random(3), learner=1)
+    upload["attempts"][0]["pub_id"] = "q-1-00"
+    viewer.send(made.body(upload))
+    until(lambda: finished(engine), "its tries are exhausted")
+    row = upload_row(engine, upload["client_session_uuid"])
+    assert (row.status, row.tries) == ("dead", house.settings.max_tries)
+    assert row.last_error.startswith("InternalError") or "P0001" in row.last_error
+    assert viewer.send(made.body(upload)).answer is Answer.RECEIVED, "we hold it; nobody need resend"
+    logged = "".join(house.output(name) for name in house.running) + row.last_error
+    assert "secret-answer" not in logged
+    assert "upload.failed" in logged
+
+
+FATAL = "celery --app tests.fatal_worker worker --queues finalize --without-gossip --without-mingle"
+
+
+@pytest.mark.parametrize("way", ["exit", "segfault", "spin"])
+def test_I9_a_payload_that_kills_its_worker_is_buried_and_others_go_on(
+    engine: Engine, house: Processes, viewer: Sender, way: str
+) -> None:
+    made.load(engine)
+    house.start("worker", FATAL, FATAL_WAY=way, FATAL_TALLY=str(house.logs / "tally"))
+    house.start("sweeper")
+    house.start("beat")
+    chance = random.Random(4)
+    fatal = made.upload(chance, learner=1)
+    fatal["attempts"][0]["pub_id"] = "q-fatal"
+    viewer.send(made.body(fatal))
+    for _ in range(5):
+        viewer.send(made.body(made.upload(chance, learner=2)))
+    until(lambda: finished(engine), "every upload is final", patience=100)
+    assert statuses(engine) == {"ingested": 5, "dead": 1}
+    assert len((house.logs / "tally").read_text()) == house.settings.max_tries
+
+
+def in_transaction(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        active = text("""
+            SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+            AND xact_start IS NOT NULL AND application_name = 'study-ingest' AND query LIKE '%study_q%'
+        """)
+        return bool(connection.execute(active).scalar_one())
+
+
+def busy_children(worker: int) -> list[psutil.Process]:
+    return psutil.Process(worker).children(recursive=True)
+
+
+def test_I1_I2_five_kills_and_a_flush_lose_and_double_nothing(
+    engine: Engine, house: Processes, viewer: Sender, servers: Servers
+) -> None:
+    made.load(engine)
+    chance = random.Random(5)
+    uploads = [made.upload(chance, learner=1 + n % 3, attempts=20) for n in range(470)]
+    uploads += [made.fast(chance, learner=1 + n % 3) for n in range(20)]
+    uploads += [made.mixed(chance) for _ in range(10)]
+    for name in ("sweeper", "beat"):
+        house.start(name)
+    for upload in uploads:
+        assert viewer.send(made.body(upload)).answer is Answer.RECEIVED
+    broker_url = servers.redis_url.replace("db=1", "db=0")
+    with Redis.from_url(broker_url) as broker:
+        assert broker.llen(FINALIZE_QUEUE) >= 100
+        for kill in range(5):
+            worker = house.start("worker")
+            until(lambda: in_transaction(engine), "a replay is in its transaction")
+            if kill % 2:
+                house.kill("worker")
+            else:
+                for child in busy_children(worker.pid):
+                    child.send_signal(signal.SIGKILL)
+                before = statuses(engine)["received"]
+                until(lambda before=before: statuses(engine)["received"] < before - 5, "others go on")
+                house.kill("worker")
+        assert broker.llen(FINALIZE_QUEUE) >= 100
+        broker.flushall()
+    house.start("worker")
+    until(lambda: finished(engine), "every upload is final", patience=100)
+    assert statuses(engine) == {"ingested": 490, "rejected": 10}
+    with engine.connect() as connection:
+        attempts = connection.execute(text("SELECT count(*) FROM study_question_attempts")).scalar_one()
+    assert attempts == sum(len(upload["attempts"]) for upload in uploads[:490])
+    assert [checked.differing for checked in verify(engine, default_zone="UTC")] == [set()] * 3
+
+
+def test_I1_a_dead_broker_delays_no_sender(
+    engine: Engine, house: Processes, viewer: Sender, servers: Servers
+) -> None:
+    made.load(engine)
+    chance = random.Random(6)
+    os.kill(servers.valkey.pid, signal.SIGSTOP)
+    try:
+        answers = [viewer.send(made.body(made.upload(chance, 1))).answer for _ in range(20)]
+    finally:
+        os.kill(servers.valkey.pid, signal.SIGCONT)
+    assert answers == [Answer.RECEIVED] * 20
+    for name in ("worker", "sweeper", "beat"):
+        house.start(name)
+    until(lambda: finished(engine), "the sweeper rings for all")
+    assert statuses(engine) == {"ingested": 20}
+
+
+def test_a_frozen_store_is_answered_in_time(viewer: Sender, servers: Servers, engine: Engine) -> None:
+    made.load(engine)
+    upload = made.upload(random.Random(7), 1)
+    stopped = psutil.Process(servers.postgres.pid)
+    frozen = [stopped, *stopped.children(recursive=True)]
+    for process in frozen:
+        process.suspend()
+    try:
+        sent = viewer.http.post(PATH, json=upload)
+        asked = viewer.http.get(f"{PATH}/{upload['client_session_uuid']}")
+    finally:
+        for process in frozen:
+            process.resume()
+    assert (sent.status_code, asked.status_code) == (503, 503)
+    assert sent.headers["Retry-After"]
+    assert viewer.send(made.body(upload)).answer is Answer.RECEIVED

@@ -1,0 +1,38 @@
+"""The worker, but with one question that kills it: to see a deadly payload be counted and buried."""
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Any
+
+import shared.replay
+from worker.app import app
+
+__all__ = ["app"]
+
+FATAL = "q-fatal"
+_resolve = shared.replay.resolve
+
+
+def _die() -> None:
+    with Path(os.environ["FATAL_TALLY"]).open("a") as tally:
+        tally.write("x")
+    if os.environ["FATAL_WAY"] == "exit":
+        os._exit(1)
+    if os.environ["FATAL_WAY"] == "segfault":
+        ctypes.string_at(0)
+    while True:
+        try:
+            while True:
+                pass
+        except Exception:  # noqa: BLE001, S112  # not even the soft time limit ends it
+            continue
+
+
+def _resolve_or_die(connection: Any, pub_ids: Any) -> Any:
+    if FATAL in pub_ids:
+        _die()
+    return _resolve(connection, pub_ids)
+
+
+shared.replay.resolve = _resolve_or_die

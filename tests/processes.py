@@ -1,0 +1,117 @@
+"""Run the Procfile's processes for a test: real ones, with timings of seconds instead of minutes."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from shared.config import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+PROCFILE = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines() if line)
+# Where `python` and `celery` are those of this run.
+PATH = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+PATIENCE_S = 60.0
+
+# Short enough for a test, in the same proportions as the defaults.
+BRISK = {
+    "first_try_after": 2.0,
+    "ring_every": 2.0,
+    "retry_base": 0.2,
+    "retry_cap": 1.0,
+    "sweep_every": 0.3,
+    "visibility_timeout": 5.0,
+    "task_time_limit": 4.0,
+    "lock_timeout": 2.0,
+    "idle_timeout": 2.0,
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(true: Callable[[], object], what: str, patience: float = PATIENCE_S) -> None:
+    """Wait for something to become true; fail, naming it, if it does not."""
+    end = time.monotonic() + patience
+    while not true():
+        assert time.monotonic() < end, f"waited {patience:.0f} s in vain: {what}"
+        time.sleep(0.05)
+
+
+@dataclass
+class Processes:
+    """Start and kill processes; their output goes to one log file each."""
+
+    settings: Settings
+    logs: Path
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name in list(self.running):
+            self.kill(name)
+
+    def start(self, name: str, command: str = "", **environment: str) -> subprocess.Popen[bytes]:
+        """Start a process of the Procfile, or a command under that name."""
+        with (self.logs / f"{name}.log").open("ab") as log:
+            self.running[name] = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {command or PROCFILE[name]}"],
+                cwd=ROOT,
+                env=os.environ | PATH | self._environment() | environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self.running[name]
+
+    def kill(self, name: str) -> None:
+        """Kill a process with all its children, as a machine that dies does."""
+        process = self.running.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def output(self, name: str) -> str:
+        return (self.logs / f"{name}.log").read_text()
+
+    def serve(self) -> str:
+        """Start the web process and return its URL."""
+        port = free_port()
+        self.start("web", PORT=str(port))
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: _ready(url), "the web process is ready")
+        return url
+
+    def _environment(self) -> dict[str, str]:
+        plain = self.settings.model_dump()
+        plain |= {name: plain[name].get_secret_value() for name in ("viewer_sync_token", "study_api_token")}
+        return {name.upper(): str(value) for name, value in plain.items()}
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").is_success
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def processes(settings: Settings, logs: Path, **timings: float) -> Iterator[Processes]:
+    with Processes(settings.model_copy(update=BRISK | timings), logs) as running:
+        yield running
