@@ -35,6 +35,7 @@ def _plain(value: Any) -> Any:
 
 
 class _Json(DefaultJSONProvider):
-    """Write times as RFC 3339 has them; Flask would write HTTP dates."""
+    """Write times as RFC 3339 has them, where Flask would write HTTP dates, and members in their order."""
 
+    sort_keys = False
     default = staticmethod(_plain)

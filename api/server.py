@@ -79,6 +79,7 @@ class Server:
             self._tick()
         self._drain()
         self._listeners[0].task_dispatcher.shutdown()
+        wasyncore.close_all(self._sockets)
 
     def stop(self) -> None:
         """Ask `run` to end; fit for a signal handler and for other threads."""

@@ -1,6 +1,7 @@
 """The web process: `python -m api.wsgi`."""
 
 import logging
+import os
 import signal
 import sys
 
@@ -37,4 +38,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Everything is answered; to leave as usual would wait for threads that a frozen Postgres may hold.
+    os._exit(main())
