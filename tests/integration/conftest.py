@@ -1,0 +1,92 @@
+"""A web process for a test, in a thread; every answer of it is held against its own API document."""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import hypothesis
+import pytest
+from flask import Flask
+from jsonschema import Draft202012Validator
+from redis import Redis
+
+from api.app import create_app
+from api.openapi import document
+from api.server import Server
+from shared.config import Settings
+from shared.queue import FINALIZE_QUEUE
+
+TOKEN = {"Authorization": "Bearer viewer-token"}
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Flask, Settings], httpx.Client]]:
+    with ExitStack() as stack:
+        yield lambda app, settings: stack.enter_context(_serving(app, settings))
+
+
+@pytest.fixture
+def web(serve: Callable[[Flask, Settings], httpx.Client], settings: Settings) -> httpx.Client:
+    return serve(create_app(settings), settings)
+
+
+@contextmanager
+def _serving(app: Flask, settings: Settings) -> Iterator[httpx.Client]:
+    server = Server(app, settings.model_copy(update={"port": 0}))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    hold = {"response": [Contract(document(app)).hold]}
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", headers=TOKEN, event_hooks=hold) as client:
+        yield client
+    server.stop()
+    thread.join()
+
+
+class Contract:
+    """The API document, as the judge of what is answered."""
+
+    def __init__(self, described: dict[str, Any]) -> None:
+        self.described = described
+
+    def hold(self, response: httpx.Response) -> None:
+        response.read()
+        content = self._content(response)
+        if content is None or response.request.method == "HEAD":
+            return
+        schema = content[response.headers["Content-Type"]]["schema"]
+        judge = Draft202012Validator(
+            schema | {"components": self.described["components"]},
+            format_checker=Draft202012Validator.FORMAT_CHECKER,
+        )
+        judge.validate(response.json())
+
+    def _content(self, response: httpx.Response) -> dict[str, Any] | None:
+        method = response.request.method.lower()
+        for template, operations in self.described["paths"].items():
+            pattern = re.sub(r"\{\w+\}", "[^/]+", template)
+            if re.fullmatch(pattern, response.request.url.path) and method in operations:
+                responses = operations[method]["responses"]
+                found: dict[str, Any] = responses[str(response.status_code)]["content"]
+                return found
+        return None
+
+
+@pytest.fixture
+def rings(broker_url: str) -> Callable[[], int]:
+    """Count the rings that wait in the broker."""
+
+    def count() -> int:
+        with Redis(unix_socket_path=urlsplit(broker_url).path, db=0) as redis:
+            return int(redis.llen(FINALIZE_QUEUE))
+
+    return count
+
+
+# A deadline would judge the machine. `--hypothesis-profile=long` looks for rare orders of delivery.
+hypothesis.settings.register_profile("quick", max_examples=50, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("long", max_examples=2500, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("quick")

@@ -1,0 +1,152 @@
+"""Every status and problem type of the door."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import Engine, text
+
+from api.examples import RESULT, UPLOAD
+
+DOOR = "/ingest/study/attempts"
+Rings = Callable[[], int]
+
+
+def an_upload(**changes: Any) -> dict[str, Any]:
+    return UPLOAD | {"client_session_uuid": str(uuid4())} | changes
+
+
+def rows(engine: Engine, table: str) -> list[Any]:
+    with engine.connect() as connection:
+        return list(connection.execute(text(f"SELECT * FROM {table}")))  # noqa: S608  # our own names
+
+
+def conclude(engine: Engine, upload: dict[str, Any], **columns: Any) -> None:
+    """Give an upload's row a final status, as a worker would."""
+    sets = ", ".join(f"{name} = :{name}" for name in columns)
+    with engine.begin() as connection:
+        connection.execute(
+            text(f"UPDATE uploads SET {sets}, finalized_at = now() WHERE client_session_uuid = :id"),  # noqa: S608
+            columns | {"id": upload["client_session_uuid"]},
+        )
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+def problem(response: httpx.Response) -> tuple[int, str]:
+    assert response.headers["Content-Type"] == "application/problem+json"
+    body = response.json()
+    assert body["status"] == response.status_code
+    return response.status_code, body["type"]
+
+
+def test_a_new_upload_is_recorded_rung_for_and_answered_with_its_address(
+    web: httpx.Client, engine: Engine, rings: Rings
+) -> None:
+    response = web.post(DOOR, json=UPLOAD)
+
+    assert response.status_code == 202
+    assert response.json() == {"status": "received", "client_session_uuid": UPLOAD["client_session_uuid"]}
+    (row,) = rows(engine, "uploads")
+    assert (row.status, row.payload) == ("received", UPLOAD)
+    wait_for(lambda: rings() == 1)
+    standing = web.get(response.headers["Location"]).json()
+    assert standing["client_session_uuid"] == UPLOAD["client_session_uuid"]
+    assert (standing["status"], standing["tries"], standing["result"]) == ("received", 1, None)
+
+
+def test_a_pending_upload_is_answered_again_without_another_ring(
+    web: httpx.Client, engine: Engine, rings: Rings
+) -> None:
+    first, other = an_upload(), an_upload()
+    assert [web.post(DOOR, json=each).status_code for each in (first, first, other)] == [202, 202, 202]
+
+    wait_for(lambda: rings() >= 2)  # rings keep their order: one for the repeat would be here by now
+    assert rings() == 2
+    assert len(rows(engine, "uploads")) == 2
+
+
+def test_I8_the_same_content_written_differently_is_the_same_upload(
+    web: httpx.Client, engine: Engine
+) -> None:
+    upload = an_upload()
+    later = upload | {"sent_at": "2026-12-01T00:00:00Z"}
+    elsewhere = upload | {"started_at": "2026-11-22T00:00:00.000Z"}
+    spaced = json.dumps(dict(reversed(upload.items())), indent=3)
+
+    assert web.post(DOOR, json=upload).status_code == 202
+    assert web.post(DOOR, json=later).status_code == 202
+    assert web.post(DOOR, json=elsewhere).status_code == 202
+    assert web.post(DOOR, content=spaced, headers={"Content-Type": "application/json"}).status_code == 202
+    assert rows(engine, "upload_conflicts") == []
+
+
+def test_I8_other_content_under_the_same_id_is_409_and_kept_for_the_operator(
+    web: httpx.Client, engine: Engine
+) -> None:
+    upload = an_upload()
+    other = upload | {"finished_at": None}
+    web.post(DOOR, json=upload)
+
+    response = web.post(DOOR, json=other)
+
+    assert problem(response) == (409, "/problems/conflicting-upload")
+    assert [row.payload for row in rows(engine, "uploads")] == [upload]
+    assert [row.payload for row in rows(engine, "upload_conflicts")] == [other]
+
+
+def test_an_ingested_upload_is_answered_with_its_result(web: httpx.Client, engine: Engine) -> None:
+    upload = an_upload()
+    web.post(DOOR, json=upload)
+    conclude(engine, upload, status="ingested", result=json.dumps(RESULT))
+
+    response = web.post(DOOR, json=upload)
+
+    assert response.status_code == 200
+    assert response.json() == {
+        "status": "already_ingested",
+        "client_session_uuid": upload["client_session_uuid"],
+        "result": RESULT,
+    }
+    standing = web.get(f"{DOOR}/{upload['client_session_uuid']}").json()
+    assert (standing["status"], standing["result"]) == ("ingested", RESULT)
+    assert standing["finalized_at"] >= standing["received_at"]
+
+
+def test_a_rejected_upload_is_422_with_its_reason_until_other_content_supersedes_it(
+    web: httpx.Client, engine: Engine
+) -> None:
+    upload = an_upload()
+    web.post(DOOR, json=upload)
+    conclude(engine, upload, status="rejected", reason="mixed_owners")
+
+    response = web.post(DOOR, json=upload)
+
+    assert problem(response) == (422, "/problems/rejected-upload")
+    assert response.json()["reason"] == "mixed_owners"
+    assert web.get(f"{DOOR}/{upload['client_session_uuid']}").json()["reason"] == "mixed_owners"
+    assert web.post(DOOR, json=upload | {"finished_at": None}).status_code == 202
+
+
+def test_a_dead_upload_is_kept_and_need_not_be_sent_again(web: httpx.Client, engine: Engine) -> None:
+    upload = an_upload()
+    web.post(DOOR, json=upload)
+    conclude(engine, upload, status="dead")
+
+    assert web.post(DOOR, json=upload).status_code == 202
+    assert web.get(f"{DOOR}/{upload['client_session_uuid']}").json()["status"] == "dead"
+
+
+@pytest.mark.parametrize("address", [f"{DOOR}/{uuid4()}", f"{DOOR}/no-uuid", "/nothing", "/problems/none"])
+def test_what_is_not_there_is_404(web: httpx.Client, address: str) -> None:
+    kind = "unknown-upload" if address.count("-") == 4 else "not-found"
+    assert problem(web.get(address)) == (404, f"/problems/{kind}")

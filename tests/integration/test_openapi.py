@@ -1,0 +1,117 @@
+"""The API document is valid, complete and true; the page that shows it needs nothing from elsewhere."""
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from api.app import create_app
+from api.problem_kinds import Kind
+from shared.config import Settings
+
+DOOR = "/ingest/study/attempts"
+# These show the document and are not what it is about.
+UNDESCRIBED = {"/openapi.json", "/docs", "/docs/start.js", "/docs/swagger-ui/<path:name>"}
+
+
+@pytest.fixture
+def document(web: httpx.Client) -> Any:
+    return web.get("/openapi.json").json()
+
+
+def judge(document: Any, name: str) -> Draft202012Validator:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    return Draft202012Validator(schema)
+
+
+def bodies(document: Any) -> list[tuple[dict[str, Any], Any]]:
+    """List every body's schema with each of its examples."""
+    operations = [each for path in document["paths"].values() for each in path.values()]
+    contents = [each["requestBody"]["content"] for each in operations if "requestBody" in each]
+    contents += [answer["content"] for each in operations for answer in each["responses"].values()]
+    media = [each for content in contents for each in content.values()]
+    named = [
+        (each["schema"], shown["value"]) for each in media for shown in each.get("examples", {}).values()
+    ]
+    return named + [(each["schema"], each["example"]) for each in media if "example" in each]
+
+
+def test_the_document_is_valid_openapi_3_1(document: Any) -> None:
+    assert document["openapi"].startswith("3.1")
+    OpenAPIV31SpecValidator(document).validate()
+
+
+def test_every_route_is_described(document: Any, settings: Settings) -> None:
+    app = create_app(settings)
+    rules = {rule.rule for rule in app.url_map.iter_rules()} - UNDESCRIBED
+    assert {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule) for rule in rules} == set(document["paths"])
+
+
+def test_every_example_is_what_its_schema_says(document: Any) -> None:
+    shown = bodies(document)
+    assert len(shown) > 20
+    for schema, example in shown:
+        Draft202012Validator(schema | {"components": document["components"]}).validate(example)
+
+
+def test_the_documented_example_is_accepted(web: httpx.Client, document: Any) -> None:
+    body = document["paths"][DOOR]["post"]["requestBody"]["content"]["application/json"]
+    assert web.post(DOOR, json=body["example"]).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("selected", -1),
+        ("selected", 32768),
+        ("selected", "2"),
+        ("pub_id", ""),
+        ("pub_id", "q" * 201),
+        ("unsure", "false"),
+        ("answered_at", "2026-11-22T09:00:41"),
+        ("answered_at", 1795305641),
+    ],
+)
+def test_the_schema_refuses_what_the_door_refuses(
+    web: httpx.Client, document: Any, field: str, wrong: object
+) -> None:
+    body = document["paths"][DOOR]["post"]["requestBody"]["content"]["application/json"]["example"]
+    upload = body | {"attempts": [body["attempts"][0] | {field: wrong}]}
+
+    assert judge(document, "Upload").is_valid(body)
+    assert not judge(document, "Upload").is_valid(upload)
+    assert web.post(DOOR, json=upload).status_code == 422
+
+
+def test_the_schema_states_its_limits(document: Any) -> None:
+    upload = document["components"]["schemas"]["Upload"]
+    assert upload["required"] == ["client_session_uuid", "attempts"]
+    assert (upload["properties"]["attempts"]["minItems"], upload["properties"]["attempts"]["maxItems"]) == (
+        1,
+        500,
+    )
+    assert document["components"]["schemas"]["Attempt"]["required"] == [
+        "pub_id",
+        "selected",
+        "unsure",
+        "answered_at",
+    ]
+
+
+def test_each_problem_type_leads_to_its_explanation(web: httpx.Client) -> None:
+    for kind in Kind:
+        explanation = web.get(kind.type).json()
+        assert (explanation["title"], explanation["status"]) == (kind.title, kind.status)
+
+
+def test_the_page_asks_nothing_of_another_site(web: httpx.Client) -> None:
+    page = web.get("/docs")
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(assets) == 4
+    for address in assets:
+        assert address.startswith("/docs/")
+        assert web.get(address).status_code == 200

@@ -1,0 +1,195 @@
+"""Who and what is turned away at the door, and in which order."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Engine, text
+
+from api.app import MAX_BODY, create_app
+from api.examples import UPLOAD
+from shared.config import Settings
+
+DOOR = "/ingest/study/attempts"
+Serve = Callable[..., httpx.Client]
+
+
+def an_upload(**changes: Any) -> dict[str, Any]:
+    return UPLOAD | {"client_session_uuid": str(uuid4())} | changes
+
+
+def uploads(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.scalar(text("SELECT count(*) FROM uploads")) or 0)
+
+
+def problem(response: httpx.Response) -> tuple[int, str]:
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json()["status"] == response.status_code
+    return response.status_code, response.json()["type"]
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "viewer-token",
+        "Bearer",
+        "Bearer viewer-toke",
+        "Bearer viewer-token2",
+        "Basic viewer-token",
+        "Bearer study-token",
+        b"Bearer viewer-t\xf6ken",
+        "Bearer old,new",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_without_an_accepted_token_it_is_401(
+    web: httpx.Client, engine: Engine, authorization: str | bytes | None, method: str
+) -> None:
+    del web.headers["Authorization"]
+    headers = {} if authorization is None else {"Authorization": authorization}
+    address = DOOR if method == "POST" else f"{DOOR}/{uuid4()}"
+
+    response = web.request(method, address, headers=headers, content=json.dumps(UPLOAD))
+
+    assert problem(response) == (401, "/problems/unauthenticated")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert uploads(engine) == 0
+
+
+@pytest.mark.parametrize("token", ["old", "new", "schlüssel"])
+def test_each_of_several_tokens_is_accepted_whatever_the_case_of_the_scheme(
+    serve: Serve, settings: Settings, token: str
+) -> None:
+    rotating = settings.model_copy(update={"viewer_sync_token": SecretStr("old, ,new,schlüssel,")})
+    web = serve(create_app(rotating), rotating)
+
+    response = web.post(DOOR, json=an_upload(), headers={"Authorization": f"bEARER {token}".encode()})
+
+    assert response.status_code == 202
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "json"])
+def test_another_content_type_is_415(web: httpx.Client, content_type: str | None) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    response = web.post(DOOR, content=json.dumps(an_upload()), headers=headers)
+    assert problem(response) == (415, "/problems/unsupported-media-type")
+
+
+def test_a_compressed_body_is_415(web: httpx.Client) -> None:
+    response = web.post(DOOR, json=an_upload(), headers={"Content-Encoding": "gzip"})
+    assert problem(response) == (415, "/problems/unsupported-media-type")
+
+
+def test_parameters_of_the_content_type_do_not_matter(web: httpx.Client) -> None:
+    headers = {"Content-Type": "Application/JSON; charset=utf-8"}
+    assert web.post(DOOR, content=json.dumps(an_upload()), headers=headers).status_code == 202
+
+
+def test_a_wrong_payload_is_422_and_pointed_at(web: httpx.Client) -> None:
+    response = web.post(DOOR, json=an_upload(attempts=[{"pub_id": "q", "selected": "2", "unsure": False}]))
+
+    assert problem(response) == (422, "/problems/invalid-payload")
+    assert response.json()["errors"] == [
+        {"pointer": "/attempts/0/selected", "detail": "Input should be a valid integer"},
+        {"pointer": "/attempts/0/answered_at", "detail": "Field required"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "allowed"),
+    [("GET", DOOR, "POST"), ("DELETE", f"{DOOR}/{uuid4()}", "GET"), ("POST", "/livez", "GET")],
+)
+def test_another_method_is_405(web: httpx.Client, method: str, address: str, allowed: str) -> None:
+    response = web.request(method, address)
+    assert problem(response) == (405, "/problems/method-not-allowed")
+    assert allowed in response.headers["Allow"]
+
+
+def test_head_answers_as_get_without_a_body(web: httpx.Client) -> None:
+    upload = an_upload()
+    location = web.post(DOOR, json=upload).headers["Location"]
+    response = web.head(location)
+    assert (response.status_code, response.content) == (200, b"")
+    assert web.head("/nothing").status_code == 404
+
+
+def test_options_names_the_methods(web: httpx.Client) -> None:
+    assert "POST" in web.options(DOOR).headers["Allow"]
+
+
+def test_I10_with_the_flag_unset_ingest_is_503_and_writes_nothing(
+    serve: Serve, settings: Settings, engine: Engine
+) -> None:
+    closed = settings.model_copy(update={"study_ingest_enabled": False})
+    web = serve(create_app(closed), closed)
+
+    refused = [web.post(DOOR, json=UPLOAD), web.get(f"{DOOR}/{uuid4()}"), web.get("/readyz")]
+
+    for response in refused:
+        assert problem(response) == (503, "/problems/ingest-closed")
+        assert int(response.headers["Retry-After"]) > 0
+    assert web.get("/livez").status_code == 200
+    assert uploads(engine) == 0
+
+
+def test_a_store_that_does_not_answer_is_503_within_the_deadline(web: httpx.Client, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("LOCK TABLE uploads IN ACCESS EXCLUSIVE MODE"))
+
+        refused = [web.post(DOOR, json=UPLOAD), web.get(f"{DOOR}/{uuid4()}"), web.get("/readyz")]
+
+        for response in refused:
+            assert problem(response) == (503, "/problems/store-unavailable")
+            assert int(response.headers["Retry-After"]) > 0
+        assert web.get("/livez").status_code == 200
+    assert web.post(DOOR, json=UPLOAD).status_code == 202
+
+
+def test_ready_and_alive(web: httpx.Client) -> None:
+    assert [web.get(address).json() for address in ("/livez", "/readyz")] == [{"status": "ok"}] * 2
+
+
+def test_an_error_of_ours_is_500_and_says_nothing_of_its_cause(serve: Serve, settings: Settings) -> None:
+    def break_down() -> str:
+        raise RuntimeError("the learner chose 2")
+
+    app = create_app(settings)
+    app.add_url_rule("/break", view_func=break_down)
+
+    response = serve(app, settings).get("/break")
+
+    assert problem(response) == (500, "/problems/internal-error")
+    assert "chose" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("flaws", "kind"),
+    [
+        ({"closed", "token", "type", "size"}, "ingest-closed"),
+        ({"token", "type", "size"}, "unauthenticated"),
+        ({"type", "size"}, "unsupported-media-type"),
+        ({"size"}, "body-too-large"),
+    ],
+)
+def test_of_several_flaws_the_first_in_a_fixed_order_is_told(
+    serve: Serve, settings: Settings, flaws: set[str], kind: str
+) -> None:
+    chosen = settings.model_copy(update={"study_ingest_enabled": "closed" not in flaws})
+    web = serve(create_app(chosen), chosen)
+    if "token" in flaws:
+        del web.headers["Authorization"]
+
+    response = web.post(
+        DOOR,
+        content=b"[" * (MAX_BODY + 1 if "size" in flaws else 1),
+        headers={"Content-Type": "text/plain" if "type" in flaws else "application/json"},
+    )
+
+    assert problem(response)[1] == f"/problems/{kind}"

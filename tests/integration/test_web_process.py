@@ -1,0 +1,160 @@
+"""The web process as an operator meets it: it starts or says why not, and ends without losing an answer."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from sqlalchemy import Engine, text
+
+from api.examples import UPLOAD
+from cli.waiting import wait_until
+from shared.config import Settings
+
+DOOR = "/ingest/study/attempts"
+TOKEN = "viewer-token"
+
+
+def environment(settings: Settings, **changes: str) -> dict[str, str]:
+    return (
+        os.environ
+        | {
+            "DATABASE_URL": settings.database_url,
+            "BROKER_URL": settings.broker_url,
+            "STUDY_INGEST_ENABLED": "true",
+            "VIEWER_SYNC_TOKEN": TOKEN,
+            "HOST": "127.0.0.1",
+            "PORT": "0",
+        }
+        | changes
+    )
+
+
+JSON = {"Content-Type": "application/json"}
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+COMMAND = [sys.executable, "-m", "api.wsgi"]
+
+
+@contextmanager
+def process(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run a web process, and tell its port."""
+    with subprocess.Popen(COMMAND, env=environment, stderr=subprocess.PIPE, text=True) as web:
+        assert web.stderr
+        started = json.loads(web.stderr.readline())
+        assert started["event"] == "web.started"
+        try:
+            yield web, started["port"]
+        finally:
+            web.kill()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"VIEWER_SYNC_TOKEN": " , "}, "VIEWER_SYNC_TOKEN"),
+        ({"PORT": "many"}, "PORT"),
+        ({"DATABASE_URL": "mysql://db/study?password=hidden"}, "DATABASE_URL"),
+        ({"HOST": "256.0.0.1"}, "HOST"),
+    ],
+)
+def test_it_refuses_to_start_with_a_wrong_configuration(
+    settings: Settings, changes: dict[str, str], told: str
+) -> None:
+    ended = subprocess.run(
+        COMMAND, env=environment(settings, **changes), capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 2
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "hidden" not in ended.stderr
+
+
+def test_a_taken_port_is_told(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = environment(settings, PORT=str(taken.getsockname()[1]))
+        ended = subprocess.run(COMMAND, env=busy, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, "Traceback" in ended.stderr) == (2, False)
+    assert "in use" in ended.stderr
+
+
+def request_of(body: bytes) -> bytes:
+    lines = [f"POST {DOOR} HTTP/1.1", "Host: x", f"Authorization: Bearer {TOKEN}"]
+    lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def waits_for_a_lock(engine: Engine) -> bool:
+    waiting = """SELECT count(*) FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND datname = current_database()"""
+    with engine.connect() as connection:
+        return bool(connection.scalar(text(waiting)))
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_sigterm_lets_a_request_end_and_takes_no_new_one(settings: Settings, engine: Engine) -> None:
+    patient = environment(settings, STORE_DEADLINE="60")
+    with process(patient) as (web, port), engine.begin() as connection:
+        connection.execute(text("LOCK TABLE uploads IN ACCESS EXCLUSIVE MODE"))
+        with socket.create_connection(("127.0.0.1", port)) as sender:
+            sender.sendall(request_of(json.dumps(UPLOAD).encode()))
+            assert wait_until(lambda: waits_for_a_lock(engine), 20)
+            web.send_signal(signal.SIGTERM)
+            assert wait_until(lambda: not listens(port), 20)
+            connection.rollback()
+
+            assert sender.recv(65536).startswith(b"HTTP/1.1 202 ")
+        assert web.wait(30) == 0
+
+
+def test_sigterm_ends_it_while_the_store_is_frozen(settings: Settings, engine: Engine) -> None:
+    frozen = environment(settings, LOCK_TIMEOUT="600")
+    with process(frozen) as (web, port), engine.begin() as connection:
+        connection.execute(text("LOCK TABLE uploads IN ACCESS EXCLUSIVE MODE"))
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=BEARER) as client:
+            address = f"{DOOR}/{UPLOAD['client_session_uuid']}"
+            assert [client.get(address).status_code, client.post(DOOR, json=UPLOAD).status_code] == [503, 503]
+        web.send_signal(signal.SIGTERM)
+
+        assert web.wait(30) == 0
+
+
+def test_I11_its_log_tells_of_an_upload_and_nothing_of_its_content(settings: Settings) -> None:
+    attempt = UPLOAD["attempts"][0] | {"pub_id": "q-marked"}
+    upload = UPLOAD | {"attempts": [attempt], "note": "marked"}
+    bodies = [
+        json.dumps(upload),
+        json.dumps(upload | {"started_at": None}),
+        json.dumps(upload | {"marked": "\0"}),
+    ]
+    bodies += [json.dumps(upload)[:-1], json.dumps(upload | {"attempts": "marked"})]
+    with process(environment(settings)) as (web, port):
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=JSON) as client:
+            answers = [client.post(DOOR, content=body, headers=BEARER) for body in bodies]
+            answers.append(client.post(DOOR, content=bodies[0], headers={"Authorization": "Bearer marked"}))
+        web.send_signal(signal.SIGTERM)
+        assert web.stderr
+        log = web.stderr.read()
+
+    assert [answer.status_code for answer in answers] == [202, 409, 422, 400, 422, 401]
+    events = [json.loads(line) for line in log.splitlines()]
+    received = [event for event in events if event["event"] == "upload.received"]
+    assert [event["verdict"] for event in received] == ["new", "conflict"]
+    assert {event["upload"] for event in received} == {UPLOAD["client_session_uuid"]}
+    for said in [log, *(answer.text for answer in answers)]:
+        assert "marked" not in said
+        assert TOKEN not in said
