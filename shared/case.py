@@ -32,6 +32,11 @@ class Case:
         return owner
 
     @property
+    def reviewed(self) -> set[int]:
+        """Return the questions whose progress it moves."""
+        return {attempt.question.id for attempts in self.plan.topics.values() for attempt in attempts}
+
+    @property
     def refusal(self) -> str | None:
         """Return the stable code of why this upload cannot succeed as things stand."""
         if not self.questions:

@@ -72,6 +72,6 @@ def _learn(connection: Connection, case: Case, now: datetime, default_zone: str)
 def _recall(connection: Connection, case: Case, sessions: list[dict[str, Any]], now: datetime) -> None:
     """Close an upload whose sessions are there already: its row was lost and sent again, or restored."""
     user_id = {session.pop("user_id") for session in sessions}.pop()
-    cached = load_cached(connection, user_id, [question.id for question in case.questions.values()])
+    cached = load_cached(connection, user_id, case.reviewed)
     due = {question: each.progress.due for question, each in cached.items()}
     ingest(connection, case.waiting, user_id=user_id, result=case.result(sessions, due), now=now)

@@ -36,7 +36,7 @@ _INSERT_ATTEMPTS = text("""
 _OF_UPLOAD = text("""
     SELECT id AS session_id, user_id, study_topic_id, correct_count, wrong_count, unsure_count,
         newly_correct_count, recovered_count, relapsed_count, chronic_remaining_count
-    FROM study_quiz_sessions WHERE client_session_uuid = :client_session_uuid ORDER BY study_topic_id
+    FROM study_quiz_sessions WHERE client_session_uuid = :client_session_uuid ORDER BY id
 """)
 
 
