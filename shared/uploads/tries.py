@@ -29,12 +29,16 @@ _POSTPONE = text("""
     WHERE client_session_uuid = :id AND status = 'received'
 """)
 
+# Materialized: a plan that ran the part with the limit more than once would take more than it says.
 _CLAIM_OVERDUE = text("""
-    UPDATE uploads SET next_try_at = now() + make_interval(secs => :ring_every)
-    WHERE client_session_uuid IN (
-        SELECT client_session_uuid FROM uploads WHERE status = 'received' AND next_try_at <= now()
-        ORDER BY next_try_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
-    RETURNING client_session_uuid
+    WITH overdue AS MATERIALIZED (
+        SELECT client_session_uuid AS id, next_try_at FROM uploads
+        WHERE status = 'received' AND next_try_at <= now()
+        ORDER BY next_try_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE uploads SET next_try_at = now() + make_interval(secs => :ring_every)
+        FROM overdue WHERE client_session_uuid = overdue.id RETURNING overdue.*)
+    SELECT id FROM claimed ORDER BY next_try_at
 """)
 
 
