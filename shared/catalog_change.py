@@ -1,6 +1,7 @@
 """What loading a catalog would change, and what forbids it."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
@@ -58,6 +59,8 @@ def _faults(catalog: CatalogFile, users: set[int], owners: dict[int, int]) -> li
     users = users | {user.id for user in catalog.users}
     topics = owners | {topic.id: topic.user_id for topic in catalog.topics}
     return [
+        *_named_twice(f"learner {user.id}" for user in dict.fromkeys(catalog.users)),
+        *_named_twice(f"topic {topic.id}" for topic in dict.fromkeys(catalog.topics)),
         *(f"topic {t.id}: learner {t.user_id} is unknown" for t in catalog.topics if t.user_id not in users),
         *(
             f"topic {t.id}: a topic never changes its owner"
@@ -81,5 +84,8 @@ def _contradictions(questions: list[CatalogQuestion]) -> list[str]:
         same = first.setdefault(question.id, question)
         if same.model_copy(update={"pub_id": question.pub_id}) != question:
             faults.append(f"{question.pub_id}: differs from {same.pub_id}, which names the same question")
-    named = Counter(question.pub_id for question in questions)
-    return faults + [f"{pub_id}: named twice" for pub_id, times in named.items() if times > 1]
+    return [*faults, *_named_twice(question.pub_id for question in questions)]
+
+
+def _named_twice(names: Iterable[str]) -> list[str]:
+    return [f"{name}: named twice" for name, times in Counter(names).items() if times > 1]
