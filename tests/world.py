@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, FromClause, select
 
 from shared.catalog_change import CatalogChange
 from shared.catalog_file import CatalogFile
@@ -102,16 +102,18 @@ def standing(engine: Engine, sent: dict[str, Any]) -> Found:
 
 def rows(engine: Engine, model: type[Base]) -> list[dict[str, Any]]:
     """Return all rows of a table, in the order of its key."""
-    table = model.__table__
     with engine.connect() as connection:
-        return [
-            dict(row) for row in connection.execute(select(table).order_by(*table.primary_key)).mappings()
-        ]
+        return _rows(connection, model.__table__)
 
 
 def everything(engine: Engine) -> dict[str, list[dict[str, Any]]]:
     """Return all rows of all tables."""
-    return {mapper.local_table.name: rows(engine, mapper.class_) for mapper in Base.registry.mappers}
+    with engine.connect() as connection:
+        return {name: _rows(connection, table) for name, table in Base.metadata.tables.items()}
+
+
+def _rows(connection: Connection, table: FromClause) -> list[dict[str, Any]]:
+    return [dict(row) for row in connection.execute(select(table).order_by(*table.primary_key)).mappings()]
 
 
 def progress(engine: Engine) -> list[str]:

@@ -1,0 +1,76 @@
+"""I5: an upload commits wholly or not at all, wherever its transaction breaks."""
+
+from itertools import count
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from shared.models import StudyQuestionAttempt, StudyQuizSession
+from shared.study.verify import verify
+from tests.faults import BrokenError, Fault, broken, interrupt, kill_backend
+from tests.world import (
+    DEFAULT_ZONE,
+    WRONG,
+    answer,
+    deliver,
+    everything,
+    ingest,
+    load,
+    reviews,
+    rows,
+    statuses,
+    upload,
+    work_off,
+)
+
+# Fewer than a replay of two topics has; without it, a loop that ends too soon would pass.
+STATEMENTS = 15
+
+
+@pytest.fixture
+def sent(engine: Engine) -> dict[str, Any]:
+    """Deliver an upload of two topics, which updates, inserts and folds anew."""
+    load(engine)
+    ingest(engine, upload(answer("q110", "2026-11-20T12:00:00Z"), answer("q111", "2026-11-20T12:01:00Z")))
+    late, newer = "2026-11-20T09:00:00Z", "2026-11-21T09:00:00Z"
+    made = upload(answer("q110", late, WRONG), answer("q111", newer), answer("q120", newer))
+    deliver(engine, made)
+    return made
+
+
+def breaks(engine: Engine, sent: dict[str, Any], moment: str, number: int, fault: Fault) -> bool:
+    """Replay with a fault at one place; tell whether it has broken there."""
+    try:
+        with broken(engine, moment, number, fault):
+            work_off(engine, sent)
+    except (BrokenError, OperationalError):
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("moment", "fault", "places"),
+    [
+        ("before_cursor_execute", interrupt, STATEMENTS),
+        ("after_cursor_execute", interrupt, STATEMENTS),
+        ("before_cursor_execute", kill_backend, STATEMENTS),
+        ("commit", interrupt, 1),
+        ("commit", kill_backend, 1),
+    ],
+)
+def test_I5_a_fault_at_any_statement_leaves_nothing(
+    engine: Engine, sent: dict[str, Any], moment: str, fault: Fault, places: int
+) -> None:
+    before = everything(engine)
+    for number in count():
+        if not breaks(engine, sent, moment, number, fault):
+            break
+        assert everything(engine) == before
+    assert number >= places
+    assert statuses(engine) == ["ingested"] * 2
+    assert len(rows(engine, StudyQuizSession)) == 3
+    assert len(rows(engine, StudyQuestionAttempt)) == 5
+    assert reviews(engine) == {110: 2, 111: 2, 120: 1}
+    assert not any(checked.differing for checked in verify(engine, default_zone=DEFAULT_ZONE))
