@@ -47,9 +47,10 @@ def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[
     """
     with ExitStack() as cleanup:
         cleanup.enter_context(_signals_as_interrupt())
+        _refuse_taken(port)
         home = make_data_dir(data_dir)
         servers = cleanup.enter_context(_servers(home))
-        environment = _prepare(home, servers, _pick(port))
+        environment = _prepare(home, servers, port or free_port())
         output = to_files(logs) if logs else cleanup.enter_context(to_terminal())
         processes = Supervisor(read_procfile(), output, process_environment(environment))
         cleanup.enter_context(processes)
@@ -77,10 +78,9 @@ def _servers(home: Path) -> Servers:
     )
 
 
-def _pick(port: int) -> int:
+def _refuse_taken(port: int) -> None:
     if port and not wait_until(lambda: is_free(port), FREED_SECONDS):
         raise NotReadyError(f"port {port} is taken; choose another with --port (0: any that is free)")
-    return port or free_port()
 
 
 def _prepare(home: Path, servers: Servers, port: int) -> dict[str, str]:

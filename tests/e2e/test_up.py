@@ -1,0 +1,208 @@
+"""`up` as an operator meets it: one command that starts everything, stops everything and forgets nothing."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import psutil
+import pytest
+
+from cli.datadir import NothingRunningError, read_env
+from tests.places import reachable_directory
+from tests.processes import until
+
+COMMAND = str(Path(sys.executable).parent / "study-ingest")
+KEYS = (
+    *("API_URL", "FLOWER_URL", "DATABASE_URL", "BROKER_URL", "REDIS_URL"),
+    *("VIEWER_SYNC_TOKEN", "STUDY_API_TOKEN", "FLOWER_BASIC_AUTH"),
+)
+BARE = {name: value for name, value in os.environ.items() if name not in KEYS}
+BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5"}  # a ring that is lost is soon missed
+STOP_SECONDS = 40
+on_linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a process of its parent's death"
+)
+
+
+@dataclass
+class Up:
+    """One run of `up`."""
+
+    process: subprocess.Popen[bytes]
+    data_dir: Path
+    log: Path
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, self.said()
+        return re.search(r"^ready http://127.0.0.1:\d+$", self.said(), re.MULTILINE) is not None
+
+    def find(self, words: str) -> psutil.Process:
+        """Find its process with these words in the command line."""
+        family = psutil.Process(self.process.pid).children()
+        (found,) = (each for each in family if words in " ".join(each.cmdline()))
+        return found
+
+    def end(self, number: signal.Signals) -> int:
+        """Send it a signal; return its exit code once every process is gone."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.send_signal(number)
+        code = self.process.wait(STOP_SECONDS)
+        _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
+        assert alive == []
+        return code
+
+    def viewer(self) -> httpx.Client:
+        env = read_env(self.data_dir)
+        token = {"Authorization": f"Bearer {env['VIEWER_SYNC_TOKEN']}"}
+        return httpx.Client(base_url=env["API_URL"], headers=token, trust_env=False)
+
+
+@contextmanager
+def running(data_dir: Path, *arguments: str, **environment: str) -> Iterator[Up]:
+    log = data_dir.with_suffix(".log")
+    command = [COMMAND, "up", "--data-dir", str(data_dir), "--port", "0", *arguments]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=data_dir.parent, env=BARE | BRISK | environment, stdout=output, stderr=output
+        )
+    up = Up(process, data_dir, log)
+    try:
+        until(up.is_ready, "`up` is ready")
+        yield up
+    finally:
+        if process.poll() is None:
+            up.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with reachable_directory() as path:
+        yield path
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[Path], Up]]:
+    """Start an `up` that is killed at the end of the test, if it still runs."""
+    with ExitStack() as cleanup:
+        yield lambda data_dir: cleanup.enter_context(running(data_dir))
+
+
+def send(viewer: httpx.Client) -> str:
+    """Send an upload that will be rejected; return where its status is."""
+    attempt = {
+        "pub_id": "unheard-of",
+        "selected": 0,
+        "unsure": False,
+        "answered_at": f"{datetime.now(UTC):%FT%TZ}",
+    }
+    body = {"client_session_uuid": str(uuid4()), "attempts": [attempt]}
+    answer = viewer.post("/ingest/study/attempts", json=body)
+    assert answer.status_code == httpx.codes.ACCEPTED
+    return answer.headers["Location"]
+
+
+def verify(data_dir: Path) -> subprocess.CompletedProcess[str]:
+    command = [COMMAND, "verify", "--data-dir", str(data_dir)]
+    return subprocess.run(command, env=BARE, capture_output=True, text=True, check=False)
+
+
+def test_everything_runs_until_it_is_told_to_stop(home: Path, start: Callable[[Path], Up]) -> None:
+    assert "nothing runs with the data directory" in verify(home / "data").stderr
+    up = start(home / "data")
+    assert verify(up.data_dir).returncode == 0
+    env = read_env(up.data_dir)
+    assert sorted(env) == sorted(KEYS)
+    assert (up.data_dir / "env").stat().st_mode & 0o777 == 0o600
+    with up.viewer() as viewer:
+        where = send(viewer)
+        until(lambda: viewer.get(where).json()["status"] == "rejected", "the worker answers the ring")
+    assert up.end(signal.SIGINT) == 0
+    with pytest.raises(NothingRunningError):
+        read_env(up.data_dir)
+    for token in ("VIEWER_SYNC_TOKEN", "STUDY_API_TOKEN", "FLOWER_BASIC_AUTH"):
+        assert env[token] not in up.said()
+    assert sorted(path.name for path in home.iterdir()) == ["data", "data.log"]  # nothing is left elsewhere
+
+
+def test_flower_shows_itself_to_operators_only_and_lets_them_change_nothing(
+    home: Path, start: Callable[[Path], Up]
+) -> None:
+    env = read_env(start(home / "data").data_dir)
+    name, password = env["FLOWER_BASIC_AUTH"].split(":")
+    with httpx.Client(base_url=env["FLOWER_URL"], trust_env=False) as anyone:
+        until(lambda: _listens(anyone), "Flower listens")
+        assert anyone.get("/workers").status_code == httpx.codes.UNAUTHORIZED
+        anyone.auth = httpx.BasicAuth(name, password)
+        until(lambda: "worker@" in anyone.get("/workers?refresh=1").text, "Flower knows the worker")
+        shutdown = anyone.post("/api/worker/shutdown/worker@here")
+        assert shutdown.status_code == httpx.codes.FORBIDDEN
+
+
+def _listens(client: httpx.Client) -> bool:
+    try:
+        return bool(client.get("/healthcheck"))
+    except httpx.TransportError:
+        return False
+
+
+@on_linux
+def test_a_killed_up_takes_everything_along_and_loses_nothing(
+    home: Path, start: Callable[[Path], Up]
+) -> None:
+    up = start(home / "data")
+    before = read_env(up.data_dir)
+    with up.viewer() as viewer:
+        where = send(viewer)
+    assert up.end(signal.SIGKILL) == -signal.SIGKILL
+    again = start(home / "data")
+    assert {name: read_env(again.data_dir)[name] for name in KEYS[1:]} == {
+        name: before[name] for name in KEYS[1:]
+    }
+    with again.viewer() as viewer:
+        until(lambda: viewer.get(where).json()["status"] == "rejected", "the upload comes to its end")
+
+
+def test_a_process_that_dies_ends_the_run_and_is_named(home: Path, start: Callable[[Path], Up]) -> None:
+    up = start(home / "data")
+    family = psutil.Process(up.process.pid).children(recursive=True)
+    up.find("worker@").kill()
+    assert up.process.wait(STOP_SECONDS) == 1
+    assert "Error: worker was killed by SIGKILL" in up.said()
+    assert psutil.wait_procs(family, timeout=STOP_SECONDS)[1] == []
+
+
+def test_two_run_side_by_side_but_not_on_one_port(home: Path, start: Callable[[Path], Up]) -> None:
+    first, second = (read_env(start(home / name).data_dir) for name in ("first", "second"))
+    for name in KEYS:
+        assert first[name] != second[name]
+    port = str(httpx.URL(first["API_URL"]).port)
+    third = [COMMAND, "up", "--data-dir", str(home / "third"), "--port", port]
+    refused = subprocess.run(third, env=BARE, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert f"port {port} is taken; choose another with --port" in refused.stderr
+
+
+def test_named_stores_are_used_and_no_embedded_one_is_started(
+    home: Path, database_url: str, broker_url: str
+) -> None:
+    stores = {"DATABASE_URL": database_url, "BROKER_URL": broker_url}
+    with running(home / "data", **stores) as up:
+        env = read_env(up.data_dir)
+        assert {**env, **stores} == env
+        assert env["REDIS_URL"] == ""
+        family = psutil.Process(up.process.pid).children(recursive=True)
+        assert {"postgres", "valkey-server"} & {process.name() for process in family} == set()
+        with up.viewer() as viewer:
+            send(viewer)
