@@ -1,0 +1,58 @@
+"""What the steps of the demo share: a running system, and a voice."""
+
+import time
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from sqlalchemy import Engine
+
+from cli.lesson import Progress, read_progress
+from cli.sender import Answer, Sender, Sent
+from shared.errors import StudyIngestError
+
+INDENT = 3
+PATIENCE_S = 60.0  # workers that have just started take a few seconds
+
+
+class BrokenPromiseError(StudyIngestError):
+    """The demo took another turn than it should."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A running system, the database below it, and the terminal on which its story is told."""
+
+    sender: Sender
+    engine: Engine
+    default_zone: str
+    console: Console
+
+    def deliver(self, upload: str) -> Sent:
+        """Send an upload and wait until it is final."""
+        sent = self.sender.send(upload)
+        if sent.answer is Answer.RECEIVED:
+            return self.sender.wait(upload, time.monotonic() + PATIENCE_S)
+        return sent
+
+    def progress(self, user_id: int) -> Progress:
+        """Return what is known of a learner."""
+        with self.engine.connect() as connection:
+            return read_progress(connection, user_id)
+
+    def say(self, text: str) -> None:
+        """Tell what happens."""
+        self.console.print(" " * INDENT + text, soft_wrap=True)
+
+    def show(self, *tables: Table) -> None:
+        """Show tables, with air around them."""
+        for table in tables:
+            self.console.print(Padding(table, (1, 0, 0, INDENT), expand=False))
+        self.console.print()
+
+    def expect(self, what: str, *, kept: bool) -> None:
+        """Say that something is as it should be; raise BrokenPromiseError where it is not."""
+        if not kept:
+            raise BrokenPromiseError(f"this should be so and is not: {what}")
+        self.say(f"[green]✓[/] {what}")
