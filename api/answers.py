@@ -71,6 +71,7 @@ class Standing(BaseModel):
     received_at: datetime
     finalized_at: datetime | None
     tries: int
+    voided_at: datetime | None = Field(description="when its sessions were taken out of progress")
     reason: str | None = Field(description="why it was rejected")
     result: Result | None
 

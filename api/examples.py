@@ -46,6 +46,7 @@ STANDING = {
     "received_at": "2026-11-22T00:12:32.104417+00:00",
     "finalized_at": "2026-11-22T00:12:32.219203+00:00",
     "tries": 1,
+    "voided_at": None,
     "reason": None,
     "result": RESULT,
 }

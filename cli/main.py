@@ -11,6 +11,7 @@ from cli.migrate import migrate
 from cli.progress import progress
 from cli.up import up
 from cli.upload import upload
+from cli.uploads import uploads
 from cli.verify import verify
 from shared.errors import StudyIngestError
 
@@ -38,5 +39,5 @@ def main() -> None:
     """Take in quiz sessions that a viewer solved offline: exactly once, in any order."""
 
 
-for command in (up, demo, migrate, catalog, upload, progress, verify):
+for command in (up, demo, migrate, catalog, upload, uploads, progress, verify):
     main.add_command(command)

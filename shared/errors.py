@@ -23,3 +23,7 @@ class FailedUploadError(StudyIngestError):
 
 class CatalogError(StudyIngestError):
     """A catalog file is wrong, or would rewrite what learners' progress stands on."""
+
+
+class UnknownSessionError(StudyIngestError):
+    """There is no such quiz session."""

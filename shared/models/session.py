@@ -64,6 +64,7 @@ class StudyQuizSession(Base):
     source: Mapped[str] = mapped_column(String(20), server_default="live")
     finalized_at: Mapped[datetime | None]
     voided_at: Mapped[datetime | None]
+    void_reason: Mapped[str | None]
 
 
 keep_updated_at(StudyQuizSession)

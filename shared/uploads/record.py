@@ -21,6 +21,7 @@ class Found:
     received_at: datetime
     finalized_at: datetime | None
     tries: int
+    voided_at: datetime | None
     reason: str | None
     result: dict[str, Any] | None
 
@@ -35,7 +36,9 @@ class Waiting:
 
 
 _FIND = text("""
-    SELECT client_session_uuid, status, received_at, finalized_at, tries, reason, result
+    SELECT client_session_uuid, status, received_at, finalized_at, tries, reason, result,
+        (SELECT max(voided_at) FROM study_quiz_sessions
+         WHERE client_session_uuid = CAST(uploads.client_session_uuid AS text)) AS voided_at
     FROM uploads WHERE client_session_uuid = :id
 """)
 

@@ -1,0 +1,34 @@
+"""`uploads`: what an operator does with uploads."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import click
+
+from cli.stores import Store, with_store
+from shared.study.void import unvoid_upload, void_upload
+
+
+@click.group()
+def uploads() -> None:
+    """Act on uploads that were taken in."""
+
+
+@uploads.command()
+@click.argument("uuid", type=click.UUID)
+@click.option("--reason", required=True, help="Why; kept with the sessions.")
+@with_store
+def void(uuid: UUID, *, reason: str, store: Store) -> None:
+    """Take the sessions of an upload out of the learner's progress; they stay on record."""
+    now = datetime.now(UTC)
+    count = void_upload(store.engine, uuid, reason=reason, now=now, default_zone=store.default_zone)
+    click.echo(f"{count} sessions voided" if count else "voided already")
+
+
+@uploads.command()
+@click.argument("uuid", type=click.UUID)
+@with_store
+def unvoid(uuid: UUID, *, store: Store) -> None:
+    """Bring the voided sessions of an upload back into the learner's progress."""
+    count = unvoid_upload(store.engine, uuid, default_zone=store.default_zone)
+    click.echo(f"{count} sessions are back" if count else "not voided")
