@@ -34,7 +34,8 @@ def _conclude(connection: Connection, waiting: Waiting, now: datetime, default_z
     if sessions := sessions_of_upload(connection, waiting.client_session_uuid):
         _recall(connection, case, sessions, now)
     elif case.refusal:
-        reject(connection, waiting, reason=case.refusal, result=case.result(), now=now)
+        known = case.user_id if len(case.owners) == 1 else None
+        reject(connection, waiting, user_id=known, reason=case.refusal, result=case.result(), now=now)
     else:
         _learn(connection, case, now, default_zone)
 

@@ -75,10 +75,16 @@ def ingest(
 
 
 def reject(
-    connection: Connection, upload: Waiting, *, reason: str, result: dict[str, Any], now: datetime
+    connection: Connection,
+    upload: Waiting,
+    *,
+    user_id: int | None,
+    reason: str,
+    result: dict[str, Any],
+    now: datetime,
 ) -> None:
-    """Mark an upload `rejected`; `reason` is a stable code."""
-    _close(connection, upload, now, status=Status.REJECTED, user_id=None, reason=reason, result=result)
+    """Mark an upload `rejected`; `reason` is a stable code, `user_id` the learner where there is but one."""
+    _close(connection, upload, now, status=Status.REJECTED, user_id=user_id, reason=reason, result=result)
 
 
 def _close(connection: Connection, upload: Waiting, now: datetime, **final: Any) -> None:
