@@ -21,10 +21,9 @@ from tests.places import reachable_directory
 from tests.processes import until
 
 COMMAND = str(Path(sys.executable).parent / "study-ingest")
-KEYS = (
-    *("API_URL", "FLOWER_URL", "DATABASE_URL", "BROKER_URL", "REDIS_URL"),
-    *("VIEWER_SYNC_TOKEN", "STUDY_API_TOKEN", "FLOWER_BASIC_AUTH"),
-)
+TOKENS = ("VIEWER_SYNC_TOKEN", "STUDY_API_TOKEN", "FLOWER_BASIC_AUTH")
+KEPT = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", *TOKENS)
+KEYS = ("API_URL", "FLOWER_URL", *KEPT)
 BARE = {name: value for name, value in os.environ.items() if name not in KEYS}
 BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5"}  # a ring that is lost is soon missed
 STOP_SECONDS = 40
@@ -131,7 +130,7 @@ def test_everything_runs_until_it_is_told_to_stop(home: Path, start: Callable[[P
     assert up.end(signal.SIGINT) == 0
     with pytest.raises(NothingRunningError):
         read_env(up.data_dir)
-    for token in ("VIEWER_SYNC_TOKEN", "STUDY_API_TOKEN", "FLOWER_BASIC_AUTH"):
+    for token in TOKENS:
         assert env[token] not in up.said()
     assert sorted(path.name for path in home.iterdir()) == ["data", "data.log"]  # nothing is left elsewhere
 
@@ -167,9 +166,8 @@ def test_a_killed_up_takes_everything_along_and_loses_nothing(
         where = send(viewer)
     assert up.end(signal.SIGKILL) == -signal.SIGKILL
     again = start(home / "data")
-    assert {name: read_env(again.data_dir)[name] for name in KEYS[1:]} == {
-        name: before[name] for name in KEYS[1:]
-    }
+    after = read_env(again.data_dir)
+    assert {name: after[name] for name in KEPT} == {name: before[name] for name in KEPT}
     with again.viewer() as viewer:
         until(lambda: viewer.get(where).json()["status"] == "rejected", "the upload comes to its end")
 
