@@ -26,10 +26,9 @@ class Case:
         return {question.user_id for question in self.questions.values()}
 
     @property
-    def user_id(self) -> int:
-        """Return the one owner."""
-        (owner,) = self.owners
-        return owner
+    def learner(self) -> int | None:
+        """Return the owner, if there is but one."""
+        return next(iter(self.owners)) if len(self.owners) == 1 else None
 
     @property
     def reviewed(self) -> set[int]:

@@ -14,7 +14,8 @@ from shared.plan import Question, make_plan
 from shared.study.finalize import finalize_session
 from shared.study.learner_rows import lock_learner
 from shared.study.progress_rows import load_cached
-from shared.uploads.record import Waiting, ingest, lock, reject
+from shared.uploads.record import End, Waiting, close, lock
+from shared.uploads.status import Status
 from shared.viewer_sessions import insert_attempts, insert_sessions, sessions_of_upload
 
 
@@ -31,13 +32,13 @@ def replay(engine: Engine, client_session_uuid: UUID, *, now: datetime, default_
 
 def _conclude(connection: Connection, waiting: Waiting, now: datetime, default_zone: str) -> None:
     case = _open(connection, waiting)
+    learner = case.learner
     if sessions := sessions_of_upload(connection, waiting.client_session_uuid):
         _recall(connection, case, sessions, now)
-    elif case.refusal:
-        known = case.user_id if len(case.owners) == 1 else None
-        reject(connection, waiting, user_id=known, reason=case.refusal, result=case.result(), now=now)
+    elif case.refusal or learner is None:
+        close(connection, waiting, End(Status.REJECTED, now, learner, case.result(), case.refusal))
     else:
-        _learn(connection, case, now, default_zone)
+        _learn(connection, case, learner, now, default_zone)
 
 
 def _open(connection: Connection, waiting: Waiting) -> Case:
@@ -57,8 +58,8 @@ def _questions(connection: Connection, pub_ids: set[str]) -> dict[str, Question]
     return questions
 
 
-def _learn(connection: Connection, case: Case, now: datetime, default_zone: str) -> None:
-    ids = insert_sessions(connection, case.waiting.client_session_uuid, case.user_id, case.plan, now=now)
+def _learn(connection: Connection, case: Case, learner: int, now: datetime, default_zone: str) -> None:
+    ids = insert_sessions(connection, case.waiting.client_session_uuid, learner, case.plan, now=now)
     attempts = {ids[topic]: attempts for topic, attempts in case.plan.topics.items()}
     insert_attempts(connection, attempts, case.plan.counted)
     done = [
@@ -67,7 +68,7 @@ def _learn(connection: Connection, case: Case, now: datetime, default_zone: str)
     ]
     due = {question: day for each in done for question, day in each.due.items()}
     result = case.result([each.snapshot for each in done], due)
-    ingest(connection, case.waiting, user_id=case.user_id, result=result, now=now)
+    close(connection, case.waiting, End(Status.INGESTED, now, learner, result))
 
 
 def _recall(connection: Connection, case: Case, sessions: list[dict[str, Any]], now: datetime) -> None:
@@ -75,4 +76,4 @@ def _recall(connection: Connection, case: Case, sessions: list[dict[str, Any]], 
     user_id = {session.pop("user_id") for session in sessions}.pop()
     cached = load_cached(connection, user_id, case.reviewed)
     due = {question: each.progress.due for question, each in cached.items()}
-    ingest(connection, case.waiting, user_id=user_id, result=case.result(sessions, due), now=now)
+    close(connection, case.waiting, End(Status.INGESTED, now, user_id, case.result(sessions, due)))

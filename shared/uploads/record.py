@@ -1,7 +1,7 @@
 """Read an upload's row, and write its final status."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -35,6 +35,20 @@ class Waiting:
     received_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a replay ended.
+
+    `user_id`: the learner, None if there is not just one; `reason`: the stable code of a rejection.
+    """
+
+    status: Status
+    finalized_at: datetime
+    user_id: int | None
+    result: dict[str, Any]
+    reason: str | None = None
+
+
 _FIND = text("""
     SELECT client_session_uuid, status, received_at, finalized_at, tries, reason, result,
         (SELECT max(voided_at) FROM study_quiz_sessions
@@ -48,7 +62,7 @@ _LOCK = text("""
 
 _CLOSE = text("""
     UPDATE uploads SET status = :status, reason = :reason, result = CAST(:result AS jsonb),
-        user_id = :user_id, finalized_at = :now, last_error = NULL
+        user_id = :user_id, finalized_at = :finalized_at, last_error = NULL
     WHERE client_session_uuid = :id AND status = 'received'
 """)
 
@@ -67,27 +81,8 @@ def lock(connection: Connection, client_session_uuid: UUID) -> Waiting | None:
     return Waiting(client_session_uuid, row.payload, row.received_at)
 
 
-def ingest(
-    connection: Connection, upload: Waiting, *, user_id: int, result: dict[str, Any], now: datetime
-) -> None:
-    """Mark an upload `ingested`: the last write of its transaction."""
-    _close(connection, upload, now, status=Status.INGESTED, user_id=user_id, reason=None, result=result)
-
-
-def reject(
-    connection: Connection,
-    upload: Waiting,
-    *,
-    user_id: int | None,
-    reason: str,
-    result: dict[str, Any],
-    now: datetime,
-) -> None:
-    """Mark an upload `rejected`; `reason` is a stable code, `user_id` the learner where there is but one."""
-    _close(connection, upload, now, status=Status.REJECTED, user_id=user_id, reason=reason, result=result)
-
-
-def _close(connection: Connection, upload: Waiting, now: datetime, **final: Any) -> None:
-    bound = final | {"id": upload.client_session_uuid, "now": now, "result": json.dumps(final["result"])}
+def close(connection: Connection, upload: Waiting, end: End) -> None:
+    """Write an upload's final status: the last write of its transaction."""
+    bound = asdict(end) | {"id": upload.client_session_uuid, "result": json.dumps(end.result)}
     if not connection.execute(_CLOSE, bound).rowcount:
         raise OvertakenError("the upload was closed meanwhile")
