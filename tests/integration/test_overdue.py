@@ -33,7 +33,9 @@ def overdue(engine: Engine) -> list[UUID]:
 
 
 def claim(engine: Engine, limit: int) -> list[UUID]:
+    """Claim for an hour; where that waits for a lock, fail instead of hanging."""
     with engine.begin() as connection:
+        connection.execute(text("SET LOCAL lock_timeout = '1s'"))
         return claim_overdue(connection, limit=limit, ring_every=LONG)
 
 
@@ -54,6 +56,7 @@ def test_a_claimed_upload_is_due_again_when_nobody_answers(engine: Engine, overd
 
 def test_what_is_being_replayed_or_claimed_is_passed_over(engine: Engine, overdue: list[UUID]) -> None:
     with engine.begin() as worker, engine.begin() as sweeper:
+        sweeper.execute(text("SET LOCAL lock_timeout = '1s'"))
         assert lock(worker, overdue[0])
         assert claim_overdue(sweeper, limit=2, ring_every=LONG) == overdue[1:3]
         assert claim(engine, 100) == overdue[3:]

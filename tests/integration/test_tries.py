@@ -25,7 +25,9 @@ def sent(engine: Engine) -> Sent:
 
 
 def start(engine: Engine, sent: Sent) -> bool:
+    """Start an upload; where that waits for a lock, fail instead of hanging."""
     with engine.begin() as connection:
+        connection.execute(text("SET LOCAL lock_timeout = '1s'"))
         return tries.start(connection, uuid_of(sent), max_tries=MAX_TRIES)
 
 
