@@ -4,11 +4,14 @@ from dataclasses import dataclass
 
 from flask import Flask, current_app
 
+from api.breaker import Breaker
 from api.doorbell import Doorbell
+from api.intake import Intake
 from api.recorder import Recorder
 from shared.config import Settings
 from shared.db import make_engine
 from shared.queue import make_celery
+from shared.spool import connect
 
 _KEY = "study_ingest"
 # The recorder's one writer and its readers.
@@ -17,19 +20,29 @@ CONNECTIONS = 3
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Give requests the settings, the recorder and the doorbell."""
+    """Give requests the settings, the recorder, the way in and the doorbell."""
 
     settings: Settings
     recorder: Recorder
+    intake: Intake
     doorbell: Doorbell
 
 
 def install_edge(app: Flask, settings: Settings) -> None:
     """Make what requests need; it opens no connection yet."""
     engine = make_engine(settings, pool_size=CONNECTIONS, pre_ping=True)
+    pause = settings.store_pause
+    recorder = Recorder(
+        engine,
+        deadline=settings.store_deadline,
+        first_try_after=settings.first_try_after,
+        breaker=Breaker(pause),
+    )
+    spool = connect(settings.redis_url) if settings.redis_url else None
     app.extensions[_KEY] = Edge(
         settings,
-        Recorder(engine, deadline=settings.store_deadline, first_try_after=settings.first_try_after),
+        recorder,
+        Intake(recorder, spool, pause=pause),
         Doorbell(make_celery(settings), pause=settings.ring_pause, high_water=settings.high_water),
     )
 

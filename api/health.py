@@ -1,7 +1,5 @@
 """Whether a web process is alive, and whether it can take an upload."""
 
-from uuid import UUID
-
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
@@ -14,8 +12,6 @@ from api.problems import Problem
 blueprint = Blueprint("health", __name__)
 
 OK = {"status": "ok"}
-# No upload has it: to look for it asks the database and learns nothing.
-NIL = UUID(int=0)
 
 
 @blueprint.get("/livez")
@@ -34,8 +30,8 @@ def live() -> ResponseReturnValue:
     )
 )
 def ready() -> ResponseReturnValue:
-    """Look at the flag and ask the database; a process that is not ready needs no restart."""
+    """Look at the flag and ask the stores; a process that is not ready needs no restart."""
     if not edge().settings.study_ingest_enabled:
         raise Problem(Kind.INGEST_CLOSED)
-    edge().recorder.find(NIL)
+    edge().intake.check()
     return OK

@@ -58,7 +58,7 @@ def submit() -> ResponseReturnValue:
     """Record an upload, and ring for a new one."""
     start = perf_counter()
     delivery = _read()
-    receipt = edge().recorder.record(delivery)
+    receipt = edge().intake.accept(delivery)
     if receipt.verdict is Verdict.NEW:
         edge().doorbell.ring(delivery.client_session_uuid)
     took = round((perf_counter() - start) * 1000, 1)

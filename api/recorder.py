@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
+from api.breaker import Breaker
 from shared.errors import StoreUnavailableError
 from shared.failure import describe
 from shared.uploads import Delivery, Found, Receipt, find, receive
@@ -30,8 +31,9 @@ class Recorder:
     Neither a statement timeout nor a TCP timeout ends the wait for a server that is stopped; a deadline does.
     """
 
-    def __init__(self, engine: Engine, *, deadline: float, first_try_after: float) -> None:
+    def __init__(self, engine: Engine, *, deadline: float, first_try_after: float, breaker: Breaker) -> None:
         self._engine = engine
+        self._breaker = breaker
         self._deadline = deadline
         self._first_try_after = first_try_after
         self._waiting: queue.SimpleQueue[tuple[Delivery, Future[Receipt]]] = queue.SimpleQueue()
@@ -40,9 +42,12 @@ class Recorder:
 
     def record(self, delivery: Delivery) -> Receipt:
         """Return once the delivery is committed; raise StoreUnavailableError past the deadline."""
+        return self._await(lambda: self._enqueue(delivery))
+
+    def _enqueue(self, delivery: Delivery) -> Future[Receipt]:
         future: Future[Receipt] = Future()
         self._waiting.put((delivery, future))
-        return self._await(future)
+        return future
 
     def find(self, client_session_uuid: UUID) -> Found | None:
         """Look an upload up; raise StoreUnavailableError past the deadline."""
@@ -50,22 +55,25 @@ class Recorder:
 
     def read(self, question: Callable[[Connection], T]) -> T:
         """Ask the database something within the deadline."""
-        return self._await(self._readers.submit(self._ask, question))
+        return self._await(lambda: self._readers.submit(self._ask, question))
 
     def _ask(self, question: Callable[[Connection], T]) -> T:
         with self._engine.connect() as connection:
             return question(connection)
 
-    def _await(self, future: Future[T]) -> T:
+    def _await(self, begin: Callable[[], Future[T]]) -> T:
+        if not self._breaker.lets_through():
+            raise StoreUnavailableError("The store is away.")
+        future = begin()
         try:
-            return future.result(self._deadline)
-        except TimeoutError:
+            result = future.result(self._deadline)
+        except (TimeoutError, SQLAlchemyError) as error:
             future.cancel()
-            log.warning("store.timeout")
-            raise StoreUnavailableError("The store did not answer in time.") from None
-        except SQLAlchemyError as error:
+            self._breaker.trip()
             log.warning("store.failed", error=describe(error))
             raise StoreUnavailableError("The store is away.") from None
+        self._breaker.close()
+        return result
 
     def _write_for_ever(self) -> None:
         while True:

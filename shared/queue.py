@@ -11,6 +11,7 @@ from shared.config import Settings
 
 FINALIZE = "finalize_upload"
 SWEEP = "sweep"
+DRAIN = "drain_spool"
 FINALIZE_QUEUE = "finalize"
 SWEEP_QUEUE = "sweep"
 
@@ -33,7 +34,11 @@ def make_celery(settings: Settings, *, worker: bool = False) -> Celery:
         worker_prefetch_multiplier=1,  # fewer rings strand with a killed worker
         task_ignore_result=True,  # Postgres holds the outcome
         task_publish_retry=False,  # the sweeper rings again; a sender does not wait
-        task_routes={FINALIZE: {"queue": FINALIZE_QUEUE}, SWEEP: {"queue": SWEEP_QUEUE}},
+        task_routes={
+            FINALIZE: {"queue": FINALIZE_QUEUE},
+            SWEEP: {"queue": SWEEP_QUEUE},
+            DRAIN: {"queue": SWEEP_QUEUE},
+        },
         task_serializer="json",
         accept_content=["json"],
         broker_connection_timeout=CONNECT_TIMEOUT_S,

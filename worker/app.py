@@ -5,13 +5,15 @@ from functools import cache
 from typing import Any
 
 from celery import signals
+from redis import Redis
 from sqlalchemy import Engine
 
 from shared.config import Settings, load_settings
 from shared.db import make_engine
 from shared.errors import ConfigurationError
 from shared.logs import configure_logs
-from shared.queue import SWEEP, make_celery
+from shared.queue import DRAIN, SWEEP, make_celery
+from shared.spool import connect
 
 try:
     settings = load_settings(Settings)
@@ -19,23 +21,28 @@ except ConfigurationError as error:
     sys.exit(f"study-ingest: {error}")
 
 app = make_celery(settings, worker=True)
-app.conf.update(
-    imports=["worker.tasks"],
-    beat_schedule={
-        "sweep": {
-            "task": SWEEP,
-            "schedule": settings.sweep_every,
-            # Sweeps that pile up while nobody sweeps are worth no more than one.
-            "options": {"expires": settings.sweep_every},
-        }
-    },
-)
+
+
+def _every(seconds: float, task: str) -> dict[str, Any]:
+    # Those that pile up while nobody takes them are worth no more than one.
+    return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+
+
+app.conf.update(imports=["worker.tasks"], beat_schedule={"sweep": _every(settings.sweep_every, SWEEP)})
+if settings.redis_url:
+    app.conf.beat_schedule["drain"] = _every(settings.sweep_every, DRAIN)
 
 
 @cache
 def engine() -> Engine:
     """Return this process' engine; made at its first use, which is after the fork."""
     return make_engine(settings)
+
+
+@cache
+def redis() -> Redis:
+    """Return this process' connection to the spool."""
+    return connect(settings.redis_url)
 
 
 @signals.setup_logging.connect(weak=False)

@@ -8,12 +8,12 @@ from uuid import UUID
 import structlog
 from celery import Task
 
-from shared import queue
+from shared import queue, spool
 from shared.errors import FailedUploadError
 from shared.failure import describe, is_passing
 from shared.replay import replay
 from shared.uploads.tries import claim_overdue, fail, postpone, start
-from worker.app import app, engine, settings
+from worker.app import app, engine, redis, settings
 
 log = structlog.get_logger()
 
@@ -52,6 +52,13 @@ def _record(upload: UUID, error: Exception, *, counted: bool) -> None:
             postpone(connection, upload, counted=counted, wait=settings.retry_base)
         else:
             fail(connection, upload, describe(error), settings)
+
+
+@app.task(name=queue.DRAIN)
+def drain_spool() -> None:
+    """Move what Redis kept, while Postgres was away, to where it belongs."""
+    if moved := spool.drain(redis(), engine()):
+        log.info("spool.drained", uploads=moved)
 
 
 @app.task(name=queue.SWEEP)

@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, text
 
-from cli.sender import PATH, Answer, Sender
+from cli.sender import Answer, Sender
 from cli.servers import Servers
 from shared.queue import FINALIZE_QUEUE
 from shared.study.verify import verify
@@ -186,21 +186,3 @@ def test_I1_a_dead_broker_delays_no_sender(
         house.start(name)
     until(lambda: finished(engine), "the sweeper rings for all")
     assert statuses(engine) == {"ingested": 20}
-
-
-def test_a_frozen_store_is_answered_in_time(viewer: Sender, servers: Servers, engine: Engine) -> None:
-    made.load(engine)
-    upload = made.upload(random.Random(7), 1)
-    stopped = psutil.Process(servers.postgres.pid)
-    frozen = [stopped, *stopped.children(recursive=True)]
-    for process in frozen:
-        process.suspend()
-    try:
-        sent = viewer.http.post(PATH, json=upload)
-        asked = viewer.http.get(f"{PATH}/{upload['client_session_uuid']}")
-    finally:
-        for process in frozen:
-            process.resume()
-    assert (sent.status_code, asked.status_code) == (503, 503)
-    assert sent.headers["Retry-After"]
-    assert viewer.send(made.body(upload)).answer is Answer.RECEIVED

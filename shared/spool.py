@@ -1,0 +1,98 @@
+"""Keep uploads in Redis while Postgres is away, and move them over when it is back.
+
+An entry is in one list or the other until it is committed in Postgres: a mover that dies in between leaves it
+in `MOVING`, where the next one finds it. To move one twice does nothing, as its uuid is unique.
+"""
+
+import json
+from datetime import datetime
+
+import structlog
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from sqlalchemy import Engine
+from sqlalchemy.exc import DataError
+
+from shared.errors import StoreUnavailableError
+from shared.payload import content_hash, parse_upload
+from shared.uploads import Delivery, receive
+
+log = structlog.get_logger()
+
+SPOOL = "study-ingest:spool"
+MOVING = "study-ingest:spool:moving"
+# What Postgres refuses for ever; empty unless the door has let through what it should not.
+REFUSED = "study-ingest:spool:refused"
+BATCH = 100
+# A sender waits for it, after it has waited for Postgres.
+SOCKET_TIMEOUT_S = 0.3
+
+
+def connect(redis_url: str) -> Redis:
+    """Make a client that gives up soon and does not try again by itself."""
+    return Redis.from_url(
+        redis_url,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=SOCKET_TIMEOUT_S,
+        decode_responses=True,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def push(redis: Redis, delivery: Delivery) -> None:
+    """Put a delivery into the spool; raise StoreUnavailableError if Redis does not take it."""
+    entry = {"payload": delivery.payload, "received_at": delivery.received_at.isoformat()}
+    try:
+        redis.lpush(SPOOL, json.dumps(entry))
+    except RedisError as error:
+        log.warning("spool.failed", error=type(error).__name__)
+        raise StoreUnavailableError("No store takes the upload.") from None
+
+
+def answers(redis: Redis) -> bool:
+    """Tell whether Redis answers."""
+    try:
+        return bool(redis.ping())
+    except RedisError:
+        return False
+
+
+def drain(redis: Redis, engine: Engine) -> int:
+    """Move everything that is spooled into `uploads`; return how many entries that were."""
+    moved = 0
+    while entries := _take(redis):
+        _record(redis, engine, entries)
+        moved += len(entries)
+    return moved
+
+
+def _take(redis: Redis) -> list[str]:
+    """Return what a mover has left over, and the oldest of what waits."""
+    left = [str(entry) for entry in redis.lrange(MOVING, 0, BATCH - 1)]
+    while len(left) < BATCH and (entry := redis.lmove(SPOOL, MOVING, "RIGHT", "LEFT")):
+        left.append(str(entry))
+    return left
+
+
+def _record(redis: Redis, engine: Engine, entries: list[str]) -> None:
+    try:
+        with engine.begin() as connection:
+            receive(connection, [_delivery(entry) for entry in entries], first_try_after=0)
+    except DataError:
+        if len(entries) > 1:
+            for entry in entries:
+                _record(redis, engine, [entry])
+            return
+        log.warning("spool.refused")
+        redis.lpush(REFUSED, entries[0])
+    for entry in entries:
+        redis.lrem(MOVING, 1, entry)
+
+
+def _delivery(entry: str) -> Delivery:
+    spooled = json.loads(entry)
+    upload = parse_upload(spooled["payload"].encode())
+    received_at = datetime.fromisoformat(spooled["received_at"])
+    return Delivery(upload.client_session_uuid, spooled["payload"], content_hash(upload), received_at)

@@ -1,0 +1,135 @@
+"""While Postgres is away, Redis keeps what arrives; nothing of it is lost or doubled on the way back (I1)."""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from uuid import UUID
+
+import psutil
+import pytest
+from redis import Redis
+from sqlalchemy import Engine, text
+
+from cli.sender import PATH, Answer, Sender
+from cli.servers import Servers
+from shared import spool
+from shared.payload import content_hash, parse_upload
+from shared.uploads import Delivery
+from tests import made
+from tests.processes import Processes, until
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a server with all its children, as a machine that hangs does."""
+    parent = psutil.Process(pid)
+    family = [parent, *parent.children(recursive=True)]
+    for process in family:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in family:
+            process.resume()
+
+
+def ingested(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return connection.execute(text("SELECT count(*) FROM uploads WHERE status = 'ingested'")).scalar_one()
+
+
+def test_I1_what_arrives_while_postgres_is_frozen_is_ingested_later(
+    engine: Engine, house: Processes, viewer: Sender, servers: Servers
+) -> None:
+    made.load(engine)
+    chance = random.Random(1)
+    uploads = [made.upload(chance, 1 + n % 3) for n in range(30)]
+    with frozen(servers.postgres.pid):
+        answers = [viewer.http.post(PATH, json=upload).status_code for upload in uploads]
+        ready = viewer.http.get("/readyz").status_code
+        asked = viewer.http.get(f"{PATH}/{uploads[0]['client_session_uuid']}").status_code
+    assert answers == [202] * len(uploads)
+    assert (ready, asked) == (200, 503)
+    for name in ("worker", "sweeper", "beat"):
+        house.start(name)
+    until(lambda: ingested(engine) == len(uploads), "everything spooled is ingested")
+    assert {viewer.send(made.body(upload)).answer for upload in uploads} == {Answer.ALREADY_INGESTED}
+
+
+def test_with_both_stores_away_the_sender_is_told_to_come_back(
+    viewer: Sender, servers: Servers, engine: Engine
+) -> None:
+    made.load(engine)
+    upload = made.upload(random.Random(2), 1)
+    with frozen(servers.postgres.pid), frozen(servers.valkey.pid):
+        told = [viewer.http.post(PATH, json=upload) for _ in range(3)]
+        ready = viewer.http.get("/readyz").status_code
+    assert [response.status_code for response in told] == [503] * 3
+    assert all(response.headers["Retry-After"] for response in told)
+    assert ready == 503
+    until(lambda: viewer.http.post(PATH, json=upload).status_code == 202, "the breaker lets one through")
+
+
+def entry(seed: int) -> Delivery:
+    body = made.body(made.upload(random.Random(seed), 1))
+    upload = parse_upload(body.encode())
+    return Delivery(upload.client_session_uuid, body, content_hash(upload), datetime.now(UTC))
+
+
+@pytest.fixture
+def redis(broker_url: str, servers: Servers) -> Iterator[Redis]:
+    assert broker_url
+    with spool.connect(servers.redis_url) as redis:
+        yield redis
+
+
+class MoverDiedError(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("step", ["lmove", "receive", "lrem"])
+def test_I1_a_mover_that_dies_at_any_step_loses_and_doubles_nothing(
+    engine: Engine, redis: Redis, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    for seed in range(3):
+        spool.push(redis, entry(seed))
+
+    def die(*_: object, **__: object) -> None:
+        raise MoverDiedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool if step == "receive" else redis, step, die)
+        with pytest.raises(MoverDiedError):
+            spool.drain(redis, engine)
+    assert spool.drain(redis, engine) <= 3
+    with engine.connect() as connection:
+        kept = set(connection.execute(text("SELECT client_session_uuid FROM uploads")).scalars())
+    assert kept == {entry(seed).client_session_uuid for seed in range(3)}
+    assert redis.llen(spool.SPOOL) + redis.llen(spool.MOVING) + redis.llen(spool.REFUSED) == 0
+
+
+def test_I8_a_spooled_upload_that_differs_is_kept_as_a_conflict(engine: Engine, redis: Redis) -> None:
+    first = made.upload(random.Random(1), 1)
+    for upload in (first, first | {"finished_at": "2026-10-01T00:00:00Z"}):
+        body = made.body(upload)
+        uuid = UUID(first["client_session_uuid"])
+        spool.push(redis, Delivery(uuid, body, content_hash(parse_upload(body.encode())), datetime.now(UTC)))
+    assert spool.drain(redis, engine) == 2
+    with engine.connect() as connection:
+        conflicts = (
+            connection.execute(text("SELECT client_session_uuid FROM upload_conflicts")).scalars().all()
+        )
+    assert conflicts == [uuid]
+
+
+def test_arrival_time_is_that_of_the_arrival(engine: Engine, redis: Redis) -> None:
+    delivery = entry(1)
+    spool.push(redis, delivery)
+    time.sleep(0.05)
+    spool.drain(redis, engine)
+    with engine.connect() as connection:
+        assert (
+            connection.execute(text("SELECT received_at FROM uploads")).scalar_one() == delivery.received_at
+        )

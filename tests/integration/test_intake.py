@@ -1,0 +1,26 @@
+"""Where an upload is kept when Postgres is away, and what the sender is told."""
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+from flask import Flask
+
+from api import examples
+from api.app import create_app
+from cli.sender import PATH
+from shared.config import Settings
+
+Serve = Callable[[Flask, Settings], httpx.Client]
+NOWHERE = "postgresql+psycopg://nobody@127.0.0.1:1/nothing"
+
+
+@pytest.mark.parametrize(("spool", "status"), [(True, 202), (False, 503)])
+def test_without_postgres_an_upload_is_spooled_or_refused(
+    serve: Serve, settings: Settings, *, spool: bool, status: int
+) -> None:
+    away = settings.model_copy(update={"database_url": NOWHERE} | ({} if spool else {"redis_url": ""}))
+    web = serve(create_app(away), away)
+    for _ in range(3):
+        assert web.post(PATH, json=examples.UPLOAD).status_code == status
+    assert web.get("/readyz").status_code == (200 if spool else 503)
