@@ -12,11 +12,11 @@ import httpx
 import migrations
 from cli.datadir import SERVERS, last_env, make_data_dir, write_env
 from cli.environment import addresses, process_environment, stores, tokens
-from cli.output import to_files, to_terminal
+from cli.output import Output, to_files, to_terminal
 from cli.ports import free_port, is_free
 from cli.procfile import read_procfile
 from cli.servers import Servers
-from cli.supervisor import Supervisor
+from cli.supervisor import ProcessEndedError, Supervisor
 from cli.waiting import wait_until
 from shared.errors import StudyIngestError
 
@@ -51,7 +51,7 @@ def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[
         home = make_data_dir(data_dir)
         servers = cleanup.enter_context(_servers(home))
         environment = _prepare(home, servers, port or free_port())
-        output = to_files(logs) if logs else cleanup.enter_context(to_terminal())
+        output = cleanup.enter_context(_quietly(logs) if logs else to_terminal())
         processes = Supervisor(read_procfile(), output, process_environment(environment))
         cleanup.enter_context(processes)
         _await_ready(environment["API_URL"], processes)
@@ -67,6 +67,15 @@ def _signals_as_interrupt() -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+@contextmanager
+def _quietly(logs: Path) -> Iterator[Output]:
+    """Keep the output in files, and point there when a process ends."""
+    try:
+        yield to_files(logs)
+    except ProcessEndedError as error:
+        raise ProcessEndedError(f"{error}; its words are in {logs}") from None
 
 
 def _servers(home: Path) -> Servers:
