@@ -35,15 +35,13 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Memory):
     """What is known of one learner and one question.
 
-    `stability` in days; `due` a study day; `corrects` counts outcomes, so that unsure-but-right is neither a
-    miss nor a correct. A streak ends at any other answer. The note's times are those of its last moves.
+    `due` is a study day; `corrects` counts outcomes, so that unsure-but-right is neither a miss nor a
+    correct. A streak ends at any other answer. The note's times are those of its last moves.
     """
 
-    stability: float
-    difficulty: float
     due: date
     last_reviewed_at: datetime
     reviews: int
@@ -60,20 +58,10 @@ def advance(before: Progress | None, review: Review, zone: ZoneInfo) -> Progress
     """Fold one review onto what came before it; the caller answers for the order."""
     if before is None:
         return _first(review, zone)
-    memory, due = schedule(
-        Memory(before.stability, before.difficulty),
-        before.last_reviewed_at,
-        review.answered_at,
-        review.rating,
-        zone,
-    )
+    memory, due = schedule(before, before.last_reviewed_at, review.answered_at, review.rating, zone)
     correct, miss = review.outcome is Outcome.CORRECT, review.miss
     correct_streak = before.correct_streak + 1 if correct else 0
-    note = next_note(before.wrong_note, review.outcome, correct_streak)
-    opened, closed = before.note_opened_at, before.note_closed_at
-    if note is not before.wrong_note:
-        opened = review.answered_at if note is WrongNote.OPEN else opened
-        closed = review.answered_at if note is WrongNote.CLOSED else None
+    note, opened_at, closed_at = _note(before, review, correct_streak)
     return Progress(
         stability=memory.stability,
         difficulty=memory.difficulty,
@@ -85,9 +73,20 @@ def advance(before: Progress | None, review: Review, zone: ZoneInfo) -> Progress
         miss_streak=before.miss_streak + 1 if miss else 0,
         correct_streak=correct_streak,
         wrong_note=note,
-        note_opened_at=opened,
-        note_closed_at=closed,
+        note_opened_at=opened_at,
+        note_closed_at=closed_at,
     )
+
+
+def _note(
+    before: Progress, review: Review, correct_streak: int
+) -> tuple[WrongNote, datetime | None, datetime | None]:
+    note = next_note(before.wrong_note, review.outcome, correct_streak)
+    if note is before.wrong_note:
+        return note, before.note_opened_at, before.note_closed_at
+    if note is WrongNote.OPEN:
+        return note, review.answered_at, None
+    return note, before.note_opened_at, review.answered_at
 
 
 def _first(review: Review, zone: ZoneInfo) -> Progress:

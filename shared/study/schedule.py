@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Self
 from zoneinfo import ZoneInfo
 
 from fsrs import Card, Rating, Scheduler, State
@@ -16,14 +16,15 @@ DAY_STARTS = timedelta(hours=4)
 # No steps within a day and no chance: equal reviews give equal progress, whoever folds them and whenever.
 _SCHEDULER = Scheduler(learning_steps=(), relearning_steps=(), enable_fuzzing=False)
 
-# Kept beside the progress that it produced, so that what another version or other parameters made is known.
-SCHEDULER = (
-    f"fsrs {version('fsrs')} "
-    + hashlib.sha256(json.dumps(_SCHEDULER.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
-)
+# Kept beside the progress that it produced, so that what another version or other settings made is known.
+_SETTINGS = json.dumps([_SCHEDULER.to_dict(), DAY_STARTS.total_seconds()], sort_keys=True)
+SCHEDULER = f"fsrs {version('fsrs')} {hashlib.sha256(_SETTINGS.encode()).hexdigest()[:12]}"
 
 # fsrs waits a millisecond to make an id of the clock for a card that has none.
 _CARD_ID = 0
+
+# fsrs counts whole days between moments, and takes none but in UTC.
+_MIDNIGHT = time(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,40 +35,43 @@ class Memory:
     difficulty: float
 
 
-class Reviewed(NamedTuple):
-    """A memory after a review, and the study day on which the question is due."""
+class _Card(Card):
+    """A card for one review, which fsrs need not copy first: that costs a quarter of a review."""
 
-    memory: Memory
-    due: date
+    def __copy__(self) -> Self:
+        return self
 
 
 def study_day(at: datetime, zone: ZoneInfo) -> date:
     """Return the study day of a moment: it starts at 04:00 on the wall clock of `zone`."""
-    return (at.astimezone(zone).replace(tzinfo=None) - DAY_STARTS).date()
+    return _midnight(at, zone).date()
 
 
 def review(
     memory: Memory | None, last_reviewed_at: datetime | None, at: datetime, rating: Rating, zone: ZoneInfo
-) -> Reviewed:
-    """Review a question that was last reviewed before `at`."""
-    now = _midnight(study_day(at, zone))
-    last = _midnight(study_day(last_reviewed_at, zone)) if last_reviewed_at else None
-    # A wall clock that is set back across 04:00 must not rewind the schedule.
-    card, _ = _SCHEDULER.review_card(_card(memory, last), rating, max(now, last) if last else now)
-    return Reviewed(Memory(card.stability or 0.0, card.difficulty or 0.0), card.due.date())
+) -> tuple[Memory, date]:
+    """Review a question that was last reviewed before `at`: its new memory, and the study day it is due."""
+    day = _midnight(at, zone)
+    if memory is None or last_reviewed_at is None:
+        card: Card = _Card(_CARD_ID, due=day)
+    else:
+        card = _card(memory, last_reviewed_at, zone)
+        # A wall clock that is set back across 04:00 must not rewind the schedule.
+        day = max(day, card.due)
+    card, _ = _SCHEDULER.review_card(card, rating, day)
+    return Memory(card.stability or 0.0, card.difficulty or 0.0), card.due.date()
 
 
 def retrievability(memory: Memory, last_reviewed_at: datetime, at: datetime, zone: ZoneInfo) -> float:
     """Return the probability that the question would be answered right at `at`."""
-    card = _card(memory, _midnight(study_day(last_reviewed_at, zone)))
-    return _SCHEDULER.get_card_retrievability(card, _midnight(study_day(at, zone)))
+    return _SCHEDULER.get_card_retrievability(_card(memory, last_reviewed_at, zone), _midnight(at, zone))
 
 
-def _card(memory: Memory | None, last: datetime | None) -> Card:
-    if memory is None:
-        return Card(card_id=_CARD_ID)
-    return Card(_CARD_ID, State.Review, None, memory.stability, memory.difficulty, last, last)
+def _card(memory: Memory, last_reviewed_at: datetime, zone: ZoneInfo) -> _Card:
+    last = _midnight(last_reviewed_at, zone)
+    return _Card(_CARD_ID, State.Review, None, memory.stability, memory.difficulty, last, last)
 
 
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
+def _midnight(at: datetime, zone: ZoneInfo) -> datetime:
+    # Python subtracts on the wall clock here, also where that was set forward or back meanwhile.
+    return datetime.combine(at.astimezone(zone) - DAY_STARTS, _MIDNIGHT)
