@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import psycopg
 import pytest
 from redis import Redis
@@ -18,6 +19,11 @@ from cli.servers import Servers
 from shared.config import Settings
 
 TEMPLATE = "migrated"
+
+# A deadline would judge the machine. `--hypothesis-profile=long` looks for rare orders of delivery.
+hypothesis.settings.register_profile("quick", max_examples=50, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("long", max_examples=2500, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")

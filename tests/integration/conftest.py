@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import hypothesis
 import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator
@@ -84,9 +83,3 @@ def rings(broker_url: str) -> Callable[[], int]:
             return int(redis.llen(FINALIZE_QUEUE))
 
     return count
-
-
-# A deadline would judge the machine. `--hypothesis-profile=long` looks for rare orders of delivery.
-hypothesis.settings.register_profile("quick", max_examples=50, deadline=None, print_blob=True)
-hypothesis.settings.register_profile("long", max_examples=2500, deadline=None, print_blob=True)
-hypothesis.settings.load_profile("quick")
