@@ -1,0 +1,164 @@
+"""`demo` as a newcomer meets it: a story that checks itself, and a command to try."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, func, select, text
+
+from cli.sample import LEARNER, earlier_uploads, main_upload
+from cli.sender import Sender
+from shared.models import StudyQuestionAttempt, StudyQuizSession, Upload
+from shared.study.verify import verify
+from tests.places import reachable_directory
+from tests.processes import until
+
+COMMAND = str(Path(sys.executable).parent / "study-ingest")
+SETTINGS = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", "VIEWER_SYNC_TOKEN", "STUDY_INGEST_DATA_DIR")
+BARE = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5"}  # a ring that is lost is soon missed
+STOP_SECONDS = 40
+
+LEARNED = """
+geo-capital-australia         correct             0.78 →  5.58  2026-11-26
+geo-capital-canada            wrong               0.13 →  0.10  2026-11-21
+sci-hottest-planet            unsure, but right   0.14 →  0.89  2026-11-21
+sci-bones-of-an-adult         unsure              2.31 →  0.75  2026-11-21
+sci-symbol-of-sodium          correct              new →  2.31  2026-11-22
+his-question-of-next-year     skipped: unknown
+geo-capital-canada            practice: correct
+Geography        3      2       ·        1          1         1        1
+Science          2      ·       3        1          ·         1        ·
+History          2      2       ·        ·          1         1        ·
+✓ all of them are ingested
+✓ they are received and ingested
+✓ every outcome and every pattern occurs
+✓ each counted answer advanced its question by one review, and nothing else moved
+✓ the server answers already_ingested
+✓ nothing advanced
+✓ 0 differences
+Everything was as it should be.
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with reachable_directory() as path:
+        yield path
+
+
+@pytest.fixture
+def stores(database_url: str, broker_url: str) -> dict[str, str]:
+    """Name stores, which the demo then need not start."""
+    return {"DATABASE_URL": database_url, "BROKER_URL": broker_url}
+
+
+def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [COMMAND, "demo", "--once", *arguments]
+    return subprocess.run(
+        command, env=BARE | BRISK | environment, capture_output=True, text=True, check=False
+    )
+
+
+def counts(engine: Engine) -> dict[str, int]:
+    with engine.connect() as connection:
+        return {
+            table.__tablename__: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in (Upload, StudyQuizSession, StudyQuestionAttempt)
+        }
+
+
+def test_once_tells_what_was_learned_and_leaves_nothing_behind(home: Path) -> None:
+    told = demo(TMPDIR=str(home))
+    assert (told.returncode, told.stderr) == (0, "")
+    lines = [line.strip() for line in told.stdout.splitlines()]
+    assert [line for line in LEARNED.strip().splitlines() if line not in lines] == []
+    assert "\x1b" not in told.stdout
+    assert list(home.iterdir()) == []
+
+
+def test_I2_a_second_run_finds_everything_ingested_and_moves_nothing(
+    home: Path, stores: dict[str, str], engine: Engine
+) -> None:
+    first = demo("--data-dir", str(home / "data"), **stores)
+    assert first.returncode == 0, first.stderr
+    kept = counts(engine)
+    sent = [json.loads(upload) for upload in [*earlier_uploads(), main_upload()]]
+    assert kept["uploads"] == len(sent)
+    # One of the attempts is at a question that nobody knows.
+    assert kept["study_question_attempts"] == sum(len(upload["attempts"]) for upload in sent) - 1
+    again = demo("--data-dir", str(home / "data"), **stores)
+    assert again.returncode == 0, again.stderr
+    assert "in an earlier run: they count once" in again.stdout
+    assert "advanced its question" not in again.stdout
+    assert counts(engine) == kept
+
+
+def test_a_promise_that_is_not_kept_is_said_and_exits_1(
+    home: Path, stores: dict[str, str], engine: Engine
+) -> None:
+    assert demo("--data-dir", str(home / "data"), **stores).returncode == 0
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE study_question_progress SET stability = 99 WHERE reviews = 4"))
+    (checked,) = verify(engine, default_zone="UTC")
+    told = demo("--data-dir", str(home / "data"), **stores)
+    assert told.returncode == 1
+    assert "as it should be." not in told.stdout
+    assert told.stderr == f"Error: this should be so and is not: {len(checked.differing)} differences\n"
+
+
+@contextmanager
+def staying(home: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """Run a demo that stays, writing to a file."""
+    command = [COMMAND, "demo", "--data-dir", str(home / "data"), "--port", "0"]
+    said = home / "said"
+    with said.open("wb") as output:
+        process = subprocess.Popen(command, env=BARE | BRISK | environment, stdout=output, stderr=output)
+    try:
+        yield process, said
+    finally:
+        process.kill()
+        process.wait()
+
+
+def curl(line: str) -> Any:
+    return json.loads(subprocess.run(["/bin/sh", "-c", line], capture_output=True, check=True).stdout)
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="the line to try needs curl")
+def test_the_printed_commands_work_as_they_stand(home: Path, stores: dict[str, str]) -> None:
+    with staying(home, **stores) as (process, said):
+
+        def is_told() -> bool:
+            assert process.poll() is None, said.read_text()
+            return "Then look" in said.read_text() and said.read_text().endswith("\n")
+
+        until(is_told, "the story is told")
+        (line,) = re.findall(r"^curl(?:.*\\\n)*.*$", said.read_text(), re.MULTILINE)
+        received = curl(line)
+        assert received["status"] == "received"
+        (api,) = re.findall(r"API +(http://\S+)", said.read_text())
+        (token,) = re.findall(r"viewer token +(\S+)", said.read_text())
+        with Sender(api, token) as sender:
+            until(
+                lambda: sender.standing(received["client_session_uuid"])["status"] == "ingested",
+                "the upload of the line is ingested",
+            )
+        again = curl(line)
+        assert again["status"] == "already_ingested"
+        assert [topic["newly_correct_count"] for topic in again["result"]["topics"]] == [1]
+        (look,) = re.findall(rf"^.* progress --user {LEARNER} .*$", said.read_text(), re.MULTILINE)
+        shown = subprocess.run(["/bin/sh", "-c", look], env=BARE, capture_output=True, check=True).stdout
+        assert json.loads(shown.splitlines()[0])["pub_id"] == "geo-capital-australia"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(STOP_SECONDS) == 0
+        assert "Traceback" not in said.read_text()
