@@ -10,9 +10,9 @@ from rich.console import Console
 
 from cli.closing import closing_words
 from cli.datadir import DEFAULT_DIRECTORY, TRAVERSABLE
-from cli.running import running
+from cli.running import Running, running
 from cli.sender import Sender
-from cli.stage import Stage
+from cli.stage import BrokenPromiseError, Stage
 from cli.story import tell
 from cli.up import USUAL_PORT
 from shared.config import StoreSettings
@@ -46,8 +46,7 @@ def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
             everything = cleanup.enter_context(running(home, _port(port, once=once), logs=home / LOGS))
         console.print(f"Everything runs; its logs are in {home / LOGS}", markup=False, soft_wrap=True)
         token = everything.environment["VIEWER_SYNC_TOKEN"].split(",")[0].strip()
-        with _stage(everything.environment, token, console) as stage:
-            tell(stage)
+        _tell(everything, token, console)
         console.print("\n[bold]Everything was as it should be.[/]")
         if not once:
             words = closing_words(everything.environment, token, home)
@@ -71,6 +70,15 @@ def _port(port: int | None, *, once: bool) -> int:
     if port is None:
         return 0 if once else USUAL_PORT
     return port
+
+
+def _tell(everything: Running, token: str, console: Console) -> None:
+    with _stage(everything.environment, token, console) as stage:
+        try:
+            tell(stage)
+        except BrokenPromiseError:
+            everything.processes.check()  # a process that has ended is the better reason
+            raise
 
 
 @contextmanager

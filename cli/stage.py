@@ -9,7 +9,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from cli.lesson import Progress, read_progress
-from cli.sender import Answer, Sender, Sent
+from cli.sender import Answer, Sender
 from shared.errors import StudyIngestError
 
 INDENT = 3
@@ -29,12 +29,14 @@ class Stage:
     default_zone: str
     console: Console
 
-    def deliver(self, upload: str) -> Sent:
-        """Send an upload and wait until it is final."""
+    def deliver(self, upload: str) -> Answer:
+        """Send an upload and wait until it is ingested; raise BrokenPromiseError where it is not."""
         sent = self.sender.send(upload)
         if sent.answer is Answer.RECEIVED:
-            return self.sender.wait(upload, time.monotonic() + PATIENCE_S)
-        return sent
+            sent = self.sender.wait(upload, time.monotonic() + PATIENCE_S)
+        if sent.answer not in {Answer.INGESTED, Answer.ALREADY_INGESTED}:
+            raise BrokenPromiseError(f"an upload is not ingested, but {sent.answer}: {sent.why}")
+        return sent.answer
 
     def progress(self, user_id: int) -> Progress:
         """Return what is known of a learner."""
@@ -51,8 +53,12 @@ class Stage:
             self.console.print(Padding(table, (1, 0, 0, INDENT), expand=False))
         self.console.print()
 
+    def confirm(self, what: str) -> None:
+        """Say that something is as it should be."""
+        self.say(f"[green]✓[/] {what}")
+
     def expect(self, what: str, *, kept: bool) -> None:
-        """Say that something is as it should be; raise BrokenPromiseError where it is not."""
+        """Confirm what is so; raise BrokenPromiseError where it is not."""
         if not kept:
             raise BrokenPromiseError(f"this should be so and is not: {what}")
-        self.say(f"[green]✓[/] {what}")
+        self.confirm(what)
