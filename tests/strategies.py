@@ -1,6 +1,6 @@
 """Uploads as Hypothesis makes them, close together in time so that they tie, overlap and repeat."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 from uuid import UUID
 
@@ -19,27 +19,30 @@ _moments = st.builds(
 _offsets = st.sampled_from([UTC, timezone(timedelta(hours=9)), timezone(timedelta(hours=-3, minutes=-30))])
 
 
-def _answers(learner: int) -> st.SearchStrategy[dict[str, Any]]:
+def _answers(learner: int, moments: list[datetime]) -> st.SearchStrategy[dict[str, Any]]:
     pub_ids = [f"q{learner}10", f"twin{learner}10", f"q{learner}11", f"q{learner}20", "unknown"]
     return st.fixed_dictionaries(
         {
             "pub_id": st.sampled_from(pub_ids),
-            "selected": st.sampled_from([RIGHT, WRONG, NO_CHOICE, IMPOSSIBLE]),
+            "selected": st.sampled_from([RIGHT, WRONG, RIGHT, WRONG, NO_CHOICE, IMPOSSIBLE]),
             "unsure": st.booleans(),
-            "answered_at": st.builds(
-                lambda at, offset: at.astimezone(offset).isoformat(), _moments, _offsets
-            ),
+            "answered_at": st.builds(_written, st.sampled_from(moments), _offsets),
         }
     )
+
+
+def _written(moment: datetime, offset: tzinfo) -> str:
+    return moment.astimezone(offset).isoformat()
 
 
 @st.composite
 def uploads(draw: st.DrawFn, most: int = 5) -> list[dict[str, Any]]:
     """Make uploads of several learners, in the order in which they were begun."""
-    # Few, so that uploads meet at the same questions.
+    # Few learners and moments, so that uploads meet at the same questions, often at the same time.
     cast = draw(st.lists(st.sampled_from(list(ZONES)), min_size=1, max_size=2, unique=True))
+    moments = draw(st.lists(_moments, min_size=1, max_size=6, unique=True))
     learners = draw(st.lists(st.sampled_from(cast), min_size=2, max_size=most))
-    attempts = [draw(st.lists(_answers(learner), min_size=1, max_size=5)) for learner in learners]
+    attempts = [draw(st.lists(_answers(learner, moments), min_size=1, max_size=5)) for learner in learners]
     sent = [{"client_session_uuid": str(UUID(int=n + 1)), "attempts": a} for n, a in enumerate(attempts)]
     return sorted(sent, key=_begun)
 
