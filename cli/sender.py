@@ -16,6 +16,7 @@ TRIES = 6
 PAUSE_S = 0.5
 POLL_S = 0.1
 TIMEOUT_S = 30.0
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Answer(StrEnum):
@@ -48,7 +49,11 @@ class Sender:
 
     def __init__(self, url: str, token: str) -> None:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        self.http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT_S)
+        base = httpx.URL(url.rstrip("/"))
+        # A proxy of the environment leads away from this machine.
+        self.http = httpx.Client(
+            base_url=base, headers=headers, timeout=TIMEOUT_S, trust_env=base.host not in LOOPBACK
+        )
 
     def __enter__(self) -> Self:
         return self
