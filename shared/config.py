@@ -2,12 +2,14 @@
 
 from functools import cached_property
 from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import ConfigurationError
+from shared.followups.signature import signing_key
 
 
 def _iana_zone(name: str) -> str:
@@ -18,7 +20,19 @@ def _iana_zone(name: str) -> str:
     return name
 
 
+def _http_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        sound = False
+    if url and (not sound or "@" in parts.netloc or url.split() != [url]):
+        raise ValueError("must be an http or https URL, without a password")
+    return url
+
+
 TimeZone = Annotated[str, AfterValidator(_iana_zone)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Seconds = Annotated[float, Field(gt=0)]
 S = TypeVar("S", bound="StoreSettings")
 
@@ -67,6 +81,24 @@ class Settings(StoreSettings):
     ring_pause: Seconds = Field(3.0, description="seconds without ringing after the broker failed")
     high_water: int = Field(2000, ge=2, description="rings waiting in the broker above which nobody rings")
     visibility_timeout: Seconds = Field(120.0, description="seconds before Redis delivers a ring again")
+    followup_webhook_url: HttpUrl = Field(
+        "", description="http(s) receiver of follow-ups; unset: all skipped"
+    )
+    followup_webhook_secrets: SecretStr = Field(
+        SecretStr(""), validate_default=True, description="keys to sign with, `whsec_…`, separated by commas"
+    )
+    followup_timeout: Seconds = Field(10.0, description="longest delivery of a follow-up, in seconds")
+    followup_max_tries: int = Field(20, ge=1, description="deliveries of one follow-up before it is `dead`")
+    followup_retry_base: Seconds = Field(10.0, description="as `RETRY_BASE`, for follow-ups")
+    followup_retry_cap: Seconds = Field(7200.0, description="as `RETRY_CAP`, for follow-ups")
+    followup_every: Seconds = Field(5.0, description="seconds between two looks for follow-ups")
+
+    @field_validator("followup_webhook_secrets")
+    @classmethod
+    def _sign(cls, secrets: SecretStr, info: ValidationInfo) -> SecretStr:
+        if not [signing_key(secret) for secret in _tokens(secrets)] and info.data.get("followup_webhook_url"):
+            raise ValueError("must be set, as FOLLOWUP_WEBHOOK_URL is")
+        return secrets
 
     @cached_property
     def viewer_tokens(self) -> tuple[str, ...]:
@@ -77,6 +109,11 @@ class Settings(StoreSettings):
     def study_tokens(self) -> tuple[str, ...]:
         """List the accepted tokens of the live side."""
         return _tokens(self.study_api_token)
+
+    @cached_property
+    def followup_keys(self) -> tuple[bytes, ...]:
+        """List the keys that follow-ups are signed with; several, so that they can be rotated."""
+        return tuple(signing_key(secret) for secret in _tokens(self.followup_webhook_secrets))
 
 
 def _tokens(secret: SecretStr) -> tuple[str, ...]:

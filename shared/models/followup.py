@@ -12,7 +12,8 @@ from shared.models.base import Base, CreatedAt
 class StudyFollowup(Base):
     """A follow-up; its id is the receiver's idempotency key.
 
-    `waiting` → `delivered` | `skipped` (no receiver, or the session was voided) | `dead` (tries exhausted).
+    `waiting` → `delivered` | `skipped` (no receiver, or the session was voided) | `dead` (refused, or tries
+    exhausted). `last_error` says why.
     """
 
     __tablename__ = "study_followups"

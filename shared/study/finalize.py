@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from shared.followups.rows import ask
 from shared.study.decision import decide, late
 from shared.study.progress_rows import load_cached, save_progress
 from shared.study.review_rows import other_reviews, session_reviews
@@ -39,4 +40,5 @@ def finalize_session(
 
     save_progress(connection, learner.user_id, decision.progress, zone)
     snapshot = close_session(connection, session_id, decision.counts, now=now)
+    ask(connection, session_id)
     return Finalized(snapshot, {question: each.due for question, each in decision.progress.items()})
