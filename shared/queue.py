@@ -12,8 +12,10 @@ from shared.config import Settings
 FINALIZE = "finalize_upload"
 SWEEP = "sweep"
 DRAIN = "drain_spool"
+FOLLOWUPS = "deliver_followups"
 FINALIZE_QUEUE = "finalize"
 SWEEP_QUEUE = "sweep"
+FOLLOWUPS_QUEUE = "followups"
 
 # The hard limit kills the child; the soft one lets it roll back and record why.
 SOFT_LIMIT_SHARE = 0.75
@@ -38,6 +40,7 @@ def make_celery(settings: Settings, *, worker: bool = False) -> Celery:
             FINALIZE: {"queue": FINALIZE_QUEUE},
             SWEEP: {"queue": SWEEP_QUEUE},
             DRAIN: {"queue": SWEEP_QUEUE},
+            FOLLOWUPS: {"queue": FOLLOWUPS_QUEUE},
         },
         task_serializer="json",
         accept_content=["json"],

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 import httpx
+from pydantic import SecretStr
 
 from shared.config import Settings
 
@@ -99,9 +100,11 @@ class Processes:
         return url
 
     def _environment(self) -> dict[str, str]:
-        plain = self.settings.model_dump()
-        plain |= {name: plain[name].get_secret_value() for name in ("viewer_sync_token", "study_api_token")}
-        return {name.upper(): str(value) for name, value in plain.items()}
+        return {name.upper(): _plain(value) for name, value in self.settings.model_dump().items()}
+
+
+def _plain(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def _ready(url: str) -> bool:

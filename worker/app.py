@@ -12,7 +12,7 @@ from shared.config import Settings, load_settings
 from shared.db import make_engine
 from shared.errors import ConfigurationError
 from shared.logs import configure_logs
-from shared.queue import DRAIN, SWEEP, make_celery
+from shared.queue import DRAIN, FOLLOWUPS, SWEEP, make_celery
 from shared.spool import connect
 
 try:
@@ -28,7 +28,13 @@ def _every(seconds: float, task: str) -> dict[str, Any]:
     return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
 
 
-app.conf.update(imports=["worker.tasks"], beat_schedule={"sweep": _every(settings.sweep_every, SWEEP)})
+app.conf.update(
+    imports=["worker.tasks", "worker.followups"],
+    beat_schedule={
+        "sweep": _every(settings.sweep_every, SWEEP),
+        "followups": _every(settings.followup_every, FOLLOWUPS),
+    },
+)
 if settings.redis_url:
     app.conf.beat_schedule["drain"] = _every(settings.sweep_every, DRAIN)
 

@@ -1,0 +1,139 @@
+"""Follow-ups on their way: whatever dies or hangs, they arrive, and uploads do not wait for them."""
+
+import base64
+import random
+from collections.abc import Iterator
+
+import pytest
+from pydantic import SecretStr
+from redis import Redis
+from sqlalchemy import Engine, text
+
+from cli.sender import Answer, Sender
+from cli.servers import Servers
+from shared.config import Settings
+from tests import made
+from tests.processes import Processes, until
+from tests.receiver import NEW_SECRET, OLD_SECRET, TOKEN, Receiver, hang, receiving, status
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def settings(settings: Settings, receiver: Receiver) -> Settings:
+    """Name the receiver to every process of the house."""
+    return settings.model_copy(
+        update={
+            "followup_webhook_url": receiver.url,
+            "followup_webhook_secrets": SecretStr(f"{OLD_SECRET},{NEW_SECRET}"),
+            "followup_timeout": 2.0,
+            "followup_retry_base": 0.1,
+            "followup_every": 0.3,
+        }
+    )
+
+
+def fates(engine: Engine) -> list[tuple[str, int]]:
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT status, tries FROM study_followups"))
+        return [(row.status, row.tries) for row in rows]
+
+
+def waiting(engine: Engine) -> int:
+    return [fate for fate, _ in fates(engine)].count("waiting")
+
+
+def send(viewer: Sender, seed: int, uploads: int = 1) -> None:
+    chance = random.Random(seed)
+    for _ in range(uploads):
+        assert viewer.send(made.body(made.upload(chance, learner=1))).answer is Answer.RECEIVED
+
+
+def ingested(engine: Engine) -> int:
+    count = text("SELECT count(*) FROM uploads WHERE status = 'ingested'")
+    with engine.connect() as connection:
+        return int(connection.execute(count).scalar_one())
+
+
+def test_followups_are_rung_for_fail_and_come_again_and_no_log_tells_of_them(
+    engine: Engine, house: Processes, viewer: Sender, receiver: Receiver
+) -> None:
+    made.load(engine)
+    receiver.then(status(500, b"pardon?"), status(429), status(200))
+    for name in ("worker", "followups", "beat"):
+        house.start(name)
+    send(viewer, seed=1)
+    until(lambda: fates(engine) and not waiting(engine), "every follow-up is delivered")
+    assert {fate for fate, _ in fates(engine)} == {"delivered"}
+    assert len(receiver.verified()) == len(receiver.verified(OLD_SECRET)) == len(fates(engine)) + 2
+    assert len({request.id for request in receiver.requests}) == len(fates(engine))
+    logged = "".join(house.output(name) for name in house.running)
+    assert logged.count("followup.failed") == 2
+    for private in (TOKEN, NEW_SECRET, OLD_SECRET, "q-1-", "pardon", "explain_misses"):
+        assert private not in logged
+
+
+def test_a_ring_is_enough(engine: Engine, house: Processes, viewer: Sender) -> None:
+    made.load(engine)
+    for name in ("worker", "followups"):
+        house.start(name, FOLLOWUP_EVERY="60")
+    send(viewer, seed=2)
+    until(lambda: fates(engine) and not waiting(engine), "all are delivered without beat")
+
+
+def test_I1_a_worker_dies_between_commit_and_delivery(
+    engine: Engine, house: Processes, viewer: Sender, receiver: Receiver, servers: Servers
+) -> None:
+    made.load(engine)
+    house.start("worker")
+    send(viewer, seed=3)
+    until(lambda: ingested(engine), "the upload is ingested")
+    house.kill("worker")
+    with Redis.from_url(servers.redis_url) as redis:
+        redis.flushall()
+    asked = len(fates(engine))
+    assert waiting(engine) == asked > 0
+    assert receiver.requests == []
+
+    receiver.then(hang(receiver))
+    house.start("followups")
+    house.start("beat")
+    until(lambda: len(receiver.requests) == asked, "all are on their way")
+    house.kill("followups")
+    assert fates(engine) == [("waiting", 1)] * asked
+    receiver.then(status(200))
+    house.start("followups")
+    until(lambda: not waiting(engine), "they are delivered when their lease is over")
+    assert fates(engine) == [("delivered", 2)] * asked
+    assert sorted(request.id for request in receiver.verified()[:asked]) == sorted(
+        request.id for request in receiver.verified()[asked:]
+    )
+
+
+def test_a_receiver_that_hangs_delays_no_upload(
+    engine: Engine, house: Processes, viewer: Sender, receiver: Receiver
+) -> None:
+    made.load(engine)
+    receiver.then(hang(receiver))
+    for name in ("worker", "sweeper", "followups", "beat"):
+        house.start(name, FOLLOWUP_TIMEOUT="600")
+    send(viewer, seed=4)
+    until(lambda: len(receiver.requests) == len(fates(engine)) > 0, "the receiver hangs")
+    send(viewer, seed=5, uploads=50)
+    until(lambda: ingested(engine) == 51, "all are ingested meanwhile")
+    assert {fate for fate, _ in fates(engine)} == {"waiting"}
+    receiver.released.set()
+    until(lambda: not waiting(engine), "then all follow-ups are delivered")
+    assert set(fates(engine)) == {("delivered", 1)}
+
+
+def test_it_refuses_to_start_with_a_malformed_secret(house: Processes) -> None:
+    malformed = base64.b64encode(b"short").decode()
+    house.start("followups", FOLLOWUP_WEBHOOK_SECRETS=malformed)
+    assert house.running.pop("followups").wait(30) != 0
+    assert "FOLLOWUP_WEBHOOK_SECRETS" in house.output("followups")
+    assert malformed not in house.output("followups")
