@@ -1,6 +1,8 @@
 """What a web process holds from its start to its end."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from flask import Flask, current_app
 
@@ -14,21 +16,22 @@ from shared.queue import make_celery
 from shared.spool import connect
 
 _KEY = "study_ingest"
-# The recorder's one writer and its readers.
-CONNECTIONS = 3
+# The recorder's one writer of uploads, its readers, and its writers for the live side.
+CONNECTIONS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Give requests the settings, the recorder, the way in and the doorbell."""
+    """Give requests the settings, the clock, the recorder, the way in and the doorbell."""
 
     settings: Settings
+    clock: Callable[[], datetime]
     recorder: Recorder
     intake: Intake
     doorbell: Doorbell
 
 
-def install_edge(app: Flask, settings: Settings) -> None:
+def install_edge(app: Flask, settings: Settings, clock: Callable[[], datetime]) -> None:
     """Make what requests need; it opens no connection yet."""
     engine = make_engine(settings, pool_size=CONNECTIONS, pre_ping=True)
     pause = settings.store_pause
@@ -41,6 +44,7 @@ def install_edge(app: Flask, settings: Settings) -> None:
     spool = connect(settings.redis_url) if settings.redis_url else None
     app.extensions[_KEY] = Edge(
         settings,
+        clock,
         recorder,
         Intake(recorder, spool, pause=pause),
         Doorbell(make_celery(settings), pause=settings.ring_pause, high_water=settings.high_water),

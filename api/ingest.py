@@ -1,7 +1,6 @@
 """The viewer's door: take an upload in, and tell what became of it."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from time import perf_counter
 from uuid import UUID
 
@@ -71,7 +70,7 @@ def _read() -> Delivery:
         raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
     body = request.get_data(cache=False)
     upload = parse_upload(body)
-    return Delivery(upload.client_session_uuid, body.decode(), content_hash(upload), datetime.now(UTC))
+    return Delivery(upload.client_session_uuid, body.decode(), content_hash(upload), edge().clock())
 
 
 def _answer(upload: UUID, receipt: Receipt) -> ResponseReturnValue:

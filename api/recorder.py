@@ -8,11 +8,12 @@ from typing import TypeVar
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DataError, SQLAlchemyError
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 
 from api.breaker import Breaker
-from shared.errors import StoreUnavailableError
+from shared.errors import StoreUnavailableError, StudyIngestError
 from shared.failure import describe
 from shared.uploads import Delivery, Found, Receipt, find, receive
 
@@ -21,6 +22,11 @@ log = structlog.get_logger()
 # More would make the first of a batch wait for the last without saving a measurable share of the commit.
 MAX_BATCH = 64
 READERS = 2
+WRITERS = 2
+# Shorter than the deadline, so that a writer is free again when its request has given up.
+LOCK_SHARE = 0.7
+
+_LIMIT_LOCK_WAIT = text("SELECT set_config('lock_timeout', :milliseconds, TRUE)")
 
 T = TypeVar("T")
 
@@ -38,6 +44,7 @@ class Recorder:
         self._first_try_after = first_try_after
         self._waiting: queue.SimpleQueue[tuple[Delivery, Future[Receipt]]] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="writer")
         threading.Thread(target=self._write_for_ever, name="recorder", daemon=True).start()
 
     def record(self, delivery: Delivery) -> Receipt:
@@ -61,6 +68,21 @@ class Recorder:
         with self._engine.connect() as connection:
             return question(connection)
 
+    def write(self, change: Callable[[Connection], T]) -> T:
+        """Commit a change within the deadline; one that raised StoreUnavailableError may yet be committed."""
+        return self._await(lambda: self._writers.submit(self._change, change))
+
+    def _change(self, change: Callable[[Connection], T]) -> T:
+        milliseconds = str(int(self._deadline * LOCK_SHARE * 1000))
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(_LIMIT_LOCK_WAIT, {"milliseconds": milliseconds})
+                return change(connection)
+        except OperationalError as error:
+            if isinstance(error.orig, LockNotAvailable):  # the store is busy, not away
+                raise StoreUnavailableError("Somebody else holds the lock.") from None
+            raise
+
     def _await(self, begin: Callable[[], Future[T]]) -> T:
         if not self._breaker.lets_through():
             raise StoreUnavailableError("The store is away.")
@@ -72,6 +94,9 @@ class Recorder:
             self._breaker.trip()
             log.warning("store.failed", error=describe(error))
             raise StoreUnavailableError("The store is away.") from None
+        except StudyIngestError:  # refused by what the store knows
+            self._breaker.close()
+            raise
         self._breaker.close()
         return result
 
