@@ -85,7 +85,7 @@ class Health(BaseModel):
 class Fault(BaseModel):
     """One thing wrong with a payload."""
 
-    pointer: str = Field(description="JSON pointer (RFC 6901); empty: the whole body")
+    pointer: str = Field(description="JSON pointer (RFC 6901), or a query field; empty: the whole")
     detail: str
 
 

@@ -20,6 +20,7 @@ _PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
 _PARAMETER_SCHEMAS = {
     "uuid": {"type": "string", "format": "uuid"},
     "int": {"type": "integer", "minimum": 0},
+    "id": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
 }
 
 
@@ -57,7 +58,8 @@ def _operation(rule: Rule, operation: Operation) -> dict[str, Any]:
         "operationId": rule.endpoint,
         "tags": [rule.endpoint.partition(".")[0]],
         "summary": operation.summary,
-        "parameters": [_parameter(*match) for match in _PARAMETER.findall(rule.rule)],
+        "parameters": [_parameter(*match) for match in _PARAMETER.findall(rule.rule)]
+        + _query(operation.query),
         "responses": answers | _problems(operation.problems),
     }
     if operation.request:
@@ -70,6 +72,24 @@ def _operation(rule: Rule, operation: Operation) -> dict[str, Any]:
 def _parameter(converter: str, name: str) -> dict[str, Any]:
     schema = _PARAMETER_SCHEMAS.get(converter, {"type": "string"})
     return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _query(model: type[BaseModel] | None) -> list[dict[str, Any]]:
+    schema = model.model_json_schema() if model else {}
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in schema.get("required", ()),
+            "schema": _stated(field),
+        }
+        for name, field in schema.get("properties", {}).items()
+    ]
+
+
+def _stated(field: Mapping[str, Any]) -> dict[str, Any]:
+    # A query string has no null: a field that may be left out is simply not there.
+    return {key: value for key, value in field.items() if value is not None}
 
 
 def _answer(body: Body) -> dict[str, Any]:

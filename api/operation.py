@@ -25,13 +25,18 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a route does: `answers` by HTTP status; `security` names the kind of bearer token it asks for."""
+    """What a route does.
+
+    `answers` by HTTP status; `security` names the kind of bearer token it asks for; `query` holds the fields
+    of its query string.
+    """
 
     summary: str
     answers: Mapping[int, Body]
     problems: tuple[Kind, ...] = ()
     security: str | None = None
     request: Body | None = None
+    query: type[BaseModel] | None = None
 
 
 def described(operation: Operation) -> Callable[[View], View]:
