@@ -1,12 +1,13 @@
 """The web application: its parts, put together."""
 
-from datetime import date
+from collections.abc import Callable
+from datetime import UTC, date, datetime
 from typing import Any
 
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
-from api import documentation, health, ingest
+from api import documentation, health, ingest, live
 from api.edge import install_edge
 from api.problems import install_problems
 from shared.config import Settings
@@ -16,16 +17,20 @@ from shared.errors import ConfigurationError
 MAX_BODY = 1024 * 1024
 
 
-def create_app(settings: Settings) -> Flask:
+def _system_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+def create_app(settings: Settings, clock: Callable[[], datetime] = _system_clock) -> Flask:
     """Make the application; raise ConfigurationError for a door that is open to nobody."""
     if settings.study_ingest_enabled and not settings.viewer_tokens:
         raise ConfigurationError("VIEWER_SYNC_TOKEN: must be set where STUDY_INGEST_ENABLED is on")
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json = _Json(app)
-    install_edge(app, settings)
+    install_edge(app, settings, clock)
     install_problems(app)
-    for module in (ingest, health, documentation):
+    for module in (ingest, live, health, documentation):
         app.register_blueprint(module.blueprint)
     return app
 

@@ -12,12 +12,15 @@ import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator
 from redis import Redis
+from sqlalchemy import Engine
 
 from api.app import create_app
 from api.openapi import document
 from api.server import Server
 from shared.config import Settings
 from shared.queue import FINALIZE_QUEUE
+from tests import world
+from tests.live import Clock, Front
 
 TOKEN = {"Authorization": "Bearer viewer-token"}
 
@@ -31,6 +34,20 @@ def serve() -> Iterator[Callable[[Flask, Settings], httpx.Client]]:
 @pytest.fixture
 def web(serve: Callable[[Flask, Settings], httpx.Client], settings: Settings) -> httpx.Client:
     return serve(create_app(settings), settings)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def front(
+    serve: Callable[[Flask, Settings], httpx.Client], settings: Settings, engine: Engine, clock: Clock
+) -> Front:
+    """Serve the live side to the first learner of a small world."""
+    world.load(engine)
+    return Front(serve(create_app(settings, clock), settings))
 
 
 @contextmanager

@@ -1,0 +1,84 @@
+"""The way in to the live side: who may come in, and how the database is asked."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+from flask import Blueprint
+from flask.blueprints import BlueprintSetupState
+from sqlalchemy import Connection
+from werkzeug.routing import IntegerConverter, Map
+
+from api.auth import require_token
+from api.edge import edge
+from api.problem_kinds import Kind
+from api.problems import Problem
+from shared.errors import OvertakenError, StudyIngestError, UnknownSessionError
+from shared.live import errors
+
+blueprint = Blueprint("live", __name__, url_prefix="/study/users/<id:user_id>")
+
+T = TypeVar("T")
+
+_REFUSALS: Mapping[type[StudyIngestError], Kind] = {
+    errors.UnknownLearnerError: Kind.UNKNOWN_LEARNER,
+    errors.UnknownTopicError: Kind.UNKNOWN_TOPIC,
+    UnknownSessionError: Kind.UNKNOWN_SESSION,
+    errors.SessionClosedError: Kind.SESSION_CLOSED,
+    errors.AlreadyAnsweredError: Kind.ALREADY_ANSWERED,
+    errors.NothingToAskError: Kind.NOTHING_TO_ASK,
+    errors.NotAskedError: Kind.INVALID_REQUEST,
+    errors.NoSuchChoiceError: Kind.INVALID_REQUEST,
+    OvertakenError: Kind.STORE_UNAVAILABLE,
+}
+# Where in the body the fault lies, as far as the schema alone cannot tell.
+_POINTERS: Mapping[type[StudyIngestError], str] = {
+    errors.NothingToAskError: "",
+    errors.NotAskedError: "/pub_id",
+    errors.NoSuchChoiceError: "/selected",
+}
+
+
+class _Id(IntegerConverter):
+    """Take what fits a bigint; Python itself refuses to read numbers of many thousand digits."""
+
+    regex = "[0-9]{1,19}"
+
+    def __init__(self, url_map: Map) -> None:
+        super().__init__(url_map, max=2**63 - 1)
+
+
+@blueprint.record_once
+def _know_ids(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["id"] = _Id
+
+
+@blueprint.before_request
+def admit() -> None:
+    """Refuse everybody where no token is configured, then whoever has none."""
+    if not edge().settings.study_tokens:
+        raise Problem(Kind.LIVE_CLOSED)
+    require_token(edge().settings.study_tokens)
+
+
+def ask(question: Callable[[Connection], T]) -> T:
+    """Ask the database something."""
+    with _refusals():
+        return edge().recorder.read(question)
+
+
+def change(work: Callable[[Connection], T]) -> T:
+    """Change something in a transaction; it commits if nothing is raised."""
+    with _refusals():
+        return edge().recorder.write(work)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except tuple(_REFUSALS) as error:
+        members = {}
+        if (pointer := _POINTERS.get(type(error))) is not None:
+            members["errors"] = [{"pointer": pointer, "detail": str(error)}]
+        raise Problem(_REFUSALS[type(error)], **members) from None

@@ -1,0 +1,105 @@
+"""One session: start it or take it up again, answer its questions, close it."""
+
+from random import SystemRandom
+
+import structlog
+from flask import Blueprint, url_for
+from flask.typing import ResponseReturnValue
+
+from api.edge import edge
+from api.live import examples
+from api.live.answers import ClosedSession, QuizSession, RecordedAnswer
+from api.live.door import ask, change
+from api.live.reading import read_body
+from api.operation import Body, Operation, described
+from api.problem_kinds import Kind
+from shared.live.closing import abandon, finalize
+from shared.live.forms import SessionStart, Submission
+from shared.live.session_view import read_session
+from shared.live.start import Circumstances, start
+from shared.live.submit import submit
+
+log = structlog.get_logger()
+blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")
+
+ANY = (Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.UNKNOWN_LEARNER, Kind.LIVE_CLOSED, Kind.STORE_UNAVAILABLE)
+OF_BODY = (Kind.NOT_JSON, Kind.BODY_TOO_LARGE, Kind.UNSUPPORTED_MEDIA_TYPE, Kind.INVALID_REQUEST)
+CLOSE = Operation(
+    "Close a session",
+    answers={200: Body("It is closed", ClosedSession, examples.CLOSED)},
+    problems=(*ANY, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED),
+    security="study",
+)
+
+
+@blueprint.post("")
+@described(
+    Operation(
+        "Start a session, or take up the one that is in progress in the topic",
+        request=Body("What to ask", SessionStart, examples.START),
+        answers={
+            201: Body("Started", QuizSession, examples.SESSION, {"Location": "its address"}),
+            200: Body("In progress already", QuizSession, examples.SESSION, {"Location": "its address"}),
+        },
+        problems=(*ANY, *OF_BODY, Kind.UNKNOWN_TOPIC, Kind.NOTHING_TO_ASK),
+        security="study",
+    )
+)
+def begin(user_id: int) -> ResponseReturnValue:
+    """Start or resume."""
+    wish = read_body(SessionStart)
+    given = Circumstances(edge().clock(), SystemRandom(), edge().settings.study_time_zone)
+    session_id, new = change(lambda connection: start(connection, user_id, wish, given))
+    log.info("session.started", session=session_id, new=new)
+    session = ask(lambda connection: read_session(connection, user_id, session_id))
+    where = url_for(".show", user_id=user_id, session_id=session_id)
+    return session, 201 if new else 200, {"Location": where}
+
+
+@blueprint.get("/<id:session_id>")
+@described(
+    Operation(
+        "Read a session, live or uploaded",
+        answers={200: Body("As it stands", QuizSession, examples.SESSION)},
+        problems=(*ANY, Kind.UNKNOWN_SESSION),
+        security="study",
+    )
+)
+def show(user_id: int, session_id: int) -> ResponseReturnValue:
+    """Read a session."""
+    return ask(lambda connection: read_session(connection, user_id, session_id))
+
+
+@blueprint.post("/<id:session_id>/attempts")
+@described(
+    Operation(
+        "Answer a question; the same answer again is answered alike",
+        request=Body("The answer", Submission, examples.SUBMISSION),
+        answers={200: Body("Recorded", RecordedAnswer, examples.RECORDED)},
+        problems=(*ANY, *OF_BODY, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED, Kind.ALREADY_ANSWERED),
+        security="study",
+    )
+)
+def answer(user_id: int, session_id: int) -> ResponseReturnValue:
+    """Record an answer."""
+    given = read_body(Submission)
+    now = edge().clock()
+    return change(lambda connection: submit(connection, user_id, session_id, given, now=now))
+
+
+@blueprint.post("/<id:session_id>/finalize")
+@described(CLOSE)
+def finish(user_id: int, session_id: int) -> ResponseReturnValue:
+    """Close a session as done."""
+    now, zone = edge().clock(), edge().settings.study_time_zone
+    log.info("session.finalizing", session=session_id)
+    return change(lambda connection: finalize(connection, user_id, session_id, now=now, default_zone=zone))
+
+
+@blueprint.post("/<id:session_id>/abandon")
+@described(CLOSE)
+def leave(user_id: int, session_id: int) -> ResponseReturnValue:
+    """Close a session as abandoned."""
+    now, zone = edge().clock(), edge().settings.study_time_zone
+    log.info("session.abandoning", session=session_id)
+    return change(lambda connection: abandon(connection, user_id, session_id, now=now, default_zone=zone))

@@ -1,0 +1,49 @@
+"""What the front end asks for: read strictly, so that everything behind it can trust it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+BIGINT = 2**63
+RESERVED = "wrong_variants"
+# A sitting, not a career; as many as an upload may hold attempts.
+MAX_QUESTIONS = 500
+
+QuizMode = Literal["random", "frequent_focus"]
+# Postgres holds no NUL in a text.
+STORABLE = r"^[^\x00]*$"
+
+
+def _not_reserved(mode: Any) -> Any:
+    if mode == RESERVED:
+        raise PydanticCustomError("reserved", "wrong_variants is reserved: no session has this mode yet")
+    return mode
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class SessionStart(_Form):
+    """What a session should ask."""
+
+    study_topic_id: int = Field(ge=0, lt=BIGINT)
+    quiz_mode: Annotated[QuizMode, BeforeValidator(_not_reserved)] = Field(
+        "random", description="`frequent_focus`: what exams ask often; where unknown, what is known least"
+    )
+    wrong_only: bool = Field(default=False, description="only questions whose wrong note is open")
+    subject_filter: str | None = Field(
+        None, min_length=1, max_length=120, pattern=STORABLE, description="only this subject"
+    )
+    target_per_subject: int = Field(20, ge=1, le=100, description="most questions of one subject")
+
+
+class Submission(_Form):
+    """An answer to a question of the session."""
+
+    pub_id: str = Field(min_length=1, max_length=200, pattern=STORABLE)
+    selected: Annotated[int, Field(ge=0, le=32767)] | None = Field(
+        description="0-based index of the choice; null: none was made"
+    )
+    unsure: bool = Field(description="the learner said so")

@@ -1,0 +1,99 @@
+"""A question of a live session is answered once."""
+
+import pytest
+from sqlalchemy import Engine
+
+from shared.models import StudyQuestionAttempt
+from tests.live import Clock, Front, refusal, started
+from tests.world import NO_CHOICE, RIGHT, WRONG, load, question, rows
+
+
+def test_nothing_tells_which_choice_is_right(front: Front) -> None:
+    session = started(front.start())
+    texts = [
+        front.start().text,
+        front.answer(session, "q110", WRONG).text,
+        front.get(f"sessions/{session}").text,
+    ]
+    texts += [front.finalize(session).text, front.get(f"sessions/{session}").text]
+    assert all('"correct_choice"' not in text for text in texts)
+    shown = {each["pub_id"]: each for each in front.read(session)["questions"]}
+    assert shown["q110"].keys() == {"ordinal", "pub_id", "subject", "choices", "answer"}
+    assert shown["q110"]["answer"].keys() == {"selected", "unsure", "outcome", "answered_at"}
+    assert shown["q111"]["answer"] is None
+
+
+@pytest.mark.parametrize(
+    ("selected", "unsure", "graded"),
+    [
+        (RIGHT, False, ("correct", 3)),
+        (RIGHT, True, ("unsure", 2)),
+        (WRONG, False, ("wrong", 1)),
+        (WRONG, True, ("unsure", 1)),
+        (NO_CHOICE, False, ("unsure", 1)),
+    ],
+)
+def test_I7_an_answer_is_graded_by_the_one_grader(
+    front: Front,
+    engine: Engine,
+    clock: Clock,
+    *,
+    selected: int | None,
+    unsure: bool,
+    graded: tuple[str, int],
+) -> None:
+    session = front.start().json()
+    place = [each["pub_id"] for each in session["questions"]].index("q110")
+    now = clock.advance(minutes=3)
+
+    reply = front.answer(session["session_id"], "q110", selected, unsure=unsure).json()
+
+    assert reply == {
+        "pub_id": "q110",
+        "ordinal": place,
+        "selected": selected,
+        "unsure": unsure,
+        "outcome": graded[0],
+        "answered_at": now.isoformat(),
+    }
+    (row,) = rows(engine, StudyQuestionAttempt)
+    assert ((row["outcome"], row["rating"]), row["counted"], row["ordinal"]) == (graded, True, place)
+    assert (row["answered_at"], row["answered_at_raw"], row["clock_adjusted"]) == (now, now, False)
+
+
+def test_the_same_answer_again_is_answered_alike_and_leaves_nothing(
+    front: Front, engine: Engine, clock: Clock
+) -> None:
+    session = started(front.start())
+    first = front.answer(session, "q110", WRONG)
+    clock.advance(hours=1)
+    assert front.answer(session, "q110", WRONG).content == first.content
+    assert front.answer(session, "twin110", WRONG).json() == first.json() | {"pub_id": "twin110"}
+    assert len(rows(engine, StudyQuestionAttempt)) == 1
+
+
+@pytest.mark.parametrize(("selected", "unsure"), [(RIGHT, False), (WRONG, True), (NO_CHOICE, False)])
+def test_another_answer_is_409_and_the_first_stands(
+    front: Front, engine: Engine, *, selected: int | None, unsure: bool
+) -> None:
+    session = started(front.start())
+    front.answer(session, "q110", WRONG)
+    assert refusal(front.answer(session, "twin110", selected, unsure=unsure)) == (409, "already-answered")
+    (row,) = rows(engine, StudyQuestionAttempt)
+    assert (row["selected"], row["unsure"]) == (WRONG, False)
+
+
+def test_the_cursor_is_the_first_place_without_an_answer(front: Front) -> None:
+    session = front.start().json()
+    first, second = (each["pub_id"] for each in session["questions"])
+    front.answer(session["session_id"], second)
+    assert front.read(session["session_id"])["cursor"] == 0
+    front.answer(session["session_id"], first)
+    assert front.read(session["session_id"])["cursor"] == 2
+
+
+def test_an_answer_of_a_running_session_is_regraded_like_any_other(front: Front, engine: Engine) -> None:
+    session = started(front.start())
+    front.answer(session, "q110", RIGHT)
+    load(engine, {"questions": [question(110, correct_choice=WRONG)]}, force=True)
+    assert front.finalize(session).json()["snapshot"]["wrong_count"] == 1
