@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 import migrations
 from cli.servers import Servers
 from shared.config import Settings
+from tests.receiver import Receiver, receiving
 
 TEMPLATE = "migrated"
 
@@ -96,3 +97,10 @@ def settings(database_url: str, broker_url: str, servers: Servers) -> Settings:
         viewer_sync_token="viewer-token",
         study_api_token="study-token",
     )
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Receive follow-ups, and answer them as the test says."""
+    with receiving() as receiver:
+        yield receiver

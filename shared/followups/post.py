@@ -35,7 +35,9 @@ class Answer:
     @property
     def refused(self) -> bool:
         """Tell whether another try is in vain. A redirect is: the URL is wrong, and stays so."""
-        return self.code is not None and 300 <= self.code < 500 and self.code not in PASSING  # noqa: PLR2004
+        if self.code is None or self.code in PASSING:
+            return False
+        return httpx.codes.is_redirect(self.code) or httpx.codes.is_client_error(self.code)
 
 
 def post_all(messages: Sequence[Message], settings: Settings) -> list[Answer]:

@@ -2,7 +2,6 @@
 
 import base64
 import random
-from collections.abc import Iterator
 
 import pytest
 from pydantic import SecretStr
@@ -14,13 +13,7 @@ from cli.servers import Servers
 from shared.config import Settings
 from tests import made
 from tests.processes import Processes, until
-from tests.receiver import NEW_SECRET, OLD_SECRET, TOKEN, Receiver, hang, receiving, status
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as receiver:
-        yield receiver
+from tests.receiver import NEW_SECRET, OLD_SECRET, TOKEN, Receiver, hang, status
 
 
 @pytest.fixture
