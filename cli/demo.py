@@ -86,7 +86,8 @@ def _stage(environment: Mapping[str, str], token: str, console: Console) -> Iter
     settings = StoreSettings(database_url=environment["DATABASE_URL"])
     engine = make_engine(settings)
     try:
+        study_token = environment["STUDY_API_TOKEN"].split(",")[0].strip()
         with Sender(environment["API_URL"], token) as sender:
-            yield Stage(sender, engine, settings.study_time_zone, console)
+            yield Stage(sender, study_token, engine, settings.study_time_zone, console)
     finally:
         engine.dispose()

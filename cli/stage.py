@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
@@ -25,6 +26,7 @@ class Stage:
     """A running system, the database below it, and the terminal on which its story is told."""
 
     sender: Sender
+    study_token: str
     engine: Engine
     default_zone: str
     console: Console
@@ -37,6 +39,15 @@ class Stage:
         if sent.answer not in {Answer.INGESTED, Answer.ALREADY_INGESTED}:
             raise BrokenPromiseError(f"an upload is not ingested, but {sent.answer}: {sent.why}")
         return sent.answer
+
+    def study(self, path: str, body: Any = None, *, method: str = "POST") -> dict[str, Any]:
+        """Ask the live side; raise BrokenPromiseError where it refuses."""
+        headers = {"Authorization": f"Bearer {self.study_token}"}
+        response = self.sender.http.request(method, path, json=body, headers=headers)
+        if not response.is_success:
+            raise BrokenPromiseError(f"{method} {path} is answered {response.status_code}")
+        answer: dict[str, Any] = response.json()
+        return answer
 
     def progress(self, user_id: int) -> Progress:
         """Return what is known of a learner."""

@@ -9,6 +9,7 @@ from cli.sample import LEARNER, earlier_uploads, main_upload, read_sample_catalo
 from cli.sender import Answer
 from cli.stage import Stage
 from cli.tables import COUNTS, attempts_table, topics_table
+from cli.twins import play_live_and_upload_the_twin
 from shared.catalog_load import load_catalog
 from shared.study.verify import verify
 
@@ -95,6 +96,7 @@ STORY: tuple[tuple[str, Callable[[Stage], None]], ...] = (
     ("What came before", send_what_came_before),
     ("One session, solved offline", send_the_session),
     ("The same session again", send_it_again),
+    ("Live, and its twin", play_live_and_upload_the_twin),
     ("The check", verify_everything),
 )
 
