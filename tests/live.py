@@ -31,7 +31,7 @@ class Front:
     """Ask on behalf of a learner."""
 
     web: httpx.Client
-    learner: int = ANN
+    learner: int | str = ANN
 
     def get(self, path: str, **query: Any) -> httpx.Response:
         return self.web.get(f"/study/users/{self.learner}/{path}", params=query, headers=STUDY_TOKEN)

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
-from flask import Blueprint
+from flask import Blueprint, request
 from flask.blueprints import BlueprintSetupState
 from sqlalchemy import Connection
-from werkzeug.routing import IntegerConverter, Map
+from werkzeug.routing import IntegerConverter
 
 from api.auth import require_token
 from api.edge import edge
@@ -15,6 +15,7 @@ from api.problem_kinds import Kind
 from api.problems import Problem
 from shared.errors import OvertakenError, StudyIngestError, UnknownSessionError
 from shared.live import errors
+from shared.live.forms import BIGINT
 
 blueprint = Blueprint("live", __name__, url_prefix="/study/users/<id:user_id>")
 
@@ -40,12 +41,9 @@ _POINTERS: Mapping[type[StudyIngestError], str] = {
 
 
 class _Id(IntegerConverter):
-    """Take what fits a bigint; Python itself refuses to read numbers of many thousand digits."""
+    """Take no more digits than a bigint has; Python refuses to read many thousand."""
 
     regex = "[0-9]{1,19}"
-
-    def __init__(self, url_map: Map) -> None:
-        super().__init__(url_map, max=2**63 - 1)
 
 
 @blueprint.record_once
@@ -59,6 +57,8 @@ def admit() -> None:
     if not edge().settings.study_tokens:
         raise Problem(Kind.LIVE_CLOSED)
     require_token(edge().settings.study_tokens)
+    if any(number >= BIGINT for number in (request.view_args or {}).values()):
+        raise Problem(Kind.NOT_FOUND)
 
 
 def ask(question: Callable[[Connection], T]) -> T:

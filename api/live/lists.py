@@ -16,7 +16,7 @@ from api.operation import Body, Operation, described
 from api.problem_kinds import Kind
 from shared.live.due_reviews import due_reviews, tomorrow
 from shared.live.past_sessions import past_sessions
-from shared.live.places import NotePlace, ReviewPlace, SessionPlace
+from shared.live.places import BEFORE_NOTES, BEFORE_REVIEWS, BEFORE_SESSIONS, ReviewPlace
 from shared.live.weak_areas import weak_areas
 from shared.live.wrong_notes import wrong_notes
 
@@ -38,7 +38,7 @@ ANY = (Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.UNKNOWN_LEARNER, Kind.LIVE_CLO
 def sessions(user_id: int) -> ResponseReturnValue:
     """List closed sessions."""
     query = read_query(PageQuery)
-    after = place(SessionPlace, query)
+    after = place(query, BEFORE_SESSIONS)
     rows = ask(lambda connection: past_sessions(connection, user_id, after=after, limit=query.limit + 1))
     return page(rows, query.limit)
 
@@ -56,7 +56,7 @@ def sessions(user_id: int) -> ResponseReturnValue:
 def reviews(user_id: int) -> ResponseReturnValue:
     """List the questions due before a day."""
     query = read_query(ReviewQuery)
-    after = place(ReviewPlace, query)
+    after = place(query, BEFORE_REVIEWS)
     now, zone = edge().clock(), edge().settings.study_time_zone
 
     def due(connection: Connection) -> list[tuple[ReviewPlace, dict[str, Any]]]:
@@ -79,7 +79,7 @@ def reviews(user_id: int) -> ResponseReturnValue:
 def notes(user_id: int) -> ResponseReturnValue:
     """List the notes of one state."""
     query = read_query(NoteQuery)
-    after = place(NotePlace, query)
+    after = place(query, BEFORE_NOTES)
     limit = query.limit + 1
     rows = ask(
         lambda connection: wrong_notes(connection, user_id, state=query.state, after=after, limit=limit)

@@ -55,13 +55,13 @@ class NoteQuery(PageQuery):
     state: NoteState = "open"
 
 
-def place(kind: type[P], query: PageQuery) -> P:
+def place(query: PageQuery, before_first: P) -> P:
     """Return the place that a cursor names, or the one before the first."""
     if not query.cursor:
-        return kind()
+        return before_first
     try:
         text = base64.b64decode(query.cursor, altchars=b"-_", validate=True)
-        return TypeAdapter(kind).validate_json(text, strict=True)
+        return TypeAdapter(type(before_first)).validate_json(text, strict=True)
     except ValueError:
         fault = {"pointer": "/cursor", "detail": "Input should be the next_cursor of the page before"}
         raise Problem(Kind.INVALID_REQUEST, errors=[fault]) from None

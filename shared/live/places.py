@@ -11,20 +11,26 @@ _Id = Annotated[int, Field(ge=0, lt=BIGINT)]
 
 
 class SessionPlace(NamedTuple):
-    """A place among past sessions, newest first; by itself, before the first."""
+    """A place among past sessions, newest first."""
 
-    session_id: _Id = BIGINT - 1
+    session_id: _Id
 
 
 class ReviewPlace(NamedTuple):
-    """A place among due reviews, longest due first; by itself, before the first."""
+    """A place among due reviews, longest due first."""
 
-    due: date = date.min
-    question_id: _Id = 0
+    due: date
+    question_id: _Id
 
 
 class NotePlace(NamedTuple):
-    """A place among wrong notes, last opened first; by itself, before the first."""
+    """A place among wrong notes, last opened first."""
 
-    opened_at: AwareDatetime = datetime.max.replace(tzinfo=UTC)
-    question_id: _Id = BIGINT - 1
+    opened_at: AwareDatetime
+    question_id: _Id
+
+
+# Before the first of each list.
+BEFORE_SESSIONS = SessionPlace(BIGINT - 1)
+BEFORE_REVIEWS = ReviewPlace(date.min, 0)
+BEFORE_NOTES = NotePlace(datetime.max.replace(tzinfo=UTC), BIGINT - 1)
