@@ -1,10 +1,11 @@
-"""Break a transaction at any of its statements."""
+"""Break a transaction at any of its statements, or freeze a whole server."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
+import psutil
 from sqlalchemy import Connection, Engine, event, text
 
 # Waits until the backend is gone, for a few seconds at most.
@@ -42,3 +43,17 @@ def broken(engine: Engine, moment: str, number: int, fault: Fault) -> Iterator[N
         yield
     finally:
         event.remove(engine, moment, strike)
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a server with all its children, as a machine that hangs does."""
+    parent = psutil.Process(pid)
+    family = [parent, *parent.children(recursive=True)]
+    for process in family:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in family:
+            process.resume()

@@ -3,11 +3,9 @@
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from uuid import UUID
 
-import psutil
 import pytest
 from redis import Redis
 from sqlalchemy import Engine, text
@@ -18,21 +16,8 @@ from shared import spool
 from shared.payload import content_hash, parse_upload
 from shared.uploads import Delivery
 from tests import made
+from tests.faults import frozen
 from tests.processes import Processes, until
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    """Stop a server with all its children, as a machine that hangs does."""
-    parent = psutil.Process(pid)
-    family = [parent, *parent.children(recursive=True)]
-    for process in family:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in family:
-            process.resume()
 
 
 def ingested(engine: Engine) -> int:

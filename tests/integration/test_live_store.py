@@ -1,0 +1,32 @@
+"""The live side while Postgres is away: 503 within the deadline, and as before afterwards."""
+
+from sqlalchemy import Engine
+
+from cli.servers import Servers
+from shared.models import StudyQuestionAttempt
+from tests.faults import frozen
+from tests.live import Front, refusal, started
+from tests.processes import until
+from tests.world import rows
+
+
+def test_a_frozen_postgres_is_503_and_a_retry_finds_everything_once(
+    front: Front, servers: Servers, engine: Engine
+) -> None:
+    session = started(front.start())
+    with frozen(servers.postgres.pid):
+        told = [front.answer(session, "q110") for _ in range(3)]
+        told += [front.start(), front.finalize(session), front.abandon(session), front.get("sessions")]
+        told += [front.get(path) for path in ("reviews", "wrong-notes", "topics/11/weak-areas")]
+    assert {refusal(response) for response in told} == {(503, "store-unavailable")}
+    assert all(response.headers["Retry-After"] for response in told)
+    until(lambda: front.answer(session, "q110").status_code == 200, "the store is asked again")
+    assert front.finalize(session).json()["snapshot"]["correct_count"] == 1
+    assert len(rows(engine, StudyQuestionAttempt)) == 1
+
+
+def test_a_refusal_says_that_the_store_is_back(front: Front, servers: Servers) -> None:
+    with frozen(servers.postgres.pid):
+        assert front.finalize(1).status_code == 503
+    until(lambda: front.finalize(1).status_code == 404, "the store is asked again")
+    assert front.finalize(1).status_code == 404
