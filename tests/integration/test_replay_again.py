@@ -74,3 +74,13 @@ def test_an_open_live_session_is_not_in_the_way_and_not_counted(engine: Engine) 
     assert [ingest(engine, sent).status for sent in (later, earlier)] == ["ingested"] * 2
     assert reviews(engine) == {110: 2}
     assert [row["status"] for row in rows(engine, StudyQuizSession)] == ["in_progress", "done", "done"]
+
+
+def test_a_voided_session_counts_no_more_when_late_data_is_folded(engine: Engine) -> None:
+    for at in (NINE, "2026-11-22T09:00:00Z"):
+        ingest(engine, upload(answer("q110", at)))
+    voided = text("UPDATE study_quiz_sessions SET voided_at = now() WHERE finished_at = :nine")
+    with engine.begin() as connection:
+        connection.execute(voided, {"nine": NINE})
+    ingest(engine, upload(answer("q110", TEN)))
+    assert reviews(engine) == {110: 2}
