@@ -20,8 +20,8 @@ def told(settings: Settings, receiver: Receiver) -> Settings:
     return configured(settings, followup_webhook_url=receiver.url)
 
 
-def impatient(told: Settings) -> Settings:
-    return told.model_copy(update={"followup_timeout": 0.5})
+def impatient(told: Settings, seconds: float = 0.5) -> Settings:
+    return told.model_copy(update={"followup_timeout": seconds})
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_the_rest_of_a_good_answer_is_not_waited_for(
     engine: Engine, told: Settings, receiver: Receiver
 ) -> None:
     receiver.then(trickle(receiver, b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n"))
-    deliver_due(engine, told)
+    deliver_due(engine, impatient(told, 2.0))
     assert fates(engine) == [("delivered", 1, None)] * 2
 
 
@@ -147,7 +147,7 @@ def test_those_that_hang_hang_side_by_side_and_delay_no_other(
     for _ in range(BATCH // 2):
         ingest(engine, upload(answer("q110", NINE)))
     receiver.then(*[hang(receiver)] * (BATCH - 1), status(200))
-    assert deliver_due(engine, impatient(told)) == BATCH
+    assert deliver_due(engine, impatient(told, 2.0)) == BATCH
     assert sorted(fate for fate, _, _ in fates(engine)) == ["delivered", *["waiting"] * (BATCH - 1)]
 
 

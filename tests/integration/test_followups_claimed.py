@@ -79,6 +79,15 @@ def test_several_deliverers_deliver_each_once(engine: Engine, told: Settings, re
     assert len({request.id for request in receiver.verified()}) == len(receiver.requests) == 2 * BATCH + 2
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.usefixtures("sent")
+def test_what_another_is_about_to_claim_is_not_waited_for(engine: Engine, told: Settings) -> None:
+    with engine.begin() as another:
+        assert len(claim(another, limit=1, lease=60, max_tries=MAX_TRIES)) == 1
+        assert deliver_due(engine, told) == 1
+    assert sorted(fate for fate, _, _ in fates(engine)) == ["delivered", "waiting"]
+
+
 @pytest.mark.usefixtures("sent")
 def test_no_transaction_waits_for_the_receiver(engine: Engine, told: Settings, receiver: Receiver) -> None:
     transactions = text("""
