@@ -7,20 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from shared.config import StoreSettings
 from shared.db import make_engine
 from shared.study.verify import verify
 from tests.strategies import deliveries, uploads
-from tests.world import ARRIVAL, DEFAULT_ZONE, deliver, ingest, load, progress, statuses, work_off
+from tests.world import ARRIVAL, DEFAULT_ZONE, deliver, forget, ingest, load, progress, statuses, work_off
 
 Sent = dict[str, Any]
-# DELETE: of so few rows, it is many times faster than TRUNCATE.
-FORGET = text("""
-    WITH a AS (DELETE FROM study_quiz_sessions), b AS (DELETE FROM study_question_progress)
-    DELETE FROM uploads
-""")
 
 
 @pytest.fixture
@@ -29,11 +24,6 @@ def pooled(database_url: str) -> Iterator[Engine]:
     load(engine)
     yield engine
     engine.dispose()
-
-
-def forget(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.execute(FORGET)
 
 
 def in_order(engine: Engine, sent: list[Sent]) -> list[str]:
