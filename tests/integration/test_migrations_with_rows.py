@@ -21,7 +21,7 @@ ROWS = """
         outcome, rating, counted, answered_at, answered_at_raw, clock_adjusted)
     VALUES (1, 100, 0, 1, false, 'correct', 3, true, now(), now(), false);
 """
-ADDED = {"client_session_uuid": None, "source": "live", "finalized_at": None, "voided_at": None}
+ADDED = {"client_session_uuid": None, "source": "live", "finalized_at": None}
 UPLOAD = "UPDATE study_quiz_sessions SET client_session_uuid = :uuid WHERE study_topic_id = 10"
 VALID = text("""
     SELECT indisvalid FROM pg_index
@@ -48,7 +48,7 @@ def rows(engine: Engine, table: str) -> list[dict[str, Any]]:
 def test_373_to_376_keep_the_rows_and_call_them_live(before: Engine, empty_database_url: str) -> None:
     sessions, attempts = rows(before, "study_quiz_sessions"), rows(before, "study_question_attempts")
     assert len(sessions) == 3
-    migrations.upgrade(empty_database_url)
+    migrations.upgrade(empty_database_url, "376")
     assert rows(before, "study_quiz_sessions") == [session | ADDED for session in sessions]
     assert rows(before, "study_question_attempts") == attempts
     migrations.downgrade(empty_database_url, "372")
