@@ -56,7 +56,8 @@ def template_url(servers: Servers) -> str:
 
 def fresh_database(servers: Servers, template: str) -> Iterator[str]:
     name = f"test_{uuid4().hex}"
-    administer(servers.database_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    # Without fsync, to copy files takes a third of the time of the usual way through the log.
+    administer(servers.database_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield with_database(servers.database_url, name)
     administer(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
 
