@@ -59,7 +59,7 @@ def test_a_ring_for_a_final_or_unknown_upload_is_no_start(engine: Engine, sent: 
 
 @pytest.fixture
 def patience(settings: Settings) -> Settings:
-    return settings.model_copy(update={"max_tries": MAX_TRIES, "retry_base": 100.0, "retry_cap": 150.0})
+    return settings.model_copy(update={"max_tries": MAX_TRIES, "retry_base": 100.0, "retry_cap": 1000.0})
 
 
 def wait_after_failing(engine: Engine, sent: Sent, patience: Settings) -> float:
@@ -69,13 +69,15 @@ def wait_after_failing(engine: Engine, sent: Sent, patience: Settings) -> float:
     return wait.total_seconds()
 
 
-def test_a_failure_is_recorded_and_waits_longer_each_time_up_to_a_cap(
+def test_a_failure_waits_twice_as_long_each_time_up_to_a_cap(
     engine: Engine, sent: Sent, patience: Settings
 ) -> None:
-    assert 50 <= wait_after_failing(engine, sent, patience) <= 100
-    start(engine, sent)
-    assert 75 <= wait_after_failing(engine, sent, patience) <= 150
-    assert (row(engine)["last_error"], row(engine)["tries"]) == ("ValueError at some place", 2)
+    endless = patience.model_copy(update={"max_tries": 1_000_000})
+    for done, longest in [(1, 100), (2, 200), (3, 400), (9, 1000), (10_000, 1000)]:
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE uploads SET tries = :done"), {"done": done})
+        assert longest / 2 <= wait_after_failing(engine, sent, endless) <= longest
+    assert (row(engine)["last_error"], row(engine)["tries"]) == ("ValueError at some place", 10_000)
 
 
 def test_I9_a_failure_of_the_last_start_buries(engine: Engine, sent: Sent, patience: Settings) -> None:

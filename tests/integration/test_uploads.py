@@ -95,13 +95,17 @@ def test_a_final_upload_is_answered_by_its_status(engine: Engine, sent: dict[str
 def test_new_content_supersedes_a_rejected_upload(
     engine: Engine, sent: dict[str, Any], other: dict[str, Any]
 ) -> None:
+    deliver(engine, sent)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE uploads SET tries = 4, last_error = 'of the third try'"))
     refused = ingest(engine, sent)  # the catalog is empty
     assert deliver(engine, sent) == Receipt(Verdict.REJECTED, "unknown_questions", refused.result)
     load(engine)
     assert deliver(engine, other, ARRIVAL + timedelta(days=1)) == NEW
     (row,) = rows(engine, Upload)
     assert (row["payload"], row["received_at"]) == (other, ARRIVAL + timedelta(days=1))
-    assert (row["status"], row["tries"], row["reason"], row["result"]) == ("received", 1, None, None)
+    assert (row["status"], row["tries"]) == ("received", 1)
+    assert (row["reason"], row["result"], row["last_error"], row["finalized_at"]) == (None,) * 4
     assert deliver(engine, sent) == CONFLICT
     work_off(engine, other)
     assert standing(engine, other).status == "ingested"
