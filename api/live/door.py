@@ -21,6 +21,15 @@ blueprint = Blueprint("live", __name__, url_prefix="/study/users/<id:user_id>")
 
 T = TypeVar("T")
 
+# What every route may answer.
+COMMON = (
+    Kind.UNAUTHENTICATED,
+    Kind.NOT_FOUND,
+    Kind.UNKNOWN_LEARNER,
+    Kind.LIVE_CLOSED,
+    Kind.STORE_UNAVAILABLE,
+)
+
 _REFUSALS: Mapping[type[StudyIngestError], Kind] = {
     errors.UnknownLearnerError: Kind.UNKNOWN_LEARNER,
     errors.UnknownTopicError: Kind.UNKNOWN_TOPIC,

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from api.edge import edge
 from api.live import examples
 from api.live.answers import DueReviews, PastSessions, WeakAreas, WrongNotes
-from api.live.door import ask
+from api.live.door import COMMON, ask
 from api.live.pages import NoteQuery, PageQuery, ReviewQuery, page, place
 from api.live.reading import read_query
 from api.operation import Body, Operation, described
@@ -22,15 +22,13 @@ from shared.live.wrong_notes import wrong_notes
 
 blueprint = Blueprint("lists", __name__)
 
-ANY = (Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.UNKNOWN_LEARNER, Kind.LIVE_CLOSED, Kind.STORE_UNAVAILABLE)
-
 
 @blueprint.get("/sessions")
 @described(
     Operation(
         "List past sessions with their snapshots",
         answers={200: Body("A page", PastSessions, examples.PAST)},
-        problems=(*ANY, Kind.INVALID_REQUEST),
+        problems=(*COMMON, Kind.INVALID_REQUEST),
         security="study",
         query=PageQuery,
     )
@@ -48,7 +46,7 @@ def sessions(user_id: int) -> ResponseReturnValue:
     Operation(
         "List due reviews",
         answers={200: Body("A page", DueReviews, examples.DUE)},
-        problems=(*ANY, Kind.INVALID_REQUEST),
+        problems=(*COMMON, Kind.INVALID_REQUEST),
         security="study",
         query=ReviewQuery,
     )
@@ -71,7 +69,7 @@ def reviews(user_id: int) -> ResponseReturnValue:
     Operation(
         "List wrong notes",
         answers={200: Body("A page", WrongNotes, examples.NOTES)},
-        problems=(*ANY, Kind.INVALID_REQUEST),
+        problems=(*COMMON, Kind.INVALID_REQUEST),
         security="study",
         query=NoteQuery,
     )
@@ -92,7 +90,7 @@ def notes(user_id: int) -> ResponseReturnValue:
     Operation(
         "Tell the weak areas of a topic",
         answers={200: Body("Its subjects", WeakAreas, examples.WEAK)},
-        problems=(*ANY, Kind.UNKNOWN_TOPIC),
+        problems=(*COMMON, Kind.UNKNOWN_TOPIC),
         security="study",
     )
 )

@@ -1,6 +1,8 @@
 """One session: start it or take it up again, answer its questions, close it."""
 
+from collections.abc import Callable
 from random import SystemRandom
+from typing import Any
 
 import structlog
 from flask import Blueprint, url_for
@@ -9,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from api.edge import edge
 from api.live import examples
 from api.live.answers import ClosedSession, QuizSession, RecordedAnswer
-from api.live.door import ask, change
+from api.live.door import COMMON, ask, change
 from api.live.reading import read_body
 from api.operation import Body, Operation, described
 from api.problem_kinds import Kind
@@ -22,12 +24,11 @@ from shared.live.submit import submit
 log = structlog.get_logger()
 blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")
 
-ANY = (Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.UNKNOWN_LEARNER, Kind.LIVE_CLOSED, Kind.STORE_UNAVAILABLE)
 OF_BODY = (Kind.NOT_JSON, Kind.BODY_TOO_LARGE, Kind.UNSUPPORTED_MEDIA_TYPE, Kind.INVALID_REQUEST)
 CLOSE = Operation(
     "Close a session",
     answers={200: Body("It is closed", ClosedSession, examples.CLOSED)},
-    problems=(*ANY, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED),
+    problems=(*COMMON, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED),
     security="study",
 )
 
@@ -41,7 +42,7 @@ CLOSE = Operation(
             201: Body("Started", QuizSession, examples.SESSION, {"Location": "its address"}),
             200: Body("In progress already", QuizSession, examples.SESSION, {"Location": "its address"}),
         },
-        problems=(*ANY, *OF_BODY, Kind.UNKNOWN_TOPIC, Kind.NOTHING_TO_ASK),
+        problems=(*COMMON, *OF_BODY, Kind.UNKNOWN_TOPIC, Kind.NOTHING_TO_ASK),
         security="study",
     )
 )
@@ -61,7 +62,7 @@ def begin(user_id: int) -> ResponseReturnValue:
     Operation(
         "Read a session, live or uploaded",
         answers={200: Body("As it stands", QuizSession, examples.SESSION)},
-        problems=(*ANY, Kind.UNKNOWN_SESSION),
+        problems=(*COMMON, Kind.UNKNOWN_SESSION),
         security="study",
     )
 )
@@ -76,7 +77,7 @@ def show(user_id: int, session_id: int) -> ResponseReturnValue:
         "Answer a question; the same answer again is answered alike",
         request=Body("The answer", Submission, examples.SUBMISSION),
         answers={200: Body("Recorded", RecordedAnswer, examples.RECORDED)},
-        problems=(*ANY, *OF_BODY, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED, Kind.ALREADY_ANSWERED),
+        problems=(*COMMON, *OF_BODY, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED, Kind.ALREADY_ANSWERED),
         security="study",
     )
 )
@@ -91,15 +92,18 @@ def answer(user_id: int, session_id: int) -> ResponseReturnValue:
 @described(CLOSE)
 def finish(user_id: int, session_id: int) -> ResponseReturnValue:
     """Close a session as done."""
-    now, zone = edge().clock(), edge().settings.study_time_zone
-    log.info("session.finalizing", session=session_id)
-    return change(lambda connection: finalize(connection, user_id, session_id, now=now, default_zone=zone))
+    return _close(finalize, user_id, session_id)
 
 
 @blueprint.post("/<id:session_id>/abandon")
 @described(CLOSE)
 def leave(user_id: int, session_id: int) -> ResponseReturnValue:
     """Close a session as abandoned."""
+    return _close(abandon, user_id, session_id)
+
+
+def _close(end: Callable[..., dict[str, Any]], user_id: int, session_id: int) -> dict[str, Any]:
     now, zone = edge().clock(), edge().settings.study_time_zone
-    log.info("session.abandoning", session=session_id)
-    return change(lambda connection: abandon(connection, user_id, session_id, now=now, default_zone=zone))
+    closed = change(lambda connection: end(connection, user_id, session_id, now=now, default_zone=zone))
+    log.info("session.closed", session=session_id, status=closed["status"])
+    return closed
