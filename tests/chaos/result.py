@@ -1,0 +1,87 @@
+"""What a run has shown: in figures, fault by fault, and in one line."""
+
+import json
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.chaos.count import Count
+from tests.chaos.fault import Fault
+from tests.chaos.load import Accepted
+
+COLUMNS = ("fault", "times", "uploads", "lost", "double", "not promised", "p99 during")
+AT_THE_END = "(after the last)"
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One fault that ran, and when the system had recovered from it, on the monotonic clock."""
+
+    fault: str
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One run; `forgotten`: uploads that were wiped while no other store kept them."""
+
+    seed: int
+    kills: int
+    accepted: Mapping[str, Accepted]
+    strikes: list[Strike]
+    count: Count
+    forgotten: set[str]
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """Return the whole run in figures."""
+        return {
+            "seed": self.seed,
+            "kills": self.kills,
+            "accepted": len(self.accepted),
+            "lost": len(self.count.lost - self.forgotten),
+            "double": len(self.count.double),
+            "verify_differences": self.count.verify_differences,
+        }
+
+    @property
+    def is_clean(self) -> bool:
+        """Tell whether everything that was promised was kept."""
+        return not any(self.figures[name] for name in ("lost", "double", "verify_differences"))
+
+    def show(self, faults: Iterable[Fault]) -> None:
+        """Print a row for each fault, then the figures as one line of JSON."""
+        table = Table(*COLUMNS, box=None, pad_edge=False)
+        met = self._by_fault()
+        for fault in faults:
+            if reason := fault.obstacle():
+                table.add_row(fault.name, f"not run: {reason}")
+            else:
+                table.add_row(fault.name, *self._row(fault.name, met.pop(fault.name, [])))
+        for name, uuids in met.items():
+            table.add_row(name, *self._row(name, uuids))
+        Console(width=120).print(table)
+        Console(soft_wrap=True, highlight=False).print(json.dumps(self.figures), markup=False)
+
+    def _by_fault(self) -> dict[str, list[str]]:
+        """Put each upload to the fault that was under way when it was accepted, or was the next."""
+        ends = [strike.end for strike in self.strikes]
+        met: dict[str, list[str]] = {}
+        for uuid, accepted in self.accepted.items():
+            at = bisect_left(ends, accepted.at)
+            met.setdefault(self.strikes[at].fault if at < len(ends) else AT_THE_END, []).append(uuid)
+        return met
+
+    def _row(self, name: str, uuids: list[str]) -> list[str]:
+        times = sum(strike.fault == name for strike in self.strikes)
+        lost, double = self.count.lost & set(uuids), self.count.double & set(uuids)
+        counts = (times, len(uuids), len(lost - self.forgotten), len(double), len(lost & self.forgotten))
+        return [*map(str, counts), _p99([self.accepted[uuid].took for uuid in uuids])]
+
+
+def _p99(seconds: list[float]) -> str:
+    return f"{sorted(seconds)[math.ceil(len(seconds) * 0.99) - 1]:.2f} s" if seconds else ""

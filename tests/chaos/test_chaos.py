@@ -1,0 +1,63 @@
+"""The short form of the chaos run, and proof that it can fail."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.fault import Fault
+from tests.chaos.ground import SOUND
+from tests.chaos.run import FAULTS, run
+from tests.places import reachable_directory
+
+# Faults are what takes the time: so much of it is no sign of a hang.
+pytestmark = pytest.mark.timeout(600)
+SEED = 1
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with reachable_directory() as path:
+        yield path
+
+
+def named(*names: str) -> list[Fault]:
+    found = [fault for fault in FAULTS if fault.name in names]
+    assert len(found) == len(names)
+    return found
+
+
+def weakened(**changes: tuple[str, str]) -> Mapping[str, str]:
+    """Return the commands with a part of some replaced."""
+    assert all(old in SOUND[name] for name, (old, _) in changes.items())
+    return SOUND | {name: SOUND[name].replace(*change) for name, change in changes.items()}
+
+
+def test_I1_I2_every_fault_once_loses_and_doubles_nothing(home: Path) -> None:
+    result = run(home, SEED, FAULTS)
+    result.show(FAULTS)
+    able = {fault.name for fault in FAULTS if not fault.obstacle()}
+    assert {strike.fault for strike in result.strikes} == able
+    assert result.is_clean
+    assert result.figures["accepted"] > 100
+
+
+def test_without_a_sweeper_the_harness_reports_losses(home: Path) -> None:
+    commands = {name: command for name, command in SOUND.items() if name != "sweeper"}
+    result = run(home, SEED, named("redis frozen", "redis wiped", "worker killed"), commands=commands)
+    assert result.figures["lost"] > 0
+
+
+def test_without_the_learners_lock_the_harness_reports_wrong_progress(home: Path) -> None:
+    commands = weakened(worker=("worker.app", "tests.chaos.weak.unlocked_worker"))
+    result = run(home, SEED, named("worker killed", "postgres frozen"), commands=commands)
+    assert result.figures["verify_differences"] > 0
+
+
+def test_with_early_acknowledgement_and_no_rows_the_harness_reports_losses(home: Path) -> None:
+    commands = weakened(
+        web=("api.wsgi", "tests.chaos.weak.early_web"),
+        worker=("worker.app", "tests.chaos.weak.early_worker"),
+    )
+    result = run(home, SEED, named("postgres frozen", "worker killed", "redis wiped"), commands=commands)
+    assert result.figures["lost"] > 0

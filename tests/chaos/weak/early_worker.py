@@ -1,0 +1,21 @@
+"""The worker, weakened: a message that holds the upload is acknowledged before it is worked off."""
+
+from datetime import UTC, datetime
+
+from shared.payload import content_hash, parse_upload
+from shared.replay import replay
+from shared.uploads import Delivery, receive
+from worker.app import app, engine, settings
+
+INGEST = "ingest_without_row"
+
+
+@app.task(name=INGEST, acks_late=False)
+def ingest(payload: str, received_at: str) -> None:
+    """Record and replay an upload, if nothing happens on the way."""
+    upload = parse_upload(payload.encode())
+    arrived = datetime.fromisoformat(received_at)
+    delivery = Delivery(upload.client_session_uuid, payload, content_hash(upload), arrived)
+    with engine().begin() as connection:
+        receive(connection, [delivery], first_try_after=settings.first_try_after)
+    replay(engine(), upload.client_session_uuid, now=datetime.now(UTC), default_zone=settings.study_time_zone)
