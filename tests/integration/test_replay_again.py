@@ -3,17 +3,19 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, delete, text
+from sqlalchemy import Engine, delete, text, update
 
-from shared.models import StudyQuizSession, Upload
+from shared.models import StudyQuestionProgress, StudyQuizSession, Upload
 from tests.world import (
     ARRIVAL,
     IMPOSSIBLE,
     answer,
     deliver,
     everything,
+    forget,
     ingest,
     load,
+    progress,
     reviews,
     rows,
     upload,
@@ -84,3 +86,19 @@ def test_a_voided_session_counts_no_more_when_late_data_is_folded(engine: Engine
         connection.execute(voided, {"nine": NINE})
     ingest(engine, upload(answer("q110", TEN)))
     assert reviews(engine) == {110: 2}
+
+
+@pytest.mark.parametrize("made_by", [{"scheduler": "another"}, {"time_zone": "Asia/Seoul"}])
+def test_progress_of_another_scheduler_or_zone_is_folded_afresh(
+    engine: Engine, made_by: dict[str, str]
+) -> None:
+    first, second = upload(answer("q110", NINE)), upload(answer("q110", TEN))
+    for sent in (first, second):
+        ingest(engine, sent)
+    sound = progress(engine)
+    forget(engine)
+    ingest(engine, first)
+    with engine.begin() as connection:
+        connection.execute(update(StudyQuestionProgress).values(stability=99, **made_by))
+    ingest(engine, second)
+    assert progress(engine) == sound
