@@ -46,6 +46,8 @@ SESSION = {
     ],
 }
 
+VOIDED = SESSION | {"status": "abandoned", "voided_at": "2026-11-22T00:20:00.771902+00:00"}
+
 SNAPSHOT = {
     "correct_count": 1,
     "wrong_count": 0,

@@ -1,4 +1,4 @@
-"""One session: start it or take it up again, answer its questions, close it."""
+"""One session: start it or take it up again, answer its questions, close it, void it."""
 
 from collections.abc import Callable
 from random import SystemRandom
@@ -20,6 +20,7 @@ from shared.live.forms import SessionStart, Submission
 from shared.live.session_view import read_session
 from shared.live.start import Circumstances, start
 from shared.live.submit import submit
+from shared.live.voiding import unvoid, void
 
 log = structlog.get_logger()
 blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")
@@ -100,6 +101,38 @@ def finish(user_id: int, session_id: int) -> ResponseReturnValue:
 def leave(user_id: int, session_id: int) -> ResponseReturnValue:
     """Close a session as abandoned."""
     return _close(abandon, user_id, session_id)
+
+
+@blueprint.delete("/<id:session_id>")
+@described(
+    Operation(
+        "Void a session: it stays on record, but no longer counts; one in progress is abandoned first",
+        answers={200: Body("It is void", QuizSession, examples.VOIDED)},
+        problems=(*COMMON, Kind.UNKNOWN_SESSION),
+        security="study",
+    )
+)
+def discard(user_id: int, session_id: int) -> ResponseReturnValue:
+    """Void a session."""
+    now, zone = edge().clock(), edge().settings.study_time_zone
+    voided = change(lambda connection: void(connection, user_id, session_id, now=now, default_zone=zone))
+    log.info("session.voided", session=session_id)
+    return voided
+
+
+@blueprint.post("/<id:session_id>/unvoid")
+@described(
+    Operation(
+        "Bring a voided session back",
+        answers={200: Body("It counts again", QuizSession, examples.SESSION)},
+        problems=(*COMMON, Kind.UNKNOWN_SESSION),
+        security="study",
+    )
+)
+def bring_back(user_id: int, session_id: int) -> ResponseReturnValue:
+    """Unvoid a session."""
+    zone = edge().settings.study_time_zone
+    return change(lambda connection: unvoid(connection, user_id, session_id, default_zone=zone))
 
 
 def _close(end: Callable[..., dict[str, Any]], user_id: int, session_id: int) -> dict[str, Any]:

@@ -1,11 +1,9 @@
 """Take a session out of the learner's progress, and back in; it stays on record."""
 
-from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Engine, text
 
 from shared.errors import UnknownSessionError
 from shared.study.learner_rows import lock_learner
@@ -43,44 +41,52 @@ def void_upload(
 ) -> int:
     """Void the sessions of an upload in one transaction; return how many were not void before."""
     with engine.begin() as connection:
-        sessions = _sessions_of(connection, client_session_uuid)
-        return void_sessions(connection, sessions, reason=reason, now=now, default_zone=default_zone)
+        learner, sessions = _lock_upload(connection, client_session_uuid)
+        return void_sessions(connection, learner, sessions, reason=reason, now=now, default_zone=default_zone)
 
 
 def unvoid_upload(engine: Engine, client_session_uuid: UUID, *, default_zone: str) -> int:
     """Bring the sessions of an upload back in one transaction; return how many were void."""
     with engine.begin() as connection:
-        sessions = _sessions_of(connection, client_session_uuid)
-        bound = {"session_ids": _lock(connection, sessions)}
-        changed = list(connection.execute(_UNVOID, bound).scalars())
-        _fold_again(connection, sessions[0].user_id, changed, default_zone)
-        return len(changed)
+        learner, sessions = _lock_upload(connection, client_session_uuid)
+        return unvoid_sessions(connection, learner, sessions, default_zone=default_zone)
 
 
-def void_sessions(
-    connection: Connection, sessions: list[Row[Any]], *, reason: str, now: datetime, default_zone: str
+def _lock_upload(connection: Connection, client_session_uuid: UUID) -> tuple[int, list[int]]:
+    """Lock the learner of an upload; return him and the upload's sessions."""
+    sessions = list(connection.execute(_OF_UPLOAD, {"client_session_uuid": str(client_session_uuid)}))
+    if not sessions:
+        raise UnknownSessionError(f"{client_session_uuid} has left no quiz session")
+    lock_learner(connection, sessions[0].user_id)
+    return sessions[0].user_id, [session.id for session in sessions]
+
+
+def void_sessions(  # noqa: PLR0913  # what, why, when, and by whose day
+    connection: Connection,
+    user_id: int,
+    session_ids: list[int],
+    *,
+    reason: str,
+    now: datetime,
+    default_zone: str,
 ) -> int:
-    """Void sessions of one learner, rows of `id` and `user_id`; their waiting follow-ups are skipped."""
-    bound = {"session_ids": _lock(connection, sessions), "reason": reason, "now": now}
+    """Void closed sessions of a learner whose lock the caller holds; waiting follow-ups are skipped."""
+    bound = {"session_ids": session_ids, "reason": reason, "now": now}
     changed = list(connection.execute(_VOID, bound).scalars())
     connection.execute(_SKIP_FOLLOWUPS, {"session_ids": changed})
-    _fold_again(connection, sessions[0].user_id, changed, default_zone)
+    _fold_again(connection, user_id, changed, default_zone)
     return len(changed)
 
 
-def _sessions_of(connection: Connection, client_session_uuid: UUID) -> list[Row[Any]]:
-    bound = {"client_session_uuid": str(client_session_uuid)}
-    sessions = list(connection.execute(_OF_UPLOAD, bound))
-    if not sessions:
-        raise UnknownSessionError(f"{client_session_uuid} has left no quiz session")
-    return sessions
+def unvoid_sessions(
+    connection: Connection, user_id: int, session_ids: list[int], *, default_zone: str
+) -> int:
+    """Bring voided sessions back, of a learner whose lock the caller holds."""
+    changed = list(connection.execute(_UNVOID, {"session_ids": session_ids}).scalars())
+    _fold_again(connection, user_id, changed, default_zone)
+    return len(changed)
 
 
-def _lock(connection: Connection, sessions: list[Row[Any]]) -> list[int]:
-    lock_learner(connection, sessions[0].user_id)
-    return [session.id for session in sessions]
-
-
-def _fold_again(connection: Connection, user_id: int, session_ids: Iterable[int], default_zone: str) -> None:
-    touched = connection.execute(_TOUCHED, {"session_ids": list(session_ids)}).scalars()
+def _fold_again(connection: Connection, user_id: int, session_ids: list[int], default_zone: str) -> None:
+    touched = connection.execute(_TOUCHED, {"session_ids": session_ids}).scalars()
     refold(connection, user_id, default_zone, list(touched))
