@@ -20,6 +20,10 @@ from shared.errors import ConfigurationError
 MAX_BUFFERED_BODY = 4 * MAX_BODY
 # Many times the threads: senders that trickle must not keep the others out.
 MAX_CONNECTIONS = 500
+# Enough for the largest upload at 70 kbit/s; longer than a proxy usually keeps an idle connection, so that it
+# never sends into one that is being closed.
+CONNECTION_TIMEOUT_S = 120
+LOOK_FOR_TIMEOUTS_S = 10
 # Several times the deadline of one request.
 DRAIN_S = 10.0
 TICK_S = 0.5
@@ -39,7 +43,16 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
+    """Time a request out from its first byte on: waitress counts from the last, so a trickle never ends."""
+
     error_task_class = _ProblemTask
+    last_activity: float
+
+    def handle_read(self) -> None:
+        unfinished, since = self.request, self.last_activity
+        super().handle_read()
+        if unfinished is not None and self.request is unfinished:
+            self.last_activity = since
 
 
 class Server:
@@ -62,6 +75,8 @@ class Server:
             threads=settings.web_threads,
             connection_limit=MAX_CONNECTIONS,
             max_request_body_size=MAX_BUFFERED_BODY,
+            channel_timeout=CONNECTION_TIMEOUT_S,
+            cleanup_interval=LOOK_FOR_TIMEOUTS_S,
             ident="study-ingest",
         )
         self._listeners = [each for each in self._sockets.values() if isinstance(each, BaseWSGIServer)]
