@@ -61,15 +61,14 @@ class Ground:
             return
         self.kills += 1
 
-    def numbers(self, sql: str) -> set[int]:
-        """Ask the database for a column of numbers."""
+    def column(self, sql: str) -> set[Any]:
+        """Ask the database for a column."""
         with self.engine.connect() as connection:
             return set(connection.execute(text(sql)).scalars())
 
     def number(self, sql: str) -> int:
         """Ask the database for one number."""
-        (number,) = self.numbers(sql)
-        return number
+        return int(self.column(sql).pop())
 
     def waiting(self) -> int:
         """Count the uploads that are not final, in either store."""

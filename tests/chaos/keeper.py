@@ -57,6 +57,10 @@ class Keeper:
         except psutil.NoSuchProcess:
             return []
 
+    def output(self, name: str) -> str:
+        """Return what the processes of that name have written."""
+        return self._processes.output(name)
+
     def end(self, name: str, how: signal.Signals) -> None:
         """Send a signal to a process, not to its children, and wait until another runs in its place."""
         process = self.leader(name)

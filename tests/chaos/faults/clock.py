@@ -3,14 +3,20 @@
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 from tests.chaos.fault import Fault
+from tests.chaos.faults.hold import frozen
+from tests.chaos.faults.redis import wipe
 from tests.chaos.ground import SOUND, Ground
+from tests.processes import until
 
+FAKED = Path(__file__).resolve().parent.parent / "faked"
 STEPS = ("+3600", "-3600", "+0")
+RECEIVED = "SELECT client_session_uuid FROM uploads WHERE status = 'received'"
 # Several sweeps.
 STEP_S = 1.0
 
@@ -20,20 +26,30 @@ def _step(ground: Ground) -> None:
     name = ground.chance.choice(list(SOUND))
     with tempfile.TemporaryDirectory() as directory:
         offset = Path(directory) / "offset"
-        _set(offset, "+0")
+        _set(offset, STEPS[-1])
         _start_anew(ground, name, _faked(offset))
-        ground.recover()
         for step in STEPS:
             _set(offset, step)
             time.sleep(STEP_S)
-        ground.recover()
+        _lose_rings(ground)
         _start_anew(ground, name, {})
 
 
+def _lose_rings(ground: Ground) -> None:
+    """See that nobody waits for the clock to catch up: what is not rung for is swept as ever."""
+    with frozen(ground.keeper.leader("worker").pid):
+        time.sleep(STEP_S)
+        wipe(ground)
+        unrung = ground.column(RECEIVED)
+    until(lambda: not unrung & ground.column(RECEIVED), "uploads are swept although a clock was put back")
+
+
 def _start_anew(ground: Ground, name: str, environment: dict[str, str]) -> None:
+    said = len(ground.keeper.output(name))
     ground.keeper.environment[name] = environment
     ground.keeper.end(name, signal.SIGKILL)
     ground.kills += 1
+    until(lambda: len(ground.keeper.output(name)) > said, f"{name} says that it has started")
 
 
 def _set(offset: Path, seconds: str) -> None:
@@ -51,10 +67,13 @@ def _faked(offset: Path) -> dict[str, str]:
         "FAKETIME_TIMESTAMP_FILE": str(offset),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "PYTHONPATH": str(FAKED),
     }
 
 
 def _no_faketime() -> str:
+    if sys.platform != "linux":
+        return "only written for Linux"
     return "" if shutil.which("faketime") else "the program faketime is not installed"
 
 

@@ -40,7 +40,7 @@ class ChildKiller:
     def _hold_in_transaction(self, ground: Ground) -> bool:
         children = ground.keeper.children("worker")
         _each(children, "suspend")
-        replaying = ground.numbers(OPEN) - self._seen
+        replaying = ground.column(OPEN) - self._seen
         if children and replaying:
             self._seen |= replaying
             return True

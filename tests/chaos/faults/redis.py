@@ -16,7 +16,7 @@ FULL_S = (0.5, 4.0)
 UNLESS_SPOOLED = "return redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 and redis.call('FLUSHALL')"
 
 
-def _wipe(ground: Ground) -> None:
+def wipe(ground: Ground) -> None:
     """Wipe everything at a moment at which nothing is spooled: then all of it is also in Postgres."""
     until(lambda: ground.redis.eval(UNLESS_SPOOLED, 2, SPOOL, MOVING), "the spool is empty")
 
@@ -61,7 +61,7 @@ def _no_prlimit() -> str:
 
 
 REDIS = [
-    Fault("redis wiped", _wipe),
+    Fault("redis wiped", wipe),
     Fault("redis restarted", _restart),
     Fault("redis killed", _kill),
     Fault("redis frozen", _freeze),
