@@ -1,0 +1,61 @@
+"""A backlog waits in Postgres: it never grows the broker, and nothing of it is buried (I9)."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from sqlalchemy import Engine, text
+
+from cli.sender import Sender
+from cli.servers import Servers
+from shared.config import Settings
+from shared.queue import FINALIZE_QUEUE
+from tests import made
+from tests.processes import Processes, processes, until
+
+MARK = 40
+WAITING = 200
+
+# Copies of one upload, but for the uuid: made by the database, as many as one likes.
+COPY = text("""
+    INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at)
+    SELECT id, jsonb_set(payload, '{client_session_uuid}', to_jsonb(id)), content_hash, now(), now()
+    FROM (SELECT gen_random_uuid() AS id, payload, content_hash
+        FROM uploads, generate_series(1, :count)) AS copies
+""")
+
+
+@pytest.fixture
+def house(settings: Settings, tmp_path: Path) -> Iterator[Processes]:
+    low = settings.model_copy(update={"high_water": MARK})
+    with processes(low, tmp_path) as running:
+        yield running
+
+
+def statuses(engine: Engine) -> dict[str, int]:
+    with engine.connect() as connection:
+        return dict(connection.execute(text("SELECT status, count(*) FROM uploads GROUP BY 1")).all())
+
+
+def test_I9_a_backlog_fills_the_queue_to_its_mark_and_no_higher(
+    engine: Engine, house: Processes, viewer: Sender, servers: Servers
+) -> None:
+    made.load(engine)
+    viewer.send(made.body(made.upload(random.Random(1), 1, attempts=2)))
+    with engine.begin() as connection:
+        connection.execute(COPY, {"count": WAITING})
+    house.start("sweeper")
+    house.start("beat")
+    with Redis.from_url(servers.redis_url.replace("db=1", "db=0")) as broker:
+        until(lambda: broker.llen(FINALIZE_QUEUE) == MARK, "the sweeper fills the queue")
+        for seed in range(2, 12):
+            viewer.send(made.body(made.upload(random.Random(seed), 1, attempts=2)))
+        assert broker.llen(FINALIZE_QUEUE) == MARK, "above half the mark nobody but the sweeper rings"
+        house.start("worker")
+        deepest = 0
+        while "received" in statuses(engine):
+            deepest = max(deepest, broker.llen(FINALIZE_QUEUE))
+    assert deepest <= MARK
+    assert statuses(engine) == {"ingested": WAITING + 11}
