@@ -10,8 +10,6 @@ from urllib.parse import urlsplit
 from cli.ports import LOOPBACK, free_port
 from cli.servers import Servers
 
-FLOWERS_USUAL_URL = f"http://{LOOPBACK}:5555"
-
 
 def _new_token() -> str:
     return secrets.token_urlsafe(24)
@@ -35,8 +33,11 @@ def stores(servers: Servers) -> dict[str, str]:
 
 
 def addresses(port: int, last: Mapping[str, str]) -> dict[str, str]:
-    """Say where the web process and Flower listen; Flower stays where it was `last`, if it can."""
-    flower = free_port(urlsplit(last.get("FLOWER_URL", FLOWERS_USUAL_URL)).port)
+    """Say where the web process and Flower listen; Flower stays where it was `last`, if it can.
+
+    At first it takes any free port: two that start at once would both find its usual one free.
+    """
+    flower = free_port(urlsplit(last.get("FLOWER_URL", "")).port)
     return {"API_URL": f"http://{LOOPBACK}:{port}", "FLOWER_URL": f"http://{LOOPBACK}:{flower}"}
 
 
