@@ -16,7 +16,7 @@ from tests.chaos.ground import LEARNERS
 
 SENDERS = 4
 # Two processors keep up, with the faults, too.
-UPLOADS_A_SECOND = 10.0
+UPLOADS_A_SECOND = 8.0
 # So that a learner's replays meet.
 IN_A_ROW = 10
 AGAIN = 0.1

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import click
@@ -19,8 +20,6 @@ from tests.chaos.load import Load
 from tests.chaos.result import Result, Strike
 
 FAULTS = [CHILD_KILLED, *ENDINGS, *POSTGRES, *REDIS, *BOTH, CLOCK]
-# The cheapest fault and the likeliest in life: between all others.
-CHILD_KILLS = 3
 STANDSTILL_S = 20.0
 LOOK_S = 0.2
 
@@ -43,16 +42,18 @@ def _order(faults: Sequence[Fault], seed: int, end: float) -> Iterator[Fault]:
     """Shuffle the faults round after round; the first round is whole whatever the time."""
     chance = random.Random(seed)
     able = [fault for fault in faults if not fault.obstacle()]
+    yield from _round(able, chance)
+    while able and time.monotonic() < end:
+        yield from takewhile(lambda _: time.monotonic() < end, _round(able, chance))
+
+
+def _round(able: list[Fault], chance: random.Random) -> list[Fault]:
+    """Put the likeliest and cheapest fault after each of the others."""
+    if CHILD_KILLED not in able:
+        return chance.sample(able, len(able))
     others = [fault for fault in able if fault is not CHILD_KILLED]
-    fillers = [CHILD_KILLED] * CHILD_KILLS if CHILD_KILLED in able else []
-    yield from fillers
-    first = True
-    while able and (first or time.monotonic() < end):
-        for fault in chance.sample(others, len(others)):
-            if first or time.monotonic() < end:
-                yield from (fault, *fillers)
-        yield from fillers
-        first = False
+    shuffled = chance.sample(others, len(others))
+    return [CHILD_KILLED, *(each for fault in shuffled for each in (fault, CHILD_KILLED))]
 
 
 def _strike(place: Ground, fault: Fault) -> Strike:
