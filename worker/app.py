@@ -1,10 +1,13 @@
 """The process edge of workers, sweeper and beat."""
 
 import sys
+import time
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
 from celery import signals
+from celery.schedules import schedule
 from redis import Redis
 from sqlalchemy import Engine
 
@@ -22,10 +25,20 @@ except ConfigurationError as error:
 
 app = make_celery(settings, worker=True)
 
+# Bounds what piles up while nobody sweeps. Stamped by beat's clock and judged by the sweeper's: two hosts
+# differ by less, or every sweep would be too old on arrival.
+_EXPIRES_S = 3600.0
+_STARTED = datetime.now(UTC) - timedelta(seconds=time.monotonic())
+
+
+def _steady_now() -> datetime:
+    """Tell a time that is never put back: beat would send nothing until it had caught up."""
+    return _STARTED + timedelta(seconds=time.monotonic())
+
 
 def _every(seconds: float, task: str) -> dict[str, Any]:
-    # Those that pile up while nobody takes them are worth no more than one.
-    return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+    steady = schedule(seconds, nowfun=_steady_now)
+    return {"task": task, "schedule": steady, "options": {"expires": _EXPIRES_S}}
 
 
 app.conf.update(
