@@ -16,12 +16,13 @@ FOLLOWUPS = "deliver_followups"
 FINALIZE_QUEUE = "finalize"
 SWEEP_QUEUE = "sweep"
 FOLLOWUPS_QUEUE = "followups"
+AMQP = ("amqp://", "amqps://", "pyamqp://")
 
 # The hard limit kills the child; the soft one lets it roll back and record why.
 SOFT_LIMIT_SHARE = 0.75
 SOFT_SHUTDOWN_S = 10.0
 CONNECT_TIMEOUT_S = 1.0
-# A frozen Redis answers nothing: without a limit every call would hang for ever.
+# A frozen broker answers nothing: without a limit every call would hang for ever.
 SENDER_SOCKET_TIMEOUT_S = 1.0
 WORKER_SOCKET_TIMEOUT_S = 5.0
 
@@ -51,17 +52,19 @@ def make_celery(settings: Settings, *, worker: bool = False) -> Celery:
         worker_enable_soft_shutdown_on_idle=False,
         broker_transport_options=_transport_options(settings, worker=worker),
     )
-    if settings.broker_url.startswith(("amqp://", "amqps://", "pyamqp://")):
-        app.conf.task_default_queue_type = "quorum"  # the queue outlives a broker's host
+    if settings.broker_url.startswith(AMQP):
+        # Such a queue outlives a broker's host; our queues are named by routes alone, thus made when missing.
+        app.conf.task_create_missing_queue_type = "quorum"
     return app
 
 
 def _transport_options(settings: Settings, *, worker: bool) -> dict[str, Any]:
-    if not settings.broker_url.startswith(("redis", "sentinel")):
-        return {"confirm_publish": True}
+    timeout = WORKER_SOCKET_TIMEOUT_S if worker else SENDER_SOCKET_TIMEOUT_S
+    if settings.broker_url.startswith(AMQP):
+        return {"confirm_publish": True, "read_timeout": timeout, "write_timeout": timeout}
     return {
         "visibility_timeout": settings.visibility_timeout,
-        "socket_timeout": WORKER_SOCKET_TIMEOUT_S if worker else SENDER_SOCKET_TIMEOUT_S,
+        "socket_timeout": timeout,
         "socket_connect_timeout": CONNECT_TIMEOUT_S / 2,
         "socket_keepalive": True,
         "retry_on_timeout": False,

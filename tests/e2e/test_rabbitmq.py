@@ -1,0 +1,139 @@
+"""RabbitMQ serves as the broker by BROKER_URL alone (I1, I2, I9)."""
+
+import random
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import amqp
+import psutil
+import pytest
+from sqlalchemy import Engine, text
+
+from cli.sender import Answer, Sender
+from shared.config import Settings
+from shared.queue import FINALIZE_QUEUE, FOLLOWUPS_QUEUE, SWEEP_QUEUE, depth, make_celery
+from shared.study.verify import verify
+from tests import made
+from tests.faults import frozen
+from tests.places import reachable_directory
+from tests.processes import Processes, until
+from tests.rabbitmq import RabbitMQ, program, rabbitmq
+from tests.world import statuses
+
+FATAL = "celery --app tests.fatal_worker worker --queues finalize --without-gossip --without-mingle"
+
+
+@pytest.fixture(scope="module")
+def rabbit() -> Iterator[RabbitMQ]:
+    found = program()
+    if found is None:
+        pytest.skip("RabbitMQ is not installed (Debian's package: rabbitmq-server)")
+    with reachable_directory() as home, rabbitmq(found, home) as server:
+        yield server
+
+
+@pytest.fixture
+def settings(settings: Settings, rabbit: RabbitMQ) -> Iterator[Settings]:
+    """Name RabbitMQ as the broker, and nothing else; there is no spool then."""
+    yield settings.model_copy(update={"broker_url": rabbit.url, "redis_url": ""})
+    with rabbit.connect() as connection:
+        for queue in (FINALIZE_QUEUE, SWEEP_QUEUE, FOLLOWUPS_QUEUE):
+            connection.channel().queue_delete(queue)
+
+
+def send(viewer: Sender, uploads: int, seed: int = 1) -> None:
+    chance = random.Random(seed)
+    for n in range(uploads):
+        upload = made.upload(chance, learner=1 + n % 3, attempts=20)
+        assert viewer.send(made.body(upload)).answer is Answer.RECEIVED
+
+
+def ends(engine: Engine) -> Counter[str]:
+    return Counter(statuses(engine))
+
+
+def test_a_ring_is_answered_through_a_quorum_queue(
+    engine: Engine, house: Processes, viewer: Sender, rabbit: RabbitMQ
+) -> None:
+    made.load(engine)
+    house.start("worker")
+    send(viewer, 1)
+    until(lambda: ends(engine) == {"ingested": 1}, "the upload is ingested")
+    with rabbit.connect() as connection:
+        arguments = {"x-queue-type": "quorum"}
+        connection.channel().queue_declare(
+            FINALIZE_QUEUE, durable=True, auto_delete=False, arguments=arguments
+        )
+        with pytest.raises(amqp.PreconditionFailed, match="x-queue-type"):
+            connection.channel().queue_declare(FINALIZE_QUEUE, durable=True, auto_delete=False)
+
+
+def test_the_depth_is_what_waits(engine: Engine, viewer: Sender, settings: Settings) -> None:
+    made.load(engine)
+    app = make_celery(settings)
+    assert depth(app) == 0, "a queue that does not exist yet has none"
+    send(viewer, 5)
+    until(lambda: depth(app) == 5, "five rings wait")
+
+
+def test_I1_what_nobody_rang_for_is_swept(
+    engine: Engine, house: Processes, viewer: Sender, rabbit: RabbitMQ
+) -> None:
+    made.load(engine)
+    send(viewer, 3)
+    until(lambda: depth(make_celery(house.settings)) == 3, "three rings wait")
+    with rabbit.connect() as connection:
+        assert connection.channel().queue_purge(FINALIZE_QUEUE) == 3
+    for name in ("worker", "sweeper", "beat"):
+        house.start(name)
+    until(lambda: ends(engine) == {"ingested": 3}, "the uploads are swept and ingested")
+
+
+def test_I1_I2_kills_lose_and_double_nothing(engine: Engine, house: Processes, viewer: Sender) -> None:
+    made.load(engine)
+    send(viewer, 100)
+    for name in ("sweeper", "beat"):
+        house.start(name)
+    for kill in range(3):
+        worker = house.start("worker")
+        until(lambda kill=kill: ends(engine)["ingested"] > 10 * kill, "some are ingested")
+        for child in psutil.Process(worker.pid).children(recursive=True):
+            child.send_signal(signal.SIGKILL)
+        house.kill("worker")
+    assert ends(engine)["received"]
+    house.start("worker")
+    until(lambda: ends(engine) == {"ingested": 100}, "every upload is ingested")
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM study_question_attempts")) == 100 * 20
+    assert [checked.differing for checked in verify(engine, default_zone="UTC")] == [set()] * 3
+
+
+def test_I9_a_ring_that_comes_again_after_a_kill_is_counted(
+    engine: Engine, house: Processes, viewer: Sender, tmp_path: Path
+) -> None:
+    made.load(engine)
+    tally = tmp_path / "tally"
+    house.start("worker", FATAL, FATAL_WAY="exit", FATAL_TALLY=str(tally))
+    house.start("sweeper")
+    house.start("beat")
+    fatal = made.upload(random.Random(4), learner=1)
+    fatal["attempts"][0]["pub_id"] = "q-fatal"
+    viewer.send(made.body(fatal))
+    send(viewer, 3)
+    until(lambda: ends(engine) == {"dead": 1, "ingested": 3}, "every upload is final", patience=100)
+    assert len(tally.read_text()) == house.settings.max_tries
+
+
+def test_I1_a_frozen_broker_delays_no_sender_and_is_given_up_on(
+    engine: Engine, house: Processes, viewer: Sender, rabbit: RabbitMQ
+) -> None:
+    made.load(engine)
+    send(viewer, 1, seed=2)
+    with frozen(rabbit.pid):
+        send(viewer, 5)
+        until(lambda: "ring.failed" in house.output("web"), "a ring is given up")
+    for name in ("worker", "sweeper", "beat"):
+        house.start(name)
+    until(lambda: ends(engine) == {"ingested": 6}, "every upload is ingested")

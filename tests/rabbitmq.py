@@ -1,0 +1,84 @@
+"""A RabbitMQ for a test, from the distribution's package; it leaves nothing running."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import amqp
+
+from tests.processes import free_port, until
+
+PACKAGED = Path("/usr/lib/rabbitmq/lib")
+
+
+@dataclass(frozen=True)
+class RabbitMQ:
+    """Tell where it listens, and its process id."""
+
+    port: int
+    pid: int
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def connect(self) -> amqp.Connection:
+        connection = amqp.Connection(f"127.0.0.1:{self.port}")
+        connection.connect()
+        return connection
+
+    def answers(self) -> bool:
+        try:
+            self.connect().close()
+        except OSError:
+            return False
+        return True
+
+
+def program() -> str | None:
+    """Find the server; Debian's on PATH is a wrapper that only two users may run."""
+    packaged = next(PACKAGED.glob("*/sbin/rabbitmq-server"), None)
+    return str(packaged) if packaged else shutil.which("rabbitmq-server")
+
+
+@contextmanager
+def rabbitmq(program: str, home: Path) -> Iterator[RabbitMQ]:
+    """Run one, and a port mapper (epmd) for it: one that it started itself would outlive it."""
+    port, mapper_port = free_port(), str(free_port())
+    settings = {
+        "HOME": str(home),  # its cookie
+        "ERL_EPMD_PORT": mapper_port,
+        "RABBITMQ_NODENAME": f"study-ingest-{port}@localhost",
+        "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(free_port()),
+        "RABBITMQ_MNESIA_BASE": str(home),
+        "RABBITMQ_LOG_BASE": str(home),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
+        "RABBITMQ_CONFIG_FILE": str(home / "none"),
+        "RABBITMQ_CONF_ENV_FILE": str(home / "none"),
+    }
+    mapper = ["epmd", "-address", "127.0.0.1", "-port", mapper_port]
+    with running(mapper, home, {}), running([program], home, settings) as process:
+        server = RabbitMQ(port, process.pid)
+        until(lambda: process.poll() is not None or server.answers(), "RabbitMQ answers")
+        assert process.poll() is None, (home / "output").read_text()
+        yield server
+
+
+@contextmanager
+def running(command: list[str], home: Path, settings: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    with (home / "output").open("ab") as output:
+        process = subprocess.Popen(
+            command, env=os.environ | settings, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
