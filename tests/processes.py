@@ -16,6 +16,7 @@ from typing import Self
 import httpx
 from pydantic import SecretStr
 
+from cli.leash import leashed
 from shared.config import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,7 +74,7 @@ class Processes:
         """Start a process of the Procfile, or a command under that name."""
         with (self.logs / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
-                ["/bin/sh", "-c", f"exec {command or PROCFILE[name]}"],
+                leashed(["/bin/sh", "-c", f"exec {command or PROCFILE[name]}"], signal.SIGKILL),
                 cwd=ROOT,
                 env=os.environ | PATH | self._environment() | environment,
                 stdout=log,
