@@ -1,0 +1,38 @@
+"""Run the embedded stores for other hosts until the input ends; arguments: a directory and an address."""
+
+import sys
+from pathlib import Path
+
+import psycopg
+from redis import Redis
+from sqlalchemy.engine import make_url
+
+from cli.servers import Servers, postgres
+
+BROKER_PORT = 6379
+
+
+def open_to_others(servers: Servers, address: str) -> None:
+    """Let in whoever reaches the address."""
+    with (servers.postgres.cluster / "pg_hba.conf").open("a") as rules:
+        rules.write("host all all samenet trust\n")
+    url = make_url(servers.database_url).set(drivername="postgresql")
+    with psycopg.connect(url.render_as_string(hide_password=False)) as connection:
+        connection.execute("SELECT pg_reload_conf()")
+    with Redis.from_url(servers.redis_url) as redis:
+        redis.config_set("protected-mode", "no")
+        redis.config_set("bind", address)
+        redis.config_set("port", BROKER_PORT)
+
+
+def main(directory: str, address: str) -> None:
+    postgres.SETTINGS["listen_addresses"] = address
+    with Servers(Path(directory), durable=False) as servers:
+        open_to_others(servers, address)
+        sys.stdout.write(f"{servers.database_url}\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
