@@ -11,6 +11,7 @@ from pathlib import Path
 
 import amqp
 
+from cli.leash import leashed
 from tests.processes import free_port, until
 
 PACKAGED = Path("/usr/lib/rabbitmq/lib")
@@ -75,7 +76,11 @@ def rabbitmq(program: str, home: Path) -> Iterator[RabbitMQ]:
 def running(command: list[str], home: Path, settings: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     with (home / "output").open("ab") as output:
         process = subprocess.Popen(
-            command, env=os.environ | settings, stdout=output, stderr=output, start_new_session=True
+            leashed(command, signal.SIGKILL),
+            env=os.environ | settings,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     try:
         yield process
