@@ -11,7 +11,7 @@ from shared.catalog import owners, resolve
 from shared.errors import OvertakenError
 from shared.payload import Upload
 from shared.plan import Question, make_plan
-from shared.study.finalize import finalize_session
+from shared.study.finalize import finalize_sessions
 from shared.study.learner_rows import lock_learner
 from shared.study.progress_rows import load_cached
 from shared.uploads.record import End, Waiting, close, lock
@@ -62,10 +62,7 @@ def _learn(connection: Connection, case: Case, learner: int, now: datetime, defa
     ids = insert_sessions(connection, case.waiting.client_session_uuid, learner, case.plan, now=now)
     attempts = {ids[topic]: attempts for topic, attempts in case.plan.topics.items()}
     insert_attempts(connection, attempts, case.plan.counted)
-    done = [
-        finalize_session(connection, session_id, now=now, default_zone=default_zone)
-        for session_id in attempts
-    ]
+    done = finalize_sessions(connection, list(attempts), now=now, default_zone=default_zone)
     due = {question: day for each in done for question, day in each.due.items()}
     result = case.result([each.snapshot for each in done], due)
     close(connection, case.waiting, End(Status.INGESTED, now, learner, result))

@@ -1,5 +1,6 @@
 """The rows of `study_followups`: asked for by finalize, claimed by lease, closed by the answer."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from uuid import UUID
 
@@ -19,7 +20,9 @@ class Status(StrEnum):
 
 _ASK = text("""
     INSERT INTO study_followups (study_quiz_session_id, kind)
-    SELECT :session_id, unnest(ARRAY['explain_misses', 'weak_areas'])
+    SELECT session_id, kind
+    FROM unnest(CAST(:session_ids AS bigint[])) AS session_id
+    CROSS JOIN unnest(ARRAY['explain_misses', 'weak_areas']) AS kind
     ON CONFLICT (study_quiz_session_id, kind) DO NOTHING
 """)
 
@@ -62,9 +65,9 @@ _FAIL = text("""
 """)
 
 
-def ask(connection: Connection, session_id: int) -> None:
-    """Ask for the follow-ups of a finalized session, within the transaction that finalizes it."""
-    connection.execute(_ASK, {"session_id": session_id})
+def ask(connection: Connection, session_ids: Sequence[int]) -> None:
+    """Ask for the follow-ups of finalized sessions, within the transaction that finalizes them."""
+    connection.execute(_ASK, {"session_ids": session_ids})
 
 
 def claim(connection: Connection, *, limit: int, lease: float, max_tries: int) -> list[UUID]:

@@ -1,8 +1,9 @@
-"""Close a quiz session and apply every learning effect: load, decide, save."""
+"""Close quiz sessions and apply every learning effect: load, decide, save."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import chain
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,7 +13,7 @@ from shared.followups.rows import ask
 from shared.study.decision import decide, late
 from shared.study.progress_rows import load_cached, save_progress
 from shared.study.review_rows import other_reviews, session_reviews
-from shared.study.session_rows import close_session, owner
+from shared.study.session_rows import close_sessions, owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +31,31 @@ def finalize_session(
 
     Live and viewer sessions alike. The caller holds the learner's lock and the transaction.
     """
-    learner = owner(connection, session_id, default_zone)
+    (finalized,) = finalize_sessions(connection, [session_id], now=now, default_zone=default_zone)
+    return finalized
+
+
+def finalize_sessions(
+    connection: Connection, session_ids: Sequence[int], *, now: datetime, default_zone: str
+) -> list[Finalized]:
+    """Finalize some sessions of one learner, with no more statements than for one.
+
+    No two may be of one topic: as they share no question, none moves what another is decided by.
+    """
+    learner = owner(connection, session_ids, default_zone)
     zone = ZoneInfo(learner.time_zone)
-    reviews = session_reviews(connection, session_id)
+    sessions = session_reviews(connection, session_ids)
+    reviews = list(chain.from_iterable(sessions))
     cached = load_cached(connection, learner.user_id, [review.question_id for review in reviews])
-    history = other_reviews(connection, learner.user_id, session_id, late(reviews, cached, zone))
+    history = other_reviews(connection, learner.user_id, session_ids, late(reviews, cached, zone))
 
-    decision = decide(reviews, cached, history, zone)
+    decisions = [decide(each, cached, history, zone) for each in sessions]
 
-    save_progress(connection, learner.user_id, decision.progress, zone)
-    snapshot = close_session(connection, session_id, decision.counts, now=now)
-    ask(connection, session_id)
-    return Finalized(snapshot, {question: each.due for question, each in decision.progress.items()})
+    progress = {question: new for each in decisions for question, new in each.progress.items()}
+    save_progress(connection, learner.user_id, progress, zone)
+    snapshots = close_sessions(connection, session_ids, [each.counts for each in decisions], now=now)
+    ask(connection, session_ids)
+    return [
+        Finalized(snapshot, {question: new.due for question, new in each.progress.items()})
+        for snapshot, each in zip(snapshots, decisions, strict=True)
+    ]

@@ -1,7 +1,7 @@
 """Attempts as rows: the log that progress is folded from, as the reviews that the scheduler sees."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fsrs import Rating
@@ -10,16 +10,18 @@ from sqlalchemy import Connection, Row, text
 from shared.study.outcome import Outcome
 from shared.study.progress import Review
 
-_OF_SESSION = text("""
-    SELECT study_question_id, answered_at, rating, outcome FROM study_question_attempts
-    WHERE study_quiz_session_id = :session_id AND counted ORDER BY ordinal
+_OF_SESSIONS = text("""
+    SELECT study_quiz_session_id, study_question_id, answered_at, rating, outcome
+    FROM study_question_attempts
+    WHERE study_quiz_session_id = ANY(CAST(:session_ids AS bigint[])) AND counted ORDER BY ordinal
 """)
 
 _HISTORY = text("""
     SELECT a.study_question_id, a.answered_at, a.rating, a.outcome
     FROM study_question_attempts a JOIN study_quiz_sessions s ON s.id = a.study_quiz_session_id
     WHERE a.study_question_id = ANY(CAST(:question_ids AS bigint[])) AND a.counted
-        AND s.user_id = :user_id AND s.id <> :session_id AND s.status <> 'in_progress' AND s.voided_at IS NULL
+        AND s.user_id = :user_id AND s.id <> ALL(CAST(:session_ids AS bigint[]))
+        AND s.status <> 'in_progress' AND s.voided_at IS NULL
 """)
 
 _OF_LEARNER = text("""
@@ -29,19 +31,22 @@ _OF_LEARNER = text("""
 """)
 
 
-def session_reviews(connection: Connection, session_id: int) -> list[Review]:
-    """Load the counted attempts of a session, in the order in which they were given."""
-    return [_review(row) for row in connection.execute(_OF_SESSION, {"session_id": session_id})]
+def session_reviews(connection: Connection, session_ids: Sequence[int]) -> list[list[Review]]:
+    """Load the counted attempts of each session, in the order in which they were given."""
+    reviews: dict[int, list[Review]] = {each: [] for each in session_ids}
+    for row in connection.execute(_OF_SESSIONS, {"session_ids": session_ids}):
+        reviews[row.study_quiz_session_id].append(_review(row))
+    return list(reviews.values())
 
 
 def other_reviews(
-    connection: Connection, user_id: int, session_id: int, question_ids: Iterable[int]
+    connection: Connection, user_id: int, session_ids: Sequence[int], question_ids: Iterable[int]
 ) -> dict[int, list[Review]]:
     """Load what the learner's other finalized sessions know of some questions."""
     ids = list(question_ids)
     if not ids:
         return {}
-    bound = {"user_id": user_id, "session_id": session_id, "question_ids": ids}
+    bound = {"user_id": user_id, "session_ids": session_ids, "question_ids": ids}
     found = _by_question(connection.execute(_HISTORY, bound))
     return {question: found.get(question, []) for question in ids}
 

@@ -1,6 +1,7 @@
 """Quiz sessions as rows, as far as finalize knows them."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -8,32 +9,40 @@ from sqlalchemy import Connection, Row, text
 
 from shared.study.decision import Counts
 
-_CLOSE = text("""
+_COUNTS = [field.name for field in fields(Counts)]
+
+_CLOSE = text(f"""
     UPDATE study_quiz_sessions SET
         status = CASE status WHEN 'in_progress' THEN 'done' ELSE status END,
         finished_at = coalesce(finished_at, :now),
-        correct_count = :correct, wrong_count = :wrong, unsure_count = :unsure,
-        newly_correct_count = :newly_correct, recovered_count = :recovered, relapsed_count = :relapsed,
-        chronic_remaining_count = :chronic
-    WHERE id = :session_id
-    RETURNING id AS session_id, study_topic_id, correct_count, wrong_count, unsure_count, newly_correct_count,
+        correct_count = correct, wrong_count = wrong, unsure_count = unsure,
+        newly_correct_count = newly_correct, recovered_count = recovered, relapsed_count = relapsed,
+        chronic_remaining_count = chronic
+    FROM unnest(CAST(:session_ids AS bigint[]), {", ".join(f"CAST(:{name} AS int[])" for name in _COUNTS)})
+        AS counted (session_id, {", ".join(_COUNTS)})
+    WHERE id = session_id
+    RETURNING session_id, study_topic_id, correct_count, wrong_count, unsure_count, newly_correct_count,
         recovered_count, relapsed_count, chronic_remaining_count
-""")
+""")  # noqa: S608  # made of the constants above
 
 _OWNER = text("""
     SELECT s.user_id, coalesce(u.time_zone, :default_zone) AS time_zone
-    FROM study_quiz_sessions s JOIN users u ON u.id = s.user_id WHERE s.id = :session_id
+    FROM study_quiz_sessions s JOIN users u ON u.id = s.user_id
+    WHERE s.id = ANY(CAST(:session_ids AS bigint[])) LIMIT 1
 """)
 
 
-def owner(connection: Connection, session_id: int, default_zone: str) -> Row[Any]:
-    """Return the `user_id` and `time_zone` of a session's learner."""
-    return connection.execute(_OWNER, {"session_id": session_id, "default_zone": default_zone}).one()
+def owner(connection: Connection, session_ids: Sequence[int], default_zone: str) -> Row[Any]:
+    """Return the `user_id` and `time_zone` of the learner whose sessions they are."""
+    bound = {"session_ids": session_ids, "default_zone": default_zone}
+    return connection.execute(_OWNER, bound).one()
 
 
-def close_session(
-    connection: Connection, session_id: int, counts: Counts, *, now: datetime
-) -> dict[str, Any]:
-    """Write a session's counts and close it, unless it was abandoned; return the snapshot."""
-    bound = {"session_id": session_id, "now": now} | asdict(counts)
-    return dict(connection.execute(_CLOSE, bound).mappings().one())
+def close_sessions(
+    connection: Connection, session_ids: Sequence[int], counts: Sequence[Counts], *, now: datetime
+) -> list[dict[str, Any]]:
+    """Write each session's counts and close it, unless it was abandoned; return the snapshots."""
+    columns = {name: [getattr(each, name) for each in counts] for name in _COUNTS}
+    rows = connection.execute(_CLOSE, {"session_ids": session_ids, "now": now} | columns).mappings()
+    snapshots = {row["session_id"]: dict(row) for row in rows}
+    return [snapshots[each] for each in session_ids]

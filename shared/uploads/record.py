@@ -1,7 +1,7 @@
 """Read an upload's row, and write its final status."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -83,6 +83,13 @@ def lock(connection: Connection, client_session_uuid: UUID) -> Waiting | None:
 
 def close(connection: Connection, upload: Waiting, end: End) -> None:
     """Write an upload's final status: the last write of its transaction."""
-    bound = asdict(end) | {"id": upload.client_session_uuid, "result": json.dumps(end.result)}
+    bound = {
+        "id": upload.client_session_uuid,
+        "status": end.status,
+        "reason": end.reason,
+        "result": json.dumps(end.result),
+        "user_id": end.user_id,
+        "finalized_at": end.finalized_at,
+    }
     if not connection.execute(_CLOSE, bound).rowcount:
         raise OvertakenError("the upload was closed meanwhile")
