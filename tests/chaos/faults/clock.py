@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 from tests.chaos.fault import Fault
@@ -61,12 +62,17 @@ def _set(offset: Path, seconds: str) -> None:
     fresh.rename(offset)  # no process reads half a number
 
 
+@cache
+def _library() -> str:
+    """Ask the program where its library is, once: it trips over what a killed process of its own pid left."""
+    ask = [str(shutil.which("faketime")), "-m", "now", "printenv", "LD_PRELOAD"]
+    return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def _faked(offset: Path) -> dict[str, str]:
     """Return the environment of a process whose clock a file moves; the monotonic one never steps."""
-    ask = [str(shutil.which("faketime")), "-m", "now", "printenv", "LD_PRELOAD"]
-    library = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
     return {
-        "LD_PRELOAD": library,
+        "LD_PRELOAD": _library(),
         "FAKETIME_TIMESTAMP_FILE": str(offset),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
