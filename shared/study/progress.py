@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from operator import attrgetter
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from fsrs import Rating
@@ -34,14 +35,16 @@ class Review:
         return self.rating is Rating.Again
 
 
-@dataclass(frozen=True, slots=True)
-class Progress(Memory):
+class Progress(NamedTuple):
     """What is known of one learner and one question.
 
-    `due` is a study day; `corrects` counts outcomes, so that unsure-but-right is neither a miss nor a
-    correct. A streak ends at any other answer. The note's times are those of its last moves.
+    `stability` and `difficulty` are those of Memory; `due` is a study day; `corrects` counts outcomes, so
+    that unsure-but-right is neither a miss nor a correct. A streak ends at any other answer. The note's times
+    are those of its last moves.
     """
 
+    stability: float
+    difficulty: float
     due: date
     last_reviewed_at: datetime
     reviews: int
@@ -53,12 +56,17 @@ class Progress(Memory):
     note_opened_at: datetime | None
     note_closed_at: datetime | None
 
+    @property
+    def memory(self) -> Memory:
+        """Return what the scheduler knows of it."""
+        return Memory(self.stability, self.difficulty)
+
 
 def advance(before: Progress | None, review: Review, zone: ZoneInfo) -> Progress:
     """Fold one review onto what came before it; the caller answers for the order."""
     if before is None:
         return _first(review, zone)
-    memory, due = schedule(before, before.last_reviewed_at, review.answered_at, review.rating, zone)
+    memory, due = schedule(before.memory, before.last_reviewed_at, review.answered_at, review.rating, zone)
     correct, miss = review.outcome is Outcome.CORRECT, review.miss
     correct_streak = before.correct_streak + 1 if correct else 0
     note, opened_at, closed_at = _note(before, review, correct_streak)

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from importlib.metadata import version
-from typing import Self
+from typing import NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 from fsrs import Card, Rating, Scheduler, State
@@ -27,9 +26,11 @@ _CARD_ID = 0
 _MIDNIGHT = time(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """A question's memory state; `stability` in days, `difficulty` from 1 to 10."""
+class Memory(NamedTuple):
+    """A question's memory state; `stability` in days, `difficulty` from 1 to 10.
+
+    A tuple, as is progress: a frozen dataclass takes eight times as long to make, a tenth of a review.
+    """
 
     stability: float
     difficulty: float
