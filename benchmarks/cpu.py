@@ -1,0 +1,96 @@
+"""P3: the worker's own CPU for one replay, beside a replay written by hand."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import Engine, text
+
+from benchmarks.figure import Figure, ratio
+from benchmarks.ground import Ground, plain
+from benchmarks.lessons import QUESTIONS, make_catalog, make_uploads
+from benchmarks.peers import by_hand
+from shared.replay import replay
+
+LEARNERS = 20  # on each side
+UPLOADS = 5  # of each learner in one round
+ROUNDS = 9
+
+# What is left of both sides, ids aside.
+_LEFT = text("""
+    SELECT (SELECT jsonb_agg(to_jsonb(p) - '{user_id,study_question_id,updated_at}'::text[]
+                ORDER BY user_id, study_question_id)
+            FROM study_question_progress p WHERE user_id BETWEEN :first AND :last),
+        (SELECT jsonb_agg(to_jsonb(s) - '{id,user_id,study_topic_id,client_session_uuid,question_ids,
+                created_at,updated_at,finalized_at}'::text[]
+                ORDER BY user_id, finished_at, study_topic_id)
+            FROM study_quiz_sessions s WHERE user_id BETWEEN :first AND :last),
+        (SELECT jsonb_agg(to_jsonb(a) - '{id,study_quiz_session_id,study_question_id}'::text[]
+                ORDER BY study_question_id, answered_at)
+            FROM study_question_attempts a
+            WHERE study_question_id / :questions BETWEEN :first AND :last),
+        (SELECT count(*) FROM study_followups f JOIN study_quiz_sessions s ON s.id = study_quiz_session_id
+            WHERE user_id BETWEEN :first AND :last),
+        (SELECT jsonb_agg(jsonb_build_array(status, reason, jsonb_array_length(result->'topics'),
+                jsonb_array_length(result->'attempts'), jsonb_path_query_array(result, '$.questions[*].due'))
+                ORDER BY user_id, payload->'attempts'->0->>'answered_at')
+            FROM uploads WHERE user_id BETWEEN :first AND :last)
+""")
+
+
+class UnequalError(Exception):
+    """The two sides did not do the same work."""
+
+
+def measure(ground: Ground, *, quick: bool) -> list[Figure]:
+    """Replay uploads of equal content on both sides in turn, in this one process."""
+    with ground.database("cpu") as name, ground.engine(name) as engine:
+        with engine.begin() as connection:
+            make_catalog(connection, 2 * LEARNERS)
+        with psycopg.connect(plain(ground.url(name)), autocommit=True) as by_hand_connection:
+
+            def ours(upload: UUID) -> None:
+                replay(engine, upload, now=datetime.now(UTC), default_zone="UTC")
+
+            def hand(upload: UUID) -> None:
+                by_hand.replay(by_hand_connection, upload, datetime.now(UTC))
+
+            return _alternate(engine, ours, hand, rounds=5 if quick else ROUNDS)
+
+
+def _alternate(
+    engine: Engine, ours: Callable[[UUID], None], hand: Callable[[UUID], None], rounds: int
+) -> list[Figure]:
+    times: list[tuple[float, float]] = []
+    for number in range(rounds + 1):
+        numbers = range(number * UPLOADS, (number + 1) * UPLOADS)
+        with engine.begin() as connection:
+            mine = make_uploads(connection, 1, LEARNERS, numbers)
+            theirs = make_uploads(connection, LEARNERS + 1, 2 * LEARNERS, numbers)
+        times.append((_cpu(ours, mine), _cpu(hand, theirs)))
+        _compare(engine)
+    mine_ms, theirs_ms = zip(*times[1:], strict=True)  # the first round warms both sides up
+    return [
+        ratio("P3", "CPU of a replay in the worker ÷ written by hand", mine_ms, theirs_ms),
+        Figure("P3 ours", "CPU of a replay in the worker", mine_ms, "ms"),
+        Figure("P3 by hand", "CPU of a replay written by hand", theirs_ms, "ms"),
+    ]
+
+
+def _cpu(replay_one: Callable[[UUID], None], uploads: Sequence[UUID]) -> float:
+    """Return the milliseconds of CPU that one upload takes this process."""
+    start = time.process_time()
+    for upload in uploads:
+        replay_one(upload)
+    return (time.process_time() - start) * 1000 / len(uploads)
+
+
+def _compare(engine: Engine) -> None:
+    """Raise UnequalError unless both sides have left the same."""
+    with engine.connect() as connection:
+        bound = [{"first": first, "last": first + LEARNERS - 1} for first in (1, LEARNERS + 1)]
+        left = [connection.execute(_LEFT, each | {"questions": QUESTIONS}).one() for each in bound]
+    if unequal := [place for place, (a, b) in enumerate(zip(*left, strict=True)) if a != b]:
+        raise UnequalError(f"what the two sides left differs in part {unequal}")

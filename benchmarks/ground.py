@@ -1,0 +1,91 @@
+"""Where it is measured: servers of our own, as durable as those of `up`, and real processes."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+
+import migrations
+from cli.servers import Servers
+from shared.config import Settings
+from shared.db import make_engine
+
+TOKEN = "benchmark"  # noqa: S105  # it opens what lives for minutes
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Servers with one migrated database, from which others are copied."""
+
+    home: Path
+    servers: Servers
+
+    def settings(self, database: str) -> Settings:
+        """Return the settings of processes that use a database of these servers."""
+        return Settings(
+            database_url=self.url(database),
+            broker_url=self.servers.broker_url,
+            redis_url=self.servers.redis_url,
+            study_ingest_enabled=True,
+            viewer_sync_token=TOKEN,
+        )
+
+    def url(self, database: str) -> str:
+        """Return a database's URL, in SQLAlchemy's form."""
+        url = make_url(self.servers.database_url).set(database=database)
+        return url.render_as_string(hide_password=False)
+
+    @contextmanager
+    def database(self, name: str, template: str = "migrated") -> Iterator[str]:
+        """Copy a database for the length of a `with`."""
+        self.administer(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        try:
+            yield name
+        finally:
+            self.administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @contextmanager
+    def engine(self, database: str) -> Iterator[Engine]:
+        """Connect as a worker does."""
+        engine = make_engine(self.settings(database))
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+    def administer(self, statement: str) -> None:
+        """Run a statement outside every database that is measured."""
+        with psycopg.connect(plain(self.servers.database_url), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+def plain(url: str) -> str:
+    """Return a URL in libpq's form."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@contextmanager
+def ground() -> Iterator[Ground]:
+    """Start the servers, and remove them with all that they hold at the end."""
+    home = Path(tempfile.mkdtemp(prefix="study-ingest-benchmark-"))
+    home.chmod(0o711)  # as root the servers run as another user, who must pass through here
+    try:
+        with Servers(home / "servers", durable=True) as servers:
+            made = Ground(home, servers)
+            made.administer("CREATE DATABASE migrated")
+            migrations.upgrade(made.url("migrated"))
+            yield made
+    finally:
+        shutil.rmtree(home)
+
+
+def environment(settings: Settings) -> Mapping[str, str]:
+    """Word settings as environment variables."""
+    told = settings.model_dump(mode="json") | {"viewer_sync_token": TOKEN}
+    return {name.upper(): str(value) for name, value in told.items() if value != "**********"}

@@ -1,0 +1,65 @@
+"""Made learners, questions and uploads, by SQL: 20 attempts over three topics, each question once."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+TOPICS = 3
+QUESTIONS = 30
+ATTEMPTS = 20
+
+_CATALOG = [
+    text("INSERT INTO users (id) SELECT generate_series(1, CAST(:learners AS int))"),
+    text("""
+        INSERT INTO study_topics (id, user_id, name) SELECT learner * :topics + n, learner, 'topic ' || n
+        FROM generate_series(1, CAST(:learners AS int)) learner, generate_series(0, :topics - 1) n
+    """),
+    text("""
+        INSERT INTO study_questions (id, user_id, study_topic_id, subject, choices, correct_choice)
+        SELECT learner * :questions + n, learner, learner * :topics + n % :topics, 'subject ' || n % 2,
+            '["a", "b", "c", "d"]', n % 4
+        FROM generate_series(1, CAST(:learners AS int)) learner, generate_series(0, :questions - 1) n
+    """),
+    text("""
+        INSERT INTO published_items (pub_id, source_id)
+        SELECT 'q-' || user_id || '-' || id % :questions, id FROM study_questions
+    """),
+    text("ANALYZE"),
+]
+
+# Upload by upload a learner goes on by ten questions, so that half of them are known. The sweeper is not to
+# ring for them by itself.
+_UPLOADS = text("""
+    INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at)
+    SELECT id, jsonb_build_object('client_session_uuid', id, 'attempts', attempts),
+        'made', now(), now() + interval '1 day'
+    FROM (
+        SELECT gen_random_uuid() AS id, learner, number
+        FROM generate_series(CAST(:first AS int), CAST(:last AS int)) learner,
+            unnest(CAST(:numbers AS int[])) number
+    ) made, LATERAL (
+        SELECT jsonb_agg(jsonb_build_object(
+            'pub_id', 'q-' || learner || '-' || (number * 10 + i) % :questions,
+            'selected', ((number * 10 + i) % :questions + CAST((number + i) % 4 = 0 AS int)) % 4,
+            'unsure', (number + i) % 7 = 0,
+            'answered_at', timestamptz '2025-01-01 08:00Z' + number * interval '1 day' + i * interval '40 s'
+        )) AS attempts FROM generate_series(0, :attempts - 1) i
+    ) answered
+    ORDER BY number, learner
+    RETURNING client_session_uuid
+""")
+
+
+def make_catalog(connection: Connection, learners: int) -> None:
+    """Make learners 1 to `learners`, with their topics and questions."""
+    bound = {"learners": learners, "topics": TOPICS, "questions": QUESTIONS}
+    for statement in _CATALOG:
+        connection.execute(statement, {name: bound[name] for name in statement.compile().params})
+
+
+def make_uploads(connection: Connection, first: int, last: int, numbers: Sequence[int]) -> list[UUID]:
+    """Make waiting uploads of the learners `first` to `last`, one for each of their `numbers`, in order."""
+    bound = {"first": first, "last": last, "numbers": list(numbers)}
+    sizes = {"questions": QUESTIONS, "attempts": ATTEMPTS}
+    return list(connection.execute(_UPLOADS, bound | sizes).scalars())
