@@ -34,6 +34,8 @@ def _http_url(url: str) -> str:
 TimeZone = Annotated[str, AfterValidator(_iana_zone)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Seconds = Annotated[float, Field(gt=0)]
+# One address has some thousand guesses a day, and nobody counts the addresses.
+SHORTEST_PASSWORD = 12
 S = TypeVar("S", bound="StoreSettings")
 
 
@@ -67,6 +69,9 @@ class Settings(StoreSettings):
     study_ingest_enabled: bool = Field(default=False, description="opens the door; unset: 503")
     viewer_sync_token: SecretStr = Field(SecretStr(""), description="viewers' tokens, separated by commas")
     study_api_token: SecretStr = Field(SecretStr(""), description="tokens of the live side, likewise")
+    ops_password: SecretStr = Field(
+        SecretStr(""), description="opens `/ops`, 12 characters or more; unset: there is no such page"
+    )
     host: str = Field("127.0.0.1", description="address that the web process binds")
     port: int = Field(8000, ge=0, le=65535, description="port that the web process binds")
     web_threads: int = Field(8, ge=1, description="requests that a web process serves at once")
@@ -99,6 +104,13 @@ class Settings(StoreSettings):
         if not [signing_key(secret) for secret in _tokens(secrets)] and info.data.get("followup_webhook_url"):
             raise ValueError("must be set, as FOLLOWUP_WEBHOOK_URL is")
         return secrets
+
+    @field_validator("ops_password")
+    @classmethod
+    def _withstand_guesses(cls, password: SecretStr) -> SecretStr:
+        if 0 < len(password.get_secret_value()) < SHORTEST_PASSWORD:
+            raise ValueError(f"must have {SHORTEST_PASSWORD} characters or more")
+        return password
 
     @cached_property
     def viewer_tokens(self) -> tuple[str, ...]:
