@@ -6,12 +6,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cpu
+from benchmarks import accept, cpu
 from benchmarks.figure import Figure, rows
 from benchmarks.ground import ground
 
 Measure = Callable[..., list[Figure]]
-MEASURES: dict[str, Measure] = {"cpu": cpu.measure}
+MEASURES: dict[str, Measure] = {"cpu": cpu.measure, "accept": accept.measure}
 
 
 @click.command()

@@ -1,21 +1,31 @@
 """Where it is measured: servers of our own, as durable as those of `up`, and real processes."""
 
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psycopg
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 import migrations
+from cli.output import to_files
+from cli.ports import LOOPBACK, free_port
+from cli.procfile import read_procfile
 from cli.servers import Servers
+from cli.supervisor import Supervisor
+from cli.waiting import wait_until
 from shared.config import Settings
 from shared.db import make_engine
 
+READY_SECONDS = 60.0
+PROCFILE = read_procfile()
 TOKEN = "benchmark"  # noqa: S105  # it opens what lives for minutes
 
 
@@ -26,7 +36,7 @@ class Ground:
     home: Path
     servers: Servers
 
-    def settings(self, database: str) -> Settings:
+    def settings(self, database: str, **changes: object) -> Settings:
         """Return the settings of processes that use a database of these servers."""
         return Settings(
             database_url=self.url(database),
@@ -34,7 +44,7 @@ class Ground:
             redis_url=self.servers.redis_url,
             study_ingest_enabled=True,
             viewer_sync_token=TOKEN,
-        )
+        ).model_copy(update=changes)
 
     def url(self, database: str) -> str:
         """Return a database's URL, in SQLAlchemy's form."""
@@ -85,7 +95,35 @@ def ground() -> Iterator[Ground]:
         shutil.rmtree(home)
 
 
-def environment(settings: Settings) -> Mapping[str, str]:
-    """Word settings as environment variables."""
+@contextmanager
+def running(ground: Ground, settings: Settings, commands: Mapping[str, str]) -> Iterator[Supervisor]:
+    """Run commands for the length of a `with`, as `up` does; their words go to files."""
+    programs = str(Path(sys.executable).parent)
+    own = {"PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])}
+    environment = os.environ | own | _variables(settings)
+    with Supervisor(commands, to_files(ground.home / "logs"), environment) as processes:
+        yield processes
+
+
+def _variables(settings: Settings) -> dict[str, str]:
     told = settings.model_dump(mode="json") | {"viewer_sync_token": TOKEN}
-    return {name.upper(): str(value) for name, value in told.items() if value != "**********"}
+    return {name.upper(): str(value) for name, value in told.items()}
+
+
+@contextmanager
+def serving(ground: Ground, settings: Settings, command: str) -> Iterator[int]:
+    """Run a web process, ours or another, and say at which port."""
+    port = free_port()
+    with running(ground, settings.model_copy(update={"port": port}), {f"web-{port}": command}) as processes:
+        if not wait_until(lambda: _answers(port, processes), READY_SECONDS):
+            raise TimeoutError(f"{command} does not serve")
+        yield port
+
+
+def _answers(port: int, processes: Supervisor) -> bool:
+    processes.check()
+    try:
+        httpx.get(f"http://{LOOPBACK}:{port}/readyz", trust_env=False)
+    except httpx.TransportError:
+        return False
+    return True

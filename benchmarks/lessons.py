@@ -1,13 +1,18 @@
 """Made learners, questions and uploads, by SQL: 20 attempts over three topics, each question once."""
 
+import json
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+LEARNERS = 500
 TOPICS = 3
 QUESTIONS = 30
 ATTEMPTS = 20
+
+START = datetime(2025, 1, 1, 8, tzinfo=UTC)
 
 _CATALOG = [
     text("INSERT INTO users (id) SELECT generate_series(1, CAST(:learners AS int))"),
@@ -51,7 +56,7 @@ _UPLOADS = text("""
 """)
 
 
-def make_catalog(connection: Connection, learners: int) -> None:
+def make_catalog(connection: Connection, learners: int = LEARNERS) -> None:
     """Make learners 1 to `learners`, with their topics and questions."""
     bound = {"learners": learners, "topics": TOPICS, "questions": QUESTIONS}
     for statement in _CATALOG:
@@ -63,3 +68,23 @@ def make_uploads(connection: Connection, first: int, last: int, numbers: Sequenc
     bound = {"first": first, "last": last, "numbers": list(numbers)}
     sizes = {"questions": QUESTIONS, "attempts": ATTEMPTS}
     return list(connection.execute(_UPLOADS, bound | sizes).scalars())
+
+
+def upload_id(number: int) -> UUID:
+    """Return the id of a made body; version 4, as a viewer's is."""
+    return UUID(int=number << 80 | number, version=4)
+
+
+def body(number: int) -> bytes:
+    """Make the body of an upload: numbers go through all learners, and then through their next sittings."""
+    sitting, learner = divmod(number, LEARNERS)
+    attempts = [
+        {
+            "pub_id": f"q-{learner + 1}-{(sitting * 10 + i) % QUESTIONS}",
+            "selected": (sitting + i) % 4,
+            "unsure": (sitting + i) % 7 == 0,
+            "answered_at": (START + timedelta(days=sitting, seconds=40 * i)).isoformat(),
+        }
+        for i in range(ATTEMPTS)
+    ]
+    return json.dumps({"client_session_uuid": str(upload_id(number)), "attempts": attempts}).encode()

@@ -1,0 +1,100 @@
+"""P1 and P6: uploads accepted in a second, beside a bare route, and beside what was ingested before."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from redis import Redis
+from sqlalchemy import Engine, text
+
+from benchmarks.client import Answer, Load, send, throughput
+from benchmarks.figure import Figure, percentile, ratio
+from benchmarks.ground import PROCFILE, Ground, serving
+from benchmarks.lessons import make_catalog, upload_id
+from shared.replay import replay
+
+CONNECTIONS = (8, 64)
+BARE = "python -m benchmarks.peers.bare"
+ROUNDS = 5
+REQUESTS, QUICK_REQUESTS = 2000, 200
+# No worker takes the rings away here, and still each is to be published.
+UNBOUNDED = 10**9
+
+_INGEST = text("""
+    UPDATE uploads SET status = 'ingested', finalized_at = now(), user_id = 1,
+        result = (SELECT result FROM uploads WHERE result IS NOT NULL LIMIT 1)
+    WHERE status = 'received'
+""")
+
+
+class Round(NamedTuple):
+    """What was answered in one round: by us, by the bare route, and by us to the same uploads again."""
+
+    ours: list[Answer]
+    bare: list[Answer]
+    again: list[Answer]
+
+
+class RefusedError(Exception):
+    """A side did not answer as it should, so that its speed says nothing."""
+
+
+def measure(ground: Ground, *, quick: bool) -> list[Figure]:
+    """Send to both sides in turn, at few and at many connections."""
+    settings = ground.settings("accept", high_water=UNBOUNDED)
+    requests = QUICK_REQUESTS if quick else REQUESTS
+    with (
+        ground.database("accept"),
+        ground.engine("accept") as engine,
+        Redis.from_url(settings.redis_url) as redis,
+        serving(ground, settings, PROCFILE["web"]) as ours,
+        serving(ground, settings, BARE) as bare,
+    ):
+        with engine.begin() as connection:
+            make_catalog(connection)
+        figures = []
+        for place, connections in enumerate(CONNECTIONS):
+            loads = [
+                Load(ours, (1 + place * (ROUNDS + 1) + number) * requests, requests, connections)
+                for number in range(ROUNDS + 1)
+            ]
+            rounds = [_round(engine, load, bare) for load in loads][1:]  # the first warms up
+            figures += _figures(connections, rounds)
+        redis.flushall()
+        return figures
+
+
+def _round(engine: Engine, load: Load, bare: int) -> Round:
+    ours = answered(load, 202)
+    beside = answered(load._replace(port=bare), 202)
+    # The replay of the first gives all of them a result, as long as a real one is.
+    replay(engine, upload_id(load.first), now=datetime.now(UTC), default_zone="UTC")
+    with engine.begin() as connection:
+        connection.execute(_INGEST)
+    return Round(ours, beside, answered(load, 200))
+
+
+def answered(load: Load, status: int) -> list[Answer]:
+    """Send a load, and see that every answer has the status."""
+    answers = send(load)
+    if other := {answer.status for answer in answers} - {status}:
+        raise RefusedError(f"port {load.port} answered {other} instead of {status}")
+    return answers
+
+
+def _figures(connections: int, rounds: Sequence[Round]) -> list[Figure]:
+    ours, bare, again = [[throughput(side) for side in sides] for sides in zip(*rounds, strict=True)]
+    at = f"at {connections} connections"
+    return [
+        ratio(f"P1/{connections}", f"uploads accepted ÷ bare 202 route, {at}", ours, bare),
+        ratio(f"P6/{connections}", f"repeats of ingested uploads ÷ uploads accepted, {at}", again, ours),
+        Figure(f"accept/{connections}", f"uploads accepted, {at}", tuple(ours), "/s"),
+        latency("p50", 0.5, f"accept/{connections}", at, [each.ours for each in rounds]),
+        latency("p99", 0.99, f"accept/{connections}", at, [each.ours for each in rounds]),
+    ]
+
+
+def latency(name: str, share: float, of: str, what: str, rounds: Sequence[list[Answer]]) -> Figure:
+    """Return a percentile of how long the answers of each round took."""
+    values = [percentile([answer.took for answer in answers], share) * 1000 for answers in rounds]
+    return Figure(f"{of} {name}", f"{name} {what}", tuple(values), "ms")

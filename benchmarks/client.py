@@ -1,0 +1,121 @@
+"""A client that costs little: raw sockets, kept alive, one process, requests built beforehand."""
+
+import selectors
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+from typing import NamedTuple
+
+from benchmarks.ground import TOKEN
+from benchmarks.lessons import body
+from cli.sender import PATH
+
+ENOUGH = 65536  # more than any answer
+PATIENCE_S = 60.0
+
+
+class Load(NamedTuple):
+    """What to send: uploads `first` to `first + requests - 1` of the made ones, to a port of this machine.
+
+    Each connection sends as soon as it has its answer; with `rate`, no more than that in a second.
+    """
+
+    port: int
+    first: int
+    requests: int
+    connections: int
+    rate: float = 0.0
+
+
+class Answer(NamedTuple):
+    """One answer: when it was asked for (seconds after the first), how long it took, and its status."""
+
+    at: float
+    took: float
+    status: int
+
+
+def send(load: Load) -> list[Answer]:
+    """Send a load from a process of its own."""
+    return _client().submit(_send, load).result()
+
+
+@cache
+def _client() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+
+def throughput(answers: list[Answer]) -> float:
+    """Return the answers in a second."""
+    return len(answers) / max(answer.at + answer.took for answer in answers)
+
+
+def _send(load: Load) -> list[Answer]:
+    requests = [_request(load.first + number) for number in range(load.requests)]
+    return list(_exchange(load, requests))
+
+
+def _request(number: int) -> bytes:
+    sent = body(number)
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(sent)}\r\n\r\n"
+    )
+    return head.encode() + sent
+
+
+class _Connection:
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.read = b""
+        self.asked_at = 0.0
+
+    def ask(self, request: bytes) -> None:
+        self.read, self.asked_at = b"", time.perf_counter()
+        self.socket.sendall(request)
+
+    def status(self) -> int | None:
+        """Read what has arrived; return the status once the answer is whole."""
+        arrived = self.socket.recv(ENOUGH)
+        if not arrived:
+            raise ConnectionError("the server closed a connection that should be kept alive")
+        self.read += arrived
+        head, end, answered = self.read.partition(b"\r\n\r\n")
+        if not end or len(answered) < _length(head):
+            return None
+        return int(head[9:12])
+
+
+def _length(head: bytes) -> int:
+    return int(head.lower().partition(b"content-length:")[2].split(None, 1)[0])
+
+
+def _exchange(load: Load, requests: list[bytes]) -> Iterator[Answer]:
+    """Keep every connection busy until all requests are answered."""
+    selector = selectors.DefaultSelector()
+    idle = [_Connection(load.port) for _ in range(load.connections)]
+    for connection in idle:
+        selector.register(connection.socket, selectors.EVENT_READ, connection)
+    start, waiting = time.perf_counter(), 0
+    requests.reverse()
+    sent = 0
+    while requests or waiting:
+        while requests and idle and time.perf_counter() >= start + _due(load, sent):
+            idle[-1].ask(requests.pop())
+            idle.pop()
+            sent, waiting = sent + 1, waiting + 1
+        pause = start + _due(load, sent) - time.perf_counter() if requests and idle else PATIENCE_S
+        for key, _ in selector.select(max(pause, 0)):
+            connection = key.data
+            if (status := connection.status()) is not None:
+                yield Answer(connection.asked_at - start, time.perf_counter() - connection.asked_at, status)
+                idle.append(connection)
+                waiting -= 1
+
+
+def _due(load: Load, sent: int) -> float:
+    return sent / load.rate if load.rate else 0.0

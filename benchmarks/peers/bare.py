@@ -1,0 +1,21 @@
+"""The least that a route can do: read the body and answer 202, on our own web server."""
+
+from flask import Flask, request
+from flask.typing import ResponseReturnValue
+
+from api.server import Server
+from cli.sender import PATH
+from shared.config import Settings, load_settings
+
+app = Flask(__name__)
+
+
+@app.post(PATH)
+def accept() -> ResponseReturnValue:
+    """Answer without looking."""
+    request.get_data(cache=False)
+    return {"status": "received"}, 202
+
+
+if __name__ == "__main__":
+    Server(app, load_settings(Settings)).run()
