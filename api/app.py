@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
-from api import documentation, health, ingest, live
+from api import documentation, health, ingest, live, ops
 from api.edge import install_edge
 from api.problems import install_problems
 from shared.config import Settings
@@ -30,7 +30,8 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = _system_clock
     app.json = _Json(app)
     install_edge(app, settings, clock)
     install_problems(app)
-    for module in (ingest, live, health, documentation):
+    ops.install_ops(app, settings)
+    for module in (ingest, live, health, documentation, ops):
         app.register_blueprint(module.blueprint)
     return app
 

@@ -1,0 +1,64 @@
+// Draws each .plot from the table that it names: the table is the plot's text, and its only source.
+"use strict";
+
+const plots = new Map();
+
+function read(table) {
+  const rows = [...table.tBodies[0].rows];
+  const column = (place) => rows.map((row) => {
+    const said = row.cells[place].textContent.trim();
+    return said === "" ? null : Number(said);
+  });
+  const names = [...table.tHead.rows[0].cells].slice(1).map((cell) => cell.textContent);
+  const times = rows.map((row) => Number(row.cells[0].dataset.at));
+  return { names, data: [times, ...names.map((_, place) => column(place + 1))] };
+}
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+function options(place, names) {
+  const unit = place.dataset.unit;
+  const axis = { stroke: colour("--pico-color"), grid: { stroke: colour("--plot-grid") } };
+  const series = names.map((name, number) => ({
+    label: name,
+    stroke: colour(`--plot-${number + 1}`),
+    width: name === "review" ? 0 : 2,
+    spanGaps: true,
+    dash: number === 0 ? [] : [number * 4, number * 2],
+    points: { show: name === "review", size: 9, fill: colour(`--plot-${number + 1}`) },
+    value: (_, value) => (value === null ? "–" : `${value}${unit}`),
+  }));
+  return {
+    width: place.clientWidth,
+    height: 240,
+    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+    series: [{ label: "UTC" }, ...series],
+    scales: { y: { range: (_, low, high) => (unit === "%" ? [0, 100] : [0, Math.max(high, 1) * 1.1]) } },
+    axes: [axis, { ...axis, values: (_, values) => values.map((value) => `${value}${unit}`) }],
+  };
+}
+
+function draw(place) {
+  const { names, data } = read(document.getElementById(place.dataset.table));
+  plots.get(place)?.destroy();
+  plots.set(place, new uPlot(options(place, names), data, place));
+}
+
+function drawAll() {
+  document.querySelectorAll(".plot").forEach(draw);
+}
+
+function renew() {
+  for (const [place, plot] of plots) plot.setData(read(document.getElementById(place.dataset.table)).data);
+}
+
+function fit() {
+  for (const [place, plot] of plots) plot.setSize({ width: place.clientWidth, height: 240 });
+}
+
+document.addEventListener("DOMContentLoaded", drawAll);
+document.addEventListener("htmx:after:swap", renew);
+window.addEventListener("resize", fit);
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
