@@ -12,8 +12,8 @@ _OWNERS = text("""
 """)
 
 _QUESTIONS = text("""
-    SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject, q.correct_choice,
-        jsonb_array_length(q.choices) AS choice_count
+    SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject, jsonb_array_length(q.choices),
+        q.correct_choice
     FROM published_items i JOIN study_questions q ON q.id = i.source_id
     WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
 """)
@@ -26,5 +26,5 @@ def owners(connection: Connection, pub_ids: Iterable[str]) -> set[int]:
 
 def resolve(connection: Connection, pub_ids: Iterable[str]) -> dict[str, Question]:
     """Map each known public id to its question: under the learner's lock, lest a re-grading pass by."""
-    rows = connection.execute(_QUESTIONS, {"pub_ids": list(pub_ids)}).mappings()
-    return {row["pub_id"]: Question(**{k: v for k, v in row.items() if k != "pub_id"}) for row in rows}
+    rows = connection.execute(_QUESTIONS, {"pub_ids": list(pub_ids)})
+    return {pub_id: Question(*question) for pub_id, *question in rows}

@@ -1,7 +1,8 @@
 """Quiz sessions as rows, as far as finalize knows them."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
@@ -18,8 +19,8 @@ _CLOSE = text(f"""
         correct_count = correct, wrong_count = wrong, unsure_count = unsure,
         newly_correct_count = newly_correct, recovered_count = recovered, relapsed_count = relapsed,
         chronic_remaining_count = chronic
-    FROM unnest(CAST(:session_ids AS bigint[]), {", ".join(f"CAST(:{name} AS int[])" for name in _COUNTS)})
-        AS counted (session_id, {", ".join(_COUNTS)})
+    FROM json_to_recordset(CAST(:counts AS json))
+        AS counted (session_id bigint, {", ".join(f"{name} int" for name in _COUNTS)})
     WHERE id = session_id
     RETURNING session_id, study_topic_id, correct_count, wrong_count, unsure_count, newly_correct_count,
         recovered_count, relapsed_count, chronic_remaining_count
@@ -42,7 +43,7 @@ def close_sessions(
     connection: Connection, session_ids: Sequence[int], counts: Sequence[Counts], *, now: datetime
 ) -> list[dict[str, Any]]:
     """Write each session's counts and close it, unless it was abandoned; return the snapshots."""
-    columns = {name: [getattr(each, name) for each in counts] for name in _COUNTS}
-    rows = connection.execute(_CLOSE, {"session_ids": session_ids, "now": now} | columns).mappings()
+    counted = [{"session_id": id_} | asdict(each) for id_, each in zip(session_ids, counts, strict=True)]
+    rows = connection.execute(_CLOSE, {"counts": json.dumps(counted), "now": now}).mappings()
     snapshots = {row["session_id"]: dict(row) for row in rows}
     return [snapshots[each] for each in session_ids]
