@@ -6,12 +6,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, cpu
+from benchmarks import accept, cpu, drain, growth, late
 from benchmarks.figure import Figure, rows
 from benchmarks.ground import ground
 
 Measure = Callable[..., list[Figure]]
-MEASURES: dict[str, Measure] = {"cpu": cpu.measure, "accept": accept.measure}
+MEASURES: dict[str, Measure] = {
+    module.__name__.rpartition(".")[2]: module.measure for module in (accept, drain, cpu, growth, late)
+}
 
 
 @click.command()

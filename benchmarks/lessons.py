@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 LEARNERS = 500
 TOPICS = 3
@@ -56,6 +56,19 @@ _UPLOADS = text("""
 """)
 
 
+_MISSING = text("""
+    SELECT count(*) FILTER (WHERE status <> 'ingested'),
+        count(*) * :attempts - (SELECT count(*) FROM uploads u
+            JOIN study_quiz_sessions s ON s.client_session_uuid = CAST(u.client_session_uuid AS text)
+            JOIN study_question_attempts a ON a.study_quiz_session_id = s.id)
+    FROM uploads
+""")
+
+
+class UnfinishedError(Exception):
+    """Work is left undone, so that its speed says nothing."""
+
+
 def make_catalog(connection: Connection, learners: int = LEARNERS) -> None:
     """Make learners 1 to `learners`, with their topics and questions."""
     bound = {"learners": learners, "topics": TOPICS, "questions": QUESTIONS}
@@ -88,3 +101,11 @@ def body(number: int) -> bytes:
         for i in range(ATTEMPTS)
     ]
     return json.dumps({"client_session_uuid": str(upload_id(number)), "attempts": attempts}).encode()
+
+
+def see_replayed(engine: Engine) -> None:
+    """Raise UnfinishedError unless every upload is ingested, with all its attempts."""
+    with engine.connect() as connection:
+        missing = tuple(connection.execute(_MISSING, {"attempts": ATTEMPTS}).one())
+    if any(missing):
+        raise UnfinishedError(f"uploads and attempts that are missing: {missing}")

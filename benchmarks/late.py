@@ -1,0 +1,67 @@
+"""P9: a fold over a question's whole history, beside as many bare reviews by fsrs."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from random import Random
+from zoneinfo import ZoneInfo
+
+from fsrs import Card, Rating, Scheduler
+
+from benchmarks.figure import Figure, ratio
+from benchmarks.ground import Ground
+from shared.study.outcome import grade
+from shared.study.progress import Review, fold
+
+HISTORIES = (10, 100, 1000)
+REVIEWS, QUICK_REVIEWS = 20_000, 4_000  # in one round of one side
+ROUNDS = 7
+START = datetime(2020, 1, 1, 8, tzinfo=UTC)
+RIGHT_TO_WRONG = (4, 1)
+SEOUL = ZoneInfo("Asia/Seoul")
+SCHEDULER = Scheduler(learning_steps=(), relearning_steps=(), enable_fuzzing=False)
+
+
+def measure(_: Ground, *, quick: bool) -> list[Figure]:
+    """Fold on both sides in turn."""
+    reviews = QUICK_REVIEWS if quick else REVIEWS
+    return [figure for length in HISTORIES for figure in _of(length, max(1, reviews // length))]
+
+
+def _of(length: int, times: int) -> list[Figure]:
+    history = _history(length)
+    pairs = [
+        (_cpu(lambda: fold(history, SEOUL), times), _cpu(lambda: _bare(history), times))
+        for _ in range(ROUNDS + 1)
+    ]
+    ours, theirs = zip(*pairs[1:], strict=True)  # the first round warms both sides up
+    cost = tuple(each / length for each in ours)
+    return [
+        ratio(f"P9/{length}", f"fold of {length} reviews ÷ as many by bare fsrs", ours, theirs),
+        Figure(f"fold/{length}", f"a review in a fold of {length}", cost, "µs"),
+    ]
+
+
+def _history(length: int) -> list[Review]:
+    """Make a history in the order of arrival, which is not that of the answers."""
+    chance = Random(length)  # noqa: S311  # made data is meant to be the same every time
+    reviews = []
+    for number in range(length):
+        chosen = chance.choices([0, 1], RIGHT_TO_WRONG)[0]
+        graded = grade(chosen, unsure=False, correct_choice=0)
+        reviews.append(Review(1, START + timedelta(days=2 * number), graded.rating, graded.outcome))
+    return chance.sample(reviews, length)
+
+
+def _bare(history: list[Review]) -> None:
+    card = Card(1)
+    for review in sorted(history, key=lambda review: review.answered_at):
+        card, _ = SCHEDULER.review_card(card, Rating(review.rating), review.answered_at)
+
+
+def _cpu(work: Callable[[], object], times: int) -> float:
+    """Return the microseconds of CPU that the work takes."""
+    start = time.process_time()
+    for _ in range(times):
+        work()
+    return (time.process_time() - start) * 1e6 / times
