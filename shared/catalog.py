@@ -6,22 +6,12 @@ from sqlalchemy import Connection, text
 
 from shared.plan import Question
 
-_OWNERS = text("""
-    SELECT DISTINCT q.user_id FROM published_items i JOIN study_questions q ON q.id = i.source_id
-    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
-""")
-
 _QUESTIONS = text("""
     SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject, jsonb_array_length(q.choices),
         q.correct_choice
     FROM published_items i JOIN study_questions q ON q.id = i.source_id
     WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
 """)
-
-
-def owners(connection: Connection, pub_ids: Iterable[str]) -> set[int]:
-    """Return the learners to whom the known ones among these questions belong."""
-    return set(connection.execute(_OWNERS, {"pub_ids": list(pub_ids)}).scalars())
 
 
 def resolve(connection: Connection, pub_ids: Iterable[str]) -> dict[str, Question]:

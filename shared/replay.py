@@ -7,12 +7,12 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine
 
 from shared.case import Case
-from shared.catalog import owners, resolve
+from shared.catalog import resolve
 from shared.errors import OvertakenError
 from shared.payload import Upload
-from shared.plan import Question, make_plan
+from shared.plan import make_plan
 from shared.study.finalize import finalize_sessions
-from shared.study.learner_rows import lock_learner
+from shared.study.learner_rows import Learner, lock_owner
 from shared.study.progress_rows import load_cached
 from shared.uploads.record import End, Waiting, close, lock
 from shared.uploads.status import Status
@@ -31,41 +31,37 @@ def replay(engine: Engine, client_session_uuid: UUID, *, now: datetime, default_
 
 
 def _conclude(connection: Connection, waiting: Waiting, now: datetime, default_zone: str) -> None:
-    case = _open(connection, waiting)
-    learner = case.learner
+    upload = Upload.model_validate(waiting.payload)
+    learner, case = _open(connection, waiting, upload, default_zone)
     if sessions := sessions_of_upload(connection, waiting.client_session_uuid):
         _recall(connection, case, sessions, now)
     elif case.refusal or learner is None:
-        close(connection, waiting, End(Status.REJECTED, now, learner, case.result(), case.refusal))
+        close(connection, waiting, End(Status.REJECTED, now, case.learner, case.result(), case.refusal))
     else:
-        _learn(connection, case, learner, now, default_zone)
+        _learn(connection, case, learner, now)
 
 
-def _open(connection: Connection, waiting: Waiting) -> Case:
-    upload = Upload.model_validate(waiting.payload)
-    questions = _questions(connection, {attempt.pub_id for attempt in upload.attempts})
-    return Case(waiting, upload, questions, make_plan(upload, waiting.received_at, questions))
-
-
-def _questions(connection: Connection, pub_ids: set[str]) -> dict[str, Question]:
+def _open(
+    connection: Connection, waiting: Waiting, upload: Upload, default_zone: str
+) -> tuple[Learner | None, Case]:
     """Resolve the questions under their owner's lock; with several owners nothing will be written."""
-    learners = owners(connection, pub_ids)
-    if len(learners) == 1:
-        lock_learner(connection, *learners)
+    pub_ids = {attempt.pub_id for attempt in upload.attempts}
+    learner = lock_owner(connection, pub_ids, default_zone)
     questions = resolve(connection, pub_ids)
-    if {question.user_id for question in questions.values()} != learners:
+    case = Case(waiting, upload, questions, make_plan(upload, waiting.received_at, questions))
+    if case.learner != (learner and learner.id):
         raise OvertakenError("a question changed its owner meanwhile")
-    return questions
+    return learner, case
 
 
-def _learn(connection: Connection, case: Case, learner: int, now: datetime, default_zone: str) -> None:
-    ids = insert_sessions(connection, case.waiting.client_session_uuid, learner, case.plan, now=now)
+def _learn(connection: Connection, case: Case, learner: Learner, now: datetime) -> None:
+    ids = insert_sessions(connection, case.waiting.client_session_uuid, learner.id, case.plan, now=now)
     attempts = {ids[topic]: attempts for topic, attempts in case.plan.topics.items()}
     insert_attempts(connection, attempts, case.plan.counted)
-    done = finalize_sessions(connection, list(attempts), now=now, default_zone=default_zone)
+    done = finalize_sessions(connection, learner, list(attempts), now=now)
     due = {question: day for each in done for question, day in each.due.items()}
     result = case.result([each.snapshot for each in done], due)
-    close(connection, case.waiting, End(Status.INGESTED, now, learner, result))
+    close(connection, case.waiting, End(Status.INGESTED, now, learner.id, result))
 
 
 def _recall(connection: Connection, case: Case, sessions: list[dict[str, Any]], now: datetime) -> None:

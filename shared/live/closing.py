@@ -10,6 +10,7 @@ from shared.live.learner import enter
 from shared.live.session_record import lock_session
 from shared.live.session_view import read_closed
 from shared.study.finalize import finalize_session
+from shared.study.learner_rows import Learner, learner_zone
 
 _ABANDON = text("UPDATE study_quiz_sessions SET status = 'abandoned' WHERE id = :session_id")
 
@@ -19,7 +20,8 @@ def finalize(
 ) -> dict[str, Any]:
     """Close a session as done; a question without an answer leaves nothing."""
     if _is_open(connection, user_id, session_id, end="done"):
-        finalize_session(connection, session_id, now=now, default_zone=default_zone)
+        learner = Learner(user_id, learner_zone(connection, user_id, default_zone))
+        finalize_session(connection, learner, session_id, now=now)
     return read_closed(connection, user_id, session_id)
 
 
@@ -29,7 +31,8 @@ def abandon(
     """Close a session as abandoned; what was answered counts all the same."""
     if _is_open(connection, user_id, session_id, end="abandoned"):
         connection.execute(_ABANDON, {"session_id": session_id})
-        finalize_session(connection, session_id, now=now, default_zone=default_zone)
+        learner = Learner(user_id, learner_zone(connection, user_id, default_zone))
+        finalize_session(connection, learner, session_id, now=now)
     return read_closed(connection, user_id, session_id)
 
 

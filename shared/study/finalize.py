@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import chain
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from shared.followups.rows import ask
 from shared.study.decision import decide, late
+from shared.study.learner_rows import Learner
 from shared.study.progress_rows import load_cached, save_progress
 from shared.study.review_rows import other_reviews, session_reviews
-from shared.study.session_rows import close_sessions, owner
+from shared.study.session_rows import close_sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,34 +25,32 @@ class Finalized:
 
 
 def finalize_session(
-    connection: Connection, session_id: int, *, now: datetime, default_zone: str
+    connection: Connection, learner: Learner, session_id: int, *, now: datetime
 ) -> Finalized:
     """Fold a session's attempts into its learner's progress, and close it.
 
     Live and viewer sessions alike. The caller holds the learner's lock and the transaction.
     """
-    (finalized,) = finalize_sessions(connection, [session_id], now=now, default_zone=default_zone)
+    (finalized,) = finalize_sessions(connection, learner, [session_id], now=now)
     return finalized
 
 
 def finalize_sessions(
-    connection: Connection, session_ids: Sequence[int], *, now: datetime, default_zone: str
+    connection: Connection, learner: Learner, session_ids: Sequence[int], *, now: datetime
 ) -> list[Finalized]:
-    """Finalize some sessions of one learner, with no more statements than for one.
+    """Finalize some sessions of a learner, with no more statements than for one.
 
     No two may be of one topic: as they share no question, none moves what another is decided by.
     """
-    learner = owner(connection, session_ids, default_zone)
-    zone = ZoneInfo(learner.time_zone)
     sessions = session_reviews(connection, session_ids)
     reviews = list(chain.from_iterable(sessions))
-    cached = load_cached(connection, learner.user_id, [review.question_id for review in reviews])
-    history = other_reviews(connection, learner.user_id, session_ids, late(reviews, cached, zone))
+    cached = load_cached(connection, learner.id, [review.question_id for review in reviews])
+    history = other_reviews(connection, learner.id, session_ids, late(reviews, cached, learner.zone))
 
-    decisions = [decide(each, cached, history, zone) for each in sessions]
+    decisions = [decide(each, cached, history, learner.zone) for each in sessions]
 
     progress = {question: new for each in decisions for question, new in each.progress.items()}
-    save_progress(connection, learner.user_id, progress, zone)
+    save_progress(connection, learner.id, progress, learner.zone)
     snapshots = close_sessions(connection, session_ids, [each.counts for each in decisions], now=now)
     ask(connection, session_ids)
     return [

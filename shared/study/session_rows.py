@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from shared.study.decision import Counts
 
@@ -25,18 +25,6 @@ _CLOSE = text(f"""
     RETURNING session_id, study_topic_id, correct_count, wrong_count, unsure_count, newly_correct_count,
         recovered_count, relapsed_count, chronic_remaining_count
 """)  # noqa: S608  # made of the constants above
-
-_OWNER = text("""
-    SELECT s.user_id, coalesce(u.time_zone, :default_zone) AS time_zone
-    FROM study_quiz_sessions s JOIN users u ON u.id = s.user_id
-    WHERE s.id = ANY(CAST(:session_ids AS bigint[])) LIMIT 1
-""")
-
-
-def owner(connection: Connection, session_ids: Sequence[int], default_zone: str) -> Row[Any]:
-    """Return the `user_id` and `time_zone` of the learner whose sessions they are."""
-    bound = {"session_ids": session_ids, "default_zone": default_zone}
-    return connection.execute(_OWNER, bound).one()
 
 
 def close_sessions(

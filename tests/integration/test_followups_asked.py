@@ -1,10 +1,13 @@
 """Finalize asks for follow-ups: both kinds, once a session, whoever closed it and however."""
 
+from zoneinfo import ZoneInfo
+
 import pytest
 from sqlalchemy import Engine, text
 
 from shared.models import StudyFollowup
 from shared.study.finalize import finalize_session
+from shared.study.learner_rows import Learner
 from tests.world import DEFAULT_ZONE, NOW, answer, ingest, load, rows, upload, work_off
 
 NINE = "2026-11-20T09:00:00Z"
@@ -27,7 +30,7 @@ def asked(engine: Engine) -> dict[int, list[str]]:
 
 def finalize(engine: Engine, session_id: int) -> None:
     with engine.begin() as connection:
-        finalize_session(connection, session_id, now=NOW, default_zone=DEFAULT_ZONE)
+        finalize_session(connection, Learner(1, ZoneInfo(DEFAULT_ZONE)), session_id, now=NOW)
 
 
 def test_every_topic_of_an_upload_asks_once(engine: Engine) -> None:

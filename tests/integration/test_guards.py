@@ -47,7 +47,7 @@ def status_check(patch: Patch, _: Engine) -> None:
 
 
 def learner_lock(patch: Patch, _: Engine) -> None:
-    strike(patch, learner_rows, "_LOCK", "FOR NO KEY UPDATE")
+    strike(patch, learner_rows, "_LOCK_OWNER", "FOR NO KEY UPDATE")
 
 
 def on_conflict(patch: Patch, _: Engine) -> None:
