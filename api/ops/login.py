@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from api.edge import edge
 from api.ops.door import PATH, blueprint, ops
+from api.ops.session import open_session
 
 log = structlog.get_logger()
 
@@ -33,7 +34,7 @@ def log_in() -> ResponseReturnValue:
         log.warning("ops.login_failed")
         return render_template("login.html", wrong="That is not the password."), 403
     ops().guesses.forgive(address)
-    _open_session()
+    open_session()
     log.info("ops.logged_in")
     return redirect(_wanted(), 303)
 
@@ -41,12 +42,6 @@ def log_in() -> ResponseReturnValue:
 def _is_right(given: str) -> bool:
     password = edge().settings.ops_password.get_secret_value()
     return compare_digest(password.encode(), given.encode("utf-8", "replace"))
-
-
-def _open_session() -> None:
-    session.clear()
-    session.permanent = True
-    session["operator"] = True
 
 
 def _wanted() -> str:

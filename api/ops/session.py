@@ -3,7 +3,7 @@
 import hashlib
 from datetime import timedelta
 
-from flask import Flask, Request, request
+from flask import Flask, Request, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 
 # One shift.
@@ -25,8 +25,17 @@ class OperatorSession(SecureCookieSessionInterface):
         return super().open_session(app, request) if own else None
 
     def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002  # the base's signature
-        """Tell whether the browser came by https; who forges the header weakens his own cookie alone."""
-        return "https" in {request.scheme, request.headers.get("X-Forwarded-Proto")}
+        """Tell whether the browser logged in by https."""
+        return bool(session.get("https"))
+
+
+def open_session() -> None:
+    """Begin a session for who has given the password."""
+    session.clear()
+    session.permanent = True
+    # What the browser sees: a proxy in front may speak plain HTTP with us.
+    session["https"] = request.headers.get("Origin", request.url).startswith("https:")
+    session["operator"] = True
 
 
 def install_session(app: Flask, password: str, path: str) -> None:

@@ -18,6 +18,12 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
+// Days where there are several, else the time of day.
+function clock({ min, max }) {
+  const part = max - min > 2 * 86400 ? [5, 10] : [11, 16];
+  return (seconds) => new Date(seconds * 1000).toISOString().slice(...part);
+}
+
 function options(place, names) {
   const unit = place.dataset.unit;
   const axis = { stroke: colour("--pico-color"), grid: { stroke: colour("--plot-grid") } };
@@ -34,9 +40,9 @@ function options(place, names) {
     width: place.clientWidth,
     height: 240,
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-    series: [{ label: "UTC" }, ...series],
+    series: [{ label: "UTC", value: (_, at) => (at === null ? "–" : new Date(at * 1000).toISOString().slice(0, 16)) }, ...series],
     scales: { y: { range: (_, low, high) => (unit === "%" ? [0, 100] : [0, Math.max(high, 1) * 1.1]) } },
-    axes: [axis, { ...axis, values: (_, values) => values.map((value) => `${value}${unit}`) }],
+    axes: [{ ...axis, values: (plot, moments) => moments.map(clock(plot.scales.x)) }, { ...axis, values: (_, values) => values.map((value) => `${value}${unit}`) }],
   };
 }
 
