@@ -59,6 +59,11 @@ def answers(redis: Redis) -> bool:
         return False
 
 
+def spooled(redis: Redis) -> int:
+    """Count the uploads that Redis alone holds."""
+    return redis.llen(SPOOL) + redis.llen(MOVING)
+
+
 def drain(redis: Redis, engine: Engine) -> int:
     """Move everything that is spooled into `uploads`; return how many entries that were."""
     moved = 0

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from flask import Blueprint, Flask, Response, abort, current_app, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf import CSRFProtect
+from redis import Redis
 
 from api.ops.desk import Desk
 from api.ops.guesses import Guesses
 from api.ops.session import install_session
 from shared.config import Settings
+from shared.spool import connect
 
 PATH = "/ops"
 _KEY = "study_ingest_ops"
@@ -36,10 +38,11 @@ _csrf = CSRFProtect()
 
 @dataclass(frozen=True, slots=True)
 class Ops:
-    """Give the page its way to the database, and the count of guesses at its password."""
+    """Give the page its way to the database, the count of guesses at its password, and the spool."""
 
     desk: Desk
     guesses: Guesses
+    spool: Redis | None
 
 
 def install_ops(app: Flask, settings: Settings) -> None:
@@ -47,7 +50,8 @@ def install_ops(app: Flask, settings: Settings) -> None:
     if password := settings.ops_password.get_secret_value():
         install_session(app, password, PATH)
         _csrf.init_app(app)
-        app.extensions[_KEY] = Ops(Desk(settings), Guesses())
+        spool = connect(settings.redis_url) if settings.redis_url else None
+        app.extensions[_KEY] = Ops(Desk(settings), Guesses(), spool)
 
 
 def ops() -> Ops:

@@ -1,13 +1,79 @@
-"""The page that says how things stand now."""
+"""How things stand now: what waits, what fails, and how it went of late."""
 
-from flask import render_template
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from flask import Response, render_template, request
 from flask.typing import ResponseReturnValue
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Connection
 
-from api.ops.door import blueprint
+from api.edge import edge
+from api.ops.door import blueprint, ops
+from shared.errors import StoreUnavailableError
+from shared.spool import spooled
+from shared.uploads.activity import Activity, activity
+from shared.uploads.standing import Standing, standing
+
+MINUTE = timedelta(minutes=1)
+HOUR, DAY = 60 * MINUTE, 24 * 60 * MINUTE
+# As many points as a phone can show apart.
+DAY_STEP = 30 * MINUTE
+# Shorter, a rate would jump about; longer, it would hide a worker that has just died.
+RATE_OVER = 5
+# The first try is due at once: whatever waits longer has failed, or nobody works.
+OVERDUE = MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What the page shows; `hour` and `day` are counts over time, the oldest first."""
+
+    standing: Standing
+    hour: Sequence[Activity]
+    day: Sequence[Activity]
+
+    @property
+    def ingest_rate(self) -> float:
+        """Return the uploads ingested a minute, of late."""
+        return sum(each.ingested for each in self.hour[-RATE_OVER:]) / RATE_OVER
+
+    @property
+    def failure_rate(self) -> float | None:
+        """Return the part of the last hour's endings that are failures; None: nothing ended."""
+        failed = sum(each.rejected + each.dead for each in self.hour)
+        ended = failed + sum(each.ingested for each in self.hour)
+        return failed / ended if ended else None
 
 
 @blueprint.get("")
 @blueprint.get("/")
 def now() -> ResponseReturnValue:
-    """Show how things stand."""
-    return render_template("now.html")
+    """Show how things stand; to the page itself, only the part that changes."""
+    at = edge().clock()
+    try:
+        found = ops().desk.read(partial(_look, at))
+    except StoreUnavailableError:
+        found = None
+    template = "figures.html" if "HX-Request" in request.headers else "now.html"
+    return Response(render_template(template, now=found, at=at, spool=_spool(ops().spool), overdue=OVERDUE))
+
+
+def _look(at: datetime, connection: Connection) -> Now:
+    return Now(
+        standing(connection),
+        activity(connection, now=at, steps=HOUR // MINUTE, step=MINUTE),
+        activity(connection, now=at, steps=DAY // DAY_STEP, step=DAY_STEP),
+    )
+
+
+def _spool(redis: Redis | None) -> str:
+    if redis is None:
+        return "none"
+    try:
+        return str(spooled(redis))
+    except RedisError:
+        return "no answer"

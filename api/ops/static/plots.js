@@ -1,7 +1,8 @@
 // Draws each .plot from the table that it names: the table is the plot's text, and its only source.
 "use strict";
 
-const plots = new Map();
+const HEIGHT = 240;
+const plots = new WeakMap();
 
 function read(table) {
   const rows = [...table.tBodies[0].rows];
@@ -38,7 +39,7 @@ function options(place, names) {
   }));
   return {
     width: place.clientWidth,
-    height: 240,
+    height: HEIGHT,
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     series: [{ label: "UTC", value: (_, at) => (at === null ? "–" : new Date(at * 1000).toISOString().slice(0, 16)) }, ...series],
     scales: { y: { range: (_, low, high) => (unit === "%" ? [0, 100] : [0, Math.max(high, 1) * 1.1]) } },
@@ -52,19 +53,18 @@ function draw(place) {
   plots.set(place, new uPlot(options(place, names), data, place));
 }
 
-function drawAll() {
-  document.querySelectorAll(".plot").forEach(draw);
+function renew(place) {
+  if (plots.has(place)) plots.get(place).setData(read(document.getElementById(place.dataset.table)).data);
+  else draw(place);
 }
 
-function renew() {
-  for (const [place, plot] of plots) plot.setData(read(document.getElementById(place.dataset.table)).data);
+function fit(place) {
+  plots.get(place)?.setSize({ width: place.clientWidth, height: HEIGHT });
 }
 
-function fit() {
-  for (const [place, plot] of plots) plot.setSize({ width: place.clientWidth, height: 240 });
-}
+const all = (act) => () => document.querySelectorAll(".plot").forEach((place) => act(place));
 
-document.addEventListener("DOMContentLoaded", drawAll);
-document.addEventListener("htmx:after:swap", renew);
-window.addEventListener("resize", fit);
-window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+document.addEventListener("DOMContentLoaded", all(draw));
+document.addEventListener("htmx:after:swap", all(renew));
+window.addEventListener("resize", all(fit));
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all(draw));

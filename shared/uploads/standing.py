@@ -1,0 +1,30 @@
+"""How many uploads wait or have failed, at one glance."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+# Each part is answered from a partial index: what went well is not looked at.
+_STANDING = text("""
+    SELECT waiting, oldest, rejected, dead, conflicts FROM
+        (SELECT count(*) AS waiting, min(received_at) AS oldest FROM uploads WHERE status = 'received') r,
+        (SELECT count(*) AS rejected FROM uploads WHERE status = 'rejected') f,
+        (SELECT count(*) AS dead FROM uploads WHERE status = 'dead') d,
+        (SELECT count(*) AS conflicts FROM upload_conflicts) c
+""")
+
+
+class Standing(NamedTuple):
+    """Count the uploads of each state that is not the best one; `oldest`: arrival of the longest waiting."""
+
+    waiting: int
+    oldest: datetime | None
+    rejected: int
+    dead: int
+    conflicts: int
+
+
+def standing(connection: Connection) -> Standing:
+    """Count what waits and what has failed."""
+    return Standing(*connection.execute(_STANDING).one())
