@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from cli.ports import LOOPBACK, free_port
 from cli.servers import Servers
 
+FLOWER_DB = "flower.db"
+
 
 def _new_token() -> str:
     return secrets.token_urlsafe(24)
@@ -46,7 +48,7 @@ def tokens(last: Mapping[str, str]) -> dict[str, str]:
     return {name: os.environ.get(name) or last.get(name) or new() for name, new in SECRETS.items()}
 
 
-def process_environment(shown: Mapping[str, str]) -> dict[str, str]:
+def process_environment(shown: Mapping[str, str], home: Path) -> dict[str, str]:
     """Return what the processes get: ours, what `up` shows in its file, and what only they need."""
     programs = str(Path(sys.executable).parent)
     return {
@@ -57,7 +59,7 @@ def process_environment(shown: Mapping[str, str]) -> dict[str, str]:
         "STUDY_INGEST_ENABLED": "1",
         "HOST": LOOPBACK,
         "PORT": str(urlsplit(shown["API_URL"]).port),
-        "FLOWER_ADDRESS": LOOPBACK,  # it would listen at every interface
+        "FLOWER_ADDRESS": LOOPBACK,
         "FLOWER_PORT": str(urlsplit(shown["FLOWER_URL"]).port),
-        "FLOWER_READ_ONLY": "true",  # operators act with our own commands, which keep the rules
+        "FLOWER_DB": str(home / FLOWER_DB),
     }

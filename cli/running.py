@@ -52,7 +52,7 @@ def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[
         servers = cleanup.enter_context(_servers(home))
         environment = _prepare(home, servers, port or free_port())
         output = cleanup.enter_context(_quietly(logs) if logs else to_terminal())
-        processes = Supervisor(read_procfile(), output, process_environment(environment))
+        processes = Supervisor(read_procfile(), output, process_environment(environment, home))
         cleanup.enter_context(processes)
         _await_ready(environment["API_URL"], processes)
         yield Running(environment, processes)

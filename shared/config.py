@@ -97,6 +97,32 @@ class Settings(StoreSettings):
     followup_retry_base: Seconds = Field(10.0, description="as `RETRY_BASE`, for follow-ups")
     followup_retry_cap: Seconds = Field(7200.0, description="as `RETRY_CAP`, for follow-ups")
     followup_every: Seconds = Field(5.0, description="seconds between two looks for follow-ups")
+    flower_basic_auth: SecretStr = Field(
+        SecretStr(""), description="Flower's logins, `name:password`, separated by commas; it needs one"
+    )
+    flower_address: str = Field("127.0.0.1", description="address that Flower binds")
+    flower_port: int = Field(5555, ge=0, le=65535, description="port that Flower binds")
+    flower_db: str = Field("flower.db", description="file in which Flower remembers over a restart")
+    flower_read_write: bool = Field(
+        default=False, description="lets Flower stop workers and call tasks; unset: it only shows"
+    )
+
+    @field_validator("broker_url")
+    @classmethod
+    def _hide_no_password_in_a_path(cls, url: str) -> str:
+        if url.startswith("redis+socket://") and "@" in url:
+            # Celery would take the whole of it for a host's name, and Flower would show it.
+            raise ValueError("redis+socket:// holds no user or password: guard the socket by its mode")
+        return url
+
+    @field_validator("flower_basic_auth")
+    @classmethod
+    def _name_and_password(cls, logins: SecretStr) -> SecretStr:
+        for login in _tokens(logins):
+            name, _, password = login.partition(":")
+            if not (name and password and login.isascii()):
+                raise ValueError("each must be name:password, in ASCII")
+        return logins
 
     @field_validator("followup_webhook_secrets")
     @classmethod
@@ -121,6 +147,11 @@ class Settings(StoreSettings):
     def study_tokens(self) -> tuple[str, ...]:
         """List the accepted tokens of the live side."""
         return _tokens(self.study_api_token)
+
+    @cached_property
+    def flower_logins(self) -> tuple[str, ...]:
+        """List Flower's logins, `name:password` each."""
+        return _tokens(self.flower_basic_auth)
 
     @cached_property
     def followup_keys(self) -> tuple[bytes, ...]:

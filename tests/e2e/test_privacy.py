@@ -25,6 +25,7 @@ from shared.config import Settings
 from shared.queue import FINALIZE_QUEUE
 from tests import made
 from tests.faults import frozen
+from tests.flower import ask, everything_about, flower
 from tests.marked_requests import (
     BROKEN,
     GOOD,
@@ -40,9 +41,7 @@ from tests.processes import Processes, free_port, until
 from tests.receiver import Receiver, status
 
 OPERATOR = ("operator", f"{MARK}-flower")
-# As Flower's own page asks for it.
 REFUSALS = {400, 401, 404, 405, 409, 415, 422, 503}
-TABLE = "/tasks/datatable?draw=1&start=0&length=500&order[0][column]=0&columns[0][data]=name"
 
 
 @pytest.fixture
@@ -143,35 +142,11 @@ class Witnesses(dict[str, str]):
             self[f"{response.status_code} {len(self)}"] = f"{response.headers} {response.text}"
 
 
-@contextmanager
-def flower(house: Processes) -> Iterator[httpx.Client]:
-    """Start Flower, and open it to an operator."""
-    port = str(free_port())
-    house.start("flower", FLOWER_ADDRESS="127.0.0.1", FLOWER_PORT=port, FLOWER_BASIC_AUTH=":".join(OPERATOR))
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=OPERATOR, timeout=30) as client:
-        until(lambda: answers(client), "Flower answers")
-        yield client
-
-
-def answers(client: httpx.Client) -> bool:
-    try:
-        return client.get("/healthcheck").is_success
-    except httpx.TransportError:
-        return False
-
-
-def look_at(flower: httpx.Client, failed: str) -> dict[str, str]:
+def look_at(shown: httpx.Client, failed: str) -> dict[str, str]:
     """Read every page of Flower, and its API, once it knows of all that happened."""
-
-    def ask(page: str) -> str:
-        return flower.get(page).raise_for_status().text
-
-    until(lambda: "task-failed" in ask("/metrics"), "Flower has seen a task fail")
-    until(lambda: len(json.loads(ask("/api/workers?refresh=1"))) == 3, "Flower knows the workers")
-    pages = ["/", "/tasks", TABLE, f"/task/{failed}", "/broker", "/metrics", "/healthcheck"]
-    pages += ["/api/workers", "/api/tasks", f"/api/task/info/{failed}", "/api/task/types"]
-    pages += [f"/worker/{name}" for name in json.loads(ask("/api/workers"))] + ["/api/queues/length"]
-    return {page: ask(page) for page in pages}
+    until(lambda: "task-failed" in ask(shown, "/metrics"), "Flower has seen a task fail")
+    until(lambda: len(json.loads(ask(shown, "/api/workers?refresh=1"))) == 3, "Flower knows the workers")
+    return everything_about(shown, failed)
 
 
 def deliver(web: httpx.Client, house: Processes, broker: Redis, postgres: int) -> dict[str, str]:
@@ -198,7 +173,7 @@ def test_I11_a_mark_on_everything_private_shows_up_nowhere(
     receiver.then(status(500, MARK.encode()), status(200, MARK.encode()))
     witnesses, url = Witnesses(), house.serve()
     web = httpx.Client(base_url=url, event_hooks={"response": [witnesses.hear]}, timeout=30)
-    with web, flower(house) as shown, overheard(broker) as commands:
+    with web, flower(house, OPERATOR) as shown, overheard(broker) as commands:
         witnesses |= deliver(web, house, broker, servers.postgres.pid)
         ends = {each["client_session_uuid"]: end for end, uploads in ENDS.items() for each in uploads}
         until(lambda: standings(engine) == ends, "every upload is final")
