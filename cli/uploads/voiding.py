@@ -1,4 +1,4 @@
-"""`uploads`: what an operator does with uploads."""
+"""`uploads void` and `unvoid`: take sessions out of progress, and back in."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -9,12 +9,7 @@ from cli.stores import Store, with_store
 from shared.study.void import unvoid_upload, void_upload
 
 
-@click.group()
-def uploads() -> None:
-    """Act on uploads that were taken in."""
-
-
-@uploads.command()
+@click.command()
 @click.argument("uuid", type=click.UUID)
 @click.option("--reason", required=True, help="Why; kept with the sessions.")
 @with_store
@@ -25,7 +20,7 @@ def void(uuid: UUID, *, reason: str, store: Store) -> None:
     click.echo(f"{count} sessions voided" if count else "voided already")
 
 
-@uploads.command()
+@click.command()
 @click.argument("uuid", type=click.UUID)
 @with_store
 def unvoid(uuid: UUID, *, store: Store) -> None:
