@@ -11,6 +11,7 @@ from celery import Task
 from shared import queue, spool
 from shared.errors import FailedUploadError
 from shared.failure import describe, is_passing
+from shared.heartbeat import beat
 from shared.replay import replay
 from shared.uploads.tries import claim_overdue, fail, postpone, start
 from worker.app import app, engine, redis, settings
@@ -64,6 +65,8 @@ def drain_spool() -> None:
 @app.task(name=queue.SWEEP)
 def sweep() -> None:
     """Ring for every upload whose time has come, but never fill the queue above its mark."""
+    with engine().begin() as connection:
+        beat(connection, queue.SWEEP)
     room = settings.high_water - queue.depth(app)
     if room <= 0:
         return
