@@ -6,13 +6,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, cpu, drain, growth, late
+from benchmarks import accept, cpu, drain, frozen, growth, late
 from benchmarks.figure import Figure, rows
 from benchmarks.ground import ground
 
 Measure = Callable[..., list[Figure]]
 MEASURES: dict[str, Measure] = {
-    module.__name__.rpartition(".")[2]: module.measure for module in (accept, drain, cpu, growth, late)
+    module.__name__.rpartition(".")[2]: module.measure
+    for module in (accept, drain, cpu, growth, late, frozen)
 }
 
 

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import cache
 from multiprocessing import get_context
 from typing import NamedTuple
@@ -96,26 +97,25 @@ def _length(head: bytes) -> int:
 
 def _exchange(load: Load, requests: list[bytes]) -> Iterator[Answer]:
     """Keep every connection busy until all requests are answered."""
-    selector = selectors.DefaultSelector()
-    idle = [_Connection(load.port) for _ in range(load.connections)]
-    for connection in idle:
-        selector.register(connection.socket, selectors.EVENT_READ, connection)
-    start, waiting = time.perf_counter(), 0
-    requests.reverse()
-    sent = 0
-    while requests or waiting:
-        while requests and idle and time.perf_counter() >= start + _due(load, sent):
-            idle[-1].ask(requests.pop())
-            idle.pop()
-            sent, waiting = sent + 1, waiting + 1
-        pause = start + _due(load, sent) - time.perf_counter() if requests and idle else PATIENCE_S
-        for key, _ in selector.select(max(pause, 0)):
-            connection = key.data
-            if (status := connection.status()) is not None:
-                yield Answer(connection.asked_at - start, time.perf_counter() - connection.asked_at, status)
-                idle.append(connection)
-                waiting -= 1
+    with ExitStack() as cleanup:
+        selector = cleanup.enter_context(selectors.DefaultSelector())
+        idle = [_Connection(load.port) for _ in range(load.connections)]
+        for connection in idle:
+            selector.register(cleanup.enter_context(connection.socket), selectors.EVENT_READ, connection)
+        start, sent, answered = time.perf_counter(), 0, 0
+        while answered < len(requests):
+            pause = PATIENCE_S
+            while idle and sent < len(requests) and (pause := _due_in(load, sent, start)) <= 0:
+                idle.pop().ask(requests[sent])
+                sent += 1
+            for key, _ in selector.select(max(pause, 0.0)):
+                connection = key.data
+                if (status := connection.status()) is not None:
+                    now = time.perf_counter()
+                    yield Answer(connection.asked_at - start, now - connection.asked_at, status)
+                    idle.append(connection)
+                    answered += 1
 
 
-def _due(load: Load, sent: int) -> float:
-    return sent / load.rate if load.rate else 0.0
+def _due_in(load: Load, sent: int, start: float) -> float:
+    return start + sent / load.rate - time.perf_counter() if load.rate else 0.0
