@@ -27,3 +27,11 @@ class CatalogError(StudyIngestError):
 
 class UnknownSessionError(StudyIngestError):
     """There is no such quiz session."""
+
+
+class UnknownUploadError(StudyIngestError):
+    """There is no such upload."""
+
+
+class ReplayRefusedError(StudyIngestError):
+    """An upload cannot be replayed; the text says why. Nothing was changed."""

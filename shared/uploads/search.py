@@ -1,0 +1,157 @@
+"""Find uploads, as an operator asks for them: each question is answered from an index that stands anyway."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Select,
+    TextClause,
+    Uuid,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    union,
+)
+
+from shared.models import PublishedItem, StudyQuestionAttempt, StudyQuizSession, Upload
+from shared.uploads.status import Status
+
+# Arrivals have no index to read them in order by, only one by ranges: to list the newest of millions, look at
+# a few days first.
+_LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=30), None)
+
+_LISTED = (
+    Upload.client_session_uuid,
+    Upload.status,
+    Upload.received_at,
+    Upload.finalized_at,
+    Upload.tries,
+    Upload.next_try_at,
+    Upload.user_id,
+    func.jsonb_array_length(Upload.payload["attempts"]).label("attempts"),
+    Upload.reason,
+    Upload.last_error,
+)
+
+
+class Listed(NamedTuple):
+    """An upload in a list; `attempts`: how many, None once its payload is purged."""
+
+    client_session_uuid: UUID
+    status: str
+    received_at: datetime
+    finalized_at: datetime | None
+    tries: int
+    next_try_at: datetime
+    user_id: int | None
+    attempts: int | None
+    reason: str | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What an operator looks for; every word that is given must hold.
+
+    `question`: a public id, answered or sent; `error`: a part of the last error or the reason, in any case.
+    """
+
+    status: Status | None = None
+    older_than: timedelta | None = None
+    learner: int | None = None
+    question: str | None = None
+    error: str | None = None
+    limit: int | None = 50
+
+    @property
+    def is_narrow(self) -> bool:
+        """Tell whether an index leads to the few uploads that are meant."""
+        by_status = self.status not in (None, Status.INGESTED)
+        return by_status or any(each is not None for each in (self.learner, self.question, self.error))
+
+
+def search(connection: Connection, wanted: Search) -> list[Listed]:
+    """Find uploads: where they wait, the longest waiting first; else the newest first."""
+    found: list[Listed] = []
+    for back in (None,) if wanted.is_narrow or wanted.limit is None else _LOOK_BACK:
+        found = [Listed(*row) for row in connection.execute(_query(wanted, back))]
+        if len(found) == wanted.limit:
+            break
+    return found
+
+
+def _query(wanted: Search, back: timedelta | None) -> Select[Any]:
+    waiting = wanted.status is Status.RECEIVED
+    by_age = Upload.received_at if waiting else Upload.received_at.desc()
+    query = select(*_LISTED).where(*_conditions(wanted)).order_by(by_age, Upload.client_session_uuid)
+    if back is not None:
+        query = query.where(Upload.received_at >= _before_now((wanted.older_than or timedelta()) + back))
+    return query.limit(wanted.limit)
+
+
+def _conditions(wanted: Search) -> Iterator[ColumnElement[bool]]:
+    if wanted.status is not None:
+        yield _is(wanted.status)
+    if wanted.older_than is not None:
+        yield Upload.received_at < _before_now(wanted.older_than)
+    if wanted.learner is not None:
+        yield Upload.client_session_uuid.in_(_of_learner(wanted.learner))
+    if wanted.question is not None:
+        yield Upload.client_session_uuid.in_(_with_question(wanted.question))
+    if wanted.error is not None:
+        yield Upload.client_session_uuid.in_(_unfinished(_tells(wanted.error)))
+
+
+def _before_now(span: timedelta) -> ColumnElement[datetime]:
+    return func.now() - span
+
+
+def _is(*statuses: Status) -> ColumnElement[bool]:
+    """Name statuses literally: a partial index does not serve a parameter."""
+    return or_(*(Upload.status == literal(status.value, literal_execute=True) for status in statuses))
+
+
+def _unfinished(condition: ColumnElement[bool] | TextClause) -> CompoundSelect[Any]:
+    """Ask the uploads that wait and those that failed, each by their own partial index."""
+    return union(
+        select(Upload.client_session_uuid).where(_is(Status.RECEIVED), condition),
+        select(Upload.client_session_uuid).where(_is(Status.REJECTED, Status.DEAD), condition),
+    )
+
+
+def _tells(error: str) -> ColumnElement[bool]:
+    return or_(
+        Upload.last_error.icontains(error, autoescape=True), Upload.reason.icontains(error, autoescape=True)
+    )
+
+
+# What waits has no learner yet: whose it is, its questions say.
+_SENT_BY = """
+    EXISTS (SELECT FROM jsonb_array_elements(uploads.payload -> 'attempts') AS sent
+        JOIN published_items i ON i.pub_id = sent ->> 'pub_id'
+        JOIN study_questions q ON q.id = i.source_id WHERE q.user_id = :learner)
+"""
+
+
+def _of_learner(learner: int) -> CompoundSelect[Any]:
+    known = select(Upload.client_session_uuid).where(Upload.user_id == learner)
+    return union(known, _unfinished(text(_SENT_BY).bindparams(learner=learner)))
+
+
+def _with_question(pub_id: str) -> CompoundSelect[Any]:
+    answered = (
+        select(cast(StudyQuizSession.client_session_uuid, Uuid))
+        .join(StudyQuestionAttempt, StudyQuestionAttempt.study_quiz_session_id == StudyQuizSession.id)
+        .join(PublishedItem, PublishedItem.source_id == StudyQuestionAttempt.study_question_id)
+        .where(PublishedItem.pub_id == pub_id, StudyQuizSession.client_session_uuid.is_not(None))
+    )
+    return union(answered, _unfinished(Upload.payload.contains({"attempts": [{"pub_id": pub_id}]})))
