@@ -26,8 +26,15 @@ def replay(engine: Engine, client_session_uuid: UUID, *, now: datetime, default_
     a ring. Whatever can reject comes before the first write.
     """
     with engine.begin() as connection:
-        if waiting := lock(connection, client_session_uuid):
-            _conclude(connection, waiting, now, default_zone)
+        replay_within(connection, client_session_uuid, now=now, default_zone=default_zone)
+
+
+def replay_within(
+    connection: Connection, client_session_uuid: UUID, *, now: datetime, default_zone: str
+) -> None:
+    """Replay within the caller's transaction, as `replay` does."""
+    if waiting := lock(connection, client_session_uuid):
+        _conclude(connection, waiting, now, default_zone)
 
 
 def _conclude(connection: Connection, waiting: Waiting, now: datetime, default_zone: str) -> None:
