@@ -13,6 +13,7 @@ from sqlalchemy import (
     Select,
     TextClause,
     Uuid,
+    and_,
     cast,
     func,
     literal,
@@ -58,6 +59,13 @@ class Listed(NamedTuple):
     last_error: str | None
 
 
+class Place(NamedTuple):
+    """A place in a list, up to which it was read: it stays one, whatever arrives meanwhile."""
+
+    received_at: datetime
+    client_session_uuid: UUID
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """What an operator looks for; every word that is given must hold.
@@ -71,6 +79,7 @@ class Search:
     question: str | None = None
     error: str | None = None
     limit: int | None = 50
+    after: Place | None = None
 
     @property
     def is_narrow(self) -> bool:
@@ -94,7 +103,7 @@ def _query(wanted: Search, back: timedelta | None) -> Select[Any]:
     by_age = Upload.received_at if waiting else Upload.received_at.desc()
     query = select(*_LISTED).where(*_conditions(wanted)).order_by(by_age, Upload.client_session_uuid)
     if back is not None:
-        query = query.where(Upload.received_at >= _before_now((wanted.older_than or timedelta()) + back))
+        query = query.where(Upload.received_at >= _newest(wanted) - back)
     return query.limit(wanted.limit)
 
 
@@ -103,12 +112,28 @@ def _conditions(wanted: Search) -> Iterator[ColumnElement[bool]]:
         yield _is(wanted.status)
     if wanted.older_than is not None:
         yield Upload.received_at < _before_now(wanted.older_than)
+    if wanted.after is not None:
+        yield _beyond(wanted.after, by_age=wanted.status is Status.RECEIVED)
     if wanted.learner is not None:
         yield Upload.client_session_uuid.in_(_of_learner(wanted.learner))
     if wanted.question is not None:
         yield Upload.client_session_uuid.in_(_with_question(wanted.question))
     if wanted.error is not None:
         yield Upload.client_session_uuid.in_(_unfinished(_tells(wanted.error)))
+
+
+def _newest(wanted: Search) -> ColumnElement[datetime]:
+    """Say from when on a list goes back."""
+    if wanted.after is not None:
+        return literal(wanted.after.received_at)
+    return _before_now(wanted.older_than or timedelta())
+
+
+def _beyond(place: Place, *, by_age: bool) -> ColumnElement[bool]:
+    # The bound first, which an index knows; then what of that one moment was listed already.
+    at, uuid = Upload.received_at, Upload.client_session_uuid
+    bound = at >= place.received_at if by_age else at <= place.received_at
+    return and_(bound, or_(at != place.received_at, uuid > place.client_session_uuid))
 
 
 def _before_now(span: timedelta) -> ColumnElement[datetime]:
