@@ -2,13 +2,18 @@
 
 import click
 
+from cli.uploads.listing import list_uploads
+from cli.uploads.showing import show
 from cli.uploads.voiding import unvoid, void
 
 
 @click.group()
 def uploads() -> None:
-    """Act on uploads that were taken in."""
+    """Find uploads that were taken in, and act on them.
+
+    Exit code 0: done, or nothing was left to do. 1: unknown, or refused with nothing changed. 2: wrong usage.
+    """
 
 
-for command in (void, unvoid):
+for command in (list_uploads, show, void, unvoid):
     uploads.add_command(command)
