@@ -122,6 +122,7 @@ def kept(redis: Redis) -> dict[str, str]:
         "set": redis.smembers,
         "hash": redis.hgetall,
         "zset": lambda key: redis.zrange(key, 0, -1),
+        "none": lambda _: "gone meanwhile",
     }
     return {key: f"{key} {readers[redis.type(key)](key)}" for key in redis.scan_iter()}
 
