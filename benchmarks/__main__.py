@@ -6,14 +6,19 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, cpu, drain, frozen, growth, late
+from benchmarks import accept, cpu, designs, drain, frozen, growth, late
 from benchmarks.figure import Figure, rows
 from benchmarks.ground import ground
 
 Measure = Callable[..., list[Figure]]
 MEASURES: dict[str, Measure] = {
-    module.__name__.rpartition(".")[2]: module.measure
-    for module in (accept, drain, cpu, growth, late, frozen)
+    "accept": accept.measure,
+    "drain": drain.measure,
+    "cpu": cpu.measure,
+    "growth": growth.measure,
+    "late": late.measure,
+    "frozen": frozen.measure,
+    "peers": designs.measure,
 }
 
 

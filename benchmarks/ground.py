@@ -98,16 +98,16 @@ def ground() -> Iterator[Ground]:
 @contextmanager
 def running(ground: Ground, settings: Settings, commands: Mapping[str, str]) -> Iterator[Supervisor]:
     """Run commands for the length of a `with`, as `up` does; their words go to files."""
-    programs = str(Path(sys.executable).parent)
-    own = {"PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])}
-    environment = os.environ | own | _variables(settings)
-    with Supervisor(commands, to_files(ground.home / "logs"), environment) as processes:
+    with Supervisor(commands, to_files(ground.home / "logs"), environment(settings)) as processes:
         yield processes
 
 
-def _variables(settings: Settings) -> dict[str, str]:
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of processes with these settings."""
     told = settings.model_dump(mode="json") | {"viewer_sync_token": TOKEN}
-    return {name.upper(): str(value) for name, value in told.items()}
+    programs = str(Path(sys.executable).parent)
+    path = {"PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])}
+    return os.environ | path | {name.upper(): str(value) for name, value in told.items()}
 
 
 @contextmanager

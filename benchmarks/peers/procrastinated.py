@@ -1,0 +1,25 @@
+"""Procrastinate, a queue in Postgres: the payload is the job's argument, the work our own replay."""
+
+import procrastinate
+
+from benchmarks.ground import plain
+from benchmarks.peers.door import serve, settings
+from benchmarks.peers.synchronous import take
+
+app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=plain(settings.database_url)))
+
+
+@app.task(name="finalize")  # type: ignore[untyped-decorator]  # types are checked without it
+def finalize(body: str) -> None:
+    """Record an upload and replay it."""
+    take(body.encode())
+
+
+def defer(body: bytes) -> None:
+    """Queue an upload."""
+    finalize.defer(body=body.decode())
+
+
+if __name__ == "__main__":
+    with app.open():
+        serve(defer)

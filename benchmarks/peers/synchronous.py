@@ -1,0 +1,25 @@
+"""The synchronous design: the request itself finalizes, by our own replay, and then answers."""
+
+from datetime import UTC, datetime
+
+from benchmarks.peers.door import serve, settings
+from shared.db import make_engine
+from shared.payload import content_hash, parse_upload
+from shared.replay import replay
+from shared.uploads import Delivery, receive
+
+engine = make_engine(settings, pool_size=settings.web_threads)
+
+
+def take(body: bytes) -> None:
+    """Record an upload and replay it at once."""
+    upload = parse_upload(body)
+    now = datetime.now(UTC)
+    delivery = Delivery(upload.client_session_uuid, body.decode(), content_hash(upload), now)
+    with engine.begin() as connection:
+        receive(connection, [delivery], first_try_after=settings.first_try_after)
+    replay(engine, upload.client_session_uuid, now=now, default_zone=settings.study_time_zone)
+
+
+if __name__ == "__main__":
+    serve(take)

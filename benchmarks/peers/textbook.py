@@ -1,0 +1,115 @@
+"""Celery as in a textbook: the payload in the message, acknowledged early, then the ORM, row by row."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from celery import Celery
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+
+from benchmarks.peers.door import serve, settings
+from shared.models import (
+    PublishedItem,
+    StudyFollowup,
+    StudyQuestion,
+    StudyQuestionAttempt,
+    StudyQuestionProgress,
+    StudyQuizSession,
+)
+from shared.study.outcome import grade
+from shared.study.pattern import Pattern, classify
+from shared.study.progress import Progress, Review, advance
+from shared.study.progress_rows import COLUMNS
+from shared.study.schedule import SCHEDULER
+from shared.study.wrong_note import WrongNote
+
+app = Celery("textbook", broker=settings.broker_url)
+engine = create_engine(settings.database_url)
+PATTERNS = {pattern: str(pattern) for pattern in Pattern} | {Pattern.CHRONIC: "chronic_remaining"}
+UTC_ZONE = ZoneInfo("UTC")
+
+
+@app.task(name="finalize")
+def finalize(upload: dict[str, Any]) -> None:
+    """Write a session for each topic, and every attempt with its effects."""
+    with Session(engine) as session, session.begin():
+        quizzes: dict[int, StudyQuizSession] = {}
+        for ordinal, attempt in enumerate(upload["attempts"]):
+            item = session.get_one(PublishedItem, attempt["pub_id"])
+            question = session.get_one(StudyQuestion, item.source_id)
+            topic = question.study_topic_id
+            if topic not in quizzes:
+                quizzes[topic] = _quiz(session, question, upload["client_session_uuid"])
+            _answer(session, quizzes[topic], question, ordinal, attempt)
+
+
+def _quiz(session: Session, question: StudyQuestion, upload: str) -> StudyQuizSession:
+    quiz = StudyQuizSession(
+        user_id=question.user_id,
+        study_topic_id=question.study_topic_id,
+        question_ids=[],
+        status="done",
+        source="viewer",
+        client_session_uuid=upload,
+        finalized_at=datetime.now(UTC),
+    )
+    session.add(quiz)
+    session.flush()
+    session.add_all(
+        StudyFollowup(study_quiz_session_id=quiz.id, kind=kind) for kind in ("explain_misses", "weak_areas")
+    )
+    return quiz
+
+
+def _answer(
+    session: Session, quiz: StudyQuizSession, question: StudyQuestion, ordinal: int, attempt: dict[str, Any]
+) -> None:
+    at = datetime.fromisoformat(attempt["answered_at"])
+    graded = grade(attempt["selected"], unsure=attempt["unsure"], correct_choice=question.correct_choice)
+    session.add(
+        StudyQuestionAttempt(
+            study_quiz_session_id=quiz.id,
+            study_question_id=question.id,
+            ordinal=ordinal,
+            selected=attempt["selected"],
+            unsure=attempt["unsure"],
+            outcome=graded.outcome,
+            rating=int(graded.rating),
+            counted=True,
+            answered_at=at,
+            answered_at_raw=at,
+            clock_adjusted=False,
+        )
+    )
+    pattern = _learn(session, question, Review(question.id, at, graded.rating, graded.outcome))
+    quiz.question_ids = [*quiz.question_ids, question.id]
+    quiz.finished_at = at
+    for name in [str(graded.outcome), *([PATTERNS[pattern]] if pattern else [])]:
+        setattr(quiz, f"{name}_count", (getattr(quiz, f"{name}_count") or 0) + 1)
+
+
+def _learn(session: Session, question: StudyQuestion, review: Review) -> Pattern | None:
+    row = session.get(StudyQuestionProgress, (question.user_id, question.id))
+    before = None
+    if row is None:
+        row = StudyQuestionProgress(user_id=question.user_id, study_question_id=question.id)
+        session.add(row)
+    else:
+        values = {name: getattr(row, name) for name in COLUMNS}
+        before = Progress(**values | {"wrong_note": WrongNote(row.wrong_note)})
+    after = advance(before, review, UTC_ZONE)
+    for name in COLUMNS:
+        setattr(row, name, getattr(after, name))
+    row.scheduler, row.time_zone = SCHEDULER, UTC_ZONE.key
+    return classify(before, review)
+
+
+def delay(body: bytes) -> None:
+    """Queue an upload."""
+    finalize.delay(json.loads(body))
+
+
+if __name__ == "__main__":
+    serve(delay)
