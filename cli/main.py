@@ -7,6 +7,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from cli.catalog import catalog
 from cli.demo import demo
+from cli.doctor import doctor
 from cli.migrate import migrate
 from cli.progress import progress
 from cli.up import up
@@ -39,5 +40,5 @@ def main() -> None:
     """Take in quiz sessions that a viewer solved offline: exactly once, in any order."""
 
 
-for command in (up, demo, migrate, catalog, upload, uploads, progress, verify):
+for command in (up, demo, migrate, catalog, upload, uploads, progress, verify, doctor):
     main.add_command(command)

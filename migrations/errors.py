@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
@@ -20,5 +21,5 @@ def readable_errors() -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise MigrationError(str(error.orig).strip()) from error
-    except CommandError as error:
+    except (CommandError, RevisionError) as error:
         raise MigrationError(str(error)) from error

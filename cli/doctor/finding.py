@@ -1,0 +1,29 @@
+"""What one check found."""
+
+from typing import Literal, NamedTuple
+
+Level = Literal["ok", "warn", "fail"]
+
+
+class Finding(NamedTuple):
+    """What a check found: `warn` can be meant so, `fail` cannot; `mend` says what to do."""
+
+    check: str
+    level: Level
+    said: str
+    mend: str = ""
+
+
+def ok(check: str, said: str) -> Finding:
+    """Find nothing wrong."""
+    return Finding(check, "ok", said)
+
+
+def warn(check: str, said: str, mend: str) -> Finding:
+    """Find what may be meant so."""
+    return Finding(check, "warn", said, mend)
+
+
+def fail(check: str, said: str, mend: str) -> Finding:
+    """Find what is wrong."""
+    return Finding(check, "fail", said, mend)

@@ -1,0 +1,210 @@
+"""The doctor finds nothing wrong with what works, and names whatever is broken, with its mend."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from redis import Redis
+from sqlalchemy import Engine, make_url, text
+
+import migrations
+from cli.doctor.command import examine
+from cli.doctor.finding import Finding
+from shared import spool
+from shared.config import Settings
+from tests.processes import Processes, free_port, processes, until
+
+COMMAND = [str(Path(sys.executable).parent / "study-ingest"), "doctor"]
+WELL = {"appendonly": "yes", "maxmemory-policy": "noeviction", "maxmemory": "0"}
+NOWHERE = f"http://127.0.0.1:{free_port()}"
+LATE_UPLOAD = text("""
+    INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at)
+    SELECT gen_random_uuid(), '{}', '1:ab', now() - interval '20 minutes', now() + interval '1 day'
+""")
+
+
+@pytest.fixture
+def redis(broker_url: str) -> Iterator[Redis]:
+    """Set Redis up as it must be for the length of a test."""
+    with Redis(unix_socket_path=urlsplit(broker_url).path, db=0) as redis:
+        before = {name: redis.config_get(name)[name] for name in WELL}
+        for name, value in WELL.items():
+            redis.config_set(name, value)
+        until(lambda: not redis.info("persistence")["aof_rewrite_in_progress"], "the file is written")
+        yield redis
+        for name, value in before.items():
+            redis.config_set(name, value)
+
+
+@pytest.fixture
+def settings(settings: Settings, redis: Redis) -> Settings:
+    assert redis.ping()
+    more = {"flower_basic_auth": "operator:password", "followup_webhook_url": "http://127.0.0.1:9/"}
+    return Settings.model_validate(
+        settings.model_dump()
+        | more
+        | {"followup_webhook_secrets": f"whsec_{'QUJD' * 12}", "sweep_every": 0.5}
+    )
+
+
+@pytest.fixture
+def house(settings: Settings, tmp_path: Path) -> Iterator[Processes]:
+    with processes(settings, tmp_path, sweep_every=0.5) as running:
+        yield running
+
+
+def found(settings: Settings, web: str = NOWHERE) -> dict[str, Finding]:
+    """Return what was found, by check; everything that is not well must say how to mend it."""
+    findings = list(examine(settings, web))
+    assert all(finding.mend for finding in findings if finding.level != "ok")
+    return {finding.check: finding for finding in findings}
+
+
+def levels(findings: dict[str, Finding]) -> dict[str, str]:
+    return {check: finding.level for check, finding in findings.items() if finding.level != "ok"}
+
+
+def run(*arguments: str, **environment: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Run the command as an operator does."""
+    bare = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(
+        [*COMMAND, "--json", *arguments], env=bare | environment, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    return done.returncode, {each["check"]: each for each in told}
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    secrets = {"VIEWER_SYNC_TOKEN": "viewer-token", "STUDY_API_TOKEN": "study-token"}
+    stores = {"DATABASE_URL": settings.database_url, "BROKER_URL": settings.broker_url}
+    return secrets | stores | {"REDIS_URL": settings.redis_url, "FLOWER_BASIC_AUTH": "operator:password"}
+
+
+def test_what_works_is_well_and_each_process_that_stops_is_missed(
+    settings: Settings, house: Processes
+) -> None:
+    url = house.serve()
+    for name in ("worker", "sweeper", "followups", "beat"):
+        house.start(name)
+    until(lambda: levels(found(settings, url)) == {}, "everything is well")
+    code, told = run(**environment(settings), API_URL=url)
+    assert (code, {each["level"] for each in told.values()}) == (0, {"ok"})
+
+    house.kill("beat")
+    until(lambda: levels(found(settings, url)) == {"beat": "fail"}, "beat is missed")
+    house.kill("worker")
+    house.kill("followups")
+    missed = found(settings, url)
+    assert levels(missed) == {"beat": "fail", "worker": "fail", "followups": "warn"}
+    assert "start the Procfile's `worker`" in missed["worker"].mend
+    assert "start the Procfile's `beat`" in missed["beat"].mend
+    house.kill("sweeper")
+    house.kill("web")
+    missed = found(settings, url)
+    assert {"sweeper": "fail", "beat": "warn", "web": "fail"}.items() <= levels(missed).items()
+    assert "start the Procfile's `sweeper`" in missed["sweeper"].mend
+    house.start("web", PORT=str(urlsplit(url).port), STUDY_INGEST_ENABLED="")
+    until(lambda: levels(found(settings, url)).get("web") == "warn", "the door is closed")
+    assert "STUDY_INGEST_ENABLED=1" in found(settings, url)["web"].mend
+
+
+def test_wrong_settings_are_all_named() -> None:
+    wrong = {"DATABASE_URL": "mysql://host/name", "PORT": "http", "FOLLOWUP_WEBHOOK_URL": "http://receiver"}
+    code, told = run("--data-dir", "/nowhere", **wrong)
+    names = {"DATABASE_URL", "BROKER_URL", "PORT", "FOLLOWUP_WEBHOOK_SECRETS"}
+    assert (code, set(told)) == (1, names)
+    assert all(each["level"] == "fail" and f"set {name}" in each["mend"] for name, each in told.items())
+
+
+def test_what_is_left_out_is_told(settings: Settings) -> None:
+    names = ("viewer_sync_token", "study_api_token", "flower_basic_auth", "redis_url")
+    nothing = dict.fromkeys(names, "")
+    bare = Settings.model_validate(settings.model_dump() | nothing)
+    told = levels(found(bare))
+    assert told["VIEWER_SYNC_TOKEN"] == "fail"
+    assert {told["STUDY_API_TOKEN"], told["FLOWER_BASIC_AUTH"], told["REDIS_URL"]} == {"warn"}
+    assert "spool" not in told
+
+
+def test_stores_that_do_not_answer(settings: Settings, database_url: str) -> None:
+    port, shut = free_port(), make_url(database_url).set(database="no_such")
+    away = {
+        "broker_url": f"redis://127.0.0.1:{port}/0",
+        "redis_url": f"redis://127.0.0.1:{port}/1",
+        "database_url": shut.render_as_string(hide_password=False),
+    }
+    told = found(settings.model_copy(update=away))
+    assert {"postgres": "fail", "broker": "fail", "spool": "fail"}.items() <= levels(told).items()
+    assert 'database "no_such" does not exist' in told["postgres"].said
+    assert [name in told[check].mend for check, name in STORES.items()] == [True] * 3
+    refusing = settings.redis_url.replace("unix://", "unix://nobody:wrong@")
+    told = found(settings.model_copy(update={"redis_url": refusing}))
+    assert "WRONGPASS" in told["spool"].said or "invalid username-password" in told["spool"].said
+
+
+STORES = {"postgres": "DATABASE_URL", "broker": "BROKER_URL", "spool": "REDIS_URL"}
+
+
+def test_a_database_that_is_not_at_the_newest_revision(settings: Settings, engine: Engine) -> None:
+    url = settings.database_url
+    newest = migrations.current(url)
+    migrations.downgrade(url, "-1")
+    told = found(settings)["migrations"]
+    assert (told.level, told.mend) == ("fail", "study-ingest migrate")
+    assert f"1 pending: {newest}" in told.said
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'from the future'"))
+    told = found(settings)["migrations"]
+    assert told.level == "fail"
+    assert "run the version" in told.mend
+
+
+@pytest.mark.parametrize(
+    ("wrong", "check", "mend"),
+    [
+        ("appendonly no", "persistence", "`appendonly yes`"),
+        ("maxmemory-policy allkeys-lru", "eviction", "`maxmemory-policy noeviction`"),
+        ("maxmemory 1000000", "memory", "raise maxmemory"),
+    ],
+)
+def test_a_redis_that_forgets(settings: Settings, redis: Redis, wrong: str, check: str, mend: str) -> None:
+    redis.config_set(*wrong.split())
+    failing = {at: each for at, each in found(settings).items() if each.level == "fail"}
+    told = {at: each for at, each in failing.items() if at.startswith(("spool", "broker"))}
+    assert set(told) == {f"spool {check}", f"broker {check}"}
+    assert all(mend in each.mend for each in told.values())
+
+
+def test_what_waits_too_long_or_is_refused(settings: Settings, redis: Redis, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(LATE_UPLOAD)
+    with Redis.from_url(settings.redis_url) as kept:
+        kept.lpush(spool.SPOOL, "{}", "{}")
+        kept.lpush(spool.REFUSED, "{}")
+    assert redis.ping()
+    told = found(settings)
+    assert (told["waiting uploads"].level, told["spool length"].level) == ("fail", "warn")
+    assert "waits since 1200 s" in told["waiting uploads"].said
+    assert told["spool length"].said == "2 uploads wait in it"
+    assert spool.REFUSED in told["spool refused"].mend
+
+
+@pytest.mark.skipif(not shutil.which("faketime"), reason="the program faketime is not installed")
+@pytest.mark.parametrize(("offset", "level"), [("-100", "fail"), ("+100", "fail"), ("-10", "warn")])
+def test_a_clock_that_is_wrong(settings: Settings, offset: str, level: str) -> None:
+    ask = ["faketime", "-m", "now", "printenv", "LD_PRELOAD"]
+    library = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    faked = {"LD_PRELOAD": library, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    _, told = run(**environment(settings), **faked)
+    for store in ("postgres", "spool", "broker"):
+        assert told[f"{store} clock"]["level"] == level
+        assert "NTP" in told[f"{store} clock"]["mend"]
+        assert ("behind" if offset[0] == "-" else "ahead") in told[f"{store} clock"]["said"]
