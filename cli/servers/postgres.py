@@ -21,6 +21,9 @@ SETTINGS = {
     "timezone": "UTC",
     "max_connections": "200",  # room for web threads, workers and a crowd of test clients
     "shared_buffers": "64MB",
+    "log_error_verbosity": "terse",  # DETAIL quotes rows, which hold learners' answers
+    "log_parameter_max_length_on_error": "0",
+    "log_min_error_statement": "panic",  # as do statements, where values are written into them
 }
 STILL_IN_USE = "pre-existing shared memory block"
 LAST_BACKENDS_SECONDS = 20.0  # a statement of ours that runs longer is stuck

@@ -74,6 +74,16 @@ def test_each_server_survives_being_stopped_killed_and_restarted(home: Path) -> 
         assert read(servers) == (42, b"42")
 
 
+def test_postgres_logs_an_error_without_the_row(home: Path) -> None:
+    with Servers(home, durable=False, valkey=False) as servers, connect(servers) as connection:
+        connection.execute("CREATE TABLE kept (answer text CHECK (answer = 'known'))")
+        with pytest.raises(psycopg.errors.CheckViolation, match="mrk4kx0wq"):
+            connection.execute("INSERT INTO kept VALUES ('mrk4kx0wq')")
+        said = servers.postgres.log.read_text()
+    assert "violates check constraint" in said
+    assert "mrk4kx0wq" not in said
+
+
 def test_a_server_that_was_frozen_can_be_stopped(home: Path) -> None:
     with Servers(home, durable=False, postgres=False) as servers:
         os.kill(servers.valkey.pid, signal.SIGSTOP)
