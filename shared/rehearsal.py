@@ -1,0 +1,118 @@
+"""Rehearse a replay: really run it, see what it does to every card, and roll it back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, text
+
+from shared.errors import ReplayRefusedError, StudyIngestError
+from shared.failure import describe
+from shared.late_questions import add_skipped_within
+from shared.replay import replay_within
+from shared.study.learner_rows import lock_owner
+from shared.uploads.dossier import Dossier, open_dossier
+from shared.uploads.revival import Revival, revive
+
+# Whoever rehearses holds a worker up: give way rather than wait long in its line.
+_PATIENCE = text("SET LOCAL lock_timeout = '2s'")
+
+_LOCK = text("SELECT 1 FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE")
+
+_SENT = text("""
+    SELECT DISTINCT sent ->> 'pub_id'
+    FROM uploads CROSS JOIN jsonb_array_elements(payload -> 'attempts') AS sent
+    WHERE client_session_uuid = :id
+""")
+
+_CARDS = text("""
+    SELECT i.pub_id, p.due, p.stability, p.difficulty, p.wrong_note AS note
+    FROM published_items i JOIN study_question_progress p ON p.study_question_id = i.source_id
+    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) ORDER BY i.pub_id COLLATE "C"
+""")
+
+
+class Card(NamedTuple):
+    """What a learner sees of a question's progress."""
+
+    due: date
+    stability: float
+    difficulty: float
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What a replay would do: the upload as it would stand, and its cards before and after, by public id."""
+
+    upload: Dossier
+    before: Mapping[str, Card]
+    after: Mapping[str, Card]
+
+    @property
+    def moved(self) -> list[tuple[str, Card | None, Card | None]]:
+        """List the cards that would change, before and after."""
+        pub_ids = sorted(self.before.keys() | self.after.keys())
+        cards = [(each, self.before.get(each), self.after.get(each)) for each in pub_ids]
+        return [card for card in cards if card[1] != card[2]]
+
+
+def rehearse_replay(
+    engine: Engine, client_session_uuid: UUID, *, now: datetime, default_zone: str
+) -> Rehearsal:
+    """Rehearse the replay of an upload that waits or has failed; one that is ingested stays as it is."""
+
+    def act(connection: Connection) -> None:
+        if revive(connection, client_session_uuid) is Revival.PURGED:
+            raise ReplayRefusedError(f"the payload of {client_session_uuid} is purged")
+        replay_within(connection, client_session_uuid, now=now, default_zone=default_zone)
+
+    return rehearse(engine, client_session_uuid, act, default_zone=default_zone)
+
+
+def rehearse_skipped(
+    engine: Engine, client_session_uuid: UUID, *, now: datetime, default_zone: str
+) -> Rehearsal:
+    """Rehearse the adding of what an ingested upload lacks."""
+
+    def act(connection: Connection) -> None:
+        add_skipped_within(connection, client_session_uuid, now=now, default_zone=default_zone)
+
+    return rehearse(engine, client_session_uuid, act, default_zone=default_zone)
+
+
+def rehearse(
+    engine: Engine, client_session_uuid: UUID, act: Callable[[Connection], object], *, default_zone: str
+) -> Rehearsal:
+    """Act on an upload in a transaction that is always rolled back; only sequences move on.
+
+    The locks of a replay are taken in its order, and held no longer than it takes.
+    """
+    with engine.connect() as connection, connection.begin() as transaction:
+        try:
+            return _rehearse(connection, client_session_uuid, act, default_zone)
+        except StudyIngestError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, a real replay would meet it too
+            raise ReplayRefusedError(f"a replay would fail now: {describe(error)}") from None
+        finally:
+            transaction.rollback()
+
+
+def _rehearse(
+    connection: Connection, client_session_uuid: UUID, act: Callable[[Connection], object], default_zone: str
+) -> Rehearsal:
+    connection.execute(_PATIENCE)
+    connection.execute(_LOCK, {"id": client_session_uuid})
+    pub_ids = list(connection.execute(_SENT, {"id": client_session_uuid}).scalars())
+    lock_owner(connection, pub_ids, default_zone)
+    before = _cards(connection, pub_ids)
+    act(connection)
+    upload = open_dossier(connection, client_session_uuid)
+    return Rehearsal(upload, before, _cards(connection, pub_ids))
+
+
+def _cards(connection: Connection, pub_ids: list[str]) -> dict[str, Card]:
+    return {pub_id: Card(*card) for pub_id, *card in connection.execute(_CARDS, {"pub_ids": pub_ids})}

@@ -1,0 +1,79 @@
+"""Bring failed uploads back to life: as they were when they came, with every try ahead of them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, text
+
+from shared.errors import ReplayRefusedError, UnknownUploadError
+from shared.uploads.search import Search, search
+from shared.uploads.status import Status
+
+
+class Revival(StrEnum):
+    """Tell what became of the wish to replay an upload."""
+
+    REVIVED = "set back"
+    WAITING = "waiting already"
+    INGESTED = "ingested already"
+    PURGED = "purged"
+
+
+_FAILED = (Status.REJECTED, Status.DEAD)
+
+# No try is counted yet: unlike a new upload, it has had no first ring that counts as one.
+_REVIVE = text("""
+    UPDATE uploads SET status = 'received', tries = 0, next_try_at = now(), finalized_at = NULL,
+        result = NULL, reason = NULL, last_error = coalesce(last_error, 'rejected: ' || reason)
+    WHERE client_session_uuid = :id AND status IN ('rejected', 'dead') AND payload IS NOT NULL
+""")
+
+_STATUS = text("SELECT status FROM uploads WHERE client_session_uuid = :id")
+
+_WITHOUT_FAILURE = {Status.RECEIVED: Revival.WAITING, Status.INGESTED: Revival.INGESTED}
+
+
+def revive(connection: Connection, client_session_uuid: UUID) -> Revival:
+    """Set a failed upload back to `received`, for the sweeper to ring; its last error stays to be seen.
+
+    One that waits or is ingested stays as it is. Raises UnknownUploadError.
+    """
+    bound = {"id": client_session_uuid}
+    if connection.execute(_REVIVE, bound).rowcount:
+        return Revival.REVIVED
+    status = connection.execute(_STATUS, bound).scalar_one_or_none()
+    if status is None:
+        raise UnknownUploadError(f"there is no upload {client_session_uuid}")
+    return _WITHOUT_FAILURE.get(Status(status), Revival.PURGED)
+
+
+def revive_one(engine: Engine, client_session_uuid: UUID) -> Revival:
+    """Revive an upload in a transaction; raise ReplayRefusedError if its payload is purged."""
+    with engine.begin() as connection:
+        revival = revive(connection, client_session_uuid)
+    if revival is Revival.PURGED:
+        raise ReplayRefusedError(
+            f"the payload of {client_session_uuid} is purged: there is nothing to replay"
+        )
+    return revival
+
+
+def find_failed(connection: Connection, wanted: Search) -> list[UUID]:
+    """Find all rejected and dead uploads that a search means, the oldest first."""
+    statuses = [status for status in _FAILED if wanted.status in (None, status)]
+    found = [
+        each for status in statuses for each in search(connection, replace(wanted, status=status, limit=None))
+    ]
+    return [each.client_session_uuid for each in sorted(found, key=lambda each: each.received_at)]
+
+
+def revive_all(engine: Engine, wanted: Search) -> Iterator[tuple[UUID, Revival]]:
+    """Revive all failed uploads that a search means, each in a transaction of its own."""
+    with engine.connect() as connection:
+        failed = find_failed(connection, wanted)
+    for upload in failed:
+        with engine.begin() as connection:
+            revival = revive(connection, upload)
+        yield upload, revival
