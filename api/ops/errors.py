@@ -8,7 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.ops.door import blueprint
 from api.problems import RETRY_AFTER_S
-from shared.errors import StoreUnavailableError, StudyIngestError
+from shared.errors import StoreUnavailableError, StudyIngestError, UnknownSessionError, UnknownUploadError
 from shared.failure import describe
 from shared.live.errors import UnknownLearnerError
 
@@ -38,7 +38,7 @@ def _told(error: Exception) -> tuple[int, str, dict[str, str]]:
             return status, error.description or "", {}
         case StoreUnavailableError():
             return 503, f"{error} Nothing is lost; try again.", {"Retry-After": str(RETRY_AFTER_S)}
-        case UnknownLearnerError():
+        case UnknownLearnerError() | UnknownUploadError() | UnknownSessionError():
             return 404, f"{error}.", {}
         case StudyIngestError():
             return 409, f"{error}.", {}

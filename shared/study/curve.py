@@ -16,9 +16,10 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """A review with the probability of a right answer just before it (None: the first), and what it left."""
+    """A review with what it found and left; `recall`: the probability of a right answer just before it."""
 
     review: Review
+    found: Progress | None
     recall: float | None
     left: Progress
 
@@ -33,7 +34,7 @@ class Curve:
 
 def forgetting_curve(reviews: Iterable[Review], until: datetime, zone: ZoneInfo) -> Curve:
     """Draw the curve of one question's reviews, given in any order, up to a moment."""
-    reviewed = list(_replay(reviews, zone))
+    reviewed = list(folded(reviews, zone))
     ends = [each.review.answered_at for each in reviewed[1:]] + [until]
     step = max(DAY, (until - reviewed[0].review.answered_at) / POINTS) if reviewed else DAY
     points = [
@@ -44,12 +45,14 @@ def forgetting_curve(reviews: Iterable[Review], until: datetime, zone: ZoneInfo)
     return Curve(points, reviewed)
 
 
-def _replay(reviews: Iterable[Review], zone: ZoneInfo) -> Iterator[Reviewed]:
-    progress = None
+def folded(reviews: Iterable[Review], zone: ZoneInfo) -> Iterator[Reviewed]:
+    """Fold one question's reviews, given in any order; yield each with what it found and left."""
+    progress: Progress | None = None
     for review in sorted(reviews, key=attrgetter("key")):
         recall = _recall(progress, review.answered_at, zone) if progress else None
-        progress = advance(progress, review, zone)
-        yield Reviewed(review, recall, progress)
+        left = advance(progress, review, zone)
+        yield Reviewed(review, progress, recall, left)
+        progress = left
 
 
 def _fall(
