@@ -14,7 +14,7 @@ Progress = dict[str, dict[str, Any]]  # by public id: a line of `study-ingest pr
 _GRADES = text("""
     SELECT a.ordinal, a.outcome, a.rating
     FROM study_question_attempts a JOIN study_quiz_sessions s ON s.id = a.study_quiz_session_id
-    WHERE s.client_session_uuid = :uuid
+    WHERE s.client_session_uuid = :uuid AND s.superseded_at IS NULL
 """)
 
 

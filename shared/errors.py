@@ -29,6 +29,10 @@ class UnknownSessionError(StudyIngestError):
     """There is no such quiz session."""
 
 
+class UnknownConflictError(StudyIngestError):
+    """There is no such conflict (any more)."""
+
+
 class UnknownUploadError(StudyIngestError):
     """There is no such upload."""
 

@@ -20,7 +20,8 @@ _INSERT_SESSIONS = text("""
         finished_at, :now
     FROM unnest(CAST(:topic_ids AS bigint[]), CAST(:question_ids AS text[]), CAST(:subjects AS text[]),
         CAST(:finished AS timestamptz[])) AS topic (topic_id, question_ids, subjects, finished_at)
-    ON CONFLICT (client_session_uuid, study_topic_id) WHERE client_session_uuid IS NOT NULL DO NOTHING
+    ON CONFLICT (client_session_uuid, study_topic_id)
+    WHERE client_session_uuid IS NOT NULL AND superseded_at IS NULL DO NOTHING
     RETURNING study_topic_id, id
 """)
 
@@ -33,10 +34,12 @@ _INSERT_ATTEMPTS = text("""
         answered_at timestamptz, answered_at_raw timestamptz, clock_adjusted boolean)
 """)
 
+# What an operator voided stands: its upload is never ingested anew. What was superseded is other content.
 _OF_UPLOAD = text("""
     SELECT id AS session_id, user_id, study_topic_id, correct_count, wrong_count, unsure_count,
         newly_correct_count, recovered_count, relapsed_count, chronic_remaining_count
-    FROM study_quiz_sessions WHERE client_session_uuid = :client_session_uuid ORDER BY id
+    FROM study_quiz_sessions
+    WHERE client_session_uuid = :client_session_uuid AND superseded_at IS NULL ORDER BY id
 """)
 
 

@@ -14,7 +14,7 @@ class StudyQuizSession(Base):
 
     `question_ids` is the order asked and never changes. The engine's finalize sets `finished_at` and the
     counts: history, never rewritten. `client_session_uuid` and `finalized_at` are ingest's, NULL where
-    `source` is `live`.
+    `source` is `live`. `superseded_at`: void for good, as the upload's uuid was given to other content.
     """
 
     __tablename__ = "study_quiz_sessions"
@@ -28,11 +28,11 @@ class StudyQuizSession(Base):
         ),
         # The last guard against replaying an upload twice.
         Index(
-            "uq_study_quiz_sessions_client_session_uuid_study_topic_id",
+            "uq_study_quiz_sessions_standing",
             "client_session_uuid",
             "study_topic_id",
             unique=True,
-            postgresql_where=text("client_session_uuid IS NOT NULL"),
+            postgresql_where=text("client_session_uuid IS NOT NULL AND superseded_at IS NULL"),
         ),
         Index(None, "user_id", "id"),
     )
@@ -65,6 +65,7 @@ class StudyQuizSession(Base):
     finalized_at: Mapped[datetime | None]
     voided_at: Mapped[datetime | None]
     void_reason: Mapped[str | None]
+    superseded_at: Mapped[datetime | None]
 
 
 keep_updated_at(StudyQuizSession)

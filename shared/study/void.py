@@ -10,7 +10,8 @@ from shared.study.learner_rows import lock_learner
 from shared.study.refold import refold
 
 _OF_UPLOAD = text("""
-    SELECT id, user_id FROM study_quiz_sessions WHERE client_session_uuid = :client_session_uuid
+    SELECT id, user_id FROM study_quiz_sessions
+    WHERE client_session_uuid = :client_session_uuid AND superseded_at IS NULL
 """)
 
 _VOID = text("""
@@ -19,9 +20,10 @@ _VOID = text("""
     RETURNING id
 """)
 
+# What was superseded never comes back: beside the content that took its place it would count double.
 _UNVOID = text("""
     UPDATE study_quiz_sessions SET voided_at = NULL, void_reason = NULL
-    WHERE id = ANY(CAST(:session_ids AS bigint[])) AND voided_at IS NOT NULL
+    WHERE id = ANY(CAST(:session_ids AS bigint[])) AND voided_at IS NOT NULL AND superseded_at IS NULL
     RETURNING id
 """)
 
@@ -56,7 +58,7 @@ def _lock_upload(connection: Connection, client_session_uuid: UUID) -> tuple[int
     """Lock the learner of an upload; return him and the upload's sessions."""
     sessions = list(connection.execute(_OF_UPLOAD, {"client_session_uuid": str(client_session_uuid)}))
     if not sessions:
-        raise UnknownSessionError(f"{client_session_uuid} has left no quiz session")
+        raise UnknownSessionError(f"{client_session_uuid} has left no quiz session that stands")
     lock_learner(connection, sessions[0].user_id)
     return sessions[0].user_id, [session.id for session in sessions]
 

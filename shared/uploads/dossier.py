@@ -16,6 +16,7 @@ _UPLOAD = text("""
     FROM uploads u
     LEFT JOIN LATERAL (SELECT voided_at AS at, void_reason AS reason FROM study_quiz_sessions
         WHERE client_session_uuid = CAST(u.client_session_uuid AS text) AND voided_at IS NOT NULL
+            AND superseded_at IS NULL
         ORDER BY voided_at DESC LIMIT 1) AS voided ON TRUE
     WHERE u.client_session_uuid = :id
 """)

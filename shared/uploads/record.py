@@ -52,7 +52,8 @@ class End:
 _FIND = text("""
     SELECT client_session_uuid, status, received_at, finalized_at, tries, reason, result,
         (SELECT max(voided_at) FROM study_quiz_sessions
-         WHERE client_session_uuid = CAST(uploads.client_session_uuid AS text)) AS voided_at
+         WHERE client_session_uuid = CAST(uploads.client_session_uuid AS text)
+           AND superseded_at IS NULL) AS voided_at
     FROM uploads WHERE client_session_uuid = :id
 """)
 

@@ -51,15 +51,14 @@ def learner_lock(patch: Patch, _: Engine) -> None:
 
 
 def on_conflict(patch: Patch, _: Engine) -> None:
-    clause = (
-        "ON CONFLICT (client_session_uuid, study_topic_id) WHERE client_session_uuid IS NOT NULL DO NOTHING"
-    )
+    clause = """ON CONFLICT (client_session_uuid, study_topic_id)
+    WHERE client_session_uuid IS NOT NULL AND superseded_at IS NULL DO NOTHING"""
     strike(patch, viewer_sessions, "_INSERT_SESSIONS", clause)
 
 
 def unique_index(_: Patch, engine: Engine) -> None:
     with engine.begin() as connection:
-        connection.execute(text("DROP INDEX uq_study_quiz_sessions_client_session_uuid_study_topic_id"))
+        connection.execute(text("DROP INDEX uq_study_quiz_sessions_standing"))
 
 
 GUARDS = [row_lock, status_check, learner_lock, on_conflict, unique_index]

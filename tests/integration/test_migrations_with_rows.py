@@ -59,7 +59,7 @@ def test_373_to_376_keep_the_rows_and_call_them_live(before: Engine, empty_datab
 def test_I2_an_upload_has_one_session_a_topic(before: Engine, empty_database_url: str) -> None:
     migrations.upgrade(empty_database_url)
     with (
-        pytest.raises(IntegrityError, match="client_session_uuid_study_topic_id"),
+        pytest.raises(IntegrityError, match="uq_study_quiz_sessions_standing"),
         before.begin() as connection,
     ):
         connection.execute(text(UPLOAD), {"uuid": "twice"})
@@ -74,7 +74,7 @@ def test_a_broken_index_is_built_anew(before: Engine, empty_database_url: str) -
     with before.begin() as connection:
         assert connection.scalar(VALID) is False
         connection.execute(text(UPLOAD), {"uuid": None})
-    migrations.upgrade(empty_database_url)
+    migrations.upgrade(empty_database_url, "376")
     with before.connect() as connection:
         assert connection.scalar(VALID) is True
 

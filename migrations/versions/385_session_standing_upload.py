@@ -1,0 +1,26 @@
+"""Let an upload make one session per topic that stands, beside those that were superseded."""
+
+from alembic import op
+
+from migrations.timeouts import concurrently
+
+revision = "385"
+down_revision = "384"
+
+INDEX = "uq_study_quiz_sessions_standing"
+
+
+def upgrade() -> None:
+    with concurrently():
+        # A build that was cut short leaves an invalid index, which IF NOT EXISTS would keep.
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}")
+        op.execute(f"""
+            CREATE UNIQUE INDEX CONCURRENTLY {INDEX}
+            ON study_quiz_sessions (client_session_uuid, study_topic_id)
+            WHERE client_session_uuid IS NOT NULL AND superseded_at IS NULL
+        """)
+
+
+def downgrade() -> None:
+    with concurrently():
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}")

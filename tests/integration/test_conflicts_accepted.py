@@ -1,0 +1,137 @@
+"""An operator accepts other content under the uuid of an upload: as if only that had ever come."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine, text
+
+from shared.acceptance import accept_conflict
+from shared.errors import UnknownConflictError, UnknownSessionError
+from shared.models import StudyQuizSession, UploadConflict
+from shared.study.void import unvoid_upload, void_upload
+from shared.uploads import Verdict
+from tests.world import (
+    DEFAULT_ZONE,
+    NOW,
+    WRONG,
+    answer,
+    deliver,
+    forget,
+    ingest,
+    load,
+    progress,
+    rows,
+    standing,
+    upload,
+    uuid_of,
+    work_off,
+)
+
+FIRST = upload(answer("q110", "2026-11-20T09:00:00Z"), answer("q120", "2026-11-20T09:01:00Z"))
+SECOND = upload(answer("q110", "2026-11-20T09:00:00Z", WRONG), answer("q111", "2026-11-20T09:02:00Z")) | {
+    "client_session_uuid": FIRST["client_session_uuid"]
+}
+
+
+def accept(engine: Engine) -> None:
+    (conflict,) = rows(engine, UploadConflict)
+    accept_conflict(engine, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE)
+
+
+@pytest.fixture
+def alone(engine: Engine) -> list[str]:
+    """Return the progress of a world in which only the second was ever sent."""
+    load(engine)
+    ingest(engine, SECOND)
+    left = progress(engine)
+    forget(engine)
+    return left
+
+
+@pytest.mark.parametrize("before", ["received", "ingested", "voided", "dead", "rejected"])
+def test_what_is_accepted_is_as_if_it_came_alone(engine: Engine, alone: list[str], before: str) -> None:
+    deliver(engine, FIRST)
+    assert deliver(engine, SECOND).verdict is Verdict.CONFLICT
+    if before in {"ingested", "voided"}:
+        work_off(engine, FIRST)
+    if before == "voided":
+        void_upload(engine, uuid_of(FIRST), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
+    if before in {"dead", "rejected"}:
+        reason = "no_reason" if before == "rejected" else None
+        with engine.begin() as connection:
+            end = text("UPDATE uploads SET status = :status, reason = :reason, finalized_at = now()")
+            connection.execute(end, {"status": before, "reason": reason})
+    accept(engine)
+    assert standing(engine, SECOND).status == "received"
+    work_off(engine, SECOND)
+    found = standing(engine, SECOND)
+    assert (found.status, found.voided_at) == ("ingested", None)
+    assert progress(engine) == alone
+    assert deliver(engine, FIRST).verdict is Verdict.CONFLICT
+    assert deliver(engine, SECOND).verdict is Verdict.INGESTED
+    assert len(rows(engine, UploadConflict)) == 1
+
+
+def test_accepting_the_first_again_swaps_back(engine: Engine, alone: list[str]) -> None:
+    ingest(engine, FIRST)
+    left = progress(engine)
+    deliver(engine, SECOND)
+    for expected in (alone, left, alone):
+        accept(engine)
+        work_off(engine, FIRST)
+        assert progress(engine) == expected
+
+
+def test_what_was_superseded_never_comes_back(engine: Engine, alone: list[str]) -> None:
+    ingest(engine, FIRST)
+    deliver(engine, SECOND)
+    accept(engine)
+    with pytest.raises(UnknownSessionError, match="stands"):
+        unvoid_upload(engine, uuid_of(FIRST), default_zone=DEFAULT_ZONE)
+    work_off(engine, SECOND)
+    assert unvoid_upload(engine, uuid_of(FIRST), default_zone=DEFAULT_ZONE) == 0
+    assert progress(engine) == alone
+
+
+def test_what_was_voided_is_recalled_and_not_ingested_anew(engine: Engine) -> None:
+    load(engine)
+    ingest(engine, FIRST)
+    void_upload(engine, uuid_of(FIRST), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM uploads"))
+    ingest(engine, FIRST)
+    assert progress(engine) == []
+    assert all(session["voided_at"] for session in rows(engine, StudyQuizSession))
+
+
+def test_accepting_twice_at_once_accepts_once(engine: Engine, alone: list[str]) -> None:
+    ingest(engine, FIRST)
+    deliver(engine, SECOND)
+    (conflict,) = rows(engine, UploadConflict)
+
+    def one(_: int) -> bool:
+        try:
+            accept_conflict(engine, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE)
+        except UnknownConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(one, range(2))) == [False, True]
+    work_off(engine, SECOND)
+    assert progress(engine) == alone
+
+
+def test_accepting_while_the_first_is_replayed(engine: Engine, alone: list[str]) -> None:
+    for _ in range(5):
+        with engine.begin() as connection:
+            connection.execute(text("DELETE FROM upload_conflicts"))
+        forget(engine)
+        deliver(engine, FIRST)
+        deliver(engine, SECOND)
+        with ThreadPoolExecutor(2) as pool:
+            running = [pool.submit(work_off, engine, FIRST), pool.submit(accept, engine)]
+        for each in running:
+            each.result()
+        work_off(engine, SECOND)
+        assert progress(engine) == alone
