@@ -6,6 +6,8 @@ import click
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from cli.catalog import catalog
+from cli.completion import completion
+from cli.conflicts import conflicts
 from cli.demo import demo
 from cli.doctor import doctor
 from cli.migrate import migrate
@@ -40,5 +42,5 @@ def main() -> None:
     """Take in quiz sessions that a viewer solved offline: exactly once, in any order."""
 
 
-for command in (up, demo, migrate, catalog, upload, uploads, progress, verify, doctor):
+for command in (up, demo, migrate, catalog, upload, uploads, progress, verify, doctor, conflicts, completion):
     main.add_command(command)

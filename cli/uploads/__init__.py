@@ -3,6 +3,7 @@
 import click
 
 from cli.uploads.listing import list_uploads
+from cli.uploads.purging import purge_uploads
 from cli.uploads.replaying import replay
 from cli.uploads.showing import show
 from cli.uploads.voiding import unvoid, void
@@ -16,5 +17,5 @@ def uploads() -> None:
     """
 
 
-for command in (list_uploads, show, replay, void, unvoid):
+for command in (list_uploads, show, replay, void, unvoid, purge_uploads):
     uploads.add_command(command)

@@ -1,0 +1,79 @@
+"""`conflicts`: decide between two contents that came under one uuid."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from cli.stores import Store, with_store
+from cli.uploads.sheet import print_json, print_table
+from shared.acceptance import accept_conflict
+from shared.uploads.conflicts import (
+    ListedConflict,
+    OpenedConflict,
+    discard_conflict,
+    list_conflicts,
+    open_conflict,
+)
+
+HEADINGS = ("id", "upload", "received", "first received", "upload is")
+
+
+@click.group()
+def conflicts() -> None:
+    """Decide between two contents that came under one uuid: the first stands until you say otherwise."""
+
+
+@conflicts.command("list")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON line a conflict.")
+@with_store
+def list_all(*, limit: int, as_json: bool, store: Store) -> None:
+    """List conflicts, the newest first."""
+    with store.engine.connect() as connection:
+        found = list_conflicts(connection, limit=limit)
+    if as_json:
+        for each in found:
+            print_json(dict(zip(ListedConflict._fields, each, strict=True)))
+    else:
+        print_table(HEADINGS, found)
+
+
+@conflicts.command()
+@click.argument("conflict", metavar="ID", type=int)
+@with_store
+def show(*, conflict: int, store: Store) -> None:
+    """Show a conflict's content beside what stands: learners' answers."""
+    with store.engine.connect() as connection:
+        opened = open_conflict(connection, conflict)
+    known = {name: value for name, value in asdict(opened).items() if not name.endswith("payload")}
+    print_table(("conflict", str(opened.id)), [(name.replace("_", " "), known[name]) for name in known])
+    _print_contents(opened)
+
+
+def _print_contents(opened: OpenedConflict) -> None:
+    for title, payload in (("stands", opened.first_payload), ("came later", opened.payload)):
+        click.echo(f"\n{title}")
+        click.echo("purged" if payload is None else json.dumps(payload, indent=2))
+
+
+@conflicts.command()
+@click.argument("conflict", metavar="ID", type=int)
+@click.confirmation_option(prompt="Its content will be lost. Discard it?")
+@with_store
+def discard(*, conflict: int, store: Store) -> None:
+    """Throw away what came second."""
+    with store.engine.begin() as connection:
+        discard_conflict(connection, conflict)
+    click.echo("discarded")
+
+
+@conflicts.command()
+@click.argument("conflict", metavar="ID", type=int)
+@with_store
+def accept(*, conflict: int, store: Store) -> None:
+    """Let what came second stand: the first's sessions are voided, and kept as a conflict in its place."""
+    now = datetime.now(UTC)
+    uuid = accept_conflict(store.engine, conflict, now=now, default_zone=store.default_zone)
+    click.echo(f"{uuid} was set to the other content, and waits to be replayed")
