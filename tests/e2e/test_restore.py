@@ -1,0 +1,111 @@
+"""The drill: back up, lose both stores, restore, let viewers send again: nothing is missing or doubled."""
+
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy.pool import NullPool
+
+import migrations
+from cli.sender import PATH
+from cli.servers import Servers
+from shared.config import Settings
+from shared.study.verify import verify
+from tests import made, world
+from tests.places import reachable_directory
+from tests.processes import Processes, processes, until
+
+KEPT, LATER = (
+    [made.upload(random.Random(seed), 1 + seed % 3) for seed in seeds]
+    for seeds in ((1, 2, 3, 4, 5), (6, 7, 8))
+)
+VIEWER = {"Authorization": "Bearer viewer-token"}
+EVERY_PROCESS = ("worker", "sweeper", "beat")
+INGESTED = text("SELECT count(*) FROM uploads WHERE status = 'ingested'")
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with reachable_directory() as path:
+        yield path
+
+
+@contextmanager
+def installation(
+    home: Path, logs: Path, backup: Path | None = None
+) -> Iterator[tuple[Servers, Engine, Processes]]:
+    """Run stores of their own and the processes on them: with nothing, or with what a backup holds."""
+    with Servers(home, durable=False) as servers:
+        if backup:
+            client(servers, "pg_restore", "--exit-on-error", "--no-owner", str(backup))
+        migrations.upgrade(servers.database_url)
+        engine = create_engine(servers.database_url, poolclass=NullPool)
+        settings = Settings(
+            database_url=servers.database_url,
+            broker_url=servers.broker_url,
+            redis_url=servers.redis_url,
+            study_ingest_enabled=True,
+            viewer_sync_token="viewer-token",
+        )
+        with processes(settings, logs) as house:
+            yield servers, engine, house
+        engine.dispose()
+
+
+def client(servers: Servers, program: str, *arguments: str) -> None:
+    """Run a client program of the embedded Postgres' own version."""
+    plain = make_url(servers.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    path = servers.postgres.programs / program
+    subprocess.run([path, "--dbname", plain, *arguments], check=True, env={"LC_ALL": "C"})
+
+
+def send(house: Processes, engine: Engine, uploads: list[dict[str, Any]]) -> list[int]:
+    """Send uploads, and wait until all of them are ingested; return how they were answered."""
+    before = count(engine)
+    with httpx.Client(base_url=house.serve(), headers=VIEWER) as viewer:
+        answers = [viewer.post(PATH, json=upload).status_code for upload in uploads]
+    until(lambda: count(engine) == before + answers.count(202), "every upload is ingested")
+    house.kill("web")
+    return answers
+
+
+def count(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.scalar(INGESTED))
+
+
+def numbers(engine: Engine) -> dict[str, int]:
+    """Count the rows of each table; a heartbeat is nobody's."""
+    return {name: len(rows) for name, rows in world.everything(engine).items() if name != "heartbeats"}
+
+
+def test_I2_after_a_restore_everything_is_sent_again_and_is_there_once(home: Path, tmp_path: Path) -> None:
+    backup = home / "backup"
+    with installation(home / "lost", tmp_path) as (servers, engine, house):
+        made.load(engine)
+        for name in EVERY_PROCESS:
+            house.start(name)
+        assert send(house, engine, KEPT) == [202] * len(KEPT)
+        client(servers, "pg_dump", "--format", "custom", "--file", str(backup))
+        backed_up = numbers(engine)
+        assert send(house, engine, LATER) == [202] * len(LATER)
+        everything, progress = numbers(engine), world.progress(engine)
+        for server in (servers.postgres, servers.valkey):
+            server.kill()
+    shutil.rmtree(home / "lost")
+
+    with installation(home / "new", tmp_path, backup) as (_, engine, house):
+        assert numbers(engine) == backed_up != everything
+        for name in EVERY_PROCESS:
+            house.start(name)
+        assert send(house, engine, [*LATER, *KEPT]) == [202] * len(LATER) + [200] * len(KEPT)
+        assert numbers(engine) == everything
+        assert world.progress(engine) == progress
+        assert not any(checked.differing for checked in verify(engine, default_zone="UTC"))
