@@ -8,7 +8,13 @@ from werkzeug.exceptions import HTTPException
 
 from api.ops.door import blueprint
 from api.problems import RETRY_AFTER_S
-from shared.errors import StoreUnavailableError, StudyIngestError, UnknownSessionError, UnknownUploadError
+from shared.errors import (
+    StoreUnavailableError,
+    StudyIngestError,
+    UnknownConflictError,
+    UnknownSessionError,
+    UnknownUploadError,
+)
 from shared.failure import describe
 from shared.live.errors import UnknownLearnerError
 
@@ -38,7 +44,7 @@ def _told(error: Exception) -> tuple[int, str, dict[str, str]]:
             return status, error.description or "", {}
         case StoreUnavailableError():
             return 503, f"{error} Nothing is lost; try again.", {"Retry-After": str(RETRY_AFTER_S)}
-        case UnknownLearnerError() | UnknownUploadError() | UnknownSessionError():
+        case UnknownLearnerError() | UnknownUploadError() | UnknownSessionError() | UnknownConflictError():
             return 404, f"{error}.", {}
         case StudyIngestError():
             return 409, f"{error}.", {}
