@@ -10,6 +10,7 @@ from cli.completion import completion
 from cli.conflicts import conflicts
 from cli.demo import demo
 from cli.doctor import doctor
+from cli.followups import followups
 from cli.migrate import migrate
 from cli.progress import progress
 from cli.up import up
@@ -42,5 +43,18 @@ def main() -> None:
     """Take in quiz sessions that a viewer solved offline: exactly once, in any order."""
 
 
-for command in (up, demo, migrate, catalog, upload, uploads, progress, verify, doctor, conflicts, completion):
+for command in (
+    up,
+    demo,
+    migrate,
+    catalog,
+    upload,
+    uploads,
+    followups,
+    progress,
+    verify,
+    doctor,
+    conflicts,
+    completion,
+):
     main.add_command(command)

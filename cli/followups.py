@@ -1,0 +1,40 @@
+"""`followups`: what became of them, and another chance for those that were not delivered."""
+
+import click
+
+from cli.stores import Store, with_store
+from cli.uploads.sheet import print_json, print_table
+from shared.followups.revival import Listed, list_followups, revive_followups
+from shared.followups.rows import Status
+
+UNDELIVERED = click.Choice([Status.DEAD, Status.SKIPPED], case_sensitive=False)
+
+
+@click.group()
+def followups() -> None:
+    """See follow-ups, and act on them."""
+
+
+@followups.command("list")
+@click.option("--status", type=click.Choice(Status, case_sensitive=False), default=Status.DEAD)
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON line a follow-up.")
+@with_store
+def list_(*, status: Status, limit: int, as_json: bool, store: Store) -> None:
+    """List follow-ups of a status, by default the dead ones: the newest first."""
+    with store.engine.connect() as connection:
+        found = list_followups(connection, status, limit=limit)
+    if as_json:
+        for each in found:
+            print_json(each._asdict())
+    else:
+        print_table(Listed._fields, found)
+
+
+@followups.command()
+@click.option("--status", type=UNDELIVERED, default=Status.DEAD)
+@with_store
+def revive(*, status: Status, store: Store) -> None:
+    """Let all dead follow-ups, or all skipped ones, wait for delivery again."""
+    with store.engine.begin() as connection:
+        click.echo(f"{revive_followups(connection, status)} follow-ups wait again")
