@@ -13,6 +13,7 @@ from cli.doctor import doctor
 from cli.followups import followups
 from cli.migrate import migrate
 from cli.progress import progress
+from cli.stats import stats
 from cli.up import up
 from cli.upload import upload
 from cli.uploads import uploads
@@ -56,5 +57,6 @@ for command in (
     doctor,
     conflicts,
     completion,
+    stats,
 ):
     main.add_command(command)
