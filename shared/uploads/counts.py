@@ -30,4 +30,4 @@ def count_since(connection: Connection, since: datetime) -> Counts:
 
 def count_followups(connection: Connection) -> dict[str, int]:
     """Count the follow-ups of each status."""
-    return {row.status: row.count for row in connection.execute(_FOLLOWUPS)}
+    return dict(row._tuple() for row in connection.execute(_FOLLOWUPS))
