@@ -12,7 +12,7 @@ from tests import made
 from tests.flower import TABLE, ask, everything_about, flower
 from tests.marked_requests import VIEWER, marked
 from tests.marks import MARK, is_marked
-from tests.processes import Processes, until
+from tests.processes import PATIENCE_S, Processes, until
 
 OPERATOR = ("operator", "an operator's password")
 UPLOAD = marked(7)
@@ -78,7 +78,7 @@ def test_flower_remembers_over_a_restart(engine: Engine, house: Processes) -> No
     house.kill("worker")
     ending = house.running.pop("flower")
     ending.send_signal(signal.SIGTERM)
-    assert ending.wait() == 0
+    assert ending.wait(PATIENCE_S) == 0
     assert {path.stat().st_mode & 0o077 for path in house.logs.glob("flower.db*")} == {0}
     with flower(house, OPERATOR) as shown:
         assert json.loads(ask(shown, f"/api/task/info/{UUID}")) == before
@@ -87,7 +87,7 @@ def test_flower_remembers_over_a_restart(engine: Engine, house: Processes) -> No
 def test_flower_refuses_to_start_open_to_everybody(house: Processes) -> None:
     for logins in ("", ","):
         house.start("flower", FLOWER_BASIC_AUTH=logins)
-        assert house.running.pop("flower").wait() == 1
+        assert house.running.pop("flower").wait(PATIENCE_S) == 1
     assert house.output("flower").count("FLOWER_BASIC_AUTH: must be set") == 2
 
 
