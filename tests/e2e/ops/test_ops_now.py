@@ -1,0 +1,41 @@
+"""The page of now tells what happens while it happens."""
+
+import re
+
+from playwright.sync_api import Page, expect
+from sqlalchemy import Engine
+
+from tests.ops_world import answers, bury
+
+
+def figure(page: Page, name: str) -> str:
+    return page.locator(".figures div", has=page.get_by_text(name, exact=True)).locator("dd").inner_text()
+
+
+def test_it_shows_a_failure_without_a_reload(page: Page, ops_engine: Engine) -> None:
+    page.goto("/ops")
+    expect(page.locator("canvas")).to_have_count(2)
+    page.evaluate("window.same = true")
+    page.get_by_text("The last hour, as a table").click()
+    dead = int(figure(page, "Dead"))
+    bury(ops_engine, answers("sci-unit-of-force"), "SomeError at shared/replay.py:1")
+    expect(page.locator(".figures")).to_contain_text(re.compile(rf"Dead\s*{dead + 1}"), timeout=20_000)
+    expect(page.get_by_role("status")).to_have_text("Dead uploads wait for you.")
+    assert page.evaluate("window.same")
+    assert page.locator("details").first.evaluate("it => it.open")
+    counts = page.locator("#hour tbody td:nth-child(5)").all_inner_texts()
+    assert sum(map(int, counts)) >= dead + 1
+    assert page.locator("canvas").count() == 2
+
+
+def test_it_can_be_held_still(page: Page) -> None:
+    page.clock.install()
+    page.goto("/ops")
+    polls: list[str] = []
+    page.on("request", lambda request: polls.append(request.url))
+    page.get_by_label("Live").uncheck()
+    page.clock.run_for(60_000)
+    assert polls == []
+    page.get_by_label("Live").check()
+    page.clock.run_for(6_000)
+    assert len(polls) == 1

@@ -1,0 +1,95 @@
+"""Take the screenshots of the docs: `python -m tests.screenshots`, with a day of made data."""
+
+import random
+import tempfile
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from playwright.sync_api import Page
+from pydantic import SecretStr
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.pool import NullPool
+
+import migrations
+from api.app import create_app
+from api.server import Server
+from cli.servers import Servers
+from shared.config import Settings
+from tests import ops_world
+from tests.browser import chromium
+from tests.ops import PASSWORD
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
+SIZE = {"width": 1100, "height": 900}
+
+# A day of uploads that only the plots look at: more in the evening, a few that fail.
+_MAKE = text("""
+    INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at, status,
+        finalized_at, reason, last_error)
+    SELECT CAST(:id AS uuid), '{}', '1:made', CAST(:at AS timestamptz), :at, CAST(:status AS text), :ended,
+        CASE CAST(:status AS text) WHEN 'rejected' THEN 'mixed_owners' END,
+        CASE CAST(:status AS text) WHEN 'dead' THEN 'OperationalError 53100 at shared/replay.py:40 _learn' END
+""")
+
+
+def make_day(engine: Engine) -> None:
+    chance, now = random.Random(1), datetime.now(UTC)
+    rows = []
+    for _ in range(4000):
+        at = now - timedelta(days=1) * min(abs(chance.gauss(0.1, 0.25)), 1)
+        status = chance.choices(["ingested", "rejected", "dead"], [200, 5, 1])[0]
+        uuid = UUID(int=chance.getrandbits(128), version=4)
+        rows.append({"id": uuid, "at": at, "ended": at + timedelta(seconds=2), "status": status})
+    with engine.begin() as connection:
+        connection.execute(_MAKE, rows)
+
+
+def shoot(page: Page, path: str, name: str) -> None:
+    page.goto(path)
+    page.wait_for_load_state("networkidle")
+    page.screenshot(path=FOLDER / f"{name}.png", clip={"x": 0, "y": 0, **SIZE})
+
+
+def visit(page: Page, engine: Engine) -> None:
+    dead = ops_world.bury(
+        engine,
+        ops_world.answers("sci-unit-of-resistance", "geo-capital-canada", "sci-lightest-element"),
+        "OperationalError 53100 at shared/replay.py:40 _learn",
+    )
+    page.goto("/ops")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("heading", name="Now").wait_for()
+    shoot(page, "/ops", "ops-now")
+    shoot(page, f"/ops/uploads/{dead}/replay", "ops-replay")
+    shoot(page, f"/ops/uploads/{ops_world.main_uuid()}", "ops-upload")
+    shoot(page, f"/ops/learners/{ops_world.SAMPLE}", "ops-learner")
+
+
+def take(settings: Settings) -> None:
+    engine = create_engine(settings.database_url, poolclass=NullPool)
+    ops_world.load_sample(engine)
+    make_day(engine)
+    server = Server(create_app(settings), settings)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    with chromium() as browser:
+        context = browser.new_context(base_url=f"http://127.0.0.1:{server.port}", viewport=SIZE)
+        visit(context.new_page(), engine)
+    server.stop()
+    thread.join()
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as home:
+        Path(home).chmod(0o711)
+        with Servers(Path(home) / "servers", durable=False) as servers:
+            migrations.upgrade(servers.database_url)
+            stores = {"database_url": servers.database_url, "broker_url": servers.broker_url}
+            take(Settings(**stores, redis_url=servers.redis_url, port=0, ops_password=SecretStr(PASSWORD)))
+
+
+if __name__ == "__main__":
+    main()
