@@ -11,7 +11,7 @@ _COUNTS = text("""
         count(*) FILTER (WHERE status = 'dead') FROM uploads WHERE finalized_at >= :since) AS ended
 """)
 
-_FOLLOWUPS = text("SELECT status, count(*) FROM study_followups GROUP BY status ORDER BY status")
+_FOLLOWUPS = text("SELECT status, count(*) AS followups FROM study_followups GROUP BY status ORDER BY status")
 
 
 class Counts(NamedTuple):
@@ -30,4 +30,4 @@ def count_since(connection: Connection, since: datetime) -> Counts:
 
 def count_followups(connection: Connection) -> dict[str, int]:
     """Count the follow-ups of each status."""
-    return dict(row._tuple() for row in connection.execute(_FOLLOWUPS))
+    return {row.status: row.followups for row in connection.execute(_FOLLOWUPS)}

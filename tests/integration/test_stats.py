@@ -19,6 +19,7 @@ def test_what_waits_and_what_ended_is_counted(engine: Engine, database_url: str)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE uploads SET received_at = now() - interval '2 hours'")
     result = CliRunner().invoke(main, ["stats", "--json"], env={"DATABASE_URL": database_url})
+    assert result.exit_code == 0, result.output
     counted = json.loads(result.stdout)
     assert (counted["now"]["waiting"], counted["now"]["rejected"]) == (1, 1)
     assert counted["last_hour"] == {"received": 0, "ingested": 2, "rejected": 1, "dead": 0}
