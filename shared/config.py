@@ -84,7 +84,7 @@ class Settings(StoreSettings):
     ring_every: Seconds = Field(60.0, description="seconds before the sweeper rings again unanswered")
     sweep_every: Seconds = Field(5.0, description="seconds between two sweeps")
     ring_pause: Seconds = Field(3.0, description="seconds without ringing after the broker failed")
-    high_water: int = Field(2000, ge=2, description="rings waiting in the broker above which nobody rings")
+    high_water: int = Field(200, ge=2, description="rings waiting in the broker above which nobody rings")
     visibility_timeout: Seconds = Field(120.0, description="seconds before Redis delivers a ring again")
     followup_webhook_url: HttpUrl = Field(
         "", description="http(s) receiver of follow-ups; unset: all skipped"

@@ -1,7 +1,8 @@
-"""The doorbell: name an upload to the workers. It may fail, repeat or forget: the row is the record."""
+"""The doorbell: name uploads to the workers. It may fail, repeat or forget: the row is the record."""
 
+from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from celery import Celery
 from kombu import Producer
@@ -16,6 +17,8 @@ FOLLOWUPS = "deliver_followups"
 FINALIZE_QUEUE = "finalize"
 SWEEP_QUEUE = "sweep"
 FOLLOWUPS_QUEUE = "followups"
+# To carry one ring costs a worker as much as half a replay; of more, too many would wait for one cut off.
+RING_SIZE = 10
 AMQP = ("amqp://", "amqps://", "pyamqp://")
 
 # The hard limit kills the child; the soft one lets it roll back and record why.
@@ -76,16 +79,16 @@ def _transport_options(settings: Settings, *, worker: bool) -> dict[str, Any]:
     }
 
 
-def ring(producer: Producer, app: Celery, client_session_uuid: UUID, *, again: bool = False) -> None:
-    """Ring for one upload; `again` marks a sweeper's ring, which counts as a try.
+def ring(producer: Producer, app: Celery, uploads: Sequence[UUID], *, again: bool = False) -> None:
+    """Ring once for up to RING_SIZE uploads; `again` marks a sweeper's ring, which counts as a try.
 
-    The task has the upload's id, so that an operator finds it in Flower.
+    The task of a single upload has its id, so that an operator finds it in Flower.
     """
     app.send_task(
         FINALIZE,
-        args=[str(client_session_uuid)],
+        args=[str(upload) for upload in uploads],
         kwargs={"ring": True} if again else {},
-        task_id=str(client_session_uuid),
+        task_id=str(uploads[0] if len(uploads) == 1 else uuid4()),
         producer=producer,
     )
 

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -13,31 +14,44 @@ from shared.errors import FailedUploadError
 from shared.failure import describe, is_passing
 from shared.heartbeat import beat
 from shared.replay import replay
+from shared.uploads.rings import share_out
 from shared.uploads.tries import claim_overdue, fail, postpone, start
 from worker.app import app, engine, redis, settings
 
 log = structlog.get_logger()
 
+# Of the time limit; the rest is for the last upload of a ring, which must not pay for its neighbours.
+RING_SHARE = 0.25
+
 
 @app.task(name=queue.FINALIZE, bind=True)
-def finalize_upload(self: Task[Any, None], client_session_uuid: str, *, ring: bool = False) -> None:
-    """Replay one upload; record a failure, for the sweeper to ring again.
+def finalize_upload(self: Task[Any, None], *client_session_uuids: str, ring: bool = False) -> None:
+    """Replay uploads, each in its own transaction; record failures, for the sweeper to ring again.
 
     The first ring is optimistic and uncounted. One of the sweeper's (`ring`), or one that the broker delivers
-    again, may follow a start that killed its worker: it is counted before it starts.
+    again, may follow a start that killed its worker: each upload is counted before it starts.
     """
-    upload = UUID(client_session_uuid)
     counted = ring or bool((self.request.delivery_info or {}).get("redelivered"))
-    if counted and not _start(upload):
-        return
+    end = time.monotonic() + settings.task_time_limit * RING_SHARE
+    failures = []
+    for upload in map(UUID, client_session_uuids):
+        if time.monotonic() > end:
+            break  # whatever is left is the sweeper's
+        if counted and not _start(upload):
+            continue
+        try:
+            _replay(upload)
+        except Exception as error:  # noqa: BLE001  # whatever it is: recorded, and raised anew
+            _record(upload, error, counted=counted)
+            failures.append(describe(error))
+    if failures:  # without a cause: exceptions from below may quote values
+        raise FailedUploadError("; ".join(failures))
+
+
+def _replay(upload: UUID) -> None:
     began = time.monotonic()
-    try:
-        replay(engine(), upload, now=datetime.now(UTC), default_zone=settings.study_time_zone)
-    except Exception as error:  # noqa: BLE001  # whatever it is: recorded, and raised anew
-        _record(upload, error, counted=counted)
-        # The chain is cut: exceptions from below may quote values.
-        raise FailedUploadError(describe(error)) from None
-    log.info("upload.replayed", upload=client_session_uuid, seconds=round(time.monotonic() - began, 4))
+    replay(engine(), upload, now=datetime.now(UTC), default_zone=settings.study_time_zone)
+    log.info("upload.replayed", upload=str(upload), seconds=round(time.monotonic() - began, 4))
 
 
 def _start(upload: UUID) -> bool:
@@ -71,7 +85,7 @@ def sweep() -> None:
     if room <= 0:
         return
     with engine().begin() as connection:
-        overdue = claim_overdue(connection, limit=room, ring_every=settings.ring_every)
+        overdue = claim_overdue(connection, limit=room * queue.RING_SIZE, ring_every=settings.ring_every)
     with app.producer_pool.acquire(block=True) as producer:
-        for upload in overdue:
-            queue.ring(producer, app, upload, again=True)
+        for uploads in islice(share_out(overdue, queue.RING_SIZE), room):
+            queue.ring(producer, app, uploads, again=True)

@@ -1,5 +1,6 @@
 """Count the starts of an upload, and space them: the row holds the time, the broker never does."""
 
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -32,14 +33,21 @@ _POSTPONE = text("""
 # Materialized: a plan that ran the part with the limit more than once would take more than it says.
 _CLAIM_OVERDUE = text("""
     WITH overdue AS MATERIALIZED (
-        SELECT client_session_uuid AS id, next_try_at FROM uploads
+        SELECT client_session_uuid AS id, next_try_at, tries FROM uploads
         WHERE status = 'received' AND next_try_at <= now()
         ORDER BY next_try_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE uploads SET next_try_at = now() + make_interval(secs => :ring_every)
         FROM overdue WHERE client_session_uuid = overdue.id RETURNING overdue.*)
-    SELECT id FROM claimed ORDER BY next_try_at
+    SELECT id, tries FROM claimed ORDER BY next_try_at
 """)
+
+
+class Overdue(NamedTuple):
+    """An upload whose time has come, and how often it was started."""
+
+    client_session_uuid: UUID
+    tries: int
 
 
 def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) -> bool:
@@ -73,7 +81,7 @@ def postpone(connection: Connection, client_session_uuid: UUID, *, counted: bool
     connection.execute(_POSTPONE, {"id": client_session_uuid, "counted": int(counted), "wait": wait})
 
 
-def claim_overdue(connection: Connection, *, limit: int, ring_every: float) -> list[UUID]:
+def claim_overdue(connection: Connection, *, limit: int, ring_every: float) -> list[Overdue]:
     """Take up to `limit` uploads whose time has come, oldest first, by moving their time on."""
     rows = connection.execute(_CLAIM_OVERDUE, {"limit": limit, "ring_every": ring_every})
-    return list(rows.scalars())
+    return [Overdue(*row) for row in rows]

@@ -11,12 +11,12 @@ from sqlalchemy import Engine, text
 from cli.sender import Sender
 from cli.servers import Servers
 from shared.config import Settings
-from shared.queue import FINALIZE_QUEUE
+from shared.queue import FINALIZE_QUEUE, RING_SIZE
 from tests import made
 from tests.processes import Processes, processes, until
 
-MARK = 40
-WAITING = 200
+MARK = 10
+WAITING = 2 * MARK * RING_SIZE
 
 # Copies of one upload, but for the uuid: made by the database, as many as one likes.
 COPY = text("""

@@ -36,7 +36,7 @@ def claim(engine: Engine, limit: int) -> list[UUID]:
     """Claim for an hour; where that waits for a lock, fail instead of hanging."""
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '1s'"))
-        return claim_overdue(connection, limit=limit, ring_every=LONG)
+        return [each.client_session_uuid for each in claim_overdue(connection, limit=limit, ring_every=LONG)]
 
 
 def test_the_oldest_are_claimed_first_and_only_once(engine: Engine, overdue: list[UUID]) -> None:
@@ -58,7 +58,8 @@ def test_what_is_being_replayed_or_claimed_is_passed_over(engine: Engine, overdu
     with engine.begin() as worker, engine.begin() as sweeper:
         sweeper.execute(text("SET LOCAL lock_timeout = '1s'"))
         assert lock(worker, overdue[0])
-        assert claim_overdue(sweeper, limit=2, ring_every=LONG) == overdue[1:3]
+        claimed = claim_overdue(sweeper, limit=2, ring_every=LONG)
+        assert [each.client_session_uuid for each in claimed] == overdue[1:3]
         assert claim(engine, 100) == overdue[3:]
     assert claim(engine, 100) == overdue[:1]
 

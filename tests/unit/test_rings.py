@@ -1,0 +1,22 @@
+"""Who shares a ring with whom."""
+
+from uuid import UUID
+
+from shared.uploads.rings import share_out
+from shared.uploads.tries import Overdue
+
+IDS = [UUID(int=number) for number in range(7)]
+
+
+def test_fresh_uploads_share_rings_in_their_order() -> None:
+    fresh = [Overdue(upload, 1) for upload in IDS]
+    assert list(share_out(fresh, 3)) == [IDS[:3], IDS[3:6], IDS[6:]]
+
+
+def test_I9_what_was_started_in_vain_takes_no_neighbour_along() -> None:
+    overdue = [Overdue(upload, 2 if upload == IDS[1] else 1) for upload in IDS[:4]]
+    assert list(share_out(overdue, 3)) == [[IDS[0], IDS[2], IDS[3]], [IDS[1]]]
+
+
+def test_nothing_overdue_rings_for_nothing() -> None:
+    assert list(share_out([], 3)) == []
