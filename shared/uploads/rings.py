@@ -11,7 +11,7 @@ def share_out(overdue: Sequence[Overdue], size: int) -> Iterator[list[UUID]]:
 
     It may kill its worker again, and would take along those that are named after it.
     """
-    fresh = [upload for upload, tries in overdue if tries == 1]
+    fresh = [upload for upload, tries in overdue if tries <= 1]
     for first in range(0, len(fresh), size):
         yield fresh[first : first + size]
     yield from ([upload] for upload, tries in overdue if tries > 1)
