@@ -29,6 +29,10 @@ class UnknownSessionError(StudyIngestError):
     """There is no such quiz session."""
 
 
+class SupersededError(StudyIngestError):
+    """A session is void for good: other content was accepted under its upload's uuid."""
+
+
 class UnknownConflictError(StudyIngestError):
     """There is no such conflict (any more)."""
 

@@ -28,7 +28,8 @@ _LOCK = text("""
 
 _VOIDED = text("""
     SELECT 1 FROM study_quiz_sessions
-    WHERE client_session_uuid = :client_session_uuid AND voided_at IS NOT NULL LIMIT 1
+    WHERE client_session_uuid = :client_session_uuid
+        AND voided_at IS NOT NULL AND superseded_at IS NULL LIMIT 1
 """)
 
 _TELL = text("""

@@ -11,7 +11,7 @@ from shared.late_attempts import LoggedAttempt
 _LOGGED = text("""
     SELECT a.ordinal, a.study_quiz_session_id, a.study_question_id, a.answered_at_raw, a.counted
     FROM study_question_attempts a JOIN study_quiz_sessions s ON s.id = a.study_quiz_session_id
-    WHERE s.client_session_uuid = :client_session_uuid ORDER BY a.ordinal
+    WHERE s.client_session_uuid = :client_session_uuid AND s.superseded_at IS NULL ORDER BY a.ordinal
 """)
 
 _DEMOTE = text("""

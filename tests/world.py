@@ -29,7 +29,8 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 # DELETE: of so few rows, it is many times faster than TRUNCATE.
 FORGET = text("""
-    WITH a AS (DELETE FROM study_quiz_sessions), b AS (DELETE FROM study_question_progress)
+    WITH a AS (DELETE FROM study_quiz_sessions), b AS (DELETE FROM study_question_progress),
+        c AS (DELETE FROM upload_conflicts)
     DELETE FROM uploads
 """)
 

@@ -13,7 +13,7 @@ from api.auth import require_token
 from api.edge import edge
 from api.problem_kinds import Kind
 from api.problems import Problem
-from shared.errors import OvertakenError, StudyIngestError, UnknownSessionError
+from shared.errors import OvertakenError, StudyIngestError, SupersededError, UnknownSessionError
 from shared.live import errors
 from shared.live.forms import BIGINT
 
@@ -35,6 +35,7 @@ _REFUSALS: Mapping[type[StudyIngestError], Kind] = {
     errors.UnknownTopicError: Kind.UNKNOWN_TOPIC,
     UnknownSessionError: Kind.UNKNOWN_SESSION,
     errors.SessionClosedError: Kind.SESSION_CLOSED,
+    SupersededError: Kind.SESSION_CLOSED,
     errors.AlreadyAnsweredError: Kind.ALREADY_ANSWERED,
     errors.NothingToAskError: Kind.NOTHING_TO_ASK,
     errors.NotAskedError: Kind.INVALID_REQUEST,

@@ -123,9 +123,9 @@ def discard(user_id: int, session_id: int) -> ResponseReturnValue:
 @blueprint.post("/<id:session_id>/unvoid")
 @described(
     Operation(
-        "Bring a voided session back",
+        "Bring a voided session back; 409 where other content was accepted in its place",
         answers={200: Body("It counts again", QuizSession, examples.SESSION)},
-        problems=(*COMMON, Kind.UNKNOWN_SESSION),
+        problems=(*COMMON, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED),
         security="study",
     )
 )

@@ -5,13 +5,14 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
-from shared.errors import UnknownSessionError
+from shared.errors import SupersededError, UnknownSessionError
 from shared.study.learner_rows import lock_learner
 from shared.study.refold import refold
 
+# One that stands comes first: the content that was superseded may be another learner's.
 _OF_UPLOAD = text("""
-    SELECT id, user_id FROM study_quiz_sessions
-    WHERE client_session_uuid = :client_session_uuid AND superseded_at IS NULL
+    SELECT id, user_id, superseded_at IS NULL AS stands FROM study_quiz_sessions
+    WHERE client_session_uuid = :client_session_uuid ORDER BY stands DESC
 """)
 
 _VOID = text("""
@@ -25,6 +26,11 @@ _UNVOID = text("""
     UPDATE study_quiz_sessions SET voided_at = NULL, void_reason = NULL
     WHERE id = ANY(CAST(:session_ids AS bigint[])) AND voided_at IS NOT NULL AND superseded_at IS NULL
     RETURNING id
+""")
+
+_SUPERSEDED = text("""
+    SELECT EXISTS (SELECT FROM study_quiz_sessions
+        WHERE id = ANY(CAST(:session_ids AS bigint[])) AND superseded_at IS NOT NULL)
 """)
 
 _SKIP_FOLLOWUPS = text("""
@@ -58,7 +64,9 @@ def _lock_upload(connection: Connection, client_session_uuid: UUID) -> tuple[int
     """Lock the learner of an upload; return him and the upload's sessions."""
     sessions = list(connection.execute(_OF_UPLOAD, {"client_session_uuid": str(client_session_uuid)}))
     if not sessions:
-        raise UnknownSessionError(f"{client_session_uuid} has left no quiz session that stands")
+        raise UnknownSessionError(f"{client_session_uuid} has left no quiz session")
+    if not sessions[0].stands:
+        raise SupersededError(f"all sessions of {client_session_uuid} are superseded by content that waits")
     lock_learner(connection, sessions[0].user_id)
     return sessions[0].user_id, [session.id for session in sessions]
 
@@ -83,8 +91,13 @@ def void_sessions(  # noqa: PLR0913  # what, why, when, and by whose day
 def unvoid_sessions(
     connection: Connection, user_id: int, session_ids: list[int], *, default_zone: str
 ) -> int:
-    """Bring voided sessions back, of a learner whose lock the caller holds."""
+    """Bring voided sessions back, of a learner whose lock the caller holds.
+
+    Raises SupersededError where nothing but what was superseded is void.
+    """
     changed = list(connection.execute(_UNVOID, {"session_ids": session_ids}).scalars())
+    if not changed and connection.scalar(_SUPERSEDED, {"session_ids": session_ids}):
+        raise SupersededError("void for good: superseded by other content, accepted under the same uuid")
     _fold_again(connection, user_id, changed, default_zone)
     return len(changed)
 

@@ -6,11 +6,15 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.acceptance import accept_conflict
-from shared.errors import UnknownConflictError, UnknownSessionError
+from shared.errors import SupersededError, UnknownConflictError
+from shared.late_questions import add_skipped
 from shared.models import StudyQuizSession, UploadConflict
+from shared.study.verify import verify
 from shared.study.void import unvoid_upload, void_upload
 from shared.uploads import Verdict
+from tests.live import Front, refusal
 from tests.world import (
+    CATALOG,
     DEFAULT_ZONE,
     NOW,
     WRONG,
@@ -20,6 +24,7 @@ from tests.world import (
     ingest,
     load,
     progress,
+    question,
     rows,
     standing,
     upload,
@@ -36,6 +41,18 @@ SECOND = upload(answer("q110", "2026-11-20T09:00:00Z", WRONG), answer("q111", "2
 def accept(engine: Engine) -> None:
     (conflict,) = rows(engine, UploadConflict)
     accept_conflict(engine, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE)
+
+
+def void(engine: Engine) -> int:
+    return void_upload(engine, uuid_of(FIRST), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
+
+
+def unvoid(engine: Engine) -> int:
+    return unvoid_upload(engine, uuid_of(FIRST), default_zone=DEFAULT_ZONE)
+
+
+def clean(engine: Engine) -> bool:
+    return not any(each.differing for each in verify(engine, default_zone=DEFAULT_ZONE))
 
 
 @pytest.fixture
@@ -55,7 +72,7 @@ def test_what_is_accepted_is_as_if_it_came_alone(engine: Engine, alone: list[str
     if before in {"ingested", "voided"}:
         work_off(engine, FIRST)
     if before == "voided":
-        void_upload(engine, uuid_of(FIRST), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
+        void(engine)
     if before in {"dead", "rejected"}:
         reason = "no_reason" if before == "rejected" else None
         with engine.begin() as connection:
@@ -86,17 +103,47 @@ def test_what_was_superseded_never_comes_back(engine: Engine, alone: list[str]) 
     ingest(engine, FIRST)
     deliver(engine, SECOND)
     accept(engine)
-    with pytest.raises(UnknownSessionError, match="stands"):
-        unvoid_upload(engine, uuid_of(FIRST), default_zone=DEFAULT_ZONE)
+    for act in (unvoid, void):
+        with pytest.raises(SupersededError, match="content that waits"):
+            act(engine)
     work_off(engine, SECOND)
-    assert unvoid_upload(engine, uuid_of(FIRST), default_zone=DEFAULT_ZONE) == 0
+    with pytest.raises(SupersededError, match="void for good"):
+        unvoid(engine)
     assert progress(engine) == alone
+    assert (void(engine), unvoid(engine)) == (1, 1)
+    assert progress(engine) == alone
+
+
+def test_the_front_end_cannot_bring_back_what_was_superseded(front: Front, engine: Engine) -> None:
+    ingest(engine, FIRST)
+    deliver(engine, SECOND)
+    accept(engine)
+    before = rows(engine, StudyQuizSession)
+    answered = front.post(f"sessions/{before[0]['id']}/unvoid")
+    assert refusal(answered) == (409, "session-closed")
+    assert rows(engine, StudyQuizSession) == before
+
+
+def test_what_was_skipped_joins_the_content_that_stands(engine: Engine) -> None:
+    load(engine)
+    ingest(engine, FIRST)
+    second = SECOND | {"attempts": [*SECOND["attempts"], answer("q112", "2026-11-20T09:03:00Z")]}
+    deliver(engine, second)
+    accept(engine)
+    work_off(engine, second)
+    load(engine, dict(CATALOG) | {"questions": [*CATALOG["questions"], question(112)]})
+    assert add_skipped(engine, uuid_of(second), now=NOW, default_zone=DEFAULT_ZONE) == 1
+    late = progress(engine)
+    assert clean(engine)
+    forget(engine)
+    ingest(engine, second)
+    assert progress(engine) == late
 
 
 def test_what_was_voided_is_recalled_and_not_ingested_anew(engine: Engine) -> None:
     load(engine)
     ingest(engine, FIRST)
-    void_upload(engine, uuid_of(FIRST), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
+    void(engine)
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM uploads"))
     ingest(engine, FIRST)
@@ -124,8 +171,6 @@ def test_accepting_twice_at_once_accepts_once(engine: Engine, alone: list[str]) 
 
 def test_accepting_while_the_first_is_replayed(engine: Engine, alone: list[str]) -> None:
     for _ in range(5):
-        with engine.begin() as connection:
-            connection.execute(text("DELETE FROM upload_conflicts"))
         forget(engine)
         deliver(engine, FIRST)
         deliver(engine, SECOND)
