@@ -1,12 +1,12 @@
 """An operator accepts other content under the uuid of an upload: as if only that had ever come."""
 
-from concurrent.futures import ThreadPoolExecutor
-
+import httpx
 import pytest
 from sqlalchemy import Engine, text
 
+from cli.sender import PATH
 from shared.acceptance import accept_conflict
-from shared.errors import SupersededError, UnknownConflictError
+from shared.errors import SupersededError
 from shared.late_questions import add_skipped
 from shared.models import StudyQuizSession, UploadConflict
 from shared.study.verify import verify
@@ -84,6 +84,7 @@ def test_what_is_accepted_is_as_if_it_came_alone(engine: Engine, alone: list[str
     found = standing(engine, SECOND)
     assert (found.status, found.voided_at) == ("ingested", None)
     assert progress(engine) == alone
+    assert clean(engine)
     assert deliver(engine, FIRST).verdict is Verdict.CONFLICT
     assert deliver(engine, SECOND).verdict is Verdict.INGESTED
     assert len(rows(engine, UploadConflict)) == 1
@@ -127,7 +128,7 @@ def test_the_front_end_cannot_bring_back_what_was_superseded(front: Front, engin
 def test_what_was_skipped_joins_the_content_that_stands(engine: Engine) -> None:
     load(engine)
     ingest(engine, FIRST)
-    second = SECOND | {"attempts": [*SECOND["attempts"], answer("q112", "2026-11-20T09:03:00Z")]}
+    second = SECOND | {"attempts": [answer("q112", "2026-11-20T09:03:00Z"), *SECOND["attempts"]]}
     deliver(engine, second)
     accept(engine)
     work_off(engine, second)
@@ -151,32 +152,12 @@ def test_what_was_voided_is_recalled_and_not_ingested_anew(engine: Engine) -> No
     assert all(session["voided_at"] for session in rows(engine, StudyQuizSession))
 
 
-def test_accepting_twice_at_once_accepts_once(engine: Engine, alone: list[str]) -> None:
-    ingest(engine, FIRST)
-    deliver(engine, SECOND)
-    (conflict,) = rows(engine, UploadConflict)
-
-    def one(_: int) -> bool:
-        try:
-            accept_conflict(engine, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE)
-        except UnknownConflictError:
-            return False
-        return True
-
-    with ThreadPoolExecutor(2) as pool:
-        assert sorted(pool.map(one, range(2))) == [False, True]
+def test_I8_senders_are_answered_by_what_was_accepted(web: httpx.Client, engine: Engine) -> None:
+    load(engine)
+    assert web.post(PATH, json=FIRST).status_code == 202
+    assert web.post(PATH, json=SECOND).status_code == 409
+    accept(engine)
+    assert web.post(PATH, json=SECOND).status_code == 202
     work_off(engine, SECOND)
-    assert progress(engine) == alone
-
-
-def test_accepting_while_the_first_is_replayed(engine: Engine, alone: list[str]) -> None:
-    for _ in range(5):
-        forget(engine)
-        deliver(engine, FIRST)
-        deliver(engine, SECOND)
-        with ThreadPoolExecutor(2) as pool:
-            running = [pool.submit(work_off, engine, FIRST), pool.submit(accept, engine)]
-        for each in running:
-            each.result()
-        work_off(engine, SECOND)
-        assert progress(engine) == alone
+    assert web.post(PATH, json=FIRST).status_code == 409
+    assert web.post(PATH, json=SECOND).json()["status"] == "already_ingested"
