@@ -16,8 +16,8 @@ from shared.queue import make_celery
 from shared.spool import connect
 
 _KEY = "study_ingest"
-# The recorder's one writer of uploads, its readers, and its writers for the live side.
-CONNECTIONS = 5
+# The recorder's readers, and its writers for the live side; beside the one connection for arrivals.
+CONNECTIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ def install_edge(app: Flask, settings: Settings, clock: Callable[[], datetime]) 
     pause = settings.store_pause
     recorder = Recorder(
         engine,
+        make_engine(settings),
         deadline=settings.store_deadline,
         first_try_after=settings.first_try_after,
         breaker=Breaker(pause),

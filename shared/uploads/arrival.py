@@ -82,7 +82,7 @@ _KEEP_CONFLICT = text("""
 def receive(
     connection: Connection, deliveries: Sequence[Delivery], *, first_try_after: float
 ) -> list[Receipt]:
-    """Record deliveries within the caller's transaction; answer each in its place.
+    """Record deliveries, in one transaction or each statement in its own; answer each in its place.
 
     `first_try_after`: seconds until the sweeper rings for a new upload.
     """
