@@ -25,8 +25,8 @@ _SUPERSEDE = text("""
 
 # Under a new id: whoever accepts the same conflict once more shall not swap the two back.
 _KEEP_FIRST = text("""
-    INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at)
-    SELECT client_session_uuid, content_hash, payload, received_at FROM uploads
+    INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at, user_id)
+    SELECT client_session_uuid, content_hash, payload, received_at, user_id FROM uploads
     WHERE client_session_uuid = :uuid
     ON CONFLICT (client_session_uuid, content_hash) DO NOTHING
 """)
@@ -35,7 +35,7 @@ _KEEP_FIRST = text("""
 _REPLACE = text("""
     UPDATE uploads SET payload = c.payload, content_hash = c.content_hash, received_at = c.received_at,
         status = 'received', tries = 0, next_try_at = now(), finalized_at = NULL,
-        result = NULL, reason = NULL, last_error = NULL
+        result = NULL, reason = NULL, last_error = NULL, user_id = c.user_id
     FROM upload_conflicts c
     WHERE c.id = :conflict AND uploads.client_session_uuid = c.client_session_uuid
 """)

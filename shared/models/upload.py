@@ -60,7 +60,10 @@ class Upload(Base):
 
 
 class UploadConflict(Base):
-    """Other content under the uuid of an upload: the first recorded stands, this is kept for the operator."""
+    """Other content under the uuid of an upload: the first recorded stands, this is kept for the operator.
+
+    `user_id` is known where this content was ingested, and gave way to one that was accepted.
+    """
 
     __tablename__ = "upload_conflicts"
     __table_args__ = (UniqueConstraint("client_session_uuid", "content_hash"),)
@@ -70,16 +73,18 @@ class UploadConflict(Base):
     content_hash: Mapped[str]
     payload: Mapped[dict[str, Any] | None]
     received_at: Mapped[datetime]
+    user_id: Mapped[int | None] = mapped_column(BigInteger)
 
 
-# A deleted learner's answers go too. An upload that waits to be replayed is rejected: its questions are gone.
+# A deleted learner's answers go too; a conflict that was never ingested goes with its upload's learner. An
+# upload that waits to be replayed is rejected: its questions are gone.
 after_create(
     User.__table__,
     """
     CREATE OR REPLACE FUNCTION blank_uploads() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         UPDATE upload_conflicts SET payload = NULL FROM uploads
-        WHERE uploads.user_id = OLD.id
+        WHERE coalesce(upload_conflicts.user_id, uploads.user_id) = OLD.id
           AND uploads.client_session_uuid = upload_conflicts.client_session_uuid;
         UPDATE uploads SET
             payload = NULL,

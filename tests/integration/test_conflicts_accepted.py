@@ -8,12 +8,14 @@ from cli.sender import PATH
 from shared.acceptance import accept_conflict
 from shared.errors import SupersededError
 from shared.late_questions import add_skipped
-from shared.models import StudyQuizSession, UploadConflict
+from shared.models import StudyQuizSession, Upload, UploadConflict
 from shared.study.verify import verify
 from shared.study.void import unvoid_upload, void_upload
 from shared.uploads import Verdict
 from tests.live import Front, refusal
 from tests.world import (
+    ANN,
+    BEN,
     CATALOG,
     DEFAULT_ZONE,
     NOW,
@@ -161,3 +163,43 @@ def test_I8_senders_are_answered_by_what_was_accepted(web: httpx.Client, engine:
     work_off(engine, SECOND)
     assert web.post(PATH, json=FIRST).status_code == 409
     assert web.post(PATH, json=SECOND).json()["status"] == "already_ingested"
+
+
+@pytest.mark.parametrize(("gone", "left"), [(ANN, [False, True]), (BEN, [True, False])])
+def test_a_deleted_learners_answers_go_whoever_has_the_uuid_now(
+    engine: Engine, gone: int, left: list[bool]
+) -> None:
+    load(engine)
+    ingest(engine, FIRST)
+    of_ben = FIRST | {"attempts": [answer("q210", "2026-11-20T09:00:00Z")]}
+    deliver(engine, of_ben)
+    accept(engine)
+    work_off(engine, of_ben)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM users WHERE id = :gone"), {"gone": gone})
+    kept = [*rows(engine, UploadConflict), *rows(engine, Upload)]
+    assert [row["payload"] is not None for row in kept] == left
+
+
+def test_what_waits_is_not_blanked_with_the_learner_it_was_accepted_over(engine: Engine) -> None:
+    load(engine)
+    ingest(engine, FIRST)
+    of_ben = FIRST | {"attempts": [answer("q210", "2026-11-20T09:00:00Z")]}
+    deliver(engine, of_ben)
+    accept(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM users WHERE id = :gone"), {"gone": ANN})
+    work_off(engine, of_ben)
+    assert standing(engine, of_ben).status == "ingested"
+
+
+def test_what_was_accepted_back_is_blanked_with_its_learner(engine: Engine) -> None:
+    load(engine)
+    ingest(engine, FIRST)
+    deliver(engine, SECOND)
+    accept(engine)
+    accept(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM users WHERE id = :gone"), {"gone": ANN})
+    assert [row["payload"] for row in [*rows(engine, UploadConflict), *rows(engine, Upload)]] == [None, None]
+    assert standing(engine, FIRST).reason == "learner_deleted"
