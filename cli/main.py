@@ -13,6 +13,7 @@ from cli.doctor import doctor
 from cli.followups import followups
 from cli.migrate import migrate
 from cli.progress import progress
+from cli.smoke import smoke
 from cli.stats import stats
 from cli.up import up
 from cli.upload import upload
@@ -58,5 +59,6 @@ for command in (
     conflicts,
     completion,
     stats,
+    smoke,
 ):
     main.add_command(command)

@@ -11,7 +11,7 @@ import click
 from cli.datadir import NothingRunningError
 from cli.doctor.broker import look_at_broker
 from cli.doctor.configuration import faults, left_out
-from cli.doctor.finding import Finding
+from cli.doctor.finding import Finding, line
 from cli.doctor.postgres import look_at_postgres, seconds_since_sweep
 from cli.doctor.processes import look_at_processes
 from cli.doctor.redis import look_at_spool
@@ -20,8 +20,6 @@ from cli.stores import adopt, data_dir_option
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
 from shared.queue import make_celery
-
-COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @click.command()
@@ -33,7 +31,7 @@ def doctor(data_dir: Path, *, as_json: bool) -> None:
         adopt(data_dir)
     sick = False
     for finding in _examine():
-        click.echo(json.dumps(finding._asdict()) if as_json else _line(finding))
+        click.echo(json.dumps(finding._asdict()) if as_json else line(finding))
         sick = sick or finding.level == "fail"
     if sick:
         raise click.exceptions.Exit(1)
@@ -60,9 +58,3 @@ def examine(settings: Settings, web: str) -> Iterator[Finding]:
     if broker[0].level == "ok":
         yield from look_at_processes(app, settings, seconds_since_sweep(settings))
     yield look_at_web(settings, web)
-
-
-def _line(finding: Finding) -> str:
-    level = click.style(f"{finding.level:<4}", fg=COLOURS[finding.level])
-    mend = f"\n     mend: {finding.mend}" if finding.mend else ""
-    return f"{level} {finding.check}: {finding.said}{mend}"

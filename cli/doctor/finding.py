@@ -2,7 +2,10 @@
 
 from typing import Literal, NamedTuple
 
+import click
+
 Level = Literal["ok", "warn", "fail"]
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 class Finding(NamedTuple):
@@ -27,3 +30,10 @@ def warn(check: str, said: str, mend: str) -> Finding:
 def fail(check: str, said: str, mend: str) -> Finding:
     """Find what is wrong."""
     return Finding(check, "fail", said, mend)
+
+
+def line(finding: Finding) -> str:
+    """Write a finding for a terminal, its mend below it."""
+    level = click.style(f"{finding.level:<4}", fg=COLOURS[finding.level])
+    mend = f"\n     mend: {finding.mend}" if finding.mend else ""
+    return f"{level} {finding.check}: {finding.said}{mend}"

@@ -1,0 +1,5 @@
+"""`smoke`: whether a live system learns from a session, exactly once."""
+
+from cli.smoke.command import smoke
+
+__all__ = ["smoke"]
