@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, cpu, designs, drain, frozen, growth, late
+from benchmarks import accept, cpu, designs, drain, frozen, growth, late, memory
 from benchmarks.figure import Figure, rows
 from benchmarks.ground import ground
 
@@ -18,6 +18,7 @@ MEASURES: dict[str, Measure] = {
     "growth": growth.measure,
     "late": late.measure,
     "frozen": frozen.measure,
+    "memory": memory.measure,
     "peers": designs.measure,
 }
 

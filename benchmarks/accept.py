@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from redis import Redis
 from sqlalchemy import Engine, text
 
 from benchmarks.client import Answer, Load, send, throughput
@@ -47,7 +46,7 @@ def measure(ground: Ground, *, quick: bool) -> list[Figure]:
     with (
         ground.database("accept"),
         ground.engine("accept") as engine,
-        Redis.from_url(settings.redis_url) as redis,
+        ground.broker() as redis,
         serving(ground, settings, PROCFILE["web"]) as ours,
         serving(ground, settings, BARE) as bare,
     ):

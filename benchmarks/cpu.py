@@ -67,8 +67,8 @@ def _alternate(
     for number in range(rounds + 1):
         numbers = range(number * UPLOADS, (number + 1) * UPLOADS)
         with engine.begin() as connection:
-            mine = make_uploads(connection, 1, LEARNERS, numbers)
-            theirs = make_uploads(connection, LEARNERS + 1, 2 * LEARNERS, numbers)
+            mine = make_uploads(connection, range(1, 1 + LEARNERS), numbers)
+            theirs = make_uploads(connection, range(1 + LEARNERS, 1 + 2 * LEARNERS), numbers)
         times.append((_cpu(ours, mine), _cpu(hand, theirs)))
         _compare(engine)
     mine_ms, theirs_ms = zip(*times[1:], strict=True)  # the first round warms both sides up

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 import click
-from redis import Redis
 from sqlalchemy import Engine, text
 
 from benchmarks.accept import answered, latency
@@ -87,7 +86,7 @@ def _round(ground: Ground, design: Design, uploads: int) -> Round:
     with (
         ground.database("peer", "peers_filled"),
         ground.engine("peer") as engine,
-        Redis.from_url(settings.redis_url) as redis,
+        ground.broker() as redis,
     ):
         redis.flushall()
         schema = ["/bin/sh", "-c", design.schema]

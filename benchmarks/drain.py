@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from celery import Celery
-from redis import Redis
 from sqlalchemy import Engine, text
 
 from benchmarks import pgbench
@@ -16,8 +15,10 @@ from benchmarks.ground import PROCFILE, Ground, running
 from benchmarks.lessons import UnfinishedError, make_catalog, make_uploads, see_replayed
 from benchmarks.recorded import record
 from cli.waiting import wait_until
-from shared.queue import FINALIZE_QUEUE, depth, make_celery, ring
+from shared.queue import FINALIZE_QUEUE, RING_SIZE, depth, make_celery, ring
 from shared.replay import replay
+from shared.uploads.rings import share_out
+from shared.uploads.tries import Overdue
 
 UPLOADS, QUICK_UPLOADS = 1000, 120  # each of its own learner: none waits for another
 CLIENTS, QUICK_CLIENTS = (2, 4, 8), (4,)
@@ -57,11 +58,11 @@ def filled(ground: Ground, uploads: int) -> Iterator[list[UUID]]:
         with ground.engine(FILLED) as engine:
             with engine.begin() as connection:
                 make_catalog(connection, uploads)
-                before = make_uploads(connection, 1, uploads, [0])
+                before = make_uploads(connection, range(1, 1 + uploads), [0])
             for upload in before:
                 replay(engine, upload, now=datetime.now(UTC), default_zone="UTC")
             with engine.begin() as connection:
-                waiting = make_uploads(connection, 1, uploads, [1])
+                waiting = make_uploads(connection, range(1, 1 + uploads), [1])
                 connection.execute(text("ANALYZE"))
         yield waiting
 
@@ -80,7 +81,7 @@ def by_workers(ground: Ground, uploads: Sequence[UUID]) -> float:
     with (
         ground.database("drain", FILLED),
         ground.engine("drain") as engine,
-        Redis.from_url(settings.broker_url.replace("redis+socket", "unix").partition("?")[0]) as redis,
+        ground.broker() as redis,
     ):
         redis.flushall()
         with running(ground, settings, {"worker": PROCFILE["worker"]}):
@@ -94,10 +95,11 @@ def by_workers(ground: Ground, uploads: Sequence[UUID]) -> float:
 
 
 def ring_all(app: Celery, uploads: Iterable[UUID]) -> None:
-    """Ring once for each upload."""
+    """Ring for all uploads, as the sweeper does."""
+    overdue = [Overdue(upload, 1) for upload in uploads]
     with app.producer_pool.acquire(block=True) as producer:
-        for upload in uploads:
-            ring(producer, app, upload)
+        for together in share_out(overdue, RING_SIZE):
+            ring(producer, app, together)
 
 
 def _warm_up(app: Celery) -> None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import psutil
-from redis import Redis
 
 from benchmarks.accept import answered, latency
 from benchmarks.client import Answer, Load
@@ -49,7 +48,7 @@ def measure(ground: Ground, *, quick: bool) -> list[Figure]:
     settings = ground.settings("frozen")
     with (
         ground.database("frozen"),
-        Redis.from_url(settings.redis_url) as redis,
+        ground.broker() as redis,
         serving(ground, settings, PROCFILE["web"]) as port,
     ):
         rounds = [_round(ground, port, number) for number in range(QUICK_ROUNDS if quick else ROUNDS)]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import psycopg
+from redis import Redis
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
@@ -68,6 +69,10 @@ class Ground:
             yield engine
         finally:
             engine.dispose()
+
+    def broker(self) -> Redis:
+        """Connect to Celery's queues."""
+        return Redis(unix_socket_path=str(self.servers.valkey.socket))
 
     def administer(self, statement: str) -> None:
         """Run a statement outside every database that is measured."""

@@ -84,7 +84,7 @@ def _cost(engine: Engine, number: int) -> float:
     """Return the milliseconds that one replay takes, of learners all over the table."""
     first = 1 + number * UPLOADS
     with engine.begin() as connection:
-        uploads = make_uploads(connection, first, first + UPLOADS - 1, [1])
+        uploads = make_uploads(connection, range(first, first + UPLOADS), [1])
     start = time.perf_counter()
     for upload in uploads:
         replay(engine, upload, now=datetime.now(UTC), default_zone="UTC")

@@ -12,6 +12,7 @@ TOPICS = 3
 QUESTIONS = 30
 ATTEMPTS = 20
 
+A_DAY_S = 86_400.0
 START = datetime(2025, 1, 1, 8, tzinfo=UTC)
 
 _CATALOG = [
@@ -33,15 +34,14 @@ _CATALOG = [
     text("ANALYZE"),
 ]
 
-# Upload by upload a learner goes on by ten questions, so that half of them are known. The sweeper is not to
-# ring for them by itself.
+# Upload by upload a learner goes on by ten questions, so that half of them are known.
 _UPLOADS = text("""
     INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at)
     SELECT id, jsonb_build_object('client_session_uuid', id, 'attempts', attempts),
-        'made', now(), now() + interval '1 day'
+        'made', now(), now() + make_interval(secs => :due_in)
     FROM (
         SELECT gen_random_uuid() AS id, learner, number
-        FROM generate_series(CAST(:first AS int), CAST(:last AS int)) learner,
+        FROM unnest(CAST(:learners AS int[])) learner,
             unnest(CAST(:numbers AS int[])) number
     ) made, LATERAL (
         SELECT jsonb_agg(jsonb_build_object(
@@ -76,10 +76,20 @@ def make_catalog(connection: Connection, learners: int = LEARNERS) -> None:
         connection.execute(statement, {name: bound[name] for name in statement.compile().params})
 
 
-def make_uploads(connection: Connection, first: int, last: int, numbers: Sequence[int]) -> list[UUID]:
-    """Make waiting uploads of the learners `first` to `last`, one for each of their `numbers`, in order."""
-    bound = {"first": first, "last": last, "numbers": list(numbers)}
-    sizes = {"questions": QUESTIONS, "attempts": ATTEMPTS}
+def make_uploads(
+    connection: Connection,
+    learners: range,
+    numbers: Sequence[int],
+    *,
+    attempts: int = ATTEMPTS,
+    due_in: float = A_DAY_S,
+) -> list[UUID]:
+    """Make waiting uploads, one for each of the learners and each of their `numbers`, in that order.
+
+    `due_in`: seconds until the sweeper rings for them.
+    """
+    bound = {"learners": list(learners), "numbers": list(numbers), "due_in": due_in}
+    sizes = {"questions": QUESTIONS, "attempts": attempts}
     return list(connection.execute(_UPLOADS, bound | sizes).scalars())
 
 
