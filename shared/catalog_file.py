@@ -1,15 +1,30 @@
 """The catalog as a file: learners, topics, and questions with their public ids and right choices."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from shared.config import TimeZone
 from shared.errors import CatalogError
 
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("Postgres keeps no NUL in a text")
+    return text
+
+
 Id = Annotated[int, Field(gt=0, lt=2**63)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
 
 
 class _Form(BaseModel):
@@ -28,21 +43,21 @@ class Topic(_Form):
 
     id: Id
     user_id: Id
-    name: str = Field(min_length=1)
+    name: Text
 
 
 class CatalogQuestion(_Form):
     """A question of a topic, under the public id by which the viewer knows it."""
 
     id: Id
-    pub_id: str = Field(min_length=1, max_length=200)
+    pub_id: Text = Field(max_length=200)
     user_id: Id
     study_topic_id: Id
-    subject: str = Field(min_length=1, max_length=120)
-    choices: list[str] = Field(min_length=2)
+    subject: Text = Field(max_length=120)
+    choices: list[Annotated[str, AfterValidator(_storable)]] = Field(min_length=2)
     correct_choice: int = Field(ge=0)
     exam_frequency: float | None = Field(None, ge=0, allow_inf_nan=False)
-    retired_at: datetime | None = None
+    retired_at: AwareDatetime | None = None
 
     @model_validator(mode="after")
     def _right_choice_exists(self) -> Self:
