@@ -94,14 +94,17 @@ def _load(connection: psycopg.Connection, parameters: list[list[Parameter]], cli
     with connection.cursor().copy("COPY recorded FROM STDIN") as copy:
         for place, row in enumerate(parameters):
             number, lane = divmod(place, clients)
-            copy.write_row([lane, number, *(_moved(each.value, place, number, lane) for each in row)])
+            copy.write_row([lane, number, *(moved(each.value, place, number, lane) for each in row)])
     restart = f"ALTER SEQUENCE {SESSION_IDS} RESTART {FIRST_LANE * LANE} CACHE {LANE}"
     connection.execute(restart.encode())
     connection.execute("VACUUM ANALYZE recorded")
 
 
-def _moved(value: str | None, place: int, number: int, lane: int) -> str | None:
-    """Give the ids of an upload's sessions, the recorded ones, the values that its client will draw."""
+def moved(value: str | None, place: int, number: int, lane: int) -> str | None:
+    """Put the session ids that a client will draw in the place of the recorded ones.
+
+    `place` is the upload's among all of them, `number` that within its client's `lane`.
+    """
     first = (FIRST_LANE + lane) * LANE + 1 + number * TOPICS
     recorded_first = RECORDED_FROM + place * TOPICS
     return value and RECORDED.sub(lambda found: str(int(found[0]) - recorded_first + first), value)
