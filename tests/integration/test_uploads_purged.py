@@ -1,16 +1,43 @@
 """Payloads are purged; what was taken in stays known."""
 
 import subprocess
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from click.testing import CliRunner
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from cli.main import main
-from shared.models import Upload
+from shared.acceptance import accept_conflict
+from shared.models import Base, Upload, UploadConflict
 from shared.uploads import Verdict
-from tests.world import WRONG, answer, deliver, ingest, load, progress, rows, upload
+from shared.uploads.purging import purge
+from shared.uploads.status import Status
+from tests.race import overlap
+from tests.world import (
+    DEFAULT_ZONE,
+    NOW,
+    WRONG,
+    answer,
+    deliver,
+    ingest,
+    load,
+    progress,
+    rows,
+    upload,
+    uuid_of,
+    work_off,
+)
 
 AT = "2026-11-20T09:00:00Z"
+LIMIT = timedelta(days=90)
+
+AGE = text("""
+    WITH conflicts AS (UPDATE upload_conflicts SET received_at = now() - interval '91 days')
+    UPDATE uploads SET finalized_at = now() - interval '91 days' WHERE status <> 'received'
+""")
+HOLD = text("SELECT FROM uploads WHERE client_session_uuid = :uuid FOR NO KEY UPDATE")
+REFILL = text("UPDATE uploads SET payload = '{}' WHERE client_session_uuid = :uuid")
 
 
 def run(database_url: str, *words: str) -> str:
@@ -37,6 +64,82 @@ def test_I8_what_was_purged_is_still_known(engine: Engine, database_url: str) ->
     assert deliver(engine, sent).verdict is Verdict.INGESTED
     assert deliver(engine, sent | {"attempts": [answer("q110", AT, WRONG)]}).verdict is Verdict.CONFLICT
     assert progress(engine) == left
+
+
+def age(engine: Engine) -> None:
+    """Let everything have ended long ago."""
+    with engine.begin() as connection:
+        connection.execute(AGE)
+
+
+def purge_all(engine: Engine) -> list[int]:
+    return list(purge(engine, Status.INGESTED, before=datetime.now(UTC) - LIMIT, batch=2))
+
+
+def kept(engine: Engine, model: type[Base] = Upload) -> list[UUID]:
+    return [row["client_session_uuid"] for row in rows(engine, model) if row["payload"] is not None]
+
+
+def test_batch_by_batch_all_is_purged_but_what_another_holds(engine: Engine) -> None:
+    load(engine)
+    sent = [upload(answer("q110", AT)) for _ in range(6)]
+    for each in sent:
+        ingest(engine, each)
+    age(engine)
+    held = sorted(map(uuid_of, sent))[1]
+    with engine.begin() as connection:
+        connection.execute(HOLD, {"uuid": held})
+        assert purge_all(engine) == [2, 2, 1]
+        assert kept(engine) == [held]
+    assert purge_all(engine) == [1]
+    assert kept(engine) == []
+
+
+def test_each_batch_begins_where_the_last_one_ended(engine: Engine) -> None:
+    load(engine)
+    sent = [upload(answer("q110", AT)) for _ in range(4)]
+    for each in sent:
+        ingest(engine, each)
+    age(engine)
+    batches = purge(engine, Status.INGESTED, before=datetime.now(UTC) - LIMIT, batch=2)
+    assert next(batches) == 2
+    first = min(map(uuid_of, sent))
+    with engine.begin() as connection:
+        connection.execute(REFILL, {"uuid": first})
+    assert list(batches) == [2]
+    assert kept(engine) == [first]
+
+
+def test_old_conflicts_of_uploads_that_are_done_are_purged_too(engine: Engine, database_url: str) -> None:
+    load(engine)
+    done, waiting = upload(answer("q110", AT)), upload(answer("q120", AT))
+    for sent in (done, waiting):
+        deliver(engine, sent)
+        deliver(engine, sent | {"attempts": [answer("q111", AT)]})
+    work_off(engine, done)
+    age(engine)
+    deliver(engine, done | {"attempts": [answer("q111", AT, WRONG)]}, datetime.now(UTC))
+    assert "2 payloads would" in run(database_url, "uploads", "purge", "--older-than", "90d", "--dry-run")
+    assert "2 payloads purged" in run(database_url, "uploads", "purge", "--older-than", "90d")
+    assert [row["payload"] is None for row in rows(engine, UploadConflict)] == [True, False, False]
+    assert kept(engine) == [uuid_of(waiting)]
+
+
+def test_a_conflict_that_is_being_accepted_is_not_purged(engine: Engine) -> None:
+    load(engine)
+    sent = upload(answer("q110", AT))
+    ingest(engine, sent)
+    deliver(engine, sent | {"attempts": [answer("q111", AT)]})
+    age(engine)
+    (conflict,) = rows(engine, UploadConflict)
+    early, late = overlap(
+        engine,
+        lambda e: accept_conflict(e, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE),
+        purge_all,
+    )
+    assert (early.result(), late.result()) == (uuid_of(sent), [])
+    assert kept(engine) == [uuid_of(sent)]
+    assert kept(engine, UploadConflict) == [uuid_of(sent)]
 
 
 def test_conflicts_are_listed_and_discarded(engine: Engine, database_url: str) -> None:
