@@ -9,6 +9,7 @@ from flask.json.provider import DefaultJSONProvider
 
 from api import documentation, health, ingest, live, ops
 from api.edge import install_edge
+from api.metrics import install_metrics
 from api.problems import install_problems
 from shared.config import Settings
 from shared.errors import ConfigurationError
@@ -29,6 +30,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = _system_clock
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json = _Json(app)
     install_edge(app, settings, clock)
+    install_metrics(app, settings)
     install_problems(app)
     ops.install_ops(app, settings)
     for module in (ingest, live, health, documentation, ops):

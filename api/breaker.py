@@ -3,11 +3,15 @@
 import threading
 import time
 
+from shared.metrics.counted import BREAKER_OPEN
+
 
 class Breaker:
     """Let everybody through while a store answers; after a failure, one request every `pause` seconds."""
 
-    def __init__(self, pause: float) -> None:
+    def __init__(self, pause: float, store: str) -> None:
+        self._open = BREAKER_OPEN.labels(store)
+        self._open.set(0)
         self._pause = pause
         self._retry_at: float | None = None
         self._lock = threading.Lock()
@@ -24,8 +28,11 @@ class Breaker:
 
     def close(self) -> None:
         """Note that the store answered."""
+        if self._retry_at is not None:
+            self._open.set(0)
         self._retry_at = None
 
     def trip(self) -> None:
         """Note that the store failed."""
+        self._open.set(1)
         self._retry_at = time.monotonic() + self._pause

@@ -10,6 +10,7 @@ import structlog
 from celery import Celery
 
 from shared.failure import describe
+from shared.metrics.counted import RING_FAILURES
 from shared.queue import RING_SIZE, depth, ring
 
 log = structlog.get_logger()
@@ -49,7 +50,8 @@ class Doorbell:
             if time.monotonic() < self._silent_until:
                 continue
             try:
-                self._ring(uploads)
+                with RING_FAILURES.count_exceptions():
+                    self._ring(uploads)
             except Exception as error:  # noqa: BLE001  # any failure to ring is the sweeper's
                 self._silent_until = time.monotonic() + self._pause
                 log.warning("ring.failed", uploads=[str(upload) for upload in uploads], error=describe(error))

@@ -40,7 +40,7 @@ def install_edge(app: Flask, settings: Settings, clock: Callable[[], datetime]) 
         make_engine(settings),
         deadline=settings.store_deadline,
         first_try_after=settings.first_try_after,
-        breaker=Breaker(pause),
+        breaker=Breaker(pause, "postgres"),
     )
     spool = connect(settings.redis_url) if settings.redis_url else None
     app.extensions[_KEY] = Edge(

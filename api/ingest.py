@@ -15,6 +15,7 @@ from api.edge import edge
 from api.operation import Body, Operation, described
 from api.problem_kinds import Kind
 from api.problems import Problem
+from shared.metrics.counted import DELIVERIES
 from shared.payload import Upload, content_hash, parse_upload
 from shared.uploads import Delivery, Receipt, Verdict
 
@@ -58,6 +59,7 @@ def submit() -> ResponseReturnValue:
     start = perf_counter()
     delivery = _read()
     receipt = edge().intake.accept(delivery)
+    DELIVERIES.labels(receipt.verdict).inc()
     if receipt.verdict is Verdict.NEW:
         edge().doorbell.ring(delivery.client_session_uuid)
     took = round((perf_counter() - start) * 1000, 1)

@@ -23,7 +23,7 @@ class Intake:
     def __init__(self, recorder: Recorder, spool: Redis | None, *, pause: float) -> None:
         self._recorder = recorder
         self._redis = spool
-        self._breaker = Breaker(pause)
+        self._breaker = Breaker(pause, "spool")
 
     def accept(self, delivery: Delivery) -> Receipt:
         """Return once the delivery is kept; raise StoreUnavailableError if no store takes it in time."""

@@ -11,6 +11,7 @@ from cli.conflicts import conflicts
 from cli.demo import demo
 from cli.doctor import doctor
 from cli.followups import followups
+from cli.metrics import metrics
 from cli.migrate import migrate
 from cli.progress import progress
 from cli.smoke import smoke
@@ -60,5 +61,6 @@ for command in (
     completion,
     stats,
     smoke,
+    metrics,
 ):
     main.add_command(command)

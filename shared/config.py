@@ -97,6 +97,10 @@ class Settings(StoreSettings):
     followup_retry_base: Seconds = Field(10.0, description="as `RETRY_BASE`, for follow-ups")
     followup_retry_cap: Seconds = Field(7200.0, description="as `RETRY_CAP`, for follow-ups")
     followup_every: Seconds = Field(5.0, description="seconds between two looks for follow-ups")
+    metrics_dir: str = Field("", description="where a host's processes count; unset: no metrics")
+    metrics_token: SecretStr = Field(
+        SecretStr(""), description="opens `/metrics`, likewise by commas; unset: there is no such page"
+    )
     flower_basic_auth: SecretStr = Field(
         SecretStr(""), description="Flower's logins, `name:password`, separated by commas; it needs one"
     )
@@ -147,6 +151,11 @@ class Settings(StoreSettings):
     def study_tokens(self) -> tuple[str, ...]:
         """List the accepted tokens of the live side."""
         return _tokens(self.study_api_token)
+
+    @cached_property
+    def metrics_tokens(self) -> tuple[str, ...]:
+        """List the accepted tokens of Prometheus."""
+        return _tokens(self.metrics_token)
 
     @cached_property
     def flower_logins(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Replay one upload: THE transaction. Everything of it commits, or nothing does."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ from shared.case import Case
 from shared.catalog import resolve
 from shared.errors import OvertakenError
 from shared.payload import Upload
-from shared.plan import make_plan
+from shared.plan import Plan, make_plan
 from shared.study.finalize import finalize_sessions
 from shared.study.learner_rows import Learner, lock_owner
 from shared.study.progress_rows import load_cached
@@ -19,33 +20,46 @@ from shared.uploads.status import Status
 from shared.viewer_sessions import insert_attempts, insert_sessions, sessions_of_upload
 
 
-def replay(engine: Engine, client_session_uuid: UUID, *, now: datetime, default_zone: str) -> None:
-    """Bring a `received` upload to its final status; leave any other as it is.
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay did: the upload's new status, and how many questions it folded from their whole history.
+
+    `plan`: what its attempts became; None where they were in the log already.
+    """
+
+    status: Status
+    plan: Plan | None
+    late: int = 0
+
+
+def replay(engine: Engine, client_session_uuid: UUID, *, now: datetime, default_zone: str) -> Replayed | None:
+    """Bring a `received` upload to its final status; leave any other as it is, and return None.
 
     Locks are taken in the order upload, learner, quiz session, so that no two replays wait for each other in
     a ring. Whatever can reject comes before the first write.
     """
     with engine.begin() as connection:
-        replay_within(connection, client_session_uuid, now=now, default_zone=default_zone)
+        return replay_within(connection, client_session_uuid, now=now, default_zone=default_zone)
 
 
 def replay_within(
     connection: Connection, client_session_uuid: UUID, *, now: datetime, default_zone: str
-) -> None:
+) -> Replayed | None:
     """Replay within the caller's transaction, as `replay` does."""
-    if waiting := lock(connection, client_session_uuid):
-        _conclude(connection, waiting, now, default_zone)
+    waiting = lock(connection, client_session_uuid)
+    return _conclude(connection, waiting, now, default_zone) if waiting else None
 
 
-def _conclude(connection: Connection, waiting: Waiting, now: datetime, default_zone: str) -> None:
+def _conclude(connection: Connection, waiting: Waiting, now: datetime, default_zone: str) -> Replayed:
     upload = Upload.model_validate(waiting.payload)
     learner, case = _open(connection, waiting, upload, default_zone)
     if sessions := sessions_of_upload(connection, waiting.client_session_uuid):
         _recall(connection, case, sessions, now)
-    elif case.refusal or learner is None:
+        return Replayed(Status.INGESTED, None)
+    if case.refusal or learner is None:
         close(connection, waiting, End(Status.REJECTED, now, case.learner, case.result(), case.refusal))
-    else:
-        _learn(connection, case, learner, now)
+        return Replayed(Status.REJECTED, case.plan)
+    return Replayed(Status.INGESTED, case.plan, _learn(connection, case, learner, now))
 
 
 def _open(
@@ -61,7 +75,8 @@ def _open(
     return learner, case
 
 
-def _learn(connection: Connection, case: Case, learner: Learner, now: datetime) -> None:
+def _learn(connection: Connection, case: Case, learner: Learner, now: datetime) -> int:
+    """Write the upload's sessions and progress; return how many questions were late."""
     ids = insert_sessions(connection, case.waiting.client_session_uuid, learner.id, case.plan, now=now)
     attempts = {ids[topic]: attempts for topic, attempts in case.plan.topics.items()}
     insert_attempts(connection, attempts, case.plan.counted)
@@ -69,6 +84,7 @@ def _learn(connection: Connection, case: Case, learner: Learner, now: datetime) 
     due = {question: day for each in done for question, day in each.due.items()}
     result = case.result([each.snapshot for each in done], due)
     close(connection, case.waiting, End(Status.INGESTED, now, learner.id, result))
+    return sum(each.late for each in done)
 
 
 def _recall(connection: Connection, case: Case, sessions: list[dict[str, Any]], now: datetime) -> None:

@@ -82,16 +82,19 @@ def _take(redis: Redis) -> list[str]:
 
 
 def _record(redis: Redis, engine: Engine, entries: list[str]) -> None:
+    deliveries = [_delivery(entry) for entry in entries]
     try:
         with engine.begin() as connection:
-            receive(connection, [_delivery(entry) for entry in entries], first_try_after=0)
+            receive(connection, deliveries, first_try_after=0)
     except DataError:
         if len(entries) > 1:
             for entry in entries:
                 _record(redis, engine, [entry])
             return
-        log.warning("spool.refused")
+        log.warning("spool.refused", upload=str(deliveries[0].client_session_uuid))
         redis.lpush(REFUSED, entries[0])
+    else:
+        log.info("spool.moved", uploads=[str(each.client_session_uuid) for each in deliveries])
     for entry in entries:
         redis.lrem(MOVING, 1, entry)
 

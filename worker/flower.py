@@ -24,6 +24,7 @@ def options(settings: Settings) -> Mapping[str, str]:
         "FLOWER_DB": settings.flower_db,
         "FLOWER_STATE_SAVE_INTERVAL": str(SAVE_EVERY_MS),
         "FLOWER_MAX_TASKS": str(MAX_TASKS),
+        "METRICS_DIR": "",  # its own metrics are not ours
     }
 
 

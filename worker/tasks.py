@@ -13,10 +13,12 @@ from shared import queue, spool
 from shared.errors import FailedUploadError
 from shared.failure import describe, is_passing
 from shared.heartbeat import beat
+from shared.metrics.counted import RING_FAILURES
 from shared.replay import replay
 from shared.uploads.rings import share_out
-from shared.uploads.tries import claim_overdue, fail, postpone, start
+from shared.uploads.tries import Start, claim_overdue, fail, postpone, start
 from worker.app import app, engine, redis, settings
+from worker.counting import count_burial, count_replay
 
 log = structlog.get_logger()
 
@@ -50,13 +52,25 @@ def finalize_upload(self: Task[Any, None], *client_session_uuids: str, ring: boo
 
 def _replay(upload: UUID) -> None:
     began = time.monotonic()
-    replay(engine(), upload, now=datetime.now(UTC), default_zone=settings.study_time_zone)
-    log.info("upload.replayed", upload=str(upload), seconds=round(time.monotonic() - began, 4))
+    replayed = replay(engine(), upload, now=datetime.now(UTC), default_zone=settings.study_time_zone)
+    seconds = time.monotonic() - began
+    if replayed:
+        count_replay(replayed, seconds)
+    status = replayed.status if replayed else "unchanged"
+    log.info("upload.replayed", upload=str(upload), status=status, seconds=round(seconds, 4))
 
 
 def _start(upload: UUID) -> bool:
     with engine().begin() as connection:
-        return start(connection, upload, max_tries=settings.max_tries)
+        started = start(connection, upload, max_tries=settings.max_tries)
+    if started is Start.BURIED:
+        _mourn(upload)
+    return started is Start.COUNTED
+
+
+def _mourn(upload: UUID) -> None:
+    log.error("upload.dead", upload=str(upload))
+    count_burial()
 
 
 def _record(upload: UUID, error: Exception, *, counted: bool) -> None:
@@ -65,8 +79,9 @@ def _record(upload: UUID, error: Exception, *, counted: bool) -> None:
     with engine().begin() as connection:
         if passing:
             postpone(connection, upload, counted=counted, wait=settings.retry_base)
-        else:
-            fail(connection, upload, describe(error), settings)
+        buried = not passing and fail(connection, upload, describe(error), settings)
+    if buried:
+        _mourn(upload)
 
 
 @app.task(name=queue.DRAIN)
@@ -88,4 +103,6 @@ def sweep() -> None:
         overdue = claim_overdue(connection, limit=room * queue.RING_SIZE, ring_every=settings.ring_every)
     with app.producer_pool.acquire(block=True) as producer:
         for uploads in islice(share_out(overdue, queue.RING_SIZE), room):
-            queue.ring(producer, app, uploads, again=True)
+            with RING_FAILURES.count_exceptions():
+                queue.ring(producer, app, uploads, again=True)
+            log.info("uploads.rung", uploads=[str(upload) for upload in uploads])

@@ -42,7 +42,7 @@ class Desk:
         weakref.finalize(self, self._engine.dispose)
         self._places = BoundedSemaphore(places)
         self._threads = ThreadPoolExecutor(places, thread_name_prefix="ops")
-        self._breaker = Breaker(settings.store_pause)
+        self._breaker = Breaker(settings.store_pause, "operators")
 
     def read(self, question: Callable[[Connection], T]) -> T:
         """Ask something; raise StoreUnavailableError past the deadline."""

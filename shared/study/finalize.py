@@ -18,10 +18,14 @@ from shared.study.session_rows import close_sessions
 
 @dataclass(frozen=True, slots=True)
 class Finalized:
-    """What finalize did: the session's `snapshot` of counts, and each question's new `due` day."""
+    """What finalize did: the session's `snapshot` of counts, and each question's new `due` day.
+
+    `late`: how many questions were folded from their whole history.
+    """
 
     snapshot: dict[str, Any]
     due: Mapping[int, date]
+    late: int
 
 
 def finalize_session(
@@ -54,6 +58,10 @@ def finalize_sessions(
     snapshots = close_sessions(connection, session_ids, [each.counts for each in decisions], now=now)
     ask(connection, session_ids)
     return [
-        Finalized(snapshot, {question: new.due for question, new in each.progress.items()})
+        Finalized(
+            snapshot,
+            {question: new.due for question, new in each.progress.items()},
+            len(history.keys() & each.progress.keys()),
+        )
         for snapshot, each in zip(snapshots, decisions, strict=True)
     ]

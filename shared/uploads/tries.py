@@ -1,5 +1,6 @@
 """Count the starts of an upload, and space them: the row holds the time, the broker never does."""
 
+from enum import Enum, auto
 from typing import NamedTuple
 from uuid import UUID
 
@@ -50,30 +51,39 @@ class Overdue(NamedTuple):
     tries: int
 
 
-def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) -> bool:
-    """Count one more start, or bury an upload that has had all of them; tell whether to go on.
+class Start(Enum):
+    """Tell what became of a start: the upload is buried after its last."""
+
+    COUNTED = auto()
+    NOTHING_TO_DO = auto()
+    BURIED = auto()
+
+
+def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) -> Start:
+    """Count one more start, or bury an upload that has had all of them.
 
     A row that is locked is being replayed right now: that is no start, and not ours to count.
     """
     row = connection.execute(_LOCK_IDLE, {"id": client_session_uuid}).one_or_none()
     if row is None:
-        return False
+        return Start.NOTHING_TO_DO
     if row.tries >= max_tries:
         connection.execute(_BURY, {"id": client_session_uuid, "max_tries": max_tries})
-        return False
+        return Start.BURIED
     connection.execute(_COUNT, {"id": client_session_uuid})
-    return True
+    return Start.COUNTED
 
 
-def fail(connection: Connection, client_session_uuid: UUID, error: str, settings: Settings) -> None:
-    """Record why a start failed and when the next is due; bury the upload if it was the last.
+def fail(connection: Connection, client_session_uuid: UUID, error: str, settings: Settings) -> bool:
+    """Record why a start failed and when the next is due; bury the upload if it was the last, and say so.
 
     The wait doubles with every try, up to a cap; half of it is chance, so that uploads that failed together
     do not come back together.
     """
     wait = {"base": settings.retry_base, "cap": settings.retry_cap}
     connection.execute(_FAIL, {"id": client_session_uuid, "error": error} | wait)
-    connection.execute(_BURY, {"id": client_session_uuid, "max_tries": settings.max_tries})
+    buried = connection.execute(_BURY, {"id": client_session_uuid, "max_tries": settings.max_tries})
+    return bool(buried.rowcount)
 
 
 def postpone(connection: Connection, client_session_uuid: UUID, *, counted: bool, wait: float) -> None:

@@ -10,6 +10,7 @@ from shared.config import Settings
 from shared.models import Upload
 from shared.uploads import tries
 from shared.uploads.record import lock
+from shared.uploads.tries import Start
 from tests.world import answer, deliver, load, rows, upload, uuid_of, work_off
 
 MAX_TRIES = 3
@@ -24,7 +25,7 @@ def sent(engine: Engine) -> Sent:
     return made
 
 
-def start(engine: Engine, sent: Sent) -> bool:
+def start(engine: Engine, sent: Sent) -> Start:
     """Start an upload; where that waits for a lock, fail instead of hanging."""
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '1s'"))
@@ -38,22 +39,27 @@ def row(engine: Engine) -> dict[str, Any]:
 
 def test_I9_a_start_is_counted_before_it_begins_and_the_last_one_buries(engine: Engine, sent: Sent) -> None:
     counted = [(start(engine, sent), row(engine)["tries"], row(engine)["status"]) for _ in range(4)]
-    assert counted == [(True, 2, "received"), (True, 3, "received"), (False, 3, "dead"), (False, 3, "dead")]
+    assert counted == [
+        (Start.COUNTED, 2, "received"),
+        (Start.COUNTED, 3, "received"),
+        (Start.BURIED, 3, "dead"),
+        (Start.NOTHING_TO_DO, 3, "dead"),
+    ]
     assert row(engine)["finalized_at"] is not None
 
 
 def test_I9_a_ring_that_finds_the_row_busy_is_no_start(engine: Engine, sent: Sent) -> None:
     with engine.begin() as worker:
         assert lock(worker, uuid_of(sent))
-        assert [start(engine, sent) for _ in range(MAX_TRIES + 1)] == [False] * (MAX_TRIES + 1)
+        assert {start(engine, sent) for _ in range(MAX_TRIES + 1)} == {Start.NOTHING_TO_DO}
     assert (row(engine)["tries"], row(engine)["status"]) == (1, "received")
-    assert start(engine, sent)
+    assert start(engine, sent) is Start.COUNTED
 
 
 def test_a_ring_for_a_final_or_unknown_upload_is_no_start(engine: Engine, sent: Sent) -> None:
     work_off(engine, sent)
-    assert not start(engine, sent)
-    assert not start(engine, upload(answer("q110", "2026-11-20T09:00:00Z")))
+    stranger = upload(answer("q110", "2026-11-20T09:00:00Z"))
+    assert start(engine, sent) is start(engine, stranger) is Start.NOTHING_TO_DO
     assert (row(engine)["tries"], row(engine)["status"]) == (1, "ingested")
 
 

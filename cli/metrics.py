@@ -1,0 +1,38 @@
+"""`metrics`: show this host's metrics where no web process does."""
+
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import click
+
+from cli.ports import LOOPBACK
+from shared.config import Settings, load_settings
+from shared.errors import ConfigurationError
+from shared.metrics.page import CONTENT_TYPE, Page
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=9464, show_default=True)
+def metrics(port: int) -> None:
+    """Show the metrics of this host's processes to Prometheus, on the loopback address alone."""
+    settings = load_settings(Settings)
+    if not settings.metrics_dir:
+        raise ConfigurationError("METRICS_DIR: must be set, as it is for the processes")
+    try:
+        server = HTTPServer((LOOPBACK, port), _handler(Page(settings)))
+    except OSError as error:
+        raise ConfigurationError(f"--port: cannot be listened on: {error}") from None
+    click.echo(f"http://{LOOPBACK}:{port}/metrics")
+    server.serve_forever()
+
+
+def _handler(page: Page) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # the name that http.server calls
+            body = page.compose()
+            self.send_response(200)
+            self.send_header("Content-Type", CONTENT_TYPE)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return Handler

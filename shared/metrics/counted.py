@@ -1,0 +1,46 @@
+"""What processes count. No label may hold an id, a learner or a token (I11)."""
+
+import os
+from pathlib import Path
+
+from prometheus_client import Counter, Gauge, Histogram, values
+
+# Not of the settings: a metric decides when it is made where it is kept.
+if DIRECTORY := os.environ.get("METRICS_DIR"):
+    Path(DIRECTORY).mkdir(parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = DIRECTORY
+    # The library chose at its import, and Flower, a plugin of celery, has imported it before us.
+    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+
+SPACE = "study_ingest"
+# A request ends by the deadlines of two stores, a replay by the time limit of a task.
+REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+REPLAY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+
+REQUESTS = Counter("requests", "Requests answered", ("route", "method", "status"), SPACE)
+REQUEST_SECONDS = Histogram(
+    "request_seconds", "Time to answer a request", ("route", "method"), SPACE, buckets=REQUEST_BUCKETS
+)
+DELIVERIES = Counter(
+    "deliveries", "Deliveries by verdict: all but `new` and `conflict` are duplicates", ("verdict",), SPACE
+)
+# Its files may outlive a killed process: the next to start says that its breaker is closed.
+BREAKER_OPEN = Gauge(
+    "breaker_open",
+    "Whether requests are spared a store that failed; as the process says that noticed a change last",
+    ("store",),
+    SPACE,
+    multiprocess_mode="mostrecent",
+)
+RING_FAILURES = Counter("ring_failures", "Rings that the broker did not take", (), SPACE)
+ENDED = Counter("uploads_ended", "Uploads that became ingested, rejected or dead", ("status",), SPACE)
+REPLAY_SECONDS = Histogram("replay_seconds", "Time to replay an upload", (), SPACE, buckets=REPLAY_BUCKETS)
+ATTEMPTS = Counter(
+    "attempts",
+    "Attempts of replayed uploads; invalid_choice rises when a viewer counts choices from 1",
+    ("fate",),
+    SPACE,
+)
+CLOCK_ADJUSTED = Counter("attempts_clock_adjusted", "Attempts whose time had to be corrected", (), SPACE)
+ANSWERS = Counter("answers", "Graded attempts of ingested uploads", ("outcome",), SPACE)
+LATE_FOLDS = Counter("late_folds", "Questions folded anew from their whole history", (), SPACE)

@@ -1,0 +1,129 @@
+"""All that the processes of a host count is on one page, whatever restarts; nothing private is (I11)."""
+
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+from sqlalchemy import Engine
+
+from cli.sender import PATH, Sender
+from cli.servers import Servers
+from shared.config import Settings
+from tests import made
+from tests.faults import frozen
+from tests.processes import Processes, free_port, until
+
+TOKEN = {"Authorization": "Bearer metrics-token"}
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    return settings.model_copy(
+        update={"metrics_dir": str(tmp_path / "metrics"), "metrics_token": SecretStr("old,metrics-token")}
+    )
+
+
+def parsed(page: httpx.Response) -> dict[str, float]:
+    assert page.status_code == 200
+    families = text_string_to_metric_families(page.text)
+    return {
+        " ".join([sample.name.removeprefix("study_ingest_"), *sample.labels.values()]): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def read(viewer: Sender) -> dict[str, float]:
+    return parsed(viewer.http.get("/metrics", headers=TOKEN))
+
+
+def seen(look: Callable[[], dict[str, float]], name: str, value: float) -> None:
+    until(lambda: look().get(name) == value, f"{name} is {value}")
+
+
+def test_what_every_process_counts_is_served_also_after_a_restart(
+    engine: Engine, house: Processes, viewer: Sender
+) -> None:
+    made.load(engine)
+    chance = random.Random(1)
+    first, second = (made.upload(chance, 1, attempts=5) for _ in range(2))
+    first["attempts"][0] |= {"selected": made.CHOICES}
+    first["attempts"][1] |= {"pub_id": "q-nobody"}
+    mixed = made.mixed(chance)
+    house.start("worker")
+    for upload in (first, first, mixed):
+        viewer.http.post(PATH, json=upload)
+    seen(lambda: read(viewer), "uploads_ended_total rejected", 1)
+    seen(lambda: read(viewer), "uploads_ended_total ingested", 1)
+    house.kill("worker")
+    Path(house.settings.metrics_dir, "counter_1.db").touch()  # as one leaves it who is killed at once
+    for name in ("worker", "sweeper", "beat"):
+        house.start(name)
+    viewer.http.post(PATH, json=second)
+    seen(lambda: read(viewer), "uploads_ended_total ingested", 2)
+    until(lambda: read(viewer)["last_sweep_age_seconds"] < 60, "a sweep is seen")
+    found = read(viewer)
+    assert found["deliveries_total new"] == 3
+    assert sum(value for name, value in found.items() if name.startswith("deliveries_total")) == 4
+    assert found["attempts_total invalid_choice"] == 1
+    assert found["attempts_total unknown_question"] == 1
+    assert sum(value for name, value in found.items() if name.startswith("answers_total")) == 8
+    assert found["replay_seconds_count"] == 3
+    assert found[f"requests_total POST {PATH} 202"] == 4 - found.get(f"requests_total POST {PATH} 200", 0)
+    assert found["uploads rejected"] == 1
+    assert found["uploads received"] == found["oldest_received_age_seconds"] == found["spool_length"] == 0
+    private = [first["client_session_uuid"], "q-1-", "metrics-token", "viewer-token"]
+    page = viewer.http.get("/metrics", headers=TOKEN).text
+    assert [each for each in private if each in page] == []
+
+
+def test_the_page_is_shut_to_whoever_has_no_token(viewer: Sender) -> None:
+    assert viewer.http.get("/metrics").status_code == 401  # the sender's is a viewer's token
+
+
+def test_I11_what_a_stranger_asks_for_makes_no_label(viewer: Sender) -> None:
+    for path in ("/secret-path", "/metrics/secret-path", f"{PATH}/secret-path"):
+        viewer.http.get(path)
+    viewer.http.request("SECRET", PATH)
+    page = viewer.http.get("/metrics", headers=TOKEN).text
+    assert "secret" not in page.lower()
+    assert 'route="none"' in page
+
+
+def test_a_store_that_is_away_is_named_and_the_rest_is_served(
+    viewer: Sender, servers: Servers, engine: Engine
+) -> None:
+    made.load(engine)
+    assert read(viewer)["store_answers postgres"] == 1
+    with frozen(servers.postgres.pid):
+        found = read(viewer)
+        assert found["breaker_open postgres"] == 0, "to scrape trips no breaker"
+        viewer.http.post(PATH, json=made.upload(random.Random(2), 1))
+        later = read(viewer)
+    assert (found["store_answers postgres"], found["store_answers redis"]) == (0, 1)
+    assert "uploads received" not in found
+    assert found["queue_depth"] == 0
+    assert (later["breaker_open postgres"], later["spool_length"]) == (1, 1)
+    seen(lambda: read(viewer), "store_answers postgres", 1)
+
+
+def test_a_host_without_a_web_process_shows_its_metrics_too(house: Processes) -> None:
+    port = free_port()
+    command = [sys.executable, "-c", "from cli.main import main; main()", "metrics", "--port", str(port)]
+    house.start("metrics", " ".join([command[0], "-c", f"'{command[2]}'", *command[3:]]))
+    url = f"http://127.0.0.1:{port}/metrics"
+
+    def is_up() -> bool:
+        try:
+            return httpx.get(url).is_success
+        except httpx.TransportError:
+            return False
+
+    until(is_up, "the page is served")
+    found = parsed(httpx.get(url))
+    assert found["store_answers postgres"] == found["store_answers broker"] == 1

@@ -1,0 +1,33 @@
+"""Count what became of uploads, once it is committed."""
+
+from collections import Counter
+from itertools import chain
+
+from shared.metrics import counted
+from shared.plan import Plan
+from shared.replay import Replayed
+from shared.uploads.status import Status
+
+
+def count_replay(replayed: Replayed, seconds: float) -> None:
+    """Count a replay that was committed."""
+    counted.REPLAY_SECONDS.observe(seconds)
+    counted.ENDED.labels(replayed.status).inc()
+    counted.LATE_FOLDS.inc(replayed.late)
+    if plan := replayed.plan:
+        for fate, times in Counter(plan.fates).items():
+            counted.ATTEMPTS.labels(fate).inc(times)
+        if replayed.status is Status.INGESTED:
+            _count_answers(plan)
+
+
+def _count_answers(plan: Plan) -> None:
+    attempts = list(chain.from_iterable(plan.topics.values()))
+    for outcome, times in Counter(attempt.outcome for attempt in attempts).items():
+        counted.ANSWERS.labels(outcome).inc(times)
+    counted.CLOCK_ADJUSTED.inc(sum(attempt.clock_adjusted for attempt in attempts))
+
+
+def count_burial() -> None:
+    """Count an upload that has had all its tries."""
+    counted.ENDED.labels(Status.DEAD).inc()
