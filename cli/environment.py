@@ -20,6 +20,7 @@ def _new_token() -> str:
 SECRETS: Mapping[str, Callable[[], str]] = {
     "VIEWER_SYNC_TOKEN": _new_token,
     "STUDY_API_TOKEN": _new_token,
+    "OPS_PASSWORD": _new_token,
     "FLOWER_BASIC_AUTH": lambda: f"operator:{_new_token()}",
 }
 

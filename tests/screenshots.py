@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, ViewportSize
 from pydantic import SecretStr
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
@@ -22,7 +22,8 @@ from tests.browser import chromium
 from tests.ops import PASSWORD
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
-SIZE = {"width": 1100, "height": 900}
+WIDTH = 1100
+VIEWPORT: ViewportSize = {"width": WIDTH, "height": 900}
 
 # A day of uploads that only the plots look at: more in the evening, a few that fail.
 _MAKE = text("""
@@ -46,10 +47,11 @@ def make_day(engine: Engine) -> None:
         connection.execute(_MAKE, rows)
 
 
-def shoot(page: Page, path: str, name: str) -> None:
+def shoot(page: Page, path: str, name: str, height: int = 900) -> None:
     page.goto(path)
     page.wait_for_load_state("networkidle")
-    page.screenshot(path=FOLDER / f"{name}.png", clip={"x": 0, "y": 0, **SIZE})
+    clip = {"x": 0, "y": 0, "width": WIDTH, "height": height}
+    page.screenshot(path=FOLDER / f"{name}.png", clip=clip, full_page=True)
 
 
 def visit(page: Page, engine: Engine) -> None:
@@ -63,9 +65,9 @@ def visit(page: Page, engine: Engine) -> None:
     page.get_by_role("button", name="Log in").click()
     page.get_by_role("heading", name="Now").wait_for()
     shoot(page, "/ops", "ops-now")
-    shoot(page, f"/ops/uploads/{dead}/replay", "ops-replay")
-    shoot(page, f"/ops/uploads/{ops_world.main_uuid()}", "ops-upload")
-    shoot(page, f"/ops/learners/{ops_world.SAMPLE}", "ops-learner")
+    shoot(page, f"/ops/uploads/{dead}/replay", "ops-replay", 560)
+    shoot(page, f"/ops/uploads/{ops_world.main_uuid()}", "ops-upload", 1150)
+    shoot(page, f"/ops/learners/{ops_world.SAMPLE}", "ops-learner", 1350)
 
 
 def take(settings: Settings) -> None:
@@ -76,7 +78,9 @@ def take(settings: Settings) -> None:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     with chromium() as browser:
-        context = browser.new_context(base_url=f"http://127.0.0.1:{server.port}", viewport=SIZE)
+        context = browser.new_context(
+            base_url=f"http://127.0.0.1:{server.port}", viewport={"width": WIDTH, "height": 900}
+        )
         visit(context.new_page(), engine)
     server.stop()
     thread.join()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -66,7 +67,7 @@ class Dossier:
             moments.append((self.finalized_at, str(self.status)))
         if self.voided_at:
             moments.append((self.voided_at, "voided"))
-        return sorted(moments)
+        return sorted(moments, key=itemgetter(0))
 
 
 def open_dossier(connection: Connection, client_session_uuid: UUID) -> Dossier:
