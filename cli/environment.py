@@ -11,6 +11,7 @@ from cli.ports import LOOPBACK, free_port
 from cli.servers import Servers
 
 FLOWER_DB = "flower.db"
+METRICS = "metrics"
 
 
 def _new_token() -> str:
@@ -21,6 +22,7 @@ SECRETS: Mapping[str, Callable[[], str]] = {
     "VIEWER_SYNC_TOKEN": _new_token,
     "STUDY_API_TOKEN": _new_token,
     "OPS_PASSWORD": _new_token,
+    "METRICS_TOKEN": _new_token,
     "FLOWER_BASIC_AUTH": lambda: f"operator:{_new_token()}",
 }
 
@@ -63,4 +65,5 @@ def process_environment(shown: Mapping[str, str], home: Path) -> dict[str, str]:
         "FLOWER_ADDRESS": LOOPBACK,
         "FLOWER_PORT": str(urlsplit(shown["FLOWER_URL"]).port),
         "FLOWER_DB": str(home / FLOWER_DB),
+        "METRICS_DIR": str(home / METRICS),
     }

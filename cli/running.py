@@ -1,6 +1,7 @@
 """Run everything: stores, migrations and the Procfile's processes."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,7 @@ import httpx
 
 import migrations
 from cli.datadir import SERVERS, last_env, make_data_dir, write_env
-from cli.environment import addresses, process_environment, stores, tokens
+from cli.environment import METRICS, addresses, process_environment, stores, tokens
 from cli.output import Output, to_files, to_terminal
 from cli.ports import free_port, is_free
 from cli.procfile import read_procfile
@@ -97,6 +98,7 @@ def _prepare(home: Path, servers: Servers, port: int) -> dict[str, str]:
     last = last_env(home)
     environment = {**addresses(port, last), **stores(servers), **tokens(last)}
     migrations.upgrade(environment["DATABASE_URL"])
+    shutil.rmtree(home / METRICS, ignore_errors=True)  # counted by processes that are gone
     write_env(home, environment)
     return environment
 
