@@ -51,13 +51,21 @@ _STANDING = {
     Status.DEAD: Verdict.DEAD,
 }
 
+# Tells in the same round trip how those stand that were there before it began.
 _INSERT = text("""
-    INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at)
-    SELECT id, payload, hash, at, now() + make_interval(secs => :first_try_after)
-    FROM json_to_recordset(CAST(:deliveries AS json))
-        AS delivery (id uuid, payload jsonb, hash text, at timestamptz)
-    ON CONFLICT (client_session_uuid) DO NOTHING
-    RETURNING client_session_uuid
+    WITH delivery AS MATERIALIZED (
+        SELECT * FROM json_to_recordset(CAST(:deliveries AS json))
+            AS delivery (id uuid, payload jsonb, hash text, at timestamptz)
+    ), new AS (
+        INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at)
+        SELECT id, payload, hash, at, now() + make_interval(secs => :first_try_after) FROM delivery
+        ON CONFLICT (client_session_uuid) DO NOTHING
+        RETURNING client_session_uuid
+    )
+    SELECT id AS client_session_uuid, new.client_session_uuid IS NOT NULL AS is_new, status, content_hash,
+        reason, result
+    FROM delivery LEFT JOIN new ON new.client_session_uuid = id
+        LEFT JOIN uploads ON uploads.client_session_uuid = id
 """)
 
 _STANDINGS = text("""
@@ -90,9 +98,11 @@ def receive(
     for delivery in deliveries:
         first.setdefault(delivery.client_session_uuid, delivery)
     # In the order of their ids, so that two processes with the same uploads never wait for each other.
-    new = _insert(connection, sorted(first.values(), key=_id), first_try_after)
-    fresh = [d.client_session_uuid in new and d is first[d.client_session_uuid] for d in deliveries]
-    standings = _standings(connection, list(compress(deliveries, map(not_, fresh))))
+    seen = _insert(connection, sorted(first.values(), key=_id), first_try_after)
+    fresh = [seen[_id(d)].is_new and d is first[_id(d)] for d in deliveries]
+    known = {upload: row for upload, row in seen.items() if row.status}
+    repeats = compress(deliveries, map(not_, fresh))
+    standings = known | _standings(connection, [d for d in repeats if _id(d) not in known])
     return [
         Receipt(Verdict.NEW)
         if is_new
@@ -105,7 +115,9 @@ def _id(delivery: Delivery) -> UUID:
     return delivery.client_session_uuid
 
 
-def _insert(connection: Connection, deliveries: list[Delivery], first_try_after: float) -> set[UUID]:
+def _insert(
+    connection: Connection, deliveries: list[Delivery], first_try_after: float
+) -> dict[UUID, Row[Any]]:
     # A payload is JSON as it stands: to quote it as text would cost more than all the rest.
     rows = ",".join(
         f'{{"id":"{d.client_session_uuid}","hash":"{d.content_hash}","at":"{d.received_at.isoformat()}",'
@@ -113,7 +125,7 @@ def _insert(connection: Connection, deliveries: list[Delivery], first_try_after:
         for d in deliveries
     )
     bound = {"deliveries": f"[{rows}]", "first_try_after": first_try_after}
-    return set(connection.execute(_INSERT, bound).scalars())
+    return {row.client_session_uuid: row for row in connection.execute(_INSERT, bound)}
 
 
 def _standings(connection: Connection, deliveries: list[Delivery]) -> dict[UUID, Row[Any]]:
