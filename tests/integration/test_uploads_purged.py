@@ -8,15 +8,11 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, text
 
 from cli.main import main
-from shared.acceptance import accept_conflict
 from shared.models import Base, Upload, UploadConflict
 from shared.uploads import Verdict
 from shared.uploads.purging import purge
 from shared.uploads.status import Status
-from tests.race import overlap
 from tests.world import (
-    DEFAULT_ZONE,
-    NOW,
     WRONG,
     answer,
     deliver,
@@ -125,21 +121,17 @@ def test_old_conflicts_of_uploads_that_are_done_are_purged_too(engine: Engine, d
     assert kept(engine) == [uuid_of(waiting)]
 
 
-def test_a_conflict_that_is_being_accepted_is_not_purged(engine: Engine) -> None:
+def test_a_conflict_is_passed_over_while_one_accepts_it(engine: Engine) -> None:
     load(engine)
     sent = upload(answer("q110", AT))
     ingest(engine, sent)
     deliver(engine, sent | {"attempts": [answer("q111", AT)]})
     age(engine)
-    (conflict,) = rows(engine, UploadConflict)
-    early, late = overlap(
-        engine,
-        lambda e: accept_conflict(e, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE),
-        purge_all,
-    )
-    assert (early.result(), late.result()) == (uuid_of(sent), [])
-    assert kept(engine) == [uuid_of(sent)]
+    with engine.begin() as connection:
+        connection.execute(HOLD, {"uuid": uuid_of(sent)})  # as accepting begins
+        assert purge_all(engine) == []
     assert kept(engine, UploadConflict) == [uuid_of(sent)]
+    assert purge_all(engine) == [1, 1]
 
 
 def test_conflicts_are_listed_and_discarded(engine: Engine, database_url: str) -> None:
