@@ -6,6 +6,7 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
+from cli.backlog import count_backlog
 from cli.stores import Store, with_store
 from cli.uploads.sheet import print_json, print_table
 from shared.uploads.counts import Counts, count_followups, count_since
@@ -19,6 +20,7 @@ def stats(*, as_json: bool, store: Store) -> None:
     """Count what waits, what failed, and what was done in the last hour and day."""
     with store.engine.connect() as connection:
         counted = _count(connection, datetime.now(UTC))
+    counted["now"] |= count_backlog()._asdict()
     if as_json:
         print_json(counted)
         return
