@@ -6,24 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    CompoundSelect,
-    Connection,
-    Select,
-    TextClause,
-    Uuid,
-    and_,
-    cast,
-    func,
-    literal,
-    or_,
-    select,
-    text,
-    union,
-)
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, or_, select
 
-from shared.models import PublishedItem, StudyQuestionAttempt, StudyQuizSession, Upload
+from shared.models import Upload
+from shared.uploads.criteria import failing_with, of_learner, of_status, with_question
 from shared.uploads.status import Status
 
 # Arrivals have no index to read them in order by, only one by ranges: to list the newest of millions, look at
@@ -109,17 +95,17 @@ def _query(wanted: Search, back: timedelta | None) -> Select[Any]:
 
 def _conditions(wanted: Search) -> Iterator[ColumnElement[bool]]:
     if wanted.status is not None:
-        yield _is(wanted.status)
+        yield of_status(wanted.status)
     if wanted.older_than is not None:
         yield Upload.received_at < _before_now(wanted.older_than)
     if wanted.after is not None:
         yield _beyond(wanted.after, by_age=wanted.status is Status.RECEIVED)
     if wanted.learner is not None:
-        yield Upload.client_session_uuid.in_(_of_learner(wanted.learner))
+        yield Upload.client_session_uuid.in_(of_learner(wanted.learner))
     if wanted.question is not None:
-        yield Upload.client_session_uuid.in_(_with_question(wanted.question))
+        yield Upload.client_session_uuid.in_(with_question(wanted.question))
     if wanted.error is not None:
-        yield Upload.client_session_uuid.in_(_unfinished(_tells(wanted.error)))
+        yield Upload.client_session_uuid.in_(failing_with(wanted.error))
 
 
 def _newest(wanted: Search) -> ColumnElement[datetime]:
@@ -138,45 +124,3 @@ def _beyond(place: Place, *, by_age: bool) -> ColumnElement[bool]:
 
 def _before_now(span: timedelta) -> ColumnElement[datetime]:
     return func.now() - span
-
-
-def _is(*statuses: Status) -> ColumnElement[bool]:
-    """Name statuses literally: a partial index does not serve a parameter."""
-    return or_(*(Upload.status == literal(status.value, literal_execute=True) for status in statuses))
-
-
-def _unfinished(condition: ColumnElement[bool] | TextClause) -> CompoundSelect[Any]:
-    """Ask the uploads that wait and those that failed, each by their own partial index."""
-    return union(
-        select(Upload.client_session_uuid).where(_is(Status.RECEIVED), condition),
-        select(Upload.client_session_uuid).where(_is(Status.REJECTED, Status.DEAD), condition),
-    )
-
-
-def _tells(error: str) -> ColumnElement[bool]:
-    return or_(
-        Upload.last_error.icontains(error, autoescape=True), Upload.reason.icontains(error, autoescape=True)
-    )
-
-
-# What waits has no learner yet: whose it is, its questions say.
-_SENT_BY = """
-    EXISTS (SELECT FROM jsonb_array_elements(uploads.payload -> 'attempts') AS sent
-        JOIN published_items i ON i.pub_id = sent ->> 'pub_id'
-        JOIN study_questions q ON q.id = i.source_id WHERE q.user_id = :learner)
-"""
-
-
-def _of_learner(learner: int) -> CompoundSelect[Any]:
-    known = select(Upload.client_session_uuid).where(Upload.user_id == learner)
-    return union(known, _unfinished(text(_SENT_BY).bindparams(learner=learner)))
-
-
-def _with_question(pub_id: str) -> CompoundSelect[Any]:
-    answered = (
-        select(cast(StudyQuizSession.client_session_uuid, Uuid))
-        .join(StudyQuestionAttempt, StudyQuestionAttempt.study_quiz_session_id == StudyQuizSession.id)
-        .join(PublishedItem, PublishedItem.source_id == StudyQuestionAttempt.study_question_id)
-        .where(PublishedItem.pub_id == pub_id, StudyQuizSession.client_session_uuid.is_not(None))
-    )
-    return union(answered, _unfinished(Upload.payload.contains({"attempts": [{"pub_id": pub_id}]})))
