@@ -21,7 +21,7 @@ from tests.places import reachable_directory
 from tests.processes import until
 
 COMMAND = str(Path(sys.executable).parent / "study-ingest")
-TOKENS = ("VIEWER_SYNC_TOKEN", "STUDY_API_TOKEN", "FLOWER_BASIC_AUTH")
+TOKENS = ("VIEWER_SYNC_TOKEN", "STUDY_API_TOKEN", "OPS_PASSWORD", "METRICS_TOKEN", "FLOWER_BASIC_AUTH")
 KEPT = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", *TOKENS)
 KEYS = ("API_URL", "FLOWER_URL", *KEPT)
 BARE = {name: value for name, value in os.environ.items() if name not in KEYS}
