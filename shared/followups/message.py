@@ -1,12 +1,13 @@
 """What a receiver is told: ids only, never an answer."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 # A question is named by its first public id, whichever of them the learner met.
 _LOOK = text("""
@@ -27,27 +28,28 @@ _LOOK = text("""
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A follow-up as it stands; `pub_ids` are the questions of the session whose note is open now."""
+    """A follow-up or a notice as it stands; `told` is what the receiver learns."""
 
     id: UUID
     kind: str
     tries: int
     created_at: datetime
-    session_id: int
-    user_id: int
-    study_topic_id: int
-    voided: bool
-    pub_ids: list[str] | None
+    told: Mapping[str, Any]
+    voided: bool = False
 
     def body(self) -> bytes:
         """Compose the body, in the form that Standard Webhooks recommends."""
-        told = {name: getattr(self, name) for name in ("session_id", "user_id", "study_topic_id")}
-        if self.pub_ids is not None:
-            told["pub_ids"] = self.pub_ids
-        body = {"type": self.kind, "timestamp": self.created_at.isoformat(), "data": told}
+        body = {"type": self.kind, "timestamp": self.created_at.isoformat(), "data": self.told}
         return json.dumps(body).encode()
 
 
 def look(connection: Connection, followups: Sequence[UUID]) -> list[Message]:
     """Load what is to be told of some follow-ups, as of now."""
-    return [Message(*row) for row in connection.execute(_LOOK, {"ids": followups})]
+    rows = connection.execute(_LOOK, {"ids": followups})
+    return [Message(row.id, row.kind, row.tries, row.created_at, _told(row), row.voided) for row in rows]
+
+
+def _told(row: Row[Any]) -> dict[str, Any]:
+    """Name the session and, of one with misses, the questions whose note is open now."""
+    told = {name: getattr(row, name) for name in ("session_id", "user_id", "study_topic_id")}
+    return told if row.pub_ids is None else told | {"pub_ids": row.pub_ids}

@@ -42,7 +42,7 @@ class Answer:
 
 def post_all(messages: Sequence[Message], settings: Settings) -> list[Answer]:
     """Post messages side by side; return their answers in the same order."""
-    return asyncio.run(_post_all(messages, settings))
+    return asyncio.run(_post_all(messages, settings)) if messages else []
 
 
 async def _post_all(messages: Sequence[Message], settings: Settings) -> list[Answer]:

@@ -5,6 +5,7 @@ from shared.models.base import Base
 from shared.models.catalog import PublishedItem, StudyQuestion, StudyTopic, User
 from shared.models.followup import StudyFollowup
 from shared.models.heartbeat import Heartbeat
+from shared.models.notice import UploadNotice
 from shared.models.progress import StudyQuestionProgress
 from shared.models.session import StudyQuizSession
 from shared.models.upload import Upload, UploadConflict
@@ -21,5 +22,6 @@ __all__ = [
     "StudyTopic",
     "Upload",
     "UploadConflict",
+    "UploadNotice",
     "User",
 ]

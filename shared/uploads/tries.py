@@ -15,9 +15,13 @@ _LOCK_IDLE = text("""
 
 _COUNT = text("UPDATE uploads SET tries = tries + 1 WHERE client_session_uuid = :id AND status = 'received'")
 
+# The receiver of follow-ups is told: nobody else may be watching.
 _BURY = text("""
-    UPDATE uploads SET status = 'dead', finalized_at = now()
-    WHERE client_session_uuid = :id AND status = 'received' AND tries >= :max_tries
+    WITH buried AS (
+        UPDATE uploads SET status = 'dead', finalized_at = now()
+        WHERE client_session_uuid = :id AND status = 'received' AND tries >= :max_tries
+        RETURNING client_session_uuid, tries)
+    INSERT INTO upload_notices (client_session_uuid, upload_tries) SELECT * FROM buried
 """)
 
 _FAIL = text("""

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 
 from shared.config import Settings
 from shared.followups.delivery import BATCH, deliver_due
-from shared.followups.rows import claim
+from shared.followups.rows import Outbox, claim
 from shared.study.void import void_upload
 from tests.followups import (
     ELEVEN,
@@ -49,7 +49,7 @@ def test_I9_its_tries_are_exhausted(engine: Engine, told: Settings, receiver: Re
 def cut_off(engine: Engine) -> int:
     """Claim as a worker does that is killed before it could deliver."""
     with engine.begin() as connection:
-        return len(claim(connection, limit=BATCH, lease=60, max_tries=MAX_TRIES))
+        return len(claim(connection, Outbox.FOLLOWUPS, limit=BATCH, lease=60, max_tries=MAX_TRIES))
 
 
 @pytest.mark.usefixtures("sent")
@@ -83,7 +83,7 @@ def test_several_deliverers_deliver_each_once(engine: Engine, told: Settings, re
 @pytest.mark.usefixtures("sent")
 def test_what_another_is_about_to_claim_is_not_waited_for(engine: Engine, told: Settings) -> None:
     with engine.begin() as another:
-        assert len(claim(another, limit=1, lease=60, max_tries=MAX_TRIES)) == 1
+        assert len(claim(another, Outbox.FOLLOWUPS, limit=1, lease=60, max_tries=MAX_TRIES)) == 1
         assert deliver_due(engine, told) == 1
     assert sorted(fate for fate, _, _ in fates(engine)) == ["delivered", "waiting"]
 
