@@ -9,7 +9,7 @@ from flask import Flask, current_app
 from api.breaker import Breaker
 from api.doorbell import Doorbell
 from api.intake import Intake
-from api.recorder import Recorder
+from api.recorder import ARRIVALS_LOCK_SHARE, Recorder
 from shared.config import Settings
 from shared.db import make_engine
 from shared.queue import make_celery
@@ -35,9 +35,10 @@ def install_edge(app: Flask, settings: Settings, clock: Callable[[], datetime]) 
     """Make what requests need; it opens no connection yet."""
     engine = make_engine(settings, pool_size=CONNECTIONS, pre_ping=True)
     pause = settings.store_pause
+    lock_timeout = settings.store_deadline * ARRIVALS_LOCK_SHARE
     recorder = Recorder(
         engine,
-        make_engine(settings),
+        make_engine(settings.model_copy(update={"lock_timeout": lock_timeout})),
         deadline=settings.store_deadline,
         first_try_after=settings.first_try_after,
         breaker=Breaker(pause, "postgres"),

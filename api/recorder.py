@@ -25,6 +25,8 @@ READERS = 2
 WRITERS = 2
 # Shorter than the deadline, so that a writer is free again when its request has given up.
 LOCK_SHARE = 0.7
+# A batch waits for a lock, and then the one delivery of it that needs the lock: both within the deadline.
+ARRIVALS_LOCK_SHARE = 0.25
 
 _LIMIT_LOCK_WAIT = text("SELECT set_config('lock_timeout', :milliseconds, TRUE)")
 
@@ -116,7 +118,7 @@ class Recorder:
     def _write(self, batch: list[tuple[Delivery, Future[Receipt]]]) -> None:
         try:
             receipts = self._commit([delivery for delivery, _ in batch])
-        except DataError as error:
+        except (DataError, StoreUnavailableError) as error:
             self._fail_alone(batch, error)
         except Exception as error:  # noqa: BLE001  # it belongs to the requests that wait for it
             for _, future in batch:
@@ -125,8 +127,10 @@ class Recorder:
             for (_, future), receipt in zip(batch, receipts, strict=True):
                 future.set_result(receipt)
 
-    def _fail_alone(self, batch: list[tuple[Delivery, Future[Receipt]]], error: DataError) -> None:
-        """Let one delivery that Postgres refuses fail without its neighbours."""
+    def _fail_alone(
+        self, batch: list[tuple[Delivery, Future[Receipt]]], error: DataError | StoreUnavailableError
+    ) -> None:
+        """Let one delivery that Postgres refuses, or that is locked, fail without its neighbours."""
         if len(batch) == 1:
             batch[0][1].set_exception(error)
         for each in batch if len(batch) > 1 else []:
@@ -138,6 +142,8 @@ class Recorder:
         try:
             return self._receive(deliveries)
         except OperationalError as error:
+            if isinstance(error.orig, LockNotAvailable):
+                raise StoreUnavailableError("Somebody else holds the lock.") from None
             if not error.connection_invalidated:
                 raise
             # Of before a restart, perhaps. To ask a connection first would cost every arrival a round trip.

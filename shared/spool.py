@@ -15,7 +15,8 @@ from redis.retry import Retry
 from sqlalchemy import Engine
 from sqlalchemy.exc import DataError
 
-from shared.errors import StoreUnavailableError
+from shared.errors import StoreUnavailableError, StudyIngestError
+from shared.failure import describe
 from shared.payload import content_hash, parse_upload
 from shared.uploads import Delivery, receive
 
@@ -23,7 +24,7 @@ log = structlog.get_logger()
 
 SPOOL = "study-ingest:spool"
 MOVING = "study-ingest:spool:moving"
-# What Postgres refuses for ever; empty unless the door has let through what it should not.
+# What we or Postgres cannot read; empty unless the door once let through what it should not.
 REFUSED = "study-ingest:spool:refused"
 BATCH = 100
 # A sender waits for it, after it has waited for Postgres.
@@ -75,23 +76,23 @@ def drain(redis: Redis, engine: Engine) -> int:
 
 def _take(redis: Redis) -> list[str]:
     """Return what a mover has left over, and the oldest of what waits."""
-    left = [str(entry) for entry in redis.lrange(MOVING, 0, BATCH - 1)]
+    left = [str(entry) for entry in reversed(redis.lrange(MOVING, -BATCH, -1))]  # the oldest is rightmost
     while len(left) < BATCH and (entry := redis.lmove(SPOOL, MOVING, "RIGHT", "LEFT")):
         left.append(str(entry))
     return left
 
 
 def _record(redis: Redis, engine: Engine, entries: list[str]) -> None:
-    deliveries = [_delivery(entry) for entry in entries]
     try:
+        deliveries = [_delivery(entry) for entry in entries]
         with engine.begin() as connection:
             receive(connection, deliveries, first_try_after=0)
-    except DataError:
-        if len(entries) > 1:
+    except (DataError, ValueError, KeyError, TypeError, StudyIngestError) as error:
+        if len(entries) > 1:  # one of them, which must not hold up the others
             for entry in entries:
                 _record(redis, engine, [entry])
             return
-        log.warning("spool.refused", upload=str(deliveries[0].client_session_uuid))
+        log.warning("spool.refused", error=describe(error))
         redis.lpush(REFUSED, entries[0])
     else:
         log.info("spool.moved", uploads=[str(each.client_session_uuid) for each in deliveries])

@@ -76,5 +76,5 @@ def _refused(client: redis.Redis) -> Finding:
     refused = client.llen(spool.REFUSED)
     if not refused:
         return ok("spool refused", "nothing")
-    mend = f"keep the list {spool.REFUSED}, and report what Postgres says of its entries"
-    return fail("spool refused", f"Postgres refuses {refused} uploads", mend)
+    mend = f"keep the list {spool.REFUSED}, and report what the log says of its entries"
+    return fail("spool refused", f"{refused} entries cannot be read", mend)

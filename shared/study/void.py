@@ -15,6 +15,10 @@ _OF_UPLOAD = text("""
     WHERE client_session_uuid = :client_session_uuid ORDER BY stands DESC
 """)
 
+_LOCK_UPLOAD = text("""
+    SELECT FROM uploads WHERE client_session_uuid = CAST(:client_session_uuid AS uuid) FOR NO KEY UPDATE
+""")
+
 _VOID = text("""
     UPDATE study_quiz_sessions SET voided_at = :now, void_reason = :reason
     WHERE id = ANY(CAST(:session_ids AS bigint[])) AND voided_at IS NULL
@@ -61,7 +65,11 @@ def unvoid_upload(engine: Engine, client_session_uuid: UUID, *, default_zone: st
 
 
 def _lock_upload(connection: Connection, client_session_uuid: UUID) -> tuple[int, list[int]]:
-    """Lock the learner of an upload; return him and the upload's sessions."""
+    """Lock an upload and its learner; return him and the upload's sessions.
+
+    The upload first: whoever holds it may be giving it another session.
+    """
+    connection.execute(_LOCK_UPLOAD, {"client_session_uuid": str(client_session_uuid)})
     sessions = list(connection.execute(_OF_UPLOAD, {"client_session_uuid": str(client_session_uuid)}))
     if not sessions:
         raise UnknownSessionError(f"{client_session_uuid} has left no quiz session")

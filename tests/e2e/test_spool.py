@@ -109,6 +109,33 @@ def test_I8_a_spooled_upload_that_differs_is_kept_as_a_conflict(engine: Engine, 
     assert conflicts == [uuid]
 
 
+def test_I8_after_a_mover_died_the_first_content_stands_all_the_same(engine: Engine, redis: Redis) -> None:
+    first = made.upload(random.Random(1), 1)
+    for upload in (first, first | {"finished_at": "2026-10-01T00:00:00Z"}):
+        body = made.body(upload)
+        uuid = UUID(first["client_session_uuid"])
+        spool.push(redis, Delivery(uuid, body, content_hash(parse_upload(body.encode())), datetime.now(UTC)))
+        redis.lmove(spool.SPOOL, spool.MOVING, "RIGHT", "LEFT")
+    spool.drain(redis, engine)
+    with engine.connect() as connection:
+        stands = connection.execute(text("SELECT content_hash FROM uploads")).scalar_one()
+    assert stands == content_hash(parse_upload(made.body(first).encode()))
+
+
+@pytest.mark.parametrize("unreadable", ["?", "{}", "[]", '{"payload": "{}", "received_at": "today"}'])
+def test_I1_an_entry_that_nobody_can_read_holds_up_no_other(
+    engine: Engine, redis: Redis, unreadable: str
+) -> None:
+    redis.lpush(spool.SPOOL, unreadable)
+    spool.push(redis, entry(1))
+    spool.drain(redis, engine)
+    with engine.connect() as connection:
+        kept = connection.execute(text("SELECT client_session_uuid FROM uploads")).scalar_one()
+    assert kept == entry(1).client_session_uuid
+    assert redis.lrange(spool.REFUSED, 0, -1) == [unreadable]
+    assert spool.spooled(redis) == 0
+
+
 def test_arrival_time_is_that_of_the_arrival(engine: Engine, redis: Redis) -> None:
     delivery = entry(1)
     spool.push(redis, delivery)

@@ -17,6 +17,7 @@ from shared.late_questions import add_skipped
 from shared.models import StudyFollowup, StudyQuestionAttempt, StudyQuizSession
 from shared.study.verify import verify
 from shared.study.void import void_upload
+from tests.race import overlap
 from tests.world import (
     CATALOG,
     DEFAULT_ZONE,
@@ -258,3 +259,18 @@ def test_the_command_rehearses_and_adds(engine: Engine, database_url: str, early
     assert run(database_url, uuid, "--skipped").stdout == "2 attempts added\n"
     assert run(database_url, uuid, "--skipped").stdout == "0 attempts added\n"
     assert "no card would move" in run(database_url, uuid, "--skipped", "--dry-run").stdout
+
+
+def test_what_is_voided_while_it_gains_a_session_is_voided_whole(engine: Engine) -> None:
+    load(engine, EARLY)
+    sent = upload(answer("q110", NINE), answer("q121", TEN))
+    ingest(engine, sent)
+    load(engine, FULL)
+    early, late = overlap(
+        engine,
+        lambda e: add(e, sent),
+        lambda e: void_upload(e, uuid_of(sent), reason="a test", now=NOW, default_zone=DEFAULT_ZONE),
+    )
+    assert (early.result(), late.result()) == (1, 2)
+    assert all(row["voided_at"] for row in rows(engine, StudyQuizSession))
+    assert clean(engine)

@@ -1,0 +1,34 @@
+"""An upload that somebody holds: it may have to wait, and nobody else."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+from sqlalchemy import Engine, text
+
+from api.examples import UPLOAD
+from shared.uploads.record import lock
+
+DOOR = "/ingest/study/attempts"
+REJECT = text("""
+    UPDATE uploads SET status = 'rejected', reason = 'unknown_questions', finalized_at = now()
+""")
+
+
+def an_upload(**changes: Any) -> dict[str, Any]:
+    return UPLOAD | {"client_session_uuid": str(uuid4())} | changes
+
+
+def test_a_locked_upload_delays_no_other(web: httpx.Client, engine: Engine) -> None:
+    held = an_upload()
+    web.post(DOOR, json=held)
+    with engine.begin() as connection:
+        connection.execute(REJECT)
+    with engine.begin() as holder:
+        lock(holder, UUID(held["client_session_uuid"]))
+        other_content = web.post(DOOR, json=held | {"finished_at": "2026-11-22T10:00:00Z"})
+        other = an_upload()
+        told = [web.post(DOOR, json=other), web.get(f"{DOOR}/{other['client_session_uuid']}")]
+    assert other_content.status_code == 202  # kept in the spool
+    assert [each.status_code for each in told] == [202, 200]
+    assert told[1].json()["status"] == "received"
