@@ -59,3 +59,27 @@ def test_I9_a_backlog_fills_the_queue_to_its_mark_and_no_higher(
             deepest = max(deepest, broker.llen(FINALIZE_QUEUE))
     assert deepest <= MARK
     assert statuses(engine) == {"ingested": WAITING + 11}
+
+
+def test_I9_a_bad_upload_fails_alone_among_those_of_its_ring(
+    engine: Engine, house: Processes, viewer: Sender
+) -> None:
+    made.load(engine)
+    viewer.send(made.body(made.upload(random.Random(1), 1, attempts=2)))
+    spoil = text("""
+        UPDATE uploads SET payload = '{}' WHERE client_session_uuid IN
+            (SELECT client_session_uuid FROM uploads WHERE next_try_at <= now() ORDER BY 1 OFFSET 3 LIMIT 1)
+    """)
+    with engine.begin() as connection:
+        connection.execute(COPY, {"count": RING_SIZE - 1})
+        connection.execute(spoil)
+    for name in ("sweeper", "beat", "worker"):
+        house.start(name)
+    until(
+        lambda: statuses(engine) == {"ingested": RING_SIZE - 1, "received": 1}, "its neighbours are ingested"
+    )
+    with engine.connect() as connection:
+        failed = connection.execute(
+            text("SELECT last_error FROM uploads WHERE status = 'received'")
+        ).scalar_one()
+    assert failed.startswith("ValidationError")
