@@ -77,6 +77,7 @@ def _fill(engine: Engine, attempts: int) -> None:
             statement = text(sql)
             connection.execute(statement, {name: bound[name] for name in statement.compile().params})
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("VACUUM ANALYZE"))  # or autovacuum would come in the middle of it
 
 
