@@ -38,10 +38,12 @@ class Sent:
 
 
 class UnreachableServerError(StudyIngestError):
-    """The server did not answer, or could store nothing, however often it was asked."""
+    """The server did not answer as it should, however often it was asked."""
 
 
 _FINAL = {"ingested": Answer.INGESTED, "rejected": Answer.REJECTED, "dead": Answer.FAILED}
+# After a 202: the upload is in the spool, as Postgres is away, or back for a moment only.
+_NOT_YET = frozenset({httpx.codes.NOT_FOUND, httpx.codes.SERVICE_UNAVAILABLE})
 
 
 class Sender:
@@ -64,44 +66,68 @@ class Sender:
     def send(self, upload: str) -> Sent:
         """Send one upload, given as JSON text."""
         response = self._ask("POST", PATH, content=upload.encode())
-        if response.status_code == httpx.codes.ACCEPTED:
+        said = _said(response)
+        if said and response.status_code == httpx.codes.ACCEPTED:
             return Sent(Answer.RECEIVED)
-        if response.status_code == httpx.codes.OK:
+        if said and response.status_code == httpx.codes.OK:
             return Sent(Answer.ALREADY_INGESTED)
-        problem = response.json()
-        if reason := problem.get("reason"):
+        if reason := said.get("reason"):
             return Sent(Answer.REJECTED, reason)
-        return Sent(Answer.FAILED, f"{response.status_code} {problem['title']}{_first_fault(problem)}")
+        return Sent(Answer.FAILED, _refusal(response))
 
     def wait(self, upload: str, deadline: float) -> Sent:
         """Wait until an upload is final, or until `deadline` on the monotonic clock."""
         uuid = json.loads(upload)["client_session_uuid"]
         while time.monotonic() < deadline:
-            standing = self.standing(uuid)
-            if answer := _FINAL.get(standing["status"]):
+            response = self._ask("GET", f"{PATH}/{uuid}")
+            standing = _said(response)
+            if answer := _FINAL.get(standing.get("status", "")):
                 return Sent(answer, standing.get("reason") or "")
+            if not response.is_success and response.status_code not in _NOT_YET:
+                return Sent(Answer.FAILED, _refusal(response))
             time.sleep(POLL_S)
         return Sent(Answer.FAILED, "not final in time")
 
     def standing(self, uuid: str) -> dict[str, Any]:
-        """Ask where an upload stands."""
-        standing: dict[str, Any] = self._ask("GET", f"{PATH}/{uuid}").raise_for_status().json()
-        return standing
+        """Ask where an upload stands; raise UnreachableServerError where the server does not tell."""
+        response = self._ask("GET", f"{PATH}/{uuid}")
+        if not response.is_success:
+            raise UnreachableServerError(f"{self.http.base_url} does not tell: {_refusal(response)}")
+        return _said(response)
 
     def _ask(self, method: str, path: str, *, content: bytes | None = None) -> httpx.Response:
-        """Ask until the server answers with other than 'try again later'."""
-        why = ""
+        """Ask until the server answers with other than 'try again later', or for the last time."""
         for attempt in range(TRIES):
             time.sleep(PAUSE_S * attempt)
-            try:
-                response = self.http.request(method, path, content=content)
-            except httpx.TransportError as error:
-                why = type(error).__name__
-                continue
-            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                return response
-            why = "503 Service Unavailable"
-        raise UnreachableServerError(f"{self.http.base_url} cannot be reached: {why}")
+            answer = self._ask_once(method, path, content)
+            if isinstance(answer, httpx.Response) and answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+        if isinstance(answer, httpx.TransportError):
+            raise UnreachableServerError(f"{self.http.base_url} cannot be reached: {type(answer).__name__}")
+        return answer
+
+    def _ask_once(
+        self, method: str, path: str, content: bytes | None
+    ) -> httpx.Response | httpx.TransportError:
+        try:
+            return self.http.request(method, path, content=content)
+        except httpx.TransportError as error:
+            return error
+
+
+def _said(response: httpx.Response) -> dict[str, Any]:
+    """Read an answer's JSON object; nothing where a proxy answers instead of the server."""
+    try:
+        said = response.json()
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _refusal(response: httpx.Response) -> str:
+    problem = _said(response)
+    title = problem.get("title") or response.reason_phrase
+    return f"{response.status_code} {title}{_first_fault(problem)}"
 
 
 def _first_fault(problem: dict[str, Any]) -> str:

@@ -10,14 +10,14 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, text
 
-from cli.sender import PATH, Answer, Sender
+from cli.sender import PATH, Answer, Sender, Sent
 from cli.servers import Servers
 from shared import spool
 from shared.payload import content_hash, parse_upload
 from shared.uploads import Delivery
 from tests import made
 from tests.faults import frozen
-from tests.processes import Processes, until
+from tests.processes import PATIENCE_S, Processes, until
 
 
 def ingested(engine: Engine) -> int:
@@ -41,6 +41,22 @@ def test_I1_what_arrives_while_postgres_is_frozen_is_ingested_later(
         house.start(name)
     until(lambda: ingested(engine) == len(uploads), "everything spooled is ingested")
     assert {viewer.send(made.body(upload)).answer for upload in uploads} == {Answer.ALREADY_INGESTED}
+
+
+def test_I1_a_sender_waits_for_what_only_the_spool_knows(
+    engine: Engine, house: Processes, viewer: Sender, servers: Servers
+) -> None:
+    made.load(engine)
+    sent = made.upload(random.Random(4), 1)
+    body, place = made.body(sent), f"{PATH}/{sent['client_session_uuid']}"
+    with frozen(servers.postgres.pid):
+        assert viewer.send(body).answer is Answer.RECEIVED
+        assert viewer.wait(body, time.monotonic() + 0.1) == Sent(Answer.FAILED, "not final in time")
+    until(lambda: viewer.http.get(place).status_code == 404, "Postgres is back, and knows nothing of it")
+    assert viewer.wait(body, time.monotonic() + 0.1) == Sent(Answer.FAILED, "not final in time")
+    for name in ("worker", "sweeper", "beat"):
+        house.start(name)
+    assert viewer.wait(body, time.monotonic() + PATIENCE_S) == Sent(Answer.INGESTED)
 
 
 def test_with_both_stores_away_the_sender_is_told_to_come_back(

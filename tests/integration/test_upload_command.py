@@ -1,0 +1,32 @@
+"""`upload` tells of each line what became of it, whatever stands between it and the server."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.main import main
+from tests.receiver import Receiver, status
+
+PAGE = b"<html>not the server</html>"
+TAKEN = status(202, b'{"status": "received"}')
+
+
+def sent(receiver: Receiver, lines: bytes, folder: Path) -> Result:
+    """Send an NDJSON file, one line after the other."""
+    file = folder / "lines.ndjson"
+    file.write_bytes(lines)
+    url = f"http://127.0.0.1:{receiver.server.server_port}"
+    return CliRunner().invoke(
+        main, ["upload", str(file), "--url", url, "--token", "viewer-token", "--concurrency", "1"]
+    )
+
+
+@pytest.mark.parametrize("code", [200, 202, 404, 502])
+def test_an_answer_that_is_not_the_servers_fails_its_line_alone(
+    receiver: Receiver, tmp_path: Path, code: int
+) -> None:
+    receiver.then(status(code, PAGE), TAKEN)
+    result = sent(receiver, b"{}\n{}\n", tmp_path)
+    assert (result.exit_code, f"line 1: failed: {code} " in result.stderr) == (1, True), result.output
+    assert result.stdout == "1 received, 0 ingested, 0 already ingested, 0 rejected, 1 failed\n"
