@@ -23,6 +23,8 @@ It keeps running until Ctrl-C.
 
    API           {api}
    its docs      {api}/docs
+   operators     {api}/ops
+   password      {environment["OPS_PASSWORD"]}
    Flower        {environment["FLOWER_URL"]}
    Flower login  {environment["FLOWER_BASIC_AUTH"]}
    viewer token  {environment["VIEWER_SYNC_TOKEN"]}

@@ -23,6 +23,8 @@ def up(data_dir: Path, *, port: int) -> None:
     Postgres and Valkey are embedded and live in the data directory, unless DATABASE_URL or BROKER_URL is set.
     """
     with suppress(KeyboardInterrupt), running(data_dir, port) as everything:
-        click.echo(f"ready {everything.environment['API_URL']}")
-        click.echo(f"addresses and tokens are in {data_dir / ENV}")
+        api, flower = everything.environment["API_URL"], everything.environment["FLOWER_URL"]
+        click.echo(f"ready {api}")
+        click.echo(f"operators look at {api}/ops and {flower}")
+        click.echo(f"addresses, tokens and passwords are in {data_dir / ENV}")
         everything.processes.wait()
