@@ -25,7 +25,7 @@ WAIT_S = 600.0
 @with_sender
 def upload(file: Path, *, sender: Sender, concurrency: int, wait: bool) -> None:
     """Send the uploads of an NDJSON FILE, one a line; safe to run again. Exit 1 if any failed."""
-    lines = [line for line in file.read_text().splitlines() if line.strip()]
+    lines = _lines(file)
     with ThreadPoolExecutor(concurrency) as threads:
         sent = list(_shown(threads.map(lambda line: _send(sender, line), lines), len(lines), "sending"))
         if wait:
@@ -33,6 +33,11 @@ def upload(file: Path, *, sender: Sender, concurrency: int, wait: bool) -> None:
             waited = threads.map(lambda line, each: _wait(sender, line, each, deadline), lines, sent)
             sent = list(_shown(waited, len(lines), "waiting"))
     _report(sent)
+
+
+def _lines(file: Path) -> list[str]:
+    """Split at line feeds alone: JSON text may hold whatever else ends a line."""
+    return [line for line in file.read_bytes().decode().split("\n") if line.strip()]
 
 
 def _send(sender: Sender, line: str) -> Sent:

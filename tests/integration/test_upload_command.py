@@ -30,3 +30,11 @@ def test_an_answer_that_is_not_the_servers_fails_its_line_alone(
     result = sent(receiver, b"{}\n{}\n", tmp_path)
     assert (result.exit_code, f"line 1: failed: {code} " in result.stderr) == (1, True), result.output
     assert result.stdout == "1 received, 0 ingested, 0 already ingested, 0 rejected, 1 failed\n"
+
+
+def test_only_a_line_feed_ends_a_line(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.then(TAKEN)
+    lines = ['{"note": "\u2028\u2029\x85"}', "{}\f\x1c\r "]
+    result = sent(receiver, "\r\n\n".join([*lines, ""]).encode(), tmp_path)
+    assert result.exit_code == 0, result.output
+    assert [request.body.decode().rstrip("\r") for request in receiver.requests] == lines
