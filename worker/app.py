@@ -1,5 +1,6 @@
 """The process edge of workers, sweeper and beat."""
 
+import logging
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -66,4 +67,6 @@ def redis() -> Redis:
 
 @signals.setup_logging.connect(weak=False)
 def _set_logs_up(loglevel: int, **_: Any) -> None:
-    configure_logs(loglevel)
+    configure_logs()
+    # Its option, by default WARNING, is for its own lines: else ours would be lost, or two more come a ring.
+    logging.getLogger("celery").setLevel(loglevel)

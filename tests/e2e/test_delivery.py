@@ -1,5 +1,6 @@
 """Whatever dies or is lost on the way, an accepted upload comes to its right end, once (I1, I2, I9, I11)."""
 
+import json
 import os
 import random
 import signal
@@ -53,7 +54,8 @@ def test_I1_an_upload_that_nobody_rang_for_is_swept(
     engine: Engine, house: Processes, viewer: Sender, servers: Servers
 ) -> None:
     made.load(engine)
-    assert viewer.send(made.body(made.upload(random.Random(2), learner=1))).answer is Answer.RECEIVED
+    upload = made.upload(random.Random(2), learner=1)
+    assert viewer.send(made.body(upload)).answer is Answer.RECEIVED
     with Redis.from_url(servers.redis_url) as redis:
         until(lambda: redis.dbsize() or redis.flushall(), "the ring is lost", patience=5)
         redis.flushall()
@@ -61,6 +63,17 @@ def test_I1_an_upload_that_nobody_rang_for_is_swept(
         house.start(name)
     until(lambda: finished(engine), "the upload is swept and ingested")
     assert statuses(engine) == {"ingested": 1}
+    uuid = upload["client_session_uuid"]
+    until(lambda: "upload.replayed" in told_of(house, uuid, "worker"), "the worker tells of it")
+    assert list(told_of(house, uuid, "web")) == ["upload.received"]
+    assert "uploads.rung" in told_of(house, uuid, "sweeper")
+    assert told_of(house, uuid, "worker")["upload.replayed"]["status"] in {"ingested", "unchanged"}
+
+
+def told_of(house: Processes, uuid: str, name: str) -> dict[str, dict[str, Any]]:
+    """Return the events in a process' log that name an upload."""
+    lines = [json.loads(line) for line in house.output(name).splitlines() if uuid in line]
+    return {line["event"]: line for line in lines if "." in line["event"]}
 
 
 @pytest.fixture
@@ -96,7 +109,8 @@ def test_I9_a_failing_upload_is_tried_again_and_buried(
     assert viewer.send(made.body(upload)).answer is Answer.RECEIVED, "we hold it; nobody need resend"
     logged = "".join(house.output(name) for name in house.running) + row.last_error
     assert "secret-answer" not in logged
-    assert "upload.failed" in logged
+    events = told_of(house, upload["client_session_uuid"], "worker")
+    assert events.keys() >= {"upload.failed", "upload.dead"}
 
 
 FATAL = "celery --app tests.fatal_worker worker --queues finalize --without-gossip --without-mingle"

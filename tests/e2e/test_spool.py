@@ -40,6 +40,8 @@ def test_I1_what_arrives_while_postgres_is_frozen_is_ingested_later(
     for name in ("worker", "sweeper", "beat"):
         house.start(name)
     until(lambda: ingested(engine) == len(uploads), "everything spooled is ingested")
+    moved = [line for line in house.output("sweeper").splitlines() if "spool.moved" in line]
+    assert [each for each in uploads if each["client_session_uuid"] not in "".join(moved)] == []
     assert {viewer.send(made.body(upload)).answer for upload in uploads} == {Answer.ALREADY_INGESTED}
 
 
