@@ -17,7 +17,7 @@ class Upload(Base):
     `received` (row committed) → `ingested` (every effect committed) | `rejected` (cannot succeed as things
     stand, `reason` says why) | `dead` (tries exhausted). There is no `running`: the row lock says it, and a
     crash undoes it. `content_hash` is `version:hex` and outlives the payload, which is NULL once purged.
-    `user_id` is known once ingested; it is no foreign key, as the row outlives the learner.
+    `user_id` is known once ingested, or blanked; it is no foreign key, as the row outlives the learner.
     """
 
     __tablename__ = "uploads"
@@ -76,26 +76,50 @@ class UploadConflict(Base):
     user_id: Mapped[int | None] = mapped_column(BigInteger)
 
 
-# A deleted learner's answers go too; a conflict that was never ingested goes with its upload's learner. An
-# upload that waits to be replayed is rejected: its questions are gone.
+# A deleted learner's answers go too, before the catalog forgets whose they are. What was ingested has its
+# learner; of the rest, each learner whose questions it names is one. A conflict that was never ingested also
+# goes with its upload's. An upload that waits to be replayed is rejected: its questions are gone.
 after_create(
     User.__table__,
     """
     CREATE OR REPLACE FUNCTION blank_uploads() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE
+        theirs text[] := ARRAY(
+            SELECT pub_id FROM study_topics
+            JOIN study_questions ON study_topic_id = study_topics.id
+            JOIN published_items ON source_id = study_questions.id
+            WHERE study_topics.user_id = OLD.id
+        );
+        blanked uuid[] := ARRAY(
+            SELECT client_session_uuid FROM uploads WHERE user_id = OLD.id
+            UNION ALL
+            SELECT client_session_uuid FROM uploads
+            WHERE (status = 'received' OR status IN ('rejected', 'dead')) AND user_id IS NULL
+              AND EXISTS (
+                  SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
+                  WHERE named #>> '{}' = ANY(theirs)
+              )
+        );
     BEGIN
-        UPDATE upload_conflicts SET payload = NULL FROM uploads
-        WHERE coalesce(upload_conflicts.user_id, uploads.user_id) = OLD.id
-          AND uploads.client_session_uuid = upload_conflicts.client_session_uuid;
+        UPDATE upload_conflicts SET payload = NULL
+        WHERE user_id = OLD.id OR user_id IS NULL AND (
+            client_session_uuid = ANY(blanked)
+            OR EXISTS (
+                SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
+                WHERE named #>> '{}' = ANY(theirs)
+            )
+        );
         UPDATE uploads SET
             payload = NULL,
             result = NULL,
+            user_id = OLD.id,
             status = CASE status WHEN 'received' THEN 'rejected' ELSE status END,
             reason = CASE status WHEN 'received' THEN 'learner_deleted' ELSE reason END,
             finalized_at = coalesce(finalized_at, now())
-        WHERE user_id = OLD.id;
-        RETURN NULL;
+        WHERE client_session_uuid = ANY(blanked);
+        RETURN OLD;
     END $$;
-    CREATE TRIGGER blank_uploads AFTER DELETE ON users
+    CREATE TRIGGER blank_uploads BEFORE DELETE ON users
     FOR EACH ROW EXECUTE FUNCTION blank_uploads()
     """,
 )

@@ -76,13 +76,16 @@ _STANDINGS = text("""
 _SUPERSEDE = text("""
     UPDATE uploads SET payload = CAST(:payload AS jsonb), content_hash = :hash, received_at = :at,
         status = 'received', tries = 1, next_try_at = now() + make_interval(secs => :first_try_after),
-        last_error = NULL, reason = NULL, result = NULL, finalized_at = NULL
+        last_error = NULL, reason = NULL, result = NULL, user_id = NULL, finalized_at = NULL
     WHERE client_session_uuid = :id AND status = 'rejected' AND content_hash = :known_hash
 """)
 
+# Without its payload where the upload's learner is deleted: answers that nothing would ever blank again.
 _KEEP_CONFLICT = text("""
     INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at)
-    VALUES (:id, :hash, CAST(:payload AS jsonb), :at)
+    SELECT :id, :hash, CASE WHEN user_id IS NULL OR user_id IN (SELECT id FROM users)
+        THEN CAST(:payload AS jsonb) END, :at
+    FROM uploads WHERE client_session_uuid = :id
     ON CONFLICT (client_session_uuid, content_hash) DO NOTHING
 """)
 
