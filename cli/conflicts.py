@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
+from cli.storable import BIGINT, COUNT
 from cli.stores import Store, with_store
 from cli.uploads.sheet import print_json, print_table
 from shared.acceptance import accept_conflict
@@ -26,7 +27,7 @@ def conflicts() -> None:
 
 
 @conflicts.command("list")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--limit", type=COUNT, default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a conflict.")
 @with_store
 def list_all(*, limit: int, as_json: bool, store: Store) -> None:
@@ -41,7 +42,7 @@ def list_all(*, limit: int, as_json: bool, store: Store) -> None:
 
 
 @conflicts.command()
-@click.argument("conflict", metavar="ID", type=int)
+@click.argument("conflict", metavar="ID", type=BIGINT)
 @with_store
 def show(*, conflict: int, store: Store) -> None:
     """Show a conflict's content beside what stands: learners' answers."""
@@ -59,7 +60,7 @@ def _print_contents(opened: OpenedConflict) -> None:
 
 
 @conflicts.command()
-@click.argument("conflict", metavar="ID", type=int)
+@click.argument("conflict", metavar="ID", type=BIGINT)
 @click.confirmation_option(prompt="Its content will be lost. Discard it?")
 @with_store
 def discard(*, conflict: int, store: Store) -> None:
@@ -70,7 +71,7 @@ def discard(*, conflict: int, store: Store) -> None:
 
 
 @conflicts.command()
-@click.argument("conflict", metavar="ID", type=int)
+@click.argument("conflict", metavar="ID", type=BIGINT)
 @with_store
 def accept(*, conflict: int, store: Store) -> None:
     """Let what came second stand: the first's sessions are voided, and kept as a conflict in its place."""

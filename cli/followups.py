@@ -2,6 +2,7 @@
 
 import click
 
+from cli.storable import COUNT
 from cli.stores import Store, with_store
 from cli.uploads.sheet import print_json, print_table
 from shared.followups.revival import Listed, list_followups, revive_followups
@@ -17,7 +18,7 @@ def followups() -> None:
 
 @followups.command("list")
 @click.option("--status", type=click.Choice(Status, case_sensitive=False), default=Status.DEAD)
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--limit", type=COUNT, default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a follow-up.")
 @with_store
 def list_(*, status: Status, limit: int, as_json: bool, store: Store) -> None:

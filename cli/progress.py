@@ -5,12 +5,13 @@ import json
 import click
 from sqlalchemy import text
 
+from cli.storable import BIGINT
 from cli.stores import Store, with_store
 from shared.study.listing import list_progress
 
 
 @click.command()
-@click.option("--user", "user_id", type=int, required=True, metavar="ID", help="The learner.")
+@click.option("--user", "user_id", type=BIGINT, required=True, metavar="ID", help="The learner.")
 @with_store
 def progress(user_id: int, *, store: Store) -> None:
     """Print a learner's progress: one JSON line a question, sorted by `pub_id`."""

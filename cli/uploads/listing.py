@@ -5,6 +5,7 @@ from datetime import timedelta
 import click
 
 from cli.duration import Duration
+from cli.storable import BIGINT, COUNT, Text
 from cli.stores import Store, with_store
 from cli.uploads.sheet import print_json, print_table
 from shared.uploads.search import Listed, Search, search
@@ -16,10 +17,10 @@ HEADINGS = ("upload", "status", "received", "tries", "learner", "attempts", "why
 @click.command("list")
 @click.option("--status", type=click.Choice(Status, case_sensitive=False), help="Where it stands.")
 @click.option("--older-than", type=Duration(), help="Received longer ago than this, e.g. 10m.")
-@click.option("--learner", type=int, metavar="ID", help="Whose questions it answers.")
-@click.option("--question", metavar="PUB_ID", help="A question that it answers.")
-@click.option("--error", metavar="TEXT", help="A part of its last error or reason, in any case.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--learner", type=BIGINT, metavar="ID", help="Whose questions it answers.")
+@click.option("--question", type=Text(), metavar="PUB_ID", help="A question that it answers.")
+@click.option("--error", type=Text(), metavar="TEXT", help="A part of its last error or reason, in any case.")
+@click.option("--limit", type=COUNT, default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line an upload.")
 @with_store
 def list_uploads(  # noqa: PLR0913  # one for each option

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import click
 
+from cli.storable import Text
 from cli.stores import Store, with_store
 from cli.uploads.sheet import print_table
 from shared.errors import ReplayRefusedError
@@ -21,7 +22,9 @@ FAILED = click.Choice([Status.REJECTED, Status.DEAD], case_sensitive=False)
 @click.command()
 @click.argument("uuid", type=click.UUID, required=False)
 @click.option("--status", type=FAILED, help="All of this status.")
-@click.option("--error", metavar="TEXT", help="All failed with this in their last error or reason.")
+@click.option(
+    "--error", type=Text(), metavar="TEXT", help="All failed with this in their last error or reason."
+)
 @click.option("--skipped", is_flag=True, help="Add what was skipped of an ingested UUID.")
 @click.option("--dry-run", is_flag=True, help="Show what would become of every card; change nothing.")
 @with_store

@@ -5,13 +5,14 @@ from uuid import UUID
 
 import click
 
+from cli.storable import Text
 from cli.stores import Store, with_store
 from shared.study.void import unvoid_upload, void_upload
 
 
 @click.command()
 @click.argument("uuid", type=click.UUID)
-@click.option("--reason", required=True, help="Why; kept with the sessions.")
+@click.option("--reason", type=Text(), required=True, help="Why; kept with the sessions.")
 @with_store
 def void(uuid: UUID, *, reason: str, store: Store) -> None:
     """Take the sessions of an upload out of the learner's progress; they stay on record."""
