@@ -44,7 +44,7 @@ class Servers:
 
     @property
     def database_url(self) -> str:
-        """Say where the database is, in SQLAlchemy's form."""
+        """Say where the database is, as libpq and SQLAlchemy both read it."""
         return self.postgres.url
 
     @property

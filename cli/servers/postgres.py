@@ -43,8 +43,8 @@ class Postgres(ServerProcess):
 
     @property
     def url(self) -> str:
-        """Say where the database is, in SQLAlchemy's form."""
-        return f"postgresql+psycopg://{USER}@:{PORT}/{DATABASE}?host={self.sockets}"
+        """Say where the database is, as libpq and SQLAlchemy both read it."""
+        return f"postgresql://{USER}@:{PORT}/{DATABASE}?host={self.sockets}"
 
     def start(self) -> None:
         """Start the cluster, made first where there is none."""

@@ -12,7 +12,7 @@ import psutil
 import psycopg
 import pytest
 from redis import Redis
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import create_engine, text
 
 from cli.servers import ServerError, Servers
 from cli.servers.account import account_for
@@ -53,8 +53,7 @@ def read(servers: Servers) -> tuple[object, object]:
 
 
 def connect(servers: Servers) -> psycopg.Connection:
-    url = make_url(servers.database_url).set(drivername="postgresql")
-    return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True)
+    return psycopg.connect(servers.database_url, autocommit=True)  # as psql reads it
 
 
 def ended(pid: int) -> bool:
