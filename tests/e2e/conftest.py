@@ -1,5 +1,6 @@
 """The processes of a whole installation, for one test."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 from cli.sender import Sender
 from shared.config import Settings
 from tests.processes import Processes, processes
+
+# A shell that runs us in the background has it ignored, and what we start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
