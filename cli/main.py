@@ -1,4 +1,4 @@
-"""The console script: every command, and errors without tracebacks."""
+"""Every command, and errors without tracebacks."""
 
 from typing import Any
 
