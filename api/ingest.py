@@ -35,7 +35,7 @@ def admit() -> None:
 @described(
     Operation(
         "Send a finished session; it may be sent again until it is answered",
-        request=Body("One finished session", Upload, examples.UPLOAD),
+        request=Body("One finished session: at most 1 MiB and 20,000 values in all", Upload, examples.UPLOAD),
         answers={
             202: Body("Kept, and worked off soon", Received, examples.RECEIVED, {"Location": "its address"}),
             200: Body("Worked off before", AlreadyIngested, examples.ALREADY_INGESTED),

@@ -15,9 +15,14 @@ MAX_DEPTH = 64
 # most, a number stays far inside `numeric`: 131,072 digits before the point and 16,383 after it.
 MAX_NUMBER_LENGTH = 400
 
+# An upload of 500 attempts with their four fields holds 2,500 values. A megabyte of the shortest ones,
+# half a million, would keep everybody else of the process waiting for a second.
+MAX_VALUES = 20_000
+
 _LONG_EXPONENT = re.compile(r"[eE][+-]?[0-9]{4}")
 # Possessive, and content with a string that never ends: linear in the body's length, whatever it holds.
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(rf"{_STRING.pattern}|[\[\]{{}}]", re.DOTALL)
 
 
 class NotJsonError(StudyIngestError):
@@ -25,9 +30,10 @@ class NotJsonError(StudyIngestError):
 
 
 def decode(body: bytes) -> Any:
-    """Decode a body: UTF-8, no duplicate keys, no NaN, no number beyond a double, no deep nesting."""
+    """Decode a body: UTF-8, no duplicate keys, no NaN or number beyond a double; neither deep nor endless."""
     try:
         text = body.decode("utf-8")
+        _limit_values(text)
         _limit_depth(text)
         return _DECODER.decode(text)
     except UnicodeDecodeError:
@@ -35,6 +41,17 @@ def decode(body: bytes) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise NotJsonError(f"The body is not JSON ({place}): {error.msg}.") from None
+
+
+def _limit_values(text: str) -> None:
+    # Commas within strings count only where there is a doubt.
+    if _values(text) > MAX_VALUES and _values(_STRING.sub("", text)) > MAX_VALUES:
+        raise NotJsonError(f"The body holds more than {MAX_VALUES:,} values.")
+
+
+def _values(text: str) -> int:
+    # Each is the first in its brackets, or follows a comma.
+    return sum(map(text.count, ",[{"))
 
 
 def _limit_depth(text: str) -> None:

@@ -65,6 +65,8 @@ NO_JSON = {
     "10,000 arrays in an unknown field": with_unknown("[" * 10_000 + "]" * 10_000),
     "10,000 objects in an unknown field": with_unknown('{"a":' * 10_000 + "1" + "}" * 10_000),
     "a million open arrays": b"[" * 1_000_000,
+    "half a million numbers": with_unknown(f"[{'1,' * 500_000}1]"),
+    "300,000 objects": with_unknown(f"[{'{},' * 300_000}1]"),
     "a million escaped quotes": b'"' + b'\\"' * 500_000,
 }
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.payload import InvalidPayloadError, NotJsonError, Upload, content_hash, parse_upload
 from shared.payload.fault import MAX_FAULTS
-from shared.payload.strict_json import MAX_DEPTH
+from shared.payload.strict_json import MAX_DEPTH, MAX_VALUES
 
 # Any offset that RFC 3339 can write, to the minute.
 zones = st.integers(-23 * 60 - 59, 23 * 60 + 59).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -186,6 +186,17 @@ def test_nesting_is_limited(brackets: str) -> None:
 
 def test_brackets_in_strings_nest_nothing() -> None:
     assert parse(PLAIN | {"unknown": '\\"[{' * 1000})
+
+
+def test_values_are_limited() -> None:
+    for values, error in [(MAX_VALUES, InvalidPayloadError), (MAX_VALUES + 1, NotJsonError)]:
+        for body in ([1] * values, dict.fromkeys(range(values), 1)):
+            with pytest.raises(error):
+                parse(body)
+
+
+def test_commas_in_strings_are_no_values() -> None:
+    assert parse(PLAIN | {"unknown": '\\",[{' * MAX_VALUES})
 
 
 @given(st.binary())
