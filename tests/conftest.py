@@ -1,6 +1,7 @@
 """Real servers for every test: one Postgres and one Valkey a run, a fresh database a test."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,9 @@ from shared.config import Settings
 from tests.receiver import Receiver, receiving
 
 TEMPLATE = "migrated"
+
+# A shell that runs us in the background has it ignored, and what we start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A deadline would judge the machine. `--hypothesis-profile=long` looks for rare orders of delivery.
 hypothesis.settings.register_profile("quick", max_examples=50, deadline=None, print_blob=True)

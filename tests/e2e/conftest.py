@@ -1,6 +1,5 @@
 """The processes of a whole installation, for one test."""
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +8,6 @@ import pytest
 from cli.sender import Sender
 from shared.config import Settings
 from tests.processes import Processes, processes
-
-# A shell that runs us in the background has it ignored, and what we start would inherit that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
