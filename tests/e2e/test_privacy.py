@@ -5,6 +5,7 @@ Everything private bears a mark; then the mark is looked for wherever something 
 
 import json
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pydantic import SecretStr
 from redis import Redis
 from sqlalchemy import Engine, make_url, text
 
+from api.doorbell import GATHER_S
 from cli.sender import PATH
 from cli.servers import Servers
 from shared.catalog_file import CatalogFile
@@ -154,6 +156,7 @@ def deliver(web: httpx.Client, house: Processes, broker: Redis, postgres: int) -
     """Send good and bad uploads, one of them through the spool; return what Redis kept on the way."""
     for upload in (GOOD, BROKEN, NOBODYS, GOOD | {"started_at": None, "finished_at": None}):
         web.post(PATH, json=upload, headers=VIEWER)
+        time.sleep(3 * GATHER_S)  # so that each has a ring, and a task of its own id, to look at
     until(lambda: broker.llen(FINALIZE_QUEUE) > 0, "they are rung for")
     on_the_way = kept(broker)
     for name in ("worker", "sweeper", "followups", "beat"):
