@@ -16,11 +16,15 @@ from shared.logs import configure_logs
 log = structlog.get_logger()
 
 WRONG_CONFIGURATION = 2
+# A request and the thread that records it hand over at every system call, and may then wait this long
+# to go on: with Python's 5 ms a server of many connections does little but wait.
+SWITCH_INTERVAL_S = 0.0001
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; refuse to start with a wrong configuration."""
     configure_logs()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     # It warns of every request that waits for a thread, of which a burst has thousands.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     try:
