@@ -16,11 +16,6 @@ class Breaker:
         self._retry_at: float | None = None
         self._lock = threading.Lock()
 
-    @property
-    def is_open(self) -> bool:
-        """Tell whether the store failed when it was last asked."""
-        return self._retry_at is not None
-
     def lets_through(self) -> bool:
         """Tell whether to ask the store; the answer is to be told by `close` or `trip`."""
         with self._lock:

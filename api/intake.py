@@ -13,8 +13,6 @@ from shared.uploads import Delivery, Receipt, Verdict
 
 log = structlog.get_logger()
 
-# To ask a frozen Redis holds its sender for a third of a second.
-SPOOL_PAUSES = 3
 # No upload has it: to look for it asks the database and learns nothing.
 NIL = UUID(int=0)
 
@@ -25,7 +23,7 @@ class Intake:
     def __init__(self, recorder: Recorder, spool: Redis | None, *, pause: float) -> None:
         self._recorder = recorder
         self._redis = spool
-        self._breaker = Breaker(SPOOL_PAUSES * pause, "spool")
+        self._breaker = Breaker(pause, "spool")
 
     def accept(self, delivery: Delivery) -> Receipt:
         """Return once the delivery is kept; raise StoreUnavailableError if no store takes it in time."""

@@ -4,7 +4,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -29,10 +29,6 @@ LOCK_SHARE = 0.7
 ARRIVALS_LOCK_SHARE = 0.25
 
 _LIMIT_LOCK_WAIT = text("SELECT set_config('lock_timeout', :milliseconds, TRUE)")
-
-# Whoever asks a store that failed does so for the others, and must not pay for it: an answer that comes later
-# is noted all the same.
-PROBE_S = 0.08
 
 T = TypeVar("T")
 
@@ -94,24 +90,21 @@ class Recorder:
             raise
 
     def _await(self, begin: Callable[[], Future[T]]) -> T:
-        patience = min(self._deadline, PROBE_S) if self._breaker.is_open else self._deadline
         if not self._breaker.lets_through():
             raise StoreUnavailableError("The store is away.")
         future = begin()
         try:
-            return future.result(patience)
+            result = future.result(self._deadline)
         except (TimeoutError, SQLAlchemyError) as error:
             future.cancel()
             self._breaker.trip()
             log.warning("store.failed", error=describe(error))
             raise StoreUnavailableError("The store is away.") from None
-        finally:
-            future.add_done_callback(self._note)
-
-    def _note(self, future: Future[Any]) -> None:
-        """Close the breaker if the store has answered, be it to nobody or with a refusal."""
-        if not future.cancelled() and isinstance(future.exception(), StudyIngestError | None):
+        except StudyIngestError:  # refused by what the store knows
             self._breaker.close()
+            raise
+        self._breaker.close()
+        return result
 
     def _write_for_ever(self) -> None:
         while True:
