@@ -76,7 +76,7 @@ class Settings(StoreSettings):
     port: int = Field(8000, ge=0, le=65535, description="port that the web process binds")
     web_threads: int = Field(8, ge=1, description="requests that a web process serves at once")
     store_deadline: Seconds = Field(1.0, description="seconds a request waits for Postgres before 503")
-    store_pause: Seconds = Field(2.0, description="seconds between two requests that try a failed store")
+    store_pause: Seconds = Field(4.0, description="seconds between two requests that try a failed store")
     max_tries: int = Field(5, ge=2, description="starts of one upload before it is `dead`")
     first_try_after: Seconds = Field(30.0, description="seconds before the sweeper rings for a new upload")
     retry_base: Seconds = Field(10.0, description="seconds before the second try; doubles with every try")
