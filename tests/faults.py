@@ -1,7 +1,7 @@
 """Break a transaction at any of its statements, or freeze a whole server."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
 
@@ -49,11 +49,14 @@ def broken(engine: Engine, moment: str, number: int, fault: Fault) -> Iterator[N
 def frozen(pid: int) -> Iterator[None]:
     """Stop a server with all its children, as a machine that hangs does."""
     parent = psutil.Process(pid)
+    parent.suspend()  # first, so that it starts no more
     family = [parent, *parent.children(recursive=True)]
     for process in family:
-        process.suspend()
+        with suppress(psutil.NoSuchProcess):  # one may be ending just now
+            process.suspend()
     try:
         yield
     finally:
         for process in family:
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()

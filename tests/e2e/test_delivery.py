@@ -57,7 +57,7 @@ def test_I1_an_upload_that_nobody_rang_for_is_swept(
     upload = made.upload(random.Random(2), learner=1)
     assert viewer.send(made.body(upload)).answer is Answer.RECEIVED
     with Redis.from_url(servers.redis_url) as redis:
-        until(lambda: redis.dbsize() or redis.flushall(), "the ring is lost", patience=5)
+        until(lambda: redis.llen(FINALIZE_QUEUE), "it is rung for")
         redis.flushall()
     for name in ("worker", "sweeper", "beat"):
         house.start(name)

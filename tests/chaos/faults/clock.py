@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 
 from tests.chaos.fault import Fault
-from tests.chaos.faults.hold import frozen
 from tests.chaos.faults.redis import wipe
 from tests.chaos.ground import SOUND, Ground
+from tests.faults import frozen
 from tests.processes import until
 
 FAKED = Path(__file__).resolve().parent.parent / "faked"

@@ -5,8 +5,8 @@ import time
 from sqlalchemy import text
 
 from tests.chaos.fault import Fault
-from tests.chaos.faults.hold import frozen
 from tests.chaos.ground import Ground
+from tests.faults import frozen
 
 # Past the web process's deadline and the worker's time limits, and not past them.
 FREEZE_S = (0.5, 6.0)

@@ -6,8 +6,8 @@ import time
 
 from shared.spool import MOVING, SPOOL
 from tests.chaos.fault import Fault
-from tests.chaos.faults.hold import frozen
 from tests.chaos.ground import Ground
+from tests.faults import frozen
 from tests.processes import until
 
 # Past the socket timeout of workers, and not past it.
