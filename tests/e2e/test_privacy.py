@@ -5,10 +5,10 @@ Everything private bears a mark; then the mark is looked for wherever something 
 
 import json
 import threading
-import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +18,6 @@ from pydantic import SecretStr
 from redis import Redis
 from sqlalchemy import Engine, make_url, text
 
-from api.doorbell import GATHER_S
 from cli.sender import PATH
 from cli.servers import Servers
 from shared.catalog_file import CatalogFile
@@ -154,10 +153,11 @@ def look_at(shown: httpx.Client, failed: str) -> dict[str, str]:
 
 def deliver(web: httpx.Client, house: Processes, broker: Redis, postgres: int) -> dict[str, str]:
     """Send good and bad uploads, one of them through the spool; return what Redis kept on the way."""
-    for upload in (GOOD, BROKEN, NOBODYS, GOOD | {"started_at": None, "finished_at": None}):
+    for upload in (GOOD, BROKEN, NOBODYS):
+        rings = broker.llen(FINALIZE_QUEUE)
         web.post(PATH, json=upload, headers=VIEWER)
-        time.sleep(3 * GATHER_S)  # so that each has a ring, and a task of its own id, to look at
-    until(lambda: broker.llen(FINALIZE_QUEUE) > 0, "they are rung for")
+        until(partial(_has_more, broker, rings), "it has a ring, and so a task, of its own")
+    web.post(PATH, json=GOOD | {"started_at": None, "finished_at": None}, headers=VIEWER)
     on_the_way = kept(broker)
     for name in ("worker", "sweeper", "followups", "beat"):
         house.start(name)
@@ -165,6 +165,10 @@ def deliver(web: httpx.Client, house: Processes, broker: Redis, postgres: int) -
         assert web.post(PATH, json=SPOOLED, headers=VIEWER).status_code == 202
         assert web.get(f"{PATH}/{GOOD['client_session_uuid']}", headers=VIEWER).status_code == 503
     return on_the_way
+
+
+def _has_more(broker: Redis, rings: int) -> bool:
+    return broker.llen(FINALIZE_QUEUE) > rings
 
 
 ENDS = {"ingested": [GOOD, SPOOLED], "dead": [BROKEN], "rejected": [NOBODYS]}

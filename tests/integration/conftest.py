@@ -1,7 +1,9 @@
 """A web process for a test, in a thread; every answer of it is held against its own API document."""
 
+import json
 import re
 import threading
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -92,11 +94,13 @@ class Contract:
 
 
 @pytest.fixture
-def rings(broker_url: str) -> Callable[[], int]:
-    """Count the rings that wait in the broker."""
+def rung_for(broker_url: str) -> Callable[[], list[str]]:
+    """Return the uploads that the rings in the broker name, in their order."""
 
-    def count() -> int:
+    def read() -> list[str]:
         with Redis(unix_socket_path=urlsplit(broker_url).path, db=0) as redis:
-            return int(redis.llen(FINALIZE_QUEUE))
+            messages = redis.lrange(FINALIZE_QUEUE, 0, -1)
+        bodies = [json.loads(b64decode(json.loads(each)["body"])) for each in reversed(messages)]
+        return [upload for arguments, _, _ in bodies for upload in arguments]
 
-    return count
+    return read
