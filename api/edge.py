@@ -38,7 +38,7 @@ def install_edge(app: Flask, settings: Settings, clock: Callable[[], datetime]) 
     lock_timeout = settings.store_deadline * ARRIVALS_LOCK_SHARE
     recorder = Recorder(
         engine,
-        make_engine(settings.model_copy(update={"lock_timeout": lock_timeout})),
+        make_engine(settings.model_copy(update={"lock_timeout": lock_timeout}), autocommit=True),
         deadline=settings.store_deadline,
         first_try_after=settings.first_try_after,
         breaker=Breaker(pause, "postgres"),

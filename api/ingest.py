@@ -5,7 +5,7 @@ from time import perf_counter
 from uuid import UUID
 
 import structlog
-from flask import Blueprint, request, url_for
+from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
 from api import examples
@@ -85,7 +85,7 @@ def _answer(upload: UUID, receipt: Receipt) -> ResponseReturnValue:
         case Verdict.INGESTED:
             return {"status": "already_ingested", "client_session_uuid": upload, "result": receipt.result}
     # Dead too: it is kept, and to send it again would not help it.
-    where = url_for(".show", client_session_uuid=upload)
+    where = f"{request.root_path}{request.path}/{upload}"
     return {"status": "received", "client_session_uuid": upload}, 202, {"Location": where}
 
 

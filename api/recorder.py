@@ -43,8 +43,8 @@ class Recorder:
         self, engine: Engine, arrivals: Engine, *, deadline: float, first_try_after: float, breaker: Breaker
     ) -> None:
         self._engine = engine
-        # Each statement commits by itself: an arrival is one, and so one round trip instead of three.
-        self._arrivals = arrivals.execution_options(isolation_level="AUTOCOMMIT")
+        # Its statements commit by themselves: an arrival is one, and so one round trip instead of three.
+        self._arrivals = arrivals
         self._breaker = breaker
         self._deadline = deadline
         self._first_try_after = first_try_after

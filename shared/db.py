@@ -9,10 +9,13 @@ TCP_USER_TIMEOUT_MS = 20_000
 CONNECT_TIMEOUT_S = 3
 
 
-def make_engine(settings: StoreSettings, *, pool_size: int = 1, pre_ping: bool = False) -> Engine:
+def make_engine(
+    settings: StoreSettings, *, pool_size: int = 1, pre_ping: bool = False, autocommit: bool = False
+) -> Engine:
     """Make an engine; call it after a fork, never before.
 
-    Parameters are hidden from error texts, since they hold learners' answers.
+    `autocommit`: each statement commits by itself. Parameters are hidden from error texts, since they hold
+    learners' answers.
     """
     options = {
         "lock_timeout": settings.lock_timeout,
@@ -25,6 +28,9 @@ def make_engine(settings: StoreSettings, *, pool_size: int = 1, pre_ping: bool =
         max_overflow=0,
         pool_pre_ping=pre_ping,
         hide_parameters=True,
+        # To switch a connection there and back at each use costs as much as a statement.
+        isolation_level="AUTOCOMMIT" if autocommit else None,
+        pool_reset_on_return=None if autocommit else "rollback",
         connect_args={
             "options": " ".join(f"-c {name}={int(value * 1000)}" for name, value in options.items())
             + " -c timezone=UTC",

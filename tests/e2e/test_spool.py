@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -20,6 +21,10 @@ from tests.faults import frozen
 from tests.processes import PATIENCE_S, Processes, until
 
 
+def place_of(upload: dict[str, Any]) -> str:
+    return f"{PATH}/{upload['client_session_uuid']}"
+
+
 def ingested(engine: Engine) -> int:
     with engine.connect() as connection:
         return connection.execute(text("SELECT count(*) FROM uploads WHERE status = 'ingested'")).scalar_one()
@@ -34,7 +39,7 @@ def test_I1_what_arrives_while_postgres_is_frozen_is_ingested_later(
     with frozen(servers.postgres.pid):
         answers = [viewer.http.post(PATH, json=upload).status_code for upload in uploads]
         ready = viewer.http.get("/readyz").status_code
-        asked = viewer.http.get(f"{PATH}/{uploads[0]['client_session_uuid']}").status_code
+        asked = viewer.http.get(place_of(uploads[0])).status_code
     assert answers == [202] * len(uploads)
     assert (ready, asked) == (200, 503)
     for name in ("worker", "sweeper", "beat"):
@@ -42,6 +47,7 @@ def test_I1_what_arrives_while_postgres_is_frozen_is_ingested_later(
     until(lambda: ingested(engine) == len(uploads), "everything spooled is ingested")
     moved = [line for line in house.output("sweeper").splitlines() if "spool.moved" in line]
     assert [each for each in uploads if each["client_session_uuid"] not in "".join(moved)] == []
+    until(lambda: viewer.http.get(place_of(uploads[0])).is_success, "the store is asked again")
     assert {viewer.send(made.body(upload)).answer for upload in uploads} == {Answer.ALREADY_INGESTED}
 
 
@@ -50,11 +56,14 @@ def test_I1_a_sender_waits_for_what_only_the_spool_knows(
 ) -> None:
     made.load(engine)
     sent = made.upload(random.Random(4), 1)
-    body, place = made.body(sent), f"{PATH}/{sent['client_session_uuid']}"
+    body = made.body(sent)
     with frozen(servers.postgres.pid):
         assert viewer.send(body).answer is Answer.RECEIVED
         assert viewer.wait(body, time.monotonic() + 0.1) == Sent(Answer.FAILED, "not final in time")
-    until(lambda: viewer.http.get(place).status_code == 404, "Postgres is back, and knows nothing of it")
+    until(
+        lambda: viewer.http.get(place_of(sent)).status_code == 404,
+        "Postgres is back, without it",
+    )
     assert viewer.wait(body, time.monotonic() + 0.1) == Sent(Answer.FAILED, "not final in time")
     for name in ("worker", "sweeper", "beat"):
         house.start(name)
