@@ -35,11 +35,12 @@ class _Cursor(psycopg.Cursor[Any]):
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
         if _Cursor.recorded is not None:
-            _Cursor.recorded.append(_statement(self.connection, str(query), params or ()))
+            _Cursor.recorded.append(_statement(self.connection, query, params or ()))
         return super().execute(query, params, **options)
 
 
-def _statement(connection: psycopg.Connection[Any], query: str, given: Any) -> Statement:
+def _statement(connection: psycopg.Connection[Any], sent: str | bytes, given: Any) -> Statement:
+    query = sent if isinstance(sent, str) else sent.decode()
     positional = iter(() if isinstance(given, dict) else given)
     values = [given[found[1]] if found[1] else next(positional) for found in PLACEHOLDER.finditer(query)]
     sql = PLACEHOLDER.sub("{}", query.replace("{", "{{").replace("}", "}}")).replace("%%", "%")

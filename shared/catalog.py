@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, text
 
 from shared.plan import Question
+from shared.statement import run
 
 _QUESTIONS = text("""
     SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject, jsonb_array_length(q.choices),
@@ -16,5 +17,5 @@ _QUESTIONS = text("""
 
 def resolve(connection: Connection, pub_ids: Iterable[str]) -> dict[str, Question]:
     """Map each known public id to its question: under the learner's lock, lest a re-grading pass by."""
-    rows = connection.execute(_QUESTIONS, {"pub_ids": list(pub_ids)})
+    rows = run(connection, _QUESTIONS, {"pub_ids": list(pub_ids)})
     return {pub_id: Question(*question) for pub_id, *question in rows}

@@ -5,9 +5,13 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
+from shared import statement
 from shared.errors import OvertakenError, StudyIngestError
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# The place of every failed statement alike, so that it says nothing.
+_SENDER = Path(statement.__file__)
 
 # SQLSTATEs of faults that are not the upload's own: serialization, deadlock, lock timeout, too many
 # connections, shutdown, crash, start-up; and the class of lost connections. Not the idle timeout: what thinks
@@ -48,6 +52,8 @@ def _place(error: BaseException) -> str:
     ours = [
         frame
         for frame in frames
-        if Path(frame.filename).is_relative_to(ROOT) and "site-packages" not in frame.filename
+        if Path(frame.filename).is_relative_to(ROOT)
+        and "site-packages" not in frame.filename
+        and Path(frame.filename) != _SENDER
     ]
     return f"at {Path(ours[-1].filename).relative_to(ROOT)}:{ours[-1].lineno} {ours[-1].name}" if ours else ""

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 
 from shared.errors import OvertakenError
 from shared.plan import Plan, PlannedAttempt
+from shared.statement import named, run
 
 _INSERT_SESSIONS = text("""
     INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, subject_distribution, cursor,
@@ -66,7 +67,7 @@ def insert_sessions(
         ],
         "now": now,
     }
-    ids = {row.study_topic_id: row.id for row in connection.execute(_INSERT_SESSIONS, bound)}
+    ids: dict[int, int] = dict(run(connection, _INSERT_SESSIONS, bound).fetchall())
     if ids.keys() != plan.topics.keys():
         raise OvertakenError("a quiz session of this upload exists already")
     return ids
@@ -93,10 +94,9 @@ def insert_attempts(
         for session_id, attempts in sessions.items()
         for attempt in attempts
     ]
-    connection.execute(_INSERT_ATTEMPTS, {"attempts": json.dumps(rows, default=str)})
+    run(connection, _INSERT_ATTEMPTS, {"attempts": json.dumps(rows, default=str)})
 
 
 def sessions_of_upload(connection: Connection, client_session_uuid: UUID) -> list[dict[str, Any]]:
     """Return the snapshots of an upload's sessions; none if it was never replayed."""
-    rows = connection.execute(_OF_UPLOAD, {"client_session_uuid": str(client_session_uuid)})
-    return [dict(row) for row in rows.mappings()]
+    return named(run(connection, _OF_UPLOAD, {"client_session_uuid": str(client_session_uuid)}))

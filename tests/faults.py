@@ -6,43 +6,73 @@ from itertools import count
 from typing import Any
 
 import psutil
-from sqlalchemy import Connection, Engine, event, text
+import psycopg
+from sqlalchemy import Connection, Engine, event
 
 # Waits until the backend is gone, for a few seconds at most.
-_KILL = text("SELECT pg_terminate_backend(:pid, 5000)")
+_KILL = "SELECT pg_terminate_backend(%s, 5000)"
 
-Fault = Callable[[Connection], None]
+Fault = Callable[[psycopg.Connection], None]
 
 
 class BrokenError(Exception):
     """What an injected fault raises."""
 
 
-def interrupt(_: Connection) -> None:
+def driver(connection: Connection) -> psycopg.Connection:
+    """Return psycopg's connection under SQLAlchemy's."""
+    found = connection.connection.driver_connection
+    assert isinstance(found, psycopg.Connection)
+    return found
+
+
+def interrupt(_: psycopg.Connection) -> None:
     raise BrokenError
 
 
-def kill_backend(connection: Connection) -> None:
+def kill_backend(connection: psycopg.Connection) -> None:
     """Let the server end the connection's process, as a crash or an operator would."""
-    pid = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]  # psycopg's
-    with connection.engine.connect() as other:
-        assert other.scalar(_KILL, {"pid": pid})
+    info = connection.info
+    with psycopg.connect(info.dsn, password=info.password, autocommit=True) as other:
+        assert other.execute(_KILL, [info.backend_pid]).fetchone() == (True,)
 
 
 @contextmanager
 def broken(engine: Engine, moment: str, number: int, fault: Fault) -> Iterator[None]:
-    """Strike before or after the statement of that number, or at its commit; 0 is the first."""
+    """Strike `before` or `after` the statement of that number, or at the `commit`; 0 is the first.
+
+    Statements are counted as psycopg gets them, whoever sends them; the engine must connect anew.
+    """
     numbers = count()
 
-    def strike(connection: Connection, *_: Any) -> None:
-        if next(numbers) == number:
+    def strike(at: str, connection: psycopg.Connection) -> None:
+        if at == moment and next(numbers) == number:
             fault(connection)
 
-    event.listen(engine, moment, strike)
+    class Struck(psycopg.Cursor[Any]):
+        def execute(self, *given: Any, **options: Any) -> Any:
+            strike("before", self.connection)
+            super().execute(*given, **options)
+            strike("after", self.connection)
+            return self
+
+    def prepare(connection: psycopg.Connection, _: object) -> None:
+        connection.cursor_factory = Struck
+
+    def strike_commit(connection: Connection) -> None:
+        strike("commit", driver(connection))
+
+    with _listening(engine, "connect", prepare), _listening(engine, "commit", strike_commit):
+        yield
+
+
+@contextmanager
+def _listening(engine: Engine, moment: str, listener: Callable[..., None]) -> Iterator[None]:
+    event.listen(engine, moment, listener)
     try:
         yield
     finally:
-        event.remove(engine, moment, strike)
+        event.remove(engine, moment, listener)
 
 
 @contextmanager

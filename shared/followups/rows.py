@@ -9,6 +9,7 @@ from sqlalchemy import Connection, TextClause, text
 
 from shared.config import Settings
 from shared.followups.message import Message
+from shared.statement import run
 
 
 class Outbox(StrEnum):
@@ -81,7 +82,7 @@ def _of(statement: str, outbox: Outbox) -> TextClause:
 
 def ask(connection: Connection, session_ids: Sequence[int]) -> None:
     """Ask for the follow-ups of finalized sessions, within the transaction that finalizes them."""
-    connection.execute(_ASK, {"session_ids": session_ids})
+    run(connection, _ASK, {"session_ids": session_ids})
 
 
 def claim(connection: Connection, outbox: Outbox, *, limit: int, lease: float, max_tries: int) -> list[UUID]:

@@ -6,11 +6,13 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, text
 
+from shared.statement import run
+
 _LOCK = text("SELECT id FROM users WHERE id = :user_id FOR NO KEY UPDATE")
 # Nobody where the questions have several owners: nothing of such an upload is written. What is locked is the
 # newest row; who owns the questions was read before it, and the caller looks again.
 _LOCK_OWNER = text("""
-    SELECT id, coalesce(time_zone, :default_zone) AS time_zone FROM users WHERE id = (
+    SELECT id, coalesce(time_zone, :default_zone) FROM users WHERE id = (
         SELECT min(q.user_id) FROM published_items i JOIN study_questions q ON q.id = i.source_id
         WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) HAVING min(q.user_id) = max(q.user_id))
     FOR NO KEY UPDATE
@@ -37,8 +39,8 @@ def lock_learner(connection: Connection, user_id: int) -> None:
 def lock_owner(connection: Connection, pub_ids: Iterable[str], default_zone: str) -> Learner | None:
     """Lock the learner who owns all the known ones of these questions; None if there is no such one."""
     bound = {"pub_ids": list(pub_ids), "default_zone": default_zone}
-    row = connection.execute(_LOCK_OWNER, bound).one_or_none()
-    return None if row is None else Learner(row.id, ZoneInfo(row.time_zone))
+    row = run(connection, _LOCK_OWNER, bound).fetchone()
+    return None if row is None else Learner(row[0], ZoneInfo(row[1]))
 
 
 def learner_zone(connection: Connection, user_id: int, default_zone: str) -> ZoneInfo:

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
+from shared.statement import run
 from shared.study.decision import Cached
 from shared.study.progress import Progress
 from shared.study.schedule import SCHEDULER
@@ -26,7 +27,7 @@ _TYPES = {
     "note_opened_at": "timestamptz",
     "note_closed_at": "timestamptz",
 }
-COLUMNS = tuple(_TYPES)
+COLUMNS = Progress._fields
 
 _LOAD = text(f"""
     SELECT study_question_id, scheduler, time_zone, {", ".join(COLUMNS)}
@@ -45,7 +46,7 @@ _SAVE = text(f"""
         (user_id, scheduler, time_zone, study_question_id, {", ".join(COLUMNS)})
     SELECT :user_id, :scheduler, :time_zone, saved.*
     FROM json_to_recordset(CAST(:progress AS json))
-        AS saved (study_question_id bigint, {", ".join(f"{name} {type_}" for name, type_ in _TYPES.items())})
+        AS saved (study_question_id bigint, {", ".join(f"{name} {_TYPES[name]}" for name in COLUMNS)})
     ON CONFLICT (user_id, study_question_id) DO UPDATE SET
         scheduler = excluded.scheduler, time_zone = excluded.time_zone, updated_at = now(),
         {", ".join(f"{name} = excluded.{name}" for name in COLUMNS)}
@@ -59,19 +60,19 @@ _FORGET = text("""
 
 def load_cached(connection: Connection, user_id: int, question_ids: Iterable[int]) -> dict[int, Cached]:
     """Load the progress of some questions; a question without a review has none."""
-    rows = connection.execute(_LOAD, {"user_id": user_id, "question_ids": list(question_ids)})
-    return {row.study_question_id: _cached(row) for row in rows}
+    rows = run(connection, _LOAD, {"user_id": user_id, "question_ids": list(question_ids)})
+    return {question: _cached(*row) for question, *row in rows}
 
 
 def load_all_cached(connection: Connection, user_id: int) -> dict[int, Cached]:
     """Load all progress of a learner."""
     rows = connection.execute(_LOAD_ALL, {"user_id": user_id})
-    return {row.study_question_id: _cached(row) for row in rows}
+    return {question: _cached(*row) for question, *row in rows}
 
 
-def _cached(row: Row[Any]) -> Cached:
-    values = {name: getattr(row, name) for name in COLUMNS} | {"wrong_note": WrongNote(row.wrong_note)}
-    return Cached(Progress(**values), row.scheduler, row.time_zone)
+def _cached(scheduler: str, time_zone: str, *columns: Any) -> Cached:
+    progress = Progress(*columns)
+    return Cached(progress._replace(wrong_note=WrongNote(progress.wrong_note)), scheduler, time_zone)
 
 
 def save_progress(
@@ -82,7 +83,7 @@ def save_progress(
         return
     rows = [{"study_question_id": question} | new._asdict() for question, new in progress.items()]
     kept = {"user_id": user_id, "scheduler": SCHEDULER, "time_zone": zone.key}
-    connection.execute(_SAVE, kept | {"progress": json.dumps(rows, default=str)})
+    run(connection, _SAVE, kept | {"progress": json.dumps(rows, default=str)})
 
 
 def forget_progress(connection: Connection, user_id: int, question_ids: Iterable[int]) -> None:

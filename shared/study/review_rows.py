@@ -2,11 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from fsrs import Rating
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
+from shared.statement import run
 from shared.study.outcome import Outcome
 from shared.study.progress import Review
 
@@ -34,8 +36,8 @@ _OF_LEARNER = text("""
 def session_reviews(connection: Connection, session_ids: Sequence[int]) -> list[list[Review]]:
     """Load the counted attempts of each session, in the order in which they were given."""
     reviews: dict[int, list[Review]] = {each: [] for each in session_ids}
-    for row in connection.execute(_OF_SESSIONS, {"session_ids": session_ids}):
-        reviews[row.study_quiz_session_id].append(_review(row))
+    for session, *row in run(connection, _OF_SESSIONS, {"session_ids": session_ids}):
+        reviews[session].append(_review(*row))
     return list(reviews.values())
 
 
@@ -47,21 +49,21 @@ def other_reviews(
     if not ids:
         return {}
     bound = {"user_id": user_id, "session_ids": session_ids, "question_ids": ids}
-    found = _by_question(connection.execute(_HISTORY, bound))
+    found = _by_question(run(connection, _HISTORY, bound))
     return {question: found.get(question, []) for question in ids}
 
 
 def learner_reviews(connection: Connection, user_id: int) -> dict[int, list[Review]]:
     """Load everything that a learner's progress is folded from."""
-    return _by_question(connection.execute(_OF_LEARNER, {"user_id": user_id}))
+    return _by_question(connection.execute(_OF_LEARNER, {"user_id": user_id}).tuples())
 
 
-def _by_question(rows: Iterable[Row[Any]]) -> dict[int, list[Review]]:
+def _by_question(rows: Iterable[tuple[Any, ...]]) -> dict[int, list[Review]]:
     reviews = defaultdict(list)
-    for row in rows:
-        reviews[row.study_question_id].append(_review(row))
+    for question, *review in rows:
+        reviews[question].append(_review(question, *review))
     return dict(reviews)
 
 
-def _review(row: Row[Any]) -> Review:
-    return Review(row.study_question_id, row.answered_at, Rating(row.rating), Outcome(row.outcome))
+def _review(question: int, answered_at: datetime, rating: int, outcome: str) -> Review:
+    return Review(question, answered_at, Rating(rating), Outcome(outcome))

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from shared.statement import named, run
 from shared.study.decision import Counts
 
 _COUNTS = [field.name for field in fields(Counts)]
@@ -32,6 +33,6 @@ def close_sessions(
 ) -> list[dict[str, Any]]:
     """Write each session's counts and close it, unless it was abandoned; return the snapshots."""
     counted = [{"session_id": id_} | asdict(each) for id_, each in zip(session_ids, counts, strict=True)]
-    rows = connection.execute(_CLOSE, {"counts": json.dumps(counted), "now": now}).mappings()
-    snapshots = {row["session_id"]: dict(row) for row in rows}
+    rows = named(run(connection, _CLOSE, {"counts": json.dumps(counted), "now": now}))
+    snapshots = {row["session_id"]: row for row in rows}
     return [snapshots[each] for each in session_ids]

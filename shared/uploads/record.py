@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from shared.errors import OvertakenError
+from shared.statement import run
 from shared.uploads.status import Status
 
 
@@ -76,10 +77,10 @@ def find(connection: Connection, client_session_uuid: UUID) -> Found | None:
 
 def lock(connection: Connection, client_session_uuid: UUID) -> Waiting | None:
     """Lock an upload's row and return it; None if it is unknown or final."""
-    row = connection.execute(_LOCK, {"id": client_session_uuid}).one_or_none()
-    if row is None or row.status != Status.RECEIVED:
+    row = run(connection, _LOCK, {"id": client_session_uuid}).fetchone()
+    if row is None or row[0] != Status.RECEIVED:
         return None
-    return Waiting(client_session_uuid, row.payload, row.received_at)
+    return Waiting(client_session_uuid, *row[1:])
 
 
 def close(connection: Connection, upload: Waiting, end: End) -> None:
@@ -92,5 +93,5 @@ def close(connection: Connection, upload: Waiting, end: End) -> None:
         "user_id": end.user_id,
         "finalized_at": end.finalized_at,
     }
-    if not connection.execute(_CLOSE, bound).rowcount:
+    if not run(connection, _CLOSE, bound).rowcount:
         raise OvertakenError("the upload was closed meanwhile")

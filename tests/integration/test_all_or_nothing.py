@@ -53,9 +53,9 @@ def breaks(engine: Engine, sent: dict[str, Any], moment: str, number: int, fault
 @pytest.mark.parametrize(
     ("moment", "fault", "places"),
     [
-        ("before_cursor_execute", interrupt, STATEMENTS),
-        ("after_cursor_execute", interrupt, STATEMENTS),
-        ("before_cursor_execute", kill_backend, STATEMENTS),
+        ("before", interrupt, STATEMENTS),
+        ("after", interrupt, STATEMENTS),
+        ("before", kill_backend, STATEMENTS),
         ("commit", interrupt, 1),
         ("commit", kill_backend, 1),
     ],
