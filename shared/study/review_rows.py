@@ -55,7 +55,7 @@ def other_reviews(
 
 def learner_reviews(connection: Connection, user_id: int) -> dict[int, list[Review]]:
     """Load everything that a learner's progress is folded from."""
-    return _by_question(connection.execute(_OF_LEARNER, {"user_id": user_id}).tuples())
+    return _by_question(connection.execute(_OF_LEARNER, {"user_id": user_id}))
 
 
 def _by_question(rows: Iterable[tuple[Any, ...]]) -> dict[int, list[Review]]:
