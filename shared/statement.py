@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import psycopg
+from pydantic_core import to_json
 from sqlalchemy import Connection, TextClause, make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -25,6 +26,14 @@ def run(connection: Connection, statement: TextClause, bound: Mapping[str, Any])
         return driver.execute(_written(statement), bound)
     except psycopg.Error as error:
         raise _wrapped(connection, error, lost=driver.closed) from error
+
+
+def as_json(value: Any) -> str:
+    """Write a parameter as one JSON text, times and all.
+
+    Rows travel so: as arrays, a column each, they take psycopg five times as long.
+    """
+    return to_json(value).decode()
 
 
 def named(cursor: Cursor) -> list[dict[str, Any]]:

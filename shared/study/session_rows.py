@@ -1,6 +1,5 @@
 """Quiz sessions as rows, as far as finalize knows them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
@@ -8,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from shared.statement import named, run
+from shared.statement import as_json, named, run
 from shared.study.decision import Counts
 
 _COUNTS = [field.name for field in fields(Counts)]
@@ -33,6 +32,6 @@ def close_sessions(
 ) -> list[dict[str, Any]]:
     """Write each session's counts and close it, unless it was abandoned; return the snapshots."""
     counted = [{"session_id": id_} | asdict(each) for id_, each in zip(session_ids, counts, strict=True)]
-    rows = named(run(connection, _CLOSE, {"counts": json.dumps(counted), "now": now}))
+    rows = named(run(connection, _CLOSE, {"counts": as_json(counted), "now": now}))
     snapshots = {row["session_id"]: row for row in rows}
     return [snapshots[each] for each in session_ids]

@@ -1,6 +1,5 @@
 """Read an upload's row, and write its final status."""
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from shared.errors import OvertakenError
-from shared.statement import run
+from shared.statement import as_json, run
 from shared.uploads.status import Status
 
 
@@ -89,7 +88,7 @@ def close(connection: Connection, upload: Waiting, end: End) -> None:
         "id": upload.client_session_uuid,
         "status": end.status,
         "reason": end.reason,
-        "result": json.dumps(end.result),
+        "result": as_json(end.result),
         "user_id": end.user_id,
         "finalized_at": end.finalized_at,
     }
