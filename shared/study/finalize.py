@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 from shared.followups.rows import ask
 from shared.study.decision import decide, late
 from shared.study.learner_rows import Learner
-from shared.study.progress_rows import load_cached, save_progress
-from shared.study.review_rows import other_reviews, session_reviews
-from shared.study.session_rows import close_sessions
+from shared.study.progress_rows import save_progress
+from shared.study.review_rows import other_reviews
+from shared.study.session_rows import close_sessions, load_sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,8 @@ def finalize_sessions(
 
     No two may be of one topic: as they share no question, none moves what another is decided by.
     """
-    sessions = session_reviews(connection, session_ids)
+    sessions, cached = load_sessions(connection, learner.id, session_ids)
     reviews = list(chain.from_iterable(sessions))
-    cached = load_cached(connection, learner.id, [review.question_id for review in reviews])
     history = other_reviews(connection, learner.id, session_ids, late(reviews, cached, learner.zone))
 
     decisions = [decide(each, cached, history, learner.zone) for each in sessions]

@@ -59,16 +59,17 @@ _FORGET = text("""
 def load_cached(connection: Connection, user_id: int, question_ids: Iterable[int]) -> dict[int, Cached]:
     """Load the progress of some questions; a question without a review has none."""
     rows = run(connection, _LOAD, {"user_id": user_id, "question_ids": list(question_ids)})
-    return {question: _cached(*row) for question, *row in rows}
+    return {question: as_cached(*row) for question, *row in rows}
 
 
 def load_all_cached(connection: Connection, user_id: int) -> dict[int, Cached]:
     """Load all progress of a learner."""
     rows = connection.execute(_LOAD_ALL, {"user_id": user_id})
-    return {question: _cached(*row) for question, *row in rows}
+    return {question: as_cached(*row) for question, *row in rows}
 
 
-def _cached(scheduler: str, time_zone: str, *columns: Any) -> Cached:
+def as_cached(scheduler: str, time_zone: str, *columns: Any) -> Cached:
+    """Read the columns of a row of progress; `columns` are those of COLUMNS."""
     progress = Progress(*columns)
     return Cached(progress._replace(wrong_note=WrongNote(progress.wrong_note)), scheduler, time_zone)
 

@@ -12,12 +12,6 @@ from shared.statement import run
 from shared.study.outcome import Outcome
 from shared.study.progress import Review
 
-_OF_SESSIONS = text("""
-    SELECT study_quiz_session_id, study_question_id, answered_at, rating, outcome
-    FROM study_question_attempts
-    WHERE study_quiz_session_id = ANY(CAST(:session_ids AS bigint[])) AND counted ORDER BY ordinal
-""")
-
 _HISTORY = text("""
     SELECT a.study_question_id, a.answered_at, a.rating, a.outcome
     FROM study_question_attempts a JOIN study_quiz_sessions s ON s.id = a.study_quiz_session_id
@@ -31,14 +25,6 @@ _OF_LEARNER = text("""
     FROM study_question_attempts a JOIN study_quiz_sessions s ON s.id = a.study_quiz_session_id
     WHERE s.user_id = :user_id AND a.counted AND s.status <> 'in_progress' AND s.voided_at IS NULL
 """)
-
-
-def session_reviews(connection: Connection, session_ids: Sequence[int]) -> list[list[Review]]:
-    """Load the counted attempts of each session, in the order in which they were given."""
-    reviews: dict[int, list[Review]] = {each: [] for each in session_ids}
-    for session, *row in run(connection, _OF_SESSIONS, {"session_ids": session_ids}):
-        reviews[session].append(_review(*row))
-    return list(reviews.values())
 
 
 def other_reviews(
@@ -61,9 +47,10 @@ def learner_reviews(connection: Connection, user_id: int) -> dict[int, list[Revi
 def _by_question(rows: Iterable[tuple[Any, ...]]) -> dict[int, list[Review]]:
     reviews = defaultdict(list)
     for question, *review in rows:
-        reviews[question].append(_review(question, *review))
+        reviews[question].append(as_review(question, *review))
     return dict(reviews)
 
 
-def _review(question: int, answered_at: datetime, rating: int, outcome: str) -> Review:
+def as_review(question: int, answered_at: datetime, rating: int, outcome: str) -> Review:
+    """Read the columns of an attempt."""
     return Review(question, answered_at, Rating(rating), Outcome(outcome))

@@ -8,9 +8,20 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from shared.statement import as_json, named, run
-from shared.study.decision import Counts
+from shared.study.decision import Cached, Counts
+from shared.study.progress import Review
+from shared.study.progress_rows import COLUMNS, as_cached
+from shared.study.review_rows import as_review
 
 _COUNTS = [field.name for field in fields(Counts)]
+
+_LOAD = text(f"""
+    SELECT a.study_quiz_session_id, a.study_question_id, a.answered_at, a.rating, a.outcome, p.scheduler,
+        p.time_zone, {", ".join(f"p.{name}" for name in COLUMNS)}
+    FROM study_question_attempts a
+    LEFT JOIN study_question_progress p ON p.user_id = :user_id AND p.study_question_id = a.study_question_id
+    WHERE a.study_quiz_session_id = ANY(CAST(:session_ids AS bigint[])) AND a.counted ORDER BY a.ordinal
+""")  # noqa: S608  # made of constants
 
 _CLOSE = text(f"""
     UPDATE study_quiz_sessions SET
@@ -25,6 +36,20 @@ _CLOSE = text(f"""
     RETURNING session_id, study_topic_id, correct_count, wrong_count, unsure_count, newly_correct_count,
         recovered_count, relapsed_count, chronic_remaining_count
 """)  # noqa: S608  # made of the constants above
+
+
+def load_sessions(
+    connection: Connection, user_id: int, session_ids: Sequence[int]
+) -> tuple[list[list[Review]], dict[int, Cached]]:
+    """Load each session's counted attempts, as they were given, and what is known of their questions."""
+    sessions: dict[int, list[Review]] = {each: [] for each in session_ids}
+    cached = {}
+    bound = {"user_id": user_id, "session_ids": session_ids}
+    for session, question, at, rating, outcome, scheduler, *known in run(connection, _LOAD, bound):
+        sessions[session].append(as_review(question, at, rating, outcome))
+        if scheduler is not None:
+            cached[question] = as_cached(scheduler, *known)
+    return list(sessions.values()), cached
 
 
 def close_sessions(
