@@ -1,6 +1,5 @@
 """The rows of what is told to the receiver: claimed by lease, closed by the answer."""
 
-from collections.abc import Sequence
 from enum import StrEnum
 from functools import cache
 from uuid import UUID
@@ -9,7 +8,6 @@ from sqlalchemy import Connection, TextClause, text
 
 from shared.config import Settings
 from shared.followups.message import Message
-from shared.statement import run
 
 
 class Outbox(StrEnum):
@@ -27,14 +25,6 @@ class Status(StrEnum):
     SKIPPED = "skipped"
     DEAD = "dead"
 
-
-_ASK = text("""
-    INSERT INTO study_followups (study_quiz_session_id, kind)
-    SELECT session_id, kind
-    FROM unnest(CAST(:session_ids AS bigint[])) AS session_id
-    CROSS JOIN unnest(ARRAY['explain_misses', 'weak_areas']) AS kind
-    ON CONFLICT (study_quiz_session_id, kind) DO NOTHING
-""")
 
 # Materialized: a plan that ran the part with the limit more than once would take more than it says.
 _CLAIM = """
@@ -78,11 +68,6 @@ _FAIL = """
 @cache
 def _of(statement: str, outbox: Outbox) -> TextClause:
     return text(statement.replace("OUTBOX", outbox))
-
-
-def ask(connection: Connection, session_ids: Sequence[int]) -> None:
-    """Ask for the follow-ups of finalized sessions, within the transaction that finalizes them."""
-    run(connection, _ASK, {"session_ids": session_ids})
 
 
 def claim(connection: Connection, outbox: Outbox, *, limit: int, lease: float, max_tries: int) -> list[UUID]:

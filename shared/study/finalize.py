@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from shared.followups.rows import ask
 from shared.study.decision import decide, late
 from shared.study.learner_rows import Learner
 from shared.study.progress_rows import save_progress
@@ -55,7 +54,6 @@ def finalize_sessions(
     progress = {question: new for each in decisions for question, new in each.progress.items()}
     save_progress(connection, learner.id, progress, learner.zone)
     snapshots = close_sessions(connection, session_ids, [each.counts for each in decisions], now=now)
-    ask(connection, session_ids)
     return [
         Finalized(
             snapshot,

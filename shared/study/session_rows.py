@@ -1,4 +1,4 @@
-"""Quiz sessions as rows, as far as finalize knows them."""
+"""Quiz sessions as rows, as far as finalize knows them: what it decides on, and how they end."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -24,17 +24,24 @@ _LOAD = text(f"""
 """)  # noqa: S608  # made of constants
 
 _CLOSE = text(f"""
-    UPDATE study_quiz_sessions SET
-        status = CASE status WHEN 'in_progress' THEN 'done' ELSE status END,
-        finished_at = coalesce(finished_at, :now),
-        correct_count = correct, wrong_count = wrong, unsure_count = unsure,
-        newly_correct_count = newly_correct, recovered_count = recovered, relapsed_count = relapsed,
-        chronic_remaining_count = chronic
-    FROM json_to_recordset(CAST(:counts AS json))
-        AS counted (session_id bigint, {", ".join(f"{name} int" for name in _COUNTS)})
-    WHERE id = session_id
-    RETURNING session_id, study_topic_id, correct_count, wrong_count, unsure_count, newly_correct_count,
-        recovered_count, relapsed_count, chronic_remaining_count
+    WITH closed AS (
+        UPDATE study_quiz_sessions SET
+            status = CASE status WHEN 'in_progress' THEN 'done' ELSE status END,
+            finished_at = coalesce(finished_at, :now),
+            correct_count = correct, wrong_count = wrong, unsure_count = unsure,
+            newly_correct_count = newly_correct, recovered_count = recovered, relapsed_count = relapsed,
+            chronic_remaining_count = chronic
+        FROM json_to_recordset(CAST(:counts AS json))
+            AS counted (session_id bigint, {", ".join(f"{name} int" for name in _COUNTS)})
+        WHERE id = session_id
+        RETURNING session_id, study_topic_id, correct_count, wrong_count, unsure_count, newly_correct_count,
+            recovered_count, relapsed_count, chronic_remaining_count
+    ), asked AS (
+        INSERT INTO study_followups (study_quiz_session_id, kind)
+        SELECT session_id, kind FROM closed, unnest(ARRAY['explain_misses', 'weak_areas']) AS kind
+        ON CONFLICT (study_quiz_session_id, kind) DO NOTHING
+    )
+    SELECT * FROM closed
 """)  # noqa: S608  # made of the constants above
 
 
@@ -55,7 +62,10 @@ def load_sessions(
 def close_sessions(
     connection: Connection, session_ids: Sequence[int], counts: Sequence[Counts], *, now: datetime
 ) -> list[dict[str, Any]]:
-    """Write each session's counts and close it, unless it was abandoned; return the snapshots."""
+    """Write each session's counts, close it unless it was abandoned, and ask for its follow-ups.
+
+    Return the snapshots of counts.
+    """
     counted = [{"session_id": id_} | asdict(each) for id_, each in zip(session_ids, counts, strict=True)]
     rows = named(run(connection, _CLOSE, {"counts": as_json(counted), "now": now}))
     snapshots = {row["session_id"]: row for row in rows}
