@@ -102,11 +102,9 @@ def _learn(connection: Connection, case: Case, learner: Learner, late: LateAttem
     demote(connection, late.demoted)
     plan = replace(case.plan, topics=fresh, counted=late.counted)
     ids = insert_sessions(connection, uuid, learner.id, plan, now=now) if fresh else {}
-    joined = {standing[topic] for topic in late.topics.keys() & standing.keys()}
-    changed = sorted(joined | {each.session_id for each in late.demoted})
-    sessions = standing | dict(ids)
-    attempts = {sessions[topic]: attempts for topic, attempts in late.topics.items()}
-    insert_attempts(connection, attempts, late.counted)
+    joined = {standing[topic]: late.topics[topic] for topic in late.topics.keys() & standing.keys()}
+    insert_attempts(connection, joined, late.counted)
+    changed = sorted(joined.keys() | {each.session_id for each in late.demoted})
     extend_sessions(connection, changed, case.plan.finished_at)
     finalize_sessions(connection, learner, [*changed, *ids.values()], now=now)
 

@@ -17,7 +17,7 @@ from shared.study.learner_rows import Learner, lock_owner
 from shared.study.progress_rows import load_cached
 from shared.uploads.record import End, Waiting, close, lock
 from shared.uploads.status import Status
-from shared.viewer_sessions import insert_attempts, insert_sessions, sessions_of_upload
+from shared.viewer_sessions import insert_sessions, sessions_of_upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,7 @@ def _open(
 def _learn(connection: Connection, case: Case, learner: Learner, now: datetime) -> int:
     """Write the upload's sessions and progress; return how many questions were late."""
     ids = insert_sessions(connection, case.waiting.client_session_uuid, learner.id, case.plan, now=now)
-    attempts = {ids[topic]: attempts for topic, attempts in case.plan.topics.items()}
-    insert_attempts(connection, attempts, case.plan.counted)
-    done = finalize_sessions(connection, learner, list(attempts), now=now)
+    done = finalize_sessions(connection, learner, [ids[topic] for topic in case.plan.topics], now=now)
     due = {question: day for each in done for question, day in each.due.items()}
     result = case.result([each.snapshot for each in done], due)
     close(connection, case.waiting, End(Status.INGESTED, now, learner.id, result))

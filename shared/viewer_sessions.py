@@ -12,25 +12,33 @@ from shared.errors import OvertakenError
 from shared.plan import Plan, PlannedAttempt
 from shared.statement import as_json, named, run
 
-_INSERT_SESSIONS = text("""
-    INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, subject_distribution, cursor,
-        status, source, client_session_uuid, finished_at, finalized_at)
-    SELECT :user_id, topic_id, question_ids, subjects, jsonb_array_length(question_ids), 'done', 'viewer',
-        :client_session_uuid, finished_at, :now
-    FROM json_to_recordset(CAST(:sessions AS json)) AS session (topic_id bigint, question_ids jsonb,
-        subjects jsonb, finished_at timestamptz)
-    ON CONFLICT (client_session_uuid, study_topic_id)
-    WHERE client_session_uuid IS NOT NULL AND superseded_at IS NULL DO NOTHING
-    RETURNING study_topic_id, id
-""")
-
-_INSERT_ATTEMPTS = text("""
+# KEY: what each attempt names its session by.
+_ATTEMPTS = """
     INSERT INTO study_question_attempts (study_quiz_session_id, study_question_id, ordinal, selected, unsure,
         outcome, rating, counted, answered_at, answered_at_raw, clock_adjusted)
-    SELECT * FROM json_to_recordset(CAST(:attempts AS json)) AS attempt (session bigint, question bigint,
-        ordinal int, selected smallint, unsure boolean, outcome text, rating smallint, counted boolean,
+    SELECT session_id, question_id, ordinal, selected, unsure, outcome, rating, counted, answered_at,
+        answered_at_raw, clock_adjusted
+    FROM json_to_recordset(CAST(:attempts AS json)) AS attempt (KEY bigint, question_id bigint, ordinal int,
+        selected smallint, unsure boolean, outcome text, rating smallint, counted boolean,
         answered_at timestamptz, answered_at_raw timestamptz, clock_adjusted boolean)
-""")
+"""
+
+_INSERT_SESSIONS = text(f"""
+    WITH session AS (
+        INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, subject_distribution, cursor,
+            status, source, client_session_uuid, finished_at, finalized_at)
+        SELECT :user_id, topic_id, question_ids, subjects, jsonb_array_length(question_ids), 'done', 'viewer',
+            :client_session_uuid, finished_at, :now
+        FROM json_to_recordset(CAST(:sessions AS json)) AS session (topic_id bigint, question_ids jsonb,
+            subjects jsonb, finished_at timestamptz)
+        ON CONFLICT (client_session_uuid, study_topic_id)
+        WHERE client_session_uuid IS NOT NULL AND superseded_at IS NULL DO NOTHING
+        RETURNING study_topic_id AS topic_id, id AS session_id
+    ), attempt AS ({_ATTEMPTS.replace("KEY", "topic_id")} JOIN session USING (topic_id))
+    SELECT topic_id, session_id FROM session
+""")  # noqa: S608  # made of the constant above
+
+_INSERT_ATTEMPTS = text(_ATTEMPTS.replace("KEY", "session_id"))
 
 # What an operator voided stands: its upload is never ingested anew. What was superseded is other content.
 _OF_UPLOAD = text("""
@@ -44,7 +52,7 @@ _OF_UPLOAD = text("""
 def insert_sessions(
     connection: Connection, client_session_uuid: UUID, user_id: int, plan: Plan, *, now: datetime
 ) -> Mapping[int, int]:
-    """Insert one session for each topic of an upload; return their ids by topic.
+    """Insert one session for each topic of an upload, with its attempts; return their ids by topic.
 
     Raises OvertakenError where one is there already: somebody passed every lock before us.
     """
@@ -52,12 +60,20 @@ def insert_sessions(
         "user_id": user_id,
         "client_session_uuid": str(client_session_uuid),
         "sessions": as_json([_session(topic, plan) for topic in plan.topics]),
+        "attempts": _attempts("topic_id", plan.topics, plan.counted),
         "now": now,
     }
     ids: dict[int, int] = dict(run(connection, _INSERT_SESSIONS, bound).fetchall())
     if ids.keys() != plan.topics.keys():
         raise OvertakenError("a quiz session of this upload exists already")
     return ids
+
+
+def insert_attempts(
+    connection: Connection, sessions: Mapping[int, Sequence[PlannedAttempt]], counted: set[int]
+) -> None:
+    """Insert attempts into sessions that are there; `sessions` maps each session id to its attempts."""
+    run(connection, _INSERT_ATTEMPTS, {"attempts": _attempts("session_id", sessions, counted)})
 
 
 def _session(topic: int, plan: Plan) -> dict[str, Any]:
@@ -71,14 +87,11 @@ def _session(topic: int, plan: Plan) -> dict[str, Any]:
     }
 
 
-def insert_attempts(
-    connection: Connection, sessions: Mapping[int, Sequence[PlannedAttempt]], counted: set[int]
-) -> None:
-    """Insert the attempts of one upload; `sessions` maps each session id to its attempts."""
+def _attempts(key: str, sessions: Mapping[int, Sequence[PlannedAttempt]], counted: set[int]) -> str:
     rows = [
         {
-            "session": session_id,
-            "question": attempt.question.id,
+            key: session,
+            "question_id": attempt.question.id,
             "ordinal": attempt.ordinal,
             "selected": attempt.selected,
             "unsure": attempt.unsure,
@@ -89,10 +102,10 @@ def insert_attempts(
             "answered_at_raw": attempt.answered_at_raw,
             "clock_adjusted": attempt.clock_adjusted,
         }
-        for session_id, attempts in sessions.items()
+        for session, attempts in sessions.items()
         for attempt in attempts
     ]
-    run(connection, _INSERT_ATTEMPTS, {"attempts": as_json(rows)})
+    return as_json(rows)
 
 
 def sessions_of_upload(connection: Connection, client_session_uuid: UUID) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from tests.world import (
 )
 
 # Fewer than a replay of two topics has; without it, a loop that ends too soon would pass.
-STATEMENTS = 11
+STATEMENTS = 10
 
 
 @pytest.fixture

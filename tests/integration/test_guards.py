@@ -52,7 +52,7 @@ def learner_lock(patch: Patch, _: Engine) -> None:
 
 def on_conflict(patch: Patch, _: Engine) -> None:
     clause = """ON CONFLICT (client_session_uuid, study_topic_id)
-    WHERE client_session_uuid IS NOT NULL AND superseded_at IS NULL DO NOTHING"""
+        WHERE client_session_uuid IS NOT NULL AND superseded_at IS NULL DO NOTHING"""
     strike(patch, viewer_sessions, "_INSERT_SESSIONS", clause)
 
 
