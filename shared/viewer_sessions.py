@@ -34,7 +34,9 @@ _INSERT_SESSIONS = text(f"""
         ON CONFLICT (client_session_uuid, study_topic_id)
         WHERE client_session_uuid IS NOT NULL AND superseded_at IS NULL DO NOTHING
         RETURNING study_topic_id AS topic_id, id AS session_id
-    ), attempt AS ({_ATTEMPTS.replace("KEY", "topic_id")} JOIN session USING (topic_id))
+    ), attempt AS ({_ATTEMPTS.replace("KEY", "topic_id")}
+        JOIN session USING (topic_id) ORDER BY session_id, ordinal
+    )
     SELECT topic_id, session_id FROM session
 """)  # noqa: S608  # made of the constant above
 
