@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.errors import OvertakenError
-from shared.models import StudyQuestionAttempt, StudyQuizSession
+from shared.models import StudyQuestionAttempt, StudyQuestionProgress, StudyQuizSession
 from shared.study.verify import verify
 from tests.race import overlap
 from tests.world import (
@@ -16,6 +16,7 @@ from tests.world import (
     NO_CHOICE,
     RIGHT,
     WRONG,
+    ZONES,
     answer,
     deliver,
     ingest,
@@ -101,6 +102,15 @@ def test_a_moved_question_leaves_its_past_with_its_former_owner(engine: Engine) 
     moved = upload(answer("q110", NEXT_DAY))
     ingest(engine, moved)
     assert [row["user_id"] for row in rows(engine, StudyQuizSession)] == [ANN, BEN]
+    assert consistent(engine)
+
+
+def test_its_new_owner_starts_from_nothing_in_the_same_time_zone_too(engine: Engine) -> None:
+    load(engine, {"users": [{"id": BEN, "time_zone": ZONES[ANN]}]}, force=True)
+    ingest(engine, sessions()[0])
+    load(engine, MOVED, force=True)
+    ingest(engine, upload(answer("q110", NEXT_DAY)))
+    assert [row["reviews"] for row in rows(engine, StudyQuestionProgress) if row["user_id"] == BEN] == [1]
     assert consistent(engine)
 
 
