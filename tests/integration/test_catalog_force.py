@@ -16,7 +16,6 @@ from tests.world import (
     NO_CHOICE,
     RIGHT,
     WRONG,
-    ZONES,
     answer,
     deliver,
     ingest,
@@ -106,7 +105,7 @@ def test_a_moved_question_leaves_its_past_with_its_former_owner(engine: Engine) 
 
 
 def test_its_new_owner_starts_from_nothing_in_the_same_time_zone_too(engine: Engine) -> None:
-    load(engine, {"users": [{"id": BEN, "time_zone": ZONES[ANN]}]}, force=True)
+    load(engine, {"users": [{"id": BEN, "time_zone": DEFAULT_ZONE}]}, force=True)
     ingest(engine, sessions()[0])
     load(engine, MOVED, force=True)
     ingest(engine, upload(answer("q110", NEXT_DAY)))
