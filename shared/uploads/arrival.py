@@ -6,11 +6,12 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import compress
 from operator import not_
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
+from shared.statement import run
 from shared.uploads.status import Status
 
 
@@ -44,6 +45,17 @@ class Receipt:
     result: dict[str, Any] | None = None
 
 
+class _Known(NamedTuple):
+    """How an upload stands; `status` is empty for one that was inserted just now."""
+
+    upload: UUID
+    is_new: bool
+    status: str
+    content_hash: str
+    reason: str | None
+    result: dict[str, Any] | None
+
+
 _STANDING = {
     Status.RECEIVED: Verdict.PENDING,
     Status.INGESTED: Verdict.INGESTED,
@@ -62,14 +74,13 @@ _INSERT = text("""
         ON CONFLICT (client_session_uuid) DO NOTHING
         RETURNING client_session_uuid
     )
-    SELECT id AS client_session_uuid, new.client_session_uuid IS NOT NULL AS is_new, status, content_hash,
-        reason, result
+    SELECT id, new.client_session_uuid IS NOT NULL, coalesce(status, ''), content_hash, reason, result
     FROM delivery LEFT JOIN new ON new.client_session_uuid = id
         LEFT JOIN uploads ON uploads.client_session_uuid = id
 """)
 
 _STANDINGS = text("""
-    SELECT client_session_uuid, status, content_hash, reason, result
+    SELECT client_session_uuid, FALSE, status, content_hash, reason, result
     FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))
 """)
 
@@ -118,9 +129,7 @@ def _id(delivery: Delivery) -> UUID:
     return delivery.client_session_uuid
 
 
-def _insert(
-    connection: Connection, deliveries: list[Delivery], first_try_after: float
-) -> dict[UUID, Row[Any]]:
+def _insert(connection: Connection, deliveries: list[Delivery], first_try_after: float) -> dict[UUID, _Known]:
     # A payload is JSON as it stands: to quote it as text would cost more than all the rest.
     rows = ",".join(
         f'{{"id":"{d.client_session_uuid}","hash":"{d.content_hash}","at":"{d.received_at.isoformat()}",'
@@ -128,17 +137,17 @@ def _insert(
         for d in deliveries
     )
     bound = {"deliveries": f"[{rows}]", "first_try_after": first_try_after}
-    return {row.client_session_uuid: row for row in connection.execute(_INSERT, bound)}
+    return {known.upload: known for known in map(_Known._make, run(connection, _INSERT, bound))}
 
 
-def _standings(connection: Connection, deliveries: list[Delivery]) -> dict[UUID, Row[Any]]:
+def _standings(connection: Connection, deliveries: list[Delivery]) -> dict[UUID, _Known]:
     if not deliveries:
         return {}
-    rows = connection.execute(_STANDINGS, {"ids": [d.client_session_uuid for d in deliveries]})
-    return {row.client_session_uuid: row for row in rows}
+    rows = run(connection, _STANDINGS, {"ids": [d.client_session_uuid for d in deliveries]})
+    return {known.upload: known for known in map(_Known._make, rows)}
 
 
-def _weigh(connection: Connection, delivery: Delivery, known: Row[Any], first_try_after: float) -> Receipt:
+def _weigh(connection: Connection, delivery: Delivery, known: _Known, first_try_after: float) -> Receipt:
     if known.content_hash == delivery.content_hash:
         return Receipt(_STANDING[Status(known.status)], known.reason, known.result)
     content = {
