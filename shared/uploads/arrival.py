@@ -63,7 +63,8 @@ _STANDING = {
     Status.DEAD: Verdict.DEAD,
 }
 
-# Tells in the same round trip how those stand that were there before it began.
+# Tells in the same round trip how those stand that were there before it began. LIMIT has each looked up by the
+# index: a join, planned while the table was small, would read all of it until somebody analyzes it.
 _INSERT = text("""
     WITH delivery AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:deliveries AS json))
@@ -76,7 +77,8 @@ _INSERT = text("""
     )
     SELECT id, new.client_session_uuid IS NOT NULL, coalesce(status, ''), content_hash, reason, result
     FROM delivery LEFT JOIN new ON new.client_session_uuid = id
-        LEFT JOIN uploads ON uploads.client_session_uuid = id
+        LEFT JOIN LATERAL (SELECT status, content_hash, reason, result FROM uploads
+            WHERE client_session_uuid = id LIMIT 1) AS known ON TRUE
 """)
 
 _STANDINGS = text("""
