@@ -1,8 +1,6 @@
 """P4 and P8: the same uploads taken in and worked off by other designs, in the same run."""
 
-import subprocess
 import time
-from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -11,31 +9,28 @@ from sqlalchemy import Engine, text
 
 from benchmarks.accept import answered, latency
 from benchmarks.client import Answer, Load, throughput
+from benchmarks.design import (
+    CONNECTIONS,
+    FILLED,
+    OTHERS,
+    OURS,
+    SYNCHRONOUS,
+    UNBOUNDED,
+    WARMING,
+    Design,
+    installed,
+)
 from benchmarks.drain import PATIENCE_S
-from benchmarks.figure import Figure, percentile, ratio
-from benchmarks.ground import PROCFILE, Ground, environment, running, serving
+from benchmarks.figure import Figure, ratio
+from benchmarks.ground import Ground, running
 from benchmarks.lessons import UnfinishedError, make_catalog
+from benchmarks.waits import p4
 
-CONNECTIONS = 8
 ROUNDS, QUICK_ROUNDS = 5, 1
-UPLOADS, QUICK_UPLOADS = 500, 40
-WARMING = 20
+UPLOADS, QUICK_UPLOADS = 500, 100
 LOOK_SECONDS = 0.05
-# No worker takes the rings away while uploads are accepted, and still each is to be published.
-UNBOUNDED = 10**9
-PEERS = "benchmarks.peers"
 
 _WORKED_OFF = text("SELECT count(DISTINCT client_session_uuid) FROM study_quiz_sessions")
-
-
-class Design(NamedTuple):
-    """A way to do the work: its web process and workers, what makes its tables, and the package it needs."""
-
-    name: str
-    web: str
-    workers: Mapping[str, str]
-    schema: str = "true"
-    needs: str = "flask"
 
 
 class Round(NamedTuple):
@@ -45,59 +40,34 @@ class Round(NamedTuple):
     drained: float
 
 
-PROCRASTINATE = f"procrastinate --app {PEERS}.procrastinated.app"
-OURS = Design("study-ingest", PROCFILE["web"], {"worker": PROCFILE["worker"]})
-SYNCHRONOUS = Design("synchronous", f"python -m {PEERS}.synchronous", {})
-OTHERS = (
-    SYNCHRONOUS,
-    Design("Celery", f"python -m {PEERS}.textbook", {"worker": f"celery --app {PEERS}.textbook worker"}),
-    Design(
-        "Procrastinate",
-        f"python -m {PEERS}.procrastinated",
-        # As many as Celery starts by itself on two processors: one job at a time each, with its own Python.
-        {f"worker-{number}": f"{PROCRASTINATE} worker" for number in range(2)},
-        f"{PROCRASTINATE} schema --apply",
-        "procrastinate",
-    ),
-)
-
-
 def measure(ground: Ground, *, quick: bool) -> list[Figure]:
     """Let every design take uploads in and work them off, all of them in turn in each round."""
     others = [design for design in OTHERS if find_spec(design.needs)]
     for missing in [design for design in OTHERS if design not in others]:
         click.echo(f"{missing.name} is left out: {missing.needs} is not installed", err=True)
     uploads = QUICK_UPLOADS if quick else UPLOADS
-    with ground.database("peers_filled"):
-        with ground.engine("peers_filled") as engine, engine.begin() as connection:
+    with ground.database(FILLED):
+        with ground.engine(FILLED) as engine, engine.begin() as connection:
             make_catalog(connection)
         rounds = [
             {design.name: _round(ground, design, uploads) for design in (OURS, *others)}
             for _ in range(QUICK_ROUNDS if quick else ROUNDS)
         ]
-    by_design = {name: [each[name] for each in rounds] for name in rounds[0]}
+        by_design = {name: [each[name] for each in rounds] for name in rounds[0]}
+        busy = [[each.answers for each in by_design[design.name]] for design in (OURS, SYNCHRONOUS)]
+        waits = p4(ground, uploads, *busy)
     ours = by_design.pop(OURS.name)
     figures = [figure for name, theirs in by_design.items() for figure in _beside(name, ours, theirs)]
-    return [_p4(ours, by_design[SYNCHRONOUS.name]), *figures, *_alone(OURS.name, ours)]
+    return [*waits, *figures, *_alone(OURS.name, ours)]
 
 
 def _round(ground: Ground, design: Design, uploads: int) -> Round:
-    settings = ground.settings("peer", high_water=UNBOUNDED)
-    with (
-        ground.database("peer", "peers_filled"),
-        ground.engine("peer") as engine,
-        ground.broker() as redis,
-    ):
-        redis.flushall()
-        schema = ["/bin/sh", "-c", design.schema]
-        subprocess.run(schema, env=environment(settings), check=True)  # noqa: S603  # our own words
-        with serving(ground, settings, design.web) as port:
-            answered(Load(port, 1, WARMING, CONNECTIONS), 202)
-            answers = answered(Load(port, 1 + WARMING, uploads, CONNECTIONS), 202)
-            if not design.workers:
-                return Round(answers, throughput(answers))
-            with running(ground, settings, design.workers):
-                return Round(answers, _until_drained(engine, WARMING + uploads))
+    with installed(ground, design) as (engine, port):
+        answers = answered(Load(port, 1 + WARMING, uploads, CONNECTIONS), 202)
+        if not design.workers:
+            return Round(answers, throughput(answers))
+        with running(ground, ground.settings("peer", high_water=UNBOUNDED), design.workers):
+            return Round(answers, _until_drained(engine, WARMING + uploads))
 
 
 def _until_drained(engine: Engine, uploads: int) -> float:
@@ -113,15 +83,6 @@ def _until_drained(engine: Engine, uploads: int) -> float:
             if time.perf_counter() > give_up_at:
                 raise UnfinishedError(f"{done} of {uploads} uploads are worked off in {PATIENCE_S:.0f} s")
     return (uploads - first) / (time.perf_counter() - begun_at)
-
-
-def _p4(ours: list[Round], synchronous: list[Round]) -> Figure:
-    what = f"accept p99 ÷ that of the synchronous design, at {CONNECTIONS} connections"
-    return ratio("P4", what, _p99(ours), _p99(synchronous))
-
-
-def _p99(rounds: list[Round]) -> list[float]:
-    return [percentile([answer.took for answer in each.answers], 0.99) for each in rounds]
 
 
 def _beside(name: str, ours: list[Round], theirs: list[Round]) -> list[Figure]:

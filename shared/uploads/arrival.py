@@ -63,8 +63,8 @@ _STANDING = {
     Status.DEAD: Verdict.DEAD,
 }
 
-# Tells in the same round trip how those stand that were there before it began. LIMIT has each looked up by the
-# index: a join, planned while the table was small, would read all of it until somebody analyzes it.
+# Tells in the same round trip how those stand that were there before it began. LIMIT has each looked up by
+# the index: a join, planned while the table was small, would read all of it until somebody analyzes it.
 _INSERT = text("""
     WITH delivery AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:deliveries AS json))
