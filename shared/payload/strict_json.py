@@ -14,6 +14,8 @@ MAX_DEPTH = 64
 # Covers every double written out in full (309 digits before the point). With an exponent of three digits at
 # most, a number stays far inside `numeric`: 131,072 digits before the point and 16,383 after it.
 MAX_NUMBER_LENGTH = 400
+# Digits of an integer that no double is too small for: nothing to look into.
+ALWAYS_FINITE = 300
 
 # An upload of 500 attempts with their four fields holds 2,500 values. A megabyte of the shortest ones,
 # half a million, would keep everybody else of the process waiting for a second.
@@ -80,7 +82,8 @@ def _float(literal: str) -> float:
 
 
 def _int(literal: str) -> int:
-    _float(literal)
+    if len(literal) > ALWAYS_FINITE:
+        _float(literal)
     return int(literal)
 
 
