@@ -3,7 +3,15 @@
 from typing import Any
 
 import click
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from psycopg import OperationalError
+from psycopg.errors import (
+    DeadlockDetected,
+    LockNotAvailable,
+    QueryCanceled,
+    UndefinedColumn,
+    UndefinedTable,
+)
+from sqlalchemy.exc import DBAPIError
 
 from cli.catalog import catalog
 from cli.completion import completion
@@ -32,12 +40,20 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except StudyIngestError as error:
             raise click.ClickException(str(error)) from None
-        except OperationalError as error:
-            raise click.ClickException(f"Postgres cannot be reached: {error.orig}") from None
-        except ProgrammingError as error:
-            raise click.ClickException(
-                f"{error.orig}; is the database migrated? (study-ingest migrate)"
-            ) from None
+        except DBAPIError as error:
+            raise click.ClickException(_in_a_line(error)) from None
+
+
+def _in_a_line(error: DBAPIError) -> str:
+    said = str(error.orig).partition("\n")[0]
+    match error.orig:
+        case LockNotAvailable() | QueryCanceled() | DeadlockDetected():
+            return f"somebody else holds what this needs ({said}); try again"
+        case UndefinedTable() | UndefinedColumn():
+            return f"{said}; is the database migrated? (study-ingest migrate)"
+        case OperationalError():
+            return f"Postgres cannot be reached: {said}"
+    return said
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,8 +6,10 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.addresses import broker_url, postgres_url, redis_url
 from shared.errors import ConfigurationError
 from shared.followups.signature import signing_key
 
@@ -32,6 +34,9 @@ def _http_url(url: str) -> str:
 
 
 TimeZone = Annotated[str, AfterValidator(_iana_zone)]
+PostgresUrl = Annotated[str, AfterValidator(postgres_url)]
+BrokerUrl = Annotated[str, AfterValidator(broker_url)]
+RedisUrl = Annotated[str, AfterValidator(redis_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Seconds = Annotated[float, Field(gt=0)]
 # One address has some thousand guesses a day, and nobody counts the addresses.
@@ -44,28 +49,18 @@ class StoreSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    database_url: str = Field(description="Postgres, e.g. `postgresql://user@host/name`")
+    database_url: PostgresUrl = Field(description="Postgres, e.g. `postgresql://user@host/name`")
     study_time_zone: TimeZone = Field("UTC", description="IANA zone of learners who have none of their own")
     lock_timeout: Seconds = Field(10.0, description="longest wait for a row lock, in seconds")
     idle_timeout: Seconds = Field(30.0, description="longest idle time inside a transaction, in seconds")
     task_time_limit: Seconds = Field(60.0, description="seconds after which a stuck worker is killed")
 
-    @field_validator("database_url")
-    @classmethod
-    def _name_the_driver(cls, url: str) -> str:
-        scheme, separator, rest = url.partition("://")
-        if scheme in {"postgres", "postgresql"}:
-            scheme = "postgresql+psycopg"
-        if scheme != "postgresql+psycopg" or not separator:
-            raise ValueError("must be a Postgres URL: postgresql://user@host/name")
-        return f"{scheme}://{rest}"
-
 
 class Settings(StoreSettings):
     """The whole configuration of web, worker, sweeper and beat."""
 
-    broker_url: str = Field(description="Celery's broker: `redis://`, `redis+socket://` or `amqp://`")
-    redis_url: str = Field("", description="Redis in redis-py's form, for the spool; unset: no spool")
+    broker_url: BrokerUrl = Field(description="Celery's broker: `redis://`, `redis+socket://` or `amqp://`")
+    redis_url: RedisUrl = Field("", description="Redis in redis-py's form, for the spool; unset: no spool")
     study_ingest_enabled: bool = Field(default=False, description="opens the door; unset: 503")
     viewer_sync_token: SecretStr = Field(SecretStr(""), description="viewers' tokens, separated by commas")
     study_api_token: SecretStr = Field(SecretStr(""), description="tokens of the live side, likewise")
@@ -110,14 +105,6 @@ class Settings(StoreSettings):
     flower_read_write: bool = Field(
         default=False, description="lets Flower stop workers and call tasks; unset: it only shows"
     )
-
-    @field_validator("broker_url")
-    @classmethod
-    def _hide_no_password_in_a_path(cls, url: str) -> str:
-        if url.startswith("redis+socket://") and "@" in url:
-            # Celery would take the whole of it for a host's name, and Flower would show it.
-            raise ValueError("redis+socket:// holds no user or password: guard the socket by its mode")
-        return url
 
     @field_validator("flower_basic_auth")
     @classmethod
@@ -177,5 +164,9 @@ def load_settings(kind: type[S]) -> S:
     try:
         return kind()
     except ValidationError as error:
-        lines = [f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
+        lines = [f"{str(e['loc'][0]).upper()}: {_plain(e)}" for e in error.errors(include_input=False)]
         raise ConfigurationError("\n".join(lines)) from None
+
+
+def _plain(error: ErrorDetails) -> str:
+    return "must be set" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")

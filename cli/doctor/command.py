@@ -43,7 +43,12 @@ def _examine() -> Iterator[Finding]:
     except ConfigurationError as error:
         yield from faults(error)
     else:
-        yield from examine(settings, os.environ.get("API_URL") or f"http://{settings.host}:{settings.port}")
+        yield from examine(settings, os.environ.get("API_URL") or _served_at(settings))
+
+
+def _served_at(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.port}"
 
 
 def examine(settings: Settings, web: str) -> Iterator[Finding]:

@@ -14,6 +14,8 @@ def look_at_web(settings: Settings, url: str) -> Finding:
     try:
         # Past a proxy of the environment: the process itself is asked.
         answer = httpx.get(f"{url}/readyz", timeout=ASK_SECONDS, trust_env=False)
+    except httpx.InvalidURL:
+        return fail("web", "API_URL is no URL", "set it to the web process' address: http://host:port")
     except httpx.TransportError:
         door = "open" if settings.study_ingest_enabled else "closed"
         said = f"none answers at {url}; its door would be {door}"

@@ -72,7 +72,7 @@ def _lock_upload(connection: Connection, client_session_uuid: UUID) -> tuple[int
     connection.execute(_LOCK_UPLOAD, {"client_session_uuid": str(client_session_uuid)})
     sessions = list(connection.execute(_OF_UPLOAD, {"client_session_uuid": str(client_session_uuid)}))
     if not sessions:
-        raise UnknownSessionError(f"{client_session_uuid} has left no quiz session")
+        raise UnknownSessionError(f"there is no quiz session of an upload {client_session_uuid}")
     if not sessions[0].stands:
         raise SupersededError(f"all sessions of {client_session_uuid} are superseded by content that waits")
     lock_learner(connection, sessions[0].user_id)

@@ -1,0 +1,61 @@
+"""A store's address that cannot be one is named before anything starts, and never repeated."""
+
+import pytest
+
+from shared.config import Settings, load_settings
+from shared.errors import ConfigurationError
+
+SOUND = {
+    "DATABASE_URL": "postgresql://somebody@host/name",
+    "BROKER_URL": "redis://host/0",
+    "REDIS_URL": "redis://host/1",
+}
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **told: str) -> Settings:
+    for name, value in (SOUND | told).items():
+        monkeypatch.setenv(name, value)
+    return load_settings(Settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        *[("DATABASE_URL", url) for url in ("nonsense", "mysql://h/x", "postgresql://x@h:abc/x")],
+        ("DATABASE_URL", "postgresql://x@[::bad/x"),
+        *[("BROKER_URL", url) for url in ("nonsense", "foo://x", "redis://127.0.0.1:abc/0")],
+        ("BROKER_URL", "redis+socket://name:password@/path"),
+        *[("REDIS_URL", url) for url in ("nonsense", "http://x", "redis://h:abc/1")],
+    ],
+)
+def test_an_address_that_cannot_be_one_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{name}: ") as refused:
+        load(monkeypatch, **{name: url})
+    assert url not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("DATABASE_URL", "postgres://u:p@h:5432/x?host=/tmp"),
+        ("BROKER_URL", "redis+socket:///tmp/sock?virtual_host=0"),
+        ("BROKER_URL", "amqp://guest:guest@host//"),
+        ("BROKER_URL", "sentinel://a:26379/0;sentinel://b:26379/0"),
+        ("REDIS_URL", "unix:///tmp/sock?db=1"),
+        ("REDIS_URL", ""),
+    ],
+)
+def test_an_address_of_every_documented_kind_is_taken(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    assert load(monkeypatch, **{name: url})
+
+
+def test_what_is_missing_is_said_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SOUND:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(Settings)
+    assert str(refused.value).splitlines() == ["DATABASE_URL: must be set", "BROKER_URL: must be set"]
