@@ -54,6 +54,7 @@ class _Known(NamedTuple):
     content_hash: str
     reason: str | None
     result: dict[str, Any] | None
+    is_purged: bool
 
 
 _STANDING = {
@@ -62,6 +63,8 @@ _STANDING = {
     Status.REJECTED: Verdict.REJECTED,
     Status.DEAD: Verdict.DEAD,
 }
+
+_FAILED = {Status.REJECTED, Status.DEAD}
 
 # Tells in the same round trip how those stand that were there before it began. LIMIT has each looked up by
 # the index: a join, planned while the table was small, would read all of it until somebody analyzes it.
@@ -75,14 +78,15 @@ _INSERT = text("""
         ON CONFLICT (client_session_uuid) DO NOTHING
         RETURNING client_session_uuid
     )
-    SELECT id, new.client_session_uuid IS NOT NULL, coalesce(status, ''), content_hash, reason, result
+    SELECT id, new.client_session_uuid IS NOT NULL, coalesce(status, ''), content_hash, reason, result,
+        purged
     FROM delivery LEFT JOIN new ON new.client_session_uuid = id
-        LEFT JOIN LATERAL (SELECT status, content_hash, reason, result FROM uploads
+        LEFT JOIN LATERAL (SELECT status, content_hash, reason, result, payload IS NULL AS purged FROM uploads
             WHERE client_session_uuid = id LIMIT 1) AS known ON TRUE
 """)
 
 _STANDINGS = text("""
-    SELECT client_session_uuid, FALSE, status, content_hash, reason, result
+    SELECT client_session_uuid, FALSE, status, content_hash, reason, result, payload IS NULL
     FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))
 """)
 
@@ -91,6 +95,14 @@ _SUPERSEDE = text("""
         status = 'received', tries = 1, next_try_at = now() + make_interval(secs => :first_try_after),
         last_error = NULL, reason = NULL, result = NULL, user_id = NULL, finalized_at = NULL
     WHERE client_session_uuid = :id AND status = 'rejected' AND content_hash = :known_hash
+""")
+
+# Final for as long as a purge can tell, or the next would take it at once. Not where the upload's learner is
+# deleted: answers that nothing would ever blank again.
+_REFILL = text("""
+    UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now()
+    WHERE client_session_uuid = :id AND content_hash = :hash AND payload IS NULL
+        AND status IN ('rejected', 'dead') AND (user_id IS NULL OR user_id IN (SELECT id FROM users))
 """)
 
 # Without its payload where the upload's learner is deleted: answers that nothing would ever blank again.
@@ -150,14 +162,16 @@ def _standings(connection: Connection, deliveries: list[Delivery]) -> dict[UUID,
 
 
 def _weigh(connection: Connection, delivery: Delivery, known: _Known, first_try_after: float) -> Receipt:
-    if known.content_hash == delivery.content_hash:
-        return Receipt(_STANDING[Status(known.status)], known.reason, known.result)
     content = {
         "id": delivery.client_session_uuid,
         "payload": delivery.payload,
         "hash": delivery.content_hash,
         "at": delivery.received_at,
     }
+    if known.content_hash == delivery.content_hash:
+        if known.is_purged and known.status in _FAILED:  # all that an operator could ever replay
+            connection.execute(_REFILL, content)
+        return Receipt(_STANDING[Status(known.status)], known.reason, known.result)
     if known.status == Status.REJECTED:
         supersede = content | {"known_hash": known.content_hash, "first_try_after": first_try_after}
         if connection.execute(_SUPERSEDE, supersede).rowcount:

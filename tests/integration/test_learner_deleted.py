@@ -104,3 +104,14 @@ def test_I11_what_takes_the_place_of_something_blanked_has_its_own_learner(engin
     assert deliver(engine, other(sent, BENS)).verdict is Verdict.NEW
     delete(engine, BEN)
     assert payloads(engine) == [None]
+
+
+@pytest.mark.parametrize("status", ["received", "rejected", "dead"])
+def test_I11_what_was_blanked_is_not_kept_again_when_it_is_sent_again(engine: Engine, status: str) -> None:
+    sent = upload(ANNS)
+    deliver(engine, sent)
+    if status != "received":
+        end(engine, status)
+    delete(engine, ANN)
+    assert deliver(engine, sent).verdict in {Verdict.REJECTED, Verdict.DEAD}
+    assert payloads(engine) == [None]

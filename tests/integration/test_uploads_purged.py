@@ -4,6 +4,7 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
 from click.testing import CliRunner
 from sqlalchemy import Engine, text
 
@@ -20,6 +21,7 @@ from tests.world import (
     load,
     progress,
     rows,
+    standing,
     upload,
     uuid_of,
     work_off,
@@ -31,6 +33,10 @@ LIMIT = timedelta(days=90)
 AGE = text("""
     WITH conflicts AS (UPDATE upload_conflicts SET received_at = now() - interval '91 days')
     UPDATE uploads SET finalized_at = now() - interval '91 days' WHERE status <> 'received'
+""")
+FAIL = text("""
+    UPDATE uploads SET status = :status, tries = 5, finalized_at = now() - interval '91 days',
+        reason = CASE WHEN :status = 'rejected' THEN 'unknown_questions' END
 """)
 HOLD = text("SELECT FROM uploads WHERE client_session_uuid = :uuid FOR NO KEY UPDATE")
 REFILL = text("UPDATE uploads SET payload = '{}' WHERE client_session_uuid = :uuid")
@@ -60,6 +66,36 @@ def test_I8_what_was_purged_is_still_known(engine: Engine, database_url: str) ->
     assert deliver(engine, sent).verdict is Verdict.INGESTED
     assert deliver(engine, sent | {"attempts": [answer("q110", AT, WRONG)]}).verdict is Verdict.CONFLICT
     assert progress(engine) == left
+
+
+@pytest.mark.parametrize("status", ["dead", "rejected"])
+def test_I1_what_failed_and_was_purged_is_kept_again_when_it_is_sent_again(
+    engine: Engine, database_url: str, status: str
+) -> None:
+    load(engine)
+    sent = upload(answer("q110", AT))
+    deliver(engine, sent)
+    with engine.begin() as connection:
+        connection.execute(FAIL, {"status": status})
+    words = ("uploads", "purge", "--older-than", "90d", "--status", status)
+    assert "1 payloads purged" in run(database_url, *words)
+    assert deliver(engine, sent).verdict is Verdict(status)
+    assert "0 payloads purged" in run(database_url, *words), "it came lately"
+    (row,) = rows(engine, Upload)
+    assert (row["payload"], row["status"], row["tries"]) == (sent, status, 5)
+    assert "set back" in run(database_url, "uploads", "replay", sent["client_session_uuid"])
+    work_off(engine, sent)
+    assert standing(engine, sent).status == "ingested"
+
+
+def test_what_was_ingested_and_purged_stays_so_when_it_is_sent_again(engine: Engine) -> None:
+    load(engine)
+    sent = upload(answer("q110", AT))
+    ingest(engine, sent)
+    age(engine)
+    assert purge_all(engine) == [1]
+    assert deliver(engine, sent).verdict is Verdict.INGESTED
+    assert kept(engine) == []
 
 
 def age(engine: Engine) -> None:
