@@ -7,14 +7,14 @@ from uuid import UUID
 import structlog
 from flask import abort, flash, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from api.edge import edge
 from api.ops.door import blueprint, ops
 from api.ops.wanted import Wanted, given, read_wanted
 from shared.errors import ReplayRefusedError
 from shared.rehearsal import Rehearsal, rehearse_replay
-from shared.uploads.revival import Revival, find_failed, revive_all, revive_one
+from shared.uploads.revival import Revival, count_purged, find_failed, revive_all, revive_one
 from shared.uploads.search import Search
 from shared.uploads.status import Status
 
@@ -51,8 +51,13 @@ def replay(uuid: UUID) -> ResponseReturnValue:
 def ask_replay_all() -> ResponseReturnValue:
     """Count the failed uploads that a search means, and ask for confirmation."""
     wanted = _failed()
-    failed = ops().desk.read(partial(find_failed, wanted=wanted.everything))
-    return render_template("replay_all.html", count=len(failed), fields=given(), at_once=AT_ONCE)
+    count, purged = ops().desk.read(partial(_count, wanted.everything))
+    fields = given()
+    return render_template("replay_all.html", count=count, purged=purged, fields=fields, at_once=AT_ONCE)
+
+
+def _count(wanted: Search, connection: Connection) -> tuple[int, int]:
+    return len(find_failed(connection, wanted)), count_purged(connection, wanted)
 
 
 @blueprint.post("/uploads/replay")

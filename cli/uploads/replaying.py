@@ -12,7 +12,7 @@ from cli.uploads.sheet import print_table
 from shared.errors import ReplayRefusedError
 from shared.late_questions import add_skipped
 from shared.rehearsal import Card, Rehearsal, rehearse_replay, rehearse_skipped
-from shared.uploads.revival import Revival, find_failed, revive_all, revive_one
+from shared.uploads.revival import Revival, count_purged, find_failed, revive_all, revive_one
 from shared.uploads.search import Search
 from shared.uploads.status import Status
 
@@ -33,7 +33,8 @@ def replay(  # noqa: PLR0913  # one for each option
 ) -> None:
     """Set rejected or dead uploads back to `received`: the sweeper rings for them at once.
 
-    Name one by its UUID, or many by --status and --error. Exit 1 if any was refused.
+    Name one by its UUID, or many by --status and --error. Exit 1 if any was refused; of many, those that are
+    purged are passed over.
     """
     many = status is not None or error is not None
     if many == (uuid is not None) or (skipped and uuid is None):
@@ -54,15 +55,15 @@ def _replay_many(store: Store, wanted: Search, *, dry_run: bool) -> None:
         _rehearse_many(store, wanted)
         return
     counts = Counter(revival for _, revival in revive_all(store.engine, wanted))
+    with store.engine.connect() as connection:
+        counts[Revival.PURGED] = count_purged(connection, wanted)
     click.echo(", ".join(f"{counts[each]} {each}" for each in Revival if counts[each]) or "none found")
-    if counts[Revival.PURGED]:
-        raise click.exceptions.Exit(1)
 
 
 def _rehearse_many(store: Store, wanted: Search) -> None:
     """Rehearse each by itself: what one would do for another is not shown."""
     with store.engine.connect() as connection:
-        found = find_failed(connection, wanted)
+        found, purged = find_failed(connection, wanted), count_purged(connection, wanted)
     refused = 0
     for upload in found:
         try:
@@ -70,7 +71,7 @@ def _rehearse_many(store: Store, wanted: Search) -> None:
         except ReplayRefusedError as error:
             click.echo(str(error), err=True)
             refused += 1
-    click.echo(f"{len(found)} rehearsed, {refused} refused")
+    click.echo(f"{len(found)} rehearsed, {refused} refused, {purged} purged")
     if refused:
         raise click.exceptions.Exit(1)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from shared.errors import ReplayRefusedError, UnknownUploadError
-from shared.uploads.search import Search, search
+from shared.uploads.search import Listed, Search, search
 from shared.uploads.status import Status
 
 
@@ -61,16 +61,24 @@ def revive_one(engine: Engine, client_session_uuid: UUID) -> Revival:
 
 
 def find_failed(connection: Connection, wanted: Search) -> list[UUID]:
-    """Find all rejected and dead uploads that a search means, the oldest first."""
+    """Find all rejected and dead uploads that a search means and that can be replayed, the oldest first."""
+    found = sorted(_search_failed(connection, wanted, purged=False), key=lambda each: each.received_at)
+    return [each.client_session_uuid for each in found]
+
+
+def count_purged(connection: Connection, wanted: Search) -> int:
+    """Count the rejected and dead uploads that a search means, but that can never be replayed."""
+    return len(_search_failed(connection, wanted, purged=True))
+
+
+def _search_failed(connection: Connection, wanted: Search, *, purged: bool) -> list[Listed]:
     statuses = [status for status in _FAILED if wanted.status in (None, status)]
-    found = [
-        each for status in statuses for each in search(connection, replace(wanted, status=status, limit=None))
-    ]
-    return [each.client_session_uuid for each in sorted(found, key=lambda each: each.received_at)]
+    searches = [replace(wanted, status=status, purged=purged, limit=None) for status in statuses]
+    return [each for meant in searches for each in search(connection, meant)]
 
 
 def revive_all(engine: Engine, wanted: Search) -> Iterator[tuple[UUID, Revival]]:
-    """Revive all failed uploads that a search means, each in a transaction of its own."""
+    """Revive all failed uploads that a search means and that can be, each in a transaction of its own."""
     with engine.connect() as connection:
         failed = find_failed(connection, wanted)
     for upload in failed:

@@ -56,7 +56,8 @@ class Place(NamedTuple):
 class Search:
     """What an operator looks for; every word that is given must hold.
 
-    `question`: a public id, answered or sent; `error`: a part of the last error or the reason, in any case.
+    `question`: a public id, answered or sent; `error`: a part of the last error or the reason, in any case;
+    `purged`: whether the payload is gone.
     """
 
     status: Status | None = None
@@ -66,6 +67,7 @@ class Search:
     error: str | None = None
     limit: int | None = 50
     after: Place | None = None
+    purged: bool | None = None
 
     @property
     def is_narrow(self) -> bool:
@@ -106,6 +108,8 @@ def _conditions(wanted: Search) -> Iterator[ColumnElement[bool]]:
         yield Upload.client_session_uuid.in_(with_question(wanted.question))
     if wanted.error is not None:
         yield Upload.client_session_uuid.in_(failing_with(wanted.error))
+    if wanted.purged is not None:
+        yield Upload.payload.is_(None) if wanted.purged else Upload.payload.is_not(None)
 
 
 def _newest(wanted: Search) -> ColumnElement[datetime]:

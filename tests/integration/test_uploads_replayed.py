@@ -117,10 +117,25 @@ def test_an_ingested_upload_stays_as_it_is(engine: Engine, database_url: str) ->
 def test_a_purged_upload_is_refused(engine: Engine, database_url: str, dead: Sent, words: list[str]) -> None:
     purge(engine)
     before = everything(engine)
-    for named in ([dead["client_session_uuid"]], ["--status", "dead"]):
-        result = run(database_url, *named, *words)
-        assert (result.exit_code, "purged" in result.output) == (1, True)
+    result = run(database_url, dead["client_session_uuid"], *words)
+    assert (result.exit_code, "purged" in result.stderr) == (1, True)
     assert everything(engine) == before
+
+
+def test_among_many_the_purged_are_counted_and_no_failure(
+    engine: Engine, database_url: str, dead: Sent
+) -> None:
+    purge(engine)
+    other = upload(answer("q110", AT))
+    deliver(engine, other)
+    bury(engine, other)
+    rehearsed = run(database_url, "--status", "dead", "--dry-run")
+    assert (rehearsed.exit_code, "1 rehearsed, 0 refused, 1 purged" in rehearsed.stdout) == (0, True)
+    result = run(database_url, "--status", "dead")
+    assert (result.exit_code, result.stdout) == (0, "1 set back, 1 purged\n")
+    assert [row(engine, each)["status"] for each in (dead, other)] == ["dead", "received"]
+    again = run(database_url, "--status", "dead")
+    assert (again.exit_code, again.stdout) == (0, "1 purged\n")
 
 
 def test_the_unknown_and_wrong_usage(database_url: str) -> None:
