@@ -1,5 +1,6 @@
 """What the stores know, asked at a scrape: each within a deadline, none in another's way."""
 
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
@@ -69,12 +70,14 @@ def _postgres(settings: Settings) -> Ask:
         with engine.connect() as connection:
             return _look(connection)
 
+    # psycopg warns of connections that are forgotten while open.
+    weakref.finalize(ask, engine.dispose)
     return ask
 
 
 def _look(connection: Connection) -> list[Metric]:
     now = standing(connection)
-    uploads = _gauge("uploads", "Uploads that wait or have failed", "status")
+    uploads = _gauge("uploads", "Uploads that wait, or have failed and are not purged", "status")
     for status, count in (("received", now.waiting), ("rejected", now.rejected), ("dead", now.dead)):
         uploads.add_metric([status], count)
     oldest = (datetime.now(UTC) - now.oldest).total_seconds() if now.oldest else 0.0

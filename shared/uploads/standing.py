@@ -1,22 +1,26 @@
-"""How many uploads wait or have failed, at one glance."""
+"""How many uploads wait, for us or for an operator, at one glance."""
 
 from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-# Each part is answered from a partial index: what went well is not looked at.
+# Each part is answered from a partial index: what went well is not looked at. What is purged is at rest: no
+# operator can do anything about it.
 _STANDING = text("""
     SELECT waiting, oldest, rejected, dead, conflicts FROM
         (SELECT count(*) AS waiting, min(received_at) AS oldest FROM uploads WHERE status = 'received') r,
-        (SELECT count(*) AS rejected FROM uploads WHERE status = 'rejected') f,
-        (SELECT count(*) AS dead FROM uploads WHERE status = 'dead') d,
+        (SELECT count(*) AS rejected FROM uploads WHERE status = 'rejected' AND payload IS NOT NULL) f,
+        (SELECT count(*) AS dead FROM uploads WHERE status = 'dead' AND payload IS NOT NULL) d,
         (SELECT count(*) AS conflicts FROM upload_conflicts) c
 """)
 
 
 class Standing(NamedTuple):
-    """Count the uploads of each state that is not the best one; `oldest`: arrival of the longest waiting."""
+    """Count the uploads of each state that is not the best one; `oldest`: arrival of the longest waiting.
+
+    What failed and is purged counts no more.
+    """
 
     waiting: int
     oldest: datetime | None
@@ -26,5 +30,5 @@ class Standing(NamedTuple):
 
 
 def standing(connection: Connection) -> Standing:
-    """Count what waits and what has failed."""
+    """Count what waits, and what has failed and could be replayed."""
     return Standing(*connection.execute(_STANDING).one())

@@ -1,14 +1,18 @@
 """What is purged stands in no operator's way: nothing is left to replay, and nothing waits for him."""
 
+import json
 import re
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from api.ops.replays import AT_ONCE
+from cli.main import main
 from shared.config import Settings
+from shared.metrics.stores import Stores
 from tests.ops import PASSWORD, log_in, press
 from tests.ops_world import bury
 from tests.world import answer, load, standing, upload
@@ -50,3 +54,24 @@ def test_all_that_can_be_replayed_is_however_much_is_purged(engine: Engine, web:
     assert f"{AT_ONCE + 1} more are purged" in asked
     assert press(web, "/ops/uploads/replay", status="dead").status_code == 303
     assert standing(engine, sent).status == "received"
+
+
+def test_a_dead_upload_that_is_purged_is_at_rest(
+    engine: Engine, settings: Settings, web: httpx.Client
+) -> None:
+    bury(engine, upload(answer("q110", AT)), "KeyError at a")
+    log_in(web)
+    assert "Dead uploads wait for you." in shown(web.get("/ops"))
+    assert counted(settings) == {"metric": 1, "stats": 1}
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE uploads SET payload = NULL"))
+    assert "Dead uploads wait for you." not in shown(web.get("/ops"))
+    assert counted(settings) == {"metric": 0, "stats": 0}
+
+
+def counted(settings: Settings) -> dict[str, float]:
+    """Return how many dead uploads are counted where."""
+    stats = CliRunner().invoke(main, ["stats", "--json"], env={"DATABASE_URL": settings.database_url})
+    samples = [sample for metric in Stores(settings).collect() for sample in metric.samples]
+    (metric,) = [each.value for each in samples if each.labels.get("status") == "dead"]
+    return {"metric": metric, "stats": json.loads(stats.stdout)["now"]["dead"]}
