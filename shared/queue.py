@@ -82,12 +82,13 @@ def _transport_options(settings: Settings, *, worker: bool) -> dict[str, Any]:
 def ring(producer: Producer, app: Celery, uploads: Sequence[UUID], *, again: bool = False) -> None:
     """Ring once for up to RING_SIZE uploads; `again` marks a sweeper's ring, which counts as a try.
 
-    The task of a single upload has its id, so that an operator finds it in Flower.
+    The task of a single upload has its id, as an operator looks for it in Flower.
     """
     app.send_task(
         FINALIZE,
         args=[str(upload) for upload in uploads],
         kwargs={"ring": True} if again else {},
+        argsrepr=" ".join(map(str, uploads)),  # what Flower shows, and finds
         task_id=str(uploads[0] if len(uploads) == 1 else uuid4()),
         producer=producer,
     )

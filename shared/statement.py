@@ -3,6 +3,7 @@
 For those of a replay: SQLAlchemy took longer over their results than everything else in it.
 """
 
+import threading
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -17,10 +18,23 @@ Cursor = psycopg.Cursor[tuple[Any, ...]]
 _DIALECT = make_url("postgresql+psycopg://").get_dialect()()
 
 
+class _Sent(threading.local):
+    count = 0
+
+
+_sent = _Sent()
+
+
+def sent() -> int:
+    """Count the statements that this thread has sent so far."""
+    return _sent.count
+
+
 def run(connection: Connection, statement: TextClause, bound: Mapping[str, Any]) -> Cursor:
     """Run a statement; begin a transaction, and raise, as `connection.execute` would."""
     if not connection.in_transaction():
         connection.begin()
+    _sent.count += 1
     driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's
     try:
         return driver.execute(_written(statement), bound)

@@ -9,9 +9,10 @@ from shared.replay import Replayed
 from shared.uploads.status import Status
 
 
-def count_replay(replayed: Replayed, seconds: float) -> None:
+def count_replay(replayed: Replayed, seconds: float, statements: int) -> None:
     """Count a replay that was committed."""
     counted.REPLAY_SECONDS.observe(seconds)
+    counted.REPLAY_STATEMENTS.observe(statements)
     counted.ENDED.labels(replayed.status).inc()
     counted.LATE_FOLDS.inc(replayed.late)
     if plan := replayed.plan:

@@ -24,6 +24,8 @@ def options(settings: Settings) -> Mapping[str, str]:
         "FLOWER_DB": settings.flower_db,
         "FLOWER_STATE_SAVE_INTERVAL": str(SAVE_EVERY_MS),
         "FLOWER_MAX_TASKS": str(MAX_TASKS),
+        # Else it would ask the sweeper too to tell of every task: idle, they would fill it in hours.
+        "FLOWER_ENABLE_EVENTS": "false",
         "METRICS_DIR": "",  # its own metrics are not ours
     }
 

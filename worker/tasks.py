@@ -15,6 +15,7 @@ from shared.failure import describe, is_passing
 from shared.heartbeat import beat
 from shared.metrics.counted import RING_FAILURES
 from shared.replay import replay
+from shared.statement import sent
 from shared.uploads.rings import share_out
 from shared.uploads.tries import Start, claim_overdue, fail, postpone, start
 from worker.app import app, engine, redis, settings
@@ -51,11 +52,11 @@ def finalize_upload(self: Task[Any, None], *client_session_uuids: str, ring: boo
 
 
 def _replay(upload: UUID) -> None:
-    began = time.monotonic()
+    began, before = time.monotonic(), sent()
     replayed = replay(engine(), upload, now=datetime.now(UTC), default_zone=settings.study_time_zone)
     seconds = time.monotonic() - began
     if replayed:
-        count_replay(replayed, seconds)
+        count_replay(replayed, seconds, sent() - before)
     status = replayed.status if replayed else "unchanged"
     log.info("upload.replayed", upload=str(upload), status=status, seconds=round(seconds, 4))
 

@@ -47,13 +47,20 @@ def knows(shown: httpx.Client) -> dict[str, str]:
     return told
 
 
+def found(shown: httpx.Client, search: str) -> list[dict[str, str]]:
+    """Search for tasks as Flower's page does."""
+    tasks: list[dict[str, str]] = json.loads(ask(shown, f"{TABLE}&search[value]={search}"))["data"]
+    return tasks
+
+
 def test_flower_shows_a_task_to_operators_only_and_orders_nothing(engine: Engine, house: Processes) -> None:
     house.start("worker")
     with flower(house, OPERATOR) as shown:
         until(lambda: "worker@" in ask(shown, "/api/workers?refresh=1"), "Flower knows the worker")
         send(house, engine)
         told = knows(shown)
-        assert (told["name"], told["uuid"], told["args"]) == ("finalize_upload", UUID, f"['{UUID}']")
+        assert (told["name"], told["uuid"], told["args"]) == ("finalize_upload", UUID, UUID)
+        assert [each["uuid"] for each in found(shown, f"args:{UUID}")] == [UUID]
         said = everything_about(shown, UUID)
         assert all(UUID in said[page] for page in (f"/task/{UUID}", TABLE, "/api/tasks"))
         assert [page for page, text in said.items() if is_marked(text) or MARK in text] == []
@@ -67,6 +74,19 @@ def test_flower_shows_a_task_to_operators_only_and_orders_nothing(engine: Engine
                     assert (page, stranger.get(page).status_code) == (page, 401)
                 for order in ORDERS:
                     assert (order, stranger.post(order).status_code) == (order, 401)
+
+
+def test_what_nobody_asked_for_pushes_no_upload_out(engine: Engine, house: Processes) -> None:
+    for name in ("worker", "sweeper", "beat"):
+        house.start(name)
+    with flower(house, OPERATOR) as shown:
+        until(lambda: len(json.loads(ask(shown, "/api/workers?refresh=1"))) == 2, "Flower knows both")
+        send(house, engine)
+        knows(shown)
+        swept = text("SELECT count(*) FROM heartbeats WHERE now() - beaten_at < interval '1 second'")
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            until(lambda: connection.scalar(swept), "the sweeper works")
+        assert {each["name"] for each in found(shown, "")} == {"finalize_upload"}
 
 
 def test_flower_remembers_over_a_restart(engine: Engine, house: Processes) -> None:
