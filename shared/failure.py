@@ -3,7 +3,7 @@
 import traceback
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from shared import statement
 from shared.errors import OvertakenError, StudyIngestError
@@ -30,6 +30,13 @@ def is_passing(error: BaseException) -> bool:
     if not state:
         return error.connection_invalidated
     return state in _PASSING or state.startswith(_CONNECTION_CLASS)
+
+
+def is_away(error: BaseException) -> bool:
+    """Tell whether a statement failed because its server was not there, or went: nothing was answered."""
+    if not isinstance(error, OperationalError):
+        return False
+    return error.connection_invalidated or not _sqlstate(error)
 
 
 def describe(error: BaseException) -> str:

@@ -7,6 +7,7 @@ from threading import BoundedSemaphore
 from typing import TypeVar
 
 import structlog
+from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -14,7 +15,7 @@ from api.breaker import Breaker
 from shared.config import Settings
 from shared.db import make_engine
 from shared.errors import StoreUnavailableError, StudyIngestError
-from shared.failure import describe
+from shared.failure import describe, is_away
 
 log = structlog.get_logger()
 
@@ -27,6 +28,11 @@ STATEMENT_S = 4.0
 LOCK_S = 2.0
 # Long enough for a page that is being made meanwhile.
 PATIENCE_S = 0.25
+
+AWAY = "Postgres does not answer; uploads go to the spool, if there is one."
+TOO_MANY = "Too many operators ask at once."
+LOCKED = "Somebody else holds this row."
+SLOW = "Postgres takes too long over this, or somebody else holds it up."
 
 T = TypeVar("T")
 
@@ -45,13 +51,13 @@ class Desk:
         self._breaker = Breaker(settings.store_pause, "operators")
 
     def read(self, question: Callable[[Connection], T]) -> T:
-        """Ask something; raise StoreUnavailableError past the deadline."""
+        """Ask something; raise StoreUnavailableError past the deadline, or where it is refused for now."""
         return self.act(lambda engine: _ask(engine, question))
 
     def act(self, work: Callable[[Engine], T]) -> T:
         """Do something that commits by itself; past the deadline it may yet be done."""
         if not self._places.acquire(timeout=PATIENCE_S):
-            raise StoreUnavailableError("Too many operators ask at once.")
+            raise StoreUnavailableError(TOO_MANY)
         try:
             return self._await(work)
         finally:
@@ -59,20 +65,32 @@ class Desk:
 
     def _await(self, work: Callable[[Engine], T]) -> T:
         if not self._breaker.lets_through():
-            raise StoreUnavailableError("The store is away.")
+            raise StoreUnavailableError(AWAY)
         future = self._threads.submit(work, self._engine)
         try:
             result = future.result(DEADLINE_S)
         except (TimeoutError, SQLAlchemyError) as error:
             future.cancel()
-            self._breaker.trip()
             log.warning("ops.store_failed", error=describe(error))
-            raise StoreUnavailableError("The store is away.") from None
+            raise self._judge(error) from None
         except StudyIngestError:  # refused by what the store knows
             self._breaker.close()
             raise
         self._breaker.close()
         return result
+
+    def _judge(self, error: TimeoutError | SQLAlchemyError) -> Exception:
+        """Tell who is to be told of a failure what; only a store that is away is left alone for a while."""
+        if isinstance(error, TimeoutError) or is_away(error):
+            self._breaker.trip()
+            return StoreUnavailableError(AWAY)
+        self._breaker.close()
+        match getattr(error, "orig", None):
+            case LockNotAvailable() | DeadlockDetected():
+                return StoreUnavailableError(LOCKED)
+            case QueryCanceled():
+                return StoreUnavailableError(SLOW)
+        return error
 
 
 def _ask(engine: Engine, question: Callable[[Connection], T]) -> T:

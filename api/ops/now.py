@@ -54,12 +54,16 @@ class Now:
 def now() -> ResponseReturnValue:
     """Show how things stand; to the page itself, only the part that changes."""
     at = edge().clock()
+    found, trouble = None, ""
     try:
         found = ops().desk.read(partial(_look, at))
-    except StoreUnavailableError:
-        found = None
+    except StoreUnavailableError as error:
+        trouble = str(error)
     template = "figures.html" if "HX-Request" in request.headers else "now.html"
-    return Response(render_template(template, now=found, at=at, spool=_spool(ops().spool), overdue=OVERDUE))
+    spool = _spool(ops().spool)
+    return Response(
+        render_template(template, now=found, trouble=trouble, at=at, spool=spool, overdue=OVERDUE)
+    )
 
 
 def _look(at: datetime, connection: Connection) -> Now:
