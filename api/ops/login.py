@@ -1,5 +1,6 @@
 """Log in and out."""
 
+import re
 from hmac import compare_digest
 
 import structlog
@@ -11,6 +12,9 @@ from api.ops.door import PATH, blueprint, ops
 from api.ops.session import open_session
 
 log = structlog.get_logger()
+
+# Beginning so, it is a path of this site, whatever follows; no header holds a line break.
+LOCAL = re.compile(rf"{PATH}/[!-~]*")
 
 
 @blueprint.get("/login")
@@ -46,8 +50,7 @@ def _is_right(given: str) -> bool:
 
 def _wanted() -> str:
     wanted = request.args.get("next", PATH)
-    # Beginning so, it is a path of this site, whatever follows.
-    return wanted if wanted.startswith(f"{PATH}/") else PATH
+    return wanted if LOCAL.fullmatch(wanted) else PATH
 
 
 def _too_many(wait: int) -> Response:

@@ -108,6 +108,9 @@ def test_who_logs_out_is_out(web: httpx.Client) -> None:
         ("https://elsewhere.example/", "/ops"),
         ("//elsewhere.example/ops/", "/ops"),
         ("/ops.elsewhere.example/", "/ops"),
+        ("/ops/\n", "/ops"),
+        ("/ops/uploads\r\nSet-Cookie: x=y", "/ops"),
+        ("/ops/\N{SNOWMAN}", "/ops"),
         ("", "/ops"),
     ],
 )
