@@ -156,6 +156,17 @@ def test_errors_are_pages_here_and_problems_elsewhere(web: httpx.Client) -> None
     assert web.get("/opsy").headers["Content-Type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize(
+    "learner", ["0" * 20 + "9" * 4400, "0" * 20 + "9" * 30, str(2**63), "-1", "\u0661", ""]
+)
+def test_what_is_no_learners_id_is_refused(web: httpx.Client, learner: str) -> None:
+    log_in(web)
+    answer = web.get("/ops/learners", params={"learner": learner})
+    assert (answer.status_code, "A learner&#39;s id is a number" in answer.text) == (422, True)
+    largest = web.get("/ops/learners", params={"learner": str(2**63 - 1)})
+    assert largest.headers["Location"] == f"/ops/learners/{2**63 - 1}"
+
+
 def test_the_api_document_does_not_tell_of_it(settings: Settings) -> None:
     assert not [path for path in document(create_app(settings))["paths"] if path.startswith("/ops")]
 
