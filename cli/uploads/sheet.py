@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 WIDE = 1000  # a pipe has no width: nothing is folded there
+LONG = 500  # rows; to draw more as a table takes longer than to find them
 
 
 def print_json(value: Any) -> None:
@@ -25,12 +26,28 @@ def _plain(value: Any) -> str:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table; what does not fit is folded, never cut."""
+    """Print a table; what does not fit is folded, never cut. A long one is plain columns."""
+    cells = [[cell(value) for value in row] for row in rows]
+    if len(cells) > LONG:
+        _print_columns([[Text(heading) for heading in headings], *cells])
+    else:
+        _draw(headings, cells)
+
+
+def _print_columns(rows: list[list[Text]]) -> None:
+    widths = [max(len(text) for text in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo(
+            "  ".join(text.plain.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        )
+
+
+def _draw(headings: Sequence[str], rows: list[list[Text]]) -> None:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*map(cell, row))
+        table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 

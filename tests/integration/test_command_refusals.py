@@ -2,11 +2,13 @@
 
 from uuid import uuid4
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
 
 from cli.main import main
+from cli.uploads.sheet import LONG, print_table
 from shared.models import Upload
 from tests.world import answer, deliver, load, rows, upload
 
@@ -61,3 +63,18 @@ def test_a_wrong_option_of_the_address_is_no_missing_migration(database_url: str
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
     assert "foo" in result.stderr
     assert "migrated" not in result.stderr
+
+
+def test_a_long_list_is_columns_of_the_same_words() -> None:
+    rows = [(number, "·" if number % 2 else "a word") for number in range(LONG + 1)]
+
+    @click.command()
+    @click.argument("count", type=int)
+    def show(count: int) -> None:
+        print_table(("number", "what"), rows[:count])
+
+    drawn, plain = (CliRunner().invoke(show, [str(count)]).stdout for count in (LONG, LONG + 1))
+    assert [line.split() for line in plain.splitlines()[1 : LONG + 1]] == [
+        line.split() for line in drawn.splitlines()[2:]
+    ]
+    assert len(plain.splitlines()) == LONG + 2
