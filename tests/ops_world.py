@@ -9,6 +9,8 @@ from sqlalchemy import Engine, text
 
 from cli.sample import earlier_uploads, main_upload, read_sample_catalog
 from shared.catalog_load import load_catalog
+from shared.heartbeat import beat
+from shared.queue import SWEEP
 from shared.replay import replay
 from tests.world import deliver, question, upload, uuid_of
 from tests.world import load as load_questions
@@ -63,6 +65,12 @@ def bury(engine: Engine, sent: dict[str, Any], error: str) -> UUID:
     with engine.begin() as connection:
         connection.execute(_BURY, {"id": uuid_of(sent), "error": error})
     return uuid_of(sent)
+
+
+def sweep(engine: Engine) -> None:
+    """Leave the sign of a sweep that begins now."""
+    with engine.begin() as connection:
+        beat(connection, SWEEP)
 
 
 def contradict(engine: Engine) -> int:

@@ -14,6 +14,8 @@ from sqlalchemy import Connection
 from api.edge import edge
 from api.ops.door import blueprint, ops
 from shared.errors import StoreUnavailableError
+from shared.heartbeat import age
+from shared.queue import SWEEP
 from shared.spool import spooled
 from shared.uploads.activity import Activity, activity
 from shared.uploads.standing import Standing, standing
@@ -26,15 +28,26 @@ DAY_STEP = 30 * MINUTE
 RATE_OVER = 5
 # The first try is due at once: whatever waits longer has failed, or nobody works.
 OVERDUE = MINUTE
+# As the alert has it: many sweeps in a row were left out.
+SILENT_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """What the page shows; `hour` and `day` are counts over time, the oldest first."""
+    """What the page shows; `hour` and `day` are counts over time, the oldest first.
+
+    `swept`: seconds since the last sweep, None: there was none.
+    """
 
     standing: Standing
+    swept: float | None
     hour: Sequence[Activity]
     day: Sequence[Activity]
+
+    @property
+    def is_swept(self) -> bool:
+        """Tell whether somebody rings again for what waits, and empties the spool."""
+        return self.swept is not None and self.swept <= SILENT_S
 
     @property
     def ingest_rate(self) -> float:
@@ -69,6 +82,7 @@ def now() -> ResponseReturnValue:
 def _look(at: datetime, connection: Connection) -> Now:
     return Now(
         standing(connection),
+        age(connection, SWEEP),
         activity(connection, now=at, steps=HOUR // MINUTE, step=MINUTE),
         activity(connection, now=at, steps=DAY // DAY_STEP, step=DAY_STEP),
     )
