@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from api.edge import edge
 from api.ops.door import blueprint, ops
 from shared.study.void import unvoid_upload, void_upload
+from shared.uploads.dossier import open_dossier
 
 log = structlog.get_logger()
 
@@ -19,6 +20,7 @@ LONGEST_REASON = 500
 @blueprint.get("/uploads/<uuid:uuid>/void")
 def ask_void(uuid: UUID) -> ResponseReturnValue:
     """Ask for a reason, which is the confirmation too."""
+    ops().desk.read(partial(open_dossier, client_session_uuid=uuid))  # or there is no such page
     return render_template("void.html", uuid=uuid, longest=LONGEST_REASON)
 
 
@@ -42,6 +44,7 @@ def void(uuid: UUID) -> ResponseReturnValue:
 @blueprint.get("/uploads/<uuid:uuid>/unvoid")
 def ask_unvoid(uuid: UUID) -> ResponseReturnValue:
     """Ask for confirmation."""
+    ops().desk.read(partial(open_dossier, client_session_uuid=uuid))  # or there is no such page
     return render_template("unvoid.html", uuid=uuid)
 
 

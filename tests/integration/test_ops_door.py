@@ -14,6 +14,7 @@ from api.openapi import document
 from shared.config import Settings
 from tests import made
 from tests.ops import LOGIN, PASSWORD, log_in, press
+from tests.world import answer, deliver, upload
 
 DOOR = "/ingest/study/attempts"
 PAGES = ["/ops", "/ops/", "/ops/uploads", "/ops/conflicts", "/ops/learners/1", "/ops/learners?learner=1"]
@@ -165,6 +166,17 @@ def test_what_is_no_learners_id_is_refused(web: httpx.Client, learner: str) -> N
     assert (answer.status_code, "A learner&#39;s id is a number" in answer.text) == (422, True)
     largest = web.get("/ops/learners", params={"learner": str(2**63 - 1)})
     assert largest.headers["Location"] == f"/ops/learners/{2**63 - 1}"
+
+
+@pytest.mark.parametrize("act", ["", "/replay", "/void", "/unvoid"])
+def test_nothing_is_asked_of_an_upload_that_is_unknown(web: httpx.Client, engine: Engine, act: str) -> None:
+    log_in(web)
+    sent = upload(answer("q110", "2026-11-20T09:00:00Z"))
+    page = f"/ops/uploads/{sent['client_session_uuid']}{act}"
+    unknown = web.get(page)
+    assert (unknown.status_code, "there is no upload" in unknown.text) == (404, True)
+    deliver(engine, sent)
+    assert web.get(page).status_code == 200
 
 
 def test_the_api_document_does_not_tell_of_it(settings: Settings) -> None:
