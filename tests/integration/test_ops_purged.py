@@ -15,7 +15,7 @@ from shared.config import Settings
 from shared.metrics.stores import Stores
 from tests.ops import PASSWORD, log_in, press
 from tests.ops_world import bury, sweep
-from tests.world import answer, load, standing, upload
+from tests.world import answer, ingest, load, standing, upload
 
 AT = "2026-11-20T09:00:00Z"
 
@@ -56,10 +56,12 @@ def test_all_that_can_be_replayed_is_however_much_is_purged(engine: Engine, web:
     assert standing(engine, sent).status == "received"
 
 
-def test_a_dead_upload_that_is_purged_is_at_rest(
+def test_a_failed_upload_that_is_purged_is_at_rest(
     engine: Engine, settings: Settings, web: httpx.Client
 ) -> None:
+    load(engine)
     sweep(engine)
+    ingest(engine, upload(answer("q999", AT)))
     bury(engine, upload(answer("q110", AT)), "KeyError at a")
     log_in(web)
     assert "Dead uploads wait for you." in shown(web.get("/ops"))
