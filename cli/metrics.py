@@ -1,6 +1,9 @@
 """`metrics`: show this host's metrics where no web process does."""
 
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import click
 
@@ -8,6 +11,9 @@ from cli.ports import LOOPBACK
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
 from shared.metrics.page import CONTENT_TYPE, Page
+
+# A connection without a request holds a thread no longer.
+IDLE_S = 5.0
 
 
 @click.command()
@@ -18,7 +24,7 @@ def metrics(port: int) -> None:
     if not settings.metrics_dir:
         raise ConfigurationError("METRICS_DIR: must be set, as it is for the processes")
     try:
-        server = HTTPServer((LOOPBACK, port), _handler(Page(settings)))
+        server = ThreadingHTTPServer((LOOPBACK, port), _handler(Page(settings)))
     except OSError as error:
         raise ConfigurationError(f"--port: cannot be listened on: {error}") from None
     click.echo(f"http://{LOOPBACK}:{port}/metrics")
@@ -27,12 +33,21 @@ def metrics(port: int) -> None:
 
 def _handler(page: Page) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        timeout = IDLE_S
+
         def do_GET(self) -> None:  # the name that http.server calls
+            if self.path.partition("?")[0] != "/metrics":
+                self.send_error(HTTPStatus.NOT_FOUND)
+                return
             body = page.compose()
             self.send_response(200)
             self.send_header("Content-Type", CONTENT_TYPE)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # a scraper that has given up
+                self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing of scrapes: there is one every few seconds."""
 
     return Handler

@@ -35,21 +35,23 @@ def upload(file: Path, *, sender: Sender, concurrency: int, wait: bool) -> None:
     _report(sent)
 
 
-def _lines(file: Path) -> list[str]:
+def _lines(file: Path) -> list[bytes]:
     """Split at line feeds alone: JSON text may hold whatever else ends a line."""
-    return [line for line in file.read_bytes().decode().split("\n") if line.strip()]
+    return [line for line in file.read_bytes().split(b"\n") if line.strip()]
 
 
-def _send(sender: Sender, line: str) -> Sent:
+def _send(sender: Sender, line: bytes) -> Sent:
     try:
-        return sender.send(line)
+        return sender.send(line.decode())
+    except UnicodeDecodeError:
+        return Sent(Answer.FAILED, "not UTF-8")
     except UnreachableServerError as error:
         return Sent(Answer.FAILED, str(error))
 
 
-def _wait(sender: Sender, line: str, sent: Sent, deadline: float) -> Sent:
+def _wait(sender: Sender, line: bytes, sent: Sent, deadline: float) -> Sent:
     try:
-        return sender.wait(line, deadline) if sent.answer is Answer.RECEIVED else sent
+        return sender.wait(line.decode(), deadline) if sent.answer is Answer.RECEIVED else sent
     except UnreachableServerError as error:
         return Sent(Answer.FAILED, str(error))
 

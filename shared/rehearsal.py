@@ -1,7 +1,7 @@
 """Rehearse a replay: really run it, see what it does to every card, and roll it back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -45,11 +45,15 @@ class Card(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What a replay would do: the upload as it would stand, and its cards before and after, by public id."""
+    """What a replay would do: the upload as it would stand, and its cards before and after, by public id.
+
+    `already`: it is ingested, so that a replay would do nothing.
+    """
 
     upload: Dossier
     before: Mapping[str, Card]
     after: Mapping[str, Card]
+    already: bool = False
 
     @property
     def moved(self) -> list[tuple[str, Card | None, Card | None]]:
@@ -63,13 +67,16 @@ def rehearse_replay(
     engine: Engine, client_session_uuid: UUID, *, now: datetime, default_zone: str
 ) -> Rehearsal:
     """Rehearse the replay of an upload that waits or has failed; one that is ingested stays as it is."""
+    revivals = []
 
     def act(connection: Connection) -> None:
-        if revive(connection, client_session_uuid) is Revival.PURGED:
+        revivals.append(revive(connection, client_session_uuid))
+        if revivals == [Revival.PURGED]:
             raise ReplayRefusedError(f"the payload of {client_session_uuid} is purged")
         replay_within(connection, client_session_uuid, now=now, default_zone=default_zone)
 
-    return rehearse(engine, client_session_uuid, act, default_zone=default_zone)
+    rehearsal = rehearse(engine, client_session_uuid, act, default_zone=default_zone)
+    return replace(rehearsal, already=revivals == [Revival.INGESTED])
 
 
 def rehearse_skipped(

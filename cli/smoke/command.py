@@ -1,6 +1,7 @@
 """The command: send a synthetic session through everything, and say by the exit code what came of it."""
 
 import os
+from math import isnan
 
 import click
 
@@ -10,12 +11,21 @@ from cli.smoke.trial import Trial
 from cli.stores import Store, with_store
 from shared.errors import ConfigurationError
 
+LONGEST_PATIENCE_S = 3600
+
+
+def _comparable(_: click.Context, option: click.Parameter, seconds: float) -> float:
+    if isnan(seconds):
+        raise click.BadParameter("must be a number of seconds", param=option)
+    return seconds
+
 
 @click.command()
 @click.option("--url", help="The server.  [default: API_URL, or that of a running `up`]")
 @click.option(
     "--patience",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, LONGEST_PATIENCE_S, min_open=True),
+    callback=_comparable,
     default=60.0,
     show_default=True,
     help="Longest wait for the session to be replayed, in seconds.",

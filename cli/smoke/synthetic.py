@@ -43,6 +43,12 @@ _WAITING = text("""
 """)
 
 
+_LEFT = text("""
+    SELECT DISTINCT CAST(client_session_uuid AS uuid) FROM study_quiz_sessions
+    WHERE user_id = :learner AND voided_at IS NULL AND superseded_at IS NULL
+""")
+
+
 def put_in_place(store: Store) -> None:
     """Load the question unless it is there: to load anything holds every learner up for a moment."""
     with store.engine.connect() as connection:
@@ -54,6 +60,11 @@ def put_in_place(store: Store) -> None:
 def one_waits(connection: Connection) -> bool:
     """Tell whether a synthetic session of an earlier run is still to be replayed."""
     return bool(connection.scalar(_WAITING, {"first": FIRST, "last": LAST}))
+
+
+def left_behind(connection: Connection) -> list[UUID]:
+    """Return the synthetic sessions that were replayed after their run had given up."""
+    return list(connection.scalars(_LEFT, {"learner": LEARNER}))
 
 
 def new_session() -> tuple[UUID, str]:

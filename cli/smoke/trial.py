@@ -10,7 +10,7 @@ from uuid import UUID
 from cli.doctor.finding import Finding, fail, ok
 from cli.lesson import Progress, read_progress
 from cli.sender import Answer, Sender, Sent
-from cli.smoke.synthetic import LEARNER, PUB_ID, new_session, one_waits, put_in_place
+from cli.smoke.synthetic import LEARNER, PUB_ID, left_behind, new_session, one_waits, put_in_place
 from cli.stores import Store
 from cli.waiting import wait_until
 from shared.errors import UnknownSessionError
@@ -18,6 +18,7 @@ from shared.study.void import void_upload
 
 REASON = "synthetic: study-ingest smoke"
 DOCTOR = "study-ingest doctor tells which process or store is away"
+STRANGER = "set VIEWER_SYNC_TOKEN as the server has it"
 ENGINE = "look for another version of a process; then study-ingest verify"
 
 
@@ -43,14 +44,18 @@ class Trial:
                 return
 
     def prepare(self) -> Finding:
-        """Put the question in place, and let earlier sessions end."""
+        """Put the question in place; let earlier sessions end, and void those that nobody did."""
         put_in_place(self.store)
         with self.store.engine.connect() as connection:
             autocommit = connection.execution_options(isolation_level="AUTOCOMMIT")
             if not wait_until(lambda: not one_waits(autocommit), self.patience):
                 return fail("ready", "the synthetic session of an earlier run still waits", DOCTOR)
+            left = left_behind(autocommit)
+        for uuid in left:
+            self._void(uuid)
         self.before = self._progress()
-        return ok("ready", f"{PUB_ID} is in place, of learner {LEARNER}")
+        voided = f"; {len(left)} sessions of earlier runs voided" if left else ""
+        return ok("ready", f"{PUB_ID} is in place, of learner {LEARNER}{voided}")
 
     def send(self) -> Finding:
         """Send the session."""
@@ -81,10 +86,13 @@ class Trial:
         return fail("voided", "progress is not as it was", ENGINE)
 
     def clear(self) -> None:
-        """Void what has become of the session, if anything has."""
-        zone = self.store.default_zone
+        """Void what has become of the session, if anything has; else the next run does."""
         with suppress(UnknownSessionError):
-            void_upload(self.store.engine, self.uuid, reason=REASON, now=datetime.now(UTC), default_zone=zone)
+            self._void(self.uuid)
+
+    def _void(self, upload: UUID) -> None:
+        zone = self.store.default_zone
+        void_upload(self.store.engine, upload, reason=REASON, now=datetime.now(UTC), default_zone=zone)
 
     def _progress(self) -> Progress:
         with self.store.engine.connect() as connection:
@@ -94,7 +102,8 @@ class Trial:
 def _judge(check: str, sent: Sent, wanted: Answer, said: str) -> Finding:
     if sent.answer is wanted:
         return ok(check, said)
-    return fail(check, f"{sent.answer}{sent.why and ': '}{sent.why}", DOCTOR)
+    mend = STRANGER if sent.why.startswith("401") else DOCTOR
+    return fail(check, f"{sent.answer}{sent.why and ': '}{sent.why}", mend)
 
 
 def _reviews(progress: Progress) -> int:

@@ -1,6 +1,7 @@
 """All that the processes of a host count is on one page, whatever restarts; nothing private is (I11)."""
 
 import random
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -127,5 +128,7 @@ def test_a_host_without_a_web_process_shows_its_metrics_too(house: Processes) ->
             return False
 
     until(is_up, "the page is served")
-    found = parsed(httpx.get(url))
+    with socket.create_connection(("127.0.0.1", port)):  # who says nothing keeps nobody waiting
+        found = parsed(httpx.get(url))
     assert found["store_answers postgres"] == found["store_answers broker"] == 1
+    assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 404

@@ -56,12 +56,26 @@ def test_I2_a_system_that_works_passes_again_and_again_until_its_worker_stops(
     refused = smoke(VIEWER_SYNC_TOKEN="wrong")
     assert (steps(refused), refused.exit_code) == (["ok   ready", "fail sent"], 1)
     assert "401" in refused.stdout
+    assert "VIEWER_SYNC_TOKEN" in refused.stdout
+    for wrong in ("nan", "inf", "0"):
+        assert smoke("--patience", wrong).exit_code == 2
 
     house.kill("worker")
     stopped = smoke("--patience", "0.5")
     assert (steps(stopped), stopped.exit_code) == (["ok   ready", "ok   sent", "fail replayed"], 1)
     again = smoke("--patience", "0.5")
     assert (steps(again), again.exit_code) == (["fail ready"], 1)
+
+    house.start("worker")
+    house.start("sweeper")
+    house.start("beat")
+    later = smoke()
+    assert (steps(later), later.exit_code) == (passed, 0), later.output
+    assert "1 sessions of earlier runs voided" in later.stdout
+    assert progress(engine) == before
+    assert [
+        row for row in rows(engine, StudyQuizSession) if row["voided_at"] is None and row["user_id"] != ANN
+    ] == []
 
 
 def test_a_system_that_learns_twice_fails_and_is_left_clean(engine: Engine, smoke: Smoke) -> None:

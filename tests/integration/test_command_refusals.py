@@ -78,3 +78,8 @@ def test_a_long_list_is_columns_of_the_same_words() -> None:
         line.split() for line in drawn.splitlines()[2:]
     ]
     assert len(plain.splitlines()) == LONG + 2
+
+
+def test_more_than_a_century_is_no_age(database_url: str) -> None:
+    assert run(database_url, "uploads", "purge", "--older-than", "36525d", "--dry-run").exit_code == 0
+    assert run(database_url, "uploads", "purge", "--older-than", "999999d").exit_code == 2

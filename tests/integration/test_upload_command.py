@@ -32,6 +32,13 @@ def test_an_answer_that_is_not_the_servers_fails_its_line_alone(
     assert result.stdout == "1 received, 0 ingested, 0 already ingested, 0 rejected, 1 failed\n"
 
 
+def test_a_line_that_is_no_text_fails_alone(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.then(TAKEN)
+    result = sent(receiver, b'{"\xff": 1}\n{}\n', tmp_path)
+    assert (result.exit_code, result.stderr) == (1, "line 1: failed: not UTF-8\n")
+    assert [request.body for request in receiver.requests] == [b"{}"]
+
+
 def test_only_a_line_feed_ends_a_line(receiver: Receiver, tmp_path: Path) -> None:
     receiver.then(TAKEN)
     lines = ['{"note": "\u2028\u2029\x85"}', "{}\f\x1c\r "]
