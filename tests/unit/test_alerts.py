@@ -1,4 +1,4 @@
-"""Every alert asks for metrics that are served, and has its mend in the operators' handbook."""
+"""Every alert asks for metrics that are served; the operators' handbook has its mend, and lists them all."""
 
 import re
 import shutil
@@ -13,6 +13,7 @@ from shared.metrics import counted, stores
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "deploy" / "prometheus" / "alerts.yml"
+HISTORIES = Path(__file__).with_name("alerts_test.yml")
 RULES = yaml.safe_load(FILE.read_text())["groups"][0]["rules"]
 
 
@@ -36,7 +37,15 @@ def test_an_alert_asks_for_what_is_served_and_has_its_mend(rule: dict[str, dict[
     assert operations.count(f"\n### {rule['alert']}\n") == 1
 
 
+def test_the_handbook_lists_every_metric() -> None:
+    listed = re.findall(r"`(study_ingest_\w+)`", (ROOT / "docs" / "operations.md").read_text())
+    assert set(listed) == counted_names() | looked_up_names()
+
+
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool, of Prometheus, is not installed")
-def test_prometheus_understands_the_rules() -> None:
-    done = subprocess.run(["promtool", "check", "rules", FILE], capture_output=True, text=True, check=False)  # noqa: S607  # wherever it is
+@pytest.mark.parametrize(
+    "command", [["check", "rules", FILE], ["test", "rules", HISTORIES]], ids=["check", "test"]
+)
+def test_prometheus_understands_the_rules_and_they_fire_when_they_should(command: list[str | Path]) -> None:
+    done = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)  # noqa: S607  # wherever it is
     assert done.returncode == 0, done.stdout + done.stderr
