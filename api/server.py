@@ -72,7 +72,7 @@ class Server:
             map=self._sockets,
             host=settings.host,
             port=settings.port,
-            threads=settings.web_threads,
+            threads=settings.web_requests,
             connection_limit=MAX_CONNECTIONS,
             max_request_body_size=MAX_BUFFERED_BODY,
             channel_timeout=CONNECTION_TIMEOUT_S,

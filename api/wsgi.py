@@ -1,46 +1,15 @@
 """The web process: `python -m api.wsgi`."""
 
-import logging
 import os
-import signal
-import sys
 
-import structlog
+from gevent import monkey
 
-from api.app import create_app
-from api.server import Server
-from shared.config import Settings, load_settings
-from shared.errors import ConfigurationError
-from shared.logs import configure_logs
+# Before anything takes a lock or a socket. Threads that all want the interpreter cost a web process more than
+# its work does; greenlets hand over only where they wait.
+monkey.patch_all()
 
-log = structlog.get_logger()
-
-WRONG_CONFIGURATION = 2
-# A request and the thread that records it hand over at every system call, and may then wait this long
-# to go on: with Python's 5 ms a server of many connections does little but wait.
-SWITCH_INTERVAL_S = 0.0001
-
-
-def main() -> int:
-    """Serve until SIGTERM or SIGINT; refuse to start with a wrong configuration."""
-    configure_logs()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    # It warns of every request that waits for a thread, of which a burst has thousands.
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-    try:
-        settings: Settings = load_settings(Settings)
-        server = Server(create_app(settings), settings)
-    except ConfigurationError as error:
-        sys.stderr.write(f"The web process cannot start.\n{error}\n")
-        return WRONG_CONFIGURATION
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: server.stop())
-    log.info("web.started", host=settings.host, port=server.port)
-    server.run()
-    log.info("web.stopped")
-    return 0
-
+from api.web import main  # noqa: E402  # patched first
 
 if __name__ == "__main__":
-    # Everything is answered; to leave as usual would wait for threads that a frozen Postgres may hold.
+    # Everything is answered; to leave as usual would wait for greenlets that a frozen Postgres may hold.
     os._exit(main())

@@ -9,12 +9,12 @@ from sqlalchemy import Engine, text
 
 from benchmarks.client import Answer, Load, send, throughput
 from benchmarks.figure import Figure, percentile, ratio
-from benchmarks.ground import PROCFILE, Ground, serving
+from benchmarks.ground import GREEN, PROCFILE, Ground, serving
 from benchmarks.lessons import make_catalog, upload_id
 from shared.replay import replay
 
 CONNECTIONS = (8, 64)
-BARE = "python -m benchmarks.peers.bare"
+BARE = f"{GREEN} benchmarks.peers.bare"
 ROUNDS = 5
 REQUESTS, QUICK_REQUESTS = 2000, 200
 # No worker takes the rings away here, and still each is to be published.

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from benchmarks.accept import answered
 from benchmarks.client import Load
-from benchmarks.ground import PROCFILE, Ground, environment, serving
+from benchmarks.ground import GREEN, PROCFILE, Ground, environment, serving
 
 CONNECTIONS = 8
 WARMING = 20
@@ -32,13 +32,13 @@ class Design(NamedTuple):
 
 PROCRASTINATE = f"procrastinate --app {PEERS}.procrastinated.app"
 OURS = Design("study-ingest", PROCFILE["web"], {"worker": PROCFILE["worker"]})
-SYNCHRONOUS = Design("synchronous", f"python -m {PEERS}.synchronous", {})
+SYNCHRONOUS = Design("synchronous", f"{GREEN} {PEERS}.synchronous", {})
 OTHERS = (
     SYNCHRONOUS,
-    Design("Celery", f"python -m {PEERS}.textbook", {"worker": f"celery --app {PEERS}.textbook worker"}),
+    Design("Celery", f"{GREEN} {PEERS}.textbook", {"worker": f"celery --app {PEERS}.textbook worker"}),
     Design(
         "Procrastinate",
-        f"python -m {PEERS}.procrastinated",
+        f"{GREEN} {PEERS}.procrastinated",
         # As many as Celery starts by itself on two processors: one job at a time each, with its own Python.
         {f"worker-{number}": f"{PROCRASTINATE} worker" for number in range(2)},
         f"{PROCRASTINATE} schema --apply",

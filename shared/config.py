@@ -69,7 +69,7 @@ class Settings(StoreSettings):
     )
     host: str = Field("127.0.0.1", description="address that the web process binds")
     port: int = Field(8000, ge=0, le=65535, description="port that the web process binds")
-    web_threads: int = Field(8, ge=1, description="requests that a web process serves at once")
+    web_requests: int = Field(32, ge=1, description="requests that a web process serves at once")
     store_deadline: Seconds = Field(1.0, description="seconds a request waits for Postgres before 503")
     store_pause: Seconds = Field(4.0, description="seconds between two requests that try a failed store")
     max_tries: int = Field(5, ge=2, description="starts of one upload before it is `dead`")

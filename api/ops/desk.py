@@ -19,8 +19,9 @@ from shared.failure import describe, is_away
 
 log = structlog.get_logger()
 
-# A quarter of the requests that a web process serves may be operators'; the others remain ingest's.
-SHARE = 4
+# Of the requests that a web process serves at once, one in so many may be an operator's: each has a
+# connection to Postgres of its own.
+SHARE = 16
 # A search may look at more than a door does, but an operator who waits longer presses the key again.
 DEADLINE_S = 5.0
 # Below the deadline, so that Postgres gives a connection back before its request gives up.
@@ -41,7 +42,7 @@ class Desk:
     """Answer a few requests at a time, each within a deadline; refuse those that are too many."""
 
     def __init__(self, settings: Settings) -> None:
-        places = max(1, settings.web_threads // SHARE)
+        places = max(1, settings.web_requests // SHARE)
         brief = {"lock_timeout": LOCK_S, "task_time_limit": STATEMENT_S}
         self._engine = make_engine(settings.model_copy(update=brief), pool_size=places, pre_ping=True)
         # psycopg warns of connections that are forgotten while open.

@@ -8,7 +8,7 @@ from shared.payload import content_hash, parse_upload
 from shared.replay import replay
 from shared.uploads import Delivery, receive
 
-engine = make_engine(settings, pool_size=settings.web_threads)
+engine = make_engine(settings, pool_size=settings.web_requests)
 
 
 def take(body: bytes) -> None:

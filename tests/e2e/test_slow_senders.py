@@ -56,7 +56,7 @@ def trickling(port: int, beginning: str) -> Iterator[threading.Event]:
 def test_forty_that_trickle_keep_nobody_waiting(engine: Engine, house: Processes, viewer: Sender) -> None:
     made.load(engine)
     port = urlsplit(str(viewer.http.base_url)).port or 0
-    assert house.settings.web_threads < SENDERS
+    assert house.settings.web_requests < SENDERS
     chance = random.Random(1)
     with ExitStack() as stack:
         slow = [stack.enter_context(trickling(port, BEGINNINGS[n % 3])) for n in range(SENDERS)]

@@ -26,7 +26,7 @@ WAITING = text("""
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """Give operators one place, and a breaker that stays open for the length of a test."""
-    narrow = {"ops_password": SecretStr(PASSWORD), "web_threads": 4, "store_pause": 600.0}
+    narrow = {"ops_password": SecretStr(PASSWORD), "web_requests": 4, "store_pause": 600.0}
     return settings.model_copy(update=narrow)
 
 

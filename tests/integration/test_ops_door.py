@@ -188,10 +188,10 @@ def test_operators_who_wait_do_not_keep_uploads_out(settings: Settings, serve: S
     web = serve(create_app(settings), settings)
     log_in(web)
     sent = made.upload(made.random.Random(1), learner=1)
-    with engine.begin() as connection, ThreadPoolExecutor(settings.web_threads * 2) as operators:
+    with engine.begin() as connection, ThreadPoolExecutor(settings.web_requests * 2) as operators:
         connection.execute(text("LOCK TABLE study_topics IN ACCESS EXCLUSIVE MODE"))
         pages = [
-            operators.submit(web.get, "/ops/learners/1", timeout=60) for _ in range(settings.web_threads * 2)
+            operators.submit(web.get, "/ops/learners/1", timeout=60) for _ in range(settings.web_requests * 2)
         ]
         assert web.post(DOOR, json=sent).status_code == 202
         answers = [page.result() for page in pages]

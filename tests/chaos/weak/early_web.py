@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from api.intake import Intake
-from api.wsgi import main
+from api.web import main
 from shared.config import Settings
 from shared.queue import FINALIZE_QUEUE, make_celery
 from shared.uploads import Delivery, Receipt, Verdict
