@@ -5,6 +5,7 @@ a statement of its own, before the transaction. The ids of new sessions are the 
 themselves make: every client gets a lane of the sequence to itself, so that they are known beforehand.
 """
 
+import os
 import re
 import subprocess
 
@@ -53,6 +54,7 @@ def run(ground: Ground, database: str, uploads: Uploads, clients: int) -> float:
             *(f"--client={clients}", f"--jobs={clients}", f"--transactions={len(uploads) // clients}"),
             *("--define=k=-1", plain(ground.url(database))),
         ],
+        env=os.environ | {"PGOPTIONS": "-c enable_seqscan=off"},  # as our own connections
         capture_output=True,
         text=True,
         check=True,

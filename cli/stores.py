@@ -48,7 +48,7 @@ def with_store(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, data_dir: Path, **options: Any) -> Any:
         adopt(data_dir)
         settings = load_settings(StoreSettings)
-        engine = make_engine(settings)
+        engine = make_engine(settings, scanning=True)
         try:
             return command(*args, store=Store(engine, settings.study_time_zone), **options)
         finally:

@@ -44,7 +44,9 @@ class Desk:
     def __init__(self, settings: Settings) -> None:
         places = max(1, settings.web_requests // SHARE)
         brief = {"lock_timeout": LOCK_S, "task_time_limit": STATEMENT_S}
-        self._engine = make_engine(settings.model_copy(update=brief), pool_size=places, pre_ping=True)
+        self._engine = make_engine(
+            settings.model_copy(update=brief), pool_size=places, pre_ping=True, scanning=True
+        )
         # psycopg warns of connections that are forgotten while open.
         weakref.finalize(self, self._engine.dispose)
         self._places = BoundedSemaphore(places)

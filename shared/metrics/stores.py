@@ -64,7 +64,7 @@ def _answer(name: str, future: Future[list[Metric]]) -> list[Metric] | None:
 
 def _postgres(settings: Settings) -> Ask:
     brief = {"lock_timeout": DEADLINE_S, "task_time_limit": DEADLINE_S}
-    engine = make_engine(settings.model_copy(update=brief), pool_size=1, pre_ping=True)
+    engine = make_engine(settings.model_copy(update=brief), pre_ping=True, scanning=True)
 
     def ask() -> list[Metric]:
         with engine.connect() as connection:

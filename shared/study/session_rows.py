@@ -23,6 +23,7 @@ _LOAD = text(f"""
     WHERE a.study_quiz_session_id = ANY(CAST(:session_ids AS bigint[])) AND a.counted ORDER BY a.ordinal
 """)  # noqa: S608  # made of constants
 
+# The ids once more: joined alone, a few sessions would have all of them read, until an ANALYZE.
 _CLOSE = text(f"""
     WITH closed AS (
         UPDATE study_quiz_sessions SET
@@ -33,7 +34,7 @@ _CLOSE = text(f"""
             chronic_remaining_count = chronic
         FROM json_to_recordset(CAST(:counts AS json))
             AS counted (session_id bigint, {", ".join(f"{name} int" for name in _COUNTS)})
-        WHERE id = session_id
+        WHERE id = ANY(CAST(:session_ids AS bigint[])) AND id = session_id
         RETURNING session_id, study_topic_id, correct_count, wrong_count, unsure_count, newly_correct_count,
             recovered_count, relapsed_count, chronic_remaining_count
     ), asked AS (
@@ -67,6 +68,7 @@ def close_sessions(
     Return the snapshots of counts.
     """
     counted = [{"session_id": id_} | asdict(each) for id_, each in zip(session_ids, counts, strict=True)]
-    rows = named(run(connection, _CLOSE, {"counts": as_json(counted), "now": now}))
+    bound = {"session_ids": session_ids, "counts": as_json(counted), "now": now}
+    rows = named(run(connection, _CLOSE, bound))
     snapshots = {row["session_id"]: row for row in rows}
     return [snapshots[each] for each in session_ids]

@@ -61,10 +61,11 @@ _LOCK = text("""
     SELECT status, payload, received_at FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE
 """)
 
+# As in `tries`: asked for the status, Postgres may look through all that wait.
 _CLOSE = text("""
     UPDATE uploads SET status = :status, reason = :reason, result = CAST(:result AS jsonb),
         user_id = :user_id, finalized_at = :finalized_at, last_error = NULL
-    WHERE client_session_uuid = :id AND status = 'received'
+    WHERE client_session_uuid = :id AND finalized_at IS NULL
 """)
 
 

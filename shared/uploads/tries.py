@@ -8,18 +8,22 @@ from sqlalchemy import Connection, text
 
 from shared.config import Settings
 
+# `finalized_at IS NULL` is the status `received`, by a constraint. Told the status, Postgres may look for one
+# upload among all that wait, by their index.
 _LOCK_IDLE = text("""
-    SELECT tries FROM uploads WHERE client_session_uuid = :id AND status = 'received'
+    SELECT tries FROM uploads WHERE client_session_uuid = :id AND finalized_at IS NULL
     FOR NO KEY UPDATE SKIP LOCKED
 """)
 
-_COUNT = text("UPDATE uploads SET tries = tries + 1 WHERE client_session_uuid = :id AND status = 'received'")
+_COUNT = text("""
+    UPDATE uploads SET tries = tries + 1 WHERE client_session_uuid = :id AND finalized_at IS NULL
+""")
 
 # The receiver of follow-ups is told: nobody else may be watching.
 _BURY = text("""
     WITH buried AS (
         UPDATE uploads SET status = 'dead', finalized_at = now()
-        WHERE client_session_uuid = :id AND status = 'received' AND tries >= :max_tries
+        WHERE client_session_uuid = :id AND finalized_at IS NULL AND tries >= :max_tries
         RETURNING client_session_uuid, tries)
     INSERT INTO upload_notices (client_session_uuid, upload_tries) SELECT * FROM buried
 """)
@@ -27,12 +31,12 @@ _BURY = text("""
 _FAIL = text("""
     UPDATE uploads SET last_error = :error, next_try_at = now() + make_interval(
         secs => least(:cap, :base * 2.0 ^ least(tries - 1, 32)) * (0.5 + random() / 2))
-    WHERE client_session_uuid = :id AND status = 'received'
+    WHERE client_session_uuid = :id AND finalized_at IS NULL
 """)
 
 _POSTPONE = text("""
     UPDATE uploads SET tries = tries - :counted, next_try_at = now() + make_interval(secs => :wait)
-    WHERE client_session_uuid = :id AND status = 'received'
+    WHERE client_session_uuid = :id AND finalized_at IS NULL
 """)
 
 # Materialized: a plan that ran the part with the limit more than once would take more than it says.

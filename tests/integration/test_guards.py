@@ -43,7 +43,7 @@ def status_check(patch: Patch, _: Engine) -> None:
         return record.Waiting(upload, row.payload, row.received_at)
 
     patch.setattr(replay, "lock", lock_anyway)
-    strike(patch, record, "_CLOSE", "AND status = 'received'")
+    strike(patch, record, "_CLOSE", "AND finalized_at IS NULL")
 
 
 def learner_lock(patch: Patch, _: Engine) -> None:

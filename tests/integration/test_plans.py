@@ -1,0 +1,103 @@
+"""A statement that was planned on an empty table still looks its rows up when the table has grown."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import pytest
+from sqlalchemy import Engine, TextClause, text
+
+from shared.config import Settings
+from shared.db import make_engine
+from shared.uploads import receive
+from tests.world import answer, deliver, delivery, ingest, load, upload, work_off
+
+# From the tenth time on, Postgres keeps one plan for all parameters.
+UNTIL_PLANNED = 12
+MANY = 3000
+
+# The first minute of a busy system lasts.
+UNANALYZED = (
+    text("ALTER TABLE uploads SET (autovacuum_enabled = off)"),
+    text("ALTER TABLE study_quiz_sessions SET (autovacuum_enabled = off)"),
+)
+GROW = (
+    text("""
+        INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at)
+        SELECT gen_random_uuid(), payload, content_hash, received_at, now()
+        FROM (SELECT * FROM uploads LIMIT 1) AS one, generate_series(1, :many)
+    """),
+    text("""
+        INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, status)
+        SELECT user_id, study_topic_id, question_ids, status
+        FROM (SELECT * FROM study_quiz_sessions LIMIT 1) AS one, generate_series(1, :many)
+    """),
+)
+FLUSH = text("SELECT pg_stat_force_next_flush()")
+READ = text("""
+    SELECT (SELECT sum(seq_tup_read) FROM pg_stat_user_tables)
+        + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes)
+""")
+
+
+@pytest.fixture(autouse=True, params=[(), (text("ANALYZE"),)], ids=["never analyzed", "analyzed while empty"])
+def _catalog(engine: Engine, request: pytest.FixtureRequest) -> None:
+    load(engine)
+    run(engine, [*UNANALYZED, *request.param])
+
+
+@pytest.fixture
+def held(settings: Settings) -> Iterator[Engine]:
+    """Connect once, as a worker does."""
+    engine = make_engine(settings)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def arrivals(settings: Settings) -> Iterator[Engine]:
+    """Connect once, as a web process does for uploads."""
+    engine = make_engine(settings, autocommit=True)
+    yield engine
+    engine.dispose()
+
+
+def read_by(engine: Engine, work: Callable[[], object]) -> int:
+    """Count the rows and index entries that are read on an engine's one connection."""
+    counts = []
+    for do in (lambda: None, work):
+        do()
+        with engine.begin() as connection:
+            connection.execute(FLUSH)
+        with engine.begin() as connection:
+            counts.append(int(connection.scalar(READ) or 0))
+    return counts[1] - counts[0]
+
+
+def run(engine: Engine, statements: Iterable[TextClause], **bound: int) -> None:
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(statement, bound)
+        connection.execute(FLUSH)
+
+
+def test_a_replay_reads_no_more_of_tables_that_have_grown(engine: Engine, held: Engine) -> None:
+    sent = [upload(answer("q110", f"2026-10-{day:02}T09:00:00Z")) for day in range(1, UNTIL_PLANNED + 1)]
+    for each in sent:
+        deliver(engine, each)
+    for each in sent[:-1]:
+        work_off(held, each)
+    run(engine, GROW, many=MANY)
+    assert read_by(held, lambda: work_off(held, sent[-1])) < MANY
+
+
+def arrive(arrivals: Engine) -> None:
+    sent = delivery(upload(answer("q110", "2026-10-01T09:00:00Z")))
+    with arrivals.connect() as connection:
+        receive(connection, [sent], first_try_after=30)
+
+
+def test_an_arrival_reads_no_more_of_a_table_that_has_grown(engine: Engine, arrivals: Engine) -> None:
+    for _ in range(UNTIL_PLANNED):
+        arrive(arrivals)
+    ingest(engine, upload(answer("q110", "2026-10-01T09:00:00Z")))
+    run(engine, GROW, many=MANY)
+    assert read_by(arrivals, lambda: arrive(arrivals)) < MANY
