@@ -103,7 +103,7 @@ def _conditions(wanted: Search) -> Iterator[ColumnElement[bool]]:
     if wanted.after is not None:
         yield _beyond(wanted.after, by_age=wanted.status is Status.RECEIVED)
     if wanted.learner is not None:
-        yield Upload.client_session_uuid.in_(of_learner(wanted.learner))
+        yield of_learner(wanted.learner)
     if wanted.question is not None:
         yield Upload.client_session_uuid.in_(with_question(wanted.question))
     if wanted.error is not None:

@@ -55,6 +55,7 @@ def sent(engine: Engine) -> dict[str, str]:
         (Search(older_than=timedelta(minutes=25)), ["waiting", "waiting longer", "dead"]),
         (Search(Status.RECEIVED, older_than=timedelta(minutes=35)), ["waiting longer"]),
         (Search(learner=1), ["ann", "waiting", "dead"]),
+        (Search(learner=2), ["ben", "waiting longer"]),
         (Search(learner=1, question="q120"), ["waiting", "dead"]),
         (Search(question="q110"), ["ann", "waiting"]),
         (Search(question="twin110"), ["ann"]),
@@ -73,6 +74,43 @@ def test_uploads_are_found(engine: Engine, sent: dict[str, str], wanted: Search,
     with engine.connect() as connection:
         found = [str(each.client_session_uuid) for each in search(connection, wanted)]
     assert found == [sent[name] for name in names]
+
+
+def test_an_upload_is_each_learners_whose_questions_it_names(engine: Engine) -> None:
+    load(engine)
+    mixed = upload(answer("q110", AT), answer("twin210", AT), answer("q211", AT))
+    ingest(engine, mixed)
+    purged = upload(answer("q110", AT), answer("q210", AT))
+    ingest(engine, purged)
+    with engine.begin() as connection:
+        purge = text("UPDATE uploads SET payload = NULL WHERE client_session_uuid = :id")
+        connection.execute(purge, {"id": purged["client_session_uuid"]})
+        found = [search(connection, Search(Status.REJECTED, learner=learner)) for learner in (1, 2, 3)]
+    assert [[str(each.client_session_uuid) for each in some] for some in found] == [
+        [mixed["client_session_uuid"]],
+        [mixed["client_session_uuid"]],
+        [],
+    ]
+
+
+def test_the_catalog_is_not_asked_anew_for_each_upload(engine: Engine) -> None:
+    load(engine)
+    deliver(engine, upload(answer("q110", AT)))
+    many = [
+        """INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at)
+            SELECT gen_random_uuid(), payload, content_hash, received_at, next_try_at
+            FROM uploads, generate_series(1, 1000)""",
+        "INSERT INTO published_items SELECT 'other' || n, 310 FROM generate_series(1, 5000) AS n",
+        "ANALYZE",
+    ]
+    scans = "SELECT seq_scan + idx_scan FROM pg_stat_xact_user_tables WHERE relname = 'published_items'"
+    with engine.begin() as connection:
+        for each in many:
+            connection.execute(text(each))
+        before = connection.scalar(text(scans))
+        assert len(search(connection, Search(learner=1, limit=None))) == 1001
+        # By whatever plan: a few for the catalog, not one for each upload.
+        assert connection.scalar(text(scans)) - before < 20
 
 
 def test_the_newest_are_found_however_old_they_are(engine: Engine, sent: dict[str, str]) -> None:
