@@ -66,7 +66,7 @@ def visit(page: Page, engine: Engine) -> None:
     page.get_by_role("heading", name="Now").wait_for()
     shoot(page, "/ops", "ops-now")
     shoot(page, f"/ops/uploads/{dead}/replay", "ops-replay", 560)
-    shoot(page, f"/ops/uploads/{ops_world.main_uuid()}", "ops-upload", 1150)
+    shoot(page, f"/ops/uploads/{ops_world.main_uuid()}", "ops-upload", 1190)
     shoot(page, f"/ops/learners/{ops_world.SAMPLE}", "ops-learner", 1350)
 
 
@@ -74,6 +74,7 @@ def take(settings: Settings) -> None:
     engine = create_engine(settings.database_url, poolclass=NullPool)
     ops_world.load_sample(engine)
     make_day(engine)
+    ops_world.sweep(engine)
     server = Server(create_app(settings), settings)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -6,6 +6,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import Engine
 
 from tests.ops_world import answers, bury
+from tests.processes import until
 
 
 def figure(page: Page, name: str) -> str:
@@ -26,6 +27,30 @@ def test_it_shows_a_failure_without_a_reload(page: Page, ops_engine: Engine) -> 
     counts = page.locator("#hour tbody td:nth-child(5)").all_inner_texts()
     assert sum(map(int, counts)) >= dead + 1
     assert page.locator("canvas").count() == 2
+
+
+def tells_the_last_point(page: Page) -> bool:
+    dead = page.locator("#hour tbody tr:last-child td:last-child").text_content()
+    said = page.locator(".u-legend").first.inner_text()
+    return re.search(rf"received:?\s*\d.*dead:?\s*{dead}$", said, re.DOTALL) is not None
+
+
+def test_without_a_pointer_a_legend_tells_the_last_point(page: Page, ops_engine: Engine) -> None:
+    page.goto("/ops")
+    expect(page.locator(".u-legend")).to_have_count(2)
+    assert tells_the_last_point(page)
+    dead = int(figure(page, "Dead"))
+    bury(ops_engine, answers("sci-unit-of-force"), "SomeError at shared/replay.py:1")
+    expect(page.locator(".figures")).to_contain_text(re.compile(rf"Dead\s*{dead + 1}"), timeout=20_000)
+    until(lambda: tells_the_last_point(page), "the legend is renewed with the plot", patience=10)
+
+
+def test_with_a_pointer_a_legend_tells_what_is_there(page: Page) -> None:
+    page.goto("/ops")
+    page.get_by_label("Live").uncheck()
+    page.locator(".u-over").first.hover(position={"x": 1, "y": 50})
+    first = page.locator("#hour tbody th").first.text_content() or ""
+    expect(page.locator(".u-legend").first).to_contain_text(first)
 
 
 def test_it_can_be_held_still(page: Page) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from playwright.sync_api import Page, expect
 from sqlalchemy import Engine, text
 
-from tests.ops_world import SAMPLE, answers, bury, ingest
+from tests.ops_world import SAMPLE, answers, bury, ingest, main_uuid
 from tests.processes import until
 from tests.world import deliver
 
@@ -63,6 +63,14 @@ def test_all_that_match_are_replayed_after_one_question(page: Page, ops_engine: 
     assert status(ops_engine, other) == "dead"
     for uuid in uuids:
         assert status(ops_engine, uuid) != "dead"
+
+
+def test_the_whole_upload_is_seen_without_a_window_in_the_window(page: Page) -> None:
+    page.goto(f"/ops/uploads/{main_uuid()}")
+    for table in ("Table: Progress", "Table: Attempts"):
+        region = page.get_by_role("region", name=table)
+        expect(region.get_by_role("row").nth(14)).to_be_visible()
+        assert region.evaluate("it => it.scrollHeight <= it.clientHeight && it.scrollWidth <= it.clientWidth")
 
 
 def test_the_payload_is_shown_on_request_alone(page: Page, ops_engine: Engine) -> None:
