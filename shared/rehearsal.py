@@ -47,13 +47,13 @@ class Card(NamedTuple):
 class Rehearsal:
     """What a replay would do: the upload as it would stand, and its cards before and after, by public id.
 
-    `already`: it is ingested, so that a replay would do nothing.
+    `already`: how it is ingested, so that a replay would do nothing.
     """
 
     upload: Dossier
     before: Mapping[str, Card]
     after: Mapping[str, Card]
-    already: bool = False
+    already: Revival | None = None
 
     @property
     def moved(self) -> list[tuple[str, Card | None, Card | None]]:
@@ -67,16 +67,19 @@ def rehearse_replay(
     engine: Engine, client_session_uuid: UUID, *, now: datetime, default_zone: str
 ) -> Rehearsal:
     """Rehearse the replay of an upload that waits or has failed; one that is ingested stays as it is."""
-    revivals = []
+    already: Revival | None = None
 
     def act(connection: Connection) -> None:
-        revivals.append(revive(connection, client_session_uuid))
-        if revivals == [Revival.PURGED]:
+        nonlocal already
+        revival = revive(connection, client_session_uuid)
+        if revival in {Revival.INGESTED, Revival.VOID}:
+            already = revival
+        if revival is Revival.PURGED:
             raise ReplayRefusedError(f"the payload of {client_session_uuid} is purged")
         replay_within(connection, client_session_uuid, now=now, default_zone=default_zone)
 
     rehearsal = rehearse(engine, client_session_uuid, act, default_zone=default_zone)
-    return replace(rehearsal, already=revivals == [Revival.INGESTED])
+    return replace(rehearsal, already=already)
 
 
 def rehearse_skipped(

@@ -84,7 +84,7 @@ def _rehearse(store: Store, uuid: UUID, *, skipped: bool) -> Rehearsal:
 def _show(rehearsal: Rehearsal) -> None:
     upload = rehearsal.upload
     if rehearsal.already:
-        click.echo(f"{upload.client_session_uuid} {Revival.INGESTED}")
+        click.echo(f"{upload.client_session_uuid} {rehearsal.already}")
         return
     why = f" ({upload.reason})" if upload.reason else ""
     click.echo(f"{upload.client_session_uuid} would be {upload.status}{why}; nothing was changed")

@@ -18,6 +18,7 @@ class Revival(StrEnum):
     REVIVED = "set back"
     WAITING = "waiting already"
     INGESTED = "ingested already"
+    VOID = "ingested already (void)"
     PURGED = "purged"
 
 
@@ -30,7 +31,11 @@ _REVIVE = text("""
     WHERE client_session_uuid = :id AND status IN ('rejected', 'dead') AND payload IS NOT NULL
 """)
 
-_STATUS = text("SELECT status FROM uploads WHERE client_session_uuid = :id")
+_STANDING = text("""
+    SELECT status, EXISTS (SELECT FROM study_quiz_sessions
+        WHERE client_session_uuid = CAST(:id AS text) AND voided_at IS NOT NULL AND superseded_at IS NULL)
+    FROM uploads WHERE client_session_uuid = :id
+""")
 
 _WITHOUT_FAILURE = {Status.RECEIVED: Revival.WAITING, Status.INGESTED: Revival.INGESTED}
 
@@ -43,9 +48,12 @@ def revive(connection: Connection, client_session_uuid: UUID) -> Revival:
     bound = {"id": client_session_uuid}
     if connection.execute(_REVIVE, bound).rowcount:
         return Revival.REVIVED
-    status = connection.execute(_STATUS, bound).scalar_one_or_none()
-    if status is None:
+    standing = connection.execute(_STANDING, bound).one_or_none()
+    if standing is None:
         raise UnknownUploadError(f"there is no upload {client_session_uuid}")
+    status, is_void = standing
+    if is_void and status == Status.INGESTED:
+        return Revival.VOID
     return _WITHOUT_FAILURE.get(Status(status), Revival.PURGED)
 
 

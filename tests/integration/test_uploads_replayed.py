@@ -8,9 +8,12 @@ from sqlalchemy import Engine, text
 
 from cli.main import main
 from shared.models import Upload
+from shared.study.void import void_upload
 from shared.uploads.record import lock
 from tests.world import (
     CATALOG,
+    DEFAULT_ZONE,
+    NOW,
     WRONG,
     answer,
     deliver,
@@ -106,12 +109,13 @@ def test_an_ingested_upload_stays_as_it_is(engine: Engine, database_url: str) ->
     load(engine)
     sent = upload(answer("q110", AT))
     ingest(engine, sent)
-    before = everything(engine)
-    for words in ([], ["--dry-run"]):
-        result = run(database_url, sent["client_session_uuid"], *words)
-        told = f"{sent['client_session_uuid']} ingested already\n"
-        assert (result.exit_code, result.stdout) == (0, told)
-    assert everything(engine) == before
+    for how in ("ingested already", "ingested already (void)"):
+        before = everything(engine)
+        for words in ([], ["--dry-run"]):
+            result = run(database_url, sent["client_session_uuid"], *words)
+            assert (result.exit_code, result.stdout) == (0, f"{sent['client_session_uuid']} {how}\n")
+        assert everything(engine) == before
+        void_upload(engine, uuid_of(sent), reason="lent", now=NOW, default_zone=DEFAULT_ZONE)
 
 
 @pytest.mark.parametrize("words", [[], ["--dry-run"]])
