@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Connection, Engine, text
 
 from shared.errors import ReplayRefusedError, StudyIngestError
@@ -106,9 +107,15 @@ def rehearse(
         except StudyIngestError:
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, a real replay would meet it too
-            raise ReplayRefusedError(f"a replay would fail now: {describe(error)}") from None
+            raise ReplayRefusedError(_why(client_session_uuid, error)) from None
         finally:
             transaction.rollback()
+
+
+def _why(client_session_uuid: UUID, error: Exception) -> str:
+    if isinstance(getattr(error, "orig", None), LockNotAvailable | DeadlockDetected):
+        return f"{client_session_uuid}, or its learner, is being worked on right now; try again"
+    return f"a replay would fail now: {describe(error)}"
 
 
 def _rehearse(
