@@ -44,17 +44,15 @@ class Trial:
                 return
 
     def prepare(self) -> Finding:
-        """Put the question in place; let earlier sessions end, and void those that nobody did."""
+        """Put the question in place; void what earlier runs left, and what of theirs ends now."""
         put_in_place(self.store)
-        with self.store.engine.connect() as connection:
-            autocommit = connection.execution_options(isolation_level="AUTOCOMMIT")
-            if not wait_until(lambda: not one_waits(autocommit), self.patience):
-                return fail("ready", "the synthetic session of an earlier run still waits", DOCTOR)
-            left = left_behind(autocommit)
-        for uuid in left:
-            self._void(uuid)
+        # First of all: no process is needed for these, and what still waits may wait for one.
+        count = self._void_left()
+        if not wait_until(self._none_waits, self.patience):
+            return fail("ready", "the synthetic session of an earlier run still waits", DOCTOR)
+        count += self._void_left()
         self.before = self._progress()
-        voided = f"; {len(left)} sessions of earlier runs voided" if left else ""
+        voided = f"; {count} sessions of earlier runs voided" if count else ""
         return ok("ready", f"{PUB_ID} is in place, of learner {LEARNER}{voided}")
 
     def send(self) -> Finding:
@@ -89,6 +87,17 @@ class Trial:
         """Void what has become of the session, if anything has; else the next run does."""
         with suppress(UnknownSessionError):
             self._void(self.uuid)
+
+    def _none_waits(self) -> bool:
+        with self.store.engine.connect() as connection:
+            return not one_waits(connection)
+
+    def _void_left(self) -> int:
+        with self.store.engine.connect() as connection:
+            left = left_behind(connection)
+        for uuid in left:
+            self._void(uuid)
+        return len(left)
 
     def _void(self, upload: UUID) -> None:
         zone = self.store.default_zone

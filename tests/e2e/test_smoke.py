@@ -1,5 +1,6 @@
 """After a deploy: a synthetic session is learned from exactly once, or the command says what is wrong."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from cli.main import main
 from cli.sender import Sender
-from cli.smoke.synthetic import LEARNER
+from cli.smoke.synthetic import LEARNER, new_session
 from shared.models import StudyQuestionProgress, StudyQuizSession, User
 from tests.processes import Processes
 from tests.world import ANN, answer, ingest, load, progress, rows, upload
@@ -63,8 +64,12 @@ def test_I2_a_system_that_works_passes_again_and_again_until_its_worker_stops(
     house.kill("worker")
     stopped = smoke("--patience", "0.5")
     assert (steps(stopped), stopped.exit_code) == (["ok   ready", "ok   sent", "fail replayed"], 1)
+    left, body = new_session()
+    ingest(engine, json.loads(body))
     again = smoke("--patience", "0.5")
     assert (steps(again), again.exit_code) == (["fail ready"], 1)
+    sessions_left = [row for row in rows(engine, StudyQuizSession) if row["client_session_uuid"] == str(left)]
+    assert [row["voided_at"] is None for row in sessions_left] == [False]
 
     house.start("worker")
     house.start("sweeper")
