@@ -35,6 +35,10 @@ def _handler(page: Page) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = IDLE_S
 
+        def handle(self) -> None:
+            with suppress(ConnectionError):  # a scraper that has given up, at any moment
+                super().handle()
+
         def do_GET(self) -> None:  # the name that http.server calls
             if self.path.partition("?")[0] != "/metrics":
                 self.send_error(HTTPStatus.NOT_FOUND)
@@ -44,8 +48,7 @@ def _handler(page: Page) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", CONTENT_TYPE)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            with suppress(ConnectionError):  # a scraper that has given up
-                self.wfile.write(body)
+            self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
             """Say nothing of scrapes: there is one every few seconds."""

@@ -2,6 +2,7 @@
 
 import random
 import socket
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,13 @@ def test_a_store_that_is_away_is_named_and_the_rest_is_served(
     seen(lambda: read(viewer), "store_answers postgres", 1)
 
 
+def give_up(port: int, said: bytes) -> None:
+    """Say something, and reset the connection."""
+    with socket.create_connection(("127.0.0.1", port)) as scraper:
+        scraper.sendall(said)
+        scraper.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def test_a_host_without_a_web_process_shows_its_metrics_too(house: Processes) -> None:
     port = free_port()
     command = [sys.executable, "-c", "from cli.main import main; main()", "metrics", "--port", str(port)]
@@ -132,3 +140,7 @@ def test_a_host_without_a_web_process_shows_its_metrics_too(house: Processes) ->
         found = parsed(httpx.get(url))
     assert found["store_answers postgres"] == found["store_answers broker"] == 1
     assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 404
+    for said in (b"", b"GET /met", b"GET /metrics HTTP/1.0\r\n\r\n"):
+        give_up(port, said)
+    assert httpx.get(url).is_success
+    assert "Traceback" not in house.output("metrics")
