@@ -28,26 +28,28 @@ DAY_STEP = 30 * MINUTE
 RATE_OVER = 5
 # The first try is due at once: whatever waits longer has failed, or nobody works.
 OVERDUE = MINUTE
-# As the alert has it: many sweeps in a row were left out.
+# As the alert has it: several sweeps in a row were left out.
 SILENT_S = 60
+SILENT_SWEEPS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
     """What the page shows; `hour` and `day` are counts over time, the oldest first.
 
-    `swept`: seconds since the last sweep, None: there was none.
+    `swept`: seconds since the last sweep, None: there was none; `sweep_every`: seconds between two.
     """
 
     standing: Standing
     swept: float | None
+    sweep_every: float
     hour: Sequence[Activity]
     day: Sequence[Activity]
 
     @property
     def is_swept(self) -> bool:
         """Tell whether somebody rings again for what waits, and empties the spool."""
-        return self.swept is not None and self.swept <= SILENT_S
+        return self.swept is not None and self.swept <= max(SILENT_S, SILENT_SWEEPS * self.sweep_every)
 
     @property
     def ingest_rate(self) -> float:
@@ -69,7 +71,7 @@ def now() -> ResponseReturnValue:
     at = edge().clock()
     found, trouble = None, ""
     try:
-        found = ops().desk.read(partial(_look, at))
+        found = ops().desk.read(partial(_look, at, edge().settings.sweep_every))
     except StoreUnavailableError as error:
         trouble = str(error)
     template = "figures.html" if "HX-Request" in request.headers else "now.html"
@@ -79,10 +81,11 @@ def now() -> ResponseReturnValue:
     )
 
 
-def _look(at: datetime, connection: Connection) -> Now:
+def _look(at: datetime, sweep_every: float, connection: Connection) -> Now:
     return Now(
         standing(connection),
         age(connection, SWEEP),
+        sweep_every,
         activity(connection, now=at, steps=HOUR // MINUTE, step=MINUTE),
         activity(connection, now=at, steps=DAY // DAY_STEP, step=DAY_STEP),
     )

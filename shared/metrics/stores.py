@@ -66,9 +66,12 @@ def _postgres(settings: Settings) -> Ask:
     brief = {"lock_timeout": DEADLINE_S, "task_time_limit": DEADLINE_S}
     engine = make_engine(settings.model_copy(update=brief), pre_ping=True, scanning=True)
 
+    # Beside the age that is judged by it.
+    sweep_every = _gauge("sweep_every_seconds", "Time between two sweeps, as set", value=settings.sweep_every)
+
     def ask() -> list[Metric]:
         with engine.connect() as connection:
-            return _look(connection)
+            return [*_look(connection), sweep_every]
 
     # psycopg warns of connections that are forgotten while open.
     weakref.finalize(ask, engine.dispose)

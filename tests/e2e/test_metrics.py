@@ -80,6 +80,7 @@ def test_what_every_process_counts_is_served_also_after_a_restart(
     assert 3 * 2 < found["replay_statements_sum"] < 3 * 12
     assert found[f"requests_total POST {PATH} 202"] == 4 - found.get(f"requests_total POST {PATH} 200", 0)
     assert found["uploads rejected"] == 1
+    assert found["sweep_every_seconds"] == house.settings.sweep_every
     assert found["uploads received"] == found["oldest_received_age_seconds"] == found["spool_length"] == 0
     private = [first["client_session_uuid"], "q-1-", "metrics-token", "viewer-token"]
     page = viewer.http.get("/metrics", headers=TOKEN).text

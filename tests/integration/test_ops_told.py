@@ -70,6 +70,18 @@ def test_what_is_most_urgent_is_told_until_all_is_well(
     assert told(web) == "All is well."
 
 
+def test_sweeps_that_are_set_to_be_rare_are_not_missed_at_once(
+    engine: Engine, settings: Settings, serve: Callable[[Flask, Settings], httpx.Client]
+) -> None:
+    rare = settings.model_copy(update={"sweep_every": 30.0})
+    web = serve(create_app(rare), rare)
+    sweep(engine)
+    change(engine, "UPDATE heartbeats SET beaten_at = now() - interval '75 seconds'")
+    assert told(web) == "All is well."
+    change(engine, "UPDATE heartbeats SET beaten_at = now() - interval '91 seconds'")
+    assert "Nobody has swept" in told(web)
+
+
 def test_a_spool_that_does_not_answer_is_told(
     engine: Engine, settings: Settings, serve: Callable[[Flask, Settings], httpx.Client]
 ) -> None:
