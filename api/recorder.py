@@ -71,7 +71,8 @@ class Recorder:
         return self._await(lambda: self._readers.submit(self._ask, question))
 
     def _ask(self, question: Callable[[Connection], T]) -> T:
-        with self._engine.connect() as connection:
+        # Ends in a commit: at a rollback psycopg forgets the statements that it has prepared.
+        with self._engine.begin() as connection:
             return question(connection)
 
     def write(self, change: Callable[[Connection], T]) -> T:

@@ -87,8 +87,10 @@ def _figures(connections: int, rounds: Sequence[Round]) -> list[Figure]:
     accepted = [each.ours for each in rounds]
     at = f"at {connections} connections"
     return [
-        ratio(f"P1/{connections}", f"uploads accepted ÷ bare 202 route, {at}", ours, bare),
-        ratio(f"P6/{connections}", f"repeats of ingested uploads ÷ uploads accepted, {at}", again, ours),
+        ratio(f"P1/{connections}", f"uploads accepted ÷ bare 202 route, {at}", ours, bare, "≥ 0.2"),
+        ratio(
+            f"P6/{connections}", f"repeats of ingested uploads ÷ uploads accepted, {at}", again, ours, "≥ 1"
+        ),
         Figure(f"accept/{connections}", f"uploads accepted, {at}", tuple(ours), "/s"),
         latency(f"accept/{connections} p50", f"half are accepted within, {at}", 0.5, accepted),
         latency(f"accept/{connections} p99", f"99 % are accepted within, {at}", 0.99, accepted),

@@ -73,7 +73,7 @@ def _alternate(
         _compare(engine)
     mine_ms, theirs_ms = zip(*times[1:], strict=True)  # the first round warms both sides up
     return [
-        ratio("P3", "CPU of a replay in the worker ÷ written by hand", mine_ms, theirs_ms),
+        ratio("P3", "CPU of a replay in the worker ÷ written by hand", mine_ms, theirs_ms, "≤ 1.5"),
         Figure("P3 ours", "CPU of a replay in the worker", mine_ms, "ms"),
         Figure("P3 by hand", "CPU of a replay written by hand", theirs_ms, "ms"),
     ]

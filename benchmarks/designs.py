@@ -89,8 +89,8 @@ def _beside(name: str, ours: list[Round], theirs: list[Round]) -> list[Figure]:
     accepted = [[throughput(each.answers) for each in side] for side in (ours, theirs)]
     drained = [[each.drained for each in side] for side in (ours, theirs)]
     return [
-        ratio(f"P8 accept/{name}", f"uploads accepted ÷ {name}", accepted[0], accepted[1]),
-        ratio(f"P8 drain/{name}", f"uploads worked off ÷ {name}", drained[0], drained[1]),
+        ratio(f"P8 accept/{name}", f"uploads accepted ÷ {name}", accepted[0], accepted[1], "> 1"),
+        ratio(f"P8 drain/{name}", f"uploads worked off ÷ {name}", drained[0], drained[1], "> 1"),
         *_alone(name, theirs),
     ]
 

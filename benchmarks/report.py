@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.figure import Figure, rows
 
-HEADINGS = ("figure", "what", "median", "min to max", "rounds", "limit")
+HEADINGS = ("figure", "what", "median", "min to max", "rounds", "asked")
 
 
 class MarksError(Exception):

@@ -26,8 +26,8 @@ def p4(
     busy = f"each as busy as {CONNECTIONS} connections make it"
     what = "accept p99 ÷ that of the synchronous design"
     return [
-        ratio("P4", f"{what}, {at}", _p99(paced), _p99(theirs)),
-        ratio("P4/busy", f"{what}, {busy}", _p99(ours), _p99(synchronous)),
+        ratio("P4", f"{what}, {at}", _p99(paced), _p99(theirs), "≤ 0.2"),
+        ratio("P4/busy", f"{what}, {busy}", _p99(ours), _p99(synchronous), "≤ 0.2"),
         latency("P4 ours", f"99 % are accepted within, {at}", 0.99, paced),
         latency("P4 synchronous", f"synchronous: 99 % are accepted within, {at}", 0.99, theirs),
     ]
