@@ -12,6 +12,7 @@ from api.operation import Body, Operation, described
 from api.problem_kinds import Kind
 from api.problems import Problem
 
+_KEY = "study_ingest.document"
 blueprint = Blueprint("documentation", __name__)
 
 KINDS = {kind.slug: kind for kind in Kind}
@@ -26,8 +27,11 @@ POLICY = (
 
 @blueprint.get("/openapi.json")
 def openapi() -> ResponseReturnValue:
-    """Serve the document."""
-    return document(current_app)
+    """Serve the document; it is composed once, since that takes as long as thirty uploads."""
+    kept = current_app.extensions
+    if _KEY not in kept:
+        kept[_KEY] = current_app.json.dumps(document(current_app))
+    return Response(kept[_KEY], content_type="application/json")
 
 
 @blueprint.get("/docs")

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -21,10 +22,14 @@ log = structlog.get_logger()
 
 # More would make the first of a batch wait for the last without saving a measurable share of the commit.
 MAX_BATCH = 64
+# In characters. Usual uploads never come near; of the largest, a full batch would outlast the deadline.
+MAX_BATCH_SIZE = 2_000_000
 READERS = 2
 WRITERS = 2
 # Shorter than the deadline, so that a writer is free again when its request has given up.
 LOCK_SHARE = 0.7
+# Seconds. Who learns so late that the deadline is over was kept waiting by this process, not by the store.
+LATE_S = 0.25
 # A batch waits for a lock, and then the one delivery of it that needs the lock: both within the deadline.
 ARRIVALS_LOCK_SHARE = 0.25
 
@@ -93,13 +98,16 @@ class Recorder:
     def _await(self, begin: Callable[[], Future[T]]) -> T:
         if not self._breaker.lets_through():
             raise StoreUnavailableError("The store is away.")
+        late_at = time.monotonic() + self._deadline + LATE_S
         future = begin()
         try:
             result = future.result(self._deadline)
         except (TimeoutError, SQLAlchemyError) as error:
             future.cancel()
-            self._breaker.trip()
-            log.warning("store.failed", error=describe(error))
+            late = isinstance(error, TimeoutError) and time.monotonic() > late_at
+            if not late:
+                self._breaker.trip()
+            log.warning("store.failed", error=describe(error), late=late)
             raise StoreUnavailableError("The store is away.") from None
         except StudyIngestError:  # refused by what the store knows
             self._breaker.close()
@@ -110,8 +118,10 @@ class Recorder:
     def _write_for_ever(self) -> None:
         while True:
             batch = [self._waiting.get()]
-            while len(batch) < MAX_BATCH and not self._waiting.empty():
+            size = len(batch[0][0].payload)
+            while len(batch) < MAX_BATCH and size < MAX_BATCH_SIZE and not self._waiting.empty():
                 batch.append(self._waiting.get())
+                size += len(batch[-1][0].payload)
             self._write(
                 [(delivery, future) for delivery, future in batch if future.set_running_or_notify_cancel()]
             )

@@ -26,6 +26,8 @@ CONNECTION_TIMEOUT_S = 120
 LOOK_FOR_TIMEOUTS_S = 10
 # Several times the deadline of one request.
 DRAIN_S = 10.0
+# Whoever is still at work then waits for a client that does not read.
+SHUTDOWN_S = 0.5
 TICK_S = 0.5
 
 
@@ -43,12 +45,25 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
-    """Time a request out from its first byte on: waitress counts from the last, so a trickle never ends."""
+    """Bear clients that trickle, and those that ask on without reading."""
 
     error_task_class = _ProblemTask
     last_activity: float
 
+    def received(self, data: bytes) -> bool:
+        """Answer the first of several requests sent at once, and close.
+
+        The answers of a client that reads none of them would keep waiting whoever writes them.
+        """
+        taken: bool = super().received(data)
+        with self.requests_lock:
+            if len(self.requests) > 1:
+                del self.requests[1:]
+                self.requests[0].headers["CONNECTION"] = "close"
+        return taken
+
     def handle_read(self) -> None:
+        """Time a request out from its first byte on: from the last, a trickle would never end."""
         unfinished, since = self.request, self.last_activity
         super().handle_read()
         if unfinished is not None and self.request is unfinished:
@@ -93,7 +108,7 @@ class Server:
         while not self._stopping:
             self._tick()
         self._drain()
-        self._listeners[0].task_dispatcher.shutdown()
+        self._listeners[0].task_dispatcher.shutdown(timeout=SHUTDOWN_S)
         wasyncore.close_all(self._sockets)
 
     def stop(self) -> None:
@@ -101,10 +116,11 @@ class Server:
         self._stopping = True
         self._listeners[0].pull_trigger()
 
-    def _tick(self) -> None:
-        wasyncore.loop(timeout=TICK_S, use_poll=True, map=self._sockets, count=1)
+    def _tick(self, patience: float = TICK_S) -> None:
+        wasyncore.loop(timeout=patience, use_poll=True, map=self._sockets, count=1)
 
     def _drain(self) -> None:
+        self._take_what_has_arrived()
         for listener in self._listeners:
             # Not its own close(): that would take the trigger away by which threads wake the loop.
             wasyncore.dispatcher.close(listener)
@@ -113,6 +129,13 @@ class Server:
             for channel in channels:
                 channel.will_close |= not channel.requests and not channel.total_outbufs_len
             self._tick()
+
+    def _take_what_has_arrived(self) -> None:
+        """Accept and read what only the kernel knows of; a tick accepts one connection."""
+        sockets = 0
+        while sockets < len(self._sockets):
+            sockets = len(self._sockets)
+            self._tick(patience=0)
 
     def _channels(self) -> list[HTTPChannel]:
         return [each for each in self._sockets.values() if isinstance(each, HTTPChannel)]

@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -118,6 +119,31 @@ def test_sigterm_lets_a_request_end_and_takes_no_new_one(settings: Settings, eng
             connection.rollback()
 
             assert sender.recv(65536).startswith(b"HTTP/1.1 202 ")
+        assert web.wait(30) == 0
+
+
+def test_sigterm_lets_requests_end_that_it_has_not_read_yet(settings: Settings) -> None:
+    bodies = [json.dumps(UPLOAD | {"client_session_uuid": str(uuid4())}).encode() for _ in range(10)]
+    with process(environment(settings)) as (web, port), ExitStack() as stack:
+        web.send_signal(signal.SIGSTOP)
+        web.send_signal(signal.SIGTERM)
+        senders = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in bodies]
+        for sender, body in zip(senders, bodies, strict=True):
+            sender.sendall(request_of(body))
+        web.send_signal(signal.SIGCONT)
+        assert [sender.recv(65536)[:13] for sender in senders] == [b"HTTP/1.1 202 "] * len(bodies)
+        assert web.wait(30) == 0
+
+
+def test_clients_that_ask_on_without_reading_keep_nobody_out(settings: Settings) -> None:
+    page = b"GET /docs/swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
+    with process(environment(settings, WEB_REQUESTS="2")) as (web, port), ExitStack() as stack:
+        for _ in range(3):
+            sender = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            sender.sendall(page * 20)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=BEARER, timeout=10) as client:
+            assert [client.post(DOOR, json=UPLOAD).status_code for _ in range(3)] == [202] * 3
+        web.send_signal(signal.SIGTERM)
         assert web.wait(30) == 0
 
 
