@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import compress
 from operator import not_
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -38,11 +38,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Answer one delivery; `reason` and `result` are those of an upload that was already final."""
+    """Answer one delivery; `reason` and `result` (JSON as stored) are of an upload that was already final."""
 
     verdict: Verdict
     reason: str | None = None
-    result: dict[str, Any] | None = None
+    result: str | None = None
 
 
 class _Known(NamedTuple):
@@ -53,7 +53,7 @@ class _Known(NamedTuple):
     status: str
     content_hash: str
     reason: str | None
-    result: dict[str, Any] | None
+    result: str | None
     is_purged: bool
 
 
@@ -81,12 +81,13 @@ _INSERT = text("""
     SELECT id, new.client_session_uuid IS NOT NULL, coalesce(status, ''), content_hash, reason, result,
         purged
     FROM delivery LEFT JOIN new ON new.client_session_uuid = id
-        LEFT JOIN LATERAL (SELECT status, content_hash, reason, result, payload IS NULL AS purged FROM uploads
-            WHERE client_session_uuid = id LIMIT 1) AS known ON TRUE
+        LEFT JOIN LATERAL (SELECT status, content_hash, reason, CAST(result AS text) AS result,
+                payload IS NULL AS purged
+            FROM uploads WHERE client_session_uuid = id LIMIT 1) AS known ON TRUE
 """)
 
 _STANDINGS = text("""
-    SELECT client_session_uuid, FALSE, status, content_hash, reason, result, payload IS NULL
+    SELECT client_session_uuid, FALSE, status, content_hash, reason, CAST(result AS text), payload IS NULL
     FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))
 """)
 
