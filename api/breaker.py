@@ -7,7 +7,10 @@ from shared.metrics.counted import BREAKER_OPEN
 
 
 class Breaker:
-    """Let everybody through while a store answers; after a failure, one request every `pause` seconds."""
+    """Let everybody through while a store answers; after a failure, one request every `pause` seconds.
+
+    A failure is forgotten that nobody has asked after for two pauses: to refuse a burst by it would be rash.
+    """
 
     def __init__(self, pause: float, store: str) -> None:
         self._open = BREAKER_OPEN.labels(store)
@@ -20,6 +23,8 @@ class Breaker:
         """Tell whether to ask the store; the answer is to be told by `close` or `trip`."""
         with self._lock:
             now = time.monotonic()
+            if self._retry_at is not None and now > self._retry_at + self._pause:
+                self.close()
             if self._retry_at is not None and now < self._retry_at:
                 return False
             if self._retry_at is not None:

@@ -1,5 +1,6 @@
 """Take a delivery in: into Postgres, else into the spool."""
 
+from threading import BoundedSemaphore
 from uuid import UUID
 
 import structlog
@@ -15,6 +16,9 @@ log = structlog.get_logger()
 
 # No upload has it: to look for it asks the database and learns nothing.
 NIL = UUID(int=0)
+# At once. Each has a connection, which takes longer to open than many uploads to push: a burst that opened
+# one for each would run into the spool's timeout.
+PUSHES = 4
 
 
 class Intake:
@@ -24,6 +28,7 @@ class Intake:
         self._recorder = recorder
         self._redis = spool
         self._breaker = Breaker(pause, "spool")
+        self._places = BoundedSemaphore(PUSHES)
 
     def accept(self, delivery: Delivery) -> Receipt:
         """Return once the delivery is kept; raise StoreUnavailableError if no store takes it in time."""
@@ -42,6 +47,11 @@ class Intake:
                 raise
 
     def _spool(self, delivery: Delivery) -> None:
+        with self._places:
+            self._push(delivery)
+        log.info("upload.spooled", upload=str(delivery.client_session_uuid))
+
+    def _push(self, delivery: Delivery) -> None:
         if self._redis is None or not self._breaker.lets_through():
             raise StoreUnavailableError("No store takes the upload.")
         try:
@@ -50,4 +60,3 @@ class Intake:
             self._breaker.trip()
             raise
         self._breaker.close()
-        log.info("upload.spooled", upload=str(delivery.client_session_uuid))

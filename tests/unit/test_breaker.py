@@ -1,0 +1,29 @@
+"""After a failure one request at a time tries a store; a failure of long ago holds nobody up."""
+
+import time
+
+from api.breaker import Breaker
+
+PAUSE = 0.5
+
+
+def let_through(breaker: Breaker) -> list[bool]:
+    return [breaker.lets_through() for _ in range(3)]
+
+
+def test_a_failure_lets_one_through_after_a_pause_and_none_before() -> None:
+    breaker = Breaker(PAUSE, "test")
+    assert let_through(breaker) == [True, True, True]
+    breaker.trip()
+    assert let_through(breaker) == [False, False, False]
+    time.sleep(PAUSE * 1.1)
+    assert let_through(breaker) == [True, False, False]
+    breaker.close()
+    assert let_through(breaker) == [True, True, True]
+
+
+def test_a_failure_that_nobody_asked_after_for_long_is_forgotten() -> None:
+    breaker = Breaker(PAUSE, "test")
+    breaker.trip()
+    time.sleep(PAUSE * 2.1)
+    assert let_through(breaker) == [True, True, True]
