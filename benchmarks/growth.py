@@ -9,7 +9,7 @@ from benchmarks.figure import Figure, ratio
 from benchmarks.ground import Ground
 from benchmarks.lessons import ATTEMPTS, QUESTIONS, TOPICS, make_catalog, make_uploads, see_replayed
 from shared.replay import replay
-from shared.study.schedule import SCHEDULER
+from shared.study.scheduling import SCHEDULER
 
 LEARNERS = 2000  # the same on both sides
 FEW, MANY, QUICK_MANY = 50_000, 5_000_000, 500_000

@@ -10,7 +10,7 @@ from fsrs import Card, Rating, Scheduler
 
 from benchmarks.figure import Figure, ratio
 from benchmarks.ground import Ground
-from shared.study.outcome import grade
+from shared.study.grading import grade
 from shared.study.progress import Review, fold
 
 HISTORIES = (10, 100, 1000)

@@ -7,7 +7,7 @@ from typing import Any
 from fsrs import Rating
 from sqlalchemy import Connection, Row, text
 
-from shared.study.listing import list_progress
+from shared.study.store import list_progress
 
 Progress = dict[str, dict[str, Any]]  # by public id: a line of `study-ingest progress`
 

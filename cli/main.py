@@ -17,12 +17,12 @@ from cli.catalog import catalog
 from cli.completion import completion
 from cli.conflicts import conflicts
 from cli.demo import demo
-from cli.doctor import doctor
+from cli.doctor.command import doctor
 from cli.followups import followups
 from cli.metrics import metrics
 from cli.migrate import migrate
 from cli.progress import progress
-from cli.smoke import smoke
+from cli.smoke.command import smoke
 from cli.stats import stats
 from cli.up import up
 from cli.upload import upload

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from cli.storable import BIGINT
 from cli.stores import Store, with_store
-from shared.study.listing import list_progress
+from shared.study.store import list_progress
 
 
 @click.command()

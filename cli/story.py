@@ -11,7 +11,7 @@ from cli.stage import Stage
 from cli.tables import COUNTS, attempts_table, topics_table
 from cli.twins import play_live_and_upload_the_twin
 from shared.catalog_load import load_catalog
-from shared.study.verify import verify
+from shared.study.finalize import verify
 
 
 def load_the_catalog(stage: Stage) -> None:

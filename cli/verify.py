@@ -3,7 +3,7 @@
 import click
 
 from cli.stores import Store, with_store
-from shared.study import verify as check
+from shared.study import finalize as check
 
 
 @click.command()

@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from shared.errors import ReplayRefusedError
-from shared.study.learner_rows import lock_learner
-from shared.study.void import void_sessions
+from shared.study.store import lock_learner
+from shared.study.voiding import void_sessions
 from shared.uploads.conflicts import discard_conflict, open_conflict
 
 REASON = "superseded: other content was accepted under the same uuid"

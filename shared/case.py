@@ -6,7 +6,7 @@ from datetime import date
 from functools import cached_property
 from typing import Any
 
-from shared.payload import Upload
+from shared.payload.upload import Upload
 from shared.plan import SKIPPED, Fate, Plan, Question
 from shared.uploads.record import Waiting
 

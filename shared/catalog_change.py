@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 
 from shared.catalog_file import CatalogFile, CatalogQuestion
 from shared.errors import CatalogError
-from shared.models import PublishedItem, StudyQuestion, StudyTopic, User
+from shared.models.catalog import PublishedItem, StudyQuestion, StudyTopic, User
 
 
 @dataclass(frozen=True, slots=True)

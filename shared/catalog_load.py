@@ -9,8 +9,9 @@ from sqlalchemy.dialects.postgresql import insert
 from shared.catalog_change import CatalogChange, compare
 from shared.catalog_file import CatalogFile
 from shared.errors import CatalogError
-from shared.models import Base, PublishedItem, StudyQuestion, StudyTopic, User
-from shared.study.refold import refold
+from shared.models.base import Base
+from shared.models.catalog import PublishedItem, StudyQuestion, StudyTopic, User
+from shared.study.finalize import refold
 from shared.study.regrade import regrade
 
 # One load at a time, and no replay meanwhile grades by what is being replaced. In the order of their ids, so

@@ -12,11 +12,10 @@ from shared.catalog import resolve
 from shared.errors import OvertakenError, ReplayRefusedError, UnknownUploadError
 from shared.late_attempts import LateAttempts, find_late
 from shared.late_sessions import demote, extend_sessions, logged_attempts
-from shared.payload import Upload
+from shared.payload.upload import Upload
 from shared.plan import make_plan
 from shared.study.finalize import finalize_sessions
-from shared.study.learner_rows import Learner, lock_owner
-from shared.study.progress_rows import load_cached
+from shared.study.store import Learner, load_cached, lock_owner
 from shared.uploads.record import Waiting
 from shared.uploads.status import Status
 from shared.viewer_sessions import insert_attempts, insert_sessions, sessions_of_upload

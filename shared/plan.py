@@ -8,8 +8,8 @@ from enum import StrEnum
 from fsrs import Rating
 
 from shared.arrival_clock import correct, skew
-from shared.payload import Attempt, Upload
-from shared.study.outcome import Outcome, grade
+from shared.payload.upload import Attempt, Upload
+from shared.study.grading import Outcome, grade
 
 
 class Fate(StrEnum):

@@ -13,7 +13,7 @@ from shared.errors import ReplayRefusedError, StudyIngestError
 from shared.failure import describe
 from shared.late_questions import add_skipped_within
 from shared.replay import replay_within
-from shared.study.learner_rows import lock_owner
+from shared.study.store import lock_owner
 from shared.uploads.dossier import Dossier, open_dossier
 from shared.uploads.revival import Revival, revive
 

@@ -10,11 +10,10 @@ from sqlalchemy import Connection, Engine
 from shared.case import Case
 from shared.catalog import resolve
 from shared.errors import OvertakenError
-from shared.payload import Upload
+from shared.payload.upload import Upload
 from shared.plan import Plan, make_plan
 from shared.study.finalize import finalize_sessions
-from shared.study.learner_rows import Learner, lock_owner
-from shared.study.progress_rows import load_cached
+from shared.study.store import Learner, load_cached, lock_owner
 from shared.uploads.record import End, Waiting, close, lock
 from shared.uploads.status import Status
 from shared.viewer_sessions import insert_sessions, sessions_of_upload

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from fsrs import Rating
 from hypothesis import strategies as st
 
-from shared.study.outcome import Outcome
+from shared.study.grading import Outcome
 from shared.study.progress import Progress, Review, fold
 
 SEOUL = ZoneInfo("Asia/Seoul")

@@ -17,7 +17,7 @@ from shared.catalog import resolve
 from shared.live.due_calendar import DueDay
 from shared.live.forms import BIGINT
 from shared.live.portrait import Portrait, curve, portray
-from shared.study.curve import Curve
+from shared.study.progress import Curve
 
 WEEK = 7
 SHADES = 4

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from api.edge import edge
 from api.ops.door import blueprint, ops
-from shared.study.void import unvoid_upload, void_upload
+from shared.study.voiding import unvoid_upload, void_upload
 from shared.uploads.dossier import open_dossier
 
 log = structlog.get_logger()

@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 from psycopg import Connection, Cursor
 
 from benchmarks.peers import by_hand_sql as sql
-from shared.study.outcome import Outcome, grade
-from shared.study.schedule import SCHEDULER, Memory, review
+from shared.study.grading import Outcome, grade
+from shared.study.scheduling import SCHEDULER, Memory, review
 
 COUNTS = ("correct", "wrong", "unsure", "newly_correct", "recovered", "relapsed", "chronic")
 COUNT_COLUMNS = [f"{name}_remaining_count" if name == "chronic" else f"{name}_count" for name in COUNTS]

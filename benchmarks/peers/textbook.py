@@ -10,20 +10,15 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from benchmarks.peers.door import serve, settings
-from shared.models import (
-    PublishedItem,
-    StudyFollowup,
-    StudyQuestion,
-    StudyQuestionAttempt,
-    StudyQuestionProgress,
-    StudyQuizSession,
-)
-from shared.study.outcome import grade
-from shared.study.pattern import Pattern, classify
-from shared.study.progress import Progress, Review, advance
-from shared.study.progress_rows import COLUMNS
-from shared.study.schedule import SCHEDULER
-from shared.study.wrong_note import WrongNote
+from shared.models.attempt import StudyQuestionAttempt
+from shared.models.catalog import PublishedItem, StudyQuestion
+from shared.models.followup import StudyFollowup
+from shared.models.progress import StudyQuestionProgress
+from shared.models.session import StudyQuizSession
+from shared.study.grading import WrongNote, grade
+from shared.study.progress import Pattern, Progress, Review, advance, classify
+from shared.study.scheduling import SCHEDULER
+from shared.study.store import COLUMNS
 
 app = Celery("textbook", broker=settings.broker_url)
 engine = create_engine(settings.database_url)

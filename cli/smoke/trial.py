@@ -14,7 +14,7 @@ from cli.smoke.synthetic import LEARNER, PUB_ID, left_behind, new_session, one_w
 from cli.stores import Store
 from cli.waiting import wait_until
 from shared.errors import UnknownSessionError
-from shared.study.void import void_upload
+from shared.study.voiding import void_upload
 
 REASON = "synthetic: study-ingest smoke"
 DOCTOR = "study-ingest doctor tells which process or store is away"

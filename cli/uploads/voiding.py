@@ -7,7 +7,7 @@ import click
 
 from cli.storable import Text
 from cli.stores import Store, with_store
-from shared.study.void import unvoid_upload, void_upload
+from shared.study.voiding import unvoid_upload, void_upload
 
 
 @click.command()

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, text
 
 from shared.live.choice import Candidate
 from shared.live.forms import SessionStart
-from shared.study.schedule import Memory, retrievability
+from shared.study.scheduling import Memory, retrievability
 
 _CANDIDATES = text("""
     SELECT q.id, q.subject, q.exam_frequency, p.misses, p.stability, p.difficulty, p.last_reviewed_at

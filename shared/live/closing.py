@@ -10,7 +10,7 @@ from shared.live.learner import enter
 from shared.live.session_record import lock_session
 from shared.live.session_view import read_closed
 from shared.study.finalize import finalize_session
-from shared.study.learner_rows import Learner, learner_zone
+from shared.study.store import Learner, learner_zone
 
 _ABANDON = text("UPDATE study_quiz_sessions SET status = 'abandoned' WHERE id = :session_id")
 

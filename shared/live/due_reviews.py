@@ -7,8 +7,8 @@ from sqlalchemy import Connection, text
 
 from shared.live.learner import require_learner
 from shared.live.places import ReviewPlace
-from shared.study.learner_rows import learner_zone
-from shared.study.schedule import study_day
+from shared.study.scheduling import study_day
+from shared.study.store import learner_zone
 
 _DUE = text("""
     SELECT q.id, i.pub_id, q.study_topic_id, q.subject, p.due, p.last_reviewed_at, p.reviews, p.misses

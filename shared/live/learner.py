@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, text
 
 from shared.live.errors import UnknownLearnerError, UnknownTopicError
-from shared.study.learner_rows import lock_learner
+from shared.study.store import lock_learner
 
 _LEARNER = text("SELECT EXISTS (SELECT FROM users WHERE id = :user_id)")
 _TOPIC = text("SELECT EXISTS (SELECT FROM study_topics WHERE id = :topic_id AND user_id = :user_id)")

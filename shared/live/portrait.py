@@ -12,11 +12,9 @@ from shared.live.places import BEFORE_NOTES
 from shared.live.topics import Topic, list_topics
 from shared.live.weak_areas import weak_areas
 from shared.live.wrong_notes import wrong_notes
-from shared.study.curve import Curve, forgetting_curve
-from shared.study.learner_rows import learner_zone
-from shared.study.listing import list_progress
-from shared.study.review_rows import other_reviews
-from shared.study.schedule import study_day
+from shared.study.progress import Curve, forgetting_curve
+from shared.study.scheduling import study_day
+from shared.study.store import learner_zone, list_progress, other_reviews
 
 # Four weeks and what is left of this one.
 DAYS = 35

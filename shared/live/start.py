@@ -15,7 +15,7 @@ from shared.live.choice import Candidate, choose
 from shared.live.errors import NothingToAskError
 from shared.live.forms import SessionStart
 from shared.live.learner import enter, require_topic
-from shared.study.learner_rows import learner_zone
+from shared.study.store import learner_zone
 
 _IN_PROGRESS = text("""
     SELECT id FROM study_quiz_sessions

@@ -12,7 +12,7 @@ from shared.live.forms import Submission
 from shared.live.learner import enter
 from shared.live.session_record import lock_session
 from shared.plan import PlannedAttempt, Question
-from shared.study.outcome import grade
+from shared.study.grading import grade
 from shared.viewer_sessions import insert_attempts
 
 _GIVEN = text("""

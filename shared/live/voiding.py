@@ -9,7 +9,7 @@ from shared.live.closing import abandon
 from shared.live.learner import enter
 from shared.live.session_record import lock_session
 from shared.live.session_view import read_session
-from shared.study.void import unvoid_sessions, void_sessions
+from shared.study.voiding import unvoid_sessions, void_sessions
 
 REASON = "deleted in the front end"
 

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Row, text
 
 from shared.live.learner import require_learner, require_topic
-from shared.study.learner_rows import learner_zone
-from shared.study.pattern import CHRONIC_AFTER
-from shared.study.schedule import Memory, retrievability
+from shared.study.progress import CHRONIC_AFTER
+from shared.study.scheduling import Memory, retrievability
+from shared.study.store import learner_zone
 
 # A question that is withdrawn can no longer be learned.
 _REVIEWED = text("""

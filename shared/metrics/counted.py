@@ -6,7 +6,7 @@ from pathlib import Path
 from prometheus_client import Counter, Gauge, Histogram, values
 
 from shared.plan import Fate
-from shared.study.outcome import Outcome
+from shared.study.grading import Outcome
 from shared.uploads.arrival import Verdict
 from shared.uploads.status import Status
 

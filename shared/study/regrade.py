@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, text
 
-from shared.study.outcome import grade
+from shared.study.grading import grade
 
 _LOAD = text("""
     SELECT a.id, a.selected, a.unsure, q.correct_choice

@@ -18,14 +18,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared.models import (
-    PublishedItem,
-    StudyQuestion,
-    StudyQuestionAttempt,
-    StudyQuizSession,
-    StudyTopic,
-    Upload,
-)
+from shared.models.attempt import StudyQuestionAttempt
+from shared.models.catalog import PublishedItem, StudyQuestion, StudyTopic
+from shared.models.session import StudyQuizSession
+from shared.models.upload import Upload
 from shared.uploads.status import Status
 
 

@@ -6,9 +6,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from shared.study.curve import Reviewed, folded
-from shared.study.learner_rows import learner_zone
-from shared.study.review_rows import other_reviews
+from shared.study.progress import Reviewed, folded
+from shared.study.store import learner_zone, other_reviews
 
 _COUNTED = text("""
     SELECT s.user_id, a.study_question_id, i.pub_id, a.answered_at

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, or_, select
 
-from shared.models import Upload
+from shared.models.upload import Upload
 from shared.uploads.criteria import failing_with, of_learner, of_status, with_question
 from shared.uploads.status import Status
 

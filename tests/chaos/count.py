@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from shared.study.verify import verify
+from shared.study.finalize import verify
 from tests.chaos.load import Accepted
 from tests.made import TOPICS
 

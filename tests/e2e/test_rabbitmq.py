@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from cli.sender import Answer, Sender
 from shared.config import Settings
 from shared.queue import FINALIZE_QUEUE, FOLLOWUPS_QUEUE, SWEEP_QUEUE, depth, make_celery
-from shared.study.verify import verify
+from shared.study.finalize import verify
 from tests import made
 from tests.faults import frozen
 from tests.places import reachable_directory

@@ -17,7 +17,7 @@ import migrations
 from cli.sender import PATH
 from cli.servers import Servers
 from shared.config import Settings
-from shared.study.verify import verify
+from shared.study.finalize import verify
 from tests import made, world
 from tests.places import reachable_directory
 from tests.processes import Processes, processes, until

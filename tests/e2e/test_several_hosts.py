@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 
 import migrations
 from shared.config import Settings
-from shared.study.verify import verify
+from shared.study.finalize import verify
 from tests import made
 from tests.hosts import Host, hosts, why_not
 from tests.places import reachable_directory

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from shared.models import StudyQuestionAttempt, StudyQuizSession
+from shared.models.attempt import StudyQuestionAttempt
+from shared.models.session import StudyQuizSession
 from tests.world import ARRIVAL, WRONG, answer, ingest, load, progress, rows, upload
 
 TAKEN = datetime(2026, 11, 20, 9, tzinfo=UTC)

@@ -8,10 +8,11 @@ from cli.sender import PATH
 from shared.acceptance import accept_conflict
 from shared.errors import SupersededError
 from shared.late_questions import add_skipped
-from shared.models import StudyQuizSession, Upload, UploadConflict
-from shared.study.verify import verify
-from shared.study.void import unvoid_upload, void_upload
-from shared.uploads import Verdict
+from shared.models.session import StudyQuizSession
+from shared.models.upload import Upload, UploadConflict
+from shared.study.finalize import verify
+from shared.study.voiding import unvoid_upload, void_upload
+from shared.uploads.arrival import Verdict
 from tests.live import Front, refusal
 from tests.world import (
     ANN,

@@ -10,10 +10,10 @@ from sqlalchemy import Engine, text
 
 from shared.acceptance import accept_conflict
 from shared.errors import UnknownSessionError
-from shared.models import UploadConflict
-from shared.study.verify import verify
-from shared.study.void import void_upload
-from shared.uploads import Verdict
+from shared.models.upload import UploadConflict
+from shared.study.finalize import verify
+from shared.study.voiding import void_upload
+from shared.uploads.arrival import Verdict
 from tests.strategies import uploads
 from tests.world import (
     DEFAULT_ZONE,

@@ -9,9 +9,9 @@ from sqlalchemy import Engine
 from shared.acceptance import accept_conflict
 from shared.errors import ReplayRefusedError, SupersededError, UnknownConflictError
 from shared.late_questions import add_skipped
-from shared.models import UploadConflict
-from shared.study.verify import verify
-from shared.study.void import unvoid_upload, void_upload
+from shared.models.upload import UploadConflict
+from shared.study.finalize import verify
+from shared.study.voiding import unvoid_upload, void_upload
 from tests.race import overlap
 from tests.world import (
     CATALOG,

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from shared.models import StudyQuestionAttempt, StudyQuizSession, Upload
-from shared.study.verify import verify
-from shared.uploads import Verdict
+from shared.models.attempt import StudyQuestionAttempt
+from shared.models.session import StudyQuizSession
+from shared.models.upload import Upload
+from shared.study.finalize import verify
+from shared.uploads.arrival import Verdict
 from tests.race import at_once, overlap
 from tests.world import (
     DEFAULT_ZONE,

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from shared.config import Settings
 from shared.followups.delivery import BATCH, deliver_due
-from shared.models import StudyFollowup
+from shared.models.followup import StudyFollowup
 from tests.followups import ELEVEN, NINE, configured, fates, finished_session, keep_only, let_all_be_due
 from tests.receiver import NEW_SECRET, OLD_SECRET, Receiver, hang, status, trickle
 from tests.world import answer, ingest, load, rows, upload

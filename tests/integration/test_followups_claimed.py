@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 from shared.config import Settings
 from shared.followups.delivery import BATCH, deliver_due
 from shared.followups.rows import Outbox, claim
-from shared.study.void import void_upload
+from shared.study.voiding import void_upload
 from tests.followups import (
     ELEVEN,
     MAX_TRIES,

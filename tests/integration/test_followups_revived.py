@@ -6,8 +6,8 @@ from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
 
 from cli.main import main
-from shared.models import StudyFollowup
-from shared.study.void import void_upload
+from shared.models.followup import StudyFollowup
+from shared.study.voiding import void_upload
 from tests.world import DEFAULT_ZONE, NOW, answer, ingest, load, rows, upload, uuid_of
 
 AT = "2026-11-20T09:00:00Z"

@@ -15,9 +15,9 @@ from sqlalchemy.exc import IntegrityError
 
 from shared import replay, viewer_sessions
 from shared.errors import OvertakenError
-from shared.models import StudyQuestionAttempt
-from shared.study import learner_rows
-from shared.study.verify import verify
+from shared.models.attempt import StudyQuestionAttempt
+from shared.study import store
+from shared.study.finalize import verify
 from shared.uploads import record
 from tests.race import overlap
 from tests.world import DEFAULT_ZONE, answer, deliver, load, reviews, rows, statuses, upload, work_off
@@ -47,7 +47,7 @@ def status_check(patch: Patch, _: Engine) -> None:
 
 
 def learner_lock(patch: Patch, _: Engine) -> None:
-    strike(patch, learner_rows, "_LOCK_OWNER", "FOR NO KEY UPDATE")
+    strike(patch, store, "_LOCK_OWNER", "FOR NO KEY UPDATE")
 
 
 def on_conflict(patch: Patch, _: Engine) -> None:

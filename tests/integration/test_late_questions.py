@@ -14,9 +14,11 @@ from sqlalchemy import Engine, text
 from cli.main import main
 from shared.errors import ReplayRefusedError
 from shared.late_questions import add_skipped
-from shared.models import StudyFollowup, StudyQuestionAttempt, StudyQuizSession
-from shared.study.verify import verify
-from shared.study.void import void_upload
+from shared.models.attempt import StudyQuestionAttempt
+from shared.models.followup import StudyFollowup
+from shared.models.session import StudyQuizSession
+from shared.study.finalize import verify
+from shared.study.voiding import void_upload
 from tests.race import overlap
 from tests.world import (
     CATALOG,

@@ -14,8 +14,9 @@ from shared.live.errors import AlreadyAnsweredError
 from shared.live.forms import SessionStart, Submission
 from shared.live.start import Circumstances, Started, start
 from shared.live.submit import submit
-from shared.models import StudyQuestionAttempt, StudyQuizSession
-from shared.study.verify import verify
+from shared.models.attempt import StudyQuestionAttempt
+from shared.models.session import StudyQuizSession
+from shared.study.finalize import verify
 from tests.live import TOPIC, Clock, Front, started
 from tests.race import at_once, overlap
 from tests.world import (

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Engine
 
-from shared.models import StudyQuestionProgress
-from shared.study.verify import verify
+from shared.models.progress import StudyQuestionProgress
+from shared.study.finalize import verify
 from tests.live import STUDY_TOKEN, Clock, Front, refusal, started
 from tests.world import DEFAULT_ZONE, RIGHT, WRONG, reviews, rows
 

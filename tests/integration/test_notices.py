@@ -7,7 +7,8 @@ from sqlalchemy import Engine, text
 
 from shared.config import Settings
 from shared.followups.delivery import deliver_due
-from shared.models import Upload, UploadNotice
+from shared.models.notice import UploadNotice
+from shared.models.upload import Upload
 from shared.uploads.revival import revive
 from shared.uploads.tries import fail, start
 from tests.followups import MAX_TRIES, configured

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from shared.config import Settings
-from shared.study.void import void_upload
+from shared.study.voiding import void_upload
 from tests.ops import PASSWORD, log_in
 from tests.world import DEFAULT_ZONE, NOW, answer, deliver, ingest, load, upload, uuid_of
 

@@ -5,7 +5,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, delete, text, update
 
-from shared.models import StudyQuestionProgress, StudyQuizSession, Upload
+from shared.models.progress import StudyQuestionProgress
+from shared.models.session import StudyQuizSession
+from shared.models.upload import Upload
 from tests.world import (
     ARRIVAL,
     IMPOSSIBLE,

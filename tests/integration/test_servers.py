@@ -14,9 +14,10 @@ import pytest
 from redis import Redis
 from sqlalchemy import create_engine, text
 
-from cli.servers import ServerError, Servers
+from cli.servers import Servers
 from cli.servers.account import account_for
 from cli.servers.binaries import POSTGRES, VALKEY, binaries
+from cli.servers.errors import ServerError
 from cli.servers.orphan import stop_orphan
 from tests.places import reachable_directory
 

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from shared.failure import describe, is_passing
-from shared.models import User
+from shared.models.catalog import User
 from shared.statement import named, run
 from tests.faults import driver, kill_backend
 from tests.world import rows

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.config import Settings
-from shared.models import Upload
+from shared.models.upload import Upload
 from shared.uploads import tries
 from shared.uploads.record import lock
 from shared.uploads.tries import Start

@@ -9,8 +9,9 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, text
 
 from cli.main import main
-from shared.models import Base, Upload, UploadConflict
-from shared.uploads import Verdict
+from shared.models.base import Base
+from shared.models.upload import Upload, UploadConflict
+from shared.uploads.arrival import Verdict
 from shared.uploads.purging import purge
 from shared.uploads.status import Status
 from tests.world import (

@@ -7,8 +7,8 @@ from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
 
 from cli.main import main
-from shared.models import Upload
-from shared.study.void import void_upload
+from shared.models.upload import Upload
+from shared.study.voiding import void_upload
 from shared.uploads.record import lock
 from tests.world import (
     CATALOG,

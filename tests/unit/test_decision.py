@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.study.decision import Cached, Decision, decide, late
-from shared.study.progress import Progress, Review
-from shared.study.schedule import SCHEDULER
+from shared.study.progress import Cached, Decision, Progress, Review, decide, late
+from shared.study.scheduling import SCHEDULER
 from tests.reviews import NEW_YORK, SEOUL, day, review, reviews, standing, told, zones
 
 Log = dict[int, list[Review]]

@@ -3,7 +3,7 @@
 import pytest
 from fsrs import Rating
 
-from shared.study.outcome import Outcome, derive_outcome, derive_rating, grade
+from shared.study.grading import Outcome, derive_outcome, derive_rating, grade
 
 RIGHT, WRONG, FIRST, NONE = 1, 2, 0, None
 

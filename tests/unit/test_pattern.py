@@ -2,8 +2,7 @@
 
 import pytest
 
-from shared.study.pattern import classify
-from shared.study.progress import fold
+from shared.study.progress import classify, fold
 from tests.reviews import SEOUL, told
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.study.grading import WrongNote
 from shared.study.progress import Progress, Review, advance, fold
-from shared.study.wrong_note import WrongNote
 from tests.reviews import NEW_YORK, SEOUL, day, review, reviews, standing, told, zones
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import shared.study
 
-NAMES = ["outcome", "schedule", "progress", "pattern", "wrong_note", "decision", "curve"]
+NAMES = ["grading", "scheduling", "progress"]
 PURE = {f"shared.study.{name}" for name in NAMES}
 ALLOWED = sys.stdlib_module_names | {"fsrs"}
 

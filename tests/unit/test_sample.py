@@ -8,11 +8,11 @@ from fsrs import Rating
 
 from cli.closing import QUESTION
 from cli.sample import LEARNER, earlier_uploads, main_upload, read_sample_catalog
-from shared.payload import Upload, parse_upload
+from shared.payload.read import parse_upload
+from shared.payload.upload import Upload
 from shared.plan import Fate, Plan, PlannedAttempt, Question, make_plan
-from shared.study.outcome import Outcome
-from shared.study.pattern import Pattern, classify
-from shared.study.progress import Review, fold
+from shared.study.grading import Outcome
+from shared.study.progress import Pattern, Review, classify, fold
 
 CATALOG = read_sample_catalog()
 QUESTIONS = {

@@ -9,8 +9,8 @@ import fsrs
 import pytest
 from fsrs import Rating
 
-from shared.study import schedule
-from shared.study.schedule import SCHEDULER, Memory, retrievability, review, study_day
+from shared.study import scheduling
+from shared.study.scheduling import SCHEDULER, Memory, retrievability, review, study_day
 from tests.reviews import NEW_YORK, SEOUL, START, day
 
 # Its clock went back from 04:30 to 03:30; no zone's does so across 04:00 in this century so far.
@@ -126,7 +126,7 @@ def test_what_is_remembered_fades_by_study_days() -> None:
 
 
 def reloaded() -> str:
-    fingerprint = runpy.run_path(str(schedule.__file__))["SCHEDULER"]
+    fingerprint = runpy.run_path(str(scheduling.__file__))["SCHEDULER"]
     assert isinstance(fingerprint, str)
     return fingerprint
 

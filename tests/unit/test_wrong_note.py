@@ -2,8 +2,7 @@
 
 import pytest
 
-from shared.study.outcome import Outcome
-from shared.study.wrong_note import WrongNote, next_note
+from shared.study.grading import Outcome, WrongNote, next_note
 from tests.reviews import day, standing, told
 
 

@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime
 
-from shared.payload import content_hash, parse_upload
+from shared.payload.read import parse_upload
+from shared.payload.upload import content_hash
 from shared.replay import replay
-from shared.uploads import Delivery, receive
+from shared.uploads.arrival import Delivery, receive
 from worker.app import app, engine, settings
 
 INGEST = "ingest_without_row"

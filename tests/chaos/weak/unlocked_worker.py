@@ -2,9 +2,9 @@
 
 from sqlalchemy import text
 
-from shared.study import learner_rows
+from shared.study import store
 from worker.app import app
 
 __all__ = ["app"]
 
-learner_rows._LOCK_OWNER = text(str(learner_rows._LOCK_OWNER).replace("FOR NO KEY UPDATE", ""))  # noqa: SLF001  # the lock is the statement
+store._LOCK_OWNER = text(str(store._LOCK_OWNER).replace("FOR NO KEY UPDATE", ""))  # noqa: SLF001  # the lock is the statement

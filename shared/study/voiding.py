@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from shared.errors import SupersededError, UnknownSessionError
-from shared.study.learner_rows import lock_learner
-from shared.study.refold import refold
+from shared.study.finalize import refold
+from shared.study.store import lock_learner
 
 # One that stands comes first: the content that was superseded may be another learner's.
 _OF_UPLOAD = text("""
