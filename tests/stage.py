@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from cli.sender import PATH
-from shared.live.session_view import COUNTS
+from shared.live.sessions import COUNTS
 from shared.models.attempt import StudyQuestionAttempt
 from shared.models.session import StudyQuizSession
 from shared.study.finalize import verify

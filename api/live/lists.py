@@ -14,11 +14,17 @@ from api.live.pages import NoteQuery, PageQuery, ReviewQuery, page, place
 from api.live.reading import read_query
 from api.operation import Body, Operation, described
 from api.problem_kinds import Kind
-from shared.live.due_reviews import due_reviews, tomorrow
-from shared.live.past_sessions import past_sessions
-from shared.live.places import BEFORE_NOTES, BEFORE_REVIEWS, BEFORE_SESSIONS, ReviewPlace
-from shared.live.weak_areas import weak_areas
-from shared.live.wrong_notes import wrong_notes
+from shared.live.lists import (
+    BEFORE_NOTES,
+    BEFORE_REVIEWS,
+    BEFORE_SESSIONS,
+    ReviewPlace,
+    due_reviews,
+    past_sessions,
+    tomorrow,
+    weak_areas,
+    wrong_notes,
+)
 
 blueprint = Blueprint("lists", __name__)
 

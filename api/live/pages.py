@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from api.problem_kinds import Kind
 from api.problems import Problem
-from shared.live.wrong_notes import NoteState
+from shared.live.lists import NoteState
 
 MAX_PAGE = 100
 # A time and an id in base 64 take a fraction of it.

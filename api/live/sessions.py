@@ -15,12 +15,8 @@ from api.live.door import COMMON, ask, change
 from api.live.reading import read_body
 from api.operation import Body, Operation, described
 from api.problem_kinds import Kind
-from shared.live.closing import abandon, finalize
 from shared.live.forms import SessionStart, Submission
-from shared.live.session_view import read_session
-from shared.live.start import Circumstances, start
-from shared.live.submit import submit
-from shared.live.voiding import unvoid, void
+from shared.live.sessions import Circumstances, abandon, finalize, read_session, start, submit, unvoid, void
 
 log = structlog.get_logger()
 blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")

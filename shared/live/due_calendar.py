@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from shared.live.learner import require_learner
+from shared.live.sessions import require_learner
 
 # What is overdue is to be done today.
 _COUNTS = text("""

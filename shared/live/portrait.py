@@ -7,11 +7,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from shared.live.due_calendar import DueDay, due_calendar
-from shared.live.learner import require_learner
-from shared.live.places import BEFORE_NOTES
-from shared.live.topics import Topic, list_topics
-from shared.live.weak_areas import weak_areas
-from shared.live.wrong_notes import wrong_notes
+from shared.live.lists import BEFORE_NOTES, Topic, list_topics, weak_areas, wrong_notes
+from shared.live.sessions import require_learner
 from shared.study.progress import Curve, forgetting_curve
 from shared.study.scheduling import study_day
 from shared.study.store import learner_zone, list_progress, other_reviews

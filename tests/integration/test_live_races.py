@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.live import learner
-from shared.live.closing import finalize
+from shared.live import sessions
 from shared.live.errors import AlreadyAnsweredError
 from shared.live.forms import SessionStart, Submission
-from shared.live.start import Circumstances, Started, start
-from shared.live.submit import submit
+from shared.live.sessions import Circumstances, Started, finalize, start, submit
 from shared.models.attempt import StudyQuestionAttempt
 from shared.models.session import StudyQuizSession
 from shared.study.finalize import verify
@@ -72,7 +70,7 @@ def test_two_starts_make_one_session_even_if_only_the_index_guards_it(
 ) -> None:
     load(engine)
     if not locked:
-        monkeypatch.setattr(learner, "lock_learner", lambda *_: None)
+        monkeypatch.setattr(sessions, "lock_learner", lambda *_: None)
     early, late = overlap(engine, starting(clock.now), starting(clock.now))
     first, second = early.result(), late.result()
     assert (first.new, second.new) == (True, False)

@@ -6,8 +6,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.live.choice import Candidate, choose
 from shared.live.forms import MAX_QUESTIONS
+from shared.live.sessions import Candidate, choose
 
 
 def candidate(number: int, frequency: float | None = None, misses: int = 0, recall: float = 0.0) -> Candidate:
