@@ -9,10 +9,10 @@ import click
 from cli.storable import BIGINT, COUNT
 from cli.stores import Store, with_store
 from cli.uploads.sheet import print_json, print_table
-from shared.acceptance import accept_conflict
-from shared.uploads.conflicts import (
+from shared.ops.actions import (
     ListedConflict,
     OpenedConflict,
+    accept_conflict,
     discard_conflict,
     list_conflicts,
     open_conflict,

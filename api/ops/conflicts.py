@@ -12,8 +12,7 @@ from sqlalchemy import Engine
 
 from api.edge import edge
 from api.ops.door import blueprint, ops
-from shared.acceptance import accept_conflict
-from shared.uploads.conflicts import discard_conflict, list_conflicts, open_conflict
+from shared.ops.actions import accept_conflict, discard_conflict, list_conflicts, open_conflict
 
 log = structlog.get_logger()
 

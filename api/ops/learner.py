@@ -14,9 +14,8 @@ from sqlalchemy import Connection
 from api.edge import edge
 from api.ops.door import blueprint, ops
 from shared.catalog import resolve
-from shared.live.due_calendar import DueDay
 from shared.live.forms import BIGINT
-from shared.live.portrait import Portrait, curve, portray
+from shared.ops.reports import DueDay, Portrait, curve, portray
 from shared.study.progress import Curve
 
 WEEK = 7

@@ -15,9 +15,9 @@ from api.edge import edge
 from api.ops.door import blueprint, ops
 from shared.errors import StoreUnavailableError
 from shared.heartbeat import age
+from shared.ops.reports import Activity, activity
 from shared.queue import SWEEP
 from shared.spool import spooled
-from shared.uploads.activity import Activity, activity
 from shared.uploads.standing import Standing, standing
 
 MINUTE = timedelta(minutes=1)

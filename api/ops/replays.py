@@ -13,9 +13,9 @@ from api.edge import edge
 from api.ops.door import blueprint, ops
 from api.ops.wanted import Wanted, given, read_wanted
 from shared.errors import ReplayRefusedError
-from shared.rehearsal import Rehearsal, rehearse_replay
-from shared.uploads.revival import Revival, count_purged, find_failed, revive_all, revive_one
-from shared.uploads.search import Search
+from shared.ops.actions import Revival, count_purged, find_failed, revive_all, revive_one
+from shared.ops.dry_run import Rehearsal, rehearse_replay
+from shared.ops.search import Search
 from shared.uploads.status import Status
 
 log = structlog.get_logger()

@@ -12,9 +12,8 @@ from sqlalchemy import Connection
 from api.edge import edge
 from api.ops.door import blueprint, ops
 from api.ops.wanted import LIMIT, given, place_after, read_wanted
-from shared.uploads.dossier import Dossier, open_dossier
-from shared.uploads.effects import Effect, effects
-from shared.uploads.search import search
+from shared.ops.reports import Dossier, Effect, effects, open_dossier
+from shared.ops.search import search
 from shared.uploads.status import Status
 
 log = structlog.get_logger()

@@ -9,8 +9,8 @@ from flask.typing import ResponseReturnValue
 
 from api.edge import edge
 from api.ops.door import blueprint, ops
+from shared.ops.reports import open_dossier
 from shared.study.voiding import unvoid_upload, void_upload
-from shared.uploads.dossier import open_dossier
 
 log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from shared.live.forms import BIGINT
-from shared.uploads.search import Listed, Place, Search
+from shared.ops.search import Listed, Place, Search
 from shared.uploads.status import Status
 
 LIMIT = 50

@@ -10,10 +10,9 @@ from cli.storable import Text
 from cli.stores import Store, with_store
 from cli.uploads.sheet import print_table
 from shared.errors import ReplayRefusedError
-from shared.late_questions import add_skipped
-from shared.rehearsal import Card, Rehearsal, rehearse_replay, rehearse_skipped
-from shared.uploads.revival import Revival, count_purged, find_failed, revive_all, revive_one
-from shared.uploads.search import Search
+from shared.ops.actions import Revival, add_skipped, count_purged, find_failed, revive_all, revive_one
+from shared.ops.dry_run import Card, Rehearsal, rehearse_replay, rehearse_skipped
+from shared.ops.search import Search
 from shared.uploads.status import Status
 
 FAILED = click.Choice([Status.REJECTED, Status.DEAD], case_sensitive=False)

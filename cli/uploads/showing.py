@@ -10,7 +10,7 @@ import click
 from cli.stores import Store, with_store
 from cli.tables import COUNTS
 from cli.uploads.sheet import print_json, print_table
-from shared.uploads.dossier import Dossier, open_dossier
+from shared.ops.reports import Dossier, open_dossier
 
 KNOWN = ("status", "user_id", "tries", "reason", "last_error", "void_reason")
 

@@ -5,11 +5,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from cli.sender import PATH
-from shared.acceptance import accept_conflict
 from shared.errors import SupersededError
-from shared.late_questions import add_skipped
 from shared.models.session import StudyQuizSession
 from shared.models.upload import Upload, UploadConflict
+from shared.ops.actions import accept_conflict, add_skipped
 from shared.study.finalize import verify
 from shared.study.voiding import unvoid_upload, void_upload
 from shared.uploads.arrival import Verdict

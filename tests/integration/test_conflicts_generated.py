@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from shared.acceptance import accept_conflict
 from shared.errors import UnknownSessionError
 from shared.models.upload import UploadConflict
+from shared.ops.actions import accept_conflict
 from shared.study.finalize import verify
 from shared.study.voiding import void_upload
 from shared.uploads.arrival import Verdict

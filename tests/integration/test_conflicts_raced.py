@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from shared.acceptance import accept_conflict
 from shared.errors import ReplayRefusedError, SupersededError, UnknownConflictError
-from shared.late_questions import add_skipped
 from shared.models.upload import UploadConflict
+from shared.ops.actions import accept_conflict, add_skipped
 from shared.study.finalize import verify
 from shared.study.voiding import unvoid_upload, void_upload
 from tests.race import overlap

@@ -9,7 +9,7 @@ from shared.config import Settings
 from shared.followups.delivery import deliver_due
 from shared.models.notice import UploadNotice
 from shared.models.upload import Upload
-from shared.uploads.revival import revive
+from shared.ops.actions import revive
 from shared.uploads.tries import fail, start
 from tests.followups import MAX_TRIES, configured
 from tests.receiver import Receiver, status

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
 
 from cli.main import main
-from shared.uploads.search import Search, search
+from shared.ops.search import Search, search
 from shared.uploads.status import Status
 from tests.world import answer, deliver, ingest, load, upload
 

@@ -11,8 +11,8 @@ from sqlalchemy import Engine, text
 from cli.main import main
 from shared.models.base import Base
 from shared.models.upload import Upload, UploadConflict
+from shared.ops.actions import purge
 from shared.uploads.arrival import Verdict
-from shared.uploads.purging import purge
 from shared.uploads.status import Status
 from tests.world import (
     WRONG,

@@ -11,11 +11,10 @@ from sqlalchemy import Connection, Engine, text
 
 from shared.errors import ReplayRefusedError, StudyIngestError
 from shared.failure import describe
-from shared.late_questions import add_skipped_within
+from shared.ops.actions import Revival, add_skipped_within, revive
+from shared.ops.reports import Dossier, open_dossier
 from shared.replay import replay_within
 from shared.study.store import lock_owner
-from shared.uploads.dossier import Dossier, open_dossier
-from shared.uploads.revival import Revival, revive
 
 # Whoever rehearses holds a worker up: give way rather than wait long in its line.
 _PATIENCE = text("SET LOCAL lock_timeout = '2s'")

@@ -1,0 +1,255 @@
+"""Everything that is known of one upload, for an operator."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from operator import itemgetter
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from shared.errors import UnknownUploadError
+from shared.live.lists import BEFORE_NOTES, Topic, list_topics, weak_areas, wrong_notes
+from shared.live.sessions import require_learner
+from shared.study.progress import Curve, Reviewed, folded, forgetting_curve
+from shared.study.scheduling import study_day
+from shared.study.store import learner_zone, list_progress, other_reviews
+from shared.uploads.status import Status
+
+# What is overdue is to be done today.
+_COUNTS = text("""
+    SELECT greatest(p.due, :today) AS day, count(*) AS questions
+    FROM study_question_progress p JOIN study_questions q ON q.id = p.study_question_id
+    WHERE p.user_id = :user_id AND p.due < :end AND q.retired_at IS NULL
+    GROUP BY 1
+""")
+
+
+class DueDay(NamedTuple):
+    """A study day and how many questions are due on it."""
+
+    day: date
+    questions: int
+
+
+def due_calendar(connection: Connection, user_id: int, *, today: date, days: int) -> list[DueDay]:
+    """Count the questions due on each of some study days, from today on."""
+    require_learner(connection, user_id)
+    bound = {"user_id": user_id, "today": today, "end": today + timedelta(days=days)}
+    counts = {row.day: row.questions for row in connection.execute(_COUNTS, bound)}
+    coming = (today + timedelta(days=number) for number in range(days))
+    return [DueDay(day, counts.get(day, 0)) for day in coming]
+
+
+# Four weeks and what is left of this one.
+DAYS = 35
+NOTES = 50
+# The line goes on for a while, so that one sees where it leads.
+AHEAD = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """A learner as an operator sees him: JSON values, but for the calendar and the topics."""
+
+    zone: str
+    progress: list[dict[str, Any]]
+    calendar: list[DueDay]
+    areas: list[tuple[Topic, list[dict[str, Any]]]]
+    notes: list[dict[str, Any]]
+
+
+def portray(connection: Connection, user_id: int, *, now: datetime, default_zone: str) -> Portrait:
+    """Gather what is known of a learner; raise UnknownLearnerError if there is none."""
+    require_learner(connection, user_id)
+    zone = learner_zone(connection, user_id, default_zone)
+    notes = wrong_notes(connection, user_id, state="open", after=BEFORE_NOTES, limit=NOTES)
+    areas = [
+        (topic, weak_areas(connection, user_id, topic.id, now=now, default_zone=default_zone))
+        for topic in list_topics(connection, user_id)
+    ]
+    return Portrait(
+        zone.key,
+        list(list_progress(connection, user_id)),
+        due_calendar(connection, user_id, today=study_day(now, zone), days=DAYS),
+        [(topic, subjects) for topic, subjects in areas if subjects],
+        [note for _, note in notes],
+    )
+
+
+def curve(
+    connection: Connection, user_id: int, question_id: int, *, now: datetime, default_zone: str
+) -> Curve:
+    """Draw the forgetting curve of a learner's question, some weeks on from now."""
+    zone = learner_zone(connection, user_id, default_zone)
+    reviews = other_reviews(connection, user_id, [], [question_id])[question_id]
+    return forgetting_curve(reviews, now + AHEAD, zone)
+
+
+# An upload that is replayed by hand counts where it ended last.
+_ACTIVITY = text("""
+    WITH event (at, kind) AS (
+        SELECT received_at, 'received' FROM uploads WHERE received_at >= :since
+        UNION ALL
+        SELECT finalized_at, status FROM uploads WHERE finalized_at >= :since
+    ), counted AS (
+        SELECT date_bin(:step, at, :since) AS start,
+            count(*) FILTER (WHERE kind = 'received') AS received,
+            count(*) FILTER (WHERE kind = 'ingested') AS ingested,
+            count(*) FILTER (WHERE kind = 'rejected') AS rejected,
+            count(*) FILTER (WHERE kind = 'dead') AS dead
+        FROM event GROUP BY 1)
+    SELECT start, coalesce(received, 0), coalesce(ingested, 0), coalesce(rejected, 0), coalesce(dead, 0)
+    FROM generate_series(:since, CAST(:now AS timestamptz), :step) AS start LEFT JOIN counted USING (start)
+    ORDER BY start
+""")
+
+
+class Activity(NamedTuple):
+    """How many uploads were received, and how many ended how, in the span of time that begins at `start`."""
+
+    start: datetime
+    received: int
+    ingested: int
+    rejected: int
+    dead: int
+
+
+def activity(connection: Connection, *, now: datetime, steps: int, step: timedelta) -> list[Activity]:
+    """Count what happened in each of the last steps, the oldest first; the last one is not over yet."""
+    begun = now.timestamp() // step.total_seconds() * step.total_seconds()
+    since = datetime.fromtimestamp(begun, now.tzinfo) - step * (steps - 1)
+    rows = connection.execute(_ACTIVITY, {"since": since, "step": step, "now": now})
+    return [Activity(*row) for row in rows]
+
+
+_STATUS_COUNTS = text("""
+    SELECT (SELECT count(*) FROM uploads WHERE received_at >= :since), ended.*
+    FROM (SELECT count(*) FILTER (WHERE status = 'ingested'), count(*) FILTER (WHERE status = 'rejected'),
+        count(*) FILTER (WHERE status = 'dead') FROM uploads WHERE finalized_at >= :since) AS ended
+""")
+
+_FOLLOWUPS = text("SELECT status, count(*) AS followups FROM study_followups GROUP BY status ORDER BY status")
+
+
+class Counts(NamedTuple):
+    """How many uploads were received, and how many ended how."""
+
+    received: int
+    ingested: int
+    rejected: int
+    dead: int
+
+
+def count_since(connection: Connection, since: datetime) -> Counts:
+    """Count what was received and what ended since a time."""
+    return Counts(*connection.execute(_STATUS_COUNTS, {"since": since}).one())
+
+
+def count_followups(connection: Connection) -> dict[str, int]:
+    """Count the follow-ups of each status."""
+    return {row.status: row.followups for row in connection.execute(_FOLLOWUPS)}
+
+
+_COUNTED = text("""
+    SELECT s.user_id, a.study_question_id, i.pub_id, a.answered_at
+    FROM study_question_attempts a
+    JOIN study_quiz_sessions s ON s.id = a.study_quiz_session_id
+    JOIN LATERAL (SELECT min(pub_id COLLATE "C") AS pub_id FROM published_items
+        WHERE source_id = a.study_question_id) i ON TRUE
+    WHERE s.client_session_uuid = :uuid AND a.counted AND s.voided_at IS NULL ORDER BY a.ordinal
+""")
+
+
+class Effect(NamedTuple):
+    """A question's review by an upload, and how many reviews it has had in all."""
+
+    pub_id: str
+    reviewed: Reviewed
+    reviews: int
+
+
+def effects(connection: Connection, client_session_uuid: UUID, default_zone: str) -> list[Effect]:
+    """List the reviews that an upload made; none while it is not ingested, or is void."""
+    rows = list(connection.execute(_COUNTED, {"uuid": str(client_session_uuid)}))
+    return list(_effects(connection, rows, default_zone)) if rows else []
+
+
+def _effects(connection: Connection, rows: list[Any], default_zone: str) -> Iterator[Effect]:
+    learner = rows[0].user_id
+    zone = learner_zone(connection, learner, default_zone)
+    reviews = other_reviews(connection, learner, [], [row.study_question_id for row in rows])
+    for row in rows:
+        history = list(folded(reviews[row.study_question_id], zone))
+        own = [each for each in history if each.review.answered_at == row.answered_at]
+        yield from (Effect(row.pub_id, each, len(history)) for each in own[:1])
+
+
+_UPLOAD = text("""
+    SELECT u.client_session_uuid, u.status, u.received_at, u.finalized_at, u.tries, u.next_try_at, u.user_id,
+        u.reason, u.last_error, u.result, u.payload, voided.at AS voided_at, voided.reason AS void_reason
+    FROM uploads u
+    LEFT JOIN LATERAL (SELECT voided_at AS at, void_reason AS reason FROM study_quiz_sessions
+        WHERE client_session_uuid = CAST(u.client_session_uuid AS text) AND voided_at IS NOT NULL
+            AND superseded_at IS NULL
+        ORDER BY voided_at DESC LIMIT 1) AS voided ON TRUE
+    WHERE u.client_session_uuid = :id
+""")
+
+_CONFLICTS = text("""
+    SELECT id, received_at, content_hash FROM upload_conflicts
+    WHERE client_session_uuid = :id ORDER BY received_at, id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Other content that came under the upload's uuid, and was kept aside."""
+
+    id: int
+    received_at: datetime
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dossier:
+    """An upload as an operator may see it; `payload` is None once it is purged."""
+
+    client_session_uuid: UUID
+    status: Status
+    received_at: datetime
+    finalized_at: datetime | None
+    tries: int
+    next_try_at: datetime
+    user_id: int | None
+    reason: str | None
+    last_error: str | None
+    result: dict[str, Any] | None
+    payload: dict[str, Any] | None
+    voided_at: datetime | None
+    void_reason: str | None
+    conflicts: list[Conflict]
+
+    @property
+    def timeline(self) -> list[tuple[datetime, str]]:
+        """Tell what happened to it when, and what is next."""
+        moments = [(self.received_at, "received")]
+        moments += [(each.received_at, "other content kept aside") for each in self.conflicts]
+        if self.status is Status.RECEIVED:
+            moments.append((self.next_try_at, "next try"))
+        if self.finalized_at:
+            moments.append((self.finalized_at, str(self.status)))
+        if self.voided_at:
+            moments.append((self.voided_at, "voided"))
+        return sorted(moments, key=itemgetter(0))
+
+
+def open_dossier(connection: Connection, client_session_uuid: UUID) -> Dossier:
+    """Look up all that is known of an upload; raise UnknownUploadError if there is none."""
+    row = connection.execute(_UPLOAD, {"id": client_session_uuid}).one_or_none()
+    if row is None:
+        raise UnknownUploadError(f"there is no upload {client_session_uuid}")
+    conflicts = connection.execute(_CONFLICTS, {"id": client_session_uuid})
+    known = row._asdict() | {"status": Status(row.status)}
+    return Dossier(**known, conflicts=[Conflict(*each) for each in conflicts])
