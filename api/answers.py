@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from shared.uploads.status import Status
+from shared.uploads import Status
 
 
 class TopicResult(BaseModel):

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from shared.metrics.counted import BREAKER_OPEN
+from shared.metrics import BREAKER_OPEN
 
 
 class Breaker:

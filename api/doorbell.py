@@ -9,9 +9,9 @@ from uuid import UUID
 import structlog
 from celery import Celery
 
-from shared.failure import describe
-from shared.metrics.counted import RING_FAILURES
-from shared.queue import RING_SIZE, depth, ring
+from shared.broker import RING_SIZE, depth, ring
+from shared.failures import describe
+from shared.metrics import RING_FAILURES
 
 log = structlog.get_logger()
 

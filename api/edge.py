@@ -10,9 +10,9 @@ from api.breaker import Breaker
 from api.doorbell import Doorbell
 from api.intake import Intake
 from api.recorder import ARRIVALS_LOCK_SHARE, Recorder
+from shared.broker import make_celery
 from shared.config import Settings
 from shared.db import make_engine
-from shared.queue import make_celery
 from shared.spool import connect
 
 _KEY = "study_ingest"

@@ -15,10 +15,9 @@ from api.edge import edge
 from api.operation import Body, Operation, described
 from api.problem_kinds import Kind
 from api.problems import Problem
-from shared.metrics.counted import DELIVERIES
-from shared.payload.read import parse_upload
-from shared.payload.upload import Upload, content_hash
-from shared.uploads.arrival import Delivery, Receipt, Verdict
+from shared.metrics import DELIVERIES
+from shared.payload import Upload, content_hash, parse_upload
+from shared.uploads import Delivery, Receipt, Verdict
 
 log = structlog.get_logger()
 blueprint = Blueprint("ingest", __name__, url_prefix="/ingest/study/attempts")

@@ -10,7 +10,7 @@ from api.breaker import Breaker
 from api.recorder import Recorder
 from shared.errors import StoreUnavailableError
 from shared.spool import answers, push
-from shared.uploads.arrival import Delivery, Receipt, Verdict
+from shared.uploads import Delivery, Receipt, Verdict
 
 log = structlog.get_logger()
 

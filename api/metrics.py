@@ -8,8 +8,7 @@ from flask.typing import ResponseReturnValue
 from api.auth import require_token
 from api.edge import edge
 from shared.config import Settings
-from shared.metrics.counted import REQUEST_SECONDS, REQUESTS
-from shared.metrics.page import CONTENT_TYPE, Page
+from shared.metrics import CONTENT_TYPE, REQUEST_SECONDS, REQUESTS, Page
 
 _KEY = "study_ingest.metrics"
 blueprint = Blueprint("metrics", __name__)

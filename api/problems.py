@@ -10,9 +10,8 @@ from werkzeug.exceptions import HTTPException
 
 from api.problem_kinds import Kind
 from shared.errors import StoreUnavailableError
-from shared.failure import describe
-from shared.payload.fault import InvalidPayloadError
-from shared.payload.strict_json import NotJsonError
+from shared.failures import describe
+from shared.payload import InvalidPayloadError, NotJsonError
 
 log = structlog.get_logger()
 

@@ -15,9 +15,8 @@ from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 
 from api.breaker import Breaker
 from shared.errors import StoreUnavailableError, StudyIngestError
-from shared.failure import describe
-from shared.uploads.arrival import Delivery, Receipt, receive
-from shared.uploads.record import Found, find
+from shared.failures import describe
+from shared.uploads import Delivery, Found, Receipt, find, receive
 
 log = structlog.get_logger()
 

@@ -15,10 +15,9 @@ from benchmarks.ground import PROCFILE, Ground, running
 from benchmarks.lessons import UnfinishedError, make_catalog, make_uploads, see_replayed
 from benchmarks.recorded import record
 from cli.waiting import wait_until
-from shared.queue import FINALIZE_QUEUE, RING_SIZE, depth, make_celery, ring
+from shared.broker import FINALIZE_QUEUE, RING_SIZE, depth, make_celery, ring
 from shared.replay import replay
-from shared.uploads.rings import share_out
-from shared.uploads.tries import Overdue
+from shared.retries import Overdue, share_out
 
 UPLOADS, QUICK_UPLOADS = 1000, 120  # each of its own learner: none waits for another
 CLIENTS, QUICK_CLIENTS = (2, 4, 8), (4,)

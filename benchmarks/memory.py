@@ -15,8 +15,8 @@ from benchmarks.client import Load
 from benchmarks.figure import Figure, ratio
 from benchmarks.ground import PROCFILE, Ground, running, serving
 from benchmarks.lessons import LEARNERS, make_catalog, make_uploads
+from shared.broker import FINALIZE_QUEUE
 from shared.config import Settings
-from shared.queue import FINALIZE_QUEUE
 
 BACKLOG, QUICK_BACKLOG = 1_000_000, 20_000
 SECONDS, QUICK_SECONDS = 60, 8

@@ -8,8 +8,8 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from shared import spool
+from shared.broker import depth, make_celery
 from shared.config import Settings, load_settings
-from shared.queue import depth, make_celery
 
 
 class Backlog(NamedTuple):

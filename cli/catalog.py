@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from cli.stores import Store, with_store
-from shared.catalog_file import read_catalog
-from shared.catalog_load import load_catalog
+from shared.catalog_admin import load_catalog, read_catalog
 
 
 @click.group()

@@ -5,8 +5,7 @@ import click
 from cli.storable import COUNT
 from cli.stores import Store, with_store
 from cli.uploads.sheet import print_json, print_table
-from shared.followups.revival import Listed, list_followups, revive_followups
-from shared.followups.rows import Status
+from shared.webhooks import Listed, Status, list_followups, revive_followups
 
 UNDELIVERED = click.Choice([Status.DEAD, Status.SKIPPED], case_sensitive=False)
 

@@ -10,7 +10,7 @@ import click
 from cli.ports import LOOPBACK
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
-from shared.metrics.page import CONTENT_TYPE, Page
+from shared.metrics import CONTENT_TYPE, Page
 
 # A connection without a request holds a thread no longer.
 IDLE_S = 5.0

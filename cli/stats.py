@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from cli.backlog import count_backlog
 from cli.stores import Store, with_store
 from cli.uploads.sheet import print_json, print_table
+from shared.health import standing
 from shared.ops.reports import Counts, count_followups, count_since
-from shared.uploads.standing import standing
 
 
 @click.command()

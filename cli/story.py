@@ -10,7 +10,7 @@ from cli.sender import Answer
 from cli.stage import Stage
 from cli.tables import COUNTS, attempts_table, topics_table
 from cli.twins import play_live_and_upload_the_twin
-from shared.catalog_load import load_catalog
+from shared.catalog_admin import load_catalog
 from shared.study.finalize import verify
 
 

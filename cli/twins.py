@@ -7,8 +7,7 @@ from uuid import uuid4
 from cli.lesson import Progress
 from cli.sample import read_sample_catalog
 from cli.stage import Stage
-from shared.catalog_file import CatalogFile
-from shared.catalog_load import load_catalog
+from shared.catalog_admin import CatalogFile, load_catalog
 
 LIVE, VIEWER = 43, 44  # two learners beside the sample's own, with the same questions
 QUESTIONS = 2  # of each subject: enough for a short session

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, text
 
+from shared.db import run
 from shared.plan import Question
-from shared.statement import run
 
 _QUESTIONS = text("""
     SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject, jsonb_array_length(q.choices),

@@ -1,5 +1,6 @@
 """Every setting, read from the environment once and checked there."""
 
+from base64 import b64decode
 from functools import cached_property
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
@@ -8,10 +9,72 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis import Redis
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
-from shared.addresses import broker_url, postgres_url, redis_url
 from shared.errors import ConfigurationError
-from shared.followups.signature import signing_key
+
+PREFIX = "whsec_"
+
+KEY_BYTES = range(24, 65)
+
+
+def signing_key(secret: str) -> bytes:
+    """Decode a secret; raise ValueError where it is none, without repeating it."""
+    try:
+        key = b64decode(secret.removeprefix(PREFIX), validate=True)
+    except ValueError:
+        key = b""
+    if not secret.startswith(PREFIX) or len(key) not in KEY_BYTES:
+        raise ValueError(f"each must be {PREFIX} and 24 to 64 bytes in base64, separated by commas")
+    return key
+
+
+BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps")
+
+
+def postgres_url(url: str) -> str:
+    """Return a Postgres URL with the driver that is ours; raise ValueError if it is none."""
+    scheme, separator, rest = url.partition("://")
+    if scheme in {"postgres", "postgresql"}:
+        scheme = "postgresql+psycopg"
+    try:
+        sound = scheme == "postgresql+psycopg" and separator and make_url(f"{scheme}://{rest}")
+    except (ArgumentError, ValueError):
+        sound = False
+    if not sound:
+        raise ValueError("must be a Postgres URL: postgresql://user@host/name")
+    return f"{scheme}://{rest}"
+
+
+def broker_url(url: str) -> str:
+    """Return the URL of a broker; raise ValueError if it is none that we know."""
+    if url.startswith("redis+socket://") and "@" in url:
+        # Celery would take the whole of it for a host's name, and Flower would show it.
+        raise ValueError("redis+socket:// holds no user or password: guard the socket by its mode")
+    # Of several, separated by semicolons, Celery takes the next where one is away.
+    for each in url.split(";"):
+        if urlsplit(each).scheme not in BROKERS or not _has_sound_port(each):
+            raise ValueError("must be a broker's URL: redis://host/0, redis+socket://path or amqp://host")
+    return url
+
+
+def redis_url(url: str) -> str:
+    """Return a URL in redis-py's form, or an empty one; raise ValueError if it is neither."""
+    try:
+        if url:
+            Redis.from_url(url)  # connects to nothing yet
+    except ValueError:
+        raise ValueError("must be a URL of Redis: redis://host/1 or unix://path?db=1") from None
+    return url
+
+
+def _has_sound_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _iana_zone(name: str) -> str:

@@ -16,10 +16,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DataError
 
 from shared.errors import StoreUnavailableError, StudyIngestError
-from shared.failure import describe
-from shared.payload.read import parse_upload
-from shared.payload.upload import content_hash
-from shared.uploads.arrival import Delivery, receive
+from shared.failures import describe
+from shared.payload import content_hash, parse_upload
+from shared.uploads import Delivery, receive
 
 log = structlog.get_logger()
 

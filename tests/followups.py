@@ -6,7 +6,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from shared.config import Settings
-from shared.models.followup import StudyFollowup
+from shared.models import StudyFollowup
 from tests.receiver import NEW_SECRET
 from tests.world import RIGHT, WRONG, answer, ingest, load, rows, upload
 

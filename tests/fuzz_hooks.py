@@ -6,7 +6,7 @@ from typing import Any
 
 import schemathesis
 
-from shared.payload.upload import MOMENT_PATTERN
+from shared.payload import MOMENT_PATTERN
 
 
 def _exists(text: str) -> bool:

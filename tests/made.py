@@ -8,8 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from shared.catalog_file import CatalogFile
-from shared.catalog_load import load_catalog
+from shared.catalog_admin import CatalogFile, load_catalog
 
 START = datetime(2026, 9, 1, 8, tzinfo=UTC)
 CHOICES = 4

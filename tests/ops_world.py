@@ -8,9 +8,9 @@ from uuid import UUID
 from sqlalchemy import Engine, text
 
 from cli.sample import earlier_uploads, main_upload, read_sample_catalog
-from shared.catalog_load import load_catalog
-from shared.heartbeat import beat
-from shared.queue import SWEEP
+from shared.broker import SWEEP
+from shared.catalog_admin import load_catalog
+from shared.health import beat
 from shared.replay import replay
 from tests.world import deliver, question, upload, uuid_of
 from tests.world import load as load_questions

@@ -13,8 +13,7 @@ from sqlalchemy import Engine
 
 from cli.sender import PATH
 from shared.live.sessions import COUNTS
-from shared.models.attempt import StudyQuestionAttempt
-from shared.models.session import StudyQuizSession
+from shared.models import StudyQuestionAttempt, StudyQuizSession
 from shared.study.finalize import verify
 from tests.live import Clock, Front, started
 from tests.world import DEFAULT_ZONE, NO_CHOICE, RIGHT, WRONG, ZONES, forget, progress, rows, work_off

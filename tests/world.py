@@ -8,18 +8,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine, FromClause, select, text
 
-from shared.catalog_change import CatalogChange
-from shared.catalog_file import CatalogFile
-from shared.catalog_load import load_catalog
-from shared.models.base import Base
-from shared.models.progress import StudyQuestionProgress
-from shared.models.upload import Upload
-from shared.payload.read import parse_upload
-from shared.payload.upload import content_hash
+from shared.catalog_admin import CatalogChange, CatalogFile, load_catalog
+from shared.models import Base, StudyQuestionProgress, Upload
+from shared.payload import content_hash, parse_upload
 from shared.replay import replay
 from shared.study.store import list_progress
-from shared.uploads.arrival import Delivery, Receipt, receive
-from shared.uploads.record import Found, find
+from shared.uploads import Delivery, Found, Receipt, find, receive
 
 ANN, BEN, CHO = 1, 2, 3
 ZONES = {ANN: None, BEN: "America/New_York", CHO: "Asia/Seoul"}

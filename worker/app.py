@@ -12,11 +12,11 @@ from celery.schedules import schedule
 from redis import Redis
 from sqlalchemy import Engine
 
+from shared.broker import DRAIN, FOLLOWUPS, SWEEP, make_celery
 from shared.config import Settings, load_settings
 from shared.db import make_engine
 from shared.errors import ConfigurationError
 from shared.logs import configure_logs
-from shared.queue import DRAIN, FOLLOWUPS, SWEEP, make_celery
 from shared.spool import connect
 
 try:

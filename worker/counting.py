@@ -3,21 +3,21 @@
 from collections import Counter
 from itertools import chain
 
-from shared.metrics import counted
+from shared import metrics
 from shared.plan import Plan
 from shared.replay import Replayed
-from shared.uploads.status import Status
+from shared.uploads import Status
 
 
 def count_replay(replayed: Replayed, seconds: float, statements: int) -> None:
     """Count a replay that was committed."""
-    counted.REPLAY_SECONDS.observe(seconds)
-    counted.REPLAY_STATEMENTS.observe(statements)
-    counted.ENDED.labels(replayed.status).inc()
-    counted.LATE_FOLDS.inc(replayed.late)
+    metrics.REPLAY_SECONDS.observe(seconds)
+    metrics.REPLAY_STATEMENTS.observe(statements)
+    metrics.ENDED.labels(replayed.status).inc()
+    metrics.LATE_FOLDS.inc(replayed.late)
     if plan := replayed.plan:
         for fate, times in Counter(plan.fates).items():
-            counted.ATTEMPTS.labels(fate).inc(times)
+            metrics.ATTEMPTS.labels(fate).inc(times)
         if replayed.status is Status.INGESTED:
             _count_answers(plan)
 
@@ -25,10 +25,10 @@ def count_replay(replayed: Replayed, seconds: float, statements: int) -> None:
 def _count_answers(plan: Plan) -> None:
     attempts = list(chain.from_iterable(plan.topics.values()))
     for outcome, times in Counter(attempt.outcome for attempt in attempts).items():
-        counted.ANSWERS.labels(outcome).inc(times)
-    counted.CLOCK_ADJUSTED.inc(sum(attempt.clock_adjusted for attempt in attempts))
+        metrics.ANSWERS.labels(outcome).inc(times)
+    metrics.CLOCK_ADJUSTED.inc(sum(attempt.clock_adjusted for attempt in attempts))
 
 
 def count_burial() -> None:
     """Count an upload that has had all its tries."""
-    counted.ENDED.labels(Status.DEAD).inc()
+    metrics.ENDED.labels(Status.DEAD).inc()

@@ -7,9 +7,9 @@ from typing import Any
 import structlog
 from celery import signals
 
-from shared import queue
-from shared.failure import describe
-from shared.followups.delivery import deliver_due
+from shared import broker
+from shared.failures import describe
+from shared.webhooks import deliver_due
 from worker.app import app, engine, settings
 from worker.tasks import finalize_upload
 
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-@app.task(name=queue.FOLLOWUPS)
+@app.task(name=broker.FOLLOWUPS)
 def deliver_followups() -> None:
     """Deliver batch after batch, until nothing is due or beat's next call is.
 

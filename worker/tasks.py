@@ -9,15 +9,14 @@ from uuid import UUID
 import structlog
 from celery import Task
 
-from shared import queue, spool
+from shared import broker, spool
+from shared.db import sent
 from shared.errors import FailedUploadError
-from shared.failure import describe, is_passing
-from shared.heartbeat import beat
-from shared.metrics.counted import RING_FAILURES
+from shared.failures import describe, is_passing
+from shared.health import beat
+from shared.metrics import RING_FAILURES
 from shared.replay import replay
-from shared.statement import sent
-from shared.uploads.rings import share_out
-from shared.uploads.tries import Start, claim_overdue, fail, postpone, start
+from shared.retries import Start, claim_overdue, fail, postpone, share_out, start
 from worker.app import app, engine, redis, settings
 from worker.counting import count_burial, count_replay
 
@@ -27,7 +26,7 @@ log = structlog.get_logger()
 RING_SHARE = 0.25
 
 
-@app.task(name=queue.FINALIZE, bind=True)
+@app.task(name=broker.FINALIZE, bind=True)
 def finalize_upload(self: Task[Any, None], *client_session_uuids: str, ring: bool = False) -> None:
     """Replay uploads, each in its own transaction; record failures, for the sweeper to ring again.
 
@@ -85,25 +84,25 @@ def _record(upload: UUID, error: Exception, *, counted: bool) -> None:
         _mourn(upload)
 
 
-@app.task(name=queue.DRAIN)
+@app.task(name=broker.DRAIN)
 def drain_spool() -> None:
     """Move what Redis kept, while Postgres was away, to where it belongs."""
     if moved := spool.drain(redis(), engine()):
         log.info("spool.drained", uploads=moved)
 
 
-@app.task(name=queue.SWEEP)
+@app.task(name=broker.SWEEP)
 def sweep() -> None:
     """Ring for every upload whose time has come, but never fill the queue above its mark."""
     with engine().begin() as connection:
-        beat(connection, queue.SWEEP)
-    room = settings.high_water - queue.depth(app)
+        beat(connection, broker.SWEEP)
+    room = settings.high_water - broker.depth(app)
     if room <= 0:
         return
     with engine().begin() as connection:
-        overdue = claim_overdue(connection, limit=room * queue.RING_SIZE, ring_every=settings.ring_every)
+        overdue = claim_overdue(connection, limit=room * broker.RING_SIZE, ring_every=settings.ring_every)
     with app.producer_pool.acquire(block=True) as producer:
-        for uploads in islice(share_out(overdue, queue.RING_SIZE), room):
+        for uploads in islice(share_out(overdue, broker.RING_SIZE), room):
             with RING_FAILURES.count_exceptions():
-                queue.ring(producer, app, uploads, again=True)
+                broker.ring(producer, app, uploads, again=True)
             log.info("uploads.rung", uploads=[str(upload) for upload in uploads])

@@ -13,8 +13,8 @@ from api.auth import require_token
 from api.edge import edge
 from api.problem_kinds import Kind
 from api.problems import Problem
+from shared import errors
 from shared.errors import OvertakenError, StudyIngestError, SupersededError, UnknownSessionError
-from shared.live import errors
 from shared.live.forms import BIGINT
 
 blueprint = Blueprint("live", __name__, url_prefix="/study/users/<id:user_id>")

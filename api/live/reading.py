@@ -10,8 +10,7 @@ from pydantic_core import ErrorDetails
 
 from api.problem_kinds import Kind
 from api.problems import Problem
-from shared.payload.fault import MAX_FAULTS, Fault
-from shared.payload.strict_json import decode
+from shared.payload import MAX_FAULTS, Fault, decode
 
 M = TypeVar("M", bound=BaseModel)
 

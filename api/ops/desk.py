@@ -15,7 +15,7 @@ from api.breaker import Breaker
 from shared.config import Settings
 from shared.db import make_engine
 from shared.errors import StoreUnavailableError, StudyIngestError
-from shared.failure import describe, is_away
+from shared.failures import describe, is_away
 
 log = structlog.get_logger()
 

@@ -12,11 +12,11 @@ from shared.errors import (
     StoreUnavailableError,
     StudyIngestError,
     UnknownConflictError,
+    UnknownLearnerError,
     UnknownSessionError,
     UnknownUploadError,
 )
-from shared.failure import describe
-from shared.live.errors import UnknownLearnerError
+from shared.failures import describe
 
 log = structlog.get_logger()
 

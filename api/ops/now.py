@@ -13,12 +13,11 @@ from sqlalchemy import Connection
 
 from api.edge import edge
 from api.ops.door import blueprint, ops
+from shared.broker import SWEEP
 from shared.errors import StoreUnavailableError
-from shared.heartbeat import age
+from shared.health import Standing, age, standing
 from shared.ops.reports import Activity, activity
-from shared.queue import SWEEP
 from shared.spool import spooled
-from shared.uploads.standing import Standing, standing
 
 MINUTE = timedelta(minutes=1)
 HOUR, DAY = 60 * MINUTE, 24 * 60 * MINUTE

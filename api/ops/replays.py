@@ -16,7 +16,7 @@ from shared.errors import ReplayRefusedError
 from shared.ops.actions import Revival, count_purged, find_failed, revive_all, revive_one
 from shared.ops.dry_run import Rehearsal, rehearse_replay
 from shared.ops.search import Search
-from shared.uploads.status import Status
+from shared.uploads import Status
 
 log = structlog.get_logger()
 

@@ -14,7 +14,7 @@ from api.ops.door import blueprint, ops
 from api.ops.wanted import LIMIT, given, place_after, read_wanted
 from shared.ops.reports import Dossier, Effect, effects, open_dossier
 from shared.ops.search import search
-from shared.uploads.status import Status
+from shared.uploads import Status
 
 log = structlog.get_logger()
 

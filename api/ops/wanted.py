@@ -18,7 +18,7 @@ from pydantic import (
 
 from shared.live.forms import BIGINT
 from shared.ops.search import Listed, Place, Search
-from shared.uploads.status import Status
+from shared.uploads import Status
 
 LIMIT = 50
 # Words for people, where the validator's would be for programs.

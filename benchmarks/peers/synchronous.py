@@ -4,10 +4,9 @@ from datetime import UTC, datetime
 
 from benchmarks.peers.door import serve, settings
 from shared.db import make_engine
-from shared.payload.read import parse_upload
-from shared.payload.upload import content_hash
+from shared.payload import content_hash, parse_upload
 from shared.replay import replay
-from shared.uploads.arrival import Delivery, receive
+from shared.uploads import Delivery, receive
 
 engine = make_engine(settings, pool_size=settings.web_requests)
 

@@ -10,11 +10,14 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from benchmarks.peers.door import serve, settings
-from shared.models.attempt import StudyQuestionAttempt
-from shared.models.catalog import PublishedItem, StudyQuestion
-from shared.models.followup import StudyFollowup
-from shared.models.progress import StudyQuestionProgress
-from shared.models.session import StudyQuizSession
+from shared.models import (
+    PublishedItem,
+    StudyFollowup,
+    StudyQuestion,
+    StudyQuestionAttempt,
+    StudyQuestionProgress,
+    StudyQuizSession,
+)
 from shared.study.grading import WrongNote, grade
 from shared.study.progress import Pattern, Progress, Review, advance, classify
 from shared.study.scheduling import SCHEDULER

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from cli.doctor.finding import Finding, fail, ok
 from cli.doctor.redis import look_at_redis
-from shared.queue import depth
+from shared.broker import depth
 
 MEND = "start the broker, or mend host, user, password or socket in BROKER_URL"
 

@@ -1,7 +1,7 @@
 """Whether this machine and a store agree about the time."""
 
 from cli.doctor.finding import Finding, fail, ok, warn
-from shared.arrival_clock import TOLERANCE
+from shared.plan import TOLERANCE
 
 # Beyond it, log lines of several hosts no longer tell what came first.
 NOTICEABLE_S = 2.0

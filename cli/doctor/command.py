@@ -17,9 +17,9 @@ from cli.doctor.processes import look_at_processes
 from cli.doctor.redis import look_at_spool
 from cli.doctor.web import look_at_web
 from cli.stores import adopt, data_dir_option
+from shared.broker import make_celery
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
-from shared.queue import make_celery
 
 
 @click.command()

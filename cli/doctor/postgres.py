@@ -9,10 +9,10 @@ from sqlalchemy.exc import DBAPIError
 import migrations
 from cli.doctor.clock import clock
 from cli.doctor.finding import Finding, fail, ok
-from shared import heartbeat
+from shared import health
+from shared.broker import SWEEP
 from shared.config import Settings
 from shared.db import make_engine
-from shared.queue import SWEEP
 
 # A system that works has rung so often for what it could not finish; a backlog's end may wait as long.
 RINGS = 10
@@ -45,7 +45,7 @@ def seconds_since_sweep(settings: Settings) -> float | None:
     engine = make_engine(settings)
     try:
         with engine.connect() as connection:
-            return heartbeat.age(connection, SWEEP)
+            return health.age(connection, SWEEP)
     except DBAPIError:
         return None  # why, has been found above
     finally:

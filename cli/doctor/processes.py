@@ -7,8 +7,8 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from cli.doctor.finding import Finding, fail, ok, warn
+from shared.broker import FINALIZE_QUEUE, FOLLOWUPS_QUEUE, SWEEP_QUEUE
 from shared.config import Settings
-from shared.queue import FINALIZE_QUEUE, FOLLOWUPS_QUEUE, SWEEP_QUEUE
 
 ANSWER_S = 2.0  # a worker's main process answers at once; one on a busy machine a little later
 LATE_SWEEPS = 10

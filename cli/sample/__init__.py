@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from shared.catalog_file import CatalogFile, read_catalog
+from shared.catalog_admin import CatalogFile, read_catalog
 
 HERE = Path(__file__).parent
 LEARNER = 42  # not 1: a real catalog's first learner may share the database

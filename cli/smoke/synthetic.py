@@ -8,8 +8,7 @@ from sqlalchemy import Connection, text
 
 from cli.stores import Store
 from shared.catalog import resolve
-from shared.catalog_file import CatalogFile, CatalogQuestion, Topic, User
-from shared.catalog_load import load_catalog
+from shared.catalog_admin import CatalogFile, CatalogQuestion, CatalogTopic, CatalogUser, load_catalog
 
 # The largest id there is: catalogs count from one.
 LEARNER = TOPIC = QUESTION = 2**63 - 1
@@ -22,8 +21,8 @@ PREFIX = "0000000000004000"
 FIRST, LAST = UUID(PREFIX + "0" * 16), UUID(PREFIX + "f" * 16)
 
 CATALOG = CatalogFile(
-    users=[User(id=LEARNER)],
-    topics=[Topic(id=TOPIC, user_id=LEARNER, name=NAME)],
+    users=[CatalogUser(id=LEARNER)],
+    topics=[CatalogTopic(id=TOPIC, user_id=LEARNER, name=NAME)],
     questions=[
         CatalogQuestion(
             id=QUESTION,

@@ -9,7 +9,7 @@ from cli.storable import BIGINT, COUNT, Text
 from cli.stores import Store, with_store
 from cli.uploads.sheet import print_json, print_table
 from shared.ops.search import Listed, Search, search
-from shared.uploads.status import Status
+from shared.uploads import Status
 
 HEADINGS = ("upload", "status", "received", "tries", "learner", "attempts", "why")
 

@@ -7,7 +7,7 @@ import click
 from cli.duration import Duration
 from cli.stores import Store, with_store
 from shared.ops.actions import count_purgeable, purge
-from shared.uploads.status import Status
+from shared.uploads import Status
 
 FINAL = (Status.INGESTED, Status.REJECTED, Status.DEAD)
 

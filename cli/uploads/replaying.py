@@ -13,7 +13,7 @@ from shared.errors import ReplayRefusedError
 from shared.ops.actions import Revival, add_skipped, count_purged, find_failed, revive_all, revive_one
 from shared.ops.dry_run import Card, Rehearsal, rehearse_replay, rehearse_skipped
 from shared.ops.search import Search
-from shared.uploads.status import Status
+from shared.uploads import Status
 
 FAILED = click.Choice([Status.REJECTED, Status.DEAD], case_sensitive=False)
 

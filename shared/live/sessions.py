@@ -11,15 +11,17 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row, text
 
+from shared.attempts import insert_attempts
 from shared.catalog import resolve
-from shared.errors import OvertakenError, UnknownSessionError
-from shared.live.errors import (
+from shared.errors import (
     AlreadyAnsweredError,
     NoSuchChoiceError,
     NotAskedError,
     NothingToAskError,
+    OvertakenError,
     SessionClosedError,
     UnknownLearnerError,
+    UnknownSessionError,
     UnknownTopicError,
 )
 from shared.live.forms import MAX_QUESTIONS, QuizMode, SessionStart, Submission
@@ -29,7 +31,6 @@ from shared.study.grading import grade
 from shared.study.scheduling import Memory, retrievability
 from shared.study.store import Learner, learner_zone, lock_learner
 from shared.study.voiding import unvoid_sessions, void_sessions
-from shared.viewer_sessions import insert_attempts
 
 
 @dataclass(frozen=True, slots=True)

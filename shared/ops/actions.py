@@ -10,18 +10,17 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
-from shared.case import Case
+from shared.attempts import insert_attempts, insert_sessions, sessions_of_upload
 from shared.catalog import resolve
 from shared.errors import OvertakenError, ReplayRefusedError, UnknownConflictError, UnknownUploadError
 from shared.ops.search import Listed, Search, search
-from shared.payload.upload import Upload
+from shared.payload import Upload
 from shared.plan import Fate, Plan, PlannedAttempt, make_plan
+from shared.replay import Case
 from shared.study.finalize import finalize_sessions
 from shared.study.store import Learner, load_cached, lock_learner, lock_owner
 from shared.study.voiding import void_sessions
-from shared.uploads.record import Waiting
-from shared.uploads.status import Status
-from shared.viewer_sessions import insert_attempts, insert_sessions, sessions_of_upload
+from shared.uploads import Status, Waiting
 
 _LIST = text("""
     SELECT c.id, c.client_session_uuid, c.received_at, u.received_at AS first_received_at, u.status

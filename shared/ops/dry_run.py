@@ -10,7 +10,7 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Connection, Engine, text
 
 from shared.errors import ReplayRefusedError, StudyIngestError
-from shared.failure import describe
+from shared.failures import describe
 from shared.ops.actions import Revival, add_skipped_within, revive
 from shared.ops.reports import Dossier, open_dossier
 from shared.replay import replay_within

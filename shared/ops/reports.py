@@ -15,7 +15,7 @@ from shared.live.sessions import require_learner
 from shared.study.progress import Curve, Reviewed, folded, forgetting_curve
 from shared.study.scheduling import study_day
 from shared.study.store import learner_zone, list_progress, other_reviews
-from shared.uploads.status import Status
+from shared.uploads import Status
 
 # What is overdue is to be done today.
 _COUNTS = text("""

@@ -24,11 +24,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared.models.attempt import StudyQuestionAttempt
-from shared.models.catalog import PublishedItem, StudyQuestion, StudyTopic
-from shared.models.session import StudyQuizSession
-from shared.models.upload import Upload
-from shared.uploads.status import Status
+from shared.models import (
+    PublishedItem,
+    StudyQuestion,
+    StudyQuestionAttempt,
+    StudyQuizSession,
+    StudyTopic,
+    Upload,
+)
+from shared.uploads import Status
 
 
 def of_status(*statuses: Status) -> ColumnElement[bool]:

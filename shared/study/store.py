@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from fsrs import Rating
 from sqlalchemy import Connection, text
 
-from shared.statement import as_json, named, run
+from shared.db import as_json, named, run
 from shared.study.grading import Outcome, WrongNote
 from shared.study.progress import Cached, Counts, Progress, Review
 from shared.study.scheduling import SCHEDULER

@@ -10,8 +10,8 @@ from sqlalchemy import Engine, text
 
 from cli.sender import Sender
 from cli.servers import Servers
+from shared.broker import FINALIZE_QUEUE, RING_SIZE
 from shared.config import Settings
-from shared.queue import FINALIZE_QUEUE, RING_SIZE
 from tests import made
 from tests.processes import Processes, processes, until
 

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 from cli.sender import Answer, Sender
 from cli.servers import Servers
-from shared.queue import FINALIZE_QUEUE
+from shared.broker import FINALIZE_QUEUE
 from shared.study.finalize import verify
 from tests import made
 from tests.processes import Processes, until

@@ -17,9 +17,7 @@ from sqlalchemy import Engine, func, select, text
 
 from cli.sample import LEARNER, earlier_uploads, main_upload
 from cli.sender import Sender
-from shared.models.attempt import StudyQuestionAttempt
-from shared.models.session import StudyQuizSession
-from shared.models.upload import Upload
+from shared.models import StudyQuestionAttempt, StudyQuizSession, Upload
 from shared.study.finalize import verify
 from tests.places import reachable_directory
 from tests.processes import until

@@ -8,7 +8,7 @@ from kombu import serialization
 from sqlalchemy import Engine
 
 from cli.sender import Sender
-from shared.queue import FINALIZE, make_celery
+from shared.broker import FINALIZE, make_celery
 from tests import made
 from tests.processes import Processes, until
 from tests.world import statuses

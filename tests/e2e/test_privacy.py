@@ -20,10 +20,9 @@ from sqlalchemy import Engine, make_url, text
 
 from cli.sender import PATH
 from cli.servers import Servers
-from shared.catalog_file import CatalogFile
-from shared.catalog_load import load_catalog
+from shared.broker import FINALIZE_QUEUE
+from shared.catalog_admin import CatalogFile, load_catalog
 from shared.config import Settings
-from shared.queue import FINALIZE_QUEUE
 from tests import made
 from tests.faults import frozen
 from tests.flower import ask, everything_about, flower

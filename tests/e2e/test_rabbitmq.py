@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from cli.sender import Answer, Sender
+from shared.broker import FINALIZE_QUEUE, FOLLOWUPS_QUEUE, SWEEP_QUEUE, depth, make_celery
 from shared.config import Settings
-from shared.queue import FINALIZE_QUEUE, FOLLOWUPS_QUEUE, SWEEP_QUEUE, depth, make_celery
 from shared.study.finalize import verify
 from tests import made
 from tests.faults import frozen

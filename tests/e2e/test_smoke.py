@@ -10,9 +10,7 @@ from sqlalchemy import Engine, text
 from cli.main import main
 from cli.sender import Sender
 from cli.smoke.synthetic import LEARNER, new_session
-from shared.models.catalog import User
-from shared.models.progress import StudyQuestionProgress
-from shared.models.session import StudyQuizSession
+from shared.models import StudyQuestionProgress, StudyQuizSession, User
 from tests.processes import Processes
 from tests.world import ANN, answer, ingest, load, progress, rows, upload
 

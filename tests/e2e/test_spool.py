@@ -14,9 +14,8 @@ from sqlalchemy import Engine, text
 from cli.sender import PATH, Answer, Sender, Sent
 from cli.servers import Servers
 from shared import spool
-from shared.payload.read import parse_upload
-from shared.payload.upload import content_hash
-from shared.uploads.arrival import Delivery
+from shared.payload import content_hash, parse_upload
+from shared.uploads import Delivery
 from tests import made
 from tests.faults import frozen
 from tests.processes import PATIENCE_S, Processes, until

@@ -19,8 +19,8 @@ from sqlalchemy import Engine
 from api.app import create_app
 from api.openapi import document
 from api.server import Server
+from shared.broker import FINALIZE_QUEUE
 from shared.config import Settings
-from shared.queue import FINALIZE_QUEUE
 from tests import world
 from tests.live import Clock, Front
 

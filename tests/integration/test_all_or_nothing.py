@@ -7,8 +7,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from shared.models.attempt import StudyQuestionAttempt
-from shared.models.session import StudyQuizSession
+from shared.models import StudyQuestionAttempt, StudyQuizSession
 from shared.study.finalize import verify
 from tests.faults import BrokenError, Fault, broken, interrupt, kill_backend
 from tests.world import (

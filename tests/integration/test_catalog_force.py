@@ -6,9 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.errors import OvertakenError
-from shared.models.attempt import StudyQuestionAttempt
-from shared.models.progress import StudyQuestionProgress
-from shared.models.session import StudyQuizSession
+from shared.models import StudyQuestionAttempt, StudyQuestionProgress, StudyQuizSession
 from shared.study.finalize import verify
 from tests.race import overlap
 from tests.world import (

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.errors import CatalogError
-from shared.models.catalog import PublishedItem, StudyQuestion, StudyTopic, User
+from shared.models import PublishedItem, StudyQuestion, StudyTopic, User
 from tests.world import ANN, BEN, answer, everything, ingest, load, question, rows, upload
 
 AT = "2026-11-20T09:00:00Z"

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from shared.models.attempt import StudyQuestionAttempt
-from shared.models.session import StudyQuizSession
+from shared.models import StudyQuestionAttempt, StudyQuizSession
 from tests.world import ARRIVAL, WRONG, answer, ingest, load, progress, rows, upload
 
 TAKEN = datetime(2026, 11, 20, 9, tzinfo=UTC)

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from cli.main import main
 from cli.uploads.sheet import LONG, print_table
-from shared.models.upload import Upload
+from shared.models import Upload
 from tests.world import answer, deliver, load, rows, upload
 
 HOLD = text("SELECT FROM uploads FOR UPDATE")

@@ -6,12 +6,11 @@ from sqlalchemy import Engine, text
 
 from cli.sender import PATH
 from shared.errors import SupersededError
-from shared.models.session import StudyQuizSession
-from shared.models.upload import Upload, UploadConflict
+from shared.models import StudyQuizSession, Upload, UploadConflict
 from shared.ops.actions import accept_conflict, add_skipped
 from shared.study.finalize import verify
 from shared.study.voiding import unvoid_upload, void_upload
-from shared.uploads.arrival import Verdict
+from shared.uploads import Verdict
 from tests.live import Front, refusal
 from tests.world import (
     ANN,

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from shared.errors import UnknownSessionError
-from shared.models.upload import UploadConflict
+from shared.models import UploadConflict
 from shared.ops.actions import accept_conflict
 from shared.study.finalize import verify
 from shared.study.voiding import void_upload
-from shared.uploads.arrival import Verdict
+from shared.uploads import Verdict
 from tests.strategies import uploads
 from tests.world import (
     DEFAULT_ZONE,

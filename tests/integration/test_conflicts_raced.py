@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.errors import ReplayRefusedError, SupersededError, UnknownConflictError
-from shared.models.upload import UploadConflict
+from shared.models import UploadConflict
 from shared.ops.actions import accept_conflict, add_skipped
 from shared.study.finalize import verify
 from shared.study.voiding import unvoid_upload, void_upload

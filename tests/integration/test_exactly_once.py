@@ -5,11 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from shared.models.attempt import StudyQuestionAttempt
-from shared.models.session import StudyQuizSession
-from shared.models.upload import Upload
+from shared.models import StudyQuestionAttempt, StudyQuizSession, Upload
 from shared.study.finalize import verify
-from shared.uploads.arrival import Verdict
+from shared.uploads import Verdict
 from tests.race import at_once, overlap
 from tests.world import (
     DEFAULT_ZONE,

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from shared.models.attempt import StudyQuestionAttempt
-from shared.models.upload import Upload
+from shared.models import StudyQuestionAttempt, Upload
 from tests.world import (
     IMPOSSIBLE,
     NO_CHOICE,

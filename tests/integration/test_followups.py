@@ -7,8 +7,8 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from shared.config import Settings
-from shared.followups.delivery import BATCH, deliver_due
-from shared.models.followup import StudyFollowup
+from shared.models import StudyFollowup
+from shared.webhooks import BATCH, deliver_due
 from tests.followups import ELEVEN, NINE, configured, fates, finished_session, keep_only, let_all_be_due
 from tests.receiver import NEW_SECRET, OLD_SECRET, Receiver, hang, status, trickle
 from tests.world import answer, ingest, load, rows, upload
@@ -158,7 +158,7 @@ def test_nobody_listens_and_the_try_is_recorded_without_the_url(engine: Engine, 
     [(fate, _, kept), _] = fates(engine)
     assert fate == "waiting"
     assert kept is not None
-    assert kept.startswith("ConnectError at shared/followups/post.py:")
+    assert kept.startswith("ConnectError at shared/webhooks.py:")
 
 
 @pytest.mark.parametrize("known", [[OLD_SECRET], [OLD_SECRET, NEW_SECRET], [NEW_SECRET]])

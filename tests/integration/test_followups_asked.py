@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.models.followup import StudyFollowup
+from shared.models import StudyFollowup
 from shared.study.finalize import finalize_session
 from shared.study.store import Learner
 from tests.world import DEFAULT_ZONE, NOW, answer, ingest, load, rows, upload, work_off

@@ -6,9 +6,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.config import Settings
-from shared.followups.delivery import BATCH, deliver_due
-from shared.followups.rows import Outbox, claim
 from shared.study.voiding import void_upload
+from shared.webhooks import BATCH, Outbox, claim, deliver_due
 from tests.followups import (
     ELEVEN,
     MAX_TRIES,

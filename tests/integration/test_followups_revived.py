@@ -6,7 +6,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
 
 from cli.main import main
-from shared.models.followup import StudyFollowup
+from shared.models import StudyFollowup
 from shared.study.voiding import void_upload
 from tests.world import DEFAULT_ZONE, NOW, answer, ingest, load, rows, upload, uuid_of
 

@@ -13,12 +13,11 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import IntegrityError
 
-from shared import replay, viewer_sessions
+from shared import attempts, replay, uploads
 from shared.errors import OvertakenError
-from shared.models.attempt import StudyQuestionAttempt
+from shared.models import StudyQuestionAttempt
 from shared.study import store
 from shared.study.finalize import verify
-from shared.uploads import record
 from tests.race import overlap
 from tests.world import DEFAULT_ZONE, answer, deliver, load, reviews, rows, statuses, upload, work_off
 
@@ -34,16 +33,16 @@ def strike(patch: Patch, module: ModuleType, name: str, clause: str) -> None:
 
 
 def row_lock(patch: Patch, _: Engine) -> None:
-    strike(patch, record, "_LOCK", "FOR NO KEY UPDATE")
+    strike(patch, uploads, "_LOCK", "FOR NO KEY UPDATE")
 
 
 def status_check(patch: Patch, _: Engine) -> None:
-    def lock_anyway(connection: Connection, upload: UUID) -> record.Waiting:
-        row = connection.execute(record._LOCK, {"id": upload}).one()  # noqa: SLF001  as record.lock does
-        return record.Waiting(upload, row.payload, row.received_at)
+    def lock_anyway(connection: Connection, upload: UUID) -> uploads.Waiting:
+        row = connection.execute(uploads._LOCK, {"id": upload}).one()  # noqa: SLF001  as record.lock does
+        return uploads.Waiting(upload, row.payload, row.received_at)
 
     patch.setattr(replay, "lock", lock_anyway)
-    strike(patch, record, "_CLOSE", "AND finalized_at IS NULL")
+    strike(patch, uploads, "_CLOSE", "AND finalized_at IS NULL")
 
 
 def learner_lock(patch: Patch, _: Engine) -> None:
@@ -53,7 +52,7 @@ def learner_lock(patch: Patch, _: Engine) -> None:
 def on_conflict(patch: Patch, _: Engine) -> None:
     clause = """ON CONFLICT (client_session_uuid, study_topic_id)
         WHERE client_session_uuid IS NOT NULL AND superseded_at IS NULL DO NOTHING"""
-    strike(patch, viewer_sessions, "_INSERT_SESSIONS", clause)
+    strike(patch, attempts, "_INSERT_SESSIONS", clause)
 
 
 def unique_index(_: Patch, engine: Engine) -> None:

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Engine, text
 
-from shared.heartbeat import age, beat
+from shared.health import age, beat
 
 
 def test_a_heartbeat_grows_old_until_the_next_one(engine: Engine) -> None:

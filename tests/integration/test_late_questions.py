@@ -13,9 +13,7 @@ from sqlalchemy import Engine, text
 
 from cli.main import main
 from shared.errors import ReplayRefusedError
-from shared.models.attempt import StudyQuestionAttempt
-from shared.models.followup import StudyFollowup
-from shared.models.session import StudyQuizSession
+from shared.models import StudyFollowup, StudyQuestionAttempt, StudyQuizSession
 from shared.ops.actions import add_skipped
 from shared.study.finalize import verify
 from shared.study.voiding import void_upload

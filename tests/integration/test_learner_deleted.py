@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.models.upload import Upload, UploadConflict
-from shared.uploads.arrival import Verdict
+from shared.models import Upload, UploadConflict
+from shared.uploads import Verdict
 from tests.world import ANN, BEN, answer, deliver, ingest, load, rows, standing, upload, work_off
 
 ANNS = answer("q110", "2026-11-20T09:00:00Z")

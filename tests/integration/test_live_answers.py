@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Engine
 
-from shared.models.attempt import StudyQuestionAttempt
+from shared.models import StudyQuestionAttempt
 from tests.live import Clock, Front, refusal, started
 from tests.world import NO_CHOICE, RIGHT, WRONG, load, question, rows
 

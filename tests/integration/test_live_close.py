@@ -4,9 +4,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from shared.models.attempt import StudyQuestionAttempt
-from shared.models.progress import StudyQuestionProgress
-from shared.models.session import StudyQuizSession
+from shared.models import StudyQuestionAttempt, StudyQuestionProgress, StudyQuizSession
 from shared.study.finalize import verify
 from tests.live import Clock, Front, refusal, started
 from tests.world import DEFAULT_ZONE, RIGHT, WRONG, reviews, rows

@@ -16,10 +16,9 @@ from sqlalchemy import Engine
 from api.app import create_app
 from api.openapi import document
 from api.problems import MEDIA_TYPE
-from shared.catalog_file import CatalogFile
-from shared.catalog_load import load_catalog
+from shared import errors
+from shared.catalog_admin import CatalogFile, load_catalog
 from shared.config import Settings
-from shared.live import errors
 from tests.live import Clock
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "live.md").read_text()

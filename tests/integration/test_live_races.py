@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from shared.errors import AlreadyAnsweredError
 from shared.live import sessions
-from shared.live.errors import AlreadyAnsweredError
 from shared.live.forms import SessionStart, Submission
 from shared.live.sessions import Circumstances, Started, finalize, start, submit
-from shared.models.attempt import StudyQuestionAttempt
-from shared.models.session import StudyQuizSession
+from shared.models import StudyQuestionAttempt, StudyQuizSession
 from shared.study.finalize import verify
 from tests.live import TOPIC, Clock, Front, started
 from tests.race import at_once, overlap

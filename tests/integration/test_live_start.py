@@ -4,8 +4,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from shared.models.catalog import StudyQuestion
-from shared.models.session import StudyQuizSession
+from shared.models import StudyQuestion, StudyQuizSession
 from tests.live import OTHER_TOPIC, STUDY_TOKEN, TOPIC, Clock, Front, refusal, started
 from tests.world import ANN, RIGHT, WRONG, load, question, rows
 

@@ -3,7 +3,7 @@
 from sqlalchemy import Engine
 
 from cli.servers import Servers
-from shared.models.attempt import StudyQuestionAttempt
+from shared.models import StudyQuestionAttempt
 from tests.faults import frozen
 from tests.live import Front, refusal, started
 from tests.processes import until

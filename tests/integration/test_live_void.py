@@ -2,7 +2,7 @@
 
 from sqlalchemy import Engine
 
-from shared.models.progress import StudyQuestionProgress
+from shared.models import StudyQuestionProgress
 from shared.study.finalize import verify
 from tests.live import STUDY_TOKEN, Clock, Front, refusal, started
 from tests.world import DEFAULT_ZONE, RIGHT, WRONG, reviews, rows

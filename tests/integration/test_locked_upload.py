@@ -7,7 +7,7 @@ import httpx
 from sqlalchemy import Engine, text
 
 from api.examples import UPLOAD
-from shared.uploads.record import lock
+from shared.uploads import lock
 
 DOOR = "/ingest/study/attempts"
 REJECT = text("""

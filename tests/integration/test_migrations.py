@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, NullPool, create_engine, text
 
 import migrations
-from shared.models.base import Base
+from shared.models import Base
 
 # Everything in the schema, one line each. `alembic check` would not see an altered CHECK or a trigger.
 CATALOG = text("""

@@ -8,9 +8,7 @@ import pytest
 from sqlalchemy import Engine, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from shared.models.catalog import StudyTopic, User
-from shared.models.session import StudyQuizSession
-from shared.models.upload import Upload, UploadConflict
+from shared.models import StudyQuizSession, StudyTopic, Upload, UploadConflict, User
 
 LEARNER, SOMEBODY_ELSE = 1, 2
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

@@ -6,11 +6,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.config import Settings
-from shared.followups.delivery import deliver_due
-from shared.models.notice import UploadNotice
-from shared.models.upload import Upload
+from shared.models import Upload, UploadNotice
 from shared.ops.actions import revive
-from shared.uploads.tries import fail, start
+from shared.retries import fail, start
+from shared.webhooks import deliver_due
 from tests.followups import MAX_TRIES, configured
 from tests.receiver import Receiver, status
 from tests.world import answer, deliver, load, rows, upload, uuid_of

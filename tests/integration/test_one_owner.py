@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 from sqlalchemy import Engine
 
-from shared.models.session import StudyQuizSession
+from shared.models import StudyQuizSession
 from tests.world import IMPOSSIBLE, answer, everything, ingest, load, rows, upload
 
 AT = "2026-11-20T09:00:00Z"

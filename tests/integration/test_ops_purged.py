@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from api.ops.replays import AT_ONCE
 from cli.main import main
 from shared.config import Settings
-from shared.metrics.stores import Stores
+from shared.metrics import Stores
 from tests.ops import PASSWORD, log_in, press
 from tests.ops_world import bury, sweep
 from tests.world import answer, ingest, load, standing, upload

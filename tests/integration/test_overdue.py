@@ -5,8 +5,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.uploads.record import lock
-from shared.uploads.tries import claim_overdue
+from shared.retries import claim_overdue
+from shared.uploads import lock
 
 # Random order of arrival, so that neither the heap's order nor the ids' is that of time.
 MINUTES_OVERDUE = [3, 9, 1, 7, 12, 5, 10, 2, 11, 4, 8, 6]

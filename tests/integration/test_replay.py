@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine
 
-from shared.models.session import StudyQuizSession
+from shared.models import StudyQuizSession
 from tests.world import NOW, WRONG, answer, ingest, load, rows, upload
 
 NINE, TEN, NEXT_DAY = "2026-11-20T09:00:00Z", "2026-11-20T10:00:00Z", "2026-11-21T09:00:00Z"

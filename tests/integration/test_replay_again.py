@@ -5,9 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, delete, text, update
 
-from shared.models.progress import StudyQuestionProgress
-from shared.models.session import StudyQuizSession
-from shared.models.upload import Upload
+from shared.models import StudyQuestionProgress, StudyQuizSession, Upload
 from tests.world import (
     ARRIVAL,
     IMPOSSIBLE,

@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from shared.failure import describe, is_passing
-from shared.models.catalog import User
-from shared.statement import named, run
+from shared.db import named, run
+from shared.failures import describe, is_passing
+from shared.models import User
 from tests.faults import driver, kill_backend
 from tests.world import rows
 

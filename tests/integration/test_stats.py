@@ -8,8 +8,8 @@ from click.testing import CliRunner, Result
 from sqlalchemy import Engine
 
 from cli.main import main
+from shared.broker import make_celery, ring
 from shared.config import Settings
-from shared.queue import make_celery, ring
 from shared.spool import connect, push
 from tests.world import answer, deliver, delivery, ingest, load, upload
 

@@ -12,10 +12,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DataError
 
 from api.examples import UPLOAD
-from shared.payload.fault import InvalidPayloadError
-from shared.payload.read import parse_upload
-from shared.payload.strict_json import NotJsonError
-from shared.payload.upload import Upload, content_hash
+from shared.payload import InvalidPayloadError, NotJsonError, Upload, content_hash, parse_upload
 
 EXTREMES = {
     "the largest double": "1.7976931348623157e308",

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from shared import retries
 from shared.config import Settings
-from shared.models.upload import Upload
-from shared.uploads import tries
-from shared.uploads.record import lock
-from shared.uploads.tries import Start
+from shared.models import Upload
+from shared.retries import Start
+from shared.uploads import lock
 from tests.world import answer, deliver, load, rows, upload, uuid_of, work_off
 
 MAX_TRIES = 3
@@ -29,7 +29,7 @@ def start(engine: Engine, sent: Sent) -> Start:
     """Start an upload; where that waits for a lock, fail instead of hanging."""
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '1s'"))
-        return tries.start(connection, uuid_of(sent), max_tries=MAX_TRIES)
+        return retries.start(connection, uuid_of(sent), max_tries=MAX_TRIES)
 
 
 def row(engine: Engine) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def patience(settings: Settings) -> Settings:
 
 def wait_after_failing(engine: Engine, sent: Sent, patience: Settings) -> float:
     with engine.begin() as connection:
-        tries.fail(connection, uuid_of(sent), "ValueError at some place", patience)
+        retries.fail(connection, uuid_of(sent), "ValueError at some place", patience)
         wait: timedelta = connection.scalar(text("SELECT next_try_at - now() FROM uploads"))
     return wait.total_seconds()
 
@@ -101,7 +101,7 @@ def test_I9_what_is_not_its_own_fault_gives_a_counted_start_back(
 ) -> None:
     start(engine, sent)
     with engine.begin() as connection:
-        tries.postpone(connection, uuid_of(sent), counted=counted, wait=40)
+        retries.postpone(connection, uuid_of(sent), counted=counted, wait=40)
         assert connection.scalar(text("SELECT next_try_at - now() FROM uploads")) == timedelta(seconds=40)
     assert (row(engine)["tries"], row(engine)["last_error"]) == (left, None)
 
@@ -110,6 +110,6 @@ def test_a_final_upload_neither_fails_nor_waits(engine: Engine, sent: Sent, pati
     work_off(engine, sent)
     before = row(engine)
     with engine.begin() as connection:
-        tries.fail(connection, uuid_of(sent), "too late", patience)
-        tries.postpone(connection, uuid_of(sent), counted=True, wait=40)
+        retries.fail(connection, uuid_of(sent), "too late", patience)
+        retries.postpone(connection, uuid_of(sent), counted=True, wait=40)
     assert row(engine) == before

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.models.upload import Upload, UploadConflict
-from shared.uploads.arrival import Receipt, Verdict, receive
+from shared.models import Upload, UploadConflict
+from shared.uploads import Receipt, Verdict, receive
 from tests.race import overlap
 from tests.world import (
     ARRIVAL,

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from cli.main import main
 from shared.ops.search import Search, search
-from shared.uploads.status import Status
+from shared.uploads import Status
 from tests.world import answer, deliver, ingest, load, upload
 
 AT = "2026-11-20T09:00:00Z"

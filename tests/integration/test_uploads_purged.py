@@ -9,11 +9,9 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, text
 
 from cli.main import main
-from shared.models.base import Base
-from shared.models.upload import Upload, UploadConflict
+from shared.models import Base, Upload, UploadConflict
 from shared.ops.actions import purge
-from shared.uploads.arrival import Verdict
-from shared.uploads.status import Status
+from shared.uploads import Status, Verdict
 from tests.world import (
     WRONG,
     answer,

@@ -7,9 +7,9 @@ from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
 
 from cli.main import main
-from shared.models.upload import Upload
+from shared.models import Upload
 from shared.study.voiding import void_upload
-from shared.uploads.record import lock
+from shared.uploads import lock
 from tests.world import (
     CATALOG,
     DEFAULT_ZONE,

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, func, insert, update
 
-from shared.models.progress import StudyQuestionProgress
-from shared.models.session import StudyQuizSession
+from shared.models import StudyQuestionProgress, StudyQuizSession
 from shared.study.finalize import Checked, verify
 from tests.world import (
     ANN,

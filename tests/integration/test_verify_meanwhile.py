@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, NullPool, create_engine, event, update
 
-from shared.models.progress import StudyQuestionProgress
+from shared.models import StudyQuestionProgress
 from shared.study.finalize import Checked, verify
 from tests.race import at_once, overlap
 from tests.world import ANN, DEFAULT_ZONE, ZONES, answer, deliver, ingest, load, reviews, upload, work_off

@@ -13,13 +13,11 @@ from sqlalchemy import Engine, text
 
 from cli.main import main
 from shared.errors import UnknownSessionError
-from shared.payload.read import parse_upload
-from shared.payload.upload import content_hash
+from shared.payload import content_hash, parse_upload
 from shared.replay import replay
 from shared.study.store import list_progress
 from shared.study.voiding import unvoid_upload, void_upload
-from shared.uploads.arrival import Delivery, Verdict, receive
-from shared.uploads.record import find
+from shared.uploads import Delivery, Verdict, find, receive
 from tests import made
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from prometheus_client import metrics
+from prometheus_client import metrics as prometheus
 
-from shared.metrics import counted, stores
+from shared import metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "deploy" / "prometheus" / "alerts.yml"
@@ -18,13 +18,13 @@ RULES = yaml.safe_load(FILE.read_text())["groups"][0]["rules"]
 
 
 def counted_names() -> set[str]:
-    found = [each for each in vars(counted).values() if isinstance(each, metrics.MetricWrapperBase)]
-    return {each.describe()[0].name + "_total" * isinstance(each, metrics.Counter) for each in found}
+    found = [each for each in vars(metrics).values() if isinstance(each, prometheus.MetricWrapperBase)]
+    return {each.describe()[0].name + "_total" * isinstance(each, prometheus.Counter) for each in found}
 
 
 def looked_up_names() -> set[str]:
-    source = Path(stores.__file__).read_text()
-    return {f"{counted.SPACE}_{name}" for name in re.findall(r'_gauge\(\s*"(\w+)"', source)}
+    source = Path(metrics.__file__).read_text()
+    return {f"{metrics.SPACE}_{name}" for name in re.findall(r'_gauge\(\s*"(\w+)"', source)}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])

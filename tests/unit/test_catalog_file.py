@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.catalog_file import read_catalog
+from shared.catalog_admin import read_catalog
 from shared.errors import CatalogError
 from tests.world import question
 

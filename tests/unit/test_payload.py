@@ -9,10 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.payload.fault import MAX_FAULTS, InvalidPayloadError
-from shared.payload.read import parse_upload
-from shared.payload.strict_json import MAX_DEPTH, MAX_VALUES, NotJsonError
-from shared.payload.upload import Upload, content_hash
+from shared.payload import (
+    MAX_DEPTH,
+    MAX_FAULTS,
+    MAX_VALUES,
+    InvalidPayloadError,
+    NotJsonError,
+    Upload,
+    content_hash,
+    parse_upload,
+)
 
 # Any offset that RFC 3339 can write, to the minute.
 zones = st.integers(-23 * 60 - 59, 23 * 60 + 59).map(lambda minutes: timezone(timedelta(minutes=minutes)))

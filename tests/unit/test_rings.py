@@ -2,8 +2,7 @@
 
 from uuid import UUID
 
-from shared.uploads.rings import share_out
-from shared.uploads.tries import Overdue
+from shared.retries import Overdue, share_out
 
 IDS = [UUID(int=number) for number in range(7)]
 

@@ -8,8 +8,7 @@ from fsrs import Rating
 
 from cli.closing import QUESTION
 from cli.sample import LEARNER, earlier_uploads, main_upload, read_sample_catalog
-from shared.payload.read import parse_upload
-from shared.payload.upload import Upload
+from shared.payload import Upload, parse_upload
 from shared.plan import Fate, Plan, PlannedAttempt, Question, make_plan
 from shared.study.grading import Outcome
 from shared.study.progress import Pattern, Review, classify, fold

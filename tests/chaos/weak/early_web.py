@@ -5,9 +5,9 @@ from typing import Any
 
 from api.intake import Intake
 from api.web import main
+from shared.broker import FINALIZE_QUEUE, make_celery
 from shared.config import Settings
-from shared.queue import FINALIZE_QUEUE, make_celery
-from shared.uploads.arrival import Delivery, Receipt, Verdict
+from shared.uploads import Delivery, Receipt, Verdict
 
 INGEST = "ingest_without_row"
 

@@ -2,10 +2,9 @@
 
 from datetime import UTC, datetime
 
-from shared.payload.read import parse_upload
-from shared.payload.upload import content_hash
+from shared.payload import content_hash, parse_upload
 from shared.replay import replay
-from shared.uploads.arrival import Delivery, receive
+from shared.uploads import Delivery, receive
 from worker.app import app, engine, settings
 
 INGEST = "ingest_without_row"

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from shared.db import as_json, named, run
 from shared.errors import OvertakenError
 from shared.plan import Plan, PlannedAttempt
-from shared.statement import as_json, named, run
 
 # KEY: what each attempt names its session by.
 _ATTEMPTS = """

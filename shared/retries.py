@@ -1,5 +1,6 @@
 """Count the starts of an upload, and space them: the row holds the time, the broker never does."""
 
+from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 from uuid import UUID
@@ -103,3 +104,14 @@ def claim_overdue(connection: Connection, *, limit: int, ring_every: float) -> l
     """Take up to `limit` uploads whose time has come, oldest first, by moving their time on."""
     rows = connection.execute(_CLAIM_OVERDUE, {"limit": limit, "ring_every": ring_every})
     return [Overdue(*row) for row in rows]
+
+
+def share_out(overdue: Sequence[Overdue], size: int) -> Iterator[list[UUID]]:
+    """Name up to `size` uploads in one ring, but each that was started in vain alone.
+
+    It may kill its worker again, and would take along those that are named after it.
+    """
+    fresh = [upload for upload, tries in overdue if tries <= 1]
+    for first in range(0, len(fresh), size):
+        yield fresh[first : first + size]
+    yield from ([upload] for upload, tries in overdue if tries > 1)

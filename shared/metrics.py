@@ -1,0 +1,209 @@
+"""What the stores know, asked at a scrape: each within a deadline, none in another's way."""
+
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import Metric as metrics_core_Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection
+
+from shared.broker import SWEEP, depth, make_celery
+from shared.config import Settings
+from shared.db import make_engine
+from shared.failures import describe
+from shared.health import age, standing
+from shared.plan import Fate
+from shared.spool import connect, spooled
+from shared.study.grading import Outcome
+from shared.uploads import Status, Verdict
+
+# Not of the settings: a metric decides when it is made where it is kept.
+if DIRECTORY := os.environ.get("METRICS_DIR"):
+    Path(DIRECTORY).mkdir(parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = DIRECTORY
+    # The library chose at its import, and Flower, a plugin of celery, has imported it before us.
+    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+
+SPACE = "study_ingest"
+# A request ends by the deadlines of two stores, a replay by the time limit of a task.
+REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+REPLAY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+STATEMENT_BUCKETS = (2, 5, 8, 9, 10, 11, 12, 15, 20, 50)
+
+REQUESTS = Counter("requests", "Requests answered", ("route", "method", "status"), SPACE)
+REQUEST_SECONDS = Histogram(
+    "request_seconds", "Time to answer a request", ("route", "method"), SPACE, buckets=REQUEST_BUCKETS
+)
+DELIVERIES = Counter(
+    "deliveries", "Deliveries by verdict: all but `new` and `conflict` are duplicates", ("verdict",), SPACE
+)
+# Its files may outlive a killed process: the next to start says that its breaker is closed.
+BREAKER_OPEN = Gauge(
+    "breaker_open",
+    "Whether requests are spared a store that failed; as the process says that noticed a change last",
+    ("store",),
+    SPACE,
+    multiprocess_mode="mostrecent",
+)
+RING_FAILURES = Counter("ring_failures", "Rings that the broker did not take", (), SPACE)
+ENDED = Counter("uploads_ended", "Uploads that became ingested, rejected or dead", ("status",), SPACE)
+REPLAY_SECONDS = Histogram("replay_seconds", "Time to replay an upload", (), SPACE, buckets=REPLAY_BUCKETS)
+REPLAY_STATEMENTS = Histogram(
+    "replay_statements",
+    "Statements of a replay, which no number of attempts may raise",
+    (),
+    SPACE,
+    buckets=STATEMENT_BUCKETS,
+)
+ATTEMPTS = Counter(
+    "attempts",
+    "Attempts of replayed uploads; invalid_choice rises when a viewer counts choices from 1",
+    ("fate",),
+    SPACE,
+)
+CLOCK_ADJUSTED = Counter("attempts_clock_adjusted", "Attempts whose time had to be corrected", (), SPACE)
+ANSWERS = Counter("answers", "Graded attempts of ingested uploads", ("outcome",), SPACE)
+LATE_FOLDS = Counter("late_folds", "Questions folded anew from their whole history", (), SPACE)
+
+# A counter that appears with its first event has not risen, for Prometheus: whatever can be counted is
+# shown from the start, as 0.
+for _counter, _words in (
+    (DELIVERIES, Verdict),
+    (ENDED, (Status.INGESTED, Status.REJECTED, Status.DEAD)),
+    (ATTEMPTS, Fate),
+    (ANSWERS, Outcome),
+):
+    for _word in _words:
+        _counter.labels(_word)
+
+log = structlog.get_logger()
+
+# Prometheus waits for 10 s by default; a store that is well answers in milliseconds.
+DEADLINE_S = 2.0
+
+Ask = Callable[[], list[Metric]]
+
+
+class Stores(Collector):
+    """Ask Postgres, Redis and the broker on connections of their own: ingest never waits for them.
+
+    Each has one thread: a store that hangs holds that, and is asked again when it lets go.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        asks: dict[str, Ask] = {"postgres": _postgres(settings), "broker": _broker(settings)}
+        if settings.redis_url:
+            asks["redis"] = _redis(settings)
+        self._asks = [(name, ask, ThreadPoolExecutor(1, f"scrape-{name}")) for name, ask in asks.items()]
+
+    def collect(self) -> Iterator[Metric]:
+        """Return what was answered in time, and which store did answer."""
+        futures = {name: thread.submit(ask) for name, ask, thread in self._asks}
+        wait(futures.values(), DEADLINE_S)
+        answers = _gauge("store_answers", "Whether a store answered this scrape", "store")
+        for name, future in futures.items():
+            found = _answer(name, future)
+            answers.add_metric([name], found is not None)
+            yield from found or []
+        yield answers
+
+
+def _answer(name: str, future: Future[list[Metric]]) -> list[Metric] | None:
+    if not future.done():
+        future.cancel()
+        log.warning("scrape.store_failed", store=name, error="no answer in time")
+        return None
+    if error := future.exception():
+        log.warning("scrape.store_failed", store=name, error=describe(error))
+        return None
+    return future.result()
+
+
+def _postgres(settings: Settings) -> Ask:
+    brief = {"lock_timeout": DEADLINE_S, "task_time_limit": DEADLINE_S}
+    engine = make_engine(settings.model_copy(update=brief), pre_ping=True, scanning=True)
+
+    # Beside the age that is judged by it.
+    sweep_every = _gauge("sweep_every_seconds", "Time between two sweeps, as set", value=settings.sweep_every)
+
+    def ask() -> list[Metric]:
+        with engine.connect() as connection:
+            return [*_look(connection), sweep_every]
+
+    # psycopg warns of connections that are forgotten while open.
+    weakref.finalize(ask, engine.dispose)
+    return ask
+
+
+def _look(connection: Connection) -> list[Metric]:
+    now = standing(connection)
+    uploads = _gauge("uploads", "Uploads that wait, or have failed and are not purged", "status")
+    for status, count in (("received", now.waiting), ("rejected", now.rejected), ("dead", now.dead)):
+        uploads.add_metric([status], count)
+    oldest = (datetime.now(UTC) - now.oldest).total_seconds() if now.oldest else 0.0
+    swept = age(connection, SWEEP)
+    return [
+        uploads,
+        _gauge("conflicts", "Other content that came under a known uuid", value=now.conflicts),
+        _gauge("oldest_received_age_seconds", "Age of the longest waiting upload; 0: none", value=oldest),
+        _gauge(
+            "last_sweep_age_seconds",
+            "Time since the last sweep; infinite: there was none",
+            value=float("inf") if swept is None else swept,
+        ),
+    ]
+
+
+def _redis(settings: Settings) -> Ask:
+    redis = connect(settings.redis_url)
+    return lambda: [_gauge("spool_length", "Uploads that Redis alone holds", value=spooled(redis))]
+
+
+def _broker(settings: Settings) -> Ask:
+    app = make_celery(settings)
+    return lambda: [_gauge("queue_depth", "Rings that wait in the broker", value=depth(app))]
+
+
+def _gauge(name: str, told: str, *labels: str, value: float | None = None) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{SPACE}_{name}", told, value, labels or None)
+
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class Page:
+    """Compose what all processes of this host have counted, and what the stores know."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Files(Path(settings.metrics_dir)))
+        self._registry.register(Stores(settings))
+
+    def compose(self) -> bytes:
+        """Read it all anew."""
+        return generate_latest(self._registry)
+
+
+class _Files(Collector):
+    """Add up the files of all processes, the dead ones' too.
+
+    A file is empty for a moment when it is made, and for ever if its process is killed then. The library's
+    own collector would fail at it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterable[metrics_core_Metric]:
+        files = [str(file) for file in self._directory.glob("*.db") if file.stat().st_size]
+        found: Iterable[metrics_core_Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return found

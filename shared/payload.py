@@ -1,0 +1,254 @@
+"""The upload itself: the fields that we read, and when two uploads are the same."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import takewhile
+from math import isfinite
+from typing import Annotated, Any, Never, TypedDict
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from shared.errors import StudyIngestError
+
+# Enough to mend a client by; 500 bad attempts need no answer of thousands of lines.
+MAX_FAULTS = 20
+
+
+class Fault(TypedDict):
+    """Name a place by its JSON pointer (RFC 6901), and what is wrong there."""
+
+    pointer: str
+    detail: str
+
+
+class InvalidPayloadError(StudyIngestError):
+    """The body is JSON, but no upload."""
+
+    def __init__(self, errors: list[Fault]) -> None:
+        super().__init__("The payload is not a valid upload.")
+        self.errors = errors[:MAX_FAULTS]
+
+
+# An upload nests three deep. The rest is room for unknown fields, far below the thousand or so levels at
+# which Python's and Postgres' readers give up, each at its own.
+MAX_DEPTH = 64
+
+# Covers every double written out in full (309 digits before the point). With an exponent of three digits at
+# most, a number stays far inside `numeric`: 131,072 digits before the point and 16,383 after it.
+MAX_NUMBER_LENGTH = 400
+# Digits of an integer that no double is too small for: nothing to look into.
+ALWAYS_FINITE = 300
+
+# An upload of 500 attempts with their four fields holds 2,500 values. A megabyte of the shortest ones,
+# half a million, would keep everybody else of the process waiting for a second.
+MAX_VALUES = 20_000
+
+_LONG_EXPONENT = re.compile(r"[eE][+-]?[0-9]{4}")
+# Possessive, and content with a string that never ends: linear in the body's length, whatever it holds.
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(rf"{_STRING.pattern}|[\[\]{{}}]", re.DOTALL)
+
+
+class NotJsonError(StudyIngestError):
+    """The body is no JSON as we read it; the text says why and quotes nothing of it."""
+
+
+def decode(body: bytes) -> Any:
+    """Decode a body: UTF-8, no duplicate keys, no NaN or number beyond a double; neither deep nor endless."""
+    try:
+        text = body.decode("utf-8")
+        _limit_values(text)
+        _limit_depth(text)
+        return _DECODER.decode(text)
+    except UnicodeDecodeError:
+        raise NotJsonError("The body is not UTF-8.") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise NotJsonError(f"The body is not JSON ({place}): {error.msg}.") from None
+
+
+def _limit_values(text: str) -> None:
+    # Commas within strings count only where there is a doubt.
+    if _values(text) > MAX_VALUES and _values(_STRING.sub("", text)) > MAX_VALUES:
+        raise NotJsonError(f"The body holds more than {MAX_VALUES:,} values.")
+
+
+def _values(text: str) -> int:
+    # Each is the first in its brackets, or follows a comma.
+    return sum(map(text.count, ",[{"))
+
+
+def _limit_depth(text: str) -> None:
+    # Most uploads have fewer brackets than levels allowed: nothing to look into.
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for token in _STRING_OR_BRACKET.finditer(text):
+        first = text[token.start()]
+        depth += (first in "[{") - (first in "]}")
+        if depth > MAX_DEPTH:
+            raise NotJsonError(f"The body nests deeper than {MAX_DEPTH} levels.")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise NotJsonError("An object of the body holds the same key twice.")
+    return members
+
+
+def _float(literal: str) -> float:
+    if len(literal) > MAX_NUMBER_LENGTH or _LONG_EXPONENT.search(literal) or not isfinite(float(literal)):
+        raise NotJsonError("A number of the body is beyond the range of a double.")
+    return float(literal)
+
+
+def _int(literal: str) -> int:
+    if len(literal) > ALWAYS_FINITE:
+        _float(literal)
+    return int(literal)
+
+
+def _constant(_name: str) -> Never:
+    raise NotJsonError("NaN and Infinity are not JSON.")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_float, parse_int=_int, parse_constant=_constant
+)
+
+# RFC 3339, section 5.6, without the leap second and the year 0, which Python's clock cannot show.
+MOMENT_PATTERN = (
+    r"^([0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
+    r"-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
+    r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+)
+UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+MAX_ATTEMPTS = 500
+
+_moment_form = re.compile(MOMENT_PATTERN)
+_uuid_form = re.compile(UUID_PATTERN)
+
+
+def _moment(value: Any) -> datetime:
+    """Read an RFC 3339 time as UTC; digits beyond the microsecond are cut."""
+    if not isinstance(value, str) or not _moment_form.fullmatch(value):
+        raise PydanticCustomError("moment", "Input should be an RFC 3339 time with an offset")
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise PydanticCustomError("moment", "Input should be a time that exists in UTC") from None
+
+
+def _uuid(value: Any) -> UUID:
+    if not isinstance(value, str) or not _uuid_form.fullmatch(value):
+        raise PydanticCustomError("uuid", "Input should be a UUID of 36 characters")
+    return UUID(value)
+
+
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": MOMENT_PATTERN}),
+]
+SessionUuid = Annotated[
+    UUID,
+    BeforeValidator(_uuid),
+    WithJsonSchema({"type": "string", "format": "uuid", "pattern": UUID_PATTERN}),
+]
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class Attempt(_Form):
+    """One answer to one question."""
+
+    pub_id: str = Field(min_length=1, max_length=200, description="public id of the question")
+    selected: Annotated[int, Field(ge=0, le=32767)] | None = Field(
+        description="0-based index of the choice; null: none was made"
+    )
+    unsure: bool = Field(description="the learner said so")
+    answered_at: Moment
+
+
+class Upload(_Form):
+    """One finished quiz session of a viewer."""
+
+    client_session_uuid: SessionUuid
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
+    sent_at: Moment | None = Field(None, description="tells how far the viewer's clock is fast")
+    attempts: list[Attempt] = Field(min_length=1, max_length=MAX_ATTEMPTS, description="as answered")
+
+
+def content_hash(upload: Upload) -> str:
+    """Tell uploads of different content apart (I8): a version, and the SHA-256 of the normalised content.
+
+    `sent_at` is left out: a retry is no other upload.
+    """
+    content = [
+        str(upload.client_session_uuid),
+        _written(upload.started_at),
+        _written(upload.finished_at),
+        [[a.pub_id, a.selected, a.unsure, _written(a.answered_at)] for a in upload.attempts],
+    ]
+    return "1:" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _written(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+Location = tuple[str | int, ...]
+
+# Postgres holds no NUL in a text, and half a surrogate pair is no character.
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+_FIELDS = {*Upload.model_fields, *Attempt.model_fields}
+
+
+def parse_upload(body: bytes) -> Upload:
+    """Read the body of an upload; what passes also fits a `jsonb` column, unknown fields included.
+
+    Raise NotJsonError for what is no JSON, InvalidPayloadError for JSON that is no upload.
+    """
+    value = decode(body)
+    # In UTF-8 that holds JSON, only an escape can write unstorable text.
+    if rb"\u" in body and (faults := [*_unstorable(value)]):
+        raise InvalidPayloadError(faults)
+    try:
+        return Upload.model_validate(value)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise InvalidPayloadError([_fault(e["loc"], e["msg"]) for e in found]) from None
+
+
+def _unstorable(value: Any) -> Iterator[Fault]:
+    for location, text in _strings(value, ()):
+        if _UNSTORABLE.search(text):
+            yield _fault(location, "Text should hold neither NUL nor a lone surrogate")
+
+
+def _strings(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
+    if isinstance(value, str):
+        yield location, value
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _strings(item, (*location, index))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield location, key
+            yield from _strings(item, (*location, key))
+
+
+def _fault(location: Location, detail: str) -> Fault:
+    # Ends before the first name that is not ours: a client's own keys are its content (I11).
+    known = takewhile(lambda step: isinstance(step, int) or step in _FIELDS, location)
+    return {"pointer": "".join(f"/{step}" for step in known), "detail": detail}
