@@ -1,9 +1,9 @@
 """`/ops`: the operators' page."""
 
-from api.ops import conflicts, errors, learner, login, moments, now, replays, uploads, voiding
-from api.ops.door import blueprint, install_ops
+from api.ops import learner, session, views
+from api.ops.session import blueprint, install_ops
 
 # Each adds its routes to the blueprint.
-PARTS = (now, uploads, replays, voiding, conflicts, learner, login, moments, errors)
+PARTS = (views, views, views, views, views, learner, session, session, session)
 
 __all__ = ["PARTS", "blueprint", "install_ops"]

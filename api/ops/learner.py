@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import Connection
 
 from api.edge import edge
-from api.ops.door import blueprint, ops
+from api.ops.session import blueprint, ops
 from shared.catalog import resolve
 from shared.live.forms import BIGINT
 from shared.ops.reports import DueDay, Portrait, curve, portray

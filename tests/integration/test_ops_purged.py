@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from api.ops.replays import AT_ONCE
+from api.ops.views import AT_ONCE
 from cli.main import main
 from shared.config import Settings
 from shared.metrics import Stores
