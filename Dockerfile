@@ -14,4 +14,4 @@ RUN uv sync --locked --no-dev --compile-bytecode \
 USER study-ingest
 VOLUME /var/lib/study-ingest
 WORKDIR /var/lib/study-ingest
-CMD ["python", "-m", "api.wsgi"]
+CMD ["python", "-m", "api"]

@@ -7,10 +7,10 @@ from typing import Any
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
-from api import documentation, health, ingest, live, ops
-from api.edge import install_edge
+from api import ingest, live, openapi, ops
+from api.errors import install_problems
 from api.metrics import install_metrics
-from api.problems import install_problems
+from api.services import install_edge
 from shared.config import Settings
 from shared.errors import ConfigurationError
 
@@ -33,8 +33,8 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = _system_clock
     install_metrics(app, settings)
     install_problems(app)
     ops.install_ops(app, settings)
-    for module in (ingest, live, health, documentation, ops):
-        app.register_blueprint(module.blueprint)
+    for each in (ingest.blueprint, live.blueprint, ingest.health, openapi.blueprint, ops.blueprint):
+        app.register_blueprint(each)
     return app
 
 

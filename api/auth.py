@@ -4,8 +4,7 @@ from hmac import compare_digest
 
 from flask import request
 
-from api.problem_kinds import Kind
-from api.problems import Problem
+from api.errors import Kind, Problem
 
 
 def require_token(tokens: tuple[str, ...]) -> None:

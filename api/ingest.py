@@ -8,16 +8,43 @@ import structlog
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
-from api import examples
-from api.answers import AlreadyIngested, Received, Standing
+from api import schemas
 from api.auth import require_token
-from api.edge import edge
-from api.operation import Body, Operation, described
-from api.problem_kinds import Kind
-from api.problems import Problem
+from api.errors import Kind, Problem
+from api.openapi import Body, Operation, described
+from api.schemas import AlreadyIngested, Health, Received, Standing
+from api.services import edge
 from shared.metrics import DELIVERIES
 from shared.payload import Upload, content_hash, parse_upload
 from shared.uploads import Delivery, Receipt, Verdict
+
+health = Blueprint("health", __name__)
+
+OK = {"status": "ok"}
+
+
+@health.get("/livez")
+@described(Operation("Tell that the process is alive", {200: Body("It is", Health, OK)}))
+def live() -> ResponseReturnValue:
+    """Answer; a process that cannot is to be restarted."""
+    return OK
+
+
+@health.get("/readyz")
+@described(
+    Operation(
+        "Tell whether an upload would be accepted",
+        {200: Body("It would", Health, OK)},
+        problems=(Kind.INGEST_CLOSED, Kind.STORE_UNAVAILABLE),
+    )
+)
+def ready() -> ResponseReturnValue:
+    """Look at the flag and ask the stores; a process that is not ready needs no restart."""
+    if not edge().settings.study_ingest_enabled:
+        raise Problem(Kind.INGEST_CLOSED)
+    edge().intake.check()
+    return OK
+
 
 log = structlog.get_logger()
 blueprint = Blueprint("ingest", __name__, url_prefix="/ingest/study/attempts")
@@ -35,10 +62,10 @@ def admit() -> None:
 @described(
     Operation(
         "Send a finished session; it may be sent again until it is answered",
-        request=Body("One finished session: at most 1 MiB and 20,000 values in all", Upload, examples.UPLOAD),
+        request=Body("One finished session: at most 1 MiB and 20,000 values in all", Upload, schemas.UPLOAD),
         answers={
-            202: Body("Kept, and worked off soon", Received, examples.RECEIVED, {"Location": "its address"}),
-            200: Body("Worked off before", AlreadyIngested, examples.ALREADY_INGESTED),
+            202: Body("Kept, and worked off soon", Received, schemas.RECEIVED, {"Location": "its address"}),
+            200: Body("Worked off before", AlreadyIngested, schemas.ALREADY_INGESTED),
         },
         problems=(
             Kind.NOT_JSON,
@@ -95,7 +122,7 @@ def _answer(upload: UUID, receipt: Receipt) -> ResponseReturnValue:
 @described(
     Operation(
         "Tell where an upload stands, and what became of it",
-        answers={200: Body("Where it stands", Standing, examples.STANDING)},
+        answers={200: Body("Where it stands", Standing, schemas.STANDING)},
         problems=(
             Kind.UNAUTHENTICATED,
             Kind.UNKNOWN_UPLOAD,

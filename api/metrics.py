@@ -6,7 +6,7 @@ from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.typing import ResponseReturnValue
 
 from api.auth import require_token
-from api.edge import edge
+from api.services import edge
 from shared.config import Settings
 from shared.metrics import CONTENT_TYPE, REQUEST_SECONDS, REQUESTS, Page
 

@@ -1,20 +1,68 @@
 """The OpenAPI 3.1 document, made from the models that validate and from what stands beside each route."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import groupby
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-from flask import Flask
+import flask_swagger_ui
+from flask import Blueprint, Flask, Response, current_app, send_from_directory
+from flask.typing import ResponseReturnValue
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
-from api.answers import ProblemBody
-from api.operation import Body, Operation, operation_of
-from api.problem_kinds import Kind
-from api.problems import MEDIA_TYPE
+from api.errors import MEDIA_TYPE, Kind, Problem
+from api.schemas import ProblemBody, ProblemKind
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+_operations: dict[Callable[..., Any], "Operation"] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A JSON body with its model and an example; `headers` maps those that matter to what they mean."""
+
+    description: str
+    model: type[BaseModel]
+    example: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a route does.
+
+    `answers` by HTTP status; `security` names the kind of bearer token it asks for; `query` holds the fields
+    of its query string.
+    """
+
+    summary: str
+    answers: Mapping[int, Body]
+    problems: tuple[Kind, ...] = ()
+    security: str | None = None
+    request: Body | None = None
+    query: type[BaseModel] | None = None
+
+
+def described(operation: Operation) -> Callable[[View], View]:
+    """Describe the view below it."""
+
+    def remember(view: View) -> View:
+        _operations[view] = operation
+        return view
+
+    return remember
+
+
+def operation_of(view: Callable[..., Any]) -> Operation | None:
+    """Return a view's description; None for one that stays out of the document."""
+    return _operations.get(view)
+
 
 _PARAMETER = re.compile(r"<(?:(\w+):)?(\w+)>")
 _PARAMETER_SCHEMAS = {
@@ -129,3 +177,61 @@ def _schemas(operations: list[Operation]) -> dict[str, Any]:
     )
     schemas: dict[str, Any] = found["$defs"]
     return schemas
+
+
+_KEY = "study_ingest.document"
+blueprint = Blueprint("documentation", __name__)
+
+KINDS = {kind.slug: kind for kind in Kind}
+PAGE = Path(__file__).with_name("docs_page")
+SWAGGER_UI = Path(flask_swagger_ui.__file__).with_name("dist")
+# Nothing from elsewhere, not even by mistake; Swagger UI draws its icons with data: images.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> ResponseReturnValue:
+    """Serve the document; it is composed once, since that takes as long as thirty uploads."""
+    kept = current_app.extensions
+    if _KEY not in kept:
+        kept[_KEY] = current_app.json.dumps(document(current_app))
+    return Response(kept[_KEY], content_type="application/json")
+
+
+@blueprint.get("/docs")
+def page() -> Response:
+    """Serve the page; it works without any other site."""
+    response = send_from_directory(PAGE, "index.html")
+    response.headers["Content-Security-Policy"] = POLICY
+    return response
+
+
+@blueprint.get("/docs/start.js")
+def start() -> Response:
+    """Serve the script that opens the document; inline, the policy would have to allow every script."""
+    return send_from_directory(PAGE, "start.js")
+
+
+@blueprint.get("/docs/swagger-ui/<path:name>")
+def swagger_ui(name: str) -> Response:
+    """Serve a part of Swagger UI from its package."""
+    return send_from_directory(SWAGGER_UI, name)
+
+
+@blueprint.get("/problems/<slug>")
+@described(
+    Operation(
+        "Explain a kind of problem, by the `type` of an error",
+        {200: Body("Its meaning", ProblemKind, Kind.NOT_JSON.explanation())},
+        problems=(Kind.NOT_FOUND,),
+    )
+)
+def problem(slug: str) -> ResponseReturnValue:
+    """Explain a kind of problem."""
+    kind = KINDS.get(slug)
+    if kind is None:
+        raise Problem(Kind.NOT_FOUND)
+    return kind.explanation()

@@ -1,19 +1,24 @@
 """waitress, which buffers whole requests, so that a slow sender holds a socket and no thread."""
 
 import json
+import logging
+import signal
+import sys
 from time import monotonic
 from typing import Any
 
+import structlog
 from flask import Flask
 from waitress import create_server, wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask
 
-from api.app import MAX_BODY
-from api.problems import MEDIA_TYPE, body_of_status
-from shared.config import Settings
+from api.app import MAX_BODY, create_app
+from api.errors import MEDIA_TYPE, body_of_status
+from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
+from shared.logs import configure_logs
 
 # The application refuses what is over its limit; this bounds what is buffered before it can. Between the two,
 # a body is read to its end, so that its sender sees the refusal and no reset connection.
@@ -139,3 +144,27 @@ class Server:
 
     def _channels(self) -> list[HTTPChannel]:
         return [each for each in self._sockets.values() if isinstance(each, HTTPChannel)]
+
+
+log = structlog.get_logger()
+
+WRONG_CONFIGURATION = 2
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; refuse to start with a wrong configuration."""
+    configure_logs()
+    # It warns of every request that waits for a thread, of which a burst has thousands.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    try:
+        settings: Settings = load_settings(Settings)
+        server = Server(create_app(settings), settings)
+    except ConfigurationError as error:
+        sys.stderr.write(f"The web process cannot start.\n{error}\n")
+        return WRONG_CONFIGURATION
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.stop())
+    log.info("web.started", host=settings.host, port=server.port)
+    server.run()
+    log.info("web.stopped")
+    return 0

@@ -24,7 +24,7 @@ BATCH = 50  # sittings of every learner that are made by one statement
 WARMING = 200
 CONNECTIONS = 8
 # What of its command line tells a process.
-ROLES = {"web": "api.wsgi", "worker": "--queues finalize", "sweeper": "--queues sweep"}
+ROLES = {"web": "api", "worker": "--queues finalize", "sweeper": "--queues sweep"}
 MEBIBYTE = 2**20
 
 _WORKED_OFF = text("SELECT count(*) FROM uploads WHERE status <> 'received'")

@@ -11,8 +11,8 @@ from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import Connection
 
-from api.edge import edge
 from api.ops.session import blueprint, ops
+from api.services import edge
 from shared.catalog import resolve
 from shared.live.forms import BIGINT
 from shared.ops.reports import DueDay, Portrait, curve, portray

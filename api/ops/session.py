@@ -33,9 +33,9 @@ from markupsafe import Markup
 from redis import Redis
 from werkzeug.exceptions import HTTPException
 
-from api.edge import edge
+from api.errors import RETRY_AFTER_S
 from api.ops.store import Desk
-from api.problems import RETRY_AFTER_S
+from api.services import edge
 from shared.config import Settings
 from shared.errors import (
     StoreUnavailableError,

@@ -11,7 +11,7 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.breaker import Breaker
+from api.store import Breaker
 from shared.config import Settings
 from shared.db import make_engine
 from shared.errors import StoreUnavailableError, StudyIngestError

@@ -25,8 +25,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine
 
-from api.edge import edge
 from api.ops.session import blueprint, ops
+from api.services import edge
 from shared.broker import SWEEP
 from shared.errors import ReplayRefusedError, StoreUnavailableError
 from shared.health import Standing, age, standing

@@ -56,7 +56,7 @@ def test_without_the_learners_lock_the_harness_reports_wrong_progress(home: Path
 
 def test_with_early_acknowledgement_and_no_rows_the_harness_reports_losses(home: Path) -> None:
     commands = weakened(
-        web=("api.wsgi", "tests.chaos.weak.early_web"),
+        web=("api", "tests.chaos.weak.early_web"),
         worker=("worker.app", "tests.chaos.weak.early_worker"),
     )
     result = run(home, SEED, named("postgres frozen", "worker killed", "redis wiped"), commands=commands)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from api.examples import RESULT, UPLOAD
+from api.schemas import RESULT, UPLOAD
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 

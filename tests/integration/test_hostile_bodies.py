@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from api.examples import UPLOAD
+from api.schemas import UPLOAD
 
 DOOR = "/ingest/study/attempts"
 GOOD = json.dumps(UPLOAD)

@@ -14,8 +14,8 @@ from flask import Flask
 from sqlalchemy import Engine
 
 from api.app import create_app
+from api.errors import MEDIA_TYPE
 from api.openapi import document
-from api.problems import MEDIA_TYPE
 from shared import errors
 from shared.catalog_admin import CatalogFile, load_catalog
 from shared.config import Settings

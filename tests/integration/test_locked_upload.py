@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import httpx
 from sqlalchemy import Engine, text
 
-from api.examples import UPLOAD
+from api.schemas import UPLOAD
 from shared.uploads import lock
 
 DOOR = "/ingest/study/attempts"

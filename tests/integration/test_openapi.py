@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api.app import create_app
-from api.problem_kinds import Kind
+from api.errors import Kind
 from shared.config import Settings
 
 DOOR = "/ingest/study/attempts"

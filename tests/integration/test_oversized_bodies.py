@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from api.app import MAX_BODY
-from api.examples import UPLOAD
+from api.schemas import UPLOAD
 from api.server import MAX_BUFFERED_BODY
 
 DOOR = "/ingest/study/attempts"

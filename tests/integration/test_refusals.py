@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from api.app import MAX_BODY, create_app
-from api.examples import UPLOAD
+from api.schemas import UPLOAD
 from shared.config import Settings
 from tests.processes import until
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DataError
 
-from api.examples import UPLOAD
+from api.schemas import UPLOAD
 from shared.payload import InvalidPayloadError, NotJsonError, Upload, content_hash, parse_upload
 
 EXTREMES = {

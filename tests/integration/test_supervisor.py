@@ -134,4 +134,4 @@ def test_names_are_coloured_on_a_terminal_unless_unwanted(
 def test_the_procfile_can_be_read() -> None:
     processes = read_procfile()
     assert list(processes) == ["web", "worker", "sweeper", "followups", "beat", "flower"]
-    assert processes["web"] == "python -m api.wsgi"
+    assert processes["web"] == "python -m api"

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from api.examples import UPLOAD
+from api.schemas import UPLOAD
 from cli.waiting import wait_until
 from shared.config import Settings
 
@@ -39,7 +39,7 @@ def environment(settings: Settings, **changes: str) -> dict[str, str]:
 
 JSON = {"Content-Type": "application/json"}
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-COMMAND = [sys.executable, "-m", "api.wsgi"]
+COMMAND = [sys.executable, "-m", "api"]
 
 
 @contextmanager

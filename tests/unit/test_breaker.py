@@ -2,7 +2,7 @@
 
 import time
 
-from api.breaker import Breaker
+from api.store import Breaker
 
 PAUSE = 0.5
 

@@ -3,8 +3,8 @@
 import sys
 from typing import Any
 
-from api.intake import Intake
-from api.web import main
+from api.server import main
+from api.store import Intake
 from shared.broker import FINALIZE_QUEUE, make_celery
 from shared.config import Settings
 from shared.uploads import Delivery, Receipt, Verdict

@@ -1,4 +1,4 @@
-"""The web process: `python -m api.wsgi`."""
+"""The web process: `python -m api`."""
 
 import os
 
@@ -8,7 +8,7 @@ from gevent import monkey
 # its work does; greenlets hand over only where they wait.
 monkey.patch_all()
 
-from api.web import main  # noqa: E402  # patched first
+from api.server import main  # noqa: E402  # patched first
 
 if __name__ == "__main__":
     # Everything is answered; to leave as usual would wait for greenlets that a frozen Postgres may hold.

@@ -5,18 +5,59 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import BoundedSemaphore
 from typing import TypeVar
 from uuid import UUID
 
 import structlog
 from psycopg.errors import LockNotAvailable
+from redis import Redis
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 
-from api.breaker import Breaker
 from shared.errors import StoreUnavailableError, StudyIngestError
 from shared.failures import describe
-from shared.uploads import Delivery, Found, Receipt, find, receive
+from shared.metrics import BREAKER_OPEN
+from shared.spool import answers, push
+from shared.uploads import Delivery, Found, Receipt, Verdict, find, receive
+
+
+class Breaker:
+    """Let everybody through while a store answers; after a failure, one request every `pause` seconds.
+
+    A failure is forgotten that nobody has asked after for two pauses: to refuse a burst by it would be rash.
+    """
+
+    def __init__(self, pause: float, store: str) -> None:
+        self._open = BREAKER_OPEN.labels(store)
+        self._open.set(0)
+        self._pause = pause
+        self._retry_at: float | None = None
+        self._lock = threading.Lock()
+
+    def lets_through(self) -> bool:
+        """Tell whether to ask the store; the answer is to be told by `close` or `trip`."""
+        with self._lock:
+            now = time.monotonic()
+            if self._retry_at is not None and now > self._retry_at + self._pause:
+                self.close()
+            if self._retry_at is not None and now < self._retry_at:
+                return False
+            if self._retry_at is not None:
+                self._retry_at = now + self._pause
+            return True
+
+    def close(self) -> None:
+        """Note that the store answered."""
+        if self._retry_at is not None:
+            self._open.set(0)
+        self._retry_at = None
+
+    def trip(self) -> None:
+        """Note that the store failed."""
+        self._open.set(1)
+        self._retry_at = time.monotonic() + self._pause
+
 
 log = structlog.get_logger()
 
@@ -163,3 +204,51 @@ class Recorder:
     def _receive(self, deliveries: list[Delivery]) -> list[Receipt]:
         with self._arrivals.connect() as connection:
             return receive(connection, deliveries, first_try_after=self._first_try_after)
+
+
+# No upload has it: to look for it asks the database and learns nothing.
+NIL = UUID(int=0)
+# At once. Each has a connection, which takes longer to open than many uploads to push: a burst that opened
+# one for each would run into the spool's timeout.
+PUSHES = 4
+
+
+class Intake:
+    """Keep a delivery wherever it can be kept; without a spool, Postgres alone."""
+
+    def __init__(self, recorder: Recorder, spool: Redis | None, *, pause: float) -> None:
+        self._recorder = recorder
+        self._redis = spool
+        self._breaker = Breaker(pause, "spool")
+        self._places = BoundedSemaphore(PUSHES)
+
+    def accept(self, delivery: Delivery) -> Receipt:
+        """Return once the delivery is kept; raise StoreUnavailableError if no store takes it in time."""
+        try:
+            return self._recorder.record(delivery)
+        except StoreUnavailableError:
+            self._spool(delivery)
+            return Receipt(Verdict.PENDING)
+
+    def check(self) -> None:
+        """Raise StoreUnavailableError if no store would take a delivery."""
+        try:
+            self._recorder.find(NIL)
+        except StoreUnavailableError:
+            if self._redis is None or not answers(self._redis):
+                raise
+
+    def _spool(self, delivery: Delivery) -> None:
+        with self._places:
+            self._push(delivery)
+        log.info("upload.spooled", upload=str(delivery.client_session_uuid))
+
+    def _push(self, delivery: Delivery) -> None:
+        if self._redis is None or not self._breaker.lets_through():
+            raise StoreUnavailableError("No store takes the upload.")
+        try:
+            push(self._redis, delivery)
+        except StoreUnavailableError:
+            self._breaker.trip()
+            raise
+        self._breaker.close()

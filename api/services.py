@@ -6,10 +6,8 @@ from datetime import datetime
 
 from flask import Flask, current_app
 
-from api.breaker import Breaker
-from api.doorbell import Doorbell
-from api.intake import Intake
-from api.recorder import ARRIVALS_LOCK_SHARE, Recorder
+from api.publisher import Doorbell
+from api.store import ARRIVALS_LOCK_SHARE, Breaker, Intake, Recorder
 from shared.broker import make_celery
 from shared.config import Settings
 from shared.db import make_engine
