@@ -14,7 +14,7 @@ from benchmarks.figure import Figure, ratio
 from benchmarks.ground import PROCFILE, Ground, running
 from benchmarks.lessons import UnfinishedError, make_catalog, make_uploads, see_replayed
 from benchmarks.recorded import record
-from cli.waiting import wait_until
+from cli.local.supervisor import wait_until
 from shared.broker import FINALIZE_QUEUE, RING_SIZE, depth, make_celery, ring
 from shared.replay import replay
 from shared.retries import Overdue, share_out

@@ -12,7 +12,7 @@ from benchmarks.accept import answered, latency
 from benchmarks.client import Answer, Load
 from benchmarks.figure import Figure
 from benchmarks.ground import PROCFILE, Ground, serving
-from cli.servers.process import ServerProcess
+from cli.local.servers import ServerProcess
 
 RATE = 64.0  # a second
 CONNECTIONS = 128  # more than are waited for at once

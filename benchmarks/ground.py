@@ -16,12 +16,9 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 import migrations
-from cli.output import to_files
-from cli.ports import LOOPBACK, free_port
-from cli.procfile import read_procfile
-from cli.servers import Servers
-from cli.supervisor import Supervisor
-from cli.waiting import wait_until
+from cli.local import Servers
+from cli.local.supervisor import Supervisor, to_files, wait_until
+from cli.local.up import LOOPBACK, free_port, read_procfile
 from shared.config import Settings
 from shared.db import make_engine
 

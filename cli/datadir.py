@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from cli.servers.place import is_locked
+from cli.local.places import is_locked
 from shared.errors import StudyIngestError
 
 DEFAULT_DIRECTORY = Path(".data")

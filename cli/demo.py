@@ -10,11 +10,10 @@ from rich.console import Console
 
 from cli.closing import closing_words
 from cli.datadir import DEFAULT_DIRECTORY, TRAVERSABLE
-from cli.running import Running, running
+from cli.local.up import USUAL_PORT, Running, running
 from cli.sender import Sender
 from cli.stage import BrokenPromiseError, Stage
 from cli.story import tell
-from cli.up import USUAL_PORT
 from shared.config import StoreSettings
 from shared.db import make_engine
 

@@ -19,12 +19,12 @@ from cli.conflicts import conflicts
 from cli.demo import demo
 from cli.doctor.command import doctor
 from cli.followups import followups
+from cli.local.up import up
 from cli.metrics import metrics
 from cli.migrate import migrate
 from cli.progress import progress
 from cli.smoke.command import smoke
 from cli.stats import stats
-from cli.up import up
 from cli.upload import upload
 from cli.uploads import uploads
 from cli.verify import verify

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.ports import LOOPBACK
+from cli.local.up import LOOPBACK
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
 from shared.metrics import CONTENT_TYPE, Page

@@ -16,7 +16,7 @@ from typing import Self
 import httpx
 from pydantic import SecretStr
 
-from cli.leash import leashed
+from cli.local.pdeathsig import leashed
 from shared.config import Settings
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import amqp
 
-from cli.leash import leashed
+from cli.local.pdeathsig import leashed
 from tests.processes import free_port, until
 
 PACKAGED = Path("/usr/lib/rabbitmq/lib")

@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 import migrations
 from api.app import create_app
 from api.server import Server
-from cli.servers import Servers
+from cli.local import Servers
 from shared.config import Settings
 from tests import ops_world
 from tests.browser import chromium

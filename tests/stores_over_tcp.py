@@ -7,7 +7,7 @@ import psycopg
 from redis import Redis
 from sqlalchemy.engine import make_url
 
-from cli.servers import Servers, postgres
+from cli.local import Servers, servers
 
 BROKER_PORT = 6379
 
@@ -26,10 +26,10 @@ def open_to_others(servers: Servers, address: str) -> None:
 
 
 def main(directory: str, address: str) -> None:
-    postgres.SETTINGS["listen_addresses"] = address
-    with Servers(Path(directory), durable=False) as servers:
-        open_to_others(servers, address)
-        sys.stdout.write(f"{servers.database_url}\n")
+    servers.SETTINGS["listen_addresses"] = address
+    with Servers(Path(directory), durable=False) as running:
+        open_to_others(running, address)
+        sys.stdout.write(f"{running.database_url}\n")
         sys.stdout.flush()
         sys.stdin.read()
 

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from cli.doctor.finding import Finding, fail, ok
 from cli.lesson import Progress, read_progress
+from cli.local.supervisor import wait_until
 from cli.sender import Answer, Sender, Sent
 from cli.smoke.synthetic import LEARNER, PUB_ID, left_behind, new_session, one_waits, put_in_place
 from cli.stores import Store
-from cli.waiting import wait_until
 from shared.errors import UnknownSessionError
 from shared.study.voiding import void_upload
 

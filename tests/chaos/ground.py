@@ -13,9 +13,9 @@ from redis import Redis
 from sqlalchemy import Engine, NullPool, create_engine, text
 
 import migrations
-from cli.procfile import read_procfile
-from cli.servers import Servers
-from cli.waiting import wait_until
+from cli.local import Servers
+from cli.local.supervisor import wait_until
+from cli.local.up import read_procfile
 from shared.config import Settings
 from shared.spool import MOVING, SPOOL
 from tests import made

@@ -11,7 +11,7 @@ from typing import Self
 
 import psutil
 
-from cli.leash import leashed
+from cli.local.pdeathsig import leashed
 from tests.processes import Processes, until
 
 LOOK_S = 0.05

@@ -12,8 +12,8 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, text
 
+from cli.local import Servers
 from cli.sender import Answer, Sender
-from cli.servers import Servers
 from shared.broker import FINALIZE_QUEUE
 from shared.study.finalize import verify
 from tests import made

@@ -14,8 +14,8 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 import migrations
+from cli.local import Servers
 from cli.sender import PATH
-from cli.servers import Servers
 from shared.config import Settings
 from shared.study.finalize import verify
 from tests import made, world

@@ -8,8 +8,8 @@ from pydantic import SecretStr
 from redis import Redis
 from sqlalchemy import Engine, text
 
+from cli.local import Servers
 from cli.sender import Answer, Sender
-from cli.servers import Servers
 from shared.config import Settings
 from tests import made
 from tests.processes import Processes, until

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from cli.datadir import SERVERS, NothingRunningError, last_env, make_data_dir, read_env, write_env
-from cli.environment import SECRETS, addresses, process_environment, stores, tokens
-from cli.ports import free_port
-from cli.servers import Servers
+from cli.local import Servers
+from cli.local.up import SECRETS, addresses, free_port, process_environment, stores, tokens
 from tests.places import reachable_directory
 
 OUR_OWN = [*SECRETS, "DATABASE_URL", "BROKER_URL", "REDIS_URL"]

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Engine
 
-from cli.servers import Servers
+from cli.local import Servers
 from shared.models import StudyQuestionAttempt
 from tests.faults import frozen
 from tests.live import Front, refusal, started

@@ -14,11 +14,9 @@ import pytest
 from redis import Redis
 from sqlalchemy import create_engine, text
 
-from cli.servers import Servers
-from cli.servers.account import account_for
-from cli.servers.binaries import POSTGRES, VALKEY, binaries
-from cli.servers.errors import ServerError
-from cli.servers.orphan import stop_orphan
+from cli.local import Servers
+from cli.local.places import POSTGRES, VALKEY, ServerError, account_for, binaries
+from cli.local.servers import stop_orphan
 from tests.places import reachable_directory
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users")
@@ -27,7 +25,7 @@ on_linux = pytest.mark.skipif(
 )
 HOLD = """
 import pathlib, sys, time
-from cli.servers import Servers
+from cli.local import Servers
 with Servers(pathlib.Path(sys.argv[1]), durable=True) as servers:
     print(servers.postgres.pid, servers.valkey.pid, flush=True)
     time.sleep(600)
@@ -184,7 +182,7 @@ def test_an_orphan_is_stopped_and_a_stranger_with_its_pid_is_not(home: Path) -> 
 def test_root_leaves_a_directory_closed_that_shuts_the_servers_out(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.servers.place.ROOTS_PLACE", home.parent / "var")
+    monkeypatch.setattr("cli.local.places.ROOTS_PLACE", home.parent / "var")
     closed = home.parent / "closed"
     closed.mkdir(mode=0o700)
     for _ in range(2):

@@ -10,9 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.output import to_files, to_terminal
-from cli.procfile import read_procfile
-from cli.supervisor import ProcessEndedError, Supervisor
+from cli.local.supervisor import ProcessEndedError, Supervisor, to_files, to_terminal
+from cli.local.up import read_procfile
 from tests.processes import until
 
 on_linux = pytest.mark.skipif(
@@ -21,8 +20,7 @@ on_linux = pytest.mark.skipif(
 SLEEP = "sleep 600"
 SUPERVISE = """
 import os, sys
-from cli.output import to_files, to_terminal
-from cli.supervisor import Supervisor
+from cli.local.supervisor import Supervisor, to_files, to_terminal
 commands = {"one": sys.argv[1], "other": sys.argv[2]}
 with to_terminal() as output, Supervisor(commands, output, os.environ) as processes:
     processes.wait()

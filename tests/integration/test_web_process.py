@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from api.schemas import UPLOAD
-from cli.waiting import wait_until
+from cli.local.supervisor import wait_until
 from shared.config import Settings
 
 DOOR = "/ingest/study/attempts"

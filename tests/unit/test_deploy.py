@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from cli.procfile import read_procfile
+from cli.local.up import read_procfile
 from shared.config import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import psutil
 
-from cli.waiting import wait_until
+from cli.local.supervisor import wait_until
 from tests.chaos.fault import Fault
 from tests.chaos.ground import SOUND, Ground
 

@@ -6,12 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cli.servers.account import account_for
-from cli.servers.binaries import binaries
-from cli.servers.errors import ServerError
-from cli.servers.place import locked, settle, socket_directory
-from cli.servers.postgres import Postgres
-from cli.servers.valkey import Valkey
+from cli.local.places import ServerError, account_for, binaries, locked, settle, socket_directory
+from cli.local.servers import Postgres, Valkey
 
 __all__ = ["ServerError", "Servers"]
 
