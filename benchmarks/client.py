@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from benchmarks.ground import TOKEN
 from benchmarks.lessons import body
-from cli.sender import PATH
+from cli.client import PATH
 
 ENOUGH = 65536  # more than any answer
 PATIENCE_S = 60.0

@@ -6,9 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
-from cli.storable import BIGINT, COUNT
-from cli.stores import Store, with_store
-from cli.uploads.sheet import print_json, print_table
+from cli.context import BIGINT, COUNT, Store, print_json, print_table, with_store
 from shared.ops.actions import (
     ListedConflict,
     OpenedConflict,

@@ -2,9 +2,7 @@
 
 import click
 
-from cli.storable import COUNT
-from cli.stores import Store, with_store
-from cli.uploads.sheet import print_json, print_table
+from cli.context import COUNT, Store, print_json, print_table, with_store
 from shared.webhooks import Listed, Status, list_followups, revive_followups
 
 UNDELIVERED = click.Choice([Status.DEAD, Status.SKIPPED], case_sensitive=False)

@@ -3,32 +3,33 @@
 from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
 from psycopg import OperationalError
-from psycopg.errors import (
-    DeadlockDetected,
-    LockNotAvailable,
-    QueryCanceled,
-    UndefinedColumn,
-    UndefinedTable,
-)
+from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled, UndefinedColumn, UndefinedTable
 from sqlalchemy.exc import DBAPIError
 
-from cli.catalog import catalog
-from cli.completion import completion
 from cli.conflicts import conflicts
 from cli.demo import demo
-from cli.doctor.command import doctor
+from cli.doctor import doctor
 from cli.followups import followups
 from cli.local.up import up
-from cli.metrics import metrics
-from cli.migrate import migrate
-from cli.progress import progress
-from cli.smoke.command import smoke
-from cli.stats import stats
-from cli.upload import upload
-from cli.uploads import uploads
-from cli.verify import verify
+from cli.maintenance import catalog, metrics, migrate, progress, stats, verify
+from cli.smoke import smoke
+from cli.uploads import upload, uploads
 from shared.errors import StudyIngestError
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print a completion script, to be sourced: `source <(study-ingest completion bash)`."""
+    if complete := get_completion_class(shell):
+        script = complete(context.find_root().command, {}, "study-ingest", "_STUDY_INGEST_COMPLETE")
+        # Not `source`, which would ask an installed bash for its version first.
+        click.echo(script.source_template % script.source_vars())
 
 
 class Commands(click.Group):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from cli.sender import PATH
+from cli.client import PATH
 from tests import made
 from tests.marks import MARK
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
-from cli.sample import earlier_uploads, main_upload, read_sample_catalog
+from cli.demo import earlier_uploads, main_upload, read_sample_catalog
 from shared.broker import SWEEP
 from shared.catalog_admin import load_catalog
 from shared.health import beat

@@ -11,7 +11,7 @@ import httpx
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from cli.sender import PATH
+from cli.client import PATH
 from shared.live.sessions import COUNTS
 from shared.models import StudyQuestionAttempt, StudyQuizSession
 from shared.study.finalize import verify

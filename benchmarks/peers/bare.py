@@ -4,7 +4,7 @@ from flask import Flask, request
 from flask.typing import ResponseReturnValue
 
 from api.server import Server
-from cli.sender import PATH
+from cli.client import PATH
 from shared.config import Settings, load_settings
 
 app = Flask(__name__)

@@ -17,10 +17,9 @@ import click
 import httpx
 
 import migrations
-from cli.datadir import ENV, SERVERS, last_env, make_data_dir, write_env
+from cli.context import ENV, SERVERS, data_dir_option, last_env, make_data_dir, write_env
 from cli.local import Servers
 from cli.local.supervisor import Output, ProcessEndedError, Supervisor, to_files, to_terminal, wait_until
-from cli.stores import data_dir_option
 from shared.errors import StudyIngestError
 
 LOOPBACK = "127.0.0.1"

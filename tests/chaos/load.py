@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import httpx
 
-from cli.sender import PATH
+from cli.client import PATH
 from tests import made
 from tests.chaos.ground import LEARNERS
 

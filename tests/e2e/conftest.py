@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.sender import Sender
+from cli.client import Sender
 from shared.config import Settings
 from tests.processes import Processes, processes
 

@@ -8,8 +8,8 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, text
 
+from cli.client import Sender
 from cli.local import Servers
-from cli.sender import Sender
 from shared.broker import FINALIZE_QUEUE, RING_SIZE
 from shared.config import Settings
 from tests import made

@@ -12,8 +12,8 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, text
 
+from cli.client import Answer, Sender
 from cli.local import Servers
-from cli.sender import Answer, Sender
 from shared.broker import FINALIZE_QUEUE
 from shared.study.finalize import verify
 from tests import made

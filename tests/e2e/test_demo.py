@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, func, select, text
 
-from cli.sample import LEARNER, earlier_uploads, main_upload
-from cli.sender import Sender
+from cli.client import Sender
+from cli.demo import LEARNER, earlier_uploads, main_upload
 from shared.models import StudyQuestionAttempt, StudyQuizSession, Upload
 from shared.study.finalize import verify
 from tests.places import reachable_directory

@@ -15,8 +15,7 @@ from redis import Redis
 from sqlalchemy import Engine, make_url, text
 
 import migrations
-from cli.doctor.command import examine
-from cli.doctor.finding import Finding
+from cli.doctor import Finding, examine
 from shared import spool
 from shared.config import Settings
 from tests.processes import Processes, free_port, processes, until

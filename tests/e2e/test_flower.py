@@ -7,7 +7,7 @@ import httpx
 import psutil
 from sqlalchemy import Engine, text
 
-from cli.sender import PATH
+from cli.client import PATH
 from tests import made
 from tests.flower import TABLE, ask, everything_about, flower
 from tests.marked_requests import VIEWER, marked

@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 from sqlalchemy import Engine
 
-from cli.sender import Answer, Sender
+from cli.client import Answer, Sender
 from tests import made
 from tests.processes import ROOT, Processes
 

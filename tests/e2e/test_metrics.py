@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
+from cli.client import PATH, Sender
 from cli.local import Servers
-from cli.sender import PATH, Sender
 from shared.config import Settings
 from tests import made
 from tests.faults import frozen

@@ -7,7 +7,7 @@ from typing import Any
 from kombu import serialization
 from sqlalchemy import Engine
 
-from cli.sender import Sender
+from cli.client import Sender
 from shared.broker import FINALIZE, make_celery
 from tests import made
 from tests.processes import Processes, until

@@ -18,8 +18,8 @@ from pydantic import SecretStr
 from redis import Redis
 from sqlalchemy import Engine, make_url, text
 
+from cli.client import PATH
 from cli.local import Servers
-from cli.sender import PATH
 from shared.broker import FINALIZE_QUEUE
 from shared.catalog_admin import CatalogFile, load_catalog
 from shared.config import Settings

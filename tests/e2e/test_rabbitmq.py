@@ -11,7 +11,7 @@ import psutil
 import pytest
 from sqlalchemy import Engine, text
 
-from cli.sender import Answer, Sender
+from cli.client import Answer, Sender
 from shared.broker import FINALIZE_QUEUE, FOLLOWUPS_QUEUE, SWEEP_QUEUE, depth, make_celery
 from shared.config import Settings
 from shared.study.finalize import verify

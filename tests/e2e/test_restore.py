@@ -14,8 +14,8 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 import migrations
+from cli.client import PATH
 from cli.local import Servers
-from cli.sender import PATH
 from shared.config import Settings
 from shared.study.finalize import verify
 from tests import made, world

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from api import server
 from api.app import create_app
-from cli.sender import PATH, Answer, Sender
+from cli.client import PATH, Answer, Sender
 from shared.config import Settings
 from tests import made
 from tests.processes import Processes

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
 
+from cli.client import Sender
 from cli.main import main
-from cli.sender import Sender
-from cli.smoke.synthetic import LEARNER, new_session
+from cli.smoke import LEARNER, new_session
 from shared.models import StudyQuestionProgress, StudyQuizSession, User
 from tests.processes import Processes
 from tests.world import ANN, answer, ingest, load, progress, rows, upload

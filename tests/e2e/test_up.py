@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from cli.datadir import NothingRunningError, read_env
+from cli.context import NothingRunningError, read_env
 from tests.places import reachable_directory
 from tests.processes import until
 

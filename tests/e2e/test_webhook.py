@@ -8,8 +8,8 @@ from pydantic import SecretStr
 from redis import Redis
 from sqlalchemy import Engine, text
 
+from cli.client import Answer, Sender
 from cli.local import Servers
-from cli.sender import Answer, Sender
 from shared.config import Settings
 from tests import made
 from tests.processes import Processes, until

@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
 
+from cli.context import LONG, print_table
 from cli.main import main
-from cli.uploads.sheet import LONG, print_table
 from shared.models import Upload
 from tests.world import answer, deliver, load, rows, upload
 

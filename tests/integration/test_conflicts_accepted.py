@@ -4,7 +4,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from cli.sender import PATH
+from cli.client import PATH
 from shared.errors import SupersededError
 from shared.models import StudyQuizSession, Upload, UploadConflict
 from shared.ops.actions import accept_conflict, add_skipped

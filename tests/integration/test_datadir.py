@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.datadir import SERVERS, NothingRunningError, last_env, make_data_dir, read_env, write_env
+from cli.context import SERVERS, NothingRunningError, last_env, make_data_dir, read_env, write_env
 from cli.local import Servers
 from cli.local.up import SECRETS, addresses, free_port, process_environment, stores, tokens
 from tests.places import reachable_directory

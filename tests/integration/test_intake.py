@@ -8,7 +8,7 @@ from flask import Flask
 
 from api import schemas
 from api.app import create_app
-from cli.sender import PATH
+from cli.client import PATH
 from shared.config import Settings
 
 Serve = Callable[[Flask, Settings], httpx.Client]

@@ -6,8 +6,7 @@ from zoneinfo import ZoneInfo
 
 from fsrs import Rating
 
-from cli.closing import QUESTION
-from cli.sample import LEARNER, earlier_uploads, main_upload, read_sample_catalog
+from cli.demo import LEARNER, QUESTION, earlier_uploads, main_upload, read_sample_catalog
 from shared.payload import Upload, parse_upload
 from shared.plan import Fate, Plan, PlannedAttempt, Question, make_plan
 from shared.study.grading import Outcome

@@ -1,20 +1,90 @@
 """One synthetic session on its way through a live system, judged step by step."""
 
+import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from uuid import UUID
+from math import isnan
+from uuid import UUID, uuid4
 
-from cli.doctor.finding import Finding, fail, ok
-from cli.lesson import Progress, read_progress
+import click
+from sqlalchemy import Connection, text
+
+from cli.client import Answer, Sender, Sent
+from cli.context import Store, with_store
+from cli.demo import Progress, read_progress
+from cli.doctor import Finding, fail, line, ok
 from cli.local.supervisor import wait_until
-from cli.sender import Answer, Sender, Sent
-from cli.smoke.synthetic import LEARNER, PUB_ID, left_behind, new_session, one_waits, put_in_place
-from cli.stores import Store
-from shared.errors import UnknownSessionError
+from shared.catalog import resolve
+from shared.catalog_admin import CatalogFile, CatalogQuestion, CatalogTopic, CatalogUser, load_catalog
+from shared.errors import ConfigurationError, UnknownSessionError
 from shared.study.voiding import void_upload
+
+# The largest id there is: catalogs count from one.
+LEARNER = TOPIC = QUESTION = 2**63 - 1
+PUB_ID = "study-ingest-smoke"
+NAME = "synthetic: study-ingest smoke"
+CHOICES = ["wrong", "right"]
+RIGHT = 1
+# Half of the uuid is fixed, so that people see it and an index finds it; who draws uuids never draws this.
+PREFIX = "0000000000004000"
+FIRST, LAST = UUID(PREFIX + "0" * 16), UUID(PREFIX + "f" * 16)
+
+CATALOG = CatalogFile(
+    users=[CatalogUser(id=LEARNER)],
+    topics=[CatalogTopic(id=TOPIC, user_id=LEARNER, name=NAME)],
+    questions=[
+        CatalogQuestion(
+            id=QUESTION,
+            pub_id=PUB_ID,
+            user_id=LEARNER,
+            study_topic_id=TOPIC,
+            subject=NAME,
+            choices=CHOICES,
+            correct_choice=RIGHT,
+        )
+    ],
+)
+
+_WAITING = text("""
+    SELECT EXISTS (SELECT FROM uploads
+        WHERE client_session_uuid BETWEEN :first AND :last AND status = 'received')
+""")
+
+
+_LEFT = text("""
+    SELECT DISTINCT CAST(client_session_uuid AS uuid) FROM study_quiz_sessions
+    WHERE user_id = :learner AND voided_at IS NULL AND superseded_at IS NULL
+""")
+
+
+def put_in_place(store: Store) -> None:
+    """Load the question unless it is there: to load anything holds every learner up for a moment."""
+    with store.engine.connect() as connection:
+        known = resolve(connection, {PUB_ID})
+    if not known:
+        load_catalog(store.engine, CATALOG, default_zone=store.default_zone)
+
+
+def one_waits(connection: Connection) -> bool:
+    """Tell whether a synthetic session of an earlier run is still to be replayed."""
+    return bool(connection.scalar(_WAITING, {"first": FIRST, "last": LAST}))
+
+
+def left_behind(connection: Connection) -> list[UUID]:
+    """Return the synthetic sessions that were replayed after their run had given up."""
+    return list(connection.scalars(_LEFT, {"learner": LEARNER}))
+
+
+def new_session() -> tuple[UUID, str]:
+    """Answer the question now, rightly; return the upload's uuid and its JSON text."""
+    uuid, now = UUID(PREFIX + uuid4().hex[16:]), datetime.now(UTC).isoformat()
+    attempt = {"pub_id": PUB_ID, "selected": RIGHT, "unsure": False, "answered_at": now}
+    return uuid, json.dumps({"client_session_uuid": str(uuid), "attempts": [attempt]})
+
 
 REASON = "synthetic: study-ingest smoke"
 DOCTOR = "study-ingest doctor tells which process or store is away"
@@ -117,3 +187,54 @@ def _judge(check: str, sent: Sent, wanted: Answer, said: str) -> Finding:
 
 def _reviews(progress: Progress) -> int:
     return int(progress[PUB_ID]["reviews"]) if PUB_ID in progress else 0
+
+
+LONGEST_PATIENCE_S = 3600
+
+
+def _comparable(_: click.Context, option: click.Parameter, seconds: float) -> float:
+    if isnan(seconds):
+        raise click.BadParameter("must be a number of seconds", param=option)
+    return seconds
+
+
+@click.command()
+@click.option("--url", help="The server.  [default: API_URL, or that of a running `up`]")
+@click.option(
+    "--patience",
+    type=click.FloatRange(0, LONGEST_PATIENCE_S, min_open=True),
+    callback=_comparable,
+    default=60.0,
+    show_default=True,
+    help="Longest wait for the session to be replayed, in seconds.",
+)
+@with_store
+def smoke(*, url: str | None, patience: float, store: Store) -> None:
+    """Send a synthetic session twice, see that it is learned from once, and void it. Exit 1 if not.
+
+    Needs VIEWER_SYNC_TOKEN and DATABASE_URL, as the server has them. Safe to run on a live system.
+    """
+    token = _needed("VIEWER_SYNC_TOKEN").split(",")[0].strip()
+    with Sender(url or _needed("API_URL"), token) as sender:
+        trial = Trial(sender, store, patience)
+        try:
+            sound = _tell(trial)
+        finally:
+            trial.clear()
+    if not sound:
+        raise click.exceptions.Exit(1)
+
+
+def _tell(trial: Trial) -> bool:
+    """Print what each step finds; tell whether none failed."""
+    sound = True
+    for found in trial.findings():
+        click.echo(line(found))
+        sound = sound and found.level != "fail"
+    return sound
+
+
+def _needed(name: str) -> str:
+    if value := os.environ.get(name):
+        return value
+    raise ConfigurationError(f"{name}: set it as the server has it")

@@ -1,0 +1,195 @@
+"""`stats`: how things stand, in numbers."""
+
+import json
+import os
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, text
+
+import migrations
+from cli.context import BIGINT, Store, adopt, data_dir_option, print_json, print_table, with_store
+from cli.local.up import LOOPBACK
+from shared import spool
+from shared.broker import depth, make_celery
+from shared.catalog_admin import load_catalog, read_catalog
+from shared.config import Settings, StoreSettings, load_settings
+from shared.errors import ConfigurationError
+from shared.health import standing
+from shared.metrics import CONTENT_TYPE, Page
+from shared.ops.reports import Counts, count_followups, count_since
+from shared.study import finalize as check
+from shared.study.store import list_progress
+
+
+class Backlog(NamedTuple):
+    """How much waits; None where that is not known."""
+
+    rings: int | None
+    spooled: int | None
+
+
+def count_backlog() -> Backlog:
+    """Ask the broker and the spool; one that cannot be asked is named on stderr."""
+    if not os.environ.get("BROKER_URL"):
+        click.echo("rings and spool are not counted: BROKER_URL is not set", err=True)
+        return Backlog(None, None)
+    settings = load_settings(Settings)
+    return Backlog(_rings(settings), _spooled(settings))
+
+
+def _rings(settings: Settings) -> int | None:
+    app = make_celery(settings)
+    try:
+        with app.connection_for_read() as connection:
+            connection.ensure_connection(max_retries=1)
+        return depth(app)
+    except (OperationalError, RedisError) as error:
+        click.echo(f"rings are not counted: the broker does not answer ({type(error).__name__})", err=True)
+        return None
+
+
+def _spooled(settings: Settings) -> int | None:
+    if not settings.redis_url:
+        return None  # there is no spool
+    try:
+        with spool.connect(settings.redis_url) as redis:
+            return spool.spooled(redis)
+    except RedisError as error:
+        click.echo(f"the spool is not counted: Redis does not answer ({type(error).__name__})", err=True)
+        return None
+
+
+@click.group()
+def catalog() -> None:
+    """Load the questions that uploads are resolved against."""
+
+
+@catalog.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Change owners and right choices, grade and fold again.")
+@with_store
+def load(file: Path, *, force: bool, store: Store) -> None:
+    """Load learners, topics and questions from a JSON FILE; loading it again changes nothing."""
+    read = read_catalog(file)
+    change = load_catalog(store.engine, read, default_zone=store.default_zone, force=force)
+    click.echo(f"{len(read.users)} learners, {len(read.topics)} topics, {len(read.questions)} questions")
+    if change.regraded:
+        click.echo(f"graded again: {len(change.regraded)} questions")
+
+
+# A connection without a request holds a thread no longer.
+IDLE_S = 5.0
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=9464, show_default=True)
+def metrics(port: int) -> None:
+    """Show the metrics of this host's processes to Prometheus, on the loopback address alone."""
+    settings = load_settings(Settings)
+    if not settings.metrics_dir:
+        raise ConfigurationError("METRICS_DIR: must be set, as it is for the processes")
+    try:
+        server = ThreadingHTTPServer((LOOPBACK, port), _handler(Page(settings)))
+    except OSError as error:
+        raise ConfigurationError(f"--port: cannot be listened on: {error}") from None
+    click.echo(f"http://{LOOPBACK}:{port}/metrics")
+    server.serve_forever()
+
+
+def _handler(page: Page) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = IDLE_S
+
+        def handle(self) -> None:
+            with suppress(ConnectionError):  # a scraper that has given up, at any moment
+                super().handle()
+
+        def do_GET(self) -> None:  # the name that http.server calls
+            if self.path.partition("?")[0] != "/metrics":
+                self.send_error(HTTPStatus.NOT_FOUND)
+                return
+            body = page.compose()
+            self.send_response(200)
+            self.send_header("Content-Type", CONTENT_TYPE)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing of scrapes: there is one every few seconds."""
+
+    return Handler
+
+
+@click.command()
+@data_dir_option
+def migrate(data_dir: Path) -> None:
+    """Bring the database to the newest revision; safe to run again, and from several hosts at once."""
+    adopt(data_dir)
+    url = load_settings(StoreSettings).database_url
+    pending = migrations.pending(url)
+    migrations.upgrade(url)
+    click.echo(f"{len(pending)} revisions applied" if pending else "nothing to do")
+
+
+@click.command()
+@click.option("--user", "user_id", type=BIGINT, required=True, metavar="ID", help="The learner.")
+@with_store
+def progress(user_id: int, *, store: Store) -> None:
+    """Print a learner's progress: one JSON line a question, sorted by `pub_id`."""
+    with store.engine.connect() as connection:
+        known = text("SELECT 1 FROM users WHERE id = :id")
+        if connection.execute(known, {"id": user_id}).one_or_none() is None:
+            raise click.ClickException(f"learner {user_id} is unknown")
+        for line in list_progress(connection, user_id):
+            click.echo(json.dumps(line))
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="Fold again what differs, under the learner's lock.")
+@with_store
+def verify(*, repair: bool, store: Store) -> None:
+    """Fold every attempt log afresh and compare; exit 1 if any progress differs and was not repaired."""
+    learners = differing = 0
+    for checked in check.verify(store.engine, default_zone=store.default_zone, repair=repair):
+        learners += 1
+        differing += len(checked.differing)
+        if checked.differing:
+            click.echo(f"learner {checked.user_id}: {len(checked.differing)} questions differ", err=True)
+    click.echo(f"{learners} learners, {differing} differences{', repaired' if repair and differing else ''}")
+    if differing and not repair:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON line.")
+@with_store
+def stats(*, as_json: bool, store: Store) -> None:
+    """Count what waits, what failed, and what was done in the last hour and day."""
+    with store.engine.connect() as connection:
+        counted = _count(connection, datetime.now(UTC))
+    counted["now"] |= count_backlog()._asdict()
+    if as_json:
+        print_json(counted)
+        return
+    print_table(("now", ""), list(counted["now"].items()))
+    rows = [(span, *counted[span].values()) for span in ("last_hour", "last_day")]
+    print_table(("uploads", *Counts._fields), rows)
+    print_table(("follow-ups", ""), list(counted["followups"].items()))
+
+
+def _count(connection: Connection, now: datetime) -> dict[str, Any]:
+    return {
+        "now": standing(connection)._asdict(),
+        "last_hour": count_since(connection, now - timedelta(hours=1))._asdict(),
+        "last_day": count_since(connection, now - timedelta(days=1))._asdict(),
+        "followups": count_followups(connection),
+    }
