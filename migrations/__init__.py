@@ -3,17 +3,35 @@
 `alembic revision --rev-id NUMBER -m "what it does"` begins a new one.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
+from alembic.util import CommandError
 from sqlalchemy import NullPool, create_engine
+from sqlalchemy.exc import DBAPIError
 
-from migrations.errors import MigrationError, readable_errors
+from shared.errors import StudyIngestError
 
-__all__ = ["MigrationError", "current", "downgrade", "pending", "upgrade"]
+
+class MigrationError(StudyIngestError):
+    """A migration stopped; the database stands at the last revision that was finished."""
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Raise MigrationError, one sentence, in place of what the driver or Alembic raised."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise MigrationError(str(error.orig).strip()) from error
+    except (CommandError, RevisionError) as error:
+        raise MigrationError(str(error)) from error
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:

@@ -4,8 +4,7 @@ from alembic import context
 from alembic.util import CommandError
 from sqlalchemy import NullPool, create_engine
 
-from migrations.lock import deploy_lock
-from migrations.timeouts import LOCKING
+from migrations.locks import LOCKING, deploy_lock
 
 
 def run(database_url: str) -> None:

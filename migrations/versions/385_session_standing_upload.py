@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from migrations.timeouts import concurrently
+from migrations.locks import concurrently
 
 revision = "385"
 down_revision = "384"

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from migrations.timeouts import concurrently
+from migrations.locks import concurrently
 
 revision = "386"
 down_revision = "385"

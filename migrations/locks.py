@@ -1,15 +1,16 @@
-"""The lock that lets two deploys migrate one after the other."""
+"""The locks of a migration: one deploy at a time, and no query held up by a wait for a table's lock."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from alembic import op
 from sqlalchemy import Connection, Engine, func, select
 
-from migrations.errors import MigrationError
+from migrations import MigrationError
 
 KEY = 0x73747564795F696E  # "study_in": any number that no other program locks in this database
-WAIT = 600.0  # seconds; longer than any migration of ours, shorter than a deploy's patience
+WAIT = 600.0  # seconds; longer than any migration of ours
 POLL = 0.2  # seconds
 
 
@@ -34,3 +35,18 @@ def _acquire(connection: Connection, wait: float) -> None:
         if time.monotonic() > deadline:
             raise MigrationError(f"another deploy is still migrating this database after {wait:g} s")
         time.sleep(POLL)
+
+
+# Whoever waits for a table's lock makes every later query of that table wait behind it: give up soon.
+LOCKING = "SET lock_timeout = '5s'; SET statement_timeout = '60s'"
+# CONCURRENTLY waits for every older transaction but holds up nobody; cut short, it leaves an invalid index.
+CONCURRENT = "SET lock_timeout = 0; SET statement_timeout = '1h'"
+
+
+@contextmanager
+def concurrently() -> Iterator[None]:
+    """Run CONCURRENTLY statements: outside of a transaction, and with the time that they need."""
+    with op.get_context().autocommit_block():
+        op.execute(CONCURRENT)
+        yield
+        op.execute(LOCKING)
