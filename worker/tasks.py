@@ -1,24 +1,52 @@
 """Policy: what counts as a try, what is tried again, and when."""
 
 import time
+from collections import Counter
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 from uuid import UUID
 
 import structlog
 from celery import Task
 
-from shared import broker, spool
+from shared import broker, metrics, spool
 from shared.db import sent
 from shared.errors import FailedUploadError
 from shared.failures import describe, is_passing
 from shared.health import beat
 from shared.metrics import RING_FAILURES
-from shared.replay import replay
+from shared.plan import Plan
+from shared.replay import Replayed, replay
 from shared.retries import Start, claim_overdue, fail, postpone, share_out, start
+from shared.uploads import Status
 from worker.app import app, engine, redis, settings
-from worker.counting import count_burial, count_replay
+
+
+def count_replay(replayed: Replayed, seconds: float, statements: int) -> None:
+    """Count a replay that was committed."""
+    metrics.REPLAY_SECONDS.observe(seconds)
+    metrics.REPLAY_STATEMENTS.observe(statements)
+    metrics.ENDED.labels(replayed.status).inc()
+    metrics.LATE_FOLDS.inc(replayed.late)
+    if plan := replayed.plan:
+        for fate, times in Counter(plan.fates).items():
+            metrics.ATTEMPTS.labels(fate).inc(times)
+        if replayed.status is Status.INGESTED:
+            _count_answers(plan)
+
+
+def _count_answers(plan: Plan) -> None:
+    attempts = list(chain.from_iterable(plan.topics.values()))
+    for outcome, times in Counter(attempt.outcome for attempt in attempts).items():
+        metrics.ANSWERS.labels(outcome).inc(times)
+    metrics.CLOCK_ADJUSTED.inc(sum(attempt.clock_adjusted for attempt in attempts))
+
+
+def count_burial() -> None:
+    """Count an upload that has had all its tries."""
+    metrics.ENDED.labels(Status.DEAD).inc()
+
 
 log = structlog.get_logger()
 
