@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from cli.client import PATH
-from tests import made
+from tests import factories
 from tests.marks import MARK
 
 VIEWER = {"Authorization": f"Bearer {MARK}-viewer", "Content-Type": "application/json"}
@@ -18,7 +18,7 @@ LIVE = "/study/users/1/sessions"
 
 
 def marked(seed: int, first: str = "", **changes: Any) -> dict[str, Any]:
-    upload = made.upload(random.Random(seed), 1, **changes)
+    upload = factories.random_upload(random.Random(seed), 1, **changes)
     upload["attempts"] = [
         attempt | {"pub_id": attempt["pub_id"].replace("q-", f"{MARK}-"), f"{MARK}-key": MARK}
         for attempt in upload["attempts"]

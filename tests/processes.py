@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,16 @@ from pydantic import SecretStr
 
 from cli.local.pdeathsig import leashed
 from shared.config import Settings
+
+
+@contextmanager
+def reachable_directory() -> Iterator[Path]:
+    """Make a directory through which the servers' user may pass, as pytest's own are not for root."""
+    with tempfile.TemporaryDirectory(prefix="study-ingest-") as name:
+        path = Path(name)
+        path.chmod(0o711)
+        yield path
+
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCFILE = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines() if line)

@@ -17,9 +17,9 @@ from api.app import create_app
 from api.server import Server
 from cli.local import Servers
 from shared.config import Settings
-from tests import ops_world
+from tests import ops_factories
 from tests.browser import chromium
-from tests.ops import PASSWORD
+from tests.clients import PASSWORD
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 WIDTH = 1100
@@ -55,9 +55,9 @@ def shoot(page: Page, path: str, name: str, height: int = 900) -> None:
 
 
 def visit(page: Page, engine: Engine) -> None:
-    dead = ops_world.bury(
+    dead = ops_factories.bury(
         engine,
-        ops_world.answers("sci-unit-of-resistance", "geo-capital-canada", "sci-lightest-element"),
+        ops_factories.answers("sci-unit-of-resistance", "geo-capital-canada", "sci-lightest-element"),
         "OperationalError 53100 at shared/replay.py:40 _learn",
     )
     page.goto("/ops")
@@ -66,15 +66,15 @@ def visit(page: Page, engine: Engine) -> None:
     page.get_by_role("heading", name="Now").wait_for()
     shoot(page, "/ops", "ops-now")
     shoot(page, f"/ops/uploads/{dead}/replay", "ops-replay", 560)
-    shoot(page, f"/ops/uploads/{ops_world.main_uuid()}", "ops-upload", 1190)
-    shoot(page, f"/ops/learners/{ops_world.SAMPLE}", "ops-learner", 1350)
+    shoot(page, f"/ops/uploads/{ops_factories.main_uuid()}", "ops-upload", 1190)
+    shoot(page, f"/ops/learners/{ops_factories.SAMPLE}", "ops-learner", 1350)
 
 
 def take(settings: Settings) -> None:
     engine = create_engine(settings.database_url, poolclass=NullPool)
-    ops_world.load_sample(engine)
+    ops_factories.load_sample(engine)
     make_day(engine)
-    ops_world.sweep(engine)
+    ops_factories.sweep(engine)
     server = Server(create_app(settings), settings)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -1,19 +1,71 @@
 """Uploads as Hypothesis makes them, close together in time so that they tie, overlap and repeat."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
+from fsrs import Rating
 from hypothesis import strategies as st
 
-from tests.world import IMPOSSIBLE, NO_CHOICE, RIGHT, WRONG, ZONES
+from shared.study.grading import Outcome
+from shared.study.progress import Progress, Review, fold
+from tests.factories import IMPOSSIBLE, NO_CHOICE, RIGHT, WRONG, ZONES
+
+SEOUL = ZoneInfo("Asia/Seoul")
+NEW_YORK = ZoneInfo("America/New_York")
+START = datetime(2026, 10, 30, 12, tzinfo=UTC)
+
+# c(orrect), w(rong), n(o choice, or a wrong one flagged unsure), r(ight, but unsure).
+ANSWERS = {
+    "c": (Rating.Good, Outcome.CORRECT),
+    "w": (Rating.Again, Outcome.WRONG),
+    "n": (Rating.Again, Outcome.UNSURE),
+    "r": (Rating.Hard, Outcome.UNSURE),
+}
+
+
+def review(letter: str, at: datetime = START, question: int = 1) -> Review:
+    return Review(question, at, *ANSWERS[letter])
+
+
+def day(number: int) -> datetime:
+    return START + timedelta(days=number)
+
+
+def told(story: str, question: int = 1) -> list[Review]:
+    """Answer once a day, as the letters say."""
+    return [review(letter, day(number), question) for number, letter in enumerate(story)]
+
+
+def standing(reviews: Sequence[Review], zone: ZoneInfo = SEOUL) -> Progress:
+    progress = fold(reviews, zone)
+    assert progress is not None
+    return progress
+
+
+zones = st.sampled_from([SEOUL, NEW_YORK, ZoneInfo("UTC")])
+# Few, so that they tie, and about 04:00 in Seoul and in New York, whose clock goes back on the third night.
+# One moment may be written in several offsets.
+_moments = st.builds(
+    lambda days, hour, offset: (START.replace(hour=hour) + days).astimezone(offset),
+    st.sampled_from([timedelta(days=n, seconds=s) for n in range(5) for s in (-1, 0)]),
+    st.sampled_from([6, 8, 9, 19]),
+    st.sampled_from([UTC, timezone(timedelta(hours=9))]),
+)
+
+
+def reviews(questions: int = 1) -> st.SearchStrategy[Review]:
+    return st.builds(review, st.sampled_from(sorted(ANSWERS)), _moments, st.integers(1, questions))
+
 
 # Midnight of the first day. The third night sets New York's clock back across an hour.
-START = datetime(2026, 10, 30, tzinfo=UTC)
+FIRST_DAY = datetime(2026, 10, 30, tzinfo=UTC)
 # 04:00 on the clocks of London, New York (summer, winter) and Seoul, midnight, and a few between.
 _OF_DAY = [timedelta(hours=h, minutes=m) for h in (0, 4, 8, 9, 19) for m in (-1, 0)] + [timedelta(hours=12)]
-_moments = st.builds(
-    lambda day, time: START + day * timedelta(days=1) + time, st.integers(0, 5), st.sampled_from(_OF_DAY)
+_upload_moments = st.builds(
+    lambda day, time: FIRST_DAY + day * timedelta(days=1) + time, st.integers(0, 5), st.sampled_from(_OF_DAY)
 )
 # The same moment may be written in any offset.
 _offsets = st.sampled_from([UTC, timezone(timedelta(hours=9)), timezone(timedelta(hours=-3, minutes=-30))])
@@ -40,7 +92,7 @@ def uploads(draw: st.DrawFn, most: int = 5) -> list[dict[str, Any]]:
     """Make uploads of several learners, in the order in which they were begun."""
     # Few learners and moments, so that uploads meet at the same questions, often at the same time.
     cast = draw(st.lists(st.sampled_from(list(ZONES)), min_size=1, max_size=2, unique=True))
-    moments = draw(st.lists(_moments, min_size=1, max_size=6, unique=True))
+    moments = draw(st.lists(_upload_moments, min_size=1, max_size=6, unique=True))
     learners = draw(st.lists(st.sampled_from(cast), min_size=2, max_size=most))
     attempts = [draw(st.lists(_answers(learner, moments), min_size=1, max_size=5)) for learner in learners]
     sent = [{"client_session_uuid": str(UUID(int=n + 1)), "attempts": a} for n, a in enumerate(attempts)]

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from shared.study.finalize import verify
 from tests.chaos.load import Accepted
-from tests.made import TOPICS
+from tests.factories import TOPICS
 
 _INGESTED = text("SELECT CAST(client_session_uuid AS text) FROM uploads WHERE status = 'ingested'")
 _KEPT = text("""

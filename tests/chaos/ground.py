@@ -18,7 +18,7 @@ from cli.local.supervisor import wait_until
 from cli.local.up import read_procfile
 from shared.config import Settings
 from shared.spool import MOVING, SPOOL
-from tests import made
+from tests import factories
 from tests.chaos.keeper import Keeper
 from tests.processes import BRISK, Processes, free_port, until
 
@@ -88,7 +88,7 @@ def ground(home: Path, seed: int, commands: Mapping[str, str]) -> Iterator[Groun
     with Servers(home / "servers", durable=True) as servers:
         migrations.upgrade(servers.database_url)
         engine = create_engine(servers.database_url, poolclass=NullPool)
-        made.load(engine, LEARNERS)
+        factories.load_many(engine, LEARNERS)
         settings = _settings(servers)
         url = f"http://{settings.host}:{settings.port}"
         with (

@@ -11,7 +11,7 @@ from typing import Any, Self
 import httpx
 
 from cli.client import PATH
-from tests import made
+from tests import factories
 from tests.chaos.ground import LEARNERS
 
 SENDERS = 4
@@ -83,7 +83,7 @@ class Load:
             if self._made and self._chance.random() < AGAIN:
                 return self._chance.choice([self._made[-1], self._chance.choice(self._made)])
             learner = 1 + len(self._made) // IN_A_ROW % LEARNERS
-            self._made.append(made.upload(self._chance, learner))
+            self._made.append(factories.random_upload(self._chance, learner))
             return self._made[-1]
 
     def _send(self, upload: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.chaos.fault import Fault
 from tests.chaos.ground import SOUND
 from tests.chaos.run import FAULTS, run
-from tests.places import reachable_directory
+from tests.processes import reachable_directory
 
 # Faults are what takes the time: so much of it is no sign of a hang.
 pytestmark = pytest.mark.timeout(600)

@@ -12,7 +12,7 @@ from cli.client import Sender
 from cli.local import Servers
 from shared.broker import FINALIZE_QUEUE, RING_SIZE
 from shared.config import Settings
-from tests import made
+from tests import factories
 from tests.processes import Processes, processes, until
 
 MARK = 10
@@ -42,8 +42,8 @@ def statuses(engine: Engine) -> dict[str, int]:
 def test_I9_a_backlog_fills_the_queue_to_its_mark_and_no_higher(
     engine: Engine, house: Processes, viewer: Sender, servers: Servers
 ) -> None:
-    made.load(engine)
-    viewer.send(made.body(made.upload(random.Random(1), 1, attempts=2)))
+    factories.load_many(engine)
+    viewer.send(factories.body(factories.random_upload(random.Random(1), 1, attempts=2)))
     with engine.begin() as connection:
         connection.execute(COPY, {"count": WAITING})
     house.start("sweeper")
@@ -51,7 +51,7 @@ def test_I9_a_backlog_fills_the_queue_to_its_mark_and_no_higher(
     with Redis.from_url(servers.redis_url.replace("db=1", "db=0")) as broker:
         until(lambda: broker.llen(FINALIZE_QUEUE) == MARK, "the sweeper fills the queue")
         for seed in range(2, 12):
-            viewer.send(made.body(made.upload(random.Random(seed), 1, attempts=2)))
+            viewer.send(factories.body(factories.random_upload(random.Random(seed), 1, attempts=2)))
         assert broker.llen(FINALIZE_QUEUE) == MARK, "above half the mark nobody but the sweeper rings"
         house.start("worker")
         deepest = 0
@@ -64,8 +64,8 @@ def test_I9_a_backlog_fills_the_queue_to_its_mark_and_no_higher(
 def test_I9_a_bad_upload_fails_alone_among_those_of_its_ring(
     engine: Engine, house: Processes, viewer: Sender
 ) -> None:
-    made.load(engine)
-    viewer.send(made.body(made.upload(random.Random(1), 1, attempts=2)))
+    factories.load_many(engine)
+    viewer.send(factories.body(factories.random_upload(random.Random(1), 1, attempts=2)))
     spoil = text("""
         UPDATE uploads SET payload = '{}' WHERE client_session_uuid IN
             (SELECT client_session_uuid FROM uploads WHERE next_try_at <= now() ORDER BY 1 OFFSET 3 LIMIT 1)

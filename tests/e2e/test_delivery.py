@@ -16,7 +16,7 @@ from cli.client import Answer, Sender
 from cli.local import Servers
 from shared.broker import FINALIZE_QUEUE
 from shared.study.finalize import verify
-from tests import made
+from tests import factories
 from tests.processes import Processes, until
 
 
@@ -37,14 +37,14 @@ def upload_row(engine: Engine, uuid: str) -> Any:
 
 
 def test_a_ring_is_answered_at_once(engine: Engine, house: Processes, viewer: Sender) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     house.start("worker")
-    upload = made.upload(random.Random(1), learner=1)
-    assert viewer.send(made.body(upload)).answer is Answer.RECEIVED
+    upload = factories.random_upload(random.Random(1), learner=1)
+    assert viewer.send(factories.body(upload)).answer is Answer.RECEIVED
     until(lambda: finished(engine), "the upload is final")
     row = upload_row(engine, upload["client_session_uuid"])
     assert (row.status, row.tries, row.user_id) == ("ingested", 1, 1)
-    assert viewer.send(made.body(upload)).answer is Answer.ALREADY_INGESTED
+    assert viewer.send(factories.body(upload)).answer is Answer.ALREADY_INGESTED
     assert len(viewer.standing(upload["client_session_uuid"])["result"]["attempts"]) == len(
         upload["attempts"]
     )
@@ -53,9 +53,9 @@ def test_a_ring_is_answered_at_once(engine: Engine, house: Processes, viewer: Se
 def test_I1_an_upload_that_nobody_rang_for_is_swept(
     engine: Engine, house: Processes, viewer: Sender, servers: Servers
 ) -> None:
-    made.load(engine)
-    upload = made.upload(random.Random(2), learner=1)
-    assert viewer.send(made.body(upload)).answer is Answer.RECEIVED
+    factories.load_many(engine)
+    upload = factories.random_upload(random.Random(2), learner=1)
+    assert viewer.send(factories.body(upload)).answer is Answer.RECEIVED
     with Redis.from_url(servers.redis_url.replace("db=1", "db=0")) as broker:
         until(lambda: broker.llen(FINALIZE_QUEUE), "it is rung for")
         broker.flushall()
@@ -96,17 +96,17 @@ def angry(engine: Engine) -> None:
 def test_I9_a_failing_upload_is_tried_again_and_buried(
     engine: Engine, house: Processes, viewer: Sender
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     for name in ("worker", "sweeper", "beat"):
         house.start(name)
-    upload = made.upload(random.Random(3), learner=1)
+    upload = factories.random_upload(random.Random(3), learner=1)
     upload["attempts"][0]["pub_id"] = "q-1-00"
-    viewer.send(made.body(upload))
+    viewer.send(factories.body(upload))
     until(lambda: finished(engine), "its tries are exhausted")
     row = upload_row(engine, upload["client_session_uuid"])
     assert (row.status, row.tries) == ("dead", house.settings.max_tries)
     assert row.last_error.startswith("InternalError") or "P0001" in row.last_error
-    assert viewer.send(made.body(upload)).answer is Answer.RECEIVED, "we hold it; nobody need resend"
+    assert viewer.send(factories.body(upload)).answer is Answer.RECEIVED, "we hold it; nobody need resend"
     logged = "".join(house.output(name) for name in house.running) + row.last_error
     assert "secret-answer" not in logged
     events = told_of(house, upload["client_session_uuid"], "worker")
@@ -120,16 +120,16 @@ FATAL = "celery --app tests.fatal_worker worker --queues finalize --without-goss
 def test_I9_a_payload_that_kills_its_worker_is_buried_and_others_go_on(
     engine: Engine, house: Processes, viewer: Sender, way: str
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     house.start("worker", FATAL, FATAL_WAY=way, FATAL_TALLY=str(house.logs / "tally"))
     house.start("sweeper")
     house.start("beat")
     chance = random.Random(4)
-    fatal = made.upload(chance, learner=1)
+    fatal = factories.random_upload(chance, learner=1)
     fatal["attempts"][0]["pub_id"] = "q-fatal"
-    viewer.send(made.body(fatal))
+    viewer.send(factories.body(fatal))
     for _ in range(5):
-        viewer.send(made.body(made.upload(chance, learner=2)))
+        viewer.send(factories.body(factories.random_upload(chance, learner=2)))
     until(lambda: finished(engine), "every upload is final", patience=100)
     assert statuses(engine) == {"ingested": 5, "dead": 1}
     assert len((house.logs / "tally").read_text()) == house.settings.max_tries
@@ -151,15 +151,15 @@ def busy_children(worker: int) -> list[psutil.Process]:
 def test_I1_I2_five_kills_and_a_flush_lose_and_double_nothing(
     engine: Engine, house: Processes, viewer: Sender, servers: Servers
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     chance = random.Random(5)
-    uploads = [made.upload(chance, learner=1 + n % 3, attempts=20) for n in range(470)]
-    uploads += [made.fast(chance, learner=1 + n % 3) for n in range(20)]
-    uploads += [made.mixed(chance) for _ in range(10)]
+    uploads = [factories.random_upload(chance, learner=1 + n % 3, attempts=20) for n in range(470)]
+    uploads += [factories.fast(chance, learner=1 + n % 3) for n in range(20)]
+    uploads += [factories.mixed(chance) for _ in range(10)]
     for name in ("sweeper", "beat"):
         house.start(name)
     for upload in uploads:
-        assert viewer.send(made.body(upload)).answer is Answer.RECEIVED
+        assert viewer.send(factories.body(upload)).answer is Answer.RECEIVED
     broker_url = servers.redis_url.replace("db=1", "db=0")
     with Redis.from_url(broker_url) as broker:
         assert broker.llen(FINALIZE_QUEUE) >= 100
@@ -188,11 +188,11 @@ def test_I1_I2_five_kills_and_a_flush_lose_and_double_nothing(
 def test_I1_a_dead_broker_delays_no_sender(
     engine: Engine, house: Processes, viewer: Sender, servers: Servers
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     chance = random.Random(6)
     os.kill(servers.valkey.pid, signal.SIGSTOP)
     try:
-        answers = [viewer.send(made.body(made.upload(chance, 1))).answer for _ in range(20)]
+        answers = [viewer.send(factories.body(factories.random_upload(chance, 1))).answer for _ in range(20)]
     finally:
         os.kill(servers.valkey.pid, signal.SIGCONT)
     assert answers == [Answer.RECEIVED] * 20

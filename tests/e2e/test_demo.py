@@ -19,8 +19,7 @@ from cli.client import Sender
 from cli.demo import LEARNER, earlier_uploads, main_upload
 from shared.models import StudyQuestionAttempt, StudyQuizSession, Upload
 from shared.study.finalize import verify
-from tests.places import reachable_directory
-from tests.processes import until
+from tests.processes import reachable_directory, until
 
 COMMAND = str(Path(sys.executable).parent / "study-ingest")
 SETTINGS = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", "VIEWER_SYNC_TOKEN", "STUDY_INGEST_DATA_DIR")

@@ -8,7 +8,7 @@ import psutil
 from sqlalchemy import Engine, text
 
 from cli.client import PATH
-from tests import made
+from tests import factories
 from tests.flower import TABLE, ask, everything_about, flower
 from tests.marked_requests import VIEWER, marked
 from tests.marks import MARK, is_marked
@@ -30,7 +30,7 @@ ORDERS = [
 
 def send(house: Processes, engine: Engine) -> None:
     """Send an upload that is marked all over, and wait for its end."""
-    made.load(engine)
+    factories.load_many(engine)
     with httpx.Client(base_url=house.serve()) as web:
         token = {"Authorization": "Bearer viewer-token"}
         assert web.post(PATH, json=UPLOAD, headers=VIEWER | token).status_code == 202

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine
 
 from cli.client import Answer, Sender
-from tests import made
+from tests import factories
 from tests.processes import ROOT, Processes
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
@@ -43,11 +43,11 @@ def fuzz(url: str, place: Path) -> Any:
 def test_the_server_keeps_to_its_document(
     engine: Engine, house: Processes, viewer: Sender, tmp_path: Path
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     report = fuzz(str(viewer.http.base_url).rstrip("/"), tmp_path)
     assert report["test_cases"]["generated"] >= 200
     assert {phase["status"] for phase in report["phases"].values()} == {"success"}
     assert report["operations"]["tested"] == report["operations"]["total"]
     assert "request.failed" not in house.output("web")
-    upload = made.upload(random.Random(1), 1)
-    assert viewer.send(made.body(upload)).answer is Answer.RECEIVED
+    upload = factories.random_upload(random.Random(1), 1)
+    assert viewer.send(factories.body(upload)).answer is Answer.RECEIVED

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.local import Servers
-from tests import made
+from tests import factories
 from tests.conftest import TEMPLATE, fresh_database
 from tests.processes import ROOT, Processes, processes
 
@@ -22,10 +22,10 @@ def made_log(place: Path) -> Path:
     """Write a log of three learners."""
     chance = random.Random(11)
     uploads = sorted(
-        (made.upload(chance, 1 + n % 3) for n in range(40)), key=lambda each: each["finished_at"]
+        (factories.random_upload(chance, 1 + n % 3) for n in range(40)), key=lambda each: each["finished_at"]
     )
-    (place / "catalog.json").write_text(made.catalog().model_dump_json(exclude_none=True))
-    (place / "uploads.ndjson").write_text("".join(f"{made.body(upload)}\n" for upload in uploads))
+    (place / "catalog.json").write_text(factories.many_learners().model_dump_json(exclude_none=True))
+    (place / "uploads.ndjson").write_text("".join(f"{factories.body(upload)}\n" for upload in uploads))
     return place
 
 

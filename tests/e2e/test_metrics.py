@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from cli.client import PATH, Sender
 from cli.local import Servers
 from shared.config import Settings
-from tests import made
+from tests import factories
 from tests.faults import frozen
 from tests.processes import Processes, free_port, until
 
@@ -51,12 +51,12 @@ def seen(look: Callable[[], dict[str, float]], name: str, value: float) -> None:
 def test_what_every_process_counts_is_served_also_after_a_restart(
     engine: Engine, house: Processes, viewer: Sender
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     chance = random.Random(1)
-    first, second = (made.upload(chance, 1, attempts=5) for _ in range(2))
-    first["attempts"][0] |= {"selected": made.CHOICES}
+    first, second = (factories.random_upload(chance, 1, attempts=5) for _ in range(2))
+    first["attempts"][0] |= {"selected": factories.CHOICES}
     first["attempts"][1] |= {"pub_id": "q-nobody"}
-    mixed = made.mixed(chance)
+    mixed = factories.mixed(chance)
     house.start("worker")
     for upload in (first, first, mixed):
         viewer.http.post(PATH, json=upload)
@@ -103,12 +103,12 @@ def test_I11_what_a_stranger_asks_for_makes_no_label(viewer: Sender) -> None:
 def test_a_store_that_is_away_is_named_and_the_rest_is_served(
     viewer: Sender, servers: Servers, engine: Engine
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     assert read(viewer)["store_answers postgres"] == 1
     with frozen(servers.postgres.pid):
         found = read(viewer)
         assert found["breaker_open postgres"] == 0, "to scrape trips no breaker"
-        viewer.http.post(PATH, json=made.upload(random.Random(2), 1))
+        viewer.http.post(PATH, json=factories.random_upload(random.Random(2), 1))
         later = read(viewer)
     assert (found["store_answers postgres"], found["store_answers redis"]) == (0, 1)
     assert "uploads received" not in found

@@ -9,9 +9,9 @@ from sqlalchemy import Engine
 
 from cli.client import Sender
 from shared.broker import FINALIZE, make_celery
-from tests import made
+from tests import factories
+from tests.factories import statuses
 from tests.processes import Processes, until
-from tests.world import statuses
 
 
 class Bomb:
@@ -34,11 +34,11 @@ def goes_off(bomb: Bomb) -> bool:
 def test_a_pickled_message_is_refused_unread(
     engine: Engine, house: Processes, viewer: Sender, tmp_path: Path
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     assert goes_off(Bomb(tmp_path / "control"))
     bomb = Bomb(tmp_path / "bomb")
     make_celery(house.settings).send_task(FINALIZE, args=[bomb], serializer="pickle", argsrepr="")
-    viewer.send(made.body(made.upload(random.Random(1), 1)))
+    viewer.send(factories.body(factories.random_upload(random.Random(1), 1)))
     house.start("worker")
     until(lambda: statuses(engine) == ["ingested"], "what came after it is worked off")
     assert "Refusing to deserialize" in house.output("worker")

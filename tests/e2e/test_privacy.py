@@ -23,7 +23,7 @@ from cli.local import Servers
 from shared.broker import FINALIZE_QUEUE
 from shared.catalog_admin import CatalogFile, load_catalog
 from shared.config import Settings
-from tests import made
+from tests import factories
 from tests.faults import frozen
 from tests.flower import ask, everything_about, flower
 from tests.marked_requests import (
@@ -79,7 +79,7 @@ def settings(settings: Settings, broker: Redis, receiver: Receiver) -> Settings:
 
 def load(engine: Engine) -> None:
     """Load questions with marked ids, of which the first makes the database fail and quote a value."""
-    catalog = made.catalog().model_dump_json().replace('"q-', f'"{MARK}-')
+    catalog = factories.many_learners().model_dump_json().replace('"q-', f'"{MARK}-')
     load_catalog(engine, CatalogFile.model_validate_json(catalog), default_zone="UTC")
     quoting = f"'{MARK} %', NEW.selected USING DETAIL = '{MARK}', HINT = '{MARK}'"
     with engine.begin() as connection:

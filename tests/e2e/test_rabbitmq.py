@@ -15,12 +15,11 @@ from cli.client import Answer, Sender
 from shared.broker import FINALIZE_QUEUE, FOLLOWUPS_QUEUE, SWEEP_QUEUE, depth, make_celery
 from shared.config import Settings
 from shared.study.finalize import verify
-from tests import made
+from tests import factories
+from tests.factories import statuses
 from tests.faults import frozen
-from tests.places import reachable_directory
-from tests.processes import Processes, until
+from tests.processes import Processes, reachable_directory, until
 from tests.rabbitmq import RabbitMQ, program, rabbitmq
-from tests.world import statuses
 
 FATAL = "celery --app tests.fatal_worker worker --queues finalize --without-gossip --without-mingle"
 
@@ -46,8 +45,8 @@ def settings(settings: Settings, rabbit: RabbitMQ) -> Iterator[Settings]:
 def send(viewer: Sender, uploads: int, seed: int = 1) -> None:
     chance = random.Random(seed)
     for n in range(uploads):
-        upload = made.upload(chance, learner=1 + n % 3, attempts=20)
-        assert viewer.send(made.body(upload)).answer is Answer.RECEIVED
+        upload = factories.random_upload(chance, learner=1 + n % 3, attempts=20)
+        assert viewer.send(factories.body(upload)).answer is Answer.RECEIVED
 
 
 def ends(engine: Engine) -> Counter[str]:
@@ -57,7 +56,7 @@ def ends(engine: Engine) -> Counter[str]:
 def test_a_ring_is_answered_through_a_quorum_queue(
     engine: Engine, house: Processes, viewer: Sender, rabbit: RabbitMQ
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     house.start("worker")
     send(viewer, 1)
     until(lambda: ends(engine) == {"ingested": 1}, "the upload is ingested")
@@ -71,7 +70,7 @@ def test_a_ring_is_answered_through_a_quorum_queue(
 
 
 def test_the_depth_is_what_waits(engine: Engine, viewer: Sender, settings: Settings) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     app = make_celery(settings)
     assert depth(app) == 0, "a queue that does not exist yet has none"
     send(viewer, 1)
@@ -83,7 +82,7 @@ def test_the_depth_is_what_waits(engine: Engine, viewer: Sender, settings: Setti
 def test_I1_what_nobody_rang_for_is_swept(
     engine: Engine, house: Processes, viewer: Sender, rabbit: RabbitMQ
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     send(viewer, 3)
     until(lambda: depth(make_celery(house.settings)) > 0, "they are rung for")
     with rabbit.connect() as connection:
@@ -94,7 +93,7 @@ def test_I1_what_nobody_rang_for_is_swept(
 
 
 def test_I1_I2_kills_lose_and_double_nothing(engine: Engine, house: Processes, viewer: Sender) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     send(viewer, 100)
     for name in ("sweeper", "beat"):
         house.start(name)
@@ -115,14 +114,14 @@ def test_I1_I2_kills_lose_and_double_nothing(engine: Engine, house: Processes, v
 def test_I9_a_ring_that_comes_again_after_a_kill_is_counted(
     engine: Engine, house: Processes, viewer: Sender, tmp_path: Path
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     tally = tmp_path / "tally"
     house.start("worker", FATAL, FATAL_WAY="exit", FATAL_TALLY=str(tally))
     house.start("sweeper")
     house.start("beat")
-    fatal = made.upload(random.Random(4), learner=1)
+    fatal = factories.random_upload(random.Random(4), learner=1)
     fatal["attempts"][0]["pub_id"] = "q-fatal"
-    viewer.send(made.body(fatal))
+    viewer.send(factories.body(fatal))
     send(viewer, 3)
     until(lambda: ends(engine) == {"dead": 1, "ingested": 3}, "every upload is final", patience=100)
     assert len(tally.read_text()) == house.settings.max_tries
@@ -131,7 +130,7 @@ def test_I9_a_ring_that_comes_again_after_a_kill_is_counted(
 def test_I1_a_frozen_broker_delays_no_sender_and_is_given_up_on(
     engine: Engine, house: Processes, viewer: Sender, rabbit: RabbitMQ
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     send(viewer, 1, seed=2)
     with frozen(rabbit.pid):
         send(viewer, 5)

@@ -18,12 +18,11 @@ from cli.client import PATH
 from cli.local import Servers
 from shared.config import Settings
 from shared.study.finalize import verify
-from tests import made, world
-from tests.places import reachable_directory
-from tests.processes import Processes, processes, until
+from tests import factories
+from tests.processes import Processes, processes, reachable_directory, until
 
 KEPT, LATER = (
-    [made.upload(random.Random(seed), 1 + seed % 3) for seed in seeds]
+    [factories.random_upload(random.Random(seed), 1 + seed % 3) for seed in seeds]
     for seeds in ((1, 2, 3, 4, 5), (6, 7, 8))
 )
 VIEWER = {"Authorization": "Bearer viewer-token"}
@@ -83,20 +82,20 @@ def count(engine: Engine) -> int:
 
 def numbers(engine: Engine) -> dict[str, int]:
     """Count the rows of each table; a heartbeat is nobody's."""
-    return {name: len(rows) for name, rows in world.everything(engine).items() if name != "heartbeats"}
+    return {name: len(rows) for name, rows in factories.everything(engine).items() if name != "heartbeats"}
 
 
 def test_I2_after_a_restore_everything_is_sent_again_and_is_there_once(home: Path, tmp_path: Path) -> None:
     backup = home / "backup"
     with installation(home / "lost", tmp_path) as (servers, engine, house):
-        made.load(engine)
+        factories.load_many(engine)
         for name in EVERY_PROCESS:
             house.start(name)
         assert send(house, engine, KEPT) == [202] * len(KEPT)
         client(servers, "pg_dump", "--format", "custom", "--file", str(backup))
         backed_up = numbers(engine)
         assert send(house, engine, LATER) == [202] * len(LATER)
-        everything, progress = numbers(engine), world.progress(engine)
+        everything, progress = numbers(engine), factories.progress(engine)
         for server in (servers.postgres, servers.valkey):
             server.kill()
     shutil.rmtree(home / "lost")
@@ -107,5 +106,5 @@ def test_I2_after_a_restore_everything_is_sent_again_and_is_there_once(home: Pat
             house.start(name)
         assert send(house, engine, [*LATER, *KEPT]) == [202] * len(LATER) + [200] * len(KEPT)
         assert numbers(engine) == everything
-        assert world.progress(engine) == progress
+        assert factories.progress(engine) == progress
         assert not any(checked.differing for checked in verify(engine, default_zone="UTC"))

@@ -15,12 +15,11 @@ from sqlalchemy.pool import NullPool
 import migrations
 from shared.config import Settings
 from shared.study.finalize import verify
-from tests import made
+from tests import factories
+from tests.factories import statuses
 from tests.hosts import Host, hosts, why_not
-from tests.places import reachable_directory
-from tests.processes import PROCFILE, ROOT, Processes, processes, until
+from tests.processes import PROCFILE, ROOT, Processes, processes, reachable_directory, until
 from tests.stores_over_tcp import BROKER_PORT
-from tests.world import statuses
 
 WEB_PORT = 8000
 # Long enough to be cut off in the middle, shorter than every limit.
@@ -130,12 +129,12 @@ def site(network: list[Host], stores: str, tmp_path: Path) -> Iterator[Site]:
 
 
 def test_I1_I2_a_worker_host_that_is_cut_off_in_a_transaction_loses_and_doubles_nothing(site: Site) -> None:
-    made.load(site.engine)
+    factories.load_many(site.engine)
     with site.engine.begin() as connection:
         connection.execute(SLOWLY)
     chance = random.Random(1)
-    uploads = [made.upload(chance, 1 + n % 3) for n in range(60)]
-    bodies = [made.body(upload) for upload in uploads]
+    uploads = [factories.random_upload(chance, 1 + n % 3) for n in range(60)]
+    bodies = [factories.body(upload) for upload in uploads]
     lost = site.workers[0]
     for number in range(2):
         site.work_on(number)

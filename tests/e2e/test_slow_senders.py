@@ -14,7 +14,7 @@ from api import server
 from api.app import create_app
 from cli.client import PATH, Answer, Sender
 from shared.config import Settings
-from tests import made
+from tests import factories
 from tests.processes import Processes
 
 SENDERS = 40
@@ -54,14 +54,14 @@ def trickling(port: int, beginning: str) -> Iterator[threading.Event]:
 
 
 def test_forty_that_trickle_keep_nobody_waiting(engine: Engine, house: Processes, viewer: Sender) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     port = urlsplit(str(viewer.http.base_url)).port or 0
     assert house.settings.web_requests < SENDERS
     chance = random.Random(1)
     with ExitStack() as stack:
         slow = [stack.enter_context(trickling(port, BEGINNINGS[n % 3])) for n in range(SENDERS)]
-        uploads = [made.upload(chance, 1) for _ in range(20)]
-        assert [viewer.send(made.body(upload)).answer for upload in uploads] == [Answer.RECEIVED] * 20
+        uploads = [factories.random_upload(chance, 1) for _ in range(20)]
+        assert [viewer.send(factories.body(upload)).answer for upload in uploads] == [Answer.RECEIVED] * 20
         assert not any(sender.is_set() for sender in slow), "all of them trickled meanwhile"
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM uploads")) == 20

@@ -11,8 +11,8 @@ from cli.client import Sender
 from cli.main import main
 from cli.smoke import LEARNER, new_session
 from shared.models import StudyQuestionProgress, StudyQuizSession, User
+from tests.factories import ANN, answer, ingest, load, progress, rows, upload
 from tests.processes import Processes
-from tests.world import ANN, answer, ingest, load, progress, rows, upload
 
 Smoke = Callable[..., Result]
 

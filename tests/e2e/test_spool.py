@@ -16,7 +16,7 @@ from cli.local import Servers
 from shared import spool
 from shared.payload import content_hash, parse_upload
 from shared.uploads import Delivery
-from tests import made
+from tests import factories
 from tests.faults import frozen
 from tests.processes import PATIENCE_S, Processes, until
 
@@ -33,9 +33,9 @@ def ingested(engine: Engine) -> int:
 def test_I1_what_arrives_while_postgres_is_frozen_is_ingested_later(
     engine: Engine, house: Processes, viewer: Sender, servers: Servers
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     chance = random.Random(1)
-    uploads = [made.upload(chance, 1 + n % 3) for n in range(30)]
+    uploads = [factories.random_upload(chance, 1 + n % 3) for n in range(30)]
     with frozen(servers.postgres.pid):
         answers = [viewer.http.post(PATH, json=upload).status_code for upload in uploads]
         ready = viewer.http.get("/readyz").status_code
@@ -48,15 +48,15 @@ def test_I1_what_arrives_while_postgres_is_frozen_is_ingested_later(
     moved = [line for line in house.output("sweeper").splitlines() if "spool.moved" in line]
     assert [each for each in uploads if each["client_session_uuid"] not in "".join(moved)] == []
     until(lambda: viewer.http.get(place_of(uploads[0])).is_success, "the store is asked again")
-    assert {viewer.send(made.body(upload)).answer for upload in uploads} == {Answer.ALREADY_INGESTED}
+    assert {viewer.send(factories.body(upload)).answer for upload in uploads} == {Answer.ALREADY_INGESTED}
 
 
 def test_I1_a_sender_waits_for_what_only_the_spool_knows(
     engine: Engine, house: Processes, viewer: Sender, servers: Servers
 ) -> None:
-    made.load(engine)
-    sent = made.upload(random.Random(4), 1)
-    body = made.body(sent)
+    factories.load_many(engine)
+    sent = factories.random_upload(random.Random(4), 1)
+    body = factories.body(sent)
     with frozen(servers.postgres.pid):
         assert viewer.send(body).answer is Answer.RECEIVED
         assert viewer.wait(body, time.monotonic() + 0.1) == Sent(Answer.FAILED, "not final in time")
@@ -73,8 +73,8 @@ def test_I1_a_sender_waits_for_what_only_the_spool_knows(
 def test_with_both_stores_away_the_sender_is_told_to_come_back(
     viewer: Sender, servers: Servers, engine: Engine
 ) -> None:
-    made.load(engine)
-    upload = made.upload(random.Random(2), 1)
+    factories.load_many(engine)
+    upload = factories.random_upload(random.Random(2), 1)
     with frozen(servers.postgres.pid), frozen(servers.valkey.pid):
         told = [viewer.http.post(PATH, json=upload) for _ in range(3)]
         ready = viewer.http.get("/readyz").status_code
@@ -85,7 +85,7 @@ def test_with_both_stores_away_the_sender_is_told_to_come_back(
 
 
 def entry(seed: int) -> Delivery:
-    body = made.body(made.upload(random.Random(seed), 1))
+    body = factories.body(factories.random_upload(random.Random(seed), 1))
     upload = parse_upload(body.encode())
     return Delivery(upload.client_session_uuid, body, content_hash(upload), datetime.now(UTC))
 
@@ -123,9 +123,9 @@ def test_I1_a_mover_that_dies_at_any_step_loses_and_doubles_nothing(
 
 
 def test_I8_a_spooled_upload_that_differs_is_kept_as_a_conflict(engine: Engine, redis: Redis) -> None:
-    first = made.upload(random.Random(1), 1)
+    first = factories.random_upload(random.Random(1), 1)
     for upload in (first, first | {"finished_at": "2026-10-01T00:00:00Z"}):
-        body = made.body(upload)
+        body = factories.body(upload)
         uuid = UUID(first["client_session_uuid"])
         spool.push(redis, Delivery(uuid, body, content_hash(parse_upload(body.encode())), datetime.now(UTC)))
     assert spool.drain(redis, engine) == 2
@@ -137,16 +137,16 @@ def test_I8_a_spooled_upload_that_differs_is_kept_as_a_conflict(engine: Engine, 
 
 
 def test_I8_after_a_mover_died_the_first_content_stands_all_the_same(engine: Engine, redis: Redis) -> None:
-    first = made.upload(random.Random(1), 1)
+    first = factories.random_upload(random.Random(1), 1)
     for upload in (first, first | {"finished_at": "2026-10-01T00:00:00Z"}):
-        body = made.body(upload)
+        body = factories.body(upload)
         uuid = UUID(first["client_session_uuid"])
         spool.push(redis, Delivery(uuid, body, content_hash(parse_upload(body.encode())), datetime.now(UTC)))
         redis.lmove(spool.SPOOL, spool.MOVING, "RIGHT", "LEFT")
     spool.drain(redis, engine)
     with engine.connect() as connection:
         stands = connection.execute(text("SELECT content_hash FROM uploads")).scalar_one()
-    assert stands == content_hash(parse_upload(made.body(first).encode()))
+    assert stands == content_hash(parse_upload(factories.body(first).encode()))
 
 
 @pytest.mark.parametrize("unreadable", ["?", "{}", "[]", '{"payload": "{}", "received_at": "today"}'])

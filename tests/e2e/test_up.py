@@ -17,8 +17,7 @@ import psutil
 import pytest
 
 from cli.context import NothingRunningError, read_env
-from tests.places import reachable_directory
-from tests.processes import until
+from tests.processes import reachable_directory, until
 
 COMMAND = str(Path(sys.executable).parent / "study-ingest")
 TOKENS = ("VIEWER_SYNC_TOKEN", "STUDY_API_TOKEN", "OPS_PASSWORD", "METRICS_TOKEN", "FLOWER_BASIC_AUTH")

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from cli.client import Answer, Sender
 from cli.local import Servers
 from shared.config import Settings
-from tests import made
+from tests import factories
 from tests.processes import Processes, until
 from tests.receiver import NEW_SECRET, OLD_SECRET, TOKEN, Receiver, hang, status
 
@@ -43,7 +43,9 @@ def waiting(engine: Engine) -> int:
 def send(viewer: Sender, seed: int, uploads: int = 1) -> None:
     chance = random.Random(seed)
     for _ in range(uploads):
-        assert viewer.send(made.body(made.upload(chance, learner=1))).answer is Answer.RECEIVED
+        assert (
+            viewer.send(factories.body(factories.random_upload(chance, learner=1))).answer is Answer.RECEIVED
+        )
 
 
 def ingested(engine: Engine) -> int:
@@ -55,7 +57,7 @@ def ingested(engine: Engine) -> int:
 def test_followups_are_rung_for_fail_and_come_again_and_no_log_tells_of_them(
     engine: Engine, house: Processes, viewer: Sender, receiver: Receiver
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     receiver.then(status(500, b"pardon?"), status(429), status(200))
     for name in ("worker", "followups", "beat"):
         house.start(name)
@@ -71,7 +73,7 @@ def test_followups_are_rung_for_fail_and_come_again_and_no_log_tells_of_them(
 
 
 def test_a_ring_is_enough(engine: Engine, house: Processes, viewer: Sender) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     for name in ("worker", "followups"):
         house.start(name, FOLLOWUP_EVERY="60")
     send(viewer, seed=2)
@@ -81,7 +83,7 @@ def test_a_ring_is_enough(engine: Engine, house: Processes, viewer: Sender) -> N
 def test_I1_a_worker_dies_between_commit_and_delivery(
     engine: Engine, house: Processes, viewer: Sender, receiver: Receiver, servers: Servers
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     house.start("worker")
     send(viewer, seed=3)
     until(lambda: ingested(engine), "the upload is ingested")
@@ -110,7 +112,7 @@ def test_I1_a_worker_dies_between_commit_and_delivery(
 def test_a_receiver_that_hangs_delays_no_upload(
     engine: Engine, house: Processes, viewer: Sender, receiver: Receiver
 ) -> None:
-    made.load(engine)
+    factories.load_many(engine)
     receiver.then(hang(receiver))
     for name in ("worker", "sweeper", "followups", "beat"):
         house.start(name, FOLLOWUP_TIMEOUT="600")

@@ -21,8 +21,8 @@ from api.openapi import document
 from api.server import Server
 from shared.broker import FINALIZE_QUEUE
 from shared.config import Settings
-from tests import world
-from tests.live import Clock, Front
+from tests import factories
+from tests.clients import Clock, Front
 
 TOKEN = {"Authorization": "Bearer viewer-token"}
 
@@ -48,7 +48,7 @@ def front(
     serve: Callable[[Flask, Settings], httpx.Client], settings: Settings, engine: Engine, clock: Clock
 ) -> Front:
     """Serve the live side to the first learner of a small world."""
-    world.load(engine)
+    factories.load(engine)
     return Front(serve(create_app(settings, clock), settings))
 
 

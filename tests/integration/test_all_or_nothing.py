@@ -9,8 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from shared.models import StudyQuestionAttempt, StudyQuizSession
 from shared.study.finalize import verify
-from tests.faults import BrokenError, Fault, broken, interrupt, kill_backend
-from tests.world import (
+from tests.factories import (
     DEFAULT_ZONE,
     WRONG,
     answer,
@@ -24,6 +23,7 @@ from tests.world import (
     upload,
     work_off,
 )
+from tests.faults import BrokenError, Fault, broken, interrupt, kill_backend
 
 # Fewer than a replay of two topics has; without it, a loop that ends too soon would pass.
 STATEMENTS = 10

@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 from shared.config import StoreSettings
 from shared.db import make_engine
 from shared.study.finalize import verify
+from tests.factories import ARRIVAL, DEFAULT_ZONE, deliver, forget, ingest, load, progress, statuses, work_off
 from tests.strategies import deliveries, uploads
-from tests.world import ARRIVAL, DEFAULT_ZONE, deliver, forget, ingest, load, progress, statuses, work_off
 
 Sent = dict[str, Any]
 

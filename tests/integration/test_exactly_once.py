@@ -8,8 +8,7 @@ from sqlalchemy import Engine
 from shared.models import StudyQuestionAttempt, StudyQuizSession, Upload
 from shared.study.finalize import verify
 from shared.uploads import Verdict
-from tests.race import at_once, overlap
-from tests.world import (
+from tests.factories import (
     DEFAULT_ZONE,
     WRONG,
     answer,
@@ -23,6 +22,7 @@ from tests.world import (
     upload,
     work_off,
 )
+from tests.race import at_once, overlap
 
 MORNING, NOON = "2026-11-20T09:00:00Z", "2026-11-20T12:00:00Z"
 

@@ -18,8 +18,8 @@ from shared.errors import OvertakenError
 from shared.models import StudyQuestionAttempt
 from shared.study import store
 from shared.study.finalize import verify
+from tests.factories import DEFAULT_ZONE, answer, deliver, load, reviews, rows, statuses, upload, work_off
 from tests.race import overlap
-from tests.world import DEFAULT_ZONE, answer, deliver, load, reviews, rows, statuses, upload, work_off
 
 AT = "2026-11-20T09:00:00Z"
 Patch = pytest.MonkeyPatch

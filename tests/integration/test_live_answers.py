@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.models import StudyQuestionAttempt
-from tests.live import Clock, Front, refusal, started
-from tests.world import NO_CHOICE, RIGHT, WRONG, load, question, rows
+from tests.clients import Clock, Front, refusal, started
+from tests.factories import NO_CHOICE, RIGHT, WRONG, load, question, rows
 
 
 def test_nothing_tells_which_choice_is_right(front: Front) -> None:

@@ -6,8 +6,8 @@ from sqlalchemy import Engine
 
 from shared.models import StudyQuestionAttempt, StudyQuestionProgress, StudyQuizSession
 from shared.study.finalize import verify
-from tests.live import Clock, Front, refusal, started
-from tests.world import DEFAULT_ZONE, RIGHT, WRONG, reviews, rows
+from tests.clients import Clock, Front, refusal, started
+from tests.factories import DEFAULT_ZONE, RIGHT, WRONG, reviews, rows
 
 
 def only_session(engine: Engine) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from api.openapi import document
 from shared import errors
 from shared.catalog_admin import CatalogFile, load_catalog
 from shared.config import Settings
-from tests.live import Clock
+from tests.clients import Clock
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "live.md").read_text()
 CATALOG = re.findall(r"```json\n(\{\"users.*?)```", PAGE, re.DOTALL)

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from tests.live import OTHER_TOPIC, STUDY_TOKEN, TOPIC, Front, refusal, started
-from tests.world import everything
+from tests.clients import OTHER_TOPIC, STUDY_TOKEN, TOPIC, Front, refusal, started
+from tests.factories import everything
 
 SECRET = "chosen-2"
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from tests.live import OTHER_TOPIC, TOPIC, Clock, Front, started
-from tests.world import BEN, NO_CHOICE, RIGHT, WRONG, answer, ingest, load, question, upload
+from tests.clients import OTHER_TOPIC, TOPIC, Clock, Front, started
+from tests.factories import BEN, NO_CHOICE, RIGHT, WRONG, answer, ingest, load, question, upload
 
 MISSED = range(110, 120)
 EACH_LIST = pytest.mark.parametrize(

@@ -14,9 +14,8 @@ from shared.live.forms import SessionStart, Submission
 from shared.live.sessions import Circumstances, Started, finalize, start, submit
 from shared.models import StudyQuestionAttempt, StudyQuizSession
 from shared.study.finalize import verify
-from tests.live import TOPIC, Clock, Front, started
-from tests.race import at_once, overlap
-from tests.world import (
+from tests.clients import TOPIC, Clock, Front, started
+from tests.factories import (
     ANN,
     DEFAULT_ZONE,
     RIGHT,
@@ -29,6 +28,7 @@ from tests.world import (
     upload,
     work_off,
 )
+from tests.race import at_once, overlap
 
 Work = Callable[[Engine], Any]
 

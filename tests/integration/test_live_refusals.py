@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 
 from api.app import create_app
 from shared.config import Settings
-from tests.live import TOPIC, Front, refusal, started
-from tests.world import ANN, BEN, everything, load
+from tests.clients import TOPIC, Front, refusal, started
+from tests.factories import ANN, BEN, everything, load
 
 Serve = Callable[[Flask, Settings], httpx.Client]
 

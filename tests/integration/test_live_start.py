@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy import Engine
 
 from shared.models import StudyQuestion, StudyQuizSession
-from tests.live import OTHER_TOPIC, STUDY_TOKEN, TOPIC, Clock, Front, refusal, started
-from tests.world import ANN, RIGHT, WRONG, load, question, rows
+from tests.clients import OTHER_TOPIC, STUDY_TOKEN, TOPIC, Clock, Front, refusal, started
+from tests.factories import ANN, RIGHT, WRONG, load, question, rows
 
 
 def pub_ids(session: Any) -> set[str]:

@@ -4,10 +4,10 @@ from sqlalchemy import Engine
 
 from cli.local import Servers
 from shared.models import StudyQuestionAttempt
+from tests.clients import Front, refusal, started
+from tests.factories import rows
 from tests.faults import frozen
-from tests.live import Front, refusal, started
 from tests.processes import until
-from tests.world import rows
 
 
 def test_a_frozen_postgres_is_503_and_a_retry_finds_everything_once(

@@ -4,8 +4,8 @@ from sqlalchemy import Engine
 
 from shared.models import StudyQuestionProgress
 from shared.study.finalize import verify
-from tests.live import STUDY_TOKEN, Clock, Front, refusal, started
-from tests.world import DEFAULT_ZONE, RIGHT, WRONG, reviews, rows
+from tests.clients import STUDY_TOKEN, Clock, Front, refusal, started
+from tests.factories import DEFAULT_ZONE, RIGHT, WRONG, reviews, rows
 
 
 def void(front: Front, session: int) -> dict[str, object]:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from api.app import create_app
 from shared.config import Settings
 from shared.db import make_engine
-from tests.live import Clock
-from tests.stage import Sitting, Stage, histories
-from tests.world import load, progress
+from tests.clients import Clock
+from tests.factories import load, progress
+from tests.histories import Sitting, Stage, histories
 
 
 @pytest.fixture

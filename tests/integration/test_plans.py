@@ -8,7 +8,7 @@ from sqlalchemy import Engine, TextClause, text
 from shared.config import Settings
 from shared.db import make_engine
 from shared.uploads import receive
-from tests.world import answer, deliver, delivery, ingest, load, upload, work_off
+from tests.factories import answer, deliver, delivery, ingest, load, upload, work_off
 
 # From the tenth time on, Postgres keeps one plan for all parameters.
 UNTIL_PLANNED = 12

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.models import StudyQuizSession
-from tests.world import NOW, WRONG, answer, ingest, load, rows, upload
+from tests.factories import NOW, WRONG, answer, ingest, load, rows, upload
 
 NINE, TEN, NEXT_DAY = "2026-11-20T09:00:00Z", "2026-11-20T10:00:00Z", "2026-11-21T09:00:00Z"
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, delete, text, update
 
 from shared.models import StudyQuestionProgress, StudyQuizSession, Upload
-from tests.world import (
+from tests.factories import (
     ARRIVAL,
     IMPOSSIBLE,
     answer,

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 from cli.local import Servers
 from cli.local.places import POSTGRES, VALKEY, ServerError, account_for, binaries
 from cli.local.servers import stop_orphan
-from tests.places import reachable_directory
+from tests.processes import reachable_directory
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users")
 on_linux = pytest.mark.skipif(

@@ -9,8 +9,7 @@ from sqlalchemy import Engine, text
 
 from shared.models import Upload, UploadConflict
 from shared.uploads import Receipt, Verdict, receive
-from tests.race import overlap
-from tests.world import (
+from tests.factories import (
     ARRIVAL,
     answer,
     deliver,
@@ -23,6 +22,7 @@ from tests.world import (
     upload,
     work_off,
 )
+from tests.race import overlap
 
 AT = "2026-11-20T09:00:00Z"
 NEW, PENDING, CONFLICT = Receipt(Verdict.NEW), Receipt(Verdict.PENDING), Receipt(Verdict.CONFLICT)

@@ -10,10 +10,10 @@ from sqlalchemy.pool import NullPool
 
 from cli.local import Servers
 from shared.config import Settings
-from tests import ops_world
+from tests import ops_factories
 from tests.browser import chromium
+from tests.clients import PASSWORD
 from tests.conftest import TEMPLATE, fresh_database
-from tests.ops import PASSWORD
 from tests.processes import Processes, processes
 
 
@@ -35,7 +35,7 @@ def ops_settings(servers: Servers, template_url: str) -> Iterator[Settings]:
 @pytest.fixture(scope="session")
 def ops_engine(ops_settings: Settings) -> Iterator[Engine]:
     engine = create_engine(ops_settings.database_url, poolclass=NullPool)
-    ops_world.load(engine)
+    ops_factories.load(engine)
     yield engine
     engine.dispose()
 

@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 from sqlalchemy import Engine
 
-from tests.ops_world import SAMPLE, answers, bury, contradict, ingest
+from tests.ops_factories import SAMPLE, answers, bury, contradict, ingest
 
 PAGES = [
     "/ops",

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page
 from sqlalchemy import Engine, text
 
-from tests.ops_world import HOSTILE, VICTIM
+from tests.ops_factories import HOSTILE, VICTIM
 
 ATTACKS = text("SELECT client_session_uuid FROM uploads WHERE CAST(payload AS text) LIKE '%window.hit%'")
 PAGES = ["/ops", "/ops/uploads", "/ops/uploads?status=dead", f"/ops/learners/{VICTIM}", "/ops/conflicts"]

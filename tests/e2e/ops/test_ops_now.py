@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import Page, expect
 from sqlalchemy import Engine
 
-from tests.ops_world import answers, bury
+from tests.ops_factories import answers, bury
 from tests.processes import until
 
 

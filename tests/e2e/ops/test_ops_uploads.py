@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from playwright.sync_api import Page, expect
 from sqlalchemy import Engine, text
 
-from tests.ops_world import SAMPLE, answers, bury, ingest, main_uuid
+from tests.factories import deliver
+from tests.ops_factories import SAMPLE, answers, bury, ingest, main_uuid
 from tests.processes import until
-from tests.world import deliver
 
 # What a screen reader says of a link, a button or a field; not of a region that can be scrolled.
 FOCUSED = """(({ labels, innerText, tagName }) =>

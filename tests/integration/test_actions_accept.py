@@ -1,0 +1,204 @@
+"""An operator accepts other content under the uuid of an upload: as if only that had ever come."""
+
+import httpx
+import pytest
+from sqlalchemy import Engine, text
+
+from cli.client import PATH
+from shared.errors import SupersededError
+from shared.models import StudyQuizSession, Upload, UploadConflict
+from shared.ops.actions import accept_conflict, add_skipped
+from shared.study.finalize import verify
+from shared.study.voiding import unvoid_upload, void_upload
+from shared.uploads import Verdict
+from tests.clients import Front, refusal
+from tests.factories import (
+    ANN,
+    BEN,
+    CATALOG,
+    DEFAULT_ZONE,
+    NOW,
+    WRONG,
+    answer,
+    deliver,
+    forget,
+    ingest,
+    load,
+    progress,
+    question,
+    rows,
+    standing,
+    upload,
+    uuid_of,
+    work_off,
+)
+
+FIRST = upload(answer("q110", "2026-11-20T09:00:00Z"), answer("q120", "2026-11-20T09:01:00Z"))
+SECOND = upload(answer("q110", "2026-11-20T09:00:00Z", WRONG), answer("q111", "2026-11-20T09:02:00Z")) | {
+    "client_session_uuid": FIRST["client_session_uuid"]
+}
+
+
+def accept(engine: Engine) -> None:
+    (conflict,) = rows(engine, UploadConflict)
+    accept_conflict(engine, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE)
+
+
+def void(engine: Engine) -> int:
+    return void_upload(engine, uuid_of(FIRST), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
+
+
+def unvoid(engine: Engine) -> int:
+    return unvoid_upload(engine, uuid_of(FIRST), default_zone=DEFAULT_ZONE)
+
+
+def clean(engine: Engine) -> bool:
+    return not any(each.differing for each in verify(engine, default_zone=DEFAULT_ZONE))
+
+
+@pytest.fixture
+def alone(engine: Engine) -> list[str]:
+    """Return the progress of a world in which only the second was ever sent."""
+    load(engine)
+    ingest(engine, SECOND)
+    left = progress(engine)
+    forget(engine)
+    return left
+
+
+@pytest.mark.parametrize("before", ["received", "ingested", "voided", "dead", "rejected"])
+def test_what_is_accepted_is_as_if_it_came_alone(engine: Engine, alone: list[str], before: str) -> None:
+    deliver(engine, FIRST)
+    assert deliver(engine, SECOND).verdict is Verdict.CONFLICT
+    if before in {"ingested", "voided"}:
+        work_off(engine, FIRST)
+    if before == "voided":
+        void(engine)
+    if before in {"dead", "rejected"}:
+        reason = "no_reason" if before == "rejected" else None
+        with engine.begin() as connection:
+            end = text("UPDATE uploads SET status = :status, reason = :reason, finalized_at = now()")
+            connection.execute(end, {"status": before, "reason": reason})
+    accept(engine)
+    assert standing(engine, SECOND).status == "received"
+    work_off(engine, SECOND)
+    found = standing(engine, SECOND)
+    assert (found.status, found.voided_at) == ("ingested", None)
+    assert progress(engine) == alone
+    assert clean(engine)
+    assert deliver(engine, FIRST).verdict is Verdict.CONFLICT
+    assert deliver(engine, SECOND).verdict is Verdict.INGESTED
+    assert len(rows(engine, UploadConflict)) == 1
+
+
+def test_accepting_the_first_again_swaps_back(engine: Engine, alone: list[str]) -> None:
+    ingest(engine, FIRST)
+    left = progress(engine)
+    deliver(engine, SECOND)
+    for expected in (alone, left, alone):
+        accept(engine)
+        work_off(engine, FIRST)
+        assert progress(engine) == expected
+
+
+def test_what_was_superseded_never_comes_back(engine: Engine, alone: list[str]) -> None:
+    ingest(engine, FIRST)
+    deliver(engine, SECOND)
+    accept(engine)
+    for act in (unvoid, void):
+        with pytest.raises(SupersededError, match="content that waits"):
+            act(engine)
+    work_off(engine, SECOND)
+    with pytest.raises(SupersededError, match="void for good"):
+        unvoid(engine)
+    assert progress(engine) == alone
+    assert (void(engine), unvoid(engine)) == (1, 1)
+    assert progress(engine) == alone
+
+
+def test_the_front_end_cannot_bring_back_what_was_superseded(front: Front, engine: Engine) -> None:
+    ingest(engine, FIRST)
+    deliver(engine, SECOND)
+    accept(engine)
+    before = rows(engine, StudyQuizSession)
+    answered = front.post(f"sessions/{before[0]['id']}/unvoid")
+    assert refusal(answered) == (409, "session-closed")
+    assert rows(engine, StudyQuizSession) == before
+
+
+def test_what_was_skipped_joins_the_content_that_stands(engine: Engine) -> None:
+    load(engine)
+    ingest(engine, FIRST)
+    second = SECOND | {"attempts": [answer("q112", "2026-11-20T09:03:00Z"), *SECOND["attempts"]]}
+    deliver(engine, second)
+    accept(engine)
+    work_off(engine, second)
+    load(engine, dict(CATALOG) | {"questions": [*CATALOG["questions"], question(112)]})
+    assert add_skipped(engine, uuid_of(second), now=NOW, default_zone=DEFAULT_ZONE) == 1
+    late = progress(engine)
+    assert clean(engine)
+    forget(engine)
+    ingest(engine, second)
+    assert progress(engine) == late
+
+
+def test_what_was_voided_is_recalled_and_not_ingested_anew(engine: Engine) -> None:
+    load(engine)
+    ingest(engine, FIRST)
+    void(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM uploads"))
+    ingest(engine, FIRST)
+    assert progress(engine) == []
+    assert all(session["voided_at"] for session in rows(engine, StudyQuizSession))
+
+
+def test_I8_senders_are_answered_by_what_was_accepted(web: httpx.Client, engine: Engine) -> None:
+    load(engine)
+    assert web.post(PATH, json=FIRST).status_code == 202
+    assert web.post(PATH, json=SECOND).status_code == 409
+    accept(engine)
+    assert web.post(PATH, json=SECOND).status_code == 202
+    work_off(engine, SECOND)
+    assert web.post(PATH, json=FIRST).status_code == 409
+    assert web.post(PATH, json=SECOND).json()["status"] == "already_ingested"
+
+
+@pytest.mark.parametrize(("gone", "left"), [(ANN, [False, True]), (BEN, [True, False])])
+def test_a_deleted_learners_answers_go_whoever_has_the_uuid_now(
+    engine: Engine, gone: int, left: list[bool]
+) -> None:
+    load(engine)
+    ingest(engine, FIRST)
+    of_ben = FIRST | {"attempts": [answer("q210", "2026-11-20T09:00:00Z")]}
+    deliver(engine, of_ben)
+    accept(engine)
+    work_off(engine, of_ben)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM users WHERE id = :gone"), {"gone": gone})
+    kept = [*rows(engine, UploadConflict), *rows(engine, Upload)]
+    assert [row["payload"] is not None for row in kept] == left
+
+
+def test_what_waits_is_not_blanked_with_the_learner_it_was_accepted_over(engine: Engine) -> None:
+    load(engine)
+    ingest(engine, FIRST)
+    of_ben = FIRST | {"attempts": [answer("q210", "2026-11-20T09:00:00Z")]}
+    deliver(engine, of_ben)
+    accept(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM users WHERE id = :gone"), {"gone": ANN})
+    work_off(engine, of_ben)
+    assert standing(engine, of_ben).status == "ingested"
+
+
+def test_what_was_accepted_back_is_blanked_with_its_learner(engine: Engine) -> None:
+    load(engine)
+    ingest(engine, FIRST)
+    deliver(engine, SECOND)
+    accept(engine)
+    accept(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM users WHERE id = :gone"), {"gone": ANN})
+    assert [row["payload"] for row in [*rows(engine, UploadConflict), *rows(engine, Upload)]] == [None, None]
+    assert standing(engine, FIRST).reason == "learner_deleted"

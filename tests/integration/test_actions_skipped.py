@@ -1,0 +1,276 @@
+"""Attempts that were skipped join their upload, as if the catalog had been complete from the start."""
+
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, text
+
+from cli.main import main
+from shared.errors import ReplayRefusedError
+from shared.models import StudyFollowup, StudyQuestionAttempt, StudyQuizSession
+from shared.ops.actions import add_skipped
+from shared.study.finalize import verify
+from shared.study.voiding import void_upload
+from tests.factories import (
+    CATALOG,
+    DEFAULT_ZONE,
+    NOW,
+    RIGHT,
+    WRONG,
+    answer,
+    everything,
+    forget,
+    ingest,
+    load,
+    progress,
+    question,
+    rows,
+    standing,
+    upload,
+    uuid_of,
+)
+from tests.race import overlap
+
+Sent = dict[str, Any]
+NINE, TEN, ELEVEN = (f"2026-11-20T{hour:02}:00:00Z" for hour in (9, 10, 11))
+
+# History as of the time when a session was finalized: a late one knows more.
+PATTERNS = {"newly_correct_count", "recovered_count", "relapsed_count", "chronic_remaining_count"}
+
+# What the catalog lacks at first: a second name of a question that it knows, two questions, and choices.
+LATE = [question(110, "late110"), question(112), question(121)]
+FULL = dict(CATALOG) | {"questions": [*CATALOG["questions"], *LATE]}
+TOO_FEW = {"choices": ["a", "b"]}
+EARLY = dict(CATALOG) | {
+    "questions": [each | TOO_FEW if each["id"] == 111 else each for each in CATALOG["questions"]]
+}
+NAMES = ["q110", "twin110", "late110", "q111", "q112", "q120", "q121"]
+
+
+def shrink(engine: Engine) -> None:
+    """Bring the catalog back to what it was at first."""
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM published_items"))
+        connection.execute(text("DELETE FROM study_questions"))
+    load(engine, EARLY)
+
+
+def add(engine: Engine, sent: Sent) -> int:
+    return add_skipped(engine, uuid_of(sent), now=NOW, default_zone=DEFAULT_ZONE)
+
+
+def clean(engine: Engine) -> bool:
+    return not any(each.differing for each in verify(engine, default_zone=DEFAULT_ZONE))
+
+
+def left(engine: Engine) -> Any:
+    """Return what uploads left, without what tells when and in which order rows were written."""
+    unlike = PATTERNS | {"id", "study_quiz_session_id", "created_at", "updated_at", "finalized_at"}
+    sessions = {row["id"]: row for row in rows(engine, StudyQuizSession)}
+    place = {id_: (row["client_session_uuid"], row["study_topic_id"]) for id_, row in sessions.items()}
+    attempts = [
+        (*place[row["study_quiz_session_id"]], *(v for name, v in row.items() if name not in unlike))
+        for row in rows(engine, StudyQuestionAttempt)
+    ]
+    kept = [{name: v for name, v in row.items() if name not in unlike} for row in sessions.values()]
+    return progress(engine), sorted(attempts, key=str), sorted(kept, key=str)
+
+
+def told(engine: Engine, sent: Sent) -> Any:
+    """Return an upload's result, without its sessions' ids, order and patterns."""
+    result = standing(engine, sent).result
+    assert result is not None
+    topics = sorted(
+        [
+            {n: v for n, v in topic.items() if n not in PATTERNS | {"session_id"}}
+            for topic in result["topics"]
+        ],
+        key=lambda topic: topic["study_topic_id"],
+    )
+    return result | {"topics": topics}
+
+
+def other(chance: random.Random) -> Sent:
+    names, times, choices = ("q110", "q120"), [NINE, TEN, ELEVEN], [RIGHT, WRONG]
+    return upload(*(answer(name, chance.choice(times), chance.choice(choices)) for name in names))
+
+
+@st.composite
+def answered(draw: st.DrawFn) -> list[dict[str, Any]]:
+    one = st.builds(
+        answer,
+        st.sampled_from(NAMES),
+        st.sampled_from([NINE, TEN, ELEVEN]),
+        st.sampled_from([None, 0, RIGHT, WRONG, 3]),
+        unsure=st.booleans(),
+    )
+    return [answer("q110", TEN), *draw(st.lists(one, min_size=1, max_size=8))]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
+@given(main=answered(), ended=st.sampled_from([{}, {"finished_at": ELEVEN}]), seed=st.integers(0, 5))
+def test_I3_what_joins_late_leaves_what_a_full_catalog_leaves(
+    engine: Engine, main: list[dict[str, Any]], ended: dict[str, str], seed: int
+) -> None:
+    forget(engine)
+    load(engine, EARLY)
+    shrink(engine)
+    chance = random.Random(seed)
+    others = [other(chance) for _ in range(chance.randrange(3))]
+    sent = upload(*chance.sample(main, len(main)), **ended)
+    ingest(engine, sent)
+    for each in others:
+        ingest(engine, each)
+    load(engine, FULL)
+    added = add(engine, sent)
+    late, late_result = left(engine), told(engine, sent)
+    assert clean(engine)
+    before = everything(engine)
+    assert add(engine, sent) == 0
+    assert everything(engine) == before
+
+    forget(engine)
+    for each in [*others, sent]:
+        ingest(engine, each)
+    expected = left(engine)
+    assert late == expected
+    if added:
+        assert late_result == told(engine, sent)
+
+
+@pytest.fixture
+def early(engine: Engine) -> Sent:
+    """Ingest an upload of which the catalog knows half."""
+    load(engine, EARLY)
+    sent = upload(
+        answer("late110", NINE, WRONG), answer("q110", TEN), answer("q120", TEN), answer("q112", TEN)
+    )
+    ingest(engine, sent)
+    return sent
+
+
+def sessions(engine: Engine) -> dict[int, dict[str, Any]]:
+    return {row["study_topic_id"]: row for row in rows(engine, StudyQuizSession)}
+
+
+def test_an_earlier_answer_counts_in_the_place_of_the_later(engine: Engine, early: Sent) -> None:
+    load(engine, FULL)
+    assert add(engine, early) == 2
+    result = standing(engine, early).result
+    assert result is not None
+    assert [each["status"] for each in result["attempts"]] == ["counted", "practice", "counted", "counted"]
+    assert [topic["wrong_count"] for topic in result["topics"]] == [1, 0]
+    attempts = [(row["ordinal"], row["counted"]) for row in rows(engine, StudyQuestionAttempt)]
+    assert sorted(attempts) == [(0, True), (1, False), (2, True), (3, True)]
+    assert clean(engine)
+
+
+def test_only_a_session_that_gains_attempts_has_its_counts_taken_again(engine: Engine, early: Sent) -> None:
+    before = sessions(engine)
+    ingest(engine, upload(answer("q120", NINE)))  # late: q120 was not newly correct then
+    load(engine, FULL)
+    add(engine, early)
+    with_early = {
+        row["study_topic_id"]: row
+        for row in rows(engine, StudyQuizSession)
+        if row["id"] in (before[11]["id"], before[12]["id"])
+    }
+    assert with_early[12] == before[12]
+    assert before[12]["newly_correct_count"] == 1
+    counts = ("correct_count", "wrong_count", "cursor", "question_ids", "finalized_at")
+    assert [with_early[11][name] for name in counts] == [1, 1, 2, [110, 112], NOW]
+
+
+def test_what_was_told_of_a_changed_session_is_asked_for_anew(engine: Engine, early: Sent) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE study_followups SET status = 'delivered', finished_at = now()"))
+    load(engine, FULL)
+    add(engine, early)
+    topics = {row["id"]: topic for topic, row in sessions(engine).items()}
+    followups = [(topics[row["study_quiz_session_id"]], row["status"]) for row in rows(engine, StudyFollowup)]
+    assert sorted(followups) == [(11, "waiting"), (11, "waiting"), (12, "delivered"), (12, "delivered")]
+
+
+def test_I2_two_operators_add_the_same_once(engine: Engine, early: Sent) -> None:
+    load(engine, FULL)
+    with ThreadPoolExecutor(2) as threads:
+        added = list(threads.map(lambda _: add(engine, early), range(2)))
+    assert sorted(added) == [0, 2]
+    assert clean(engine)
+
+
+def void(engine: Engine, sent: Sent) -> None:
+    void_upload(engine, uuid_of(sent), reason="a test", now=NOW, default_zone=DEFAULT_ZONE)
+
+
+def purge(engine: Engine, sent: Sent) -> None:
+    with engine.begin() as connection:
+        bound = {"id": uuid_of(sent)}
+        connection.execute(text("UPDATE uploads SET payload = NULL WHERE client_session_uuid = :id"), bound)
+
+
+def lend(engine: Engine, _: Sent) -> None:
+    """Let a question that was skipped turn out to be another learner's."""
+    load(engine, dict(CATALOG) | {"questions": [*CATALOG["questions"], question(212, "q112")]})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [(void, "unvoid it first"), (purge, "is purged"), (lend, "not all its learner's")],
+)
+def test_what_cannot_be_added_is_refused_with_nothing_written(
+    engine: Engine, early: Sent, spoil: Callable[[Engine, Sent], None], why: str
+) -> None:
+    if spoil is not lend:
+        load(engine, FULL)
+    spoil(engine, early)
+    before = everything(engine)
+    with pytest.raises(ReplayRefusedError, match=why):
+        add(engine, early)
+    assert everything(engine) == before
+
+
+def test_an_upload_that_is_not_ingested_is_replayed_as_a_whole(engine: Engine) -> None:
+    load(engine)
+    sent = upload(answer("q999", NINE))
+    ingest(engine, sent)
+    with pytest.raises(ReplayRefusedError, match="is rejected"):
+        add(engine, sent)
+
+
+def run(database_url: str, *words: str) -> Result:
+    return CliRunner().invoke(main, ["uploads", "replay", *words], env={"DATABASE_URL": database_url})
+
+
+def test_the_command_rehearses_and_adds(engine: Engine, database_url: str, early: Sent) -> None:
+    load(engine, FULL)
+    before, uuid = everything(engine), early["client_session_uuid"]
+    rehearsed = run(database_url, uuid, "--skipped", "--dry-run")
+    assert rehearsed.exit_code == 0
+    assert everything(engine) == before
+    shown = {line.split()[0] for line in rehearsed.stdout.splitlines() if "→" in line}
+    assert shown == {"q110", "q112", "late110"}
+    assert run(database_url, uuid, "--skipped").stdout == "2 attempts added\n"
+    assert run(database_url, uuid, "--skipped").stdout == "0 attempts added\n"
+    assert "no card would move" in run(database_url, uuid, "--skipped", "--dry-run").stdout
+
+
+def test_what_is_voided_while_it_gains_a_session_is_voided_whole(engine: Engine) -> None:
+    load(engine, EARLY)
+    sent = upload(answer("q110", NINE), answer("q121", TEN))
+    ingest(engine, sent)
+    load(engine, FULL)
+    early, late = overlap(
+        engine,
+        lambda e: add(e, sent),
+        lambda e: void_upload(e, uuid_of(sent), reason="a test", now=NOW, default_zone=DEFAULT_ZONE),
+    )
+    assert (early.result(), late.result()) == (1, 2)
+    assert all(row["voided_at"] for row in rows(engine, StudyQuizSession))
+    assert clean(engine)

@@ -1,0 +1,117 @@
+"""A deleted learner's answers go, whatever became of the uploads that hold them; nobody else's do."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from shared.models import Upload, UploadConflict
+from shared.uploads import Verdict
+from tests.factories import ANN, BEN, answer, deliver, ingest, load, rows, standing, upload, work_off
+
+ANNS = answer("q110", "2026-11-20T09:00:00Z")
+BENS = answer("twin210", "2026-11-20T09:01:00Z")
+NOBODYS = answer("q999", "2026-11-20T09:02:00Z")
+
+
+@pytest.fixture(autouse=True)
+def _world(engine: Engine) -> None:
+    load(engine)
+
+
+def other(sent: dict[str, Any], *answers: dict[str, Any]) -> dict[str, Any]:
+    """Make other content under the uuid of an upload."""
+    return sent | {"attempts": list(answers)}
+
+
+def delete(engine: Engine, learner: int) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM users WHERE id = :id"), {"id": learner})
+
+
+def end(engine: Engine, status: str) -> None:
+    reason = "unknown_questions" if status == "rejected" else None
+    with engine.begin() as connection:
+        ended = text("UPDATE uploads SET status = :status, reason = :reason, finalized_at = now()")
+        connection.execute(ended, {"status": status, "reason": reason})
+
+
+def payloads(engine: Engine) -> list[Any]:
+    return [row["payload"] for row in [*rows(engine, Upload), *rows(engine, UploadConflict)]]
+
+
+@pytest.mark.parametrize(
+    ("status", "left"),
+    [
+        ("received", ("rejected", "learner_deleted")),
+        ("rejected", ("rejected", "unknown_questions")),
+        ("dead", ("dead", None)),
+    ],
+)
+def test_I11_what_was_never_ingested_is_blanked(
+    engine: Engine, status: str, left: tuple[str, str | None]
+) -> None:
+    sent = upload(NOBODYS, ANNS)
+    deliver(engine, sent)
+    deliver(engine, other(sent, NOBODYS))
+    if status != "received":
+        end(engine, status)
+    delete(engine, ANN)
+    assert payloads(engine) == [None, None]
+    found = standing(engine, sent)
+    assert (found.status, found.reason) == left
+
+
+@pytest.mark.parametrize("learner", [ANN, BEN])
+def test_I11_what_names_two_learners_goes_with_either(engine: Engine, learner: int) -> None:
+    assert ingest(engine, upload(ANNS, BENS)).reason == "mixed_owners"
+    delete(engine, learner)
+    assert payloads(engine) == [None]
+
+
+def test_I11_a_conflict_goes_with_the_learner_whom_it_names(engine: Engine) -> None:
+    sent = upload(BENS)
+    ingest(engine, sent)
+    deliver(engine, other(sent, ANNS))
+    delete(engine, ANN)
+    assert payloads(engine) == [sent, None]
+
+
+def test_what_names_others_stays(engine: Engine) -> None:
+    sent = upload(BENS, NOBODYS)
+    deliver(engine, sent)
+    deliver(engine, other(sent, NOBODYS))
+    delete(engine, ANN)
+    assert payloads(engine) == [sent, other(sent, NOBODYS)]
+    work_off(engine, sent)
+    assert standing(engine, sent).status == "ingested"
+
+
+@pytest.mark.parametrize("status", ["ingested", "dead"])
+def test_I11_what_comes_under_a_blanked_uuid_is_known_by_its_hash_alone(engine: Engine, status: str) -> None:
+    sent = upload(ANNS)
+    deliver(engine, sent)
+    end(engine, "dead") if status == "dead" else work_off(engine, sent)
+    delete(engine, ANN)
+    assert deliver(engine, other(sent, ANNS, NOBODYS)).verdict is Verdict.CONFLICT
+    assert payloads(engine) == [None, None]
+
+
+def test_I11_what_takes_the_place_of_something_blanked_has_its_own_learner(engine: Engine) -> None:
+    sent = upload(ANNS)
+    deliver(engine, sent)
+    delete(engine, ANN)
+    assert deliver(engine, other(sent, BENS)).verdict is Verdict.NEW
+    delete(engine, BEN)
+    assert payloads(engine) == [None]
+
+
+@pytest.mark.parametrize("status", ["received", "rejected", "dead"])
+def test_I11_what_was_blanked_is_not_kept_again_when_it_is_sent_again(engine: Engine, status: str) -> None:
+    sent = upload(ANNS)
+    deliver(engine, sent)
+    if status != "received":
+        end(engine, status)
+    delete(engine, ANN)
+    assert deliver(engine, sent).verdict in {Verdict.REJECTED, Verdict.DEAD}
+    assert payloads(engine) == [None]

@@ -1,0 +1,55 @@
+"""What the page answers where there is nothing to rehearse, or not right now."""
+
+from html import unescape
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Engine, text
+
+from shared.config import Settings
+from shared.study.voiding import void_upload
+from tests.clients import PASSWORD, log_in
+from tests.factories import DEFAULT_ZONE, NOW, answer, deliver, ingest, load, upload, uuid_of
+
+AT = "2026-11-20T09:00:00Z"
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"ops_password": SecretStr(PASSWORD)})
+
+
+@pytest.fixture
+def sent(engine: Engine, web: httpx.Client) -> dict[str, Any]:
+    load(engine)
+    log_in(web)
+    return upload(answer("q110", AT))
+
+
+def told(web: httpx.Client, sent: dict[str, Any]) -> str:
+    """Ask for a replay; return what its rehearsal came to."""
+    page = web.get(f"/ops/uploads/{sent['client_session_uuid']}/replay")
+    assert page.status_code == 200
+    return unescape(page.text.partition('role="status" class="told">')[2].partition("</p>")[0])
+
+
+@pytest.mark.parametrize("held", ["uploads", "users"])
+def test_what_is_worked_on_is_told_to_be(
+    engine: Engine, web: httpx.Client, sent: dict[str, Any], held: str
+) -> None:
+    deliver(engine, sent)
+    with engine.begin() as worker:
+        worker.execute(text(f"SELECT FROM {held} FOR NO KEY UPDATE"))
+        busy = told(web, sent)
+    assert busy.endswith("is being worked on right now; try again.")
+    assert "55P03" not in busy
+    assert "it would be" in told(web, sent)
+
+
+def test_what_is_ingested_is_told_to_be(engine: Engine, web: httpx.Client, sent: dict[str, Any]) -> None:
+    ingest(engine, sent)
+    assert told(web, sent).endswith("it is ingested already.")
+    void_upload(engine, uuid_of(sent), reason="lent", now=NOW, default_zone=DEFAULT_ZONE)
+    assert told(web, sent).endswith("it is ingested already (void).")

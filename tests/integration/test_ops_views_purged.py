@@ -1,0 +1,80 @@
+"""What is purged stands in no operator's way: nothing is left to replay, and nothing waits for him."""
+
+import json
+import re
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from pydantic import SecretStr
+from sqlalchemy import Engine, text
+
+from api.ops.views import AT_ONCE
+from cli.main import main
+from shared.config import Settings
+from shared.metrics import Stores
+from tests.clients import PASSWORD, log_in, press
+from tests.factories import answer, ingest, load, standing, upload
+from tests.ops_factories import bury, sweep
+
+AT = "2026-11-20T09:00:00Z"
+
+BURY_PURGED = text("""
+    INSERT INTO uploads (client_session_uuid, content_hash, received_at, next_try_at, status, finalized_at)
+    SELECT gen_random_uuid(), 'v1:old', now() - interval '1 year', now(), 'dead', now()
+    FROM generate_series(1, :count)
+""")
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"ops_password": SecretStr(PASSWORD)})
+
+
+def bury_purged(engine: Engine, count: int) -> None:
+    """Leave old uploads as a purge leaves them."""
+    with engine.begin() as connection:
+        connection.execute(BURY_PURGED, {"count": count})
+
+
+def shown(page: httpx.Response) -> str:
+    """Return a page's words."""
+    assert page.status_code == 200
+    return re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", page.text))
+
+
+def test_all_that_can_be_replayed_is_however_much_is_purged(engine: Engine, web: httpx.Client) -> None:
+    load(engine)
+    bury_purged(engine, AT_ONCE + 1)
+    sent = upload(answer("q110", AT))
+    bury(engine, sent, "KeyError at a")
+    log_in(web)
+    asked = shown(web.get("/ops/uploads/replay?status=dead"))
+    assert "1 rejected or dead uploads match status dead" in asked
+    assert f"{AT_ONCE + 1} more are purged" in asked
+    assert press(web, "/ops/uploads/replay", status="dead").status_code == 303
+    assert standing(engine, sent).status == "received"
+
+
+def test_a_failed_upload_that_is_purged_is_at_rest(
+    engine: Engine, settings: Settings, web: httpx.Client
+) -> None:
+    load(engine)
+    sweep(engine)
+    ingest(engine, upload(answer("q999", AT)))
+    bury(engine, upload(answer("q110", AT)), "KeyError at a")
+    log_in(web)
+    assert "Dead uploads wait for you." in shown(web.get("/ops"))
+    assert counted(settings) == {"metric": 1, "stats": 1}
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE uploads SET payload = NULL"))
+    assert "All is well." in shown(web.get("/ops"))
+    assert counted(settings) == {"metric": 0, "stats": 0}
+
+
+def counted(settings: Settings) -> dict[str, float]:
+    """Return how many dead uploads are counted where."""
+    stats = CliRunner().invoke(main, ["stats", "--json"], env={"DATABASE_URL": settings.database_url})
+    samples = [sample for metric in Stores(settings).collect() for sample in metric.samples]
+    (metric,) = [each.value for each in samples if each.labels.get("status") == "dead"]
+    return {"metric": metric, "stats": json.loads(stats.stdout)["now"]["dead"]}

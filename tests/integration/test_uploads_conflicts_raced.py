@@ -1,0 +1,119 @@
+"""Accepting other content meets a replay, another accept, and whatever else changes an upload."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from shared.errors import ReplayRefusedError, SupersededError, UnknownConflictError
+from shared.models import UploadConflict
+from shared.ops.actions import accept_conflict, add_skipped
+from shared.study.finalize import verify
+from shared.study.voiding import unvoid_upload, void_upload
+from tests.factories import (
+    CATALOG,
+    DEFAULT_ZONE,
+    NOW,
+    WRONG,
+    answer,
+    deliver,
+    forget,
+    ingest,
+    load,
+    progress,
+    question,
+    rows,
+    upload,
+    uuid_of,
+    work_off,
+)
+from tests.race import overlap
+
+NINE = "2026-11-20T09:00:00Z"
+FIRST = upload(answer("q110", NINE), answer("q112", NINE), answer("q120", NINE))
+SECOND = FIRST | {"attempts": [answer("q110", NINE, WRONG), answer("q111", NINE)]}
+
+Act = Callable[[Engine], Any]
+
+
+def replay(engine: Engine) -> None:
+    work_off(engine, FIRST)
+
+
+def accept(engine: Engine) -> None:
+    (conflict,) = rows(engine, UploadConflict)
+    accept_conflict(engine, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE)
+
+
+def unvoid(engine: Engine) -> None:
+    unvoid_upload(engine, uuid_of(FIRST), default_zone=DEFAULT_ZONE)
+
+
+def add(engine: Engine) -> None:
+    add_skipped(engine, uuid_of(FIRST), now=NOW, default_zone=DEFAULT_ZONE)
+
+
+@pytest.fixture
+def alone(engine: Engine) -> list[str]:
+    """Return the progress of a world in which only the second was ever sent; then let both come."""
+    load(engine)
+    ingest(engine, SECOND)
+    left = progress(engine)
+    forget(engine)
+    deliver(engine, FIRST)
+    deliver(engine, SECOND)
+    return left
+
+
+def second_stands(engine: Engine, alone: list[str]) -> bool:
+    work_off(engine, SECOND)
+    return progress(engine) == alone and not any(
+        each.differing for each in verify(engine, default_zone=DEFAULT_ZONE)
+    )
+
+
+@pytest.mark.parametrize(("one", "other"), [(replay, accept), (accept, replay)])
+def test_I2_a_replay_and_an_accept_at_once(engine: Engine, alone: list[str], one: Act, other: Act) -> None:
+    for each in overlap(engine, one, other):
+        each.result()
+    assert second_stands(engine, alone)
+
+
+def test_I2_two_operators_accept_once(engine: Engine, alone: list[str]) -> None:
+    replay(engine)
+    early, late = overlap(engine, accept, accept)
+    early.result()
+    with pytest.raises(UnknownConflictError):
+        late.result()
+    assert second_stands(engine, alone)
+
+
+@pytest.mark.parametrize(("one", "other"), [(unvoid, accept), (accept, unvoid)])
+def test_an_unvoid_and_an_accept_at_once(engine: Engine, alone: list[str], one: Act, other: Act) -> None:
+    replay(engine)
+    void_upload(engine, uuid_of(FIRST), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
+    early, late = overlap(engine, one, other)
+    early.result()
+    if other is unvoid:
+        with pytest.raises(SupersededError):
+            late.result()
+    else:
+        late.result()
+    assert second_stands(engine, alone)
+
+
+@pytest.mark.parametrize(("one", "other"), [(add, accept), (accept, add)])
+def test_skipped_attempts_join_while_others_are_accepted(
+    engine: Engine, alone: list[str], one: Act, other: Act
+) -> None:
+    replay(engine)
+    load(engine, dict(CATALOG) | {"questions": [*CATALOG["questions"], question(112)]})
+    early, late = overlap(engine, one, other)
+    early.result()
+    if other is add:
+        with pytest.raises(ReplayRefusedError, match="is received"):
+            late.result()
+    else:
+        late.result()
+    assert second_stands(engine, alone)

@@ -1,0 +1,178 @@
+"""Follow-ups reach their receiver, signed, and what it answers decides what becomes of them."""
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Engine
+
+from shared.config import Settings
+from shared.models import StudyFollowup
+from shared.webhooks import BATCH, deliver_due
+from tests.factories import answer, ingest, load, rows, upload
+from tests.receiver import NEW_SECRET, OLD_SECRET, Receiver, hang, status, trickle
+from tests.webhooks import ELEVEN, NINE, configured, fates, finished_session, keep_only, let_all_be_due
+
+
+@pytest.fixture
+def told(settings: Settings, receiver: Receiver) -> Settings:
+    """Return settings that name the receiver."""
+    return configured(settings, followup_webhook_url=receiver.url)
+
+
+def impatient(told: Settings, seconds: float = 0.5) -> Settings:
+    return told.model_copy(update={"followup_timeout": seconds})
+
+
+@pytest.fixture
+def sent(engine: Engine) -> None:
+    finished_session(engine)
+
+
+def followups(engine: Engine) -> dict[str, dict[str, Any]]:
+    return {row["kind"]: row for row in rows(engine, StudyFollowup)}
+
+
+@pytest.mark.usefixtures("sent")
+def test_I11_a_receiver_learns_which_questions_but_no_answers(
+    engine: Engine, told: Settings, receiver: Receiver
+) -> None:
+    assert deliver_due(engine, told) == 2
+    assert deliver_due(engine, told) == 0
+    asked = followups(engine)
+    assert {row["status"] for row in asked.values()} == {"delivered"}
+    where = {
+        "session_id": asked["weak_areas"]["study_quiz_session_id"],
+        "user_id": 1,
+        "study_topic_id": 11,
+    }
+    assert {request.id: request.json() for request in receiver.verified()} == {
+        str(asked[kind]["id"]): {
+            "type": kind,
+            "timestamp": asked[kind]["created_at"].isoformat(),
+            "data": where | open_notes,
+        }
+        for kind, open_notes in {"explain_misses": {"pub_ids": ["q111", "q110"]}, "weak_areas": {}}.items()
+    }
+    assert {request.headers["content-type"] for request in receiver.requests} == {"application/json"}
+
+
+@pytest.mark.usefixtures("sent")
+def test_only_notes_that_are_open_at_delivery_are_told(
+    engine: Engine, told: Settings, receiver: Receiver
+) -> None:
+    ingest(engine, upload(answer("q111", ELEVEN)))
+    ingest(engine, upload(answer("q111", "2026-11-21T11:00:00Z")))
+    deliver_due(engine, told)
+    explained = [
+        request.json()["data"]["pub_ids"]
+        for request in receiver.verified()
+        if request.json()["type"] == "explain_misses"
+    ]
+    assert sorted(explained) == [[], [], ["q110"]]
+
+
+@pytest.mark.parametrize("code", [500, 503, 408, 425, 429])
+@pytest.mark.usefixtures("sent")
+def test_what_fails_for_now_comes_again_under_its_id(
+    engine: Engine, told: Settings, receiver: Receiver, code: int
+) -> None:
+    keep_only(engine, "weak_areas")
+    receiver.then(status(code, b"not now"), status(204))
+    deliver_due(engine, told)
+    assert fates(engine) == [("waiting", 1, f"{code} not now")]
+    assert deliver_due(engine, told) == 0, "not before its time"
+    let_all_be_due(engine)
+    deliver_due(engine, told)
+    assert fates(engine) == [("delivered", 2, None)]
+    assert [request.id for request in receiver.verified()] == [str(followups(engine)["weak_areas"]["id"])] * 2
+
+
+@pytest.mark.parametrize("code", [400, 401, 404, 410, 422])
+@pytest.mark.usefixtures("sent")
+def test_what_is_refused_is_dead_and_says_why(
+    engine: Engine, told: Settings, receiver: Receiver, code: int
+) -> None:
+    keep_only(engine, "weak_areas")
+    receiver.then(status(code, b"Who are \0 you? \xff" + b"x" * 100_000))
+    deliver_due(engine, told)
+    [(fate, tries, kept)] = fates(engine)
+    assert (fate, tries) == ("dead", 1)
+    assert kept is not None
+    assert kept.startswith(f"{code} Who are \ufffd you? \ufffdx")
+    assert len(kept) < 400
+
+
+@pytest.mark.usefixtures("sent")
+def test_a_redirect_is_not_followed(engine: Engine, told: Settings, receiver: Receiver) -> None:
+    receiver.then(status(307, Location="/elsewhere"))
+    deliver_due(engine, told)
+    assert fates(engine) == [("dead", 1, "307")] * 2
+    assert "/elsewhere" not in {request.path for request in receiver.requests}
+
+
+BEGINNINGS = {
+    "of its headers": b"HTTP/1.1 200 OK\r\nX: ",
+    "of its answer": b"HTTP/1.1 500 No\r\nContent-Length: 200\r\n\r\n",
+}
+
+
+# pytest's own limit would tell that somebody waits for ever.
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("part", [None, *BEGINNINGS])
+@pytest.mark.usefixtures("sent")
+def test_a_receiver_that_hangs_or_trickles_is_given_up(
+    engine: Engine, told: Settings, receiver: Receiver, part: str | None
+) -> None:
+    receiver.then(trickle(receiver, BEGINNINGS[part]) if part else hang(receiver))
+    deliver_due(engine, impatient(told))
+    assert fates(engine) == [("waiting", 1, "no answer within 0.5 s")] * 2
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.usefixtures("sent")
+def test_the_rest_of_a_good_answer_is_not_waited_for(
+    engine: Engine, told: Settings, receiver: Receiver
+) -> None:
+    receiver.then(trickle(receiver, b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n"))
+    deliver_due(engine, impatient(told, 2.0))
+    assert fates(engine) == [("delivered", 1, None)] * 2
+
+
+@pytest.mark.timeout(20)
+def test_those_that_hang_hang_side_by_side_and_delay_no_other(
+    engine: Engine, told: Settings, receiver: Receiver
+) -> None:
+    load(engine)
+    for _ in range(BATCH // 2):
+        ingest(engine, upload(answer("q110", NINE)))
+    receiver.then(*[hang(receiver)] * (BATCH - 1), status(200))
+    assert deliver_due(engine, impatient(told, 2.0)) == BATCH
+    assert sorted(fate for fate, _, _ in fates(engine)) == ["delivered", *["waiting"] * (BATCH - 1)]
+
+
+@pytest.mark.usefixtures("sent")
+def test_nobody_listens_and_the_try_is_recorded_without_the_url(engine: Engine, settings: Settings) -> None:
+    nobody = configured(settings, followup_webhook_url="http://127.0.0.1:1/secret-path")
+    deliver_due(engine, nobody)
+    [(fate, _, kept), _] = fates(engine)
+    assert fate == "waiting"
+    assert kept is not None
+    assert kept.startswith("ConnectError at shared/webhooks.py:")
+
+
+@pytest.mark.parametrize("known", [[OLD_SECRET], [OLD_SECRET, NEW_SECRET], [NEW_SECRET]])
+@pytest.mark.usefixtures("sent")
+def test_secrets_are_rotated_without_a_gap(
+    engine: Engine, settings: Settings, receiver: Receiver, known: list[str]
+) -> None:
+    secrets = SecretStr(" , ".join(known) + ",")
+    deliver_due(
+        engine, configured(settings, followup_webhook_url=receiver.url, followup_webhook_secrets=secrets)
+    )
+    assert fates(engine) == [("delivered", 1, None)] * 2
+    for secret in known:
+        assert len(receiver.verified(secret)) == 2
+    assert {len(request.headers["webhook-signature"].split()) for request in receiver.requests} == {
+        len(known)
+    }

@@ -1,0 +1,143 @@
+"""Follow-ups are claimed by lease, their tries counted, and none is told of a voided session."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from shared.config import Settings
+from shared.study.voiding import void_upload
+from shared.webhooks import BATCH, Outbox, claim, deliver_due
+from tests.factories import NOW, answer, ingest, upload, uuid_of
+from tests.race import at_once
+from tests.receiver import Receiver, first, status
+from tests.webhooks import ELEVEN, MAX_TRIES, configured, fates, finished_session, keep_only, let_all_be_due
+
+Row = dict[str, Any]
+
+
+@pytest.fixture
+def told(settings: Settings, receiver: Receiver) -> Settings:
+    """Return settings that name the receiver."""
+    return configured(settings, followup_webhook_url=receiver.url)
+
+
+@pytest.fixture
+def sent(engine: Engine) -> Row:
+    return finished_session(engine)
+
+
+@pytest.mark.usefixtures("sent")
+def test_I9_its_tries_are_exhausted(engine: Engine, told: Settings, receiver: Receiver) -> None:
+    receiver.then(status(500, b"never"))
+    for _ in range(MAX_TRIES + 1):
+        deliver_due(engine, told)
+        let_all_be_due(engine)
+    assert fates(engine) == [("dead", MAX_TRIES, "500 never")] * 2
+    assert len(receiver.requests) == 2 * MAX_TRIES
+
+
+def cut_off(engine: Engine) -> int:
+    """Claim as a worker does that is killed before it could deliver."""
+    with engine.begin() as connection:
+        return len(claim(connection, Outbox.FOLLOWUPS, limit=BATCH, lease=60, max_tries=MAX_TRIES))
+
+
+@pytest.mark.usefixtures("sent")
+def test_I1_what_was_cut_off_is_delivered_when_its_lease_is_over(engine: Engine, told: Settings) -> None:
+    assert cut_off(engine) == 2
+    assert deliver_due(engine, told) == 0
+    let_all_be_due(engine)
+    deliver_due(engine, told)
+    assert fates(engine) == [("delivered", 2, None)] * 2
+
+
+@pytest.mark.usefixtures("sent")
+def test_I9_what_is_always_cut_off_is_buried(engine: Engine, told: Settings, receiver: Receiver) -> None:
+    for _ in range(MAX_TRIES):
+        assert cut_off(engine) == 2
+        let_all_be_due(engine)
+    deliver_due(engine, told)
+    assert fates(engine) == [("dead", MAX_TRIES, "every try was cut off")] * 2
+    assert receiver.requests == []
+
+
+@pytest.mark.usefixtures("sent")
+def test_several_deliverers_deliver_each_once(engine: Engine, told: Settings, receiver: Receiver) -> None:
+    for _ in range(BATCH):
+        ingest(engine, upload(answer("q110", ELEVEN)))
+    assert sorted(at_once(4, lambda _: deliver_due(engine, told))) == [0, 2, BATCH, BATCH]
+    assert len({request.id for request in receiver.verified()}) == len(receiver.requests) == 2 * BATCH + 2
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.usefixtures("sent")
+def test_what_another_is_about_to_claim_is_not_waited_for(engine: Engine, told: Settings) -> None:
+    with engine.begin() as another:
+        assert len(claim(another, Outbox.FOLLOWUPS, limit=1, lease=60, max_tries=MAX_TRIES)) == 1
+        assert deliver_due(engine, told) == 1
+    assert sorted(fate for fate, _, _ in fates(engine)) == ["delivered", "waiting"]
+
+
+@pytest.mark.usefixtures("sent")
+def test_no_transaction_waits_for_the_receiver(engine: Engine, told: Settings, receiver: Receiver) -> None:
+    transactions = text("""
+        SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
+    """)
+    counted = []
+
+    def count() -> None:
+        with engine.connect() as connection:
+            counted.append(connection.scalar(transactions))
+
+    keep_only(engine, "weak_areas")
+    receiver.then(first(count, status(200)))
+    deliver_due(engine, told)
+    assert counted == [0]
+
+
+def void(engine: Engine, sent: Row) -> int:
+    return void_upload(engine, uuid_of(sent), reason="a test", now=NOW, default_zone="UTC")
+
+
+def test_a_session_may_be_voided_while_the_receiver_thinks(
+    engine: Engine, told: Settings, receiver: Receiver, sent: Row
+) -> None:
+    receiver.then(first(lambda: void(engine, sent), status(200)))
+    deliver_due(engine, told)
+    assert fates(engine) == [("skipped", 1, "session voided")] * 2
+
+
+@pytest.mark.usefixtures("sent")
+def test_nothing_is_told_of_a_voided_session(engine: Engine, told: Settings, receiver: Receiver) -> None:
+    receiver.then(status(500))
+    deliver_due(engine, told)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE study_quiz_sessions SET voided_at = now()"))
+    let_all_be_due(engine)
+    deliver_due(engine, told)
+    assert fates(engine) == [("skipped", 2, "session voided")] * 2
+    assert len(receiver.requests) == 2
+
+
+@pytest.mark.usefixtures("sent")
+def test_without_a_receiver_all_are_skipped_and_say_so(engine: Engine, settings: Settings) -> None:
+    assert deliver_due(engine, settings) == 2
+    assert fates(engine) == [("skipped", 0, "no receiver: FOLLOWUP_WEBHOOK_URL is not set")] * 2
+    assert deliver_due(engine, settings) == 0
+
+
+@pytest.mark.usefixtures("sent")
+def test_a_failure_after_its_lease_does_not_end_that_of_another(
+    engine: Engine, told: Settings, receiver: Receiver
+) -> None:
+    def overtake() -> None:
+        let_all_be_due(engine)
+        cut_off(engine)
+
+    keep_only(engine, "weak_areas")
+    receiver.then(first(overtake, status(500)))
+    deliver_due(engine, told)
+    assert fates(engine) == [("waiting", 2, None)]
+    assert deliver_due(engine, told) == 0

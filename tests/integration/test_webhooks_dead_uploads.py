@@ -1,0 +1,118 @@
+"""The receiver of follow-ups is told of an upload that died: signed, at least once, and nothing private."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from shared.config import Settings
+from shared.models import Upload, UploadNotice
+from shared.ops.actions import revive
+from shared.retries import fail, start
+from shared.webhooks import deliver_due
+from tests.factories import answer, deliver, load, rows, upload, uuid_of
+from tests.receiver import Receiver, status
+from tests.webhooks import MAX_TRIES, configured
+
+Sent = dict[str, Any]
+
+
+@pytest.fixture
+def told(settings: Settings, receiver: Receiver) -> Settings:
+    return configured(settings, followup_webhook_url=receiver.url, followup_retry_base=0.001, max_tries=2)
+
+
+@pytest.fixture
+def sent(engine: Engine) -> Sent:
+    load(engine)
+    made = upload(answer("q110", "2026-11-20T09:00:00Z"))
+    deliver(engine, made)
+    return made
+
+
+def die(engine: Engine, sent: Sent, told: Settings) -> None:
+    with engine.begin() as connection:
+        start(connection, uuid_of(sent), max_tries=9)
+        while not fail(connection, uuid_of(sent), "ValueError at some place", told):
+            start(connection, uuid_of(sent), max_tries=9)
+
+
+def fates(engine: Engine) -> list[tuple[str, int, str | None]]:
+    return [(row["status"], row["tries"], row["last_error"]) for row in rows(engine, UploadNotice)]
+
+
+def let_all_be_due(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE upload_notices SET next_try_at = now() WHERE status = 'waiting'"))
+
+
+def test_I11_a_death_is_told_once_by_uuid_time_and_tries(
+    engine: Engine, sent: Sent, told: Settings, receiver: Receiver
+) -> None:
+    die(engine, sent, told)
+    assert deliver_due(engine, told) == 1
+    assert deliver_due(engine, told) == 0
+    [notice], [request] = rows(engine, UploadNotice), receiver.verified()
+    assert request.id == str(notice["id"])
+    assert request.json() == {
+        "type": "upload.dead",
+        "timestamp": notice["created_at"].isoformat(),
+        "data": {"client_session_uuid": sent["client_session_uuid"], "tries": 2},
+    }
+
+
+def test_I1_what_was_not_taken_is_told_again_by_the_same_id(
+    engine: Engine, sent: Sent, told: Settings, receiver: Receiver
+) -> None:
+    die(engine, sent, told)
+    receiver.then(status(500, b"later"), status(200))
+    deliver_due(engine, told)
+    assert fates(engine) == [("waiting", 1, "500 later")]
+    let_all_be_due(engine)
+    deliver_due(engine, told)
+    assert fates(engine) == [("delivered", 2, None)]
+    assert len({request.id for request in receiver.verified()}) == 1
+
+
+def test_a_start_that_is_one_too_many_is_told_of_too(engine: Engine, sent: Sent, told: Settings) -> None:
+    with engine.begin() as connection:
+        start(connection, uuid_of(sent), max_tries=1)
+    assert [row["status"] for row in rows(engine, Upload)] == ["dead"]
+    assert deliver_due(engine, told) == 1
+
+
+def test_an_upload_that_dies_again_after_a_replay_is_told_of_again(
+    engine: Engine, sent: Sent, told: Settings, receiver: Receiver
+) -> None:
+    die(engine, sent, told)
+    deliver_due(engine, told)
+    with engine.begin() as connection:
+        revive(connection, uuid_of(sent))
+    die(engine, sent, told)
+    assert deliver_due(engine, told) == 1
+    assert len({request.id for request in receiver.verified()}) == 2
+
+
+def test_a_death_that_is_rolled_back_is_not_told_of(engine: Engine, sent: Sent, told: Settings) -> None:
+    with engine.connect() as connection:
+        start(connection, uuid_of(sent), max_tries=1)
+        connection.rollback()
+    assert rows(engine, UploadNotice) == []
+    assert deliver_due(engine, told) == 0
+
+
+def test_without_a_receiver_a_notice_is_skipped(engine: Engine, sent: Sent, told: Settings) -> None:
+    die(engine, sent, told)
+    deliver_due(engine, configured(told, followup_webhook_url=""))
+    assert [(fate, tries) for fate, tries, _ in fates(engine)] == [("skipped", 0)]
+
+
+def test_a_refused_notice_dies_itself_after_its_tries(
+    engine: Engine, sent: Sent, told: Settings, receiver: Receiver
+) -> None:
+    die(engine, sent, told)
+    receiver.then(status(500, b"never"))
+    for _ in range(MAX_TRIES + 1):
+        deliver_due(engine, told)
+        let_all_be_due(engine)
+    assert fates(engine) == [("dead", MAX_TRIES, "500 never")]

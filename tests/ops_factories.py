@@ -1,0 +1,102 @@
+"""What operators look at: the sample learner's weeks, uploads that failed, strings that attack the page."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine, text
+
+from cli.demo import earlier_uploads, main_upload, read_sample_catalog
+from shared.broker import SWEEP
+from shared.catalog_admin import load_catalog
+from shared.health import beat
+from shared.replay import replay
+from tests.factories import deliver, question, upload, uuid_of
+from tests.factories import load as load_questions
+
+SAMPLE = 42
+# What a page that trusts its rows would run; the flag tells that it did.
+HOSTILE = """"'><script>window.hit=1</script><img src=x onerror=window.hit=1>{{ 7 * 191 }}"""
+VICTIM, TOPIC, QUESTION = 7, 70, 700
+
+_BURY = text("""
+    UPDATE uploads SET status = 'dead', finalized_at = now(), tries = 5, last_error = :error
+    WHERE client_session_uuid = :id
+""")
+_VOID = text(
+    "UPDATE study_quiz_sessions SET voided_at = now(), void_reason = :reason WHERE user_id = :user_id"
+)
+
+
+def load(engine: Engine) -> None:
+    load_sample(engine)
+    _load_hostile(engine)
+
+
+def load_sample(engine: Engine) -> None:
+    load_catalog(engine, read_sample_catalog(), default_zone="UTC")
+    for body in [*earlier_uploads(), main_upload()]:
+        ingest(engine, json.loads(body))
+
+
+def main_uuid() -> UUID:
+    return uuid_of(json.loads(main_upload()))
+
+
+def ingest(engine: Engine, sent: dict[str, Any]) -> UUID:
+    """Deliver an upload and replay it here, without a worker."""
+    now = datetime.now(UTC)
+    deliver(engine, sent, now)
+    replay(engine, uuid_of(sent), now=now, default_zone="UTC")
+    return uuid_of(sent)
+
+
+def answers(*pub_ids: str, **unknown: Any) -> dict[str, Any]:
+    """Make an upload of a minute ago, all first choices."""
+    at = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+    said = [{"pub_id": each, "selected": 0, "unsure": False, "answered_at": at} for each in pub_ids]
+    return upload(*said, **unknown)
+
+
+def bury(engine: Engine, sent: dict[str, Any], error: str) -> UUID:
+    """Deliver an upload, and leave it as one whose tries are exhausted."""
+    deliver(engine, sent, datetime.now(UTC))
+    with engine.begin() as connection:
+        connection.execute(_BURY, {"id": uuid_of(sent), "error": error})
+    return uuid_of(sent)
+
+
+def sweep(engine: Engine) -> None:
+    """Leave the sign of a sweep that begins now."""
+    with engine.begin() as connection:
+        beat(connection, SWEEP)
+
+
+def contradict(engine: Engine) -> int:
+    """Deliver other content under the uuid of an ingested upload; return the conflict's id."""
+    first = answers("geo-capital-canada")
+    ingest(engine, first)
+    deliver(engine, first | {"attempts": answers("geo-capital-turkey")["attempts"]}, datetime.now(UTC))
+    with engine.connect() as connection:
+        return int(connection.scalar(text("SELECT max(id) FROM upload_conflicts")) or 0)
+
+
+def _load_hostile(engine: Engine) -> None:
+    load_questions(
+        engine,
+        {
+            "users": [{"id": VICTIM, "time_zone": None}],
+            "topics": [{"id": TOPIC, "user_id": VICTIM, "name": HOSTILE}],
+            "questions": [
+                question(QUESTION, HOSTILE, user_id=VICTIM, study_topic_id=TOPIC)
+                | {"subject": HOSTILE, "choices": [HOSTILE, "b"], "correct_choice": 1}
+            ],
+        },
+    )
+    ingest(engine, answers(HOSTILE, note=HOSTILE))
+    with engine.begin() as connection:
+        connection.execute(_VOID, {"user_id": VICTIM, "reason": HOSTILE})
+    ingest(engine, answers(HOSTILE, **{HOSTILE: HOSTILE}))
+    bury(engine, answers(HOSTILE, note=HOSTILE), HOSTILE)
+    ingest(engine, answers(f"nobody's {HOSTILE}"))

@@ -1,0 +1,42 @@
+"""Follow-ups to deliver, and what became of them."""
+
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy import Engine, text
+
+from shared.config import Settings
+from shared.models import StudyFollowup
+from tests.factories import RIGHT, WRONG, answer, ingest, load, rows, upload
+from tests.receiver import NEW_SECRET
+
+NINE, TEN, ELEVEN = (f"2026-11-20T{hour:02}:00:00Z" for hour in (9, 10, 11))
+MAX_TRIES = 3
+
+
+def configured(settings: Settings, **changes: Any) -> Settings:
+    usual = {"followup_webhook_secrets": SecretStr(NEW_SECRET), "followup_max_tries": MAX_TRIES}
+    return Settings.model_validate(settings.model_dump() | usual | changes)
+
+
+def finished_session(engine: Engine) -> dict[str, Any]:
+    """Ingest an upload of one topic with a miss, and an unsure pass at a question of two public ids."""
+    load(engine)
+    sent = upload(answer("q111", NINE, WRONG), answer("twin110", TEN, RIGHT, unsure=True))
+    ingest(engine, sent)
+    return sent
+
+
+def let_all_be_due(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE study_followups SET next_try_at = now() WHERE status = 'waiting'"))
+
+
+def keep_only(engine: Engine, kind: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM study_followups WHERE kind <> :kind"), {"kind": kind})
+
+
+def fates(engine: Engine) -> list[tuple[str, int, str | None]]:
+    """Return status, tries and reason of each."""
+    return [(row["status"], row["tries"], row["last_error"]) for row in rows(engine, StudyFollowup)]
