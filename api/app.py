@@ -6,10 +6,13 @@ from typing import Any
 
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from api import ingest, live, openapi, ops
+from api import ingest, live, openapi
 from api.errors import install_problems
 from api.metrics import install_metrics
+from api.ops import create_ops_app
+from api.ops.session import PATH
 from api.services import install_edge
 from shared.config import Settings
 from shared.errors import ConfigurationError
@@ -32,9 +35,11 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = _system_clock
     install_edge(app, settings, clock)
     install_metrics(app, settings)
     install_problems(app)
-    ops.install_ops(app, settings)
-    for each in (ingest.blueprint, live.blueprint, ingest.health, openapi.blueprint, ops.blueprint):
+    for each in (ingest.blueprint, live.blueprint, ingest.health, openapi.blueprint):
         app.register_blueprint(each)
+    if settings.ops_password.get_secret_value():
+        operators = create_ops_app(settings, clock, MAX_BODY)
+        app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {PATH: operators})  # type: ignore[method-assign]
     return app
 
 

@@ -15,26 +15,31 @@ blueprint = Blueprint("metrics", __name__)
 
 
 def install_metrics(app: Flask, settings: Settings) -> None:
-    """Count requests where METRICS_DIR is set; without METRICS_TOKEN too there is no such page."""
-    if not settings.metrics_dir:
-        return
-    app.before_request(_begin)
-    app.after_request(_count)
-    if settings.metrics_tokens:
+    """Count requests, and show the metrics where METRICS_DIR and METRICS_TOKEN are set."""
+    count_requests(app, settings)
+    if settings.metrics_dir and settings.metrics_tokens:
         app.extensions[_KEY] = Page(settings)
         app.register_blueprint(blueprint)
 
 
-def _begin() -> None:
-    g.began = perf_counter()
+def count_requests(app: Flask, settings: Settings, prefix: str = "") -> None:
+    """Count an application's requests where METRICS_DIR is set; `prefix`: the path at which it is mounted."""
+    if not settings.metrics_dir:
+        return
 
+    def begin() -> None:
+        g.began = perf_counter()
 
-def _count(response: Response) -> Response:
-    # The path and the method of a request without a route are a stranger's: labels without end.
-    route, method = (request.url_rule.rule, request.method) if request.url_rule else ("none", "any")
-    REQUESTS.labels(route, method, str(response.status_code)).inc()
-    REQUEST_SECONDS.labels(route, method).observe(perf_counter() - g.began)
-    return response
+    def count(response: Response) -> Response:
+        # A request without a route would bring a label for every path and method that a stranger thinks of.
+        rule = request.url_rule
+        route, method = (prefix + rule.rule, request.method) if rule else ("none", "any")
+        REQUESTS.labels(route, method, str(response.status_code)).inc()
+        REQUEST_SECONDS.labels(route, method).observe(perf_counter() - g.began)
+        return response
+
+    app.before_request(begin)
+    app.after_request(count)
 
 
 @blueprint.get("/metrics")

@@ -25,7 +25,7 @@ def token(page: httpx.Response) -> str:
 
 def press(web: httpx.Client, path: str, **fields: str) -> httpx.Response:
     """Send the form of a page, as a browser would: with the token that stands there."""
-    return web.post(path, data={"csrf_token": token(web.get("/ops"))} | fields)
+    return web.post(path, data={"csrf_token": token(web.get("/ops/"))} | fields)
 
 
 STUDY_TOKEN = {"Authorization": "Bearer study-token"}

@@ -60,11 +60,11 @@ def visit(page: Page, engine: Engine) -> None:
         ops_factories.answers("sci-unit-of-resistance", "geo-capital-canada", "sci-lightest-element"),
         "OperationalError 53100 at shared/replay.py:40 _learn",
     )
-    page.goto("/ops")
+    page.goto("/ops/")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
     page.get_by_role("heading", name="Now").wait_for()
-    shoot(page, "/ops", "ops-now")
+    shoot(page, "/ops/", "ops-now")
     shoot(page, f"/ops/uploads/{dead}/replay", "ops-replay", 560)
     shoot(page, f"/ops/uploads/{ops_factories.main_uuid()}", "ops-upload", 1190)
     shoot(page, f"/ops/learners/{ops_factories.SAMPLE}", "ops-learner", 1350)

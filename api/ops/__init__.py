@@ -1,9 +1,70 @@
-"""`/ops`: the operators' page."""
+"""`/ops`: the operators' pages, a Flask application of their own.
 
-from api.ops import learner, session, views
-from api.ops.session import blueprint, install_ops
+It is mounted beside the application of uploads: none of this code runs before an upload's route.
+"""
 
-# Each adds its routes to the blueprint.
-PARTS = (views, views, views, views, views, learner, session, session, session)
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
-__all__ = ["PARTS", "blueprint", "install_ops"]
+from flask import Flask
+from markupsafe import Markup
+from werkzeug.routing import IntegerConverter
+
+from api.metrics import count_requests
+from api.ops import learner, views
+from api.ops.session import PATH, LoginLimit, OpsServices, install_session
+from api.ops.store import OperatorStore
+from shared.config import Settings
+from shared.spool import connect
+
+NONE = "-"
+UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def create_ops_app(settings: Settings, clock: Callable[[], datetime], max_body: int) -> Flask:
+    """Make the application that is mounted at `/ops`; OPS_PASSWORD is set."""
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = max_body
+    app.url_map.converters["id"] = _Id
+    for name, filter_ in (("second", second), ("minute", minute), ("age", age)):
+        app.add_template_filter(filter_, name)
+    count_requests(app, settings, prefix=PATH)
+    spool = connect(settings.redis_url) if settings.redis_url else None
+    install_session(app, OpsServices(settings, clock, OperatorStore(settings), spool, LoginLimit()))
+    app.register_blueprint(views.blueprint)
+    app.register_blueprint(learner.blueprint)
+    return app
+
+
+class _Id(IntegerConverter):
+    """Take no more digits than a bigint has: Python refuses to read many thousands."""
+
+    regex = "[0-9]{1,19}"
+
+
+def second(at: datetime | None) -> str:
+    """Show a time to the second."""
+    return _time(at, "%Y-%m-%d %H:%M:%S")
+
+
+def minute(at: datetime | None) -> str:
+    """Show a time to the minute."""
+    return _time(at, "%Y-%m-%d %H:%M")
+
+
+def _time(at: datetime | None, form: str) -> str:
+    if at is None:
+        return NONE
+    return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), at.strftime(form))
+
+
+def age(span: timedelta | None) -> str:
+    """Show how long something has lasted, in its two largest units."""
+    if span is None:
+        return NONE
+    rest, parts = max(0, int(span.total_seconds())), []
+    for unit, seconds in UNITS:
+        count, rest = divmod(rest, seconds)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"

@@ -1,26 +1,25 @@
-"""A learner's page: how well a question is kept in mind, what is due, what is weak."""
+"""A learner's page: how well they remember a question, what is due, what is weak."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
-from flask import abort, redirect, render_template, request, url_for
+from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import Connection
 
-from api.ops.session import blueprint, ops
-from api.services import edge
+from api.ops.session import services
 from shared.catalog import resolve
 from shared.live.forms import BIGINT
 from shared.ops.reports import DueDay, Portrait, curve, portray
 from shared.study.progress import Curve
 
+blueprint = Blueprint("learner", __name__)
+
 WEEK = 7
 SHADES = 4
-# As many as the largest id has: Python refuses to read thousands.
+# As many as the largest id has: Python refuses to read many thousands.
 DIGITS = re.compile("[0-9]{1,19}")
 
 # Time, the probability in percent, and that at a review.
@@ -29,50 +28,40 @@ Row = tuple[datetime, tuple[float | None, float | None]]
 
 @blueprint.get("/learners")
 def find_learner() -> ResponseReturnValue:
-    """Go to the page of the learner that a form names."""
-    given = request.args.get("learner", "").strip()
-    if not (DIGITS.fullmatch(given) and int(given) < BIGINT):
+    """Go to the page of the learner whose id was typed."""
+    typed = request.args.get("learner", "").strip()
+    if not (DIGITS.fullmatch(typed) and int(typed) < BIGINT):
         abort(422, "A learner's id is a number.")
-    return redirect(url_for(".learner", user_id=int(given)), 303)
+    return redirect(url_for(".learner", user_id=int(typed)), 303)
 
 
 @blueprint.get("/learners/<id:user_id>")
 def learner(user_id: int) -> ResponseReturnValue:
-    """Show a learner, and the forgetting curve of one question."""
-    look = _Look(user_id, request.args.get("question", "").strip(), edge().clock())
-    portrait, pub_id, drawn = ops().desk.read(partial(_look, look, edge().settings.study_time_zone))
+    """Show a learner, and the forgetting curve of the question asked for, or of the weakest."""
+    now, zone = services().clock(), services().settings.study_time_zone
+    asked_for = request.args.get("question", "").strip()
+
+    def read(connection: Connection) -> tuple[Portrait, str, Curve | None]:
+        report = portray(connection, user_id, now=now, default_zone=zone)
+        pub_id = asked_for or _weakest(report.progress)
+        question = resolve(connection, [pub_id]).get(pub_id) if "\0" not in pub_id else None
+        if question is None or question.user_id != user_id:
+            return report, pub_id, None
+        return report, pub_id, curve(connection, user_id, question.id, now=now, default_zone=zone)
+
+    report, pub_id, drawn = services().store.read(read)
     return render_template(
         "learner.html",
         user_id=user_id,
-        portrait=portrait,
-        weeks=weeks(portrait.calendar),
+        portrait=report,
+        weeks=weeks(report.calendar),
         pub_id=pub_id,
         curve=drawn,
         points=rows(drawn) if drawn else [],
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What is to be shown, and as of when; `pub_id` is empty where the operator chose none."""
-
-    user_id: int
-    pub_id: str
-    now: datetime
-
-
-def _look(look: _Look, default_zone: str, connection: Connection) -> tuple[Portrait, str, Curve | None]:
-    portrait = portray(connection, look.user_id, now=look.now, default_zone=default_zone)
-    pub_id = look.pub_id or _weakest(portrait.progress)
-    question = resolve(connection, [pub_id]).get(pub_id) if "\0" not in pub_id else None
-    if question is None or question.user_id != look.user_id:
-        return portrait, pub_id, None
-    drawn = curve(connection, look.user_id, question.id, now=look.now, default_zone=default_zone)
-    return portrait, pub_id, drawn
-
-
 def _weakest(progress: Sequence[dict[str, Any]]) -> str:
-    """Choose a question to begin with: the one with most to tell."""
     return max(progress, key=lambda line: (line["misses"], line["reviews"]))["pub_id"] if progress else ""
 
 

@@ -32,7 +32,7 @@ def told(web: httpx.Client, sent: dict[str, Any]) -> str:
     """Ask for a replay; return what its rehearsal came to."""
     page = web.get(f"/ops/uploads/{sent['client_session_uuid']}/replay")
     assert page.status_code == 200
-    return unescape(page.text.partition('role="status" class="told">')[2].partition("</p>")[0])
+    return unescape(page.text.partition('role="status" class="message">')[2].partition("</p>")[0])
 
 
 @pytest.mark.parametrize("held", ["uploads", "users"])

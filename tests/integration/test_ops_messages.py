@@ -25,10 +25,10 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"ops_password": SecretStr(PASSWORD)})
 
 
-def told(web: httpx.Client) -> str:
+def message(web: httpx.Client) -> str:
     if "study_ingest_ops" not in web.cookies:
         log_in(web)
-    found = re.search(r'role="status" class="told">(.*?)</p>', web.get("/ops").text, re.DOTALL)
+    found = re.search(r'role="status" class="message">(.*?)</p>', web.get("/ops/").text, re.DOTALL)
     assert found
     return found[1].strip()
 
@@ -52,22 +52,22 @@ def test_what_is_most_urgent_is_told_until_all_is_well(
     change(engine, "UPDATE uploads SET received_at = now() - interval '2 minutes'")
     with Redis.from_url(settings.redis_url) as redis:
         push(redis, delivery(upload(answer("q110", AT))))
-        assert "Nobody has swept" in told(web), "there was no sweep ever"
+        assert "No sweeper has run" in message(web), "there was no sweep ever"
         sweep(engine)
-        assert "is overdue" in told(web)
+        assert "is overdue" in message(web)
         change(engine, "UPDATE heartbeats SET beaten_at = now() - interval '61 seconds'")
-        assert "Nobody has swept" in told(web)
+        assert "No sweeper has run" in message(web)
         sweep(engine)
         change(engine, "UPDATE uploads SET received_at = now() WHERE status = 'received'")
-        assert "Redis alone holds them" in told(web)
+        assert "Redis alone holds them" in message(web)
         redis.delete(SPOOL)
-    assert told(web) == "Dead uploads wait for you."
+    assert message(web) == "There are dead uploads: find out why they failed, then replay them."
     change(engine, "DELETE FROM uploads WHERE status = 'dead'")
-    assert told(web) == "Conflicts wait for your decision."
+    assert message(web) == "There are conflicts to decide."
     change(engine, "DELETE FROM upload_conflicts")
-    assert "Rejected uploads" in told(web)
+    assert "rejected uploads" in message(web)
     change(engine, "DELETE FROM uploads WHERE status = 'rejected'")
-    assert told(web) == "All is well."
+    assert message(web) == "All is well."
 
 
 def test_sweeps_that_are_set_to_be_rare_are_not_missed_at_once(
@@ -77,9 +77,9 @@ def test_sweeps_that_are_set_to_be_rare_are_not_missed_at_once(
     web = serve(create_app(rare), rare)
     sweep(engine)
     change(engine, "UPDATE heartbeats SET beaten_at = now() - interval '75 seconds'")
-    assert told(web) == "All is well."
+    assert message(web) == "All is well."
     change(engine, "UPDATE heartbeats SET beaten_at = now() - interval '91 seconds'")
-    assert "Nobody has swept" in told(web)
+    assert "No sweeper has run" in message(web)
 
 
 def test_a_spool_that_does_not_answer_is_told(
@@ -87,5 +87,5 @@ def test_a_spool_that_does_not_answer_is_told(
 ) -> None:
     sweep(engine)
     away, without = (settings.model_copy(update={"redis_url": url}) for url in ("redis://127.0.0.1:9", ""))
-    assert "The spool does not answer" in told(serve(create_app(away), away))
-    assert told(serve(create_app(without), without)) == "All is well."
+    assert "The spool does not answer" in message(serve(create_app(away), away))
+    assert message(serve(create_app(without), without)) == "All is well."

@@ -14,7 +14,7 @@ from tests.clients import PASSWORD, log_in, press
 from tests.factories import answer, ingest, load, upload
 from tests.processes import until
 
-AWAY, LOCKED = "Postgres does not answer", "Somebody else holds this row"
+AWAY, LOCKED = "Postgres does not answer", "Another transaction holds this row"
 SLOW, TOO_MANY = "Postgres takes too long over this", "Too many operators ask at once"
 
 HOLD = text("LOCK TABLE study_topics IN ACCESS EXCLUSIVE MODE")
@@ -67,7 +67,7 @@ def test_a_row_that_is_held_shuts_nobody_out(engine: Engine, desk: httpx.Client)
     with engine.begin() as holder:
         holder.execute(text("SELECT FROM uploads FOR UPDATE"))
         refused = press(desk, f"/ops/uploads/{uuid}/void", reason="held")
-        now = desk.get("/ops").text
+        now = desk.get("/ops/").text
     assert (refused.status_code, LOCKED in refused.text) == (503, True)
     assert "figures" in now
     assert AWAY not in now
@@ -79,13 +79,13 @@ def test_a_slow_question_shuts_nobody_out(engine: Engine, desk: httpx.Client) ->
         end(engine, "pg_cancel_backend")
         slow = page.result()
     assert (slow.status_code, SLOW in slow.text) == (503, True)
-    assert AWAY not in desk.get("/ops").text
+    assert AWAY not in desk.get("/ops/").text
     assert desk.get("/ops/learners/1").status_code == 200
 
 
 def test_too_many_operators_are_told_so(engine: Engine, desk: httpx.Client) -> None:
     with held_up(engine, desk):
-        now = desk.get("/ops").text
+        now = desk.get("/ops/").text
     assert TOO_MANY in now
     assert AWAY not in now
 
@@ -95,5 +95,5 @@ def test_a_postgres_that_is_away_is_left_alone_for_a_while(engine: Engine, desk:
         end(engine, "pg_terminate_backend")
         lost = page.result()
     assert (lost.status_code, AWAY in lost.text) == (503, True)
-    assert AWAY in desk.get("/ops").text
+    assert AWAY in desk.get("/ops/").text
     assert desk.get("/ops/learners/1").status_code == 503

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from api.ops.views import AT_ONCE
+from api.ops.views import REPLAYS_AT_ONCE
 from cli.main import main
 from shared.config import Settings
 from shared.metrics import Stores
@@ -45,13 +45,13 @@ def shown(page: httpx.Response) -> str:
 
 def test_all_that_can_be_replayed_is_however_much_is_purged(engine: Engine, web: httpx.Client) -> None:
     load(engine)
-    bury_purged(engine, AT_ONCE + 1)
+    bury_purged(engine, REPLAYS_AT_ONCE + 1)
     sent = upload(answer("q110", AT))
     bury(engine, sent, "KeyError at a")
     log_in(web)
     asked = shown(web.get("/ops/uploads/replay?status=dead"))
     assert "1 rejected or dead uploads match status dead" in asked
-    assert f"{AT_ONCE + 1} more are purged" in asked
+    assert f"{REPLAYS_AT_ONCE + 1} more are purged" in asked
     assert press(web, "/ops/uploads/replay", status="dead").status_code == 303
     assert standing(engine, sent).status == "received"
 
@@ -64,11 +64,11 @@ def test_a_failed_upload_that_is_purged_is_at_rest(
     ingest(engine, upload(answer("q999", AT)))
     bury(engine, upload(answer("q110", AT)), "KeyError at a")
     log_in(web)
-    assert "Dead uploads wait for you." in shown(web.get("/ops"))
+    assert "There are dead uploads" in shown(web.get("/ops/"))
     assert counted(settings) == {"metric": 1, "stats": 1}
     with engine.begin() as connection:
         connection.execute(text("UPDATE uploads SET payload = NULL"))
-    assert "All is well." in shown(web.get("/ops"))
+    assert "All is well." in shown(web.get("/ops/"))
     assert counted(settings) == {"metric": 0, "stats": 0}
 
 

@@ -26,7 +26,7 @@ function clock({ min, max }) {
 }
 
 // What a series says where the pointer is, and at its last point where there is none.
-function told(say) {
+function shown(say) {
   return (plot, _, series, pointed) => {
     const value = plot.data[series].at(pointed ?? -1) ?? null;
     return value === null ? "" : say(value);
@@ -43,13 +43,13 @@ function options(place, names) {
     spanGaps: true,
     dash: number === 0 ? [] : [number * 4, number * 2],
     points: { show: name === "review", size: 9, fill: colour(`--plot-${number + 1}`) },
-    value: told((value) => `${value}${unit}`),
+    value: shown((value) => `${value}${unit}`),
   }));
   return {
     width: place.clientWidth,
     height: HEIGHT,
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-    series: [{ label: "UTC", value: told((at) => new Date(at * 1000).toISOString().slice(0, 16).replace("T", " ")) }, ...series],
+    series: [{ label: "UTC", value: shown((at) => new Date(at * 1000).toISOString().slice(0, 16).replace("T", " ")) }, ...series],
     scales: { y: { range: (_, low, high) => (unit === "%" ? [0, 100] : [0, Math.max(high, 1) * 1.1]) } },
     axes: [{ ...axis, values: (plot, moments) => moments.map(clock(plot.scales.x)) }, { ...axis, values: (_, values) => values.map((value) => `${value}${unit}`) }],
   };

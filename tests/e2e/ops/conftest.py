@@ -66,7 +66,7 @@ def operator(browser: Browser, ops_url: str) -> Iterator[BrowserContext]:
     """Log in once."""
     context = browser.new_context(base_url=ops_url)
     page = context.new_page()
-    page.goto("/ops")
+    page.goto("/ops/")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
     page.get_by_role("heading", name="Now").wait_for()

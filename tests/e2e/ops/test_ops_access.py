@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from tests.ops_factories import SAMPLE, answers, bury, contradict, ingest
 
 PAGES = [
-    "/ops",
+    "/ops/",
     "/ops/uploads",
     "/ops/uploads?status=dead",
     "/ops/conflicts",
@@ -52,7 +52,7 @@ def test_axe_finds_no_grave_fault_in_the_login(browser: Browser, ops_url: str) -
     for scheme in ("light", "dark"):
         with browser.new_context(base_url=ops_url, color_scheme=scheme) as stranger:
             page = stranger.new_page()
-            page.goto("/ops")
+            page.goto("/ops/")
             assert page.get_by_label("Password").evaluate("it => it === document.activeElement")
             assert (scheme, faults(page)) == (scheme, [])
 

@@ -14,14 +14,16 @@ def figure(page: Page, name: str) -> str:
 
 
 def test_it_shows_a_failure_without_a_reload(page: Page, ops_engine: Engine) -> None:
-    page.goto("/ops")
+    page.goto("/ops/")
     expect(page.locator("canvas")).to_have_count(2)
     page.evaluate("window.same = true")
     page.get_by_text("The last hour, as a table").click()
     dead = int(figure(page, "Dead"))
     bury(ops_engine, answers("sci-unit-of-force"), "SomeError at shared/replay.py:1")
     expect(page.locator(".figures")).to_contain_text(re.compile(rf"Dead\s*{dead + 1}"), timeout=20_000)
-    expect(page.get_by_role("status")).to_have_text("Dead uploads wait for you.")
+    expect(page.get_by_role("status")).to_have_text(
+        "There are dead uploads: find out why they failed, then replay them."
+    )
     assert page.evaluate("window.same")
     assert page.locator("details").first.evaluate("it => it.open")
     counts = page.locator("#hour tbody td:nth-child(5)").all_inner_texts()
@@ -36,7 +38,7 @@ def tells_the_last_point(page: Page) -> bool:
 
 
 def test_without_a_pointer_a_legend_tells_the_last_point(page: Page, ops_engine: Engine) -> None:
-    page.goto("/ops")
+    page.goto("/ops/")
     expect(page.locator(".u-legend")).to_have_count(2)
     assert tells_the_last_point(page)
     dead = int(figure(page, "Dead"))
@@ -46,7 +48,7 @@ def test_without_a_pointer_a_legend_tells_the_last_point(page: Page, ops_engine:
 
 
 def test_with_a_pointer_a_legend_tells_what_is_there(page: Page) -> None:
-    page.goto("/ops")
+    page.goto("/ops/")
     page.get_by_label("Live").uncheck()
     page.locator(".u-over").first.hover(position={"x": 1, "y": 50})
     first = page.locator("#hour tbody th").first.text_content() or ""
@@ -55,7 +57,7 @@ def test_with_a_pointer_a_legend_tells_what_is_there(page: Page) -> None:
 
 def test_it_can_be_held_still(page: Page) -> None:
     page.clock.install()
-    page.goto("/ops")
+    page.goto("/ops/")
     polls: list[str] = []
     page.on("request", lambda request: polls.append(request.url))
     page.get_by_label("Live").uncheck()

@@ -85,7 +85,7 @@ def test_an_upload_is_voided_with_a_reason_and_brought_back(page: Page, ops_engi
     uuid = ingest(ops_engine, answers("sci-unit-of-force"))
     page.goto(f"/ops/uploads/{uuid}")
     page.get_by_role("link", name="Void…").click()
-    page.get_by_label("Why").fill("answered by a sibling")
+    page.get_by_label("Reason").fill("answered by a sibling")
     page.get_by_role("button", name="Void").click()
     expect(page.get_by_text("answered by a sibling")).to_be_visible()
     expect(page.get_by_role("region", name="Table: Progress")).to_have_count(0)
