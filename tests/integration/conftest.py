@@ -52,6 +52,21 @@ def front(
     return Front(serve(create_app(settings, clock), settings))
 
 
+@pytest.fixture
+def catalog(engine: Engine) -> None:
+    """Load three learners and their questions."""
+    factories.load(engine)
+
+
+@pytest.fixture
+def leaves_nothing(front: Front, engine: Engine) -> Iterator[None]:
+    """Prove that nothing that is refused changes a row."""
+    assert front
+    before = factories.everything(engine)
+    yield
+    assert factories.everything(engine) == before
+
+
 @contextmanager
 def _serving(app: Flask, settings: Settings) -> Iterator[httpx.Client]:
     server = Server(app, settings.model_copy(update={"port": 0}))

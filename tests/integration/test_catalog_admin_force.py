@@ -33,9 +33,7 @@ OTHER_ZONE = {"users": [{"id": ANN, "time_zone": "Asia/Seoul"}]}
 MOVED = {"questions": [question(110, user_id=BEN, study_topic_id=21)]}
 
 
-@pytest.fixture(autouse=True)
-def _catalog(engine: Engine) -> None:
-    load(engine)
+pytestmark = pytest.mark.usefixtures("catalog")
 
 
 def sessions() -> list[dict[str, Any]]:

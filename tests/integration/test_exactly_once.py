@@ -15,7 +15,6 @@ from tests.factories import (
     deliver,
     everything,
     ingest,
-    load,
     reviews,
     rows,
     statuses,
@@ -27,9 +26,7 @@ from tests.race import at_once, overlap
 MORNING, NOON = "2026-11-20T09:00:00Z", "2026-11-20T12:00:00Z"
 
 
-@pytest.fixture(autouse=True)
-def _catalog(engine: Engine) -> None:
-    load(engine)
+pytestmark = pytest.mark.usefixtures("catalog")
 
 
 def two_topics(at: str = MORNING) -> dict[str, Any]:

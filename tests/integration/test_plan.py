@@ -13,7 +13,6 @@ from tests.factories import (
     answer,
     everything,
     ingest,
-    load,
     reviews,
     rows,
     upload,
@@ -22,9 +21,7 @@ from tests.factories import (
 NINE, TEN = "2026-11-20T09:00:00Z", "2026-11-20T10:00:00Z"
 
 
-@pytest.fixture(autouse=True)
-def _catalog(engine: Engine) -> None:
-    load(engine)
+pytestmark = pytest.mark.usefixtures("catalog")
 
 
 def fates(result: dict[str, Any] | None) -> list[str]:

@@ -7,15 +7,13 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.models import StudyQuestionAttempt, StudyQuizSession
-from tests.factories import ARRIVAL, WRONG, answer, ingest, load, progress, rows, upload
+from tests.factories import ARRIVAL, WRONG, answer, ingest, progress, rows, upload
 
 TAKEN = datetime(2026, 11, 20, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-@pytest.fixture(autouse=True)
-def _catalog(engine: Engine) -> None:
-    load(engine)
+pytestmark = pytest.mark.usefixtures("catalog")
 
 
 def by_a_clock(ahead: timedelta, taken: datetime = TAKEN, selected: int = WRONG) -> dict[str, Any]:

@@ -6,14 +6,12 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.models import StudyQuizSession
-from tests.factories import NOW, WRONG, answer, ingest, load, rows, upload
+from tests.factories import NOW, WRONG, answer, ingest, rows, upload
 
 NINE, TEN, NEXT_DAY = "2026-11-20T09:00:00Z", "2026-11-20T10:00:00Z", "2026-11-21T09:00:00Z"
 
 
-@pytest.fixture(autouse=True)
-def _catalog(engine: Engine) -> None:
-    load(engine)
+pytestmark = pytest.mark.usefixtures("catalog")
 
 
 def test_every_topic_becomes_a_session_that_is_done(engine: Engine) -> None:

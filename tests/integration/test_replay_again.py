@@ -14,7 +14,6 @@ from tests.factories import (
     everything,
     forget,
     ingest,
-    load,
     progress,
     reviews,
     rows,
@@ -25,9 +24,7 @@ from tests.factories import (
 NINE, TEN = "2026-11-20T09:00:00Z", "2026-11-20T10:00:00Z"
 
 
-@pytest.fixture(autouse=True)
-def _catalog(engine: Engine) -> None:
-    load(engine)
+pytestmark = pytest.mark.usefixtures("catalog")
 
 
 @pytest.mark.parametrize("status", ["rejected", "dead"])

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.models import StudyQuizSession
-from tests.factories import IMPOSSIBLE, answer, everything, ingest, load, rows, upload
+from tests.factories import IMPOSSIBLE, answer, everything, ingest, rows, upload
 
 AT = "2026-11-20T09:00:00Z"
 ANNS, BENS, CHOS = answer("q110", AT), answer("q210", AT), answer("twin310", AT)
@@ -16,9 +16,7 @@ BENS_SKIPPED = answer("q210", AT, IMPOSSIBLE)
 MIXED = [*permutations([ANNS, BENS, UNKNOWN]), [ANNS, BENS, CHOS], [ANNS, ANNS, BENS_SKIPPED]]
 
 
-@pytest.fixture(autouse=True)
-def _catalog(engine: Engine) -> None:
-    load(engine)
+pytestmark = pytest.mark.usefixtures("catalog")
 
 
 def test_I6_mixed_owners_leave_nothing_but_a_rejection(engine: Engine) -> None:

@@ -21,7 +21,6 @@ from tests.factories import (
     delivery,
     forget,
     ingest,
-    load,
     progress,
     rows,
     standing,
@@ -33,9 +32,7 @@ from tests.strategies import uploads
 BURY = text("UPDATE uploads SET status = 'dead', finalized_at = now()")
 
 
-@pytest.fixture(autouse=True)
-def _catalog(engine: Engine) -> None:
-    load(engine)
+pytestmark = pytest.mark.usefixtures("catalog")
 
 
 def bring(engine: Engine, sent: dict[str, Any], state: str) -> None:

@@ -8,15 +8,13 @@ from sqlalchemy import Engine, text
 from shared.models import StudyFollowup
 from shared.study.finalize import finalize_session
 from shared.study.store import Learner
-from tests.factories import DEFAULT_ZONE, NOW, answer, ingest, load, rows, upload, work_off
+from tests.factories import DEFAULT_ZONE, NOW, answer, ingest, rows, upload, work_off
 
 NINE = "2026-11-20T09:00:00Z"
 BOTH = ["explain_misses", "weak_areas"]
 
 
-@pytest.fixture(autouse=True)
-def _catalog(engine: Engine) -> None:
-    load(engine)
+pytestmark = pytest.mark.usefixtures("catalog")
 
 
 def asked(engine: Engine) -> dict[int, list[str]]:

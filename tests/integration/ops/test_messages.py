@@ -4,25 +4,18 @@ import re
 from collections.abc import Callable
 
 import httpx
-import pytest
 from flask import Flask
-from pydantic import SecretStr
 from redis import Redis
 from sqlalchemy import Engine, text
 
 from api.app import create_app
 from shared.config import Settings
 from shared.spool import SPOOL, push
-from tests.clients import PASSWORD, log_in
+from tests.clients import log_in
 from tests.factories import answer, deliver, delivery, ingest, load, upload
 from tests.ops_factories import bury, sweep
 
 AT = "2026-11-20T09:00:00Z"
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"ops_password": SecretStr(PASSWORD)})
 
 
 def message(web: httpx.Client) -> str:

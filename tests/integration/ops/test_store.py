@@ -6,11 +6,10 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from shared.config import Settings
-from tests.clients import PASSWORD, log_in, press
+from tests.clients import log_in, press
 from tests.factories import answer, ingest, load, upload
 from tests.processes import until
 
@@ -26,7 +25,7 @@ WAITING = text("""
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """Give operators one place, and a breaker that stays open for the length of a test."""
-    narrow = {"ops_password": SecretStr(PASSWORD), "web_requests": 4, "store_pause": 600.0}
+    narrow = {"web_requests": 4, "store_pause": 600.0}
     return settings.model_copy(update=narrow)
 
 

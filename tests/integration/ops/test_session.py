@@ -21,11 +21,6 @@ PAGES = ["/ops/", "/ops/uploads", "/ops/conflicts", "/ops/learners/1", "/ops/lea
 Serve = Callable[[Flask, Settings], httpx.Client]
 
 
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"ops_password": SecretStr(PASSWORD)})
-
-
 def test_without_a_password_there_is_no_page(settings: Settings, serve: Serve) -> None:
     closed = settings.model_copy(update={"ops_password": SecretStr("")})
     web = serve(create_app(closed), closed)

@@ -4,16 +4,14 @@ import json
 import re
 
 import httpx
-import pytest
 from click.testing import CliRunner
-from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from api.ops.views import REPLAYS_AT_ONCE
 from cli.main import main
 from shared.config import Settings
 from shared.metrics import Stores
-from tests.clients import PASSWORD, log_in, press
+from tests.clients import log_in, press
 from tests.factories import answer, ingest, load, standing, upload
 from tests.ops_factories import bury, sweep
 
@@ -24,11 +22,6 @@ BURY_PURGED = text("""
     SELECT gen_random_uuid(), 'v1:old', now() - interval '1 year', now(), 'dead', now()
     FROM generate_series(1, :count)
 """)
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"ops_password": SecretStr(PASSWORD)})
 
 
 def bury_purged(engine: Engine, count: int) -> None:

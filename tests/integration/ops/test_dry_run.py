@@ -5,20 +5,13 @@ from typing import Any
 
 import httpx
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from shared.config import Settings
 from shared.study.voiding import void_upload
-from tests.clients import PASSWORD, log_in
+from tests.clients import log_in
 from tests.factories import DEFAULT_ZONE, NOW, answer, deliver, ingest, load, upload, uuid_of
 
 AT = "2026-11-20T09:00:00Z"
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"ops_password": SecretStr(PASSWORD)})
 
 
 @pytest.fixture
