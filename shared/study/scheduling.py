@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from importlib.metadata import version
 from typing import NamedTuple, Self
 from zoneinfo import ZoneInfo
@@ -41,6 +41,16 @@ class _Card(Card):
 
     def __copy__(self) -> Self:
         return self
+
+
+def study_date(at: datetime, utc_offset: int | None, zone: tzinfo) -> date:
+    """Return the date on which an answer counts: that of its local wall clock, four hours back.
+
+    `utc_offset`: minutes east, as the viewer sent it; without one, or with zero, which JavaScript and Python
+    write for want of an offset, local means `zone`.
+    """
+    local = timezone(timedelta(minutes=utc_offset)) if utc_offset else zone
+    return (at.astimezone(local) - DAY_STARTS).date()
 
 
 def study_day(at: datetime, zone: ZoneInfo) -> date:

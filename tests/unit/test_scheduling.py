@@ -10,7 +10,7 @@ import pytest
 from fsrs import Rating
 
 from shared.study import scheduling
-from shared.study.scheduling import SCHEDULER, Memory, retrievability, review, study_day
+from shared.study.scheduling import SCHEDULER, Memory, retrievability, review, study_date, study_day
 from tests.strategies import NEW_YORK, SEOUL, START, day
 
 # Its clock went back from 04:30 to 03:30; no zone's does so across 04:00 in this century so far.
@@ -43,6 +43,17 @@ SET_BACK = datetime(1952, 11, 1, 19, 30, tzinfo=UTC)
 )
 def test_a_study_day_starts_at_four(zone: ZoneInfo, at: str, expected: str) -> None:
     assert study_day(datetime.fromisoformat(at), zone) == date.fromisoformat(expected)
+
+
+@pytest.mark.parametrize(
+    ("offset", "expected"),
+    [(9 * 60, 23), (-8 * 60, 22), (5 * 60 + 45, 22), (-1, 22), (9 * 60 + 1, 23), (None, 22), (0, 22)],
+)
+def test_an_offset_that_was_sent_goes_before_the_zone(offset: int | None, expected: int) -> None:
+    """19:00 in UTC is 04:00 in Seoul; zero is what JavaScript writes, wherever it runs."""
+    at = datetime(2026, 11, 22, 19, tzinfo=UTC)
+    assert study_date(at, offset, NEW_YORK) == date(2026, 11, expected)
+    assert study_date(at, None, SEOUL) == study_date(at, 0, SEOUL) == date(2026, 11, 23)
 
 
 def intervals(ratings: str, gaps: list[int] | None = None) -> tuple[list[int], Memory]:
