@@ -137,13 +137,15 @@ _uuid_form = re.compile(UUID_PATTERN)
 
 
 def _moment(value: Any) -> datetime:
-    """Read an RFC 3339 time as UTC; digits beyond the microsecond are cut."""
+    """Read an RFC 3339 time with its offset; digits beyond the microsecond are cut."""
     if not isinstance(value, str) or not _moment_form.fullmatch(value):
         raise PydanticCustomError("moment", "Input should be an RFC 3339 time with an offset")
     try:
-        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        moment = datetime.fromisoformat(value.upper())
+        moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise PydanticCustomError("moment", "Input should be a time that exists in UTC") from None
+    return moment
 
 
 def _uuid(value: Any) -> UUID:
@@ -176,7 +178,7 @@ class Attempt(_Form):
         description="0-based index of the choice; null: none was made"
     )
     unsure: bool = Field(description="the learner said so")
-    answered_at: Moment
+    answered_at: Moment = Field(description="with the local offset, which tells the study date")
 
 
 class Upload(_Form):
@@ -192,7 +194,7 @@ class Upload(_Form):
 def content_hash(upload: Upload) -> str:
     """Tell uploads of different content apart (I8): a version, and the SHA-256 of the normalised content.
 
-    `sent_at` is left out: a retry is no other upload.
+    `sent_at` is left out: a retry is no other upload. A moment written with another offset is the same.
     """
     content = [
         str(upload.client_session_uuid),
@@ -204,7 +206,7 @@ def content_hash(upload: Upload) -> str:
 
 
 def _written(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
+    return moment.astimezone(UTC).isoformat() if moment else None
 
 
 Location = tuple[str | int, ...]
