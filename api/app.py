@@ -13,7 +13,7 @@ from api.errors import install_problems
 from api.metrics import install_metrics
 from api.ops import create_ops_app
 from api.ops.session import PATH
-from api.services import install_edge
+from api.services import install_services
 from shared.config import Settings
 from shared.errors import ConfigurationError
 
@@ -32,7 +32,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = _system_clock
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json = _Json(app)
-    install_edge(app, settings, clock)
+    install_services(app, settings, clock)
     install_metrics(app, settings)
     install_problems(app)
     for each in (ingest.blueprint, live.blueprint, ingest.health, openapi.blueprint):

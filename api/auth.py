@@ -1,4 +1,4 @@
-"""Who may come in: bearer tokens, compared in constant time."""
+"""Bearer tokens, compared in constant time."""
 
 from hmac import compare_digest
 
@@ -11,8 +11,8 @@ def require_token(tokens: tuple[str, ...]) -> None:
     """Refuse a request that carries none of the tokens."""
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     # WSGI hands headers over as Latin-1, whatever their bytes are.
-    given = credentials.strip(" ").encode("latin-1", "replace")
-    # A list: every token is compared, so that the time does not tell which one came close.
-    matches = [compare_digest(token.encode(), given) for token in tokens]
+    sent = credentials.strip(" ").encode("latin-1", "replace")
+    # A list: every token is compared, so that the time says nothing about which one came close.
+    matches = [compare_digest(token.encode(), sent) for token in tokens]
     if scheme.lower() != "bearer" or not any(matches):
         raise Problem(Kind.UNAUTHENTICATED)

@@ -13,10 +13,10 @@ from api.auth import require_token
 from api.errors import Kind, Problem
 from api.openapi import Body, Operation, described
 from api.schemas import AlreadyIngested, Health, Received, Standing
-from api.services import edge
+from api.services import services
 from shared.metrics import DELIVERIES
 from shared.payload import Upload, content_hash, parse_upload
-from shared.uploads import Delivery, Receipt, Verdict
+from shared.uploads import Delivery, Receipt, Verdict, find
 
 health = Blueprint("health", __name__)
 
@@ -40,9 +40,9 @@ def live() -> ResponseReturnValue:
 )
 def ready() -> ResponseReturnValue:
     """Look at the flag and ask the stores; a process that is not ready needs no restart."""
-    if not edge().settings.study_ingest_enabled:
+    if not services().settings.study_ingest_enabled:
         raise Problem(Kind.INGEST_CLOSED)
-    edge().intake.check()
+    services().uploads.check()
     return OK
 
 
@@ -53,9 +53,9 @@ blueprint = Blueprint("ingest", __name__, url_prefix="/ingest/study/attempts")
 @blueprint.before_request
 def admit() -> None:
     """Refuse everybody while the flag is off (I10), then whoever has no token."""
-    if not edge().settings.study_ingest_enabled:
+    if not services().settings.study_ingest_enabled:
         raise Problem(Kind.INGEST_CLOSED)
-    require_token(edge().settings.viewer_tokens)
+    require_token(services().settings.viewer_tokens)
 
 
 @blueprint.post("")
@@ -85,10 +85,10 @@ def submit() -> ResponseReturnValue:
     """Record an upload, and ring for a new one."""
     start = perf_counter()
     delivery = _read()
-    receipt = edge().intake.accept(delivery)
+    receipt = services().uploads.record(delivery)
     DELIVERIES.labels(receipt.verdict).inc()
     if receipt.verdict is Verdict.NEW:
-        edge().doorbell.ring(delivery.client_session_uuid)
+        services().publisher.enqueue(delivery.client_session_uuid)
     took = round((perf_counter() - start) * 1000, 1)
     log.info("upload.received", upload=str(delivery.client_session_uuid), verdict=receipt.verdict, ms=took)
     return _answer(delivery.client_session_uuid, receipt)
@@ -99,7 +99,7 @@ def _read() -> Delivery:
         raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
     body = request.get_data(cache=False)
     upload = parse_upload(body)
-    return Delivery(upload.client_session_uuid, body.decode(), content_hash(upload), edge().clock())
+    return Delivery(upload.client_session_uuid, body.decode(), content_hash(upload), services().clock())
 
 
 def _answer(upload: UUID, receipt: Receipt) -> ResponseReturnValue:
@@ -134,7 +134,7 @@ def _answer(upload: UUID, receipt: Receipt) -> ResponseReturnValue:
 )
 def show(client_session_uuid: UUID) -> ResponseReturnValue:
     """Look an upload up."""
-    found = edge().recorder.find(client_session_uuid)
+    found = services().live.run(lambda connection: find(connection, client_session_uuid))
     if found is None:
         raise Problem(Kind.UNKNOWN_UPLOAD)
     return asdict(found)

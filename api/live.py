@@ -41,7 +41,7 @@ from api.schemas import (
     WeakAreas,
     WrongNotes,
 )
-from api.services import edge
+from api.services import services
 from shared import errors
 from shared.errors import OvertakenError, StudyIngestError, SupersededError, UnknownSessionError
 from shared.live.forms import BIGINT, SessionStart, Submission
@@ -107,9 +107,9 @@ def _know_ids(state: BlueprintSetupState) -> None:
 @blueprint.before_request
 def admit() -> None:
     """Refuse everybody where no token is configured, then whoever has none."""
-    if not edge().settings.study_tokens:
+    if not services().settings.study_tokens:
         raise Problem(Kind.LIVE_CLOSED)
-    require_token(edge().settings.study_tokens)
+    require_token(services().settings.study_tokens)
     if any(number >= BIGINT for number in (request.view_args or {}).values()):
         raise Problem(Kind.NOT_FOUND)
 
@@ -117,13 +117,13 @@ def admit() -> None:
 def ask(question: Callable[[Connection], T]) -> T:
     """Ask the database something."""
     with _refusals():
-        return edge().recorder.read(question)
+        return services().live.run(question)
 
 
 def change(work: Callable[[Connection], T]) -> T:
     """Change something in a transaction; it commits if nothing is raised."""
     with _refusals():
-        return edge().recorder.write(work)
+        return services().live.run(work)
 
 
 @contextmanager
@@ -268,7 +268,7 @@ def reviews(user_id: int) -> ResponseReturnValue:
     """List the questions due before a day."""
     query = read_query(ReviewQuery)
     after = place(query, BEFORE_REVIEWS)
-    now, zone = edge().clock(), edge().settings.study_time_zone
+    now, zone = services().clock(), services().settings.study_time_zone
 
     def due(connection: Connection) -> list[tuple[ReviewPlace, dict[str, Any]]]:
         before = query.due_before or tomorrow(connection, user_id, now=now, default_zone=zone)
@@ -309,7 +309,7 @@ def notes(user_id: int) -> ResponseReturnValue:
 )
 def areas(user_id: int, topic_id: int) -> ResponseReturnValue:
     """Compute the weak areas."""
-    now, zone = edge().clock(), edge().settings.study_time_zone
+    now, zone = services().clock(), services().settings.study_time_zone
     return {
         "items": ask(lambda connection: weak_areas(connection, user_id, topic_id, now=now, default_zone=zone))
     }
@@ -343,7 +343,7 @@ CLOSE = Operation(
 def begin(user_id: int) -> ResponseReturnValue:
     """Start or resume."""
     wish = read_body(SessionStart)
-    given = Circumstances(edge().clock(), SystemRandom(), edge().settings.study_time_zone)
+    given = Circumstances(services().clock(), SystemRandom(), services().settings.study_time_zone)
     session_id, new = change(lambda connection: start(connection, user_id, wish, given))
     log.info("session.started", session=session_id, new=new)
     session = ask(lambda connection: read_session(connection, user_id, session_id))
@@ -378,7 +378,7 @@ def show(user_id: int, session_id: int) -> ResponseReturnValue:
 def answer(user_id: int, session_id: int) -> ResponseReturnValue:
     """Record an answer."""
     given = read_body(Submission)
-    now = edge().clock()
+    now = services().clock()
     return change(lambda connection: submit(connection, user_id, session_id, given, now=now))
 
 
@@ -407,7 +407,7 @@ def leave(user_id: int, session_id: int) -> ResponseReturnValue:
 )
 def discard(user_id: int, session_id: int) -> ResponseReturnValue:
     """Void a session."""
-    now, zone = edge().clock(), edge().settings.study_time_zone
+    now, zone = services().clock(), services().settings.study_time_zone
     voided = change(lambda connection: void(connection, user_id, session_id, now=now, default_zone=zone))
     log.info("session.voided", session=session_id)
     return voided
@@ -424,12 +424,12 @@ def discard(user_id: int, session_id: int) -> ResponseReturnValue:
 )
 def bring_back(user_id: int, session_id: int) -> ResponseReturnValue:
     """Unvoid a session."""
-    zone = edge().settings.study_time_zone
+    zone = services().settings.study_time_zone
     return change(lambda connection: unvoid(connection, user_id, session_id, default_zone=zone))
 
 
 def _close(end: Callable[..., dict[str, Any]], user_id: int, session_id: int) -> dict[str, Any]:
-    now, zone = edge().clock(), edge().settings.study_time_zone
+    now, zone = services().clock(), services().settings.study_time_zone
     closed = change(lambda connection: end(connection, user_id, session_id, now=now, default_zone=zone))
     log.info("session.closed", session=session_id, status=closed["status"])
     return closed

@@ -6,7 +6,7 @@ from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.typing import ResponseReturnValue
 
 from api.auth import require_token
-from api.services import edge
+from api.services import services
 from shared.config import Settings
 from shared.metrics import CONTENT_TYPE, REQUEST_SECONDS, REQUESTS, Page
 
@@ -45,6 +45,6 @@ def count_requests(app: Flask, settings: Settings, prefix: str = "") -> None:
 @blueprint.get("/metrics")
 def show() -> ResponseReturnValue:
     """Show the metrics to whoever has the token."""
-    require_token(edge().settings.metrics_tokens)
+    require_token(services().settings.metrics_tokens)
     page: Page = current_app.extensions[_KEY]
     return Response(page.compose(), content_type=CONTENT_TYPE)

@@ -1,11 +1,11 @@
-"""Record deliveries durably within a deadline: those that wait together are committed together."""
+"""Postgres behind a deadline and a breaker; uploads in group commits, and in the spool while it is away."""
 
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import BoundedSemaphore
 from typing import TypeVar
 from uuid import UUID
 
@@ -13,30 +13,49 @@ import structlog
 from psycopg.errors import LockNotAvailable
 from redis import Redis
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
 
 from shared.errors import StoreUnavailableError, StudyIngestError
-from shared.failures import describe
+from shared.failures import describe, is_away
 from shared.metrics import BREAKER_OPEN
 from shared.spool import answers, push
-from shared.uploads import Delivery, Found, Receipt, Verdict, find, receive
+from shared.uploads import Delivery, Receipt, Verdict, receive
+
+log = structlog.get_logger()
+
+# Seconds. A request that notices so late that its deadline has passed was held up by this process, not by
+# the store.
+LATE_S = 0.25
+# More would make the first of a batch wait for the last without saving a measurable share of the commit.
+MAX_BATCH = 64
+# In characters. Usual uploads never come near; of the largest, a full batch would outlast the deadline.
+MAX_BATCH_SIZE = 2_000_000
+# Pushes at once. Each has a connection, which takes longer to open than many uploads to push: a burst that
+# opened one for each would run into the spool's timeout.
+MAX_PUSHES = 4
+# No upload has it: to look for it asks the table and learns nothing.
+NIL = UUID(int=0)
+_PROBE = text("SELECT FROM uploads WHERE client_session_uuid = :id")
+
+T = TypeVar("T")
 
 
 class Breaker:
-    """Let everybody through while a store answers; after a failure, one request every `pause` seconds.
+    """Let every request through while a store answers; after a failure, one every `pause` seconds.
 
-    A failure is forgotten that nobody has asked after for two pauses: to refuse a burst by it would be rash.
+    A failure is forgotten once no request has asked for two pauses: it says nothing about the store of now.
+    `name` is the label of the metric.
     """
 
-    def __init__(self, pause: float, store: str) -> None:
-        self._open = BREAKER_OPEN.labels(store)
+    def __init__(self, pause: float, name: str) -> None:
+        self._open = BREAKER_OPEN.labels(name)
         self._open.set(0)
         self._pause = pause
         self._retry_at: float | None = None
         self._lock = threading.Lock()
 
-    def lets_through(self) -> bool:
-        """Tell whether to ask the store; the answer is to be told by `close` or `trip`."""
+    def allows(self) -> bool:
+        """Return whether to ask the store; the caller then calls `close` or `trip`."""
         with self._lock:
             now = time.monotonic()
             if self._retry_at is not None and now > self._retry_at + self._pause:
@@ -54,201 +73,153 @@ class Breaker:
         self._retry_at = None
 
     def trip(self) -> None:
-        """Note that the store failed."""
+        """Note that the store is unreachable."""
         self._open.set(1)
         self._retry_at = time.monotonic() + self._pause
 
 
-log = structlog.get_logger()
+class Store:
+    """Use Postgres within a deadline, on a few threads of its own.
 
-# More would make the first of a batch wait for the last without saving a measurable share of the commit.
-MAX_BATCH = 64
-# In characters. Usual uploads never come near; of the largest, a full batch would outlast the deadline.
-MAX_BATCH_SIZE = 2_000_000
-READERS = 2
-WRITERS = 2
-# Shorter than the deadline, so that a writer is free again when its request has given up.
-LOCK_SHARE = 0.7
-# Seconds. Who learns so late that the deadline is over was kept waiting by this process, not by the store.
-LATE_S = 0.25
-# A batch waits for a lock, and then the one delivery of it that needs the lock: both within the deadline.
-ARRIVALS_LOCK_SHARE = 0.25
-
-_LIMIT_LOCK_WAIT = text("SELECT set_config('lock_timeout', :milliseconds, TRUE)")
-
-T = TypeVar("T")
-
-
-class Recorder:
-    """Write uploads from one thread, so that a frozen Postgres holds that thread and no request.
-
-    Neither a statement timeout nor a TCP timeout ends the wait for a server that is stopped; a deadline does.
+    Neither a statement timeout nor a TCP timeout ends the wait for a server that is stopped; the deadline
+    does. A stopped Postgres holds these threads, and no request.
     """
 
-    def __init__(
-        self, engine: Engine, arrivals: Engine, *, deadline: float, first_try_after: float, breaker: Breaker
-    ) -> None:
+    def __init__(self, engine: Engine, breaker: Breaker, *, deadline: float, threads: int) -> None:
         self._engine = engine
-        # Its statements commit by themselves: an arrival is one, and so one round trip instead of three.
-        self._arrivals = arrivals
+        # psycopg warns of connections that are forgotten while open.
+        weakref.finalize(self, engine.dispose)
         self._breaker = breaker
         self._deadline = deadline
-        self._first_try_after = first_try_after
-        self._waiting: queue.SimpleQueue[tuple[Delivery, Future[Receipt]]] = queue.SimpleQueue()
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
-        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="writer")
-        threading.Thread(target=self._write_for_ever, name="recorder", daemon=True).start()
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
 
-    def record(self, delivery: Delivery) -> Receipt:
-        """Return once the delivery is committed; raise StoreUnavailableError past the deadline."""
-        return self._await(lambda: self._enqueue(delivery))
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """Do something in a transaction, which commits if nothing is raised.
 
-    def _enqueue(self, delivery: Delivery) -> Future[Receipt]:
-        future: Future[Receipt] = Future()
-        self._waiting.put((delivery, future))
-        return future
+        Raise StoreUnavailableError past the deadline; the work may be committed even then.
+        """
+        return self.wait(lambda: self._threads.submit(self._transaction, work))
 
-    def find(self, client_session_uuid: UUID) -> Found | None:
-        """Look an upload up; raise StoreUnavailableError past the deadline."""
-        return self.read(lambda connection: find(connection, client_session_uuid))
-
-    def read(self, question: Callable[[Connection], T]) -> T:
-        """Ask the database something within the deadline."""
-        return self._await(lambda: self._readers.submit(self._ask, question))
-
-    def _ask(self, question: Callable[[Connection], T]) -> T:
-        # Ends in a commit: at a rollback psycopg forgets the statements that it has prepared.
+    def _transaction(self, work: Callable[[Connection], T]) -> T:
+        # Reads end in a commit, too: at a rollback psycopg forgets the statements that it has prepared.
         with self._engine.begin() as connection:
-            return question(connection)
+            return work(connection)
 
-    def write(self, change: Callable[[Connection], T]) -> T:
-        """Commit a change within the deadline; one that raised StoreUnavailableError may yet be committed."""
-        return self._await(lambda: self._writers.submit(self._change, change))
-
-    def _change(self, change: Callable[[Connection], T]) -> T:
-        milliseconds = str(int(self._deadline * LOCK_SHARE * 1000))
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(_LIMIT_LOCK_WAIT, {"milliseconds": milliseconds})
-                return change(connection)
-        except OperationalError as error:
-            if isinstance(error.orig, LockNotAvailable):  # the store is busy, not away
-                raise StoreUnavailableError("Somebody else holds the lock.") from None
-            raise
-
-    def _await(self, begin: Callable[[], Future[T]]) -> T:
-        if not self._breaker.lets_through():
-            raise StoreUnavailableError("The store is away.")
+    def wait(self, begin: Callable[[], Future[T]]) -> T:
+        """Wait for what `begin` starts; only a store that cannot be reached opens the breaker."""
+        if not self._breaker.allows():
+            raise StoreUnavailableError("the store was unreachable a moment ago")
         late_at = time.monotonic() + self._deadline + LATE_S
         future = begin()
         try:
             result = future.result(self._deadline)
-        except (TimeoutError, SQLAlchemyError) as error:
+        except TimeoutError as error:
             future.cancel()
-            late = isinstance(error, TimeoutError) and time.monotonic() > late_at
+            late = time.monotonic() > late_at
             if not late:
                 self._breaker.trip()
             log.warning("store.failed", error=describe(error), late=late)
-            raise StoreUnavailableError("The store is away.") from None
+            raise StoreUnavailableError("the store did not answer in time") from None
+        except SQLAlchemyError as error:
+            if is_away(error):
+                self._breaker.trip()
+            else:  # it answered, if only that a row is locked or that the statement took too long
+                self._breaker.close()
+            log.warning("store.failed", error=describe(error), late=False)
+            raise StoreUnavailableError("the store did not do what it was asked for") from None
         except StudyIngestError:  # refused by what the store knows
             self._breaker.close()
             raise
         self._breaker.close()
         return result
 
-    def _write_for_ever(self) -> None:
+
+class UploadStore:
+    """Record uploads durably: in Postgres, or in the spool while Postgres is away.
+
+    One thread writes. Those that wait for it are committed together, and a stopped Postgres holds that
+    thread alone. `arrivals`: an engine whose statements commit by themselves; an arrival is one, and so one
+    round trip instead of three. `store`: looks whether Postgres answers; its breaker and deadline hold for
+    arrivals, too.
+    """
+
+    def __init__(
+        self, store: Store, arrivals: Engine, *, first_try_after: float, spool: Redis | None, breaker: Breaker
+    ) -> None:
+        self._store = store
+        self._arrivals = arrivals
+        self._first_try_after = first_try_after
+        self._spool = spool
+        self._spool_breaker = breaker
+        self._pushes = threading.BoundedSemaphore(MAX_PUSHES)
+        self._waiting: queue.SimpleQueue[tuple[Delivery, Future[Receipt]]] = queue.SimpleQueue()
+        threading.Thread(target=self._write_batches, name="uploads", daemon=True).start()
+
+    def record(self, delivery: Delivery) -> Receipt:
+        """Return once the delivery is durable; raise StoreUnavailableError if no store takes it in time."""
+        try:
+            return self._store.wait(lambda: self._enqueue(delivery))
+        except StoreUnavailableError:
+            self._push(delivery)
+            log.info("upload.spooled", upload=str(delivery.client_session_uuid))
+            return Receipt(Verdict.PENDING)
+
+    def check(self) -> None:
+        """Raise StoreUnavailableError if no store would take an upload."""
+        try:
+            self._store.run(lambda connection: connection.execute(_PROBE, {"id": NIL}))
+        except StoreUnavailableError:
+            if self._spool is None or not answers(self._spool):
+                raise
+
+    def _enqueue(self, delivery: Delivery) -> Future[Receipt]:
+        future: Future[Receipt] = Future()
+        self._waiting.put((delivery, future))
+        return future
+
+    def _write_batches(self) -> None:
         while True:
             batch = [self._waiting.get()]
             size = len(batch[0][0].payload)
             while len(batch) < MAX_BATCH and size < MAX_BATCH_SIZE and not self._waiting.empty():
                 batch.append(self._waiting.get())
                 size += len(batch[-1][0].payload)
-            self._write(
-                [(delivery, future) for delivery, future in batch if future.set_running_or_notify_cancel()]
-            )
+            if wanted := [each for each in batch if each[1].set_running_or_notify_cancel()]:
+                self._write(wanted)
 
     def _write(self, batch: list[tuple[Delivery, Future[Receipt]]]) -> None:
+        """Commit a batch; if Postgres refuses it, or a row is locked, each upload of it by itself."""
         try:
-            receipts = self._commit([delivery for delivery, _ in batch])
-        except (DataError, StoreUnavailableError) as error:
-            self._fail_alone(batch, error)
+            receipts = self._receive([delivery for delivery, _ in batch])
         except Exception as error:  # noqa: BLE001  # it belongs to the requests that wait for it
-            for _, future in batch:
-                future.set_exception(error)
+            locked = isinstance(error, DBAPIError) and isinstance(error.orig, LockNotAvailable)
+            if len(batch) > 1 and (locked or isinstance(error, DataError)):
+                for each in batch:
+                    self._write([each])
+            else:
+                for _, future in batch:
+                    future.set_exception(error)
         else:
             for (_, future), receipt in zip(batch, receipts, strict=True):
                 future.set_result(receipt)
 
-    def _fail_alone(
-        self, batch: list[tuple[Delivery, Future[Receipt]]], error: DataError | StoreUnavailableError
-    ) -> None:
-        """Let one delivery that Postgres refuses, or that is locked, fail without its neighbours."""
-        if len(batch) == 1:
-            batch[0][1].set_exception(error)
-        for each in batch if len(batch) > 1 else []:
-            self._write([each])
-
-    def _commit(self, deliveries: list[Delivery]) -> list[Receipt]:
-        if not deliveries:
-            return []
+    def _receive(self, deliveries: list[Delivery], *, again: bool = False) -> list[Receipt]:
         try:
-            return self._receive(deliveries)
+            with self._arrivals.connect() as connection:
+                return receive(connection, deliveries, first_try_after=self._first_try_after)
         except OperationalError as error:
-            if isinstance(error.orig, LockNotAvailable):
-                raise StoreUnavailableError("Somebody else holds the lock.") from None
-            if not error.connection_invalidated:
+            # The connection may be of before a restart. A ping would cost every arrival a round trip.
+            if again or not error.connection_invalidated:
                 raise
-            # Of before a restart, perhaps. To ask a connection first would cost every arrival a round trip.
-            return self._receive(deliveries)
-
-    def _receive(self, deliveries: list[Delivery]) -> list[Receipt]:
-        with self._arrivals.connect() as connection:
-            return receive(connection, deliveries, first_try_after=self._first_try_after)
-
-
-# No upload has it: to look for it asks the database and learns nothing.
-NIL = UUID(int=0)
-# At once. Each has a connection, which takes longer to open than many uploads to push: a burst that opened
-# one for each would run into the spool's timeout.
-PUSHES = 4
-
-
-class Intake:
-    """Keep a delivery wherever it can be kept; without a spool, Postgres alone."""
-
-    def __init__(self, recorder: Recorder, spool: Redis | None, *, pause: float) -> None:
-        self._recorder = recorder
-        self._redis = spool
-        self._breaker = Breaker(pause, "spool")
-        self._places = BoundedSemaphore(PUSHES)
-
-    def accept(self, delivery: Delivery) -> Receipt:
-        """Return once the delivery is kept; raise StoreUnavailableError if no store takes it in time."""
-        try:
-            return self._recorder.record(delivery)
-        except StoreUnavailableError:
-            self._spool(delivery)
-            return Receipt(Verdict.PENDING)
-
-    def check(self) -> None:
-        """Raise StoreUnavailableError if no store would take a delivery."""
-        try:
-            self._recorder.find(NIL)
-        except StoreUnavailableError:
-            if self._redis is None or not answers(self._redis):
-                raise
-
-    def _spool(self, delivery: Delivery) -> None:
-        with self._places:
-            self._push(delivery)
-        log.info("upload.spooled", upload=str(delivery.client_session_uuid))
+        return self._receive(deliveries, again=True)
 
     def _push(self, delivery: Delivery) -> None:
-        if self._redis is None or not self._breaker.lets_through():
-            raise StoreUnavailableError("No store takes the upload.")
-        try:
-            push(self._redis, delivery)
-        except StoreUnavailableError:
-            self._breaker.trip()
-            raise
-        self._breaker.close()
+        with self._pushes:
+            if self._spool is None or not self._spool_breaker.allows():
+                raise StoreUnavailableError("neither Postgres nor a spool takes the upload")
+            try:
+                push(self._spool, delivery)
+            except StoreUnavailableError:
+                self._spool_breaker.trip()
+                raise
+            self._spool_breaker.close()

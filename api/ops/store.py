@@ -67,7 +67,7 @@ class OperatorStore:
         if not self._connections.acquire(timeout=FREE_CONNECTION_S):
             raise StoreUnavailableError(TOO_MANY)
         try:
-            if not self._breaker.lets_through():
+            if not self._breaker.allows():
                 raise StoreUnavailableError(AWAY)
             return self._await(self._threads.submit(work, self._engine))
         finally:

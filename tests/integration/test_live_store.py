@@ -1,7 +1,9 @@
-"""The live side while Postgres is away: 503 within the deadline, and as before afterwards."""
+"""The live side while Postgres is away or busy: 503 within the deadline; uploads do not notice."""
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
+from api.schemas import UPLOAD
+from cli.client import PATH
 from cli.local import Servers
 from shared.models import StudyQuestionAttempt
 from tests.clients import Front, refusal, started
@@ -30,3 +32,17 @@ def test_a_refusal_says_that_the_store_is_back(front: Front, servers: Servers) -
         assert front.finalize(1).status_code == 503
     until(lambda: front.finalize(1).status_code == 404, "the store is asked again")
     assert front.finalize(1).status_code == 404
+
+
+def test_I12_a_locked_table_of_the_live_side_delays_no_upload(front: Front, engine: Engine) -> None:
+    with engine.begin() as holder:
+        holder.execute(text("LOCK TABLE study_question_progress, study_quiz_sessions"))
+        for _ in range(3):
+            assert refusal(front.get("reviews")) == (503, "store-unavailable")
+            assert front.web.post(PATH, json=UPLOAD).status_code == 202
+            assert front.web.get("/readyz").status_code == 200
+            with engine.connect() as connection:
+                assert connection.scalar(text("SELECT count(*) FROM uploads")) == 1, "in Postgres"
+    assert front.get("reviews").status_code == 200, (
+        "what was slow was not away: nothing is refused afterwards"
+    )

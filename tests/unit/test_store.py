@@ -8,7 +8,7 @@ PAUSE = 0.5
 
 
 def let_through(breaker: Breaker) -> list[bool]:
-    return [breaker.lets_through() for _ in range(3)]
+    return [breaker.allows() for _ in range(3)]
 
 
 def test_a_failure_lets_one_through_after_a_pause_and_none_before() -> None:

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from api.server import main
-from api.store import Intake
+from api.store import UploadStore
 from shared.broker import FINALIZE_QUEUE, make_celery
 from shared.config import Settings
 from shared.uploads import Delivery, Receipt, Verdict
@@ -20,7 +20,7 @@ def _publish(_: Any, delivery: Delivery) -> Receipt:
     return Receipt(Verdict.PENDING)
 
 
-Intake.accept = _publish  # type: ignore[method-assign,assignment]  # to weaken it is the point
+UploadStore.record = _publish  # type: ignore[method-assign,assignment]  # to weaken it is the point
 
 if __name__ == "__main__":
     sys.exit(main())
