@@ -68,8 +68,8 @@ def _round(engine: Engine, load: Load, bare: int) -> Round:
     ours = answered(load, 202)
     beside = answered(load._replace(port=bare), 202)
     # The replay of the first gives all of them a result, as long as a real one is.
-    replay(engine, upload_id(load.first), now=datetime.now(UTC), default_zone="UTC")
     with engine.begin() as connection:
+        replay(connection, upload_id(load.first), now=datetime.now(UTC), default_zone="UTC")
         connection.execute(_INGEST)
     return Round(ours, beside, answered(load, 200))
 

@@ -52,7 +52,8 @@ def measure(ground: Ground, *, quick: bool) -> list[Figure]:
         with psycopg.connect(plain(ground.url(name)), autocommit=True) as by_hand_connection:
 
             def ours(upload: UUID) -> None:
-                replay(engine, upload, now=datetime.now(UTC), default_zone="UTC")
+                with engine.begin() as connection:
+                    replay(connection, upload, now=datetime.now(UTC), default_zone="UTC")
 
             def hand(upload: UUID) -> None:
                 by_hand.replay(by_hand_connection, upload, datetime.now(UTC))

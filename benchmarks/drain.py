@@ -60,7 +60,8 @@ def filled(ground: Ground, uploads: int) -> Iterator[list[UUID]]:
                 make_catalog(connection, uploads)
                 before = make_uploads(connection, range(1, 1 + uploads), [0])
             for upload in before:
-                replay(engine, upload, now=datetime.now(UTC), default_zone="UTC")
+                with engine.begin() as connection:
+                    replay(connection, upload, now=datetime.now(UTC), default_zone="UTC")
             with engine.begin() as connection:
                 waiting = make_uploads(connection, range(1, 1 + uploads), [1])
                 connection.execute(text("ANALYZE"))

@@ -88,5 +88,6 @@ def _cost(engine: Engine, number: int) -> float:
         uploads = make_uploads(connection, range(first, first + UPLOADS), [1])
     start = time.perf_counter()
     for upload in uploads:
-        replay(engine, upload, now=datetime.now(UTC), default_zone="UTC")
+        with engine.begin() as connection:
+            replay(connection, upload, now=datetime.now(UTC), default_zone="UTC")
     return (time.perf_counter() - start) * 1000 / len(uploads)

@@ -76,7 +76,7 @@ def record(database_url: str, uploads: list[UUID]) -> list[list[Statement]]:
     engine.connect().close()  # what SQLAlchemy asks of a new server is no part of a replay
     recorded = []
     for upload in uploads:
-        with _recording() as statements:
-            replay(engine, upload, now=datetime.now(UTC), default_zone="UTC")
+        with _recording() as statements, engine.begin() as connection:
+            replay(connection, upload, now=datetime.now(UTC), default_zone="UTC")
         recorded.append(statements)
     return recorded

@@ -74,5 +74,6 @@ def discard(*, conflict: int, store: Store) -> None:
 def accept(*, conflict: int, store: Store) -> None:
     """Let what came second stand: the first's sessions are voided, and kept as a conflict in its place."""
     now = datetime.now(UTC)
-    uuid = accept_conflict(store.engine, conflict, now=now, default_zone=store.default_zone)
+    with store.engine.begin() as connection:
+        uuid = accept_conflict(connection, conflict, now=now, default_zone=store.default_zone)
     click.echo(f"{uuid} was set to the other content, and waits to be replayed")

@@ -270,7 +270,8 @@ ROOM = 1000  # for the ids of a learner's questions
 def play_live_and_upload_the_twin(stage: Stage) -> None:
     """Answer a session live, upload the same answers for another learner, and compare."""
     for learner in (LIVE, VIEWER):
-        load_catalog(stage.engine, twin_catalog(learner), default_zone=stage.default_zone)
+        with stage.engine.begin() as connection:
+            load_catalog(connection, twin_catalog(learner), default_zone=stage.default_zone)
     live = _play(stage)
     stage.say(f"{len(live['questions'])} questions answered live, one by one; the twin is one upload")
     upload = _twin(live)
@@ -339,7 +340,8 @@ def _unnamed(progress: Progress) -> list[dict[str, Any]]:
 def load_the_catalog(stage: Stage) -> None:
     """Load the sample's questions; where they are known, nothing changes."""
     catalog = read_sample_catalog()
-    load_catalog(stage.engine, catalog, default_zone=stage.default_zone)
+    with stage.engine.begin() as connection:
+        load_catalog(connection, catalog, default_zone=stage.default_zone)
     topics = ", ".join(topic.name for topic in catalog.topics)
     stage.say(f"{len(catalog.questions)} questions of learner {LEARNER}: {topics}")
 

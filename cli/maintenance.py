@@ -79,7 +79,8 @@ def catalog() -> None:
 def load(file: Path, *, force: bool, store: Store) -> None:
     """Load learners, topics and questions from a JSON FILE; loading it again changes nothing."""
     read = read_catalog(file)
-    change = load_catalog(store.engine, read, default_zone=store.default_zone, force=force)
+    with store.engine.begin() as connection:
+        change = load_catalog(connection, read, default_zone=store.default_zone, force=force)
     click.echo(f"{len(read.users)} learners, {len(read.topics)} topics, {len(read.questions)} questions")
     if change.regraded:
         click.echo(f"graded again: {len(change.regraded)} questions")

@@ -63,10 +63,9 @@ _LEFT = text("""
 
 def put_in_place(store: Store) -> None:
     """Load the question unless it is there: to load anything holds every learner up for a moment."""
-    with store.engine.connect() as connection:
-        known = resolve(connection, {PUB_ID})
-    if not known:
-        load_catalog(store.engine, CATALOG, default_zone=store.default_zone)
+    with store.engine.begin() as connection:
+        if not resolve(connection, {PUB_ID}):
+            load_catalog(connection, CATALOG, default_zone=store.default_zone)
 
 
 def one_waits(connection: Connection) -> bool:
@@ -170,8 +169,9 @@ class Trial:
         return len(left)
 
     def _void(self, upload: UUID) -> None:
-        zone = self.store.default_zone
-        void_upload(self.store.engine, upload, reason=REASON, now=datetime.now(UTC), default_zone=zone)
+        now, zone = datetime.now(UTC), self.store.default_zone
+        with self.store.engine.begin() as connection:
+            void_upload(connection, upload, reason=REASON, now=now, default_zone=zone)
 
     def _progress(self) -> Progress:
         with self.store.engine.connect() as connection:

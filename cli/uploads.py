@@ -37,7 +37,7 @@ from shared.ops.actions import (
     count_purged,
     find_failed,
     purge,
-    revive_all,
+    revive,
     revive_one,
 )
 from shared.ops.dry_run import Card, Rehearsal, rehearse_replay, rehearse_skipped
@@ -170,7 +170,8 @@ def purge_uploads(*, older_than: timedelta, status: Status, dry_run: bool, store
     """Forget the answers of uploads that are done; their rows stay, so that nothing is taken in twice."""
     before = datetime.now(UTC) - older_than
     if dry_run:
-        click.echo(f"{count_purgeable(store.engine, status, before=before)} payloads would be purged")
+        with store.engine.connect() as connection:
+            click.echo(f"{count_purgeable(connection, status, before=before)} payloads would be purged")
     else:
         click.echo(f"{sum(purge(store.engine, status, before=before))} payloads purged")
 
@@ -203,19 +204,26 @@ def replay(  # noqa: PLR0913  # one for each option
     elif dry_run:
         _show(_rehearse(store, uuid, skipped=skipped))
     elif skipped:
-        added = add_skipped(store.engine, uuid, now=datetime.now(UTC), default_zone=store.default_zone)
+        with store.engine.begin() as connection:
+            added = add_skipped(connection, uuid, now=datetime.now(UTC), default_zone=store.default_zone)
         click.echo(f"{added} attempts added")
     else:
-        click.echo(f"{uuid} {revive_one(store.engine, uuid)}")
+        with store.engine.begin() as connection:
+            revival = revive_one(connection, uuid)
+        click.echo(f"{uuid} {revival}")
 
 
 def _replay_many(store: Store, wanted: Search, *, dry_run: bool) -> None:
     if dry_run:
         _rehearse_many(store, wanted)
         return
-    counts = Counter(revival for _, revival in revive_all(store.engine, wanted))
     with store.engine.connect() as connection:
-        counts[Revival.PURGED] = count_purged(connection, wanted)
+        found, purged = find_failed(connection, wanted), count_purged(connection, wanted)
+    counts: Counter[Revival] = Counter()
+    for upload in found:  # each by itself: no lock is held for longer than one takes
+        with store.engine.begin() as connection:
+            counts[revive(connection, upload)] += 1
+    counts[Revival.PURGED] = purged
     click.echo(", ".join(f"{counts[each]} {each}" for each in Revival if counts[each]) or "none found")
 
 
@@ -237,7 +245,8 @@ def _rehearse_many(store: Store, wanted: Search) -> None:
 
 def _rehearse(store: Store, uuid: UUID, *, skipped: bool) -> Rehearsal:
     rehearse = rehearse_skipped if skipped else rehearse_replay
-    return rehearse(store.engine, uuid, now=datetime.now(UTC), default_zone=store.default_zone)
+    with store.engine.connect() as connection:
+        return rehearse(connection, uuid, now=datetime.now(UTC), default_zone=store.default_zone)
 
 
 def _show(rehearsal: Rehearsal) -> None:
@@ -330,7 +339,8 @@ def _section(title: str, text: str | None = None) -> None:
 def void(uuid: UUID, *, reason: str, store: Store) -> None:
     """Take the sessions of an upload out of the learner's progress; they stay on record."""
     now = datetime.now(UTC)
-    count = void_upload(store.engine, uuid, reason=reason, now=now, default_zone=store.default_zone)
+    with store.engine.begin() as connection:
+        count = void_upload(connection, uuid, reason=reason, now=now, default_zone=store.default_zone)
     click.echo(f"{count} sessions voided" if count else "voided already")
 
 
@@ -339,7 +349,8 @@ def void(uuid: UUID, *, reason: str, store: Store) -> None:
 @with_store
 def unvoid(uuid: UUID, *, store: Store) -> None:
     """Bring the voided sessions of an upload back into the learner's progress."""
-    count = unvoid_upload(store.engine, uuid, default_zone=store.default_zone)
+    with store.engine.begin() as connection:
+        count = unvoid_upload(connection, uuid, default_zone=store.default_zone)
     click.echo(f"{count} sessions are back" if count else "not voided")
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from shared.db import as_json, named, run
+from shared.db import as_json, execute
 from shared.errors import OvertakenError
 from shared.plan import Plan, PlannedAttempt
 
@@ -65,7 +65,7 @@ def insert_sessions(
         "attempts": _attempts("topic_id", plan.topics, plan.counted),
         "now": now,
     }
-    ids: dict[int, int] = dict(run(connection, _INSERT_SESSIONS, bound).fetchall())
+    ids: dict[int, int] = dict(execute(connection, _INSERT_SESSIONS, bound).fetchall())
     if ids.keys() != plan.topics.keys():
         raise OvertakenError("a quiz session of this upload exists already")
     return ids
@@ -75,7 +75,7 @@ def insert_attempts(
     connection: Connection, sessions: Mapping[int, Sequence[PlannedAttempt]], counted: set[int]
 ) -> None:
     """Insert attempts into sessions that are there; `sessions` maps each session id to its attempts."""
-    run(connection, _INSERT_ATTEMPTS, {"attempts": _attempts("session_id", sessions, counted)})
+    execute(connection, _INSERT_ATTEMPTS, {"attempts": _attempts("session_id", sessions, counted)})
 
 
 def _session(topic: int, plan: Plan) -> dict[str, Any]:
@@ -112,4 +112,5 @@ def _attempts(key: str, sessions: Mapping[int, Sequence[PlannedAttempt]], counte
 
 def sessions_of_upload(connection: Connection, client_session_uuid: UUID) -> list[dict[str, Any]]:
     """Return the snapshots of an upload's sessions; none if it was never replayed."""
-    return named(run(connection, _OF_UPLOAD, {"client_session_uuid": str(client_session_uuid)}))
+    rows = execute(connection, _OF_UPLOAD, {"client_session_uuid": str(client_session_uuid)})
+    return [row._asdict() for row in rows]

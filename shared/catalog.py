@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, text
 
-from shared.db import run
+from shared.db import execute
 from shared.plan import Question
 
 _QUESTIONS = text("""
-    SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject, jsonb_array_length(q.choices),
-        q.correct_choice
+    SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject,
+        jsonb_array_length(q.choices) AS choice_count, q.correct_choice
     FROM published_items i JOIN study_questions q ON q.id = i.source_id
     WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
 """)
@@ -17,5 +17,5 @@ _QUESTIONS = text("""
 
 def resolve(connection: Connection, pub_ids: Iterable[str]) -> dict[str, Question]:
     """Map each known public id to its question: under the learner's lock, lest a re-grading pass by."""
-    rows = run(connection, _QUESTIONS, {"pub_ids": list(pub_ids)})
+    rows = execute(connection, _QUESTIONS, {"pub_ids": list(pub_ids)})
     return {pub_id: Question(*question) for pub_id, *question in rows}

@@ -15,10 +15,11 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.config import TimeZone
+from shared.db import execute
 from shared.errors import CatalogError
 from shared.models import Base, PublishedItem, StudyQuestion, StudyTopic, User
 from shared.study.finalize import refold
@@ -187,9 +188,10 @@ _SAVE = text("""
 
 def regrade(connection: Connection, question_ids: Iterable[int]) -> None:
     """Derive outcome and rating of every attempt at these questions anew; the caller folds again."""
-    attempts = connection.execute(_LOAD, {"question_ids": list(question_ids)}).all()
+    attempts = execute(connection, _LOAD, {"question_ids": list(question_ids)}).fetchall()
     grades = [grade(a.selected, unsure=a.unsure, correct_choice=a.correct_choice) for a in attempts]
-    connection.execute(
+    execute(
+        connection,
         _SAVE,
         {
             "ids": [attempt.id for attempt in attempts],
@@ -211,22 +213,21 @@ _ANSWERED_BY = text("""
 
 
 def load_catalog(
-    engine: Engine, catalog: CatalogFile, *, default_zone: str, force: bool = False
+    connection: Connection, catalog: CatalogFile, *, default_zone: str, force: bool = False
 ) -> CatalogChange:
-    """Load a catalog in one transaction; loading it again changes nothing.
+    """Load a catalog; loading it again changes nothing.
 
     Raises CatalogError where it contradicts itself or what is known, and, without `force`, where a question's
     owner or right choice, or the question behind a public id, would change. With it, stored attempts are
     graded by the new right choice, and their progress is folded again.
     """
-    with engine.begin() as connection:
-        connection.execute(_LOCK_LEARNERS)
-        change = compare(connection, catalog)
-        if change.rewrites and not force:
-            raise CatalogError("\n".join([*change.rewrites, "use --force to change them all the same"]))
-        _save(connection, catalog)
-        regrade(connection, change.regraded)
-        _fold_again(connection, change, default_zone)
+    execute(connection, _LOCK_LEARNERS)
+    change = compare(connection, catalog)
+    if change.rewrites and not force:
+        raise CatalogError("\n".join([*change.rewrites, "use --force to change them all the same"]))
+    _save(connection, catalog)
+    regrade(connection, change.regraded)
+    _fold_again(connection, change, default_zone)
     return change
 
 
@@ -254,5 +255,5 @@ def _upsert(connection: Connection, table: type[Base], rows: Sequence[dict[str, 
 def _fold_again(connection: Connection, change: CatalogChange, default_zone: str) -> None:
     for user_id in change.rezoned:
         refold(connection, user_id, default_zone)
-    for row in connection.execute(_ANSWERED_BY, {"question_ids": change.regraded}):
+    for row in execute(connection, _ANSWERED_BY, {"question_ids": change.regraded}):
         refold(connection, row.user_id, default_zone, row.question_ids)

@@ -5,13 +5,12 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from shared import db
 from shared.errors import OvertakenError, StudyIngestError
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The place of every failed statement alike, so that it says nothing.
-_SENDER = Path(db.__file__)
+# Every failed statement passes here: as a place it would say nothing.
+_SENDER = ROOT / "shared/db.py"
 
 # SQLSTATEs of faults that are not the upload's own: serialization, deadlock, lock timeout, too many
 # connections, shutdown, crash, start-up; and the class of lost connections. Not the idle timeout: what thinks

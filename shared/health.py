@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
+from shared.db import execute, scalar
+
 # Each part is answered from a partial index: what went well is not looked at. What is purged is at rest: no
 # operator can do anything about it.
 _STANDING = text("""
@@ -31,7 +33,8 @@ class Standing(NamedTuple):
 
 def standing(connection: Connection) -> Standing:
     """Count what waits, and what has failed and could be replayed."""
-    return Standing(*connection.execute(_STANDING).one())
+    (counts,) = execute(connection, _STANDING)
+    return Standing(*counts)
 
 
 # Both by Postgres' clock, so that hosts which disagree about the time do not matter.
@@ -44,10 +47,10 @@ _AGE = text("SELECT extract(epoch FROM now() - beaten_at)::float8 FROM heartbeat
 
 def beat(connection: Connection, name: str) -> None:
     """Note that a task begins."""
-    connection.execute(_BEAT, {"name": name})
+    execute(connection, _BEAT, {"name": name})
 
 
 def age(connection: Connection, name: str) -> float | None:
     """Return the seconds since a task last began; None if it never did."""
-    seconds: float | None = connection.scalar(_AGE, {"name": name})
+    seconds: float | None = scalar(connection, _AGE, {"name": name})
     return seconds

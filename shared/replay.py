@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from shared.attempts import insert_sessions, sessions_of_upload
 from shared.catalog import resolve
@@ -87,20 +87,14 @@ class Replayed:
     late: int = 0
 
 
-def replay(engine: Engine, client_session_uuid: UUID, *, now: datetime, default_zone: str) -> Replayed | None:
+def replay(
+    connection: Connection, client_session_uuid: UUID, *, now: datetime, default_zone: str
+) -> Replayed | None:
     """Bring a `received` upload to its final status; leave any other as it is, and return None.
 
     Locks are taken in the order upload, learner, quiz session, so that no two replays wait for each other in
     a ring. Whatever can reject comes before the first write.
     """
-    with engine.begin() as connection:
-        return replay_within(connection, client_session_uuid, now=now, default_zone=default_zone)
-
-
-def replay_within(
-    connection: Connection, client_session_uuid: UUID, *, now: datetime, default_zone: str
-) -> Replayed | None:
-    """Replay within the caller's transaction, as `replay` does."""
     waiting = lock(connection, client_session_uuid)
     return _conclude(connection, waiting, now, default_zone) if waiting else None
 

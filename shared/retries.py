@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from shared.config import Settings
+from shared.db import execute
 
 # `finalized_at IS NULL` is the status `received`, by a constraint. Told the status, Postgres may look for one
 # upload among all that wait, by their index.
@@ -73,13 +74,13 @@ def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) 
 
     A row that is locked is being replayed right now: that is no start, and not ours to count.
     """
-    row = connection.execute(_LOCK_IDLE, {"id": client_session_uuid}).one_or_none()
+    row = execute(connection, _LOCK_IDLE, {"id": client_session_uuid}).fetchone()
     if row is None:
         return Start.NOTHING_TO_DO
     if row.tries >= max_tries:
-        connection.execute(_BURY, {"id": client_session_uuid, "max_tries": max_tries})
+        execute(connection, _BURY, {"id": client_session_uuid, "max_tries": max_tries})
         return Start.BURIED
-    connection.execute(_COUNT, {"id": client_session_uuid})
+    execute(connection, _COUNT, {"id": client_session_uuid})
     return Start.COUNTED
 
 
@@ -90,19 +91,19 @@ def fail(connection: Connection, client_session_uuid: UUID, error: str, settings
     do not come back together.
     """
     wait = {"base": settings.retry_base, "cap": settings.retry_cap}
-    connection.execute(_FAIL, {"id": client_session_uuid, "error": error} | wait)
-    buried = connection.execute(_BURY, {"id": client_session_uuid, "max_tries": settings.max_tries})
+    execute(connection, _FAIL, {"id": client_session_uuid, "error": error} | wait)
+    buried = execute(connection, _BURY, {"id": client_session_uuid, "max_tries": settings.max_tries})
     return bool(buried.rowcount)
 
 
 def postpone(connection: Connection, client_session_uuid: UUID, *, counted: bool, wait: float) -> None:
     """Move the next try on after a fault that was not the upload's own: such a start is not counted."""
-    connection.execute(_POSTPONE, {"id": client_session_uuid, "counted": int(counted), "wait": wait})
+    execute(connection, _POSTPONE, {"id": client_session_uuid, "counted": int(counted), "wait": wait})
 
 
 def claim_overdue(connection: Connection, *, limit: int, ring_every: float) -> list[Overdue]:
     """Take up to `limit` uploads whose time has come, oldest first, by moving their time on."""
-    rows = connection.execute(_CLAIM_OVERDUE, {"limit": limit, "ring_every": ring_every})
+    rows = execute(connection, _CLAIM_OVERDUE, {"limit": limit, "ring_every": ring_every})
     return [Overdue(*row) for row in rows]
 
 

@@ -66,7 +66,10 @@ def spooled(redis: Redis) -> int:
 
 
 def drain(redis: Redis, engine: Engine) -> int:
-    """Move everything that is spooled into `uploads`; return how many entries that were."""
+    """Move everything that is spooled into `uploads`; return how many entries that were.
+
+    Takes an engine: an entry leaves Redis once its batch is committed.
+    """
     moved = 0
     while entries := _take(redis):
         _record(redis, engine, entries)

@@ -6,12 +6,12 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import compress
 from operator import not_
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from shared.db import as_json, run
+from shared.db import as_json, execute
 from shared.errors import OvertakenError
 
 
@@ -54,18 +54,6 @@ class Receipt:
     result: str | None = None
 
 
-class _Known(NamedTuple):
-    """How an upload stands; `status` is empty for one that was inserted just now."""
-
-    upload: UUID
-    is_new: bool
-    status: str
-    content_hash: str
-    reason: str | None
-    result: str | None
-    is_purged: bool
-
-
 _STANDING = {
     Status.RECEIVED: Verdict.PENDING,
     Status.INGESTED: Verdict.INGESTED,
@@ -87,16 +75,17 @@ _INSERT = text("""
         ON CONFLICT (client_session_uuid) DO NOTHING
         RETURNING client_session_uuid
     )
-    SELECT id, new.client_session_uuid IS NOT NULL, coalesce(status, ''), content_hash, reason, result,
-        purged
+    SELECT id, new.client_session_uuid IS NOT NULL AS is_new, coalesce(status, '') AS status, content_hash,
+        reason, result, is_purged
     FROM delivery LEFT JOIN new ON new.client_session_uuid = id
         LEFT JOIN LATERAL (SELECT status, content_hash, reason, CAST(result AS text) AS result,
-                payload IS NULL AS purged
+                payload IS NULL AS is_purged
             FROM uploads WHERE client_session_uuid = id LIMIT 1) AS known ON TRUE
 """)
 
 _STANDINGS = text("""
-    SELECT client_session_uuid, FALSE, status, content_hash, reason, CAST(result AS text), payload IS NULL
+    SELECT client_session_uuid AS id, status, content_hash, reason, CAST(result AS text) AS result,
+        payload IS NULL AS is_purged
     FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))
 """)
 
@@ -153,7 +142,7 @@ def _id(delivery: Delivery) -> UUID:
     return delivery.client_session_uuid
 
 
-def _insert(connection: Connection, deliveries: list[Delivery], first_try_after: float) -> dict[UUID, _Known]:
+def _insert(connection: Connection, deliveries: list[Delivery], first_try_after: float) -> dict[UUID, Any]:
     # A payload is JSON as it stands: to quote it as text would cost more than all the rest.
     rows = ",".join(
         f'{{"id":"{d.client_session_uuid}","hash":"{d.content_hash}","at":"{d.received_at.isoformat()}",'
@@ -161,17 +150,17 @@ def _insert(connection: Connection, deliveries: list[Delivery], first_try_after:
         for d in deliveries
     )
     bound = {"deliveries": f"[{rows}]", "first_try_after": first_try_after}
-    return {known.upload: known for known in map(_Known._make, run(connection, _INSERT, bound))}
+    return {row.id: row for row in execute(connection, _INSERT, bound)}
 
 
-def _standings(connection: Connection, deliveries: list[Delivery]) -> dict[UUID, _Known]:
+def _standings(connection: Connection, deliveries: list[Delivery]) -> dict[UUID, Any]:
     if not deliveries:
         return {}
-    rows = run(connection, _STANDINGS, {"ids": [d.client_session_uuid for d in deliveries]})
-    return {known.upload: known for known in map(_Known._make, rows)}
+    rows = execute(connection, _STANDINGS, {"ids": [d.client_session_uuid for d in deliveries]})
+    return {row.id: row for row in rows}
 
 
-def _weigh(connection: Connection, delivery: Delivery, known: _Known, first_try_after: float) -> Receipt:
+def _weigh(connection: Connection, delivery: Delivery, known: Any, first_try_after: float) -> Receipt:
     content = {
         "id": delivery.client_session_uuid,
         "payload": delivery.payload,
@@ -180,15 +169,15 @@ def _weigh(connection: Connection, delivery: Delivery, known: _Known, first_try_
     }
     if known.content_hash == delivery.content_hash:
         if known.is_purged and known.status in _FAILED:  # all that an operator could ever replay
-            connection.execute(_REFILL, content)
+            execute(connection, _REFILL, content)
         return Receipt(_STANDING[Status(known.status)], known.reason, known.result)
     if known.status == Status.REJECTED:
         supersede = content | {"known_hash": known.content_hash, "first_try_after": first_try_after}
-        if connection.execute(_SUPERSEDE, supersede).rowcount:
+        if execute(connection, _SUPERSEDE, supersede).rowcount:
             return Receipt(Verdict.NEW)
         known = _standings(connection, [delivery])[delivery.client_session_uuid]
         return _weigh(connection, delivery, known, first_try_after)
-    connection.execute(_KEEP_CONFLICT, content)
+    execute(connection, _KEEP_CONFLICT, content)
     return Receipt(Verdict.CONFLICT)
 
 
@@ -251,16 +240,16 @@ _CLOSE = text("""
 
 def find(connection: Connection, client_session_uuid: UUID) -> Found | None:
     """Look an upload up."""
-    row = connection.execute(_FIND, {"id": client_session_uuid}).one_or_none()
+    row = execute(connection, _FIND, {"id": client_session_uuid}).fetchone()
     return None if row is None else Found(**row._asdict() | {"status": Status(row.status)})
 
 
 def lock(connection: Connection, client_session_uuid: UUID) -> Waiting | None:
     """Lock an upload's row and return it; None if it is unknown or final."""
-    row = run(connection, _LOCK, {"id": client_session_uuid}).fetchone()
-    if row is None or row[0] != Status.RECEIVED:
+    row = execute(connection, _LOCK, {"id": client_session_uuid}).fetchone()
+    if row is None or row.status != Status.RECEIVED:
         return None
-    return Waiting(client_session_uuid, *row[1:])
+    return Waiting(client_session_uuid, row.payload, row.received_at)
 
 
 def close(connection: Connection, upload: Waiting, end: End) -> None:
@@ -273,5 +262,5 @@ def close(connection: Connection, upload: Waiting, end: End) -> None:
         "user_id": end.user_id,
         "finalized_at": end.finalized_at,
     }
-    if not run(connection, _CLOSE, bound).rowcount:
+    if not execute(connection, _CLOSE, bound).rowcount:
         raise OvertakenError("the upload was closed meanwhile")

@@ -20,6 +20,7 @@ import structlog
 from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from shared.config import Settings
+from shared.db import execute, scalars
 from shared.failures import describe
 
 # A question is named by its first public id, whichever of them the learner met.
@@ -58,7 +59,7 @@ class Message:
 
 def look(connection: Connection, followups: Sequence[UUID]) -> list[Message]:
     """Load what is to be told of some follow-ups, as of now."""
-    rows = connection.execute(_LOOK, {"ids": followups})
+    rows = execute(connection, _LOOK, {"ids": followups})
     return [Message(row.id, row.kind, row.tries, row.created_at, _told(row), row.voided) for row in rows]
 
 
@@ -84,7 +85,7 @@ def look_at_notices(connection: Connection, notices: Sequence[UUID]) -> list[Mes
             row.created_at,
             {"client_session_uuid": str(row.client_session_uuid), "tries": row.upload_tries},
         )
-        for row in connection.execute(_NOTICE_LOOK, {"ids": notices})
+        for row in execute(connection, _NOTICE_LOOK, {"ids": notices})
     ]
 
 
@@ -248,20 +249,20 @@ def claim(connection: Connection, outbox: Outbox, *, limit: int, lease: float, m
 
     One whose last try was cut off, as by a worker that was killed, is buried.
     """
-    connection.execute(_of(_BURY, outbox), {"max_tries": max_tries})
-    return list(connection.execute(_of(_CLAIM, outbox), {"limit": limit, "lease": lease}).scalars())
+    execute(connection, _of(_BURY, outbox), {"max_tries": max_tries})
+    return scalars(connection, _of(_CLAIM, outbox), {"limit": limit, "lease": lease})
 
 
 def skip_all(connection: Connection, outbox: Outbox, reason: str) -> int:
     """Skip everything that waits; return how many that were."""
-    return connection.execute(_of(_SKIP_ALL, outbox), {"reason": reason}).rowcount
+    return execute(connection, _of(_SKIP_ALL, outbox), {"reason": reason}).rowcount
 
 
 def close(
     connection: Connection, outbox: Outbox, followup: UUID, status: Status, reason: str | None = None
 ) -> None:
     """Give a waiting follow-up its final status; one that was skipped meanwhile stays so."""
-    connection.execute(_of(_CLOSE, outbox), {"id": followup, "status": status, "reason": reason})
+    execute(connection, _of(_CLOSE, outbox), {"id": followup, "status": status, "reason": reason})
 
 
 def fail(connection: Connection, outbox: Outbox, message: Message, reason: str, settings: Settings) -> None:
@@ -272,7 +273,7 @@ def fail(connection: Connection, outbox: Outbox, message: Message, reason: str, 
     """
     wait = {"base": settings.followup_retry_base, "cap": settings.followup_retry_cap}
     counted = {"tries": message.tries, "max_tries": settings.followup_max_tries}
-    connection.execute(_of(_FAIL, outbox), {"id": message.id, "reason": reason} | wait | counted)
+    execute(connection, _of(_FAIL, outbox), {"id": message.id, "reason": reason} | wait | counted)
 
 
 _LIST = text("""
@@ -304,13 +305,13 @@ class Listed(NamedTuple):
 
 def list_followups(connection: Connection, status: Status, *, limit: int) -> list[Listed]:
     """List follow-ups of a status, the newest first."""
-    rows = connection.execute(_LIST, {"status": status, "limit": limit})
+    rows = execute(connection, _LIST, {"status": status, "limit": limit})
     return [Listed(*row) for row in rows]
 
 
 def revive_followups(connection: Connection, status: Status) -> int:
     """Let all dead, or all skipped, follow-ups wait again with every try ahead; return how many."""
-    return connection.execute(_REVIVE, {"status": status}).rowcount
+    return execute(connection, _REVIVE, {"status": status}).rowcount
 
 
 log = structlog.get_logger()

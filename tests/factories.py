@@ -53,7 +53,8 @@ def _question(learner: int, number: int) -> dict[str, Any]:
 
 
 def load_many(engine: Engine, learners: int = 3) -> None:
-    load_catalog(engine, many_learners(learners), default_zone="UTC")
+    with engine.begin() as connection:
+        load_catalog(connection, many_learners(learners), default_zone="UTC")
 
 
 def random_upload(chance: random.Random, learner: int, attempts: int = 8, **changes: Any) -> dict[str, Any]:
@@ -142,7 +143,8 @@ def load(
     engine: Engine, catalog: Mapping[str, list[dict[str, Any]]] = CATALOG, *, force: bool = False
 ) -> CatalogChange:
     file = CatalogFile.model_validate_json(json.dumps(catalog))
-    return load_catalog(engine, file, default_zone=DEFAULT_ZONE, force=force)
+    with engine.begin() as connection:
+        return load_catalog(connection, file, default_zone=DEFAULT_ZONE, force=force)
 
 
 def forget(engine: Engine) -> None:
@@ -178,7 +180,8 @@ def deliver(engine: Engine, sent: dict[str, Any], received_at: datetime = ARRIVA
 
 
 def work_off(engine: Engine, sent: dict[str, Any]) -> None:
-    replay(engine, uuid_of(sent), now=NOW, default_zone=DEFAULT_ZONE)
+    with engine.begin() as connection:
+        replay(connection, uuid_of(sent), now=NOW, default_zone=DEFAULT_ZONE)
 
 
 def ingest(engine: Engine, sent: dict[str, Any], received_at: datetime = ARRIVAL) -> Found:

@@ -35,7 +35,8 @@ def load(engine: Engine) -> None:
 
 
 def load_sample(engine: Engine) -> None:
-    load_catalog(engine, read_sample_catalog(), default_zone="UTC")
+    with engine.begin() as connection:
+        load_catalog(connection, read_sample_catalog(), default_zone="UTC")
     for body in [*earlier_uploads(), main_upload()]:
         ingest(engine, json.loads(body))
 
@@ -48,7 +49,8 @@ def ingest(engine: Engine, sent: dict[str, Any]) -> UUID:
     """Deliver an upload and replay it here, without a worker."""
     now = datetime.now(UTC)
     deliver(engine, sent, now)
-    replay(engine, uuid_of(sent), now=now, default_zone="UTC")
+    with engine.begin() as connection:
+        replay(connection, uuid_of(sent), now=now, default_zone="UTC")
     return uuid_of(sent)
 
 

@@ -80,7 +80,8 @@ def finalize_upload(self: Task[Any, None], *client_session_uuids: str, ring: boo
 
 def _replay(upload: UUID) -> None:
     began, before = time.monotonic(), sent()
-    replayed = replay(engine(), upload, now=datetime.now(UTC), default_zone=settings.study_time_zone)
+    with engine().begin() as connection:
+        replayed = replay(connection, upload, now=datetime.now(UTC), default_zone=settings.study_time_zone)
     seconds = time.monotonic() - began
     if replayed:
         count_replay(replayed, seconds, sent() - before)

@@ -60,10 +60,18 @@ class OperatorStore:
             with engine.connect() as connection:
                 return work(connection)
 
-        return self.act(within)
+        return self._run(within)
 
-    def act(self, work: Callable[[Engine], T]) -> T:
-        """Run a function that commits by itself; past the deadline it may still be done."""
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Run a function in a transaction and commit it; past the deadline it may still be committed."""
+
+        def within(engine: Engine) -> T:
+            with engine.begin() as connection:
+                return work(connection)
+
+        return self._run(within)
+
+    def _run(self, work: Callable[[Engine], T]) -> T:
         if not self._connections.acquire(timeout=FREE_CONNECTION_S):
             raise StoreUnavailableError(TOO_MANY)
         try:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import islice
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -22,7 +21,7 @@ from pydantic import (
     ValidationError,
 )
 from redis.exceptions import RedisError
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from api.ops.session import services
 from shared.broker import SWEEP
@@ -37,7 +36,7 @@ from shared.ops.actions import (
     find_failed,
     list_conflicts,
     open_conflict,
-    revive_all,
+    revive,
     revive_one,
 )
 from shared.ops.dry_run import Rehearsal, rehearse_replay
@@ -241,7 +240,7 @@ def ask_replay(uuid: UUID) -> ResponseReturnValue:
     refusal = ""
     try:
         act = partial(rehearse_replay, client_session_uuid=uuid, now=now, default_zone=zone)
-        rehearsal = services().store.act(act)
+        rehearsal = services().store.read(act)
     except ReplayRefusedError as error:
         refusal = str(error)
     return render_template("replay.html", uuid=uuid, rehearsal=rehearsal, refusal=refusal)
@@ -250,7 +249,7 @@ def ask_replay(uuid: UUID) -> ResponseReturnValue:
 @blueprint.post("/uploads/<uuid:uuid>/replay")
 def replay(uuid: UUID) -> ResponseReturnValue:
     """Set the upload back; the sweeper enqueues it."""
-    revival = services().store.act(partial(revive_one, client_session_uuid=uuid))
+    revival = services().store.write(partial(revive_one, client_session_uuid=uuid))
     log.info("ops.replayed", upload=str(uuid), revival=str(revival))
     flash("Set back: it is replayed soon." if revival is Revival.REVIVED else f"{revival.capitalize()}.")
     return redirect(url_for(".upload", uuid=uuid), 303)
@@ -273,11 +272,12 @@ def replay_all() -> ResponseReturnValue:
     """Set them back, as many as one request may."""
     wanted = _failed()
 
-    def act(engine: Engine) -> list[UUID]:
-        some = islice(revive_all(engine, wanted), REPLAYS_AT_ONCE)
-        return [uuid for uuid, revival in some if revival is Revival.REVIVED]
+    def act(connection: Connection) -> list[UUID]:
+        # In the order of their ids, as arrivals are recorded: so that neither waits for the other in a ring.
+        some = sorted(find_failed(connection, wanted)[:REPLAYS_AT_ONCE])
+        return [uuid for uuid in some if revive(connection, uuid) is Revival.REVIVED]
 
-    uuids = services().store.act(act)
+    uuids = services().store.write(act)
     for uuid in uuids:
         log.info("ops.replayed", upload=str(uuid), revival=str(Revival.REVIVED))
     flash(f"{len(uuids)} uploads set back: they are replayed soon.")
@@ -310,7 +310,7 @@ def void(uuid: UUID) -> ResponseReturnValue:
         return page, 422
     now, zone = services().clock(), services().settings.study_time_zone
     act = partial(void_upload, client_session_uuid=uuid, reason=reason, now=now, default_zone=zone)
-    sessions = services().store.act(act)
+    sessions = services().store.write(act)
     log.info("ops.voided", upload=str(uuid), sessions=sessions)
     flash(f"{sessions} sessions voided." if sessions else "It was void already.")
     return redirect(url_for(".upload", uuid=uuid), 303)
@@ -327,7 +327,7 @@ def ask_unvoid(uuid: UUID) -> ResponseReturnValue:
 def unvoid(uuid: UUID) -> ResponseReturnValue:
     """Bring the upload's voided sessions back."""
     zone = services().settings.study_time_zone
-    sessions = services().store.act(partial(unvoid_upload, client_session_uuid=uuid, default_zone=zone))
+    sessions = services().store.write(partial(unvoid_upload, client_session_uuid=uuid, default_zone=zone))
     log.info("ops.unvoided", upload=str(uuid), sessions=sessions)
     flash(f"{sessions} sessions are back." if sessions else "It was not void.")
     return redirect(url_for(".upload", uuid=uuid), 303)
@@ -363,7 +363,7 @@ def payloads(conflict: int) -> ResponseReturnValue:
 def accept(conflict: int) -> ResponseReturnValue:
     """Let what came after take the place of what came first."""
     now, zone = services().clock(), services().settings.study_time_zone
-    uuid = services().store.act(partial(accept_conflict, conflict=conflict, now=now, default_zone=zone))
+    uuid = services().store.write(partial(accept_conflict, conflict=conflict, now=now, default_zone=zone))
     log.info("ops.conflict_accepted", upload=str(uuid))
     flash("Accepted: it is replayed soon, and what came first is kept as the conflict.")
     return redirect(url_for(".upload", uuid=uuid), 303)
@@ -373,13 +373,12 @@ def accept(conflict: int) -> ResponseReturnValue:
 def discard(conflict: int) -> ResponseReturnValue:
     """Delete what came after."""
 
-    def act(engine: Engine) -> UUID:
-        with engine.begin() as connection:
-            uuid = open_conflict(connection, conflict).client_session_uuid
-            discard_conflict(connection, conflict)
+    def act(connection: Connection) -> UUID:
+        uuid = open_conflict(connection, conflict).client_session_uuid
+        discard_conflict(connection, conflict)
         return uuid
 
-    uuid = services().store.act(act)
+    uuid = services().store.write(act)
     log.info("ops.conflict_discarded", upload=str(uuid))
     flash("Discarded: what came first stands.")
     return redirect(url_for(".conflicts"), 303)

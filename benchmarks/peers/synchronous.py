@@ -18,7 +18,8 @@ def take(body: bytes) -> None:
     delivery = Delivery(upload.client_session_uuid, body.decode(), content_hash(upload), now)
     with engine.begin() as connection:
         receive(connection, [delivery], first_try_after=settings.first_try_after)
-    replay(engine, upload.client_session_uuid, now=now, default_zone=settings.study_time_zone)
+    with engine.begin() as connection:
+        replay(connection, upload.client_session_uuid, now=now, default_zone=settings.study_time_zone)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, Field
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
+from shared.db import execute
 from shared.live.forms import BIGINT
 from shared.live.sessions import COUNTS, require_learner, require_topic, with_snapshot
 from shared.study.progress import CHRONIC_AFTER
@@ -62,8 +63,11 @@ def due_reviews(
     require_learner(connection, user_id)
     bound = after._asdict() | {"user_id": user_id, "before": before, "limit": limit}
     return [
-        (ReviewPlace(row["due"], row["id"]), {name: value for name, value in row.items() if name != "id"})
-        for row in connection.execute(_DUE, bound).mappings()
+        (
+            ReviewPlace(row.due, row.id),
+            {name: value for name, value in row._asdict().items() if name != "id"},
+        )
+        for row in execute(connection, _DUE, bound)
     ]
 
 
@@ -87,8 +91,8 @@ def past_sessions(
 ) -> list[tuple[SessionPlace, dict[str, Any]]]:
     """List closed sessions, the last recorded first, each with its place."""
     require_learner(connection, user_id)
-    rows = connection.execute(_PAST, after._asdict() | {"user_id": user_id, "limit": limit})
-    return [(SessionPlace(row["session_id"]), with_snapshot(dict(row))) for row in rows.mappings()]
+    rows = execute(connection, _PAST, after._asdict() | {"user_id": user_id, "limit": limit})
+    return [(SessionPlace(row.session_id), with_snapshot(row._asdict())) for row in rows]
 
 
 _TOPICS = text("SELECT id, name FROM study_topics WHERE user_id = :user_id ORDER BY name, id")
@@ -103,7 +107,7 @@ class Topic(NamedTuple):
 
 def list_topics(connection: Connection, user_id: int) -> list[Topic]:
     """List a learner's topics by name."""
-    return [Topic(*row) for row in connection.execute(_TOPICS, {"user_id": user_id})]
+    return [Topic(*row) for row in execute(connection, _TOPICS, {"user_id": user_id})]
 
 
 NoteState = Literal["open", "closed"]
@@ -128,8 +132,11 @@ def wrong_notes(
     require_learner(connection, user_id)
     bound = after._asdict() | {"user_id": user_id, "state": state, "limit": limit}
     return [
-        (NotePlace(row["opened_at"], row["id"]), {name: value for name, value in row.items() if name != "id"})
-        for row in connection.execute(_NOTES, bound).mappings()
+        (
+            NotePlace(row.opened_at, row.id),
+            {name: value for name, value in row._asdict().items() if name != "id"},
+        )
+        for row in execute(connection, _NOTES, bound)
     ]
 
 
@@ -154,13 +161,13 @@ def weak_areas(
     require_topic(connection, user_id, topic_id)
     zone = learner_zone(connection, user_id, default_zone)
     subjects = defaultdict(list)
-    for row in connection.execute(_REVIEWED, {"user_id": user_id, "topic_id": topic_id}):
+    for row in execute(connection, _REVIEWED, {"user_id": user_id, "topic_id": topic_id}):
         subjects[row.subject].append(row)
     areas = [_area(subject, rows, now, zone) for subject, rows in subjects.items()]
     return sorted(areas, key=lambda area: (area["accuracy"], area["subject"]))
 
 
-def _area(subject: str, rows: Sequence[Row[Any]], now: datetime, zone: ZoneInfo) -> dict[str, Any]:
+def _area(subject: str, rows: Sequence[Any], now: datetime, zone: ZoneInfo) -> dict[str, Any]:
     reviews, misses = sum(row.reviews for row in rows), sum(row.misses for row in rows)
     recalls = [
         retrievability(Memory(row.stability, row.difficulty), row.last_reviewed_at, now, zone) for row in rows

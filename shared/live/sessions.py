@@ -9,10 +9,11 @@ from random import Random
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from shared.attempts import insert_attempts
 from shared.catalog import resolve
+from shared.db import execute, scalar
 from shared.errors import (
     AlreadyAnsweredError,
     NoSuchChoiceError,
@@ -85,14 +86,14 @@ def load_candidates(
     connection: Connection, user_id: int, wish: SessionStart, *, now: datetime, zone: ZoneInfo
 ) -> list[Candidate]:
     """Load them, with what is known of each at `now`."""
-    rows = connection.execute(_CANDIDATES, wish.model_dump() | {"user_id": user_id})
+    rows = execute(connection, _CANDIDATES, wish.model_dump() | {"user_id": user_id})
     return [
         Candidate(row.id, row.subject, row.exam_frequency, row.misses or 0, _recall(row, now, zone))
         for row in rows
     ]
 
 
-def _recall(row: Row[Any], now: datetime, zone: ZoneInfo) -> float:
+def _recall(row: Any, now: datetime, zone: ZoneInfo) -> float:
     if row.last_reviewed_at is None:
         return 0.0
     return retrievability(Memory(row.stability, row.difficulty), row.last_reviewed_at, now, zone)
@@ -104,13 +105,13 @@ _TOPIC = text("SELECT EXISTS (SELECT FROM study_topics WHERE id = :topic_id AND 
 
 def require_learner(connection: Connection, user_id: int) -> None:
     """Raise UnknownLearnerError if there is no such learner."""
-    if not connection.scalar(_LEARNER, {"user_id": user_id}):
+    if not scalar(connection, _LEARNER, {"user_id": user_id}):
         raise UnknownLearnerError(f"there is no learner {user_id}")
 
 
 def require_topic(connection: Connection, user_id: int, topic_id: int) -> None:
     """Raise UnknownTopicError if the learner has no such topic; what others have is unknown too."""
-    if not connection.scalar(_TOPIC, {"user_id": user_id, "topic_id": topic_id}):
+    if not scalar(connection, _TOPIC, {"user_id": user_id, "topic_id": topic_id}):
         raise UnknownTopicError(f"the learner has no topic {topic_id}")
 
 
@@ -126,9 +127,9 @@ _LOCK = text("""
 """)
 
 
-def lock_session(connection: Connection, user_id: int, session_id: int) -> Row[Any]:
+def lock_session(connection: Connection, user_id: int, session_id: int) -> Any:
     """Lock a session and return its `id`, `status` and `question_ids`; the learner is locked already."""
-    row = connection.execute(_LOCK, {"user_id": user_id, "session_id": session_id}).one_or_none()
+    row = execute(connection, _LOCK, {"user_id": user_id, "session_id": session_id}).fetchone()
     if row is None:
         raise unknown_session(session_id)
     return row
@@ -183,19 +184,20 @@ _DUE = text("""
 def read_session(connection: Connection, user_id: int, session_id: int) -> dict[str, Any]:
     """Return a session of a learner with its questions and what was answered; of whatever source."""
     bound = {"user_id": user_id, "session_id": session_id}
-    row = connection.execute(_SESSION, bound).mappings().one_or_none()
+    row = execute(connection, _SESSION, bound).fetchone()
     if row is None:
         raise unknown_session(session_id)
-    questions = connection.execute(_QUESTIONS, bound).mappings()
-    return with_snapshot(dict(row)) | {"questions": [_question(dict(each)) for each in questions]}
+    questions = execute(connection, _QUESTIONS, bound)
+    return with_snapshot(row._asdict()) | {"questions": [_question(each._asdict()) for each in questions]}
 
 
 def read_closed(connection: Connection, user_id: int, session_id: int) -> dict[str, Any]:
     """Return what a closed session left: its snapshot, and when each answered question is due now."""
     bound = {"user_id": user_id, "session_id": session_id}
-    session = with_snapshot(dict(connection.execute(_SESSION, bound).mappings().one()))
+    (row,) = execute(connection, _SESSION, bound)
+    session = with_snapshot(row._asdict())
     kept = {name: session[name] for name in ("session_id", "status", "finished_at", "snapshot")}
-    return kept | {"questions": [dict(row) for row in connection.execute(_DUE, bound).mappings()]}
+    return kept | {"questions": [row._asdict() for row in execute(connection, _DUE, bound)]}
 
 
 def with_snapshot(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,7 +231,7 @@ def abandon(
 ) -> dict[str, Any]:
     """Close a session as abandoned; what was answered counts all the same."""
     if _is_open(connection, user_id, session_id, end="abandoned"):
-        connection.execute(_ABANDON, {"session_id": session_id})
+        execute(connection, _ABANDON, {"session_id": session_id})
         learner = Learner(user_id, learner_zone(connection, user_id, default_zone))
         finalize_session(connection, learner, session_id, now=now)
     return read_closed(connection, user_id, session_id)
@@ -289,8 +291,8 @@ def _asked(connection: Connection, question_ids: Sequence[int], answer: Submissi
 
 def _given(connection: Connection, session_id: int, question: Question) -> dict[str, Any] | None:
     bound = {"session_id": session_id, "question_id": question.id}
-    row = connection.execute(_GIVEN, bound).mappings().one_or_none()
-    return None if row is None else dict(row)
+    row = execute(connection, _GIVEN, bound).fetchone()
+    return None if row is None else row._asdict()
 
 
 def _attempt(
@@ -303,7 +305,7 @@ def _attempt(
 
 def _record(connection: Connection, session_id: int, attempt: PlannedAttempt) -> None:
     insert_attempts(connection, {session_id: [attempt]}, {attempt.ordinal})
-    connection.execute(_ADVANCE, {"session_id": session_id})
+    execute(connection, _ADVANCE, {"session_id": session_id})
 
 
 REASON = "deleted in the front end"
@@ -377,7 +379,7 @@ def start(connection: Connection, user_id: int, wish: SessionStart, given: Circu
 
 
 def _in_progress(connection: Connection, user_id: int, wish: SessionStart) -> int | None:
-    found: int | None = connection.scalar(_IN_PROGRESS, wish.model_dump() | {"user_id": user_id})
+    found: int | None = scalar(connection, _IN_PROGRESS, wish.model_dump() | {"user_id": user_id})
     return found
 
 
@@ -389,5 +391,5 @@ def _insert(
         "subjects": json.dumps(Counter(each.subject for each in chosen)),
     }
     bound = wish.model_dump() | snapshot | {"user_id": user_id, "now": now}
-    made: int | None = connection.scalar(_INSERT, bound)
+    made: int | None = scalar(connection, _INSERT, bound)
     return made

@@ -8,10 +8,11 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Row, TextClause, text
+from sqlalchemy import Connection, Engine, TextClause, text
 
 from shared.attempts import insert_attempts, insert_sessions, sessions_of_upload
 from shared.catalog import resolve
+from shared.db import execute, scalar, scalars
 from shared.errors import OvertakenError, ReplayRefusedError, UnknownConflictError, UnknownUploadError
 from shared.ops.search import Listed, Search, search
 from shared.payload import Upload
@@ -61,19 +62,19 @@ class OpenedConflict:
 
 def list_conflicts(connection: Connection, *, limit: int) -> list[ListedConflict]:
     """List conflicts, the newest first."""
-    return [ListedConflict(*row) for row in connection.execute(_LIST, {"limit": limit})]
+    return [ListedConflict(*row) for row in execute(connection, _LIST, {"limit": limit})]
 
 
 def open_conflict(connection: Connection, conflict: int) -> OpenedConflict:
     """Look a conflict up; raise UnknownConflictError if there is none."""
-    if (row := connection.execute(_OPEN, {"id": conflict}).one_or_none()) is None:
+    if (row := execute(connection, _OPEN, {"id": conflict}).fetchone()) is None:
         raise UnknownConflictError(f"there is no conflict {conflict}")
     return OpenedConflict(**row._asdict())
 
 
 def discard_conflict(connection: Connection, conflict: int) -> None:
     """Throw away what came second; raise UnknownConflictError if it is gone."""
-    if not connection.execute(_DISCARD, {"id": conflict}).rowcount:
+    if not execute(connection, _DISCARD, {"id": conflict}).rowcount:
         raise UnknownConflictError(f"there is no conflict {conflict}")
 
 
@@ -108,32 +109,31 @@ _REPLACE = text("""
 """)
 
 
-def accept_conflict(engine: Engine, conflict: int, *, now: datetime, default_zone: str) -> UUID:
+def accept_conflict(connection: Connection, conflict: int, *, now: datetime, default_zone: str) -> UUID:
     """Set an upload to a conflict's content, for the sweeper to ring, and keep the first as the conflict.
 
-    One transaction; locks in the order of a replay. Returns the upload's uuid; raises UnknownConflictError,
-    and ReplayRefusedError where the payload is purged.
+    Locks are taken in the order of a replay. Returns the upload's uuid; raises UnknownConflictError, and
+    ReplayRefusedError where the payload is purged.
     """
-    with engine.begin() as connection:
-        uuid = open_conflict(connection, conflict).client_session_uuid
-        connection.execute(_LOCK, {"uuid": uuid})
-        if open_conflict(connection, conflict).payload is None:
-            raise ReplayRefusedError(f"the payload of conflict {conflict} is purged")
-        _supersede(connection, uuid, now, default_zone)
-        connection.execute(_KEEP_FIRST, {"uuid": uuid})
-        connection.execute(_REPLACE, {"conflict": conflict})
-        discard_conflict(connection, conflict)
+    uuid = open_conflict(connection, conflict).client_session_uuid
+    execute(connection, _LOCK, {"uuid": uuid})
+    if open_conflict(connection, conflict).payload is None:
+        raise ReplayRefusedError(f"the payload of conflict {conflict} is purged")
+    _supersede(connection, uuid, now, default_zone)
+    execute(connection, _KEEP_FIRST, {"uuid": uuid})
+    execute(connection, _REPLACE, {"conflict": conflict})
+    discard_conflict(connection, conflict)
     return uuid
 
 
 def _supersede(connection: Connection, uuid: UUID, now: datetime, default_zone: str) -> None:
-    sessions = list(connection.execute(_SESSIONS, {"uuid": uuid}))
+    sessions = list(execute(connection, _SESSIONS, {"uuid": uuid}))
     if not sessions:
         return
     ids, learner = [session.id for session in sessions], sessions[0].user_id
     lock_learner(connection, learner)
     void_sessions(connection, learner, ids, reason=REASON, now=now, default_zone=default_zone)
-    connection.execute(_SUPERSEDE, {"session_ids": ids, "now": now})
+    execute(connection, _SUPERSEDE, {"session_ids": ids, "now": now})
 
 
 class LoggedAttempt(NamedTuple):
@@ -241,7 +241,7 @@ _ASK_ANEW = text("""
 
 def logged_attempts(connection: Connection, client_session_uuid: UUID) -> list[LoggedAttempt]:
     """Return what of an upload is in the log, in the order as sent."""
-    rows = connection.execute(_LOGGED, {"client_session_uuid": str(client_session_uuid)})
+    rows = execute(connection, _LOGGED, {"client_session_uuid": str(client_session_uuid)})
     return [LoggedAttempt(*row) for row in rows]
 
 
@@ -252,7 +252,7 @@ def demote(connection: Connection, demoted: Sequence[LoggedAttempt]) -> None:
             "session_ids": [each.session_id for each in demoted],
             "ordinals": [each.ordinal for each in demoted],
         }
-        connection.execute(_DEMOTE, bound)
+        execute(connection, _DEMOTE, bound)
 
 
 def extend_sessions(connection: Connection, session_ids: Sequence[int], finished_at: datetime | None) -> None:
@@ -261,8 +261,8 @@ def extend_sessions(connection: Connection, session_ids: Sequence[int], finished
     The caller finalizes them again, follow-ups included.
     """
     if session_ids:
-        connection.execute(_EXTEND, {"session_ids": session_ids, "finished_at": finished_at})
-        connection.execute(_ASK_ANEW, {"session_ids": session_ids})
+        execute(connection, _EXTEND, {"session_ids": session_ids, "finished_at": finished_at})
+        execute(connection, _ASK_ANEW, {"session_ids": session_ids})
 
 
 _LOCK_LATE = text("""
@@ -282,16 +282,10 @@ _TELL = text("""
 """)
 
 
-def add_skipped(engine: Engine, client_session_uuid: UUID, *, now: datetime, default_zone: str) -> int:
-    """Add what an ingested upload lacks, in one transaction; return how many attempts that were."""
-    with engine.begin() as connection:
-        return add_skipped_within(connection, client_session_uuid, now=now, default_zone=default_zone)
-
-
-def add_skipped_within(
+def add_skipped(
     connection: Connection, client_session_uuid: UUID, *, now: datetime, default_zone: str
 ) -> int:
-    """Add, within the caller's transaction, the attempts that can be graded by now; return how many.
+    """Add what an ingested upload lacks and can be graded by now; return how many attempts that were.
 
     Progress becomes what it would be had the catalog been complete from the start. Locks are taken in the
     order of a replay. Raises UnknownUploadError, or ReplayRefusedError, before anything is written.
@@ -306,7 +300,7 @@ def add_skipped_within(
 
 
 def _open(connection: Connection, client_session_uuid: UUID, default_zone: str) -> tuple[Learner, Case]:
-    row = connection.execute(_LOCK_LATE, {"id": client_session_uuid}).one_or_none()
+    row = execute(connection, _LOCK_LATE, {"id": client_session_uuid}).fetchone()
     if row is None:
         raise UnknownUploadError(f"there is no upload {client_session_uuid}")
     _refuse(client_session_uuid, row)
@@ -323,7 +317,7 @@ def _open(connection: Connection, client_session_uuid: UUID, default_zone: str) 
     return learner, case
 
 
-def _refuse(client_session_uuid: UUID, row: Row[tuple[object, ...]]) -> None:
+def _refuse(client_session_uuid: UUID, row: Any) -> None:
     if row.status != Status.INGESTED:
         raise ReplayRefusedError(f"{client_session_uuid} is {row.status}: replay it as a whole")
     if row.payload is None:
@@ -331,7 +325,7 @@ def _refuse(client_session_uuid: UUID, row: Row[tuple[object, ...]]) -> None:
 
 
 def _refuse_voided(connection: Connection, client_session_uuid: UUID) -> None:
-    if connection.execute(_VOIDED, {"client_session_uuid": str(client_session_uuid)}).one_or_none():
+    if execute(connection, _VOIDED, {"client_session_uuid": str(client_session_uuid)}).fetchone():
         raise ReplayRefusedError(f"{client_session_uuid} is voided: unvoid it first")
 
 
@@ -361,7 +355,7 @@ def _tell(connection: Connection, case: Case, learner: Learner, late: LateAttemp
         del session["user_id"]
     cached = load_cached(connection, learner.id, case.reviewed)
     due = {question: each.progress.due for question, each in cached.items()}
-    connection.execute(_TELL, {"id": uuid, "result": json.dumps(told.result(sessions, due))})
+    execute(connection, _TELL, {"id": uuid, "result": json.dumps(told.result(sessions, due))})
 
 
 BATCH = 500  # rows locked at once: so few that a running system does not notice
@@ -401,17 +395,16 @@ _PURGE_CONFLICTS = text("""
 """)
 
 
-def count_purgeable(engine: Engine, status: Status, *, before: datetime) -> int:
+def count_purgeable(connection: Connection, status: Status, *, before: datetime) -> int:
     """Count the payloads that would be purged: of uploads of a final status, and of their conflicts."""
-    with engine.connect() as connection:
-        bound = {"status": status, "before": before}
-        return int(connection.execute(_COUNT, bound).scalar_one())
+    return int(scalar(connection, _COUNT, {"status": status, "before": before}))
 
 
 def purge(engine: Engine, status: Status, *, before: datetime, batch: int = BATCH) -> Iterator[int]:
     """Purge payloads of uploads that ended before a time, and of what had come under their uuids by then.
 
-    Yields the size of each batch as it commits. What somebody else holds is passed over.
+    Takes an engine, as each batch commits by itself: no lock is held for longer than a batch takes. Yields
+    the size of each. What somebody else holds is passed over.
     """
     bound = {"status": status, "before": before, "batch": batch}
     yield from _purge(engine, _PURGE_UPLOADS, bound, UUID(int=0))
@@ -424,7 +417,7 @@ def _purge(
     """Go through a table by its key, so that no batch looks again at what an earlier one has done."""
     while True:
         with engine.begin() as connection:
-            purged = list(connection.execute(statement, bound | {"start": start}).scalars())
+            purged = scalars(connection, statement, bound | {"start": start})
         if not purged:
             return
         yield len(purged)
@@ -465,9 +458,9 @@ def revive(connection: Connection, client_session_uuid: UUID) -> Revival:
     One that waits or is ingested stays as it is. Raises UnknownUploadError.
     """
     bound = {"id": client_session_uuid}
-    if connection.execute(_REVIVE, bound).rowcount:
+    if execute(connection, _REVIVE, bound).rowcount:
         return Revival.REVIVED
-    standing = connection.execute(_STANDING, bound).one_or_none()
+    standing = execute(connection, _STANDING, bound).fetchone()
     if standing is None:
         raise UnknownUploadError(f"there is no upload {client_session_uuid}")
     status, is_void = standing
@@ -476,10 +469,9 @@ def revive(connection: Connection, client_session_uuid: UUID) -> Revival:
     return _WITHOUT_FAILURE.get(Status(status), Revival.PURGED)
 
 
-def revive_one(engine: Engine, client_session_uuid: UUID) -> Revival:
-    """Revive an upload in a transaction; raise ReplayRefusedError if its payload is purged."""
-    with engine.begin() as connection:
-        revival = revive(connection, client_session_uuid)
+def revive_one(connection: Connection, client_session_uuid: UUID) -> Revival:
+    """Revive an upload; raise ReplayRefusedError if its payload is purged."""
+    revival = revive(connection, client_session_uuid)
     if revival is Revival.PURGED:
         raise ReplayRefusedError(
             f"the payload of {client_session_uuid} is purged: there is nothing to replay"
@@ -502,13 +494,3 @@ def _search_failed(connection: Connection, wanted: Search, *, purged: bool) -> l
     statuses = [status for status in _FAILED if wanted.status in (None, status)]
     searches = [replace(wanted, status=status, purged=purged, limit=None) for status in statuses]
     return [each for meant in searches for each in search(connection, meant)]
-
-
-def revive_all(engine: Engine, wanted: Search) -> Iterator[tuple[UUID, Revival]]:
-    """Revive all failed uploads that a search means and that can be, each in a transaction of its own."""
-    with engine.connect() as connection:
-        failed = find_failed(connection, wanted)
-    for upload in failed:
-        with engine.begin() as connection:
-            revival = revive(connection, upload)
-        yield upload, revival

@@ -7,13 +7,14 @@ from typing import NamedTuple
 from uuid import UUID
 
 from psycopg.errors import DeadlockDetected, LockNotAvailable
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
+from shared.db import execute, scalars
 from shared.errors import ReplayRefusedError, StudyIngestError
 from shared.failures import describe
-from shared.ops.actions import Revival, add_skipped_within, revive
+from shared.ops.actions import Revival, add_skipped, revive
 from shared.ops.reports import Dossier, open_dossier
-from shared.replay import replay_within
+from shared.replay import replay
 from shared.study.store import lock_owner
 
 # Whoever rehearses holds a worker up: give way rather than wait long in its line.
@@ -64,7 +65,7 @@ class Rehearsal:
 
 
 def rehearse_replay(
-    engine: Engine, client_session_uuid: UUID, *, now: datetime, default_zone: str
+    connection: Connection, client_session_uuid: UUID, *, now: datetime, default_zone: str
 ) -> Rehearsal:
     """Rehearse the replay of an upload that waits or has failed; one that is ingested stays as it is."""
     already: Revival | None = None
@@ -76,39 +77,43 @@ def rehearse_replay(
             already = revival
         if revival is Revival.PURGED:
             raise ReplayRefusedError(f"the payload of {client_session_uuid} is purged")
-        replay_within(connection, client_session_uuid, now=now, default_zone=default_zone)
+        replay(connection, client_session_uuid, now=now, default_zone=default_zone)
 
-    rehearsal = rehearse(engine, client_session_uuid, act, default_zone=default_zone)
+    rehearsal = rehearse(connection, client_session_uuid, act, default_zone=default_zone)
     return replace(rehearsal, already=already)
 
 
 def rehearse_skipped(
-    engine: Engine, client_session_uuid: UUID, *, now: datetime, default_zone: str
+    connection: Connection, client_session_uuid: UUID, *, now: datetime, default_zone: str
 ) -> Rehearsal:
     """Rehearse the adding of what an ingested upload lacks."""
 
     def act(connection: Connection) -> None:
-        add_skipped_within(connection, client_session_uuid, now=now, default_zone=default_zone)
+        add_skipped(connection, client_session_uuid, now=now, default_zone=default_zone)
 
-    return rehearse(engine, client_session_uuid, act, default_zone=default_zone)
+    return rehearse(connection, client_session_uuid, act, default_zone=default_zone)
 
 
 def rehearse(
-    engine: Engine, client_session_uuid: UUID, act: Callable[[Connection], object], *, default_zone: str
+    connection: Connection,
+    client_session_uuid: UUID,
+    act: Callable[[Connection], object],
+    *,
+    default_zone: str,
 ) -> Rehearsal:
-    """Act on an upload in a transaction that is always rolled back; only sequences move on.
+    """Act on an upload within a savepoint that is always rolled back; only sequences move on.
 
-    The locks of a replay are taken in its order, and held no longer than it takes.
+    The locks of a replay are taken in its order, and given back with the savepoint.
     """
-    with engine.connect() as connection, connection.begin() as transaction:
-        try:
-            return _rehearse(connection, client_session_uuid, act, default_zone)
-        except StudyIngestError:
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, a real replay would meet it too
-            raise ReplayRefusedError(_why(client_session_uuid, error)) from None
-        finally:
-            transaction.rollback()
+    savepoint = connection.begin_nested()
+    try:
+        return _rehearse(connection, client_session_uuid, act, default_zone)
+    except StudyIngestError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever it is, a real replay would meet it too
+        raise ReplayRefusedError(_why(client_session_uuid, error)) from None
+    finally:
+        savepoint.rollback()
 
 
 def _why(client_session_uuid: UUID, error: Exception) -> str:
@@ -120,9 +125,9 @@ def _why(client_session_uuid: UUID, error: Exception) -> str:
 def _rehearse(
     connection: Connection, client_session_uuid: UUID, act: Callable[[Connection], object], default_zone: str
 ) -> Rehearsal:
-    connection.execute(_PATIENCE)
-    connection.execute(_LOCK, {"id": client_session_uuid})
-    pub_ids = list(connection.execute(_SENT, {"id": client_session_uuid}).scalars())
+    execute(connection, _PATIENCE)
+    execute(connection, _LOCK, {"id": client_session_uuid})
+    pub_ids = scalars(connection, _SENT, {"id": client_session_uuid})
     lock_owner(connection, pub_ids, default_zone)
     before = _cards(connection, pub_ids)
     act(connection)
@@ -131,4 +136,4 @@ def _rehearse(
 
 
 def _cards(connection: Connection, pub_ids: list[str]) -> dict[str, Card]:
-    return {pub_id: Card(*card) for pub_id, *card in connection.execute(_CARDS, {"pub_ids": pub_ids})}
+    return {pub_id: Card(*card) for pub_id, *card in execute(connection, _CARDS, {"pub_ids": pub_ids})}

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from shared.db import execute
 from shared.errors import UnknownUploadError
 from shared.live.lists import BEFORE_NOTES, Topic, list_topics, weak_areas, wrong_notes
 from shared.live.sessions import require_learner
@@ -37,7 +38,7 @@ def due_calendar(connection: Connection, user_id: int, *, today: date, days: int
     """Count the questions due on each of some study days, from today on."""
     require_learner(connection, user_id)
     bound = {"user_id": user_id, "today": today, "end": today + timedelta(days=days)}
-    counts = {row.day: row.questions for row in connection.execute(_COUNTS, bound)}
+    counts = {row.day: row.questions for row in execute(connection, _COUNTS, bound)}
     coming = (today + timedelta(days=number) for number in range(days))
     return [DueDay(day, counts.get(day, 0)) for day in coming]
 
@@ -100,7 +101,8 @@ _ACTIVITY = text("""
             count(*) FILTER (WHERE kind = 'rejected') AS rejected,
             count(*) FILTER (WHERE kind = 'dead') AS dead
         FROM event GROUP BY 1)
-    SELECT start, coalesce(received, 0), coalesce(ingested, 0), coalesce(rejected, 0), coalesce(dead, 0)
+    SELECT start, coalesce(received, 0) AS received, coalesce(ingested, 0) AS ingested,
+        coalesce(rejected, 0) AS rejected, coalesce(dead, 0) AS dead
     FROM generate_series(:since, CAST(:now AS timestamptz), :step) AS start LEFT JOIN counted USING (start)
     ORDER BY start
 """)
@@ -120,14 +122,16 @@ def activity(connection: Connection, *, now: datetime, steps: int, step: timedel
     """Count what happened in each of the last steps, the oldest first; the last one is not over yet."""
     begun = now.timestamp() // step.total_seconds() * step.total_seconds()
     since = datetime.fromtimestamp(begun, now.tzinfo) - step * (steps - 1)
-    rows = connection.execute(_ACTIVITY, {"since": since, "step": step, "now": now})
+    rows = execute(connection, _ACTIVITY, {"since": since, "step": step, "now": now})
     return [Activity(*row) for row in rows]
 
 
 _STATUS_COUNTS = text("""
-    SELECT (SELECT count(*) FROM uploads WHERE received_at >= :since), ended.*
-    FROM (SELECT count(*) FILTER (WHERE status = 'ingested'), count(*) FILTER (WHERE status = 'rejected'),
-        count(*) FILTER (WHERE status = 'dead') FROM uploads WHERE finalized_at >= :since) AS ended
+    SELECT (SELECT count(*) FROM uploads WHERE received_at >= :since) AS received, ended.*
+    FROM (SELECT count(*) FILTER (WHERE status = 'ingested') AS ingested,
+        count(*) FILTER (WHERE status = 'rejected') AS rejected,
+        count(*) FILTER (WHERE status = 'dead') AS dead
+        FROM uploads WHERE finalized_at >= :since) AS ended
 """)
 
 _FOLLOWUPS = text("SELECT status, count(*) AS followups FROM study_followups GROUP BY status ORDER BY status")
@@ -144,12 +148,13 @@ class Counts(NamedTuple):
 
 def count_since(connection: Connection, since: datetime) -> Counts:
     """Count what was received and what ended since a time."""
-    return Counts(*connection.execute(_STATUS_COUNTS, {"since": since}).one())
+    (counts,) = execute(connection, _STATUS_COUNTS, {"since": since})
+    return Counts(*counts)
 
 
 def count_followups(connection: Connection) -> dict[str, int]:
     """Count the follow-ups of each status."""
-    return {row.status: row.followups for row in connection.execute(_FOLLOWUPS)}
+    return {row.status: row.followups for row in execute(connection, _FOLLOWUPS)}
 
 
 _COUNTED = text("""
@@ -172,7 +177,7 @@ class Effect(NamedTuple):
 
 def effects(connection: Connection, client_session_uuid: UUID, default_zone: str) -> list[Effect]:
     """List the reviews that an upload made; none while it is not ingested, or is void."""
-    rows = list(connection.execute(_COUNTED, {"uuid": str(client_session_uuid)}))
+    rows = list(execute(connection, _COUNTED, {"uuid": str(client_session_uuid)}))
     return list(_effects(connection, rows, default_zone)) if rows else []
 
 
@@ -247,9 +252,9 @@ class Dossier:
 
 def open_dossier(connection: Connection, client_session_uuid: UUID) -> Dossier:
     """Look up all that is known of an upload; raise UnknownUploadError if there is none."""
-    row = connection.execute(_UPLOAD, {"id": client_session_uuid}).one_or_none()
+    row = execute(connection, _UPLOAD, {"id": client_session_uuid}).fetchone()
     if row is None:
         raise UnknownUploadError(f"there is no upload {client_session_uuid}")
-    conflicts = connection.execute(_CONFLICTS, {"id": client_session_uuid})
+    conflicts = execute(connection, _CONFLICTS, {"id": client_session_uuid})
     known = row._asdict() | {"status": Status(row.status)}
     return Dossier(**known, conflicts=[Conflict(*each) for each in conflicts])

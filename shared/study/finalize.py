@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, text
 
+from shared.db import scalars
 from shared.study.progress import Cached, decide, fold, late
 from shared.study.scheduling import SCHEDULER
 from shared.study.store import (
@@ -114,10 +115,17 @@ class Checked:
     differing: set[int]
 
 
+_LEARNERS = text("SELECT id FROM users ORDER BY id")
+
+
 def verify(engine: Engine, *, default_zone: str, repair: bool = False) -> Iterator[Checked]:
-    """Check learner by learner; with `repair`, fold again under the learner's lock what differs."""
+    """Check learner by learner; with `repair`, fold again under the learner's lock what differs.
+
+    Takes an engine, as each learner is looked at in a snapshot of their own and repaired in a transaction of
+    their own: nobody else waits meanwhile.
+    """
     with engine.connect() as connection:
-        learners = list(connection.execute(text("SELECT id FROM users ORDER BY id")).scalars())
+        learners = scalars(connection, _LEARNERS)
     for user_id in learners:
         checked = Checked(user_id, _differing(engine, user_id, default_zone))
         if repair and checked.differing:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from fsrs import Rating
 from sqlalchemy import Connection, text
 
-from shared.db import as_json, named, run
+from shared.db import as_json, execute, scalar
 from shared.study.grading import Outcome, WrongNote
 from shared.study.progress import Cached, Counts, Progress, Review
 from shared.study.scheduling import SCHEDULER
@@ -40,21 +40,19 @@ def lock_learner(connection: Connection, user_id: int) -> None:
 
     A statement of its own: what is read together with a lock may be older than the lock.
     """
-    connection.execute(_LOCK, {"user_id": user_id})
+    execute(connection, _LOCK, {"user_id": user_id})
 
 
 def lock_owner(connection: Connection, pub_ids: Iterable[str], default_zone: str) -> Learner | None:
     """Lock the learner who owns all the known ones of these questions; None if there is no such one."""
     bound = {"pub_ids": list(pub_ids), "default_zone": default_zone}
-    row = run(connection, _LOCK_OWNER, bound).fetchone()
+    row = execute(connection, _LOCK_OWNER, bound).fetchone()
     return None if row is None else Learner(row[0], ZoneInfo(row[1]))
 
 
 def learner_zone(connection: Connection, user_id: int, default_zone: str) -> ZoneInfo:
     """Return the learner's time zone, or the default."""
-    return ZoneInfo(
-        connection.execute(_ZONE, {"user_id": user_id, "default_zone": default_zone}).scalar_one()
-    )
+    return ZoneInfo(scalar(connection, _ZONE, {"user_id": user_id, "default_zone": default_zone}))
 
 
 _LIST = text("""
@@ -70,9 +68,9 @@ _LIST = text("""
 
 def list_progress(connection: Connection, user_id: int) -> Iterator[dict[str, Any]]:
     """Yield one JSON value a question, sorted by public id: times in UTC, `due` a date."""
-    for row in connection.execute(_LIST, {"user_id": user_id}).mappings():
-        times = {"due": row["due"].isoformat(), "last_reviewed_at": row["last_reviewed_at"].isoformat()}
-        yield dict(row) | times
+    for row in execute(connection, _LIST, {"user_id": user_id}):
+        times = {"due": row.due.isoformat(), "last_reviewed_at": row.last_reviewed_at.isoformat()}
+        yield row._asdict() | times
 
 
 _HISTORY = text("""
@@ -98,13 +96,13 @@ def other_reviews(
     if not ids:
         return {}
     bound = {"user_id": user_id, "session_ids": session_ids, "question_ids": ids}
-    found = _by_question(run(connection, _HISTORY, bound))
+    found = _by_question(execute(connection, _HISTORY, bound))
     return {question: found.get(question, []) for question in ids}
 
 
 def learner_reviews(connection: Connection, user_id: int) -> dict[int, list[Review]]:
     """Load everything that a learner's progress is folded from."""
-    return _by_question(connection.execute(_OF_LEARNER, {"user_id": user_id}))
+    return _by_question(execute(connection, _OF_LEARNER, {"user_id": user_id}))
 
 
 def _by_question(rows: Iterable[tuple[Any, ...]]) -> dict[int, list[Review]]:
@@ -165,13 +163,13 @@ _FORGET = text("""
 
 def load_cached(connection: Connection, user_id: int, question_ids: Iterable[int]) -> dict[int, Cached]:
     """Load the progress of some questions; a question without a review has none."""
-    rows = run(connection, _LOAD, {"user_id": user_id, "question_ids": list(question_ids)})
+    rows = execute(connection, _LOAD, {"user_id": user_id, "question_ids": list(question_ids)})
     return {question: as_cached(*row) for question, *row in rows}
 
 
 def load_all_cached(connection: Connection, user_id: int) -> dict[int, Cached]:
     """Load all progress of a learner."""
-    rows = connection.execute(_LOAD_ALL, {"user_id": user_id})
+    rows = execute(connection, _LOAD_ALL, {"user_id": user_id})
     return {question: as_cached(*row) for question, *row in rows}
 
 
@@ -189,13 +187,13 @@ def save_progress(
         return
     rows = [{"study_question_id": question} | new._asdict() for question, new in progress.items()]
     kept = {"user_id": user_id, "scheduler": SCHEDULER, "time_zone": zone.key}
-    run(connection, _SAVE, kept | {"progress": as_json(rows)})
+    execute(connection, _SAVE, kept | {"progress": as_json(rows)})
 
 
 def forget_progress(connection: Connection, user_id: int, question_ids: Iterable[int]) -> None:
     """Delete the progress of questions that have no review left."""
     if ids := list(question_ids):
-        connection.execute(_FORGET, {"user_id": user_id, "question_ids": ids})
+        execute(connection, _FORGET, {"user_id": user_id, "question_ids": ids})
 
 
 _COUNTS = [field.name for field in fields(Counts)]
@@ -238,7 +236,8 @@ def load_sessions(
     sessions: dict[int, list[Review]] = {each: [] for each in session_ids}
     cached = {}
     bound = {"user_id": user_id, "session_ids": session_ids}
-    for session, question, at, rating, outcome, scheduler, *known in run(connection, _LOAD_SESSIONS, bound):
+    rows = execute(connection, _LOAD_SESSIONS, bound)
+    for session, question, at, rating, outcome, scheduler, *known in rows:
         sessions[session].append(as_review(question, at, rating, outcome))
         if scheduler is not None:
             cached[question] = as_cached(scheduler, *known)
@@ -254,6 +253,5 @@ def close_sessions(
     """
     counted = [{"session_id": id_} | asdict(each) for id_, each in zip(session_ids, counts, strict=True)]
     bound = {"session_ids": session_ids, "counts": as_json(counted), "now": now}
-    rows = named(run(connection, _CLOSE, bound))
-    snapshots = {row["session_id"]: row for row in rows}
+    snapshots = {row.session_id: row._asdict() for row in execute(connection, _CLOSE, bound)}
     return [snapshots[each] for each in session_ids]

@@ -3,8 +3,9 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
+from shared.db import execute, scalar, scalars
 from shared.errors import SupersededError, UnknownSessionError
 from shared.study.finalize import refold
 from shared.study.store import lock_learner
@@ -49,19 +50,17 @@ _TOUCHED = text("""
 
 
 def void_upload(
-    engine: Engine, client_session_uuid: UUID, *, reason: str, now: datetime, default_zone: str
+    connection: Connection, client_session_uuid: UUID, *, reason: str, now: datetime, default_zone: str
 ) -> int:
-    """Void the sessions of an upload in one transaction; return how many were not void before."""
-    with engine.begin() as connection:
-        learner, sessions = _lock_upload(connection, client_session_uuid)
-        return void_sessions(connection, learner, sessions, reason=reason, now=now, default_zone=default_zone)
+    """Void the sessions of an upload; return how many were not void before."""
+    learner, sessions = _lock_upload(connection, client_session_uuid)
+    return void_sessions(connection, learner, sessions, reason=reason, now=now, default_zone=default_zone)
 
 
-def unvoid_upload(engine: Engine, client_session_uuid: UUID, *, default_zone: str) -> int:
-    """Bring the sessions of an upload back in one transaction; return how many were void."""
-    with engine.begin() as connection:
-        learner, sessions = _lock_upload(connection, client_session_uuid)
-        return unvoid_sessions(connection, learner, sessions, default_zone=default_zone)
+def unvoid_upload(connection: Connection, client_session_uuid: UUID, *, default_zone: str) -> int:
+    """Bring the sessions of an upload back; return how many were void."""
+    learner, sessions = _lock_upload(connection, client_session_uuid)
+    return unvoid_sessions(connection, learner, sessions, default_zone=default_zone)
 
 
 def _lock_upload(connection: Connection, client_session_uuid: UUID) -> tuple[int, list[int]]:
@@ -69,8 +68,8 @@ def _lock_upload(connection: Connection, client_session_uuid: UUID) -> tuple[int
 
     The upload first: whoever holds it may be giving it another session.
     """
-    connection.execute(_LOCK_UPLOAD, {"client_session_uuid": str(client_session_uuid)})
-    sessions = list(connection.execute(_OF_UPLOAD, {"client_session_uuid": str(client_session_uuid)}))
+    execute(connection, _LOCK_UPLOAD, {"client_session_uuid": str(client_session_uuid)})
+    sessions = list(execute(connection, _OF_UPLOAD, {"client_session_uuid": str(client_session_uuid)}))
     if not sessions:
         raise UnknownSessionError(f"there is no quiz session of an upload {client_session_uuid}")
     if not sessions[0].stands:
@@ -90,8 +89,8 @@ def void_sessions(  # noqa: PLR0913  # what, why, when, and by whose day
 ) -> int:
     """Void closed sessions of a learner whose lock the caller holds; waiting follow-ups are skipped."""
     bound = {"session_ids": session_ids, "reason": reason, "now": now}
-    changed = list(connection.execute(_VOID, bound).scalars())
-    connection.execute(_SKIP_FOLLOWUPS, {"session_ids": changed})
+    changed = scalars(connection, _VOID, bound)
+    execute(connection, _SKIP_FOLLOWUPS, {"session_ids": changed})
     _fold_again(connection, user_id, changed, default_zone)
     return len(changed)
 
@@ -103,13 +102,13 @@ def unvoid_sessions(
 
     Raises SupersededError where nothing but what was superseded is void.
     """
-    changed = list(connection.execute(_UNVOID, {"session_ids": session_ids}).scalars())
-    if not changed and connection.scalar(_SUPERSEDED, {"session_ids": session_ids}):
+    changed = scalars(connection, _UNVOID, {"session_ids": session_ids})
+    if not changed and scalar(connection, _SUPERSEDED, {"session_ids": session_ids}):
         raise SupersededError("void for good: superseded by other content, accepted under the same uuid")
     _fold_again(connection, user_id, changed, default_zone)
     return len(changed)
 
 
 def _fold_again(connection: Connection, user_id: int, session_ids: list[int], default_zone: str) -> None:
-    touched = connection.execute(_TOUCHED, {"session_ids": session_ids}).scalars()
-    refold(connection, user_id, default_zone, list(touched))
+    touched = scalars(connection, _TOUCHED, {"session_ids": session_ids})
+    refold(connection, user_id, default_zone, touched)

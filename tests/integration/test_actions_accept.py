@@ -41,15 +41,18 @@ SECOND = upload(answer("q110", "2026-11-20T09:00:00Z", WRONG), answer("q111", "2
 
 def accept(engine: Engine) -> None:
     (conflict,) = rows(engine, UploadConflict)
-    accept_conflict(engine, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE)
+    with engine.begin() as connection:
+        accept_conflict(connection, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE)
 
 
 def void(engine: Engine) -> int:
-    return void_upload(engine, uuid_of(FIRST), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
+    with engine.begin() as connection:
+        return void_upload(connection, uuid_of(FIRST), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
 
 
 def unvoid(engine: Engine) -> int:
-    return unvoid_upload(engine, uuid_of(FIRST), default_zone=DEFAULT_ZONE)
+    with engine.begin() as connection:
+        return unvoid_upload(connection, uuid_of(FIRST), default_zone=DEFAULT_ZONE)
 
 
 def clean(engine: Engine) -> bool:
@@ -134,7 +137,8 @@ def test_what_was_skipped_joins_the_content_that_stands(engine: Engine) -> None:
     accept(engine)
     work_off(engine, second)
     load(engine, dict(CATALOG) | {"questions": [*CATALOG["questions"], question(112)]})
-    assert add_skipped(engine, uuid_of(second), now=NOW, default_zone=DEFAULT_ZONE) == 1
+    with engine.begin() as connection:
+        assert add_skipped(connection, uuid_of(second), now=NOW, default_zone=DEFAULT_ZONE) == 1
     late = progress(engine)
     assert clean(engine)
     forget(engine)

@@ -62,7 +62,8 @@ def shrink(engine: Engine) -> None:
 
 
 def add(engine: Engine, sent: Sent) -> int:
-    return add_skipped(engine, uuid_of(sent), now=NOW, default_zone=DEFAULT_ZONE)
+    with engine.begin() as connection:
+        return add_skipped(connection, uuid_of(sent), now=NOW, default_zone=DEFAULT_ZONE)
 
 
 def clean(engine: Engine) -> bool:
@@ -205,8 +206,9 @@ def test_I2_two_operators_add_the_same_once(engine: Engine, early: Sent) -> None
     assert clean(engine)
 
 
-def void(engine: Engine, sent: Sent) -> None:
-    void_upload(engine, uuid_of(sent), reason="a test", now=NOW, default_zone=DEFAULT_ZONE)
+def void(engine: Engine, sent: Sent) -> int:
+    with engine.begin() as connection:
+        return void_upload(connection, uuid_of(sent), reason="a test", now=NOW, default_zone=DEFAULT_ZONE)
 
 
 def purge(engine: Engine, sent: Sent) -> None:
@@ -269,7 +271,7 @@ def test_what_is_voided_while_it_gains_a_session_is_voided_whole(engine: Engine)
     early, late = overlap(
         engine,
         lambda e: add(e, sent),
-        lambda e: void_upload(e, uuid_of(sent), reason="a test", now=NOW, default_zone=DEFAULT_ZONE),
+        lambda e: void(e, sent),
     )
     assert (early.result(), late.result()) == (1, 2)
     assert all(row["voided_at"] for row in rows(engine, StudyQuizSession))

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from shared.db import named, run
+from shared.db import execute
 from shared.failures import describe, is_passing
 from shared.models import User
 from tests.factories import rows
@@ -15,20 +15,20 @@ INSERT = text("INSERT INTO users (id) VALUES (:id)")
 
 
 def fail(connection: Connection) -> None:
-    run(connection, INSERT, {"id": 7})
+    execute(connection, INSERT, {"id": 7})
 
 
 def test_columns_keep_their_names_and_percent_signs_are_no_parameters(engine: Engine) -> None:
     with engine.begin() as connection:
-        found = named(run(connection, PERCENT, {"what": "a 'quoted' %s"}))
-    assert found == [{"given": "a 'quoted' %s", "three": 3, "half": "50%"}]
+        (found,) = execute(connection, PERCENT, {"what": "a 'quoted' %s"})
+    assert found._asdict() == {"given": "a 'quoted' %s", "three": 3, "half": "50%"}
 
 
 def test_it_begins_a_transaction_that_a_commit_ends(engine: Engine) -> None:
     with engine.connect() as connection:
-        run(connection, INSERT, {"id": 7})
+        execute(connection, INSERT, {"id": 7})
         connection.commit()
-        run(connection, INSERT, {"id": 8})
+        execute(connection, INSERT, {"id": 8})
     assert [user["id"] for user in rows(engine, User)] == [7]
 
 
@@ -51,6 +51,6 @@ def test_a_lost_connection_is_passing_and_is_given_up(engine: Engine) -> None:
     assert raised.value.connection_invalidated
     assert is_passing(raised.value)
     with pooled.begin() as connection:
-        run(connection, INSERT, {"id": 8})
+        execute(connection, INSERT, {"id": 8})
     assert [user["id"] for user in rows(engine, User)] == [8]
     pooled.dispose()

@@ -41,7 +41,8 @@ def request_of(command: str, web: httpx.Client, token: str) -> httpx.Request:
 def answers(
     serve: Callable[[Flask, Settings], httpx.Client], settings: Settings, engine: Engine
 ) -> list[httpx.Response]:
-    load_catalog(engine, CatalogFile.model_validate_json(CATALOG[0]), default_zone="UTC")
+    with engine.begin() as connection:
+        load_catalog(connection, CatalogFile.model_validate_json(CATALOG[0]), default_zone="UTC")
     clock = Clock()
     web = serve(create_app(settings, clock), settings)
     got = []

@@ -43,13 +43,15 @@ def bring(engine: Engine, sent: dict[str, Any], state: str) -> None:
     elif state != "waiting":
         work_off(engine, sent)
     if state == "voided":
-        with suppress(UnknownSessionError):  # it was rejected, and has left none
-            void_upload(engine, uuid_of(sent), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
+        # One that was rejected has left none.
+        with suppress(UnknownSessionError), engine.begin() as connection:
+            void_upload(connection, uuid_of(sent), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
 
 
 def accept(engine: Engine) -> None:
     (conflict,) = rows(engine, UploadConflict)
-    accept_conflict(engine, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE)
+    with engine.begin() as connection:
+        accept_conflict(connection, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)

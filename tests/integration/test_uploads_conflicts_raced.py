@@ -43,15 +43,18 @@ def replay(engine: Engine) -> None:
 
 def accept(engine: Engine) -> None:
     (conflict,) = rows(engine, UploadConflict)
-    accept_conflict(engine, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE)
+    with engine.begin() as connection:
+        accept_conflict(connection, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE)
 
 
 def unvoid(engine: Engine) -> None:
-    unvoid_upload(engine, uuid_of(FIRST), default_zone=DEFAULT_ZONE)
+    with engine.begin() as connection:
+        unvoid_upload(connection, uuid_of(FIRST), default_zone=DEFAULT_ZONE)
 
 
 def add(engine: Engine) -> None:
-    add_skipped(engine, uuid_of(FIRST), now=NOW, default_zone=DEFAULT_ZONE)
+    with engine.begin() as connection:
+        add_skipped(connection, uuid_of(FIRST), now=NOW, default_zone=DEFAULT_ZONE)
 
 
 @pytest.fixture
@@ -92,7 +95,8 @@ def test_I2_two_operators_accept_once(engine: Engine, alone: list[str]) -> None:
 @pytest.mark.parametrize(("one", "other"), [(unvoid, accept), (accept, unvoid)])
 def test_an_unvoid_and_an_accept_at_once(engine: Engine, alone: list[str], one: Act, other: Act) -> None:
     replay(engine)
-    void_upload(engine, uuid_of(FIRST), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
+    with engine.begin() as connection:
+        void_upload(connection, uuid_of(FIRST), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
     early, late = overlap(engine, one, other)
     early.result()
     if other is unvoid:

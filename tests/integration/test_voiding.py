@@ -29,7 +29,8 @@ def ingest(engine: Engine, upload: dict[str, object]) -> Verdict:
     delivery = Delivery(parsed.client_session_uuid, body, content_hash(parsed), NOW)
     with engine.begin() as connection:
         (receipt,) = receive(connection, [delivery], first_try_after=30)
-    replay(engine, parsed.client_session_uuid, now=NOW, default_zone="UTC")
+    with engine.begin() as connection:
+        replay(connection, parsed.client_session_uuid, now=NOW, default_zone="UTC")
     return receipt.verdict
 
 
@@ -39,7 +40,8 @@ def progress(engine: Engine) -> str:
 
 
 def void(engine: Engine, uuid: UUID) -> int:
-    return void_upload(engine, uuid, reason="a test", now=NOW, default_zone="UTC")
+    with engine.begin() as connection:
+        return void_upload(connection, uuid, reason="a test", now=NOW, default_zone="UTC")
 
 
 def empty(engine: Engine) -> None:
@@ -70,9 +72,11 @@ def test_void_after_ingest_is_never_ingested_and_unvoid_brings_it_back(
     assert progress(engine) == never
     assert void(engine, uuid) == 0
     assert progress(engine) == never
-    assert unvoid_upload(engine, uuid, default_zone="UTC") > 0
+    with engine.begin() as connection:
+        assert unvoid_upload(connection, uuid, default_zone="UTC") > 0
     assert progress(engine) == ingested
-    assert unvoid_upload(engine, uuid, default_zone="UTC") == 0
+    with engine.begin() as connection:
+        assert unvoid_upload(connection, uuid, default_zone="UTC") == 0
 
 
 def test_a_voided_upload_says_so_and_stays_already_ingested(engine: Engine) -> None:

@@ -98,7 +98,8 @@ def test_no_transaction_waits_for_the_receiver(engine: Engine, told: Settings, r
 
 
 def void(engine: Engine, sent: Row) -> int:
-    return void_upload(engine, uuid_of(sent), reason="a test", now=NOW, default_zone="UTC")
+    with engine.begin() as connection:
+        return void_upload(connection, uuid_of(sent), reason="a test", now=NOW, default_zone="UTC")
 
 
 def test_a_session_may_be_voided_while_the_receiver_thinks(

@@ -48,6 +48,7 @@ def test_followups_of_a_voided_session_stay_as_they_are(engine: Engine, database
     load(engine)
     sent = upload(answer("q110", AT))
     ingest(engine, sent)
-    void_upload(engine, uuid_of(sent), reason="a test", now=NOW, default_zone=DEFAULT_ZONE)
+    with engine.begin() as connection:
+        void_upload(connection, uuid_of(sent), reason="a test", now=NOW, default_zone=DEFAULT_ZONE)
     assert run(database_url, "revive", "--status", "skipped").stdout == "0 follow-ups wait again\n"
     assert statuses(engine) == [("skipped", 0), ("skipped", 0)]

@@ -18,4 +18,6 @@ def ingest(payload: str, received_at: str) -> None:
     delivery = Delivery(upload.client_session_uuid, payload, content_hash(upload), arrived)
     with engine().begin() as connection:
         receive(connection, [delivery], first_try_after=settings.first_try_after)
-    replay(engine(), upload.client_session_uuid, now=datetime.now(UTC), default_zone=settings.study_time_zone)
+    now, zone = datetime.now(UTC), settings.study_time_zone
+    with engine().begin() as connection:
+        replay(connection, upload.client_session_uuid, now=now, default_zone=zone)

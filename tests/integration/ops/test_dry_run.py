@@ -44,5 +44,6 @@ def test_what_is_worked_on_is_told_to_be(
 def test_what_is_ingested_is_told_to_be(engine: Engine, web: httpx.Client, sent: dict[str, Any]) -> None:
     ingest(engine, sent)
     assert told(web, sent).endswith("it is ingested already.")
-    void_upload(engine, uuid_of(sent), reason="lent", now=NOW, default_zone=DEFAULT_ZONE)
+    with engine.begin() as connection:
+        void_upload(connection, uuid_of(sent), reason="lent", now=NOW, default_zone=DEFAULT_ZONE)
     assert told(web, sent).endswith("it is ingested already (void).")
