@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 import migrations
-from cli.local import Servers
+from cli.local.servers import Servers
 from cli.local.supervisor import Supervisor, to_files, wait_until
 from cli.local.up import LOOPBACK, free_port, read_procfile
 from shared.config import Settings

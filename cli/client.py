@@ -1,13 +1,18 @@
-"""Send uploads to a study-ingest server: as a viewer does, but patiently, and telling of the answer."""
+"""Send uploads to a study-ingest server as a viewer does, but with retries and a report of each answer."""
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import wraps
+from pathlib import Path
 from typing import Any, Self
 
+import click
 import httpx
 
+from cli.local.places import data_dir_option, read_env
 from shared.errors import StudyIngestError
 
 PATH = "/ingest/study/attempts"
@@ -20,7 +25,7 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Answer(StrEnum):
-    """Name what became of one upload."""
+    """What became of one upload."""
 
     RECEIVED = "received"
     INGESTED = "ingested"
@@ -29,21 +34,21 @@ class Answer(StrEnum):
     FAILED = "failed"
 
 
+FINAL = {"ingested": Answer.INGESTED, "rejected": Answer.REJECTED, "dead": Answer.FAILED}
+# After a 202: the upload is in the spool, as Postgres is away, or has just come back.
+NOT_YET = frozenset({httpx.codes.NOT_FOUND, httpx.codes.SERVICE_UNAVAILABLE})
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The answer to one upload, and why it was not taken."""
+    """The answer to one upload, and why it was refused."""
 
     answer: Answer
     why: str = ""
 
 
 class UnreachableServerError(StudyIngestError):
-    """The server did not answer as it should, however often it was asked."""
-
-
-_FINAL = {"ingested": Answer.INGESTED, "rejected": Answer.REJECTED, "dead": Answer.FAILED}
-# After a 202: the upload is in the spool, as Postgres is away, or back for a moment only.
-_NOT_YET = frozenset({httpx.codes.NOT_FOUND, httpx.codes.SERVICE_UNAVAILABLE})
+    """The server did not answer as it should in any of the tries."""
 
 
 class Sender:
@@ -52,7 +57,7 @@ class Sender:
     def __init__(self, url: str, token: str) -> None:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         base = httpx.URL(url.rstrip("/"))
-        # A proxy of the environment leads away from this machine.
+        # For a server on this machine, a proxy of the environment would be asked in vain.
         self.http = httpx.Client(
             base_url=base, headers=headers, timeout=TIMEOUT_S, trust_env=base.host not in LOOPBACK
         )
@@ -65,71 +70,84 @@ class Sender:
 
     def send(self, upload: str) -> Sent:
         """Send one upload, given as JSON text."""
-        response = self._ask("POST", PATH, content=upload.encode())
-        said = _said(response)
-        if said and response.status_code == httpx.codes.ACCEPTED:
+        response = self._request("POST", PATH, content=upload.encode())
+        body = _body(response)
+        if body and response.status_code == httpx.codes.ACCEPTED:
             return Sent(Answer.RECEIVED)
-        if said and response.status_code == httpx.codes.OK:
+        if body and response.status_code == httpx.codes.OK:
             return Sent(Answer.ALREADY_INGESTED)
-        if reason := said.get("reason"):
+        if reason := body.get("reason"):
             return Sent(Answer.REJECTED, reason)
-        return Sent(Answer.FAILED, _refusal(response))
+        return Sent(Answer.FAILED, _problem(response))
 
     def wait(self, upload: str, deadline: float) -> Sent:
         """Wait until an upload is final, or until `deadline` on the monotonic clock."""
         uuid = json.loads(upload)["client_session_uuid"]
         while time.monotonic() < deadline:
-            response = self._ask("GET", f"{PATH}/{uuid}")
-            standing = _said(response)
-            if answer := _FINAL.get(standing.get("status", "")):
-                return Sent(answer, standing.get("reason") or "")
-            if not response.is_success and response.status_code not in _NOT_YET:
-                return Sent(Answer.FAILED, _refusal(response))
+            response = self._request("GET", f"{PATH}/{uuid}")
+            body = _body(response)
+            if answer := FINAL.get(body.get("status", "")):
+                return Sent(answer, body.get("reason") or "")
+            if not response.is_success and response.status_code not in NOT_YET:
+                return Sent(Answer.FAILED, _problem(response))
             time.sleep(POLL_S)
         return Sent(Answer.FAILED, "not final in time")
 
-    def standing(self, uuid: str) -> dict[str, Any]:
-        """Ask where an upload stands; raise UnreachableServerError where the server does not tell."""
-        response = self._ask("GET", f"{PATH}/{uuid}")
+    def status(self, uuid: str) -> dict[str, Any]:
+        """Return what the server answers about an upload; raise UnreachableServerError where it refuses."""
+        response = self._request("GET", f"{PATH}/{uuid}")
         if not response.is_success:
-            raise UnreachableServerError(f"{self.http.base_url} does not tell: {_refusal(response)}")
-        return _said(response)
+            raise UnreachableServerError(f"{self.http.base_url} refuses: {_problem(response)}")
+        return _body(response)
 
-    def _ask(self, method: str, path: str, *, content: bytes | None = None) -> httpx.Response:
-        """Ask until the server answers with other than 'try again later', or for the last time."""
+    def _request(self, method: str, path: str, *, content: bytes | None = None) -> httpx.Response:
+        """Repeat a request until its answer is not 503, at most TRIES times."""
         for attempt in range(TRIES):
             time.sleep(PAUSE_S * attempt)
-            answer = self._ask_once(method, path, content)
-            if isinstance(answer, httpx.Response) and answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                break
+            answer: httpx.Response | httpx.TransportError
+            try:
+                answer = self.http.request(method, path, content=content)
+            except httpx.TransportError as error:
+                answer = error
+            else:
+                if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    break
         if isinstance(answer, httpx.TransportError):
             raise UnreachableServerError(f"{self.http.base_url} cannot be reached: {type(answer).__name__}")
         return answer
 
-    def _ask_once(
-        self, method: str, path: str, content: bytes | None
-    ) -> httpx.Response | httpx.TransportError:
-        try:
-            return self.http.request(method, path, content=content)
-        except httpx.TransportError as error:
-            return error
+
+def with_sender(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Pass a command a `sender` to the server that its options name, else to that of a running `up`."""
+
+    @click.option("--url", envvar="API_URL", help="The server; by default that of a running `up`.")
+    @click.option("--token", envvar="VIEWER_SYNC_TOKEN", help="A viewer's token; by default likewise.")
+    @data_dir_option
+    @wraps(command)
+    def run(*args: Any, url: str | None, token: str | None, data_dir: Path, **options: Any) -> Any:
+        running = {} if url and token else read_env(data_dir)
+        with Sender(url or running["API_URL"], first_token(token or running["VIEWER_SYNC_TOKEN"])) as sender:
+            return command(*args, sender=sender, **options)
+
+    return run
 
 
-def _said(response: httpx.Response) -> dict[str, Any]:
-    """Read an answer's JSON object; nothing where a proxy answers instead of the server."""
+def first_token(tokens: str) -> str:
+    """Return the first of several tokens, which commas separate."""
+    return tokens.split(",", maxsplit=1)[0].strip()
+
+
+def _body(response: httpx.Response) -> dict[str, Any]:
+    """Read an answer's JSON object; an empty one where a proxy answers instead of the server."""
     try:
-        said = response.json()
+        body = response.json()
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return body if isinstance(body, dict) else {}
 
 
-def _refusal(response: httpx.Response) -> str:
-    problem = _said(response)
-    title = problem.get("title") or response.reason_phrase
-    return f"{response.status_code} {title}{_first_fault(problem)}"
-
-
-def _first_fault(problem: dict[str, Any]) -> str:
+def _problem(response: httpx.Response) -> str:
+    problem = _body(response)
     faults = problem.get("errors") or []
-    return f": {faults[0]['pointer']} {faults[0]['detail']}" if faults else ""
+    first = f": {faults[0]['pointer']} {faults[0]['detail']}" if faults else ""
+    return f"{response.status_code} {problem.get('title') or response.reason_phrase}{first}"

@@ -22,7 +22,7 @@ from rich.table import Table
 from sqlalchemy import Connection, Engine, Row, text
 
 from cli.client import PATH, Answer, Sender
-from cli.context import DEFAULT_DIRECTORY, TRAVERSABLE
+from cli.local.places import DEFAULT_DIRECTORY, TRAVERSABLE
 from cli.local.up import USUAL_PORT, Running, running
 from shared.catalog_admin import CatalogFile, load_catalog, read_catalog
 from shared.config import StoreSettings
@@ -276,7 +276,7 @@ def play_live_and_upload_the_twin(stage: Stage) -> None:
     stage.say(f"{len(live['questions'])} questions answered live, one by one; the twin is one upload")
     upload = _twin(live)
     stage.deliver(json.dumps(upload))
-    (twin,) = stage.sender.standing(upload["client_session_uuid"])["result"]["topics"]
+    (twin,) = stage.sender.status(upload["client_session_uuid"])["result"]["topics"]
     same = {name: twin[name] for name in live["snapshot"]} == live["snapshot"]
     stage.expect("both sessions have the same counts", kept=same)
     same = _unnamed(stage.progress(LIVE)) == _unnamed(stage.progress(VIEWER))
@@ -373,7 +373,7 @@ def send_the_session(stage: Stage) -> None:
 
 
 def _learned(stage: Stage, uuid: str, before: Progress) -> Lesson:
-    result = stage.sender.standing(uuid)["result"]
+    result = stage.sender.status(uuid)["result"]
     with stage.engine.connect() as connection:
         return Lesson(result, read_grades(connection, uuid), before, read_progress(connection, LEARNER))
 

@@ -18,7 +18,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 import migrations
-from cli.context import NothingRunningError, adopt, data_dir_option
+from cli.context import complete_environment
+from cli.local.places import NothingRunningError, data_dir_option
 from shared import health, spool
 from shared.broker import FINALIZE_QUEUE, FOLLOWUPS_QUEUE, SWEEP, SWEEP_QUEUE, depth, make_celery
 from shared.config import Settings, load_settings
@@ -349,7 +350,7 @@ def look_at_web(settings: Settings, url: str) -> Finding:
 def doctor(data_dir: Path, *, as_json: bool) -> None:
     """Check settings, stores and processes; name what is wrong and its mend. Exit 1 if anything fails."""
     with suppress(NothingRunningError):  # then the settings that are missing are the finding
-        adopt(data_dir)
+        complete_environment(data_dir)
     sick = False
     for finding in _examine():
         click.echo(json.dumps(finding._asdict()) if as_json else line(finding))

@@ -1,83 +1,68 @@
-"""Every command, and errors without tracebacks."""
+"""The command line: every command, loaded when it is run, and errors in a line instead of a traceback."""
 
+import sys
+from importlib import import_module
 from typing import Any
 
-import click
-from click.shell_completion import get_completion_class
-from psycopg import OperationalError
-from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled, UndefinedColumn, UndefinedTable
-from sqlalchemy.exc import DBAPIError
-
-from cli.conflicts import conflicts
-from cli.demo import demo
-from cli.doctor import doctor
-from cli.followups import followups
-from cli.local.up import up
-from cli.maintenance import catalog, metrics, migrate, progress, stats, verify
-from cli.smoke import smoke
-from cli.uploads import upload, uploads
 from shared.errors import StudyIngestError
 
-SHELLS = ("bash", "zsh", "fish")
+INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
+
+try:
+    import click
+except KeyboardInterrupt:
+    sys.exit(INTERRUPTED)
+
+# The module of each command, and how its help begins: to load them all takes two seconds.
+COMMANDS = {
+    "catalog": ("cli.maintenance", "Load the questions that uploads are resolved against."),
+    "conflicts": ("cli.conflicts", "Decide between two contents that came under one uuid."),
+    "demo": ("cli.demo", "Start everything, send a sample of sessions, and show what was learned."),
+    "doctor": ("cli.doctor", "Check settings, stores and processes."),
+    "followups": ("cli.followups", "See follow-ups, and act on them."),
+    "metrics": ("cli.maintenance", "Serve the metrics of this host's processes to Prometheus."),
+    "migrate": ("cli.maintenance", "Bring the database to the newest revision."),
+    "progress": ("cli.maintenance", "Print a learner's progress."),
+    "smoke": ("cli.smoke", "Send a synthetic session twice, see that it is learned from once, and void it."),
+    "stats": ("cli.maintenance", "Count what waits, what failed, and what was done."),
+    "up": ("cli.local.up", "Start everything and keep it running."),
+    "upload": ("cli.uploads", "Send the uploads of an NDJSON FILE."),
+    "uploads": ("cli.uploads", "Find uploads that were received, and act on them."),
+    "verify": ("cli.maintenance", "Fold every attempt log again and compare."),
+}
 
 
-@click.command()
-@click.argument("shell", type=click.Choice(SHELLS))
-@click.pass_context
-def completion(context: click.Context, shell: str) -> None:
-    """Print a completion script, to be sourced: `source <(study-ingest completion bash)`."""
-    if complete := get_completion_class(shell):
-        script = complete(context.find_root().command, {}, "study-ingest", "_STUDY_INGEST_COMPLETE")
-        # Not `source`, which would ask an installed bash for its version first.
-        click.echo(script.source_template % script.source_vars())
+class LazyGroup(click.Group):
+    """Load a command when it is run; print a known error in a line."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        return list(COMMANDS)
 
-class Commands(click.Group):
-    """Tell a user's mistakes in a line."""
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # as above
+        """Return the command's name and line: what help and completion need."""
+        return click.Command(cmd_name, short_help=COMMANDS[cmd_name][1]) if cmd_name in COMMANDS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command itself: it is run, or completed."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        if name is None or listed is None:
+            return name, listed, rest
+        try:
+            module = import_module(COMMANDS[name][0])
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        return name, getattr(module, name), rest
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command."""
         try:
             return super().invoke(ctx)
         except StudyIngestError as error:
             raise click.ClickException(str(error)) from None
-        except DBAPIError as error:
-            raise click.ClickException(_in_a_line(error)) from None
 
 
-def _in_a_line(error: DBAPIError) -> str:
-    said = str(error.orig).partition("\n")[0]
-    match error.orig:
-        case LockNotAvailable() | QueryCanceled() | DeadlockDetected():
-            return f"somebody else holds what this needs ({said}); try again"
-        case UndefinedTable() | UndefinedColumn():
-            return f"{said}; is the database migrated? (study-ingest migrate)"
-        case OperationalError():
-            return f"Postgres cannot be reached: {said}"
-    return said
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="study-ingest")
 def main() -> None:
     """Take in quiz sessions that a viewer solved offline: exactly once, in any order."""
-
-
-for command in (
-    up,
-    demo,
-    migrate,
-    catalog,
-    upload,
-    uploads,
-    followups,
-    progress,
-    verify,
-    doctor,
-    conflicts,
-    completion,
-    stats,
-    smoke,
-    metrics,
-):
-    main.add_command(command)

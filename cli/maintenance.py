@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection, text
 
 import migrations
-from cli.context import BIGINT, Store, adopt, data_dir_option, print_json, print_table, with_store
+from cli.context import BIGINT, Store, complete_environment, print_json, print_table, with_store
+from cli.local.places import data_dir_option
 from cli.local.up import LOOPBACK
 from shared import spool
 from shared.broker import depth, make_celery
@@ -93,7 +94,7 @@ IDLE_S = 5.0
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=9464, show_default=True)
 def metrics(port: int) -> None:
-    """Show the metrics of this host's processes to Prometheus, on the loopback address alone."""
+    """Serve the metrics of this host's processes to Prometheus, on the loopback address alone."""
     settings = load_settings(Settings)
     if not settings.metrics_dir:
         raise ConfigurationError("METRICS_DIR: must be set, as it is for the processes")
@@ -134,7 +135,7 @@ def _handler(page: Page) -> type[BaseHTTPRequestHandler]:
 @data_dir_option
 def migrate(data_dir: Path) -> None:
     """Bring the database to the newest revision; safe to run again, and from several hosts at once."""
-    adopt(data_dir)
+    complete_environment(data_dir)
     url = load_settings(StoreSettings).database_url
     pending = migrations.pending(url)
     migrations.upgrade(url)
@@ -158,7 +159,7 @@ def progress(user_id: int, *, store: Store) -> None:
 @click.option("--repair", is_flag=True, help="Fold again what differs, under the learner's lock.")
 @with_store
 def verify(*, repair: bool, store: Store) -> None:
-    """Fold every attempt log afresh and compare; exit 1 if any progress differs and was not repaired."""
+    """Fold every attempt log again and compare; exit 1 if any progress differs and was not repaired."""
     learners = differing = 0
     for checked in check.verify(store.engine, default_zone=store.default_zone, repair=repair):
         learners += 1

@@ -16,16 +16,15 @@ import click
 from rich.console import Console
 from rich.progress import track
 
-from cli.client import Answer, Sender, Sent, UnreachableServerError
+from cli.client import Answer, Sender, Sent, UnreachableServerError, with_sender
 from cli.context import (
     BIGINT,
     COUNT,
     Duration,
-    StorableText,
+    Line,
     Store,
     print_json,
     print_table,
-    with_sender,
     with_store,
 )
 from cli.demo import COUNTS
@@ -111,10 +110,8 @@ HEADINGS = ("upload", "status", "received", "tries", "learner", "attempts", "why
 @click.option("--status", type=click.Choice(Status, case_sensitive=False), help="Where it stands.")
 @click.option("--older-than", type=Duration(), help="Received longer ago than this, e.g. 10m.")
 @click.option("--learner", type=BIGINT, metavar="ID", help="Whose questions it answers.")
-@click.option("--question", type=StorableText(), metavar="PUB_ID", help="A question that it answers.")
-@click.option(
-    "--error", type=StorableText(), metavar="TEXT", help="A part of its last error or reason, in any case."
-)
+@click.option("--question", type=Line(), metavar="PUB_ID", help="A question that it answers.")
+@click.option("--error", type=Line(), metavar="TEXT", help="A part of its last error or reason, in any case.")
 @click.option("--limit", type=COUNT, default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line an upload.")
 @with_store
@@ -183,7 +180,7 @@ FAILED = click.Choice([Status.REJECTED, Status.DEAD], case_sensitive=False)
 @click.argument("uuid", type=click.UUID, required=False)
 @click.option("--status", type=FAILED, help="All of this status.")
 @click.option(
-    "--error", type=StorableText(), metavar="TEXT", help="All failed with this in their last error or reason."
+    "--error", type=Line(), metavar="TEXT", help="All failed with this in their last error or reason."
 )
 @click.option("--skipped", is_flag=True, help="Add what was skipped of an ingested UUID.")
 @click.option("--dry-run", is_flag=True, help="Show what would become of every card; change nothing.")
@@ -334,7 +331,7 @@ def _section(title: str, text: str | None = None) -> None:
 
 @click.command()
 @click.argument("uuid", type=click.UUID)
-@click.option("--reason", type=StorableText(), required=True, help="Why; kept with the sessions.")
+@click.option("--reason", type=Line(), required=True, help="Why; kept with the sessions.")
 @with_store
 def void(uuid: UUID, *, reason: str, store: Store) -> None:
     """Take the sessions of an upload out of the learner's progress; they stay on record."""
@@ -356,7 +353,7 @@ def unvoid(uuid: UUID, *, store: Store) -> None:
 
 @click.group()
 def uploads() -> None:
-    """Find uploads that were taken in, and act on them.
+    """Find uploads that were received, and act on them.
 
     Exit code 0: done, or nothing was left to do. 1: unknown, or refused with nothing changed. 2: wrong usage.
     """

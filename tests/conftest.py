@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 import migrations
-from cli.local import Servers
+from cli.local.servers import Servers
 from shared.config import Settings
 from tests.receiver import Receiver, receiving
 

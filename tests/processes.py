@@ -17,7 +17,7 @@ from typing import Self
 import httpx
 from pydantic import SecretStr
 
-from cli.local.pdeathsig import leashed
+from cli.local.pdeathsig import tied
 from shared.config import Settings
 
 
@@ -85,7 +85,7 @@ class Processes:
         """Start a process of the Procfile, or a command under that name."""
         with (self.logs / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
-                leashed(["/bin/sh", "-c", f"exec {command or PROCFILE[name]}"], signal.SIGKILL),
+                tied(["/bin/sh", "-c", f"exec {command or PROCFILE[name]}"], signal.SIGKILL),
                 cwd=ROOT,
                 env=os.environ | PATH | self._environment() | environment,
                 stdout=log,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import amqp
 
-from cli.local.pdeathsig import leashed
+from cli.local.pdeathsig import tied
 from tests.processes import free_port, until
 
 PACKAGED = Path("/usr/lib/rabbitmq/lib")
@@ -76,7 +76,7 @@ def rabbitmq(program: str, home: Path) -> Iterator[RabbitMQ]:
 def running(command: list[str], home: Path, settings: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     with (home / "output").open("ab") as output:
         process = subprocess.Popen(
-            leashed(command, signal.SIGKILL),
+            tied(command, signal.SIGKILL),
             env=os.environ | settings,
             stdout=output,
             stderr=output,

@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 import migrations
 from api.app import create_app
 from api.server import Server
-from cli.local import Servers
+from cli.local.servers import Servers
 from shared.config import Settings
 from tests import ops_factories
 from tests.browser import chromium

@@ -7,7 +7,8 @@ import psycopg
 from redis import Redis
 from sqlalchemy.engine import make_url
 
-from cli.local import Servers, servers
+from cli.local import servers
+from cli.local.servers import Servers
 
 BROKER_PORT = 6379
 

@@ -1,7 +1,7 @@
-"""Tie a command to its starter, so that a killed starter leaves nothing behind.
+"""Tie a command to the process that starts it: on Linux, a killed parent leaves nothing behind.
 
-As a script: `python leash.py STARTER SIGNAL UID GID COMMAND...`. A script, because a `preexec_fn` is unsafe
-beside threads and warns from Python 3.12 on. Linux only; elsewhere the command runs untied.
+As a script: `python pdeathsig.py PARENT SIGNAL UID GID COMMAND...`. A script, because a `preexec_fn` is
+unsafe beside threads and warns from Python 3.12 on. On other systems the command runs untied.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
 
-def leashed(
+def tied(
     command: Sequence[str], on_death: signal.Signals, uid: int | None = None, gid: int | None = None
 ) -> list[str]:
     """Wrap a command so that it gets `on_death` when the calling thread ends; root may name another user.
@@ -24,21 +24,17 @@ def leashed(
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(on_death)), *ids, *command]
 
 
-def _become(uid: int, gid: int) -> None:
-    if os.geteuid() == 0 and uid != 0:
+def _main(arguments: list[str]) -> None:
+    parent, on_death, uid, gid = map(int, arguments[:4])
+    command = arguments[4:]
+    if os.geteuid() == 0 and uid != 0:  # first: a change of user resets the death signal
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
-
-
-def _main(arguments: list[str]) -> None:
-    starter, on_death, uid, gid = map(int, arguments[:4])
-    command = arguments[4:]
-    _become(uid, gid)  # first: a change of user takes the leash off
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, on_death)
-    if os.getppid() != starter:
-        sys.exit("the starter died before the leash was on")
+    if os.getppid() != parent:
+        sys.exit("the parent died before the death signal was set")
     os.execvp(command[0], command)  # noqa: S606  # replacing this process is the point; there is no shell
 
 

@@ -1,4 +1,4 @@
-"""One server process and its log."""
+"""Run our own Postgres and Valkey, so that a bare machine needs neither installed."""
 
 import os
 import shutil
@@ -7,53 +7,100 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-import psycopg
-
-from cli.local.pdeathsig import leashed
-from cli.local.places import Account, ServerError
+from cli.local.pdeathsig import tied
+from cli.local.places import (
+    Account,
+    ServerError,
+    account_for,
+    locked,
+    postgres_programs,
+    settle,
+    socket_directory,
+    valkey_server,
+)
 from cli.local.supervisor import wait_until
 
 ORPHAN_SECONDS = 30.0  # a server that writes a last checkpoint to a slow disk
-
-
-def stop_orphan(pid_file: Path, place: str, stop_signal: signal.Signals) -> None:
-    """Stop the server of a pid file where it still runs in `place`; else remove the file.
-
-    The caller holds the directory's lock, so such a server has lost its run. A pid may by now be another
-    program's (a restarted container): that one is left alone.
-    """
-    pid = _read_pid(pid_file)
-    if pid and place in _arguments(pid):
-        os.kill(pid, stop_signal)
-        if not wait_until(lambda: place not in _arguments(pid), ORPHAN_SECONDS):
-            raise ServerError(f"a server of an earlier run (process {pid}) does not stop")
-    pid_file.unlink(missing_ok=True)
-
-
-def _read_pid(pid_file: Path) -> int | None:
-    try:
-        return int(pid_file.read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _arguments(pid: int) -> str:
-    """Read a process's command line; empty for a dead one, a zombie included."""
-    if Path("/proc/self").exists():  # slim images have no `ps`
-        try:
-            return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-        except OSError:
-            return ""
-    ask = ["/bin/ps", "-ww", "-o", "args=", "-p", str(pid)]
-    return subprocess.run(ask, capture_output=True, text=True, check=False).stdout  # noqa: S603  # fixed words
-
-
 START_SECONDS = 60.0  # recovery after a crash, on a slow disk
 STOP_SECONDS = 20.0
+PING_SECONDS = 1.0
+LAST_BACKENDS_SECONDS = 20.0  # a statement of ours that runs longer is stuck
 LOG_TAIL = 1500  # characters: the last screenful
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH")  # of our environment: neither tokens nor PGPORT
+USER, DATABASE = "study", "study_ingest"
+PORT = 5432  # names the socket; always passed, since a PGPORT of the environment would change it
+SETTINGS = {
+    "listen_addresses": "",  # unix socket only: nothing to guess, nothing in the way of another server
+    "port": str(PORT),
+    "unix_socket_permissions": "0700",
+    "timezone": "UTC",
+    "max_connections": "200",  # room for web threads, workers and a crowd of test clients
+    "shared_buffers": "64MB",
+    "log_error_verbosity": "terse",  # DETAIL quotes rows, which hold learners' answers
+    "log_parameter_max_length_on_error": "0",
+    "log_min_error_statement": "panic",  # as do statements, where values are written into them
+}
+UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+STILL_IN_USE = "pre-existing shared memory block"
+
+
+class Servers:
+    """Run the embedded servers for the length of a `with`; they keep their state in `directory`.
+
+    `durable=False` gives up surviving a power cut for speed: for tests only. `postgres` and `valkey` may be
+    stopped, killed and restarted one by one, from a thread that lives until the end.
+    """
+
+    postgres: "Postgres"
+    valkey: "Valkey"
+
+    def __init__(self, directory: Path, *, durable: bool, postgres: bool = True, valkey: bool = True) -> None:
+        self.directory, self.durable = directory, durable
+        self._with_postgres, self._with_valkey = postgres, valkey
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as cleanup:
+            account = account_for(self.directory)
+            home = settle(self.directory, account)
+            cleanup.enter_context(locked(home))
+            sockets = socket_directory(home, account)
+            cleanup.callback(shutil.rmtree, sockets, ignore_errors=True)
+            if self._with_postgres:
+                self.postgres = Postgres(home, account, sockets, durable=self.durable)
+                cleanup.callback(self.postgres.stop)
+                self.postgres.start()
+            if self._with_valkey:
+                self.valkey = Valkey(home, account, sockets, durable=self.durable)
+                cleanup.callback(self.valkey.stop)
+                self.valkey.start()
+            self._cleanup = cleanup.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cleanup.close()
+
+    @property
+    def database_url(self) -> str:
+        """The URL of the database, as libpq and SQLAlchemy both read it."""
+        return f"postgresql://{USER}@:{PORT}/{DATABASE}?host={self.postgres.sockets}"
+
+    @property
+    def broker_url(self) -> str:
+        """The URL of Celery's queues, in kombu's form."""
+        return f"redis+socket://{self.valkey.socket}?virtual_host=0"
+
+    @property
+    def redis_url(self) -> str:
+        """The URL of the spool, in redis-py's form: not in the broker's database, which may be purged."""
+        return f"unix://{self.valkey.socket}?db=1"
 
 
 class ServerProcess(ABC):
@@ -73,27 +120,24 @@ class ServerProcess(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """Say how the server is started, in the foreground."""
+        """Return the command that runs the server in the foreground."""
 
     @abstractmethod
     def is_ready(self) -> bool:
-        """Ask the server whether it serves."""
+        """Tell whether the server accepts clients."""
 
     @property
     def pid(self) -> int:
-        """Tell the process id, for faults of a test's own making (SIGSTOP, SIGKILL)."""
+        """The process id: tests freeze and kill the server by it."""
         return self._running().pid
 
     def start(self) -> None:
-        """Start the server and wait until it serves."""
-        self._process = self._spawn(self.command())
-        ended = self._process.poll
-        if (
-            not wait_until(lambda: ended() is not None or self.is_ready(), START_SECONDS)
-            or ended() is not None
-        ):
+        """Start the server and wait until it accepts clients."""
+        self._process = process = self._spawn(self.command())
+        wait_until(lambda: process.poll() is not None or self.is_ready(), START_SECONDS)
+        if process.poll() is not None or not self.is_ready():
             self.kill()
-            raise self.failure("did not start")
+            raise self._failure("did not start")
 
     def stop(self) -> None:
         """Shut the server down in order; kill one that does not answer."""
@@ -117,27 +161,28 @@ class ServerProcess(ABC):
         self.stop()
         self.start()
 
-    def run_once(self, command: list[str]) -> None:
-        """Run a command as the server's user and wait for its end."""
-        if self._spawn(command).wait() != 0:
-            raise self.failure(f"failed to run {Path(command[0]).name}")
-
-    def failure(self, what: str) -> ServerError:
-        """Word a failure with the end of the log."""
-        tail = self.log.read_text(errors="replace")[-LOG_TAIL:]
-        return ServerError(f"{self.name} {what}; its log, {self.log}, ends with:\n{tail}")
+    def run_once(self, command: list[str], text: str = "") -> None:
+        """Run a command as the server's user, with a text as its input, and wait for its end."""
+        process = self._spawn(command, subprocess.PIPE)
+        process.communicate(text.encode())
+        if process.returncode != 0:
+            raise self._failure(f"failed to run {Path(command[0]).name}")
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise ServerError(f"{self.name} was not started")
         return self._process
 
-    def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
+    def _failure(self, what: str) -> ServerError:
+        tail = self.log.read_text(errors="replace")[-LOG_TAIL:]
+        return ServerError(f"{self.name} {what}; its log, {self.log}, ends with:\n{tail}")
+
+    def _spawn(self, command: list[str], stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         with self.log.open("ab") as log:
             return subprocess.Popen(  # noqa: S603  # our own words and paths; no shell
-                leashed(command, self.stop_signal, self.account.uid, self.account.gid),
-                stdin=subprocess.DEVNULL,
+                tied(command, self.stop_signal, self.account.uid, self.account.gid),
+                stdin=stdin,
                 stdout=log,
                 stderr=log,
                 cwd=self.home,
@@ -146,74 +191,27 @@ class ServerProcess(ABC):
             )
 
 
-USER, DATABASE = "study", "study_ingest"
-PORT = 5432  # names the socket; said aloud, or PGPORT in somebody's environment would
-SETTINGS = {
-    "listen_addresses": "",  # unix socket only: nothing to guess, nothing in the way of another server
-    "port": str(PORT),
-    "unix_socket_permissions": "0700",
-    "timezone": "UTC",
-    "max_connections": "200",  # room for web threads, workers and a crowd of test clients
-    "shared_buffers": "64MB",
-    "log_error_verbosity": "terse",  # DETAIL quotes rows, which hold learners' answers
-    "log_parameter_max_length_on_error": "0",
-    "log_min_error_statement": "panic",  # as do statements, where values are written into them
-}
-STILL_IN_USE = "pre-existing shared memory block"
-LAST_BACKENDS_SECONDS = 20.0  # a statement of ours that runs longer is stuck
-UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-
-
 class Postgres(ServerProcess):
-    """Run one Postgres cluster under `home` and keep a database in it."""
+    """Run one Postgres cluster under `home`, with one database in it."""
 
     name = "postgres"
     stop_signal = signal.SIGINT  # the fast shutdown: clients are cut off, nothing is lost
 
-    def __init__(self, home: Path, account: Account, programs: Path, sockets: Path, *, durable: bool) -> None:
+    def __init__(self, home: Path, account: Account, sockets: Path, *, durable: bool) -> None:
         super().__init__(home, account)
         self.cluster = home / "postgres"
-        self.programs, self.sockets, self.durable = programs, sockets, durable
-
-    @property
-    def url(self) -> str:
-        """Say where the database is, as libpq and SQLAlchemy both read it."""
-        return f"postgresql://{USER}@:{PORT}/{DATABASE}?host={self.sockets}"
+        self.pid_file = self.cluster / "postmaster.pid"
+        self.programs = postgres_programs(home, account)
+        self.sockets, self.durable = sockets, durable
 
     def start(self) -> None:
-        """Start the cluster, made first where there is none."""
+        """Start the cluster, made first where there is none.
+
+        After a kill it does not start while busy backends of the killed server still run: try until they end.
+        """
         if not self.cluster.exists():
             self._initialise()
-        stop_orphan(self.cluster / "postmaster.pid", str(self.home), self.stop_signal)
-        self._start_once_alone()
-        self._create_database()
-
-    def command(self) -> list[str]:
-        """Say how the server is started."""
-        settings = {**SETTINGS, "unix_socket_directories": str(self.sockets)}
-        settings |= {} if self.durable else UNSAFE_BUT_FAST
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [str(self.programs / "postgres"), "-D", str(self.cluster), *options]
-
-    def is_ready(self) -> bool:
-        """Try to connect."""
-        try:
-            self._connect().close()
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    def _initialise(self) -> None:
-        unfinished = self.home / "postgres.new"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        identity = ["--username", USER, "--auth", "trust"]  # the sockets' directory is the guard
-        locale = ["--encoding", "UTF8", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
-        sync = [] if self.durable else ["--no-sync"]
-        self.run_once([str(self.programs / "initdb"), "-D", str(unfinished), *identity, *locale, *sync])
-        unfinished.rename(self.cluster)  # a half-made cluster is never taken for a good one
-
-    def _start_once_alone(self) -> None:
-        """Start as soon as the busy backends of a killed server have noticed; till then it refuses to."""
+        stop_orphan(self.pid_file, str(self.home), self.stop_signal)
         end = time.monotonic() + LAST_BACKENDS_SECONDS
         while True:
             try:
@@ -222,24 +220,40 @@ class Postgres(ServerProcess):
                 if STILL_IN_USE not in str(error) or time.monotonic() > end:
                     raise
 
-    def _connect(self) -> psycopg.Connection:
-        return psycopg.connect(
-            host=str(self.sockets),
-            port=PORT,
-            user=USER,
-            dbname="postgres",
-            autocommit=True,
-            connect_timeout=2,
-        )
+    def command(self) -> list[str]:
+        """Return the command that runs the server."""
+        settings = {**SETTINGS, "unix_socket_directories": str(self.sockets)}
+        return [str(self.programs / "postgres"), "-D", str(self.cluster), *self._options(settings)]
 
-    def _create_database(self) -> None:
-        with self._connect() as connection:
-            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
-            if known is None:
-                connection.execute(f"CREATE DATABASE {DATABASE}")
+    def is_ready(self) -> bool:
+        """Read the last line of the pid file, as `pg_ctl` does."""
+        try:
+            lines = self.pid_file.read_text().split()
+        except FileNotFoundError:
+            return False
+        return lines[-1:] == ["ready"]
 
+    def _options(self, settings: dict[str, str]) -> list[str]:
+        settings = settings if self.durable else settings | UNSAFE_BUT_FAST
+        return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
-PING_SECONDS = 1.0
+    def _initialise(self) -> None:
+        unfinished = self.home / "postgres.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        identity = ["--username", USER, "--auth", "trust"]  # the mode of the sockets' directory is the guard
+        locale = ["--encoding", "UTF8", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
+        sync = [] if self.durable else ["--no-sync"]
+        self.run_once([str(self.programs / "initdb"), "-D", str(unfinished), *identity, *locale, *sync])
+        single = [
+            str(self.programs / "postgres"),
+            "--single",
+            "-D",
+            str(unfinished),
+            *self._options({}),
+            "postgres",
+        ]
+        self.run_once(single, f"CREATE DATABASE {DATABASE}\n")
+        unfinished.rename(self.cluster)  # a half-made cluster is never taken for a good one
 
 
 class Valkey(ServerProcess):
@@ -248,22 +262,12 @@ class Valkey(ServerProcess):
     name = "valkey"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, home: Path, account: Account, program: Path, sockets: Path, *, durable: bool) -> None:
+    def __init__(self, home: Path, account: Account, sockets: Path, *, durable: bool) -> None:
         super().__init__(home, account)
-        self.program, self.durable = program, durable
+        self.program, self.durable = valkey_server(home, account), durable
         self.store = home / "valkey"
         self.pid_file = self.store / "valkey.pid"
         self.socket = sockets / "valkey.sock"
-
-    @property
-    def broker_url(self) -> str:
-        """Say where Celery's queues are, in kombu's form."""
-        return f"redis+socket://{self.socket}?virtual_host=0"
-
-    @property
-    def redis_url(self) -> str:
-        """Say where the spool is, in redis-py's form: not in the broker's database, which may be purged."""
-        return f"unix://{self.socket}?db=1"
 
     def start(self) -> None:
         """Start the server."""
@@ -272,7 +276,7 @@ class Valkey(ServerProcess):
         super().start()
 
     def command(self) -> list[str]:
-        """Say how the server is started: no port, nothing evicted, every write in the append-only file."""
+        """Return the command that runs the server: no port, no eviction, every write is logged."""
         options = {
             "port": "0",
             "unixsocket": str(self.socket),
@@ -289,7 +293,7 @@ class Valkey(ServerProcess):
         ]
 
     def is_ready(self) -> bool:
-        """Ping it; while it loads its file it does not pong."""
+        """Ping it; while it loads its file it does not answer PONG."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(PING_SECONDS)
             try:
@@ -298,3 +302,33 @@ class Valkey(ServerProcess):
                 return client.recv(16).startswith(b"+PONG")
             except OSError:
                 return False
+
+
+def stop_orphan(pid_file: Path, path: str, stop_signal: signal.Signals) -> None:
+    """Stop the server of a pid file if it still runs with `path` in its command line; remove the file.
+
+    The caller holds the directory's lock, so such a server has lost its run. The pid may by now be another
+    program's (a restarted container): that one is left alone.
+    """
+    try:
+        pid = int(pid_file.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        pid = None
+    if pid and path in _command_line(pid):
+        os.kill(pid, stop_signal)
+        if not wait_until(lambda: path not in _command_line(pid), ORPHAN_SECONDS):
+            raise ServerError(
+                f"a server of an earlier run (process {pid}) does not stop; end it, then try again"
+            )
+    pid_file.unlink(missing_ok=True)
+
+
+def _command_line(pid: int) -> str:
+    """Read the command line of a process; empty for a dead one, a zombie included."""
+    if Path("/proc/self").exists():  # slim images have no `ps`
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            return ""
+    ask = ["/bin/ps", "-ww", "-o", "args=", "-p", str(pid)]
+    return subprocess.run(ask, capture_output=True, text=True, check=False).stdout  # noqa: S603  # fixed words

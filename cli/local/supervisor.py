@@ -14,68 +14,15 @@ from typing import BinaryIO, NoReturn, Self
 
 import click
 
-from cli.local.pdeathsig import leashed
+from cli.local.pdeathsig import tied
 from shared.errors import StudyIngestError
 
 Output = Callable[[str], BinaryIO]  # opens what a process of this name writes to
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_red")
-LAST_WORDS_SECONDS = 1.0  # for what an ended process left in its pipe; a stray grandchild may keep it open
-
-
-def to_files(directory: Path) -> Output:
-    """Let each process write to a log of its own, which grows."""
-    directory.mkdir(mode=0o700, exist_ok=True)
-    return lambda name: (directory / f"{name}.log").open("ab")
-
-
-@contextmanager
-def to_terminal() -> Iterator[Output]:
-    """Show the lines of all processes, each under its process's name."""
-    threads: list[threading.Thread] = []
-
-    def open_pipe(name: str) -> BinaryIO:
-        reading, writing = os.pipe()
-        prefix = _prefix(name, COLOURS[len(threads) % len(COLOURS)])
-        thread = threading.Thread(target=_show, args=(prefix, os.fdopen(reading, "rb")), daemon=True)
-        threads.append(thread)
-        thread.start()
-        return os.fdopen(writing, "wb")
-
-    try:
-        yield open_pipe
-    finally:
-        for thread in threads:
-            thread.join(LAST_WORDS_SECONDS)
-
-
-def _prefix(name: str, colour: str) -> str:
-    text = f"{name:<8} | "
-    return click.style(text, fg=colour) if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else text
-
-
-def _show(prefix: str, pipe: BinaryIO) -> None:
-    with pipe:
-        for line in pipe:
-            # What runs shall not stop because nobody reads on.
-            with suppress(BrokenPipeError):
-                click.echo(prefix + line.decode(errors="replace").rstrip())
-
-
+DRAIN_SECONDS = 1.0  # for what an ended process left in its pipe; a stray grandchild may keep it open
 PAUSE_SECONDS = 0.02  # short beside the 50 ms that a server needs to start
-
-
-def wait_until(done: Callable[[], bool], seconds: float) -> bool:
-    """Ask until `done` or until the seconds are over; tell whether it was done."""
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            return False
-        time.sleep(PAUSE_SECONDS)
-    return True
-
-
 GRACE_SECONDS = 20.0  # more than the 10 s that a worker gives its running tasks
-LOOK_SECONDS = 0.2
+CHECK_SECONDS = 1.0  # often enough to notice an end, seldom enough that an idle system sleeps
 
 
 class ProcessEndedError(StudyIngestError):
@@ -85,8 +32,9 @@ class ProcessEndedError(StudyIngestError):
 class Supervisor:
     """Keep shell commands running for the length of a `with`, then stop them.
 
-    Each is the leader of a group of its own. Only leaders are told to stop: a worker then ends its running
-    tasks, which a signal to the group would cut off. On Linux a killed supervisor takes the leaders along.
+    Each is the leader of a process group of its own. Only leaders get the signal to stop: a worker then ends
+    its running tasks, which a signal to the group would cut off. On Linux, the leaders end with a supervisor
+    that is killed.
     """
 
     def __init__(
@@ -102,7 +50,15 @@ class Supervisor:
     def __enter__(self) -> Self:
         try:
             for name, command in self.commands.items():
-                self._processes[name] = self._spawn(name, command)
+                with self.output(name) as output:
+                    self._processes[name] = subprocess.Popen(  # noqa: S603  # a Procfile is written for a shell
+                        tied(["/bin/sh", "-c", f"exec {command}"], signal.SIGKILL),
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=output,
+                        env=dict(self.environment),
+                        start_new_session=True,  # Ctrl-C reaches the supervisor alone
+                    )
         except BaseException:
             self.stop()
             raise
@@ -116,14 +72,20 @@ class Supervisor:
     def check(self) -> None:
         """Raise ProcessEndedError where a process has ended."""
         for name, process in self._processes.items():
-            if process.poll() is not None:
-                raise ProcessEndedError(f"{name} {_ending(process.returncode)}")
+            code = process.poll()
+            if code is not None:
+                how = (
+                    f"was killed by {signal.Signals(-code).name}"
+                    if code < 0
+                    else f"ended with exit code {code}"
+                )
+                raise ProcessEndedError(f"{name} {how}")
 
     def wait(self) -> NoReturn:
         """Wait until a process ends, and raise ProcessEndedError."""
         while True:
             self.check()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(CHECK_SECONDS)
 
     def stop(self) -> None:
         """Stop every process; kill what is left of it after the grace, or at a second Ctrl-C."""
@@ -134,21 +96,52 @@ class Supervisor:
             wait_until(lambda: all(process.poll() is not None for process in processes), self.grace)
         finally:
             for process in processes:
-                with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of an ended group
+                with suppress(ProcessLookupError, PermissionError):  # macOS: the latter for an ended group
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
-    def _spawn(self, name: str, command: str) -> subprocess.Popen[bytes]:
-        with self.output(name) as output:
-            return subprocess.Popen(  # noqa: S603  # a shell is what a Procfile is written for
-                leashed(["/bin/sh", "-c", f"exec {command}"], signal.SIGKILL),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=dict(self.environment),
-                start_new_session=True,  # Ctrl-C reaches the supervisor alone
-            )
+
+def wait_until(done: Callable[[], bool], seconds: float) -> bool:
+    """Ask until `done` or until the seconds are over; tell whether it was done."""
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(PAUSE_SECONDS)
+    return True
 
 
-def _ending(code: int) -> str:
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+def to_files(directory: Path) -> Output:
+    """Append the output of each process to a log of its own."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return lambda name: (directory / f"{name}.log").open("ab")
+
+
+@contextmanager
+def to_terminal() -> Iterator[Output]:
+    """Print the lines of all processes, each after its process's name."""
+    threads: list[threading.Thread] = []
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+    def open_pipe(name: str) -> BinaryIO:
+        reading, writing = os.pipe()
+        prefix = f"{name:<8} | "
+        if coloured:
+            prefix = click.style(prefix, fg=COLOURS[len(threads) % len(COLOURS)])
+        thread = threading.Thread(target=_print_lines, args=(prefix, os.fdopen(reading, "rb")), daemon=True)
+        threads.append(thread)
+        thread.start()
+        return os.fdopen(writing, "wb")
+
+    try:
+        yield open_pipe
+    finally:
+        for thread in threads:
+            thread.join(DRAIN_SECONDS)
+
+
+def _print_lines(prefix: str, pipe: BinaryIO) -> None:
+    with pipe:
+        for line in pipe:
+            with suppress(BrokenPipeError):  # the processes go on although nobody reads their output
+                click.echo(prefix + line.decode(errors="replace").rstrip())

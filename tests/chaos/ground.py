@@ -13,7 +13,7 @@ from redis import Redis
 from sqlalchemy import Engine, NullPool, create_engine, text
 
 import migrations
-from cli.local import Servers
+from cli.local.servers import Servers
 from cli.local.supervisor import wait_until
 from cli.local.up import read_procfile
 from shared.config import Settings

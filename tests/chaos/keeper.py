@@ -11,7 +11,7 @@ from typing import Self
 
 import psutil
 
-from cli.local.pdeathsig import leashed
+from cli.local.pdeathsig import tied
 from tests.processes import Processes, until
 
 LOOK_S = 0.05
@@ -77,8 +77,8 @@ class Keeper:
         self._end_all()
 
     def _start(self, name: str, command: str) -> None:
-        tied = shlex.join(leashed(["/bin/sh", "-c", f"exec {command}"], signal.SIGKILL))
-        self._processes.start(name, tied, **self.environment[name])
+        until_ours_ends = shlex.join(tied(["/bin/sh", "-c", f"exec {command}"], signal.SIGKILL))
+        self._processes.start(name, until_ours_ends, **self.environment[name])
 
     def _end_all(self) -> None:
         for process in self._processes.running.values():

@@ -13,7 +13,7 @@ from redis import Redis
 from sqlalchemy import Engine, text
 
 from cli.client import Answer, Sender
-from cli.local import Servers
+from cli.local.servers import Servers
 from shared.broker import FINALIZE_QUEUE
 from shared.study.finalize import verify
 from tests import factories

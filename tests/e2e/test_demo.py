@@ -155,7 +155,7 @@ def test_the_printed_commands_work_as_they_stand(home: Path, stores: dict[str, s
         (token,) = re.findall(r"viewer token +(\S+)", said.read_text())
         with Sender(api, token) as sender:
             until(
-                lambda: sender.standing(received["client_session_uuid"])["status"] == "ingested",
+                lambda: sender.status(received["client_session_uuid"])["status"] == "ingested",
                 "the upload of the line is ingested",
             )
         again = curl(line)

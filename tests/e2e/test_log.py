@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.local import Servers
+from cli.local.servers import Servers
 from tests import factories
 from tests.conftest import TEMPLATE, fresh_database
 from tests.processes import ROOT, Processes, processes

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from cli.client import PATH, Sender
-from cli.local import Servers
+from cli.local.servers import Servers
 from shared.config import Settings
 from tests import factories
 from tests.faults import frozen

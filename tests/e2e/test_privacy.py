@@ -19,7 +19,7 @@ from redis import Redis
 from sqlalchemy import Engine, make_url, text
 
 from cli.client import PATH
-from cli.local import Servers
+from cli.local.servers import Servers
 from shared.broker import FINALIZE_QUEUE
 from shared.catalog_admin import CatalogFile, load_catalog
 from shared.config import Settings

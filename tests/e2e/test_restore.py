@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 
 import migrations
 from cli.client import PATH
-from cli.local import Servers
+from cli.local.servers import Servers
 from shared.config import Settings
 from shared.study.finalize import verify
 from tests import factories

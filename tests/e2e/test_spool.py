@@ -12,7 +12,7 @@ from redis import Redis
 from sqlalchemy import Engine, text
 
 from cli.client import PATH, Answer, Sender, Sent
-from cli.local import Servers
+from cli.local.servers import Servers
 from shared import spool
 from shared.payload import content_hash, parse_upload
 from shared.uploads import Delivery

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from cli.context import NothingRunningError, read_env
+from cli.local.places import NothingRunningError, read_env
 from tests.processes import reachable_directory, until
 
 COMMAND = str(Path(sys.executable).parent / "study-ingest")

@@ -9,7 +9,7 @@ from redis import Redis
 from sqlalchemy import Engine, text
 
 from cli.client import Answer, Sender
-from cli.local import Servers
+from cli.local.servers import Servers
 from shared.config import Settings
 from tests import factories
 from tests.processes import Processes, until

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
 
-from cli.context import LONG, print_table
+from cli.context import MOST_DRAWN, print_table
 from cli.main import main
 from shared.models import Upload
 from tests.factories import answer, deliver, load, rows, upload
@@ -48,7 +48,7 @@ def test_a_row_that_somebody_holds_is_no_store_that_is_away(engine: Engine, data
         connection.execute(HOLD)
         result = run(database_url, *words, LOCK_TIMEOUT="0.2")
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: somebody else holds what this needs")
+    assert result.stderr.startswith("Error: another process holds what this needs")
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -66,18 +66,18 @@ def test_a_wrong_option_of_the_address_is_no_missing_migration(database_url: str
 
 
 def test_a_long_list_is_columns_of_the_same_words() -> None:
-    rows = [(number, "·" if number % 2 else "a word") for number in range(LONG + 1)]
+    rows = [(number, "·" if number % 2 else "a word") for number in range(MOST_DRAWN + 1)]
 
     @click.command()
     @click.argument("count", type=int)
     def show(count: int) -> None:
         print_table(("number", "what"), rows[:count])
 
-    drawn, plain = (CliRunner().invoke(show, [str(count)]).stdout for count in (LONG, LONG + 1))
-    assert [line.split() for line in plain.splitlines()[1 : LONG + 1]] == [
+    drawn, plain = (CliRunner().invoke(show, [str(count)]).stdout for count in (MOST_DRAWN, MOST_DRAWN + 1))
+    assert [line.split() for line in plain.splitlines()[1 : MOST_DRAWN + 1]] == [
         line.split() for line in drawn.splitlines()[2:]
     ]
-    assert len(plain.splitlines()) == LONG + 2
+    assert len(plain.splitlines()) == MOST_DRAWN + 2
 
 
 def test_more_than_a_century_is_no_age(database_url: str) -> None:

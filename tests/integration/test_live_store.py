@@ -4,7 +4,7 @@ from sqlalchemy import Engine, text
 
 from api.schemas import UPLOAD
 from cli.client import PATH
-from cli.local import Servers
+from cli.local.servers import Servers
 from shared.models import StudyQuestionAttempt
 from tests.clients import Front, refusal, started
 from tests.factories import rows

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.context import SERVERS, NothingRunningError, last_env, make_data_dir, read_env, write_env
-from cli.local import Servers
+from cli.local.places import SERVERS, NothingRunningError, last_env, make_data_dir, read_env, write_env
+from cli.local.servers import Servers
 from cli.local.up import SECRETS, addresses, free_port, process_environment, stores, tokens
 from tests.processes import reachable_directory
 

@@ -14,9 +14,8 @@ import pytest
 from redis import Redis
 from sqlalchemy import create_engine, text
 
-from cli.local import Servers
-from cli.local.places import POSTGRES, VALKEY, ServerError, account_for, binaries
-from cli.local.servers import stop_orphan
+from cli.local.places import POSTGRES, VALKEY, ServerError, account_for, postgres_programs
+from cli.local.servers import Servers, stop_orphan
 from tests.processes import reachable_directory
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users")
@@ -25,7 +24,7 @@ on_linux = pytest.mark.skipif(
 )
 HOLD = """
 import pathlib, sys, time
-from cli.local import Servers
+from cli.local.servers import Servers
 with Servers(pathlib.Path(sys.argv[1]), durable=True) as servers:
     print(servers.postgres.pid, servers.valkey.pid, flush=True)
     time.sleep(600)
@@ -207,10 +206,22 @@ def test_root_lets_the_owner_of_the_directory_run_the_servers(home: Path) -> Non
 def test_programs_out_of_reach_run_from_a_copy(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = home.parent / "closed"
     closed.mkdir(mode=0o700)
-    packages = binaries(home, account_for(Path("/"))).postgres.parents[2]
+    packages = postgres_programs(home, account_for(Path("/"))).parents[2]
     for name in (POSTGRES, f"{POSTGRES}.libs", VALKEY):
         shutil.copytree(packages / name, closed / name, symlinks=True)
     monkeypatch.syspath_prepend(closed)
+    monkeypatch.delitem(sys.modules, VALKEY, raising=False)  # its plugin of pytest has loaded it
     with Servers(home, durable=False) as servers:
         for server in (servers.postgres, servers.valkey):
             assert Path(psutil.Process(server.pid).exe()).is_relative_to(home)
+
+
+def test_only_servers_that_are_wanted_need_their_package(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.local.places.VALKEY", "no_such_package")
+    with Servers(home, durable=False, valkey=False):
+        pass
+    with (
+        pytest.raises(ServerError, match=r"no_such_package is not installed: install study-ingest\[local\]"),
+        Servers(home, durable=False, postgres=False),
+    ):
+        pass

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import NullPool
 
-from cli.local import Servers
+from cli.local.servers import Servers
 from shared.config import Settings
 from tests import ops_factories
 from tests.browser import chromium

@@ -1,0 +1,5 @@
+"""Run a command where the console script is not on PATH: `python -m cli`."""
+
+from cli.main import main
+
+main()
