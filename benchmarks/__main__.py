@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure ratios on this machine, every side in the same run."""
+"""`python -m benchmarks`: measure ratios on this machine, both sides of each in the same run."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -8,64 +8,84 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import accept, cpu, designs, drain, frozen, growth, late, memory, report
-from benchmarks.figure import Figure, rows
-from benchmarks.ground import ground
+from benchmarks import (
+    accept,
+    cpu,
+    designs,
+    drain,
+    exam,
+    fold,
+    frozen,
+    growth,
+    idle,
+    memory,
+    recall,
+    report,
+)
+from benchmarks.compare import compare
+from benchmarks.figures import Figure, rows
+from benchmarks.servers import start_stores
 
-Measure = Callable[..., list[Figure]]
+Measure = Callable[..., list[Figure]]  # (stores, *, quick)
 MEASURES: Mapping[str, tuple[Measure, str]] = {
     "accept": (accept.measure, "Uploads accepted, beside a bare route and beside repeats (P1, P6)."),
-    "drain": (drain.measure, "Uploads worked off, beside the same statements by pgbench (P2)."),
+    "drain": (drain.measure, "Uploads replayed by workers, beside the same statements by pgbench (P2)."),
     "cpu": (cpu.measure, "CPU of a replay, beside one that is written by hand (P3)."),
     "growth": (growth.measure, "Replays with many attempts in the table, beside few (P5)."),
-    "late": (late.measure, "Folds of whole histories, beside bare fsrs (P9)."),
     "memory": (memory.measure, "Memory with a million uploads waiting, beside none (P7)."),
+    "fold": (fold.measure, "Folds of whole histories, beside bare fsrs (P9)."),
     "peers": (designs.measure, "Other designs at the same work (P4, P8)."),
     "frozen": (frozen.measure, "How long senders wait while stores hang."),
+    "idle": (idle.measure, "Memory and CPU of `study-ingest up` without uploads."),
 }
+quick_option = click.option("--quick", is_flag=True, help="A minute at most for each: to see that it runs.")
+write_option = click.option(
+    "--write",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Put tables and plots into this document, docs/performance.md.",
+)
 
 
 @click.group()
 def main() -> None:
-    """Measure on servers and processes of its own; ratios are what counts.
+    """Measure on stores and processes that are started for it; only the ratios can be compared.
 
-    The client shares the machine's processors with what it measures, on every side alike.
+    The client shares the machine's processors with what it measures, on both sides alike.
     """
 
 
-def _run(names: list[str], *, quick: bool, write: Path | None) -> None:
-    with ground() as place:
+def run(names: list[str], *, quick: bool, write: Path | None) -> None:
+    """Measure, show a table of each on stderr, and print a JSON line for each figure."""
+    with start_stores() as stores:
         for name in names:
             measure, _ = MEASURES[name]
-            figures = measure(place, quick=quick)
-            _show(figures)
-            if write:
-                report.write(write, name, figures)
+            show(name, measure(stores, quick=quick), write)
 
 
-def _show(figures: list[Figure]) -> None:
+def show(name: str, figures: list[Figure], write: Path | None) -> None:
+    """Show figures, and write them into a document if one is given."""
     table = Table(*report.HEADINGS)
     for row in rows(figures):
         table.add_row(*row)
     Console(stderr=True).print(table)
     for figure in figures:
         click.echo(figure.json)
+    if write:
+        report.write(write, name, figures)
 
 
-def _add(name: str, names: list[str], explained: str) -> None:
-    command = click.command(name, help=f"{explained} One JSON line for each figure; tables on stderr.")
-    quick = click.option("--quick", is_flag=True, help="A minute at most for each: to see that it runs.")
-    write = click.option(
-        "--write",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Put tables and plots into this document, docs/performance.md.",
-    )
-    main.add_command(command(quick(write(partial(_run, names)))))
+def add_measure(name: str, names: list[str], description: str) -> None:
+    """Add a command that measures `names` one after the other."""
+    command = click.command(name, help=f"{description} One JSON line for each figure; tables on stderr.")
+    main.add_command(command(quick_option(write_option(partial(run, names)))))
 
 
-for _name, (_, _explained) in MEASURES.items():
-    _add(_name, [_name], _explained)
-_add("all", list(MEASURES), "All of them, one after the other.")
+for _name, (_, _description) in MEASURES.items():
+    add_measure(_name, [_name], _description)
+add_measure("all", list(MEASURES), "All of these, one after the other.")
+main.add_command(compare)
+main.add_command(recall.main, "recall")
+main.add_command(exam.main, "exam")
 
 if __name__ == "__main__":
     main()

@@ -8,16 +8,16 @@ from typing import NamedTuple
 from sqlalchemy import Engine, text
 
 from benchmarks.client import Answer, Load, send, throughput
-from benchmarks.figure import Figure, percentile, ratio
-from benchmarks.ground import GREEN, PROCFILE, Ground, serving
-from benchmarks.lessons import make_catalog, upload_id
+from benchmarks.figures import Figure, percentile, ratio
+from benchmarks.servers import GEVENT, PROCFILE, Stores, serving
+from benchmarks.workload import make_catalog, upload_id
 from shared.replay import replay
 
 CONNECTIONS = (8, 64)
-BARE = f"{GREEN} benchmarks.peers.bare"
+BARE = f"{GEVENT} benchmarks.peers.bare"
 ROUNDS = 5
 REQUESTS, QUICK_REQUESTS = 2000, 200
-# No worker takes the rings away here, and still each is to be published.
+# No worker empties the queue here, and still each upload is to be published.
 UNBOUNDED = 10**9
 
 _INGEST = text("""
@@ -28,34 +28,34 @@ _INGEST = text("""
 
 
 class Round(NamedTuple):
-    """What was answered in one round: by us, by the bare route, and by us to the same uploads again."""
+    """The answers of one round: ours, the bare route's, and ours to the same uploads again."""
 
     ours: list[Answer]
     bare: list[Answer]
-    again: list[Answer]
+    repeats: list[Answer]
 
 
-class RefusedError(Exception):
-    """A side did not answer as it should, so that its speed says nothing."""
+class UnexpectedStatusError(Exception):
+    """A side did not answer as it should, so that its speed means nothing."""
 
 
-def measure(ground: Ground, *, quick: bool) -> list[Figure]:
+def measure(stores: Stores, *, quick: bool) -> list[Figure]:
     """Send to both sides in turn, at few and at many connections."""
-    settings = ground.settings("accept", high_water=UNBOUNDED)
+    settings = stores.settings("accept", high_water=UNBOUNDED)
     requests = QUICK_REQUESTS if quick else REQUESTS
     with (
-        ground.database("accept"),
-        ground.engine("accept") as engine,
-        ground.broker() as redis,
-        serving(ground, settings, PROCFILE["web"]) as ours,
-        serving(ground, settings, BARE) as bare,
+        stores.database("accept"),
+        stores.engine("accept") as engine,
+        stores.redis() as redis,
+        serving(stores, settings, PROCFILE["web"]) as ours,
+        serving(stores, settings, BARE) as bare,
     ):
         with engine.begin() as connection:
             make_catalog(connection)
         figures = []
-        for place, connections in enumerate(CONNECTIONS):
+        for index, connections in enumerate(CONNECTIONS):
             loads = [
-                Load(ours, (1 + place * (ROUNDS + 1) + number) * requests, requests, connections)
+                Load(ours, (1 + index * (ROUNDS + 1) + number) * requests, requests, connections)
                 for number in range(ROUNDS + 1)
             ]
             rounds = [_round(engine, load, bare) for load in loads][1:]  # the first warms up
@@ -67,7 +67,7 @@ def measure(ground: Ground, *, quick: bool) -> list[Figure]:
 def _round(engine: Engine, load: Load, bare: int) -> Round:
     ours = answered(load, 202)
     beside = answered(load._replace(port=bare), 202)
-    # The replay of the first gives all of them a result, as long as a real one is.
+    # The result of the first replay stands for all of them: the answers are as long as real ones.
     with engine.begin() as connection:
         replay(connection, upload_id(load.first), now=datetime.now(UTC), default_zone="UTC")
         connection.execute(_INGEST)
@@ -75,21 +75,21 @@ def _round(engine: Engine, load: Load, bare: int) -> Round:
 
 
 def answered(load: Load, status: int) -> list[Answer]:
-    """Send a load, and see that every answer has the status."""
+    """Send a load; raise UnexpectedStatusError unless every answer has the status."""
     answers = send(load)
     if other := Counter(answer.status for answer in answers if answer.status != status):
-        raise RefusedError(f"of {load}, {dict(other)} were not answered {status}")
+        raise UnexpectedStatusError(f"of {load}, {dict(other)} were not answered {status}")
     return answers
 
 
 def _figures(connections: int, rounds: Sequence[Round]) -> list[Figure]:
-    ours, bare, again = [[throughput(side) for side in sides] for sides in zip(*rounds, strict=True)]
+    ours, bare, repeats = [[throughput(side) for side in sides] for sides in zip(*rounds, strict=True)]
     accepted = [each.ours for each in rounds]
     at = f"at {connections} connections"
     return [
         ratio(f"P1/{connections}", f"uploads accepted ÷ bare 202 route, {at}", ours, bare, "≥ 0.2"),
         ratio(
-            f"P6/{connections}", f"repeats of ingested uploads ÷ uploads accepted, {at}", again, ours, "≥ 1"
+            f"P6/{connections}", f"repeats of ingested uploads ÷ uploads accepted, {at}", repeats, ours, "≥ 1"
         ),
         Figure(f"accept/{connections}", f"uploads accepted, {at}", tuple(ours), "/s"),
         latency(f"accept/{connections} p50", f"half are accepted within, {at}", 0.5, accepted),

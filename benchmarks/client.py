@@ -10,12 +10,12 @@ from functools import cache
 from multiprocessing import get_context
 from typing import NamedTuple
 
-from benchmarks.ground import TOKEN
-from benchmarks.lessons import body
+from benchmarks.servers import TOKEN
+from benchmarks.workload import body
 from cli.client import PATH
 
-ENOUGH = 65536  # more than any answer
-PATIENCE_S = 60.0
+READ_BYTES = 65536  # more than any response
+TIMEOUT_S = 60.0
 
 
 class Load(NamedTuple):
@@ -70,7 +70,7 @@ def _request(number: int) -> bytes:
 
 class _Connection:
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+        self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.read = b""
         self.asked_at = 0.0
@@ -81,7 +81,7 @@ class _Connection:
 
     def status(self) -> int | None:
         """Read what has arrived; return the status once the answer is whole."""
-        arrived = self.socket.recv(ENOUGH)
+        arrived = self.socket.recv(READ_BYTES)
         if not arrived:
             raise ConnectionError("the server closed a connection that should be kept alive")
         self.read += arrived
@@ -104,7 +104,7 @@ def _exchange(load: Load, requests: list[bytes]) -> Iterator[Answer]:
             selector.register(cleanup.enter_context(connection.socket), selectors.EVENT_READ, connection)
         start, sent, answered = time.perf_counter(), 0, 0
         while answered < len(requests):
-            pause = PATIENCE_S
+            pause = TIMEOUT_S
             while idle and sent < len(requests) and (pause := _due_in(load, sent, start)) <= 0:
                 idle.pop().ask(requests[sent])
                 sent += 1

@@ -1,96 +1,166 @@
-"""P4 and P8: the same uploads taken in and worked off by other designs, in the same run."""
+"""P4 and P8: the same uploads accepted and replayed by other designs, in the same run."""
 
+import subprocess
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import NamedTuple
 
 import click
 from sqlalchemy import Engine, text
 
-from benchmarks.accept import answered, latency
+from benchmarks.accept import UNBOUNDED, answered, latency
 from benchmarks.client import Answer, Load, throughput
-from benchmarks.design import (
-    CONNECTIONS,
-    FILLED,
-    OTHERS,
-    OURS,
-    SYNCHRONOUS,
-    UNBOUNDED,
-    WARMING,
-    Design,
-    installed,
-)
-from benchmarks.drain import PATIENCE_S
-from benchmarks.figure import Figure, ratio
-from benchmarks.ground import Ground, running
-from benchmarks.lessons import UnfinishedError, make_catalog
-from benchmarks.waits import p4
+from benchmarks.drain import TIMEOUT_S
+from benchmarks.figures import Figure, percentile, ratio
+from benchmarks.servers import GEVENT, PROCFILE, Stores, running, serving, variables
+from benchmarks.workload import UnfinishedError, make_catalog
 
 ROUNDS, QUICK_ROUNDS = 5, 1
 UPLOADS, QUICK_UPLOADS = 500, 100
-LOOK_SECONDS = 0.05
+WARMING = 20
+CONNECTIONS = 8
+# So many that a slow answer delays no other upload.
+MANY_CONNECTIONS = 64
+# Of the most that the synchronous design can take: there it makes senders wait, but does not fall behind.
+SHARE = 0.8
+POLL_SECONDS = 0.05
+FILLED = "peers_filled"  # has the catalog, and is copied for each design
+PEERS = "benchmarks.peers"
 
-_WORKED_OFF = text("SELECT count(DISTINCT client_session_uuid) FROM study_quiz_sessions")
+_REPLAYED = text("SELECT count(DISTINCT client_session_uuid) FROM study_quiz_sessions")
+
+
+class Design(NamedTuple):
+    """A way to do the work: its web process and workers, what makes its tables, and the package it needs."""
+
+    name: str
+    web: str
+    workers: Mapping[str, str]
+    schema: str = "true"
+    needs: str = "flask"
+
+
+PROCRASTINATE = f"procrastinate --app {PEERS}.procrastinated.app"
+OURS = Design("study-ingest", PROCFILE["web"], {"worker": PROCFILE["worker"]})
+SYNCHRONOUS = Design("synchronous", f"{GEVENT} {PEERS}.synchronous", {})
+OTHERS = (
+    SYNCHRONOUS,
+    Design("Celery", f"{GEVENT} {PEERS}.textbook", {"worker": f"celery --app {PEERS}.textbook worker"}),
+    Design(
+        "Procrastinate",
+        f"{GEVENT} {PEERS}.procrastinated",
+        # As many as Celery starts by itself on two processors: one job at a time each, with its own Python.
+        {f"worker-{number}": f"{PROCRASTINATE} worker" for number in range(2)},
+        f"{PROCRASTINATE} schema --apply",
+        "procrastinate",
+    ),
+)
 
 
 class Round(NamedTuple):
-    """What one design did in one round: its answers, and the uploads that it worked off in a second."""
+    """What one design did in one round: its answers, and the uploads that it replayed in a second."""
 
     answers: list[Answer]
-    drained: float
+    replayed: float
 
 
-def measure(ground: Ground, *, quick: bool) -> list[Figure]:
-    """Let every design take uploads in and work them off, all of them in turn in each round."""
+def measure(stores: Stores, *, quick: bool) -> list[Figure]:
+    """Let every design accept uploads and replay them, all of them in turn in each round."""
     others = [design for design in OTHERS if find_spec(design.needs)]
     for missing in [design for design in OTHERS if design not in others]:
         click.echo(f"{missing.name} is left out: {missing.needs} is not installed", err=True)
     uploads = QUICK_UPLOADS if quick else UPLOADS
-    with ground.database(FILLED):
-        with ground.engine(FILLED) as engine, engine.begin() as connection:
+    with stores.database(FILLED):
+        with stores.engine(FILLED) as engine, engine.begin() as connection:
             make_catalog(connection)
         rounds = [
-            {design.name: _round(ground, design, uploads) for design in (OURS, *others)}
+            {design.name: _round(stores, design, uploads) for design in (OURS, *others)}
             for _ in range(QUICK_ROUNDS if quick else ROUNDS)
         ]
         by_design = {name: [each[name] for each in rounds] for name in rounds[0]}
-        busy = [[each.answers for each in by_design[design.name]] for design in (OURS, SYNCHRONOUS)]
-        waits = p4(ground, uploads, *busy)
+        waits = _waits(stores, uploads, by_design)
     ours = by_design.pop(OURS.name)
     figures = [figure for name, theirs in by_design.items() for figure in _beside(name, ours, theirs)]
     return [*waits, *figures, *_alone(OURS.name, ours)]
 
 
-def _round(ground: Ground, design: Design, uploads: int) -> Round:
-    with installed(ground, design) as (engine, port):
+@contextmanager
+def _installed(stores: Stores, design: Design) -> Iterator[tuple[Engine, int]]:
+    """Serve a design, with a database of its own, warmed up; return that and the port."""
+    settings = stores.settings("peer", high_water=UNBOUNDED)
+    with (
+        stores.database("peer", FILLED),
+        stores.engine("peer") as engine,
+        stores.redis() as redis,
+    ):
+        redis.flushall()
+        schema = ["/bin/sh", "-c", design.schema]
+        subprocess.run(schema, env=variables(settings), check=True)  # noqa: S603  # the commands are ours
+        with serving(stores, settings, design.web) as port:
+            answered(Load(port, 1, WARMING, CONNECTIONS), 202)
+            yield engine, port
+
+
+def _round(stores: Stores, design: Design, uploads: int) -> Round:
+    with _installed(stores, design) as (engine, port):
         answers = answered(Load(port, 1 + WARMING, uploads, CONNECTIONS), 202)
         if not design.workers:
             return Round(answers, throughput(answers))
-        with running(ground, ground.settings("peer", high_water=UNBOUNDED), design.workers):
-            return Round(answers, _until_drained(engine, WARMING + uploads))
+        with running(stores, stores.settings("peer", high_water=UNBOUNDED), design.workers):
+            return Round(answers, _replayed(engine, WARMING + uploads))
 
 
-def _until_drained(engine: Engine, uploads: int) -> float:
-    """Wait for the workers; return the uploads in a second, from when they have begun."""
-    give_up_at = time.perf_counter() + PATIENCE_S
+def _replayed(engine: Engine, uploads: int) -> float:
+    """Wait for the workers; return the uploads in a second, counted from the first one seen."""
+    give_up_at = time.perf_counter() + TIMEOUT_S
     begun_at, first, done = 0.0, 0, 0
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         while done < uploads:
-            time.sleep(LOOK_SECONDS)
-            done = connection.execute(_WORKED_OFF).scalar_one()
+            time.sleep(POLL_SECONDS)
+            done = connection.execute(_REPLAYED).scalar_one()
             if done and not first:
                 begun_at, first = time.perf_counter(), done
             if time.perf_counter() > give_up_at:
-                raise UnfinishedError(f"{done} of {uploads} uploads are worked off in {PATIENCE_S:.0f} s")
+                raise UnfinishedError(f"{done} of {uploads} uploads are replayed after {TIMEOUT_S:.0f} s")
     return (uploads - first) / (time.perf_counter() - begun_at)
+
+
+def _waits(stores: Stores, uploads: int, by_design: Mapping[str, list[Round]]) -> list[Figure]:
+    """Compare how long a sender waits (P4): at an equal load, and at the most that each design can take."""
+    busy = [[each.answers for each in by_design[design.name]] for design in (OURS, SYNCHRONOUS)]
+    rates = [SHARE * throughput(answers) for answers in busy[1]]
+    ours, theirs = [
+        [_paced(stores, design, uploads, rate) for rate in rates] for design in (OURS, SYNCHRONOUS)
+    ]
+    at = f"at {SHARE:.0%} of the uploads a second that the synchronous design takes"
+    each_busy = f"each as busy as {CONNECTIONS} connections make it"
+    what = "accept p99 ÷ that of the synchronous design"
+    return [
+        ratio("P4", f"{what}, {at}", _p99(ours), _p99(theirs), "≤ 0.2"),
+        ratio("P4/busy", f"{what}, {each_busy}", _p99(busy[0]), _p99(busy[1]), "≤ 0.2"),
+        latency("P4 ours", f"99 % are accepted within, {at}", 0.99, ours),
+        latency("P4 synchronous", f"synchronous: 99 % are accepted within, {at}", 0.99, theirs),
+    ]
+
+
+def _paced(stores: Stores, design: Design, uploads: int, rate: float) -> list[Answer]:
+    """Send so many uploads a second, however long the answers take."""
+    with _installed(stores, design) as (_, port):
+        return answered(Load(port, 1 + WARMING, uploads, MANY_CONNECTIONS, rate), 202)
+
+
+def _p99(rounds: list[list[Answer]]) -> list[float]:
+    return [percentile([answer.took for answer in answers], 0.99) for answers in rounds]
 
 
 def _beside(name: str, ours: list[Round], theirs: list[Round]) -> list[Figure]:
     accepted = [[throughput(each.answers) for each in side] for side in (ours, theirs)]
-    drained = [[each.drained for each in side] for side in (ours, theirs)]
+    replayed = [[each.replayed for each in side] for side in (ours, theirs)]
     return [
         ratio(f"P8 accept/{name}", f"uploads accepted ÷ {name}", accepted[0], accepted[1], "> 1"),
-        ratio(f"P8 drain/{name}", f"uploads worked off ÷ {name}", drained[0], drained[1], "> 1"),
+        ratio(f"P8 drain/{name}", f"uploads replayed ÷ {name}", replayed[0], replayed[1], "> 1"),
         *_alone(name, theirs),
     ]
 
@@ -101,5 +171,5 @@ def _alone(name: str, rounds: list[Round]) -> list[Figure]:
     return [
         Figure(f"{name} accept", f"{name}: uploads accepted", accepted, "/s"),
         latency(f"{name} p99", within, 0.99, [each.answers for each in rounds]),
-        Figure(f"{name} drain", f"{name}: uploads worked off", tuple(each.drained for each in rounds), "/s"),
+        Figure(f"{name} drain", f"{name}: uploads replayed", tuple(each.replayed for each in rounds), "/s"),
     ]

@@ -10,8 +10,8 @@ import psutil
 
 from benchmarks.accept import answered, latency
 from benchmarks.client import Answer, Load
-from benchmarks.figure import Figure
-from benchmarks.ground import PROCFILE, Ground, serving
+from benchmarks.figures import Figure
+from benchmarks.servers import PROCFILE, Stores, serving
 from cli.local.servers import ServerProcess
 
 RATE = 64.0  # a second
@@ -43,15 +43,15 @@ PHASES = (
 )
 
 
-def measure(ground: Ground, *, quick: bool) -> list[Figure]:
-    """Send at an even pace while stores are frozen and thawed."""
-    settings = ground.settings("frozen")
+def measure(stores: Stores, *, quick: bool) -> list[Figure]:
+    """Send at an even pace while stores are stopped and continued."""
+    settings = stores.settings("frozen")
     with (
-        ground.database("frozen"),
-        ground.broker() as redis,
-        serving(ground, settings, PROCFILE["web"]) as port,
+        stores.database("frozen"),
+        stores.redis() as redis,
+        serving(stores, settings, PROCFILE["web"]) as port,
     ):
-        rounds = [_round(ground, port, number) for number in range(QUICK_ROUNDS if quick else ROUNDS)]
+        rounds = [_round(stores, port, number) for number in range(QUICK_ROUNDS if quick else ROUNDS)]
         redis.flushall()
     return [
         figure
@@ -60,14 +60,13 @@ def measure(ground: Ground, *, quick: bool) -> list[Figure]:
     ]
 
 
-def _round(ground: Ground, port: int, number: int) -> list[list[Answer]]:
+def _round(stores: Stores, port: int, number: int) -> list[list[Answer]]:
     answers = []
-    stores = ground.servers.postgres, ground.servers.valkey
-    for place, phase in enumerate(PHASES):
-        first = 1 + (number * len(PHASES) + place) * 1000
+    servers = stores.servers.postgres, stores.servers.valkey
+    for index, phase in enumerate(PHASES):
+        first = 1 + (number * len(PHASES) + index) * 1000
         load = Load(port, first, int(RATE * phase.seconds), CONNECTIONS, RATE)
-        frozen = [store for store in stores if store.name in phase.frozen]
-        with _frozen(frozen):
+        with _frozen([server for server in servers if server.name in phase.frozen]):
             time.sleep(phase.after_s)
             answers.append(answered(load, phase.status))
     return answers
@@ -75,28 +74,27 @@ def _round(ground: Ground, port: int, number: int) -> list[list[Answer]]:
 
 @contextmanager
 def _frozen(servers: Sequence[ServerProcess]) -> Iterator[None]:
-    """Stop servers with all their children, as a machine that hangs does."""
-    family = []
-    for server in servers:
-        parent = psutil.Process(server.pid)
-        parent.suspend()  # first, so that it starts no more
-        family += [parent, *parent.children(recursive=True)]
-    _tell(family, "suspend")
+    """Stop servers with all their children, as on a machine that hangs."""
+    stopped: list[psutil.Process] = []
     try:
+        for server in servers:
+            parent = psutil.Process(server.pid)
+            parent.suspend()  # first, so that it starts no more
+            stopped.append(parent)
+            for child in parent.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    child.suspend()
+                    stopped.append(child)
         yield
     finally:
-        _tell(family, "resume")
-
-
-def _tell(processes: list[psutil.Process], what: str) -> None:
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            getattr(process, what)()
+        for process in stopped:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def _figures(phase: Phase, rounds: tuple[list[Answer], ...]) -> list[Figure]:
-    said = f"answered {phase.status} within, {RATE:.0f} requests a second"
+    what = f"answered {phase.status} within, {RATE:.0f} requests a second"
     return [
-        latency(f"{phase.name}: p50", f"half {said}", 0.5, rounds),
-        replace(latency(f"{phase.name}: p99", f"99 % {said}", 0.99, rounds), target=phase.limit),
+        latency(f"{phase.name}: p50", f"half {what}", 0.5, rounds),
+        replace(latency(f"{phase.name}: p99", f"99 % {what}", 0.99, rounds), target=phase.limit),
     ]

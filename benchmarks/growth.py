@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Engine, text
 
-from benchmarks.figure import Figure, ratio
-from benchmarks.ground import Ground
-from benchmarks.lessons import ATTEMPTS, QUESTIONS, TOPICS, make_catalog, make_uploads, see_replayed
+from benchmarks.figures import Figure, ratio
+from benchmarks.servers import Stores
+from benchmarks.workload import ATTEMPTS, QUESTIONS, TOPICS, check_replayed, make_catalog, make_uploads
 from shared.replay import replay
 from shared.study.scheduling import SCHEDULER
 
@@ -15,8 +15,8 @@ LEARNERS = 2000  # the same on both sides
 FEW, MANY, QUICK_MANY = 50_000, 5_000_000, 500_000
 ROUNDS, UPLOADS = 7, 100
 
-# A past that fsrs would not have made, but as large. Learner by learner, so that every index grows at one
-# place; foreign keys are not asked, as every row has its parents by the way it is made.
+# Rows of the right number and size; fsrs would have other values. Learner by learner, so that every index
+# grows at one place. Foreign keys are not checked: every row is made from its parent.
 _PAST = [
     "SET LOCAL statement_timeout = 0",
     "SET LOCAL session_replication_role = replica",
@@ -45,21 +45,21 @@ _PAST = [
 ]
 
 
-def measure(ground: Ground, *, quick: bool) -> list[Figure]:
+def measure(stores: Stores, *, quick: bool) -> list[Figure]:
     """Replay equal uploads in both databases in turn."""
     many = QUICK_MANY if quick else MANY
     with (
-        ground.database("few"),
-        ground.database("many"),
-        ground.engine("few") as beside,
-        ground.engine("many") as ours,
+        stores.database("few"),
+        stores.database("many"),
+        stores.engine("few") as beside,
+        stores.engine("many") as ours,
     ):
         _fill(beside, FEW)
         _fill(ours, many)
-        ground.administer("CHECKPOINT")
+        stores.administer("CHECKPOINT")
         pairs = [(_cost(ours, number), _cost(beside, number)) for number in range(ROUNDS + 1)]
-        see_replayed(ours)
-        see_replayed(beside)
+        check_replayed(ours)
+        check_replayed(beside)
     mine, theirs = zip(*pairs[1:], strict=True)  # the first round warms both sides up
     return [
         ratio("P5", f"replay with {many:,} attempts in the table ÷ with {FEW:,}", mine, theirs, "≤ 1.2"),

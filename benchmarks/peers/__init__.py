@@ -1,1 +1,1 @@
-"""What we are measured against, each as small as it can be said."""
+"""The designs that ours is measured against, each as short as it can be."""

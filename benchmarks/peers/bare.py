@@ -12,7 +12,7 @@ app = Flask(__name__)
 
 @app.post(PATH)
 def accept() -> ResponseReturnValue:
-    """Answer without looking."""
+    """Answer without a look at the body."""
     request.get_data(cache=False)
     return {"status": "received"}, 202
 

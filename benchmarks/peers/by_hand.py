@@ -1,74 +1,119 @@
 """A replay written by hand for speed alone: psycopg, pipelined, in as few statements as its effects allow.
 
-It takes only what benchmarks.lessons makes: known questions, each once, and newer than what is known of them.
+It can replay only what benchmarks.workload makes: known questions, each once, newer than all answers before.
 """
 
 import json
 from collections import Counter, defaultdict
-from datetime import date, datetime
-from operator import itemgetter
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from psycopg import Connection, Cursor
+from psycopg import Connection
 
-from benchmarks.peers import by_hand_sql as sql
 from shared.study.grading import Outcome, grade
 from shared.study.scheduling import SCHEDULER, Memory, review
 
 COUNTS = ("correct", "wrong", "unsure", "newly_correct", "recovered", "relapsed", "chronic")
 COUNT_COLUMNS = [f"{name}_remaining_count" if name == "chronic" else f"{name}_count" for name in COUNTS]
 
-
-class _Case(NamedTuple):
-    upload: UUID
-    user_id: int
-    zone: str
-    now: datetime
+UPLOAD = (
+    "SELECT payload FROM uploads WHERE client_session_uuid = %s AND status = 'received' FOR NO KEY UPDATE"
+)
+LEARNER = """
+    SELECT id, coalesce(time_zone, 'UTC') FROM users WHERE id IN (
+        SELECT q.user_id FROM published_items i JOIN study_questions q ON q.id = i.source_id
+        WHERE i.pub_id = ANY(%s))
+    FOR NO KEY UPDATE"""
+QUESTIONS = """
+    SELECT i.pub_id, q.id, q.study_topic_id, q.subject, q.correct_choice, p.stability, p.difficulty,
+        p.last_reviewed_at, p.reviews, p.misses, p.corrects, p.miss_streak, p.correct_streak, p.wrong_note,
+        p.note_opened_at, p.note_closed_at
+    FROM published_items i JOIN study_questions q ON q.id = i.source_id
+    LEFT JOIN study_question_progress p ON p.user_id = q.user_id AND p.study_question_id = q.id
+    WHERE i.pub_id = ANY(%s)"""
+LOG = """
+    WITH session AS (
+        INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, subject_distribution, cursor,
+            status, source, client_session_uuid, finished_at, finalized_at, correct_count, wrong_count,
+            unsure_count, newly_correct_count, recovered_count, relapsed_count, chronic_remaining_count)
+        SELECT %s, t.topic, t.questions::jsonb, t.subjects::jsonb, t.cursor, 'done', 'viewer', %s, t.finished,
+            %s, t.correct, t.wrong, t.unsure, t.newly, t.recovered, t.relapsed, t.chronic
+        FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::int[], %s::timestamptz[], %s::int[], %s::int[],
+            %s::int[], %s::int[], %s::int[], %s::int[], %s::int[]) AS t (topic, questions, subjects, cursor,
+            finished, correct, wrong, unsure, newly, recovered, relapsed, chronic)
+        RETURNING id, study_topic_id
+    ), attempt AS (
+        INSERT INTO study_question_attempts (study_quiz_session_id, study_question_id, ordinal, selected,
+            unsure, outcome, rating, counted, answered_at, answered_at_raw, clock_adjusted)
+        SELECT s.id, a.question, a.ordinal, a.selected, a.unsure, a.outcome, a.rating, TRUE, a.at, a.at, FALSE
+        FROM unnest(%s::bigint[], %s::bigint[], %s::int[], %s::smallint[], %s::boolean[], %s::text[],
+            %s::smallint[], %s::timestamptz[]) AS a (topic, question, ordinal, selected, unsure, outcome,
+            rating, at)
+        JOIN session s ON s.study_topic_id = a.topic
+    ), followup AS (
+        INSERT INTO study_followups (study_quiz_session_id, kind)
+        SELECT s.id, kind FROM session s, unnest(ARRAY['explain_misses', 'weak_areas']) AS kind
+    )
+    SELECT study_topic_id, id FROM session"""
+PROGRESS = """
+    INSERT INTO study_question_progress (user_id, scheduler, time_zone, study_question_id, stability,
+        difficulty, due, last_reviewed_at, reviews, misses, corrects, miss_streak, correct_streak, wrong_note,
+        note_opened_at, note_closed_at)
+    SELECT %s, %s, %s, p.* FROM unnest(%s::bigint[], %s::float8[], %s::float8[], %s::date[],
+        %s::timestamptz[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::text[],
+        %s::timestamptz[], %s::timestamptz[]) AS p
+    ON CONFLICT (user_id, study_question_id) DO UPDATE SET scheduler = excluded.scheduler,
+        time_zone = excluded.time_zone, stability = excluded.stability, difficulty = excluded.difficulty,
+        due = excluded.due, last_reviewed_at = excluded.last_reviewed_at, reviews = excluded.reviews,
+        misses = excluded.misses, corrects = excluded.corrects, miss_streak = excluded.miss_streak,
+        correct_streak = excluded.correct_streak, wrong_note = excluded.wrong_note,
+        note_opened_at = excluded.note_opened_at, note_closed_at = excluded.note_closed_at"""
+CLOSE = """
+    UPDATE uploads SET status = 'ingested', result = %s::jsonb, user_id = %s, finalized_at = %s
+    WHERE client_session_uuid = %s"""
 
 
 def replay(connection: Connection, upload: UUID, now: datetime) -> None:
     """Replay one upload in four round trips."""
     with connection.transaction(), connection.pipeline():
-        cursor = connection.execute(sql.UPLOAD, [upload], prepare=True)
+        cursor = connection.execute(UPLOAD, [upload], prepare=True)
         ((payload,),) = cursor.fetchall()
         attempts = payload["attempts"]
         ids = [attempt["pub_id"] for attempt in attempts]
-        learners = connection.execute(sql.LEARNER, [ids], prepare=True)
-        questions = connection.execute(sql.QUESTIONS, [ids], prepare=True)
-        ((user_id, zone),) = learners.fetchall()
+        learners = connection.execute(LEARNER, [ids], prepare=True)
+        questions = connection.execute(QUESTIONS, [ids], prepare=True)
+        ((user_id, zone_name),) = learners.fetchall()
         known = {row[0]: row for row in questions}
-        answers = [(known[attempt["pub_id"]], attempt) for attempt in attempts]
-        _save(connection, _Case(upload, user_id, zone, now), answers)
+
+        log, progress, topics = [], [], defaultdict[int, list[Any]](list)
+        zone = ZoneInfo(zone_name)
+        for ordinal, attempt in enumerate(attempts):
+            question = known[attempt["pub_id"]]
+            at = datetime.fromisoformat(attempt["answered_at"])
+            selected, unsure = attempt["selected"], attempt["unsure"]
+            outcome, rating = grade(selected, unsure=unsure, correct_choice=question[4])
+            row, pattern = fold(question, outcome, int(rating), at, zone)
+            topic = question[2]
+            topics[topic].append((question[1], question[3], outcome, pattern, at))
+            log.append((topic, question[1], ordinal, selected, unsure, outcome, int(rating), at))
+            progress.append(row)
+
+        sessions = [session(topic, each) for topic, each in topics.items()]
+        values = [*columns(sessions), *columns(log)]
+        logged = connection.execute(LOG, [user_id, str(upload), now, *values], prepare=True)
+        connection.execute(PROGRESS, [user_id, SCHEDULER, zone_name, *columns(progress)], prepare=True)
+        result = report(dict(logged.fetchall()), sessions, ids, {row[0]: row for row in progress}, known)
+        connection.execute(CLOSE, [result, user_id, now, upload], prepare=True)
 
 
-def _save(connection: Connection, case: _Case, answers: list[Any]) -> None:
-    log, progress, topics = [], [], defaultdict[int, list[Any]](list)
-    where = ZoneInfo(case.zone)
-    for ordinal, (question, attempt) in enumerate(answers):
-        at = datetime.fromisoformat(attempt["answered_at"])
-        selected, unsure = attempt["selected"], attempt["unsure"]
-        outcome, rating = grade(selected, unsure=unsure, correct_choice=question[4])
-        row, pattern = _fold(question, outcome, int(rating), at, where)
-        topic = question[2]
-        topics[topic].append((question[1], question[3], outcome, pattern, at))
-        log.append((topic, question[1], ordinal, selected, unsure, outcome, int(rating), at))
-        progress.append(row)
-    sessions = [_session(topic, each) for topic, each in topics.items()]
-    logged = _insert(connection, [case.user_id, str(case.upload), case.now], sessions, log)
-    kept = [case.user_id, SCHEDULER, case.zone]
-    connection.execute(sql.PROGRESS, [*kept, *map(list, zip(*progress, strict=True))], prepare=True)
-    result = _result(dict(logged.fetchall()), sessions, answers, progress)
-    connection.execute(sql.CLOSE, [result, case.user_id, case.now, case.upload], prepare=True)
+def columns(rows: list[Any]) -> list[list[Any]]:
+    """Turn rows into arrays, one for each column."""
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _insert(connection: Connection, whose: list[Any], sessions: list[Any], log: list[Any]) -> Cursor[Any]:
-    columns = [*map(list, zip(*sessions, strict=True)), *map(list, zip(*log, strict=True))]
-    return connection.execute(sql.LOG, [*whose, *columns], prepare=True)
-
-
-def _fold(
+def fold(
     question: Any, outcome: Outcome, rating: int, at: datetime, zone: ZoneInfo
 ) -> tuple[tuple[Any, ...], str | None]:
     """Return a row of progress, and the pattern of the answer."""
@@ -97,20 +142,29 @@ def _fold(
     return (question[1], memory.stability, memory.difficulty, due, at, *counts, note, opened, closed), pattern
 
 
-def _session(topic: int, answers: list[Any]) -> tuple[Any, ...]:
+def session(topic: int, answers: list[Any]) -> tuple[Any, ...]:
+    """Return the values of a session's row."""
     ids, subjects, outcomes, patterns, times = zip(*answers, strict=True)
     counts = Counter(outcomes) + Counter(patterns)
-    words = json.dumps(ids), json.dumps(Counter(subjects))
-    return (topic, *words, len(ids), max(times), *(counts[name] for name in COUNTS))
+    lists = json.dumps(ids), json.dumps(Counter(subjects))
+    return (topic, *lists, len(ids), max(times), *(counts[name] for name in COUNTS))
 
 
-def _result(ids: dict[int, int], sessions: list[Any], answers: list[Any], progress: list[Any]) -> str:
-    due: dict[int, date] = {row[0]: row[3] for row in progress}
-    days = [{"pub_id": q[0], "due": due[q[1]].isoformat()} for q, _ in answers]
+def report(
+    session_ids: dict[int, int],
+    sessions: list[Any],
+    pub_ids: list[str],
+    progress: dict[int, Any],
+    known: dict[str, Any],
+) -> str:
+    """Write what is kept with the upload, and answered to its sender."""
     topics = [
-        {"session_id": ids[topic], "study_topic_id": topic} | dict(zip(COUNT_COLUMNS, counts, strict=True))
+        {"session_id": session_ids[topic], "study_topic_id": topic}
+        | dict(zip(COUNT_COLUMNS, counts, strict=True))
         for topic, _, _, _, _, *counts in sessions
     ]
-    fates = [{"pub_id": question[0], "status": "counted"} for question, _ in answers]
-    questions = sorted(days, key=itemgetter("pub_id"))
-    return json.dumps({"topics": topics, "attempts": fates, "questions": questions})
+    attempts = [{"pub_id": pub_id, "status": "counted"} for pub_id in pub_ids]
+    questions = [
+        {"pub_id": pub_id, "due": progress[known[pub_id][1]][3].isoformat()} for pub_id in sorted(pub_ids)
+    ]
+    return json.dumps({"topics": topics, "attempts": attempts, "questions": questions})

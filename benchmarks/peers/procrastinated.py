@@ -2,17 +2,17 @@
 
 import procrastinate
 
-from benchmarks.ground import plain
-from benchmarks.peers.door import serve, settings
-from benchmarks.peers.synchronous import take
+from benchmarks.peers.synchronous import accept
+from benchmarks.peers.web import serve, settings
+from benchmarks.servers import libpq
 
-app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=plain(settings.database_url)))
+app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=libpq(settings.database_url)))
 
 
 @app.task(name="finalize")  # type: ignore[untyped-decorator]  # types are checked without it
 def finalize(body: str) -> None:
     """Record an upload and replay it."""
-    take(body.encode())
+    accept(body.encode())
 
 
 def defer(body: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from benchmarks.peers.door import serve, settings
+from benchmarks.peers.web import serve, settings
 from shared.db import make_engine
 from shared.payload import content_hash, parse_upload
 from shared.replay import replay
@@ -11,7 +11,7 @@ from shared.uploads import Delivery, receive
 engine = make_engine(settings, pool_size=settings.web_requests)
 
 
-def take(body: bytes) -> None:
+def accept(body: bytes) -> None:
     """Record an upload and replay it at once."""
     upload = parse_upload(body)
     now = datetime.now(UTC)
@@ -23,4 +23,4 @@ def take(body: bytes) -> None:
 
 
 if __name__ == "__main__":
-    serve(take)
+    serve(accept)

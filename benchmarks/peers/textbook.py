@@ -9,7 +9,7 @@ from celery import Celery
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from benchmarks.peers.door import serve, settings
+from benchmarks.peers.web import serve, settings
 from shared.models import (
     PublishedItem,
     StudyFollowup,

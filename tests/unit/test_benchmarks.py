@@ -4,15 +4,27 @@ import json
 import subprocess
 import sys
 
-from benchmarks.figure import Figure, percentile, ratio, rows
-from benchmarks.pgbench import LANE, RECORDED_FROM, moved
+from benchmarks.figures import Figure, percentile, ratio, rows
+from benchmarks.pgbench import RANGE, RECORDED_FROM, renumbered
 from benchmarks.report import table
 
 
 def test_help_lists_every_command() -> None:
     command = [sys.executable, "-m", "benchmarks", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    for name in ("accept", "drain", "cpu", "growth", "late", "memory", "peers", "frozen", "all"):
+    for name in (
+        "accept",
+        "drain",
+        "cpu",
+        "growth",
+        "memory",
+        "fold",
+        "peers",
+        "frozen",
+        "idle",
+        "compare",
+        "all",
+    ):
         assert f"\n  {name} " in shown
 
 
@@ -37,7 +49,7 @@ def test_a_table_has_a_line_for_each_figure() -> None:
     assert table(figures).count("\n") == 3
 
 
-def test_recorded_session_ids_become_those_of_the_lane() -> None:
+def test_recorded_session_ids_become_those_of_the_client() -> None:
     recorded = f"{{{RECORDED_FROM + 15},{RECORDED_FROM + 17},20}}"
-    assert moved(recorded, place=5, number=2, lane=1) == f"{{{11 * LANE + 7},{11 * LANE + 9},20}}"
-    assert moved(None, place=5, number=2, lane=1) is None
+    assert renumbered(recorded, index=5, number=2, client=1) == f"{{{11 * RANGE + 7},{11 * RANGE + 9},20}}"
+    assert renumbered(None, index=5, number=2, client=1) is None

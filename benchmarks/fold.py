@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 from fsrs import Card, Rating, Scheduler
 
-from benchmarks.figure import Figure, ratio
-from benchmarks.ground import Ground
+from benchmarks.figures import Figure, ratio
+from benchmarks.servers import Stores
 from shared.study.grading import grade
 from shared.study.progress import Review, fold
 
@@ -22,7 +22,7 @@ SEOUL = ZoneInfo("Asia/Seoul")
 SCHEDULER = Scheduler(learning_steps=(), relearning_steps=(), enable_fuzzing=False)
 
 
-def measure(_: Ground, *, quick: bool) -> list[Figure]:
+def measure(_: Stores, *, quick: bool) -> list[Figure]:
     """Fold on both sides in turn."""
     reviews = QUICK_REVIEWS if quick else REVIEWS
     return [figure for length in HISTORIES for figure in _of(length, max(1, reviews // length))]
@@ -43,14 +43,14 @@ def _of(length: int, times: int) -> list[Figure]:
 
 
 def _history(length: int) -> list[Review]:
-    """Make a history in the order of arrival, which is not that of the answers."""
-    chance = Random(length)  # noqa: S311  # made data is meant to be the same every time
+    """Make a history in the order of its arrival, which is not that of the answers."""
+    rng = Random(length)  # noqa: S311  # made data is meant to be the same every time
     reviews = []
     for number in range(length):
-        chosen = chance.choices([0, 1], RIGHT_TO_WRONG)[0]
+        chosen = rng.choices([0, 1], RIGHT_TO_WRONG)[0]
         graded = grade(chosen, unsure=False, correct_choice=0)
         reviews.append(Review(1, START + timedelta(days=2 * number), graded.rating, graded.outcome))
-    return chance.sample(reviews, length)
+    return rng.sample(reviews, length)
 
 
 def _bare(history: list[Review]) -> None:

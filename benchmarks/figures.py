@@ -31,7 +31,7 @@ class Figure:
 
 
 def ratio(name: str, meaning: str, ours: Sequence[float], other: Sequence[float], target: str = "") -> Figure:
-    """Divide round by round: what the machine did meanwhile strikes both sides alike."""
+    """Divide round by round: what else the machine does slows both sides alike."""
     rounds = tuple(mine / theirs for mine, theirs in zip(ours, other, strict=True))
     return Figure(name, meaning, rounds, target=target)
 
@@ -42,7 +42,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def rows(figures: Sequence[Figure]) -> Iterator[tuple[str, ...]]:
-    """Word each figure for a table."""
+    """Return the cells of a table, one row a figure."""
     for each in figures:
         low, high = shown(min(each.rounds)), shown(max(each.rounds))
         spread = f"{low} to {high}" if len(each.rounds) > 1 else ""
@@ -51,7 +51,7 @@ def rows(figures: Sequence[Figure]) -> Iterator[tuple[str, ...]]:
 
 
 def shown(value: float) -> str:
-    """Write a number with three digits that matter."""
+    """Write a number with three significant digits."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004  # three digits
 
 

@@ -1,4 +1,4 @@
-"""Where it is measured: servers of our own, as durable as those of `up`, and real processes."""
+"""The stores and processes that are measured: as durable as those of `up`, and made for each run."""
 
 import os
 import shutil
@@ -24,20 +24,20 @@ from shared.db import make_engine
 
 READY_SECONDS = 60.0
 PROCFILE = read_procfile()
-# As our own web process does, so that all sides are served alike.
-GREEN = "python -m gevent.monkey --module"
+# Patches gevent first, as our own web process does: every web process that is compared runs on greenlets.
+GEVENT = "python -m gevent.monkey --module"
 TOKEN = "benchmark"  # noqa: S105  # it opens what lives for minutes
 
 
 @dataclass(frozen=True)
-class Ground:
-    """Servers with one migrated database, from which others are copied."""
+class Stores:
+    """Postgres and Valkey, with one migrated database from which others are copied."""
 
-    home: Path
+    directory: Path
     servers: Servers
 
     def settings(self, database: str, **changes: object) -> Settings:
-        """Return the settings of processes that use a database of these servers."""
+        """Return the settings of processes that use a database of these stores."""
         return Settings(
             database_url=self.url(database),
             broker_url=self.servers.broker_url,
@@ -69,65 +69,65 @@ class Ground:
         finally:
             engine.dispose()
 
-    def broker(self) -> Redis:
-        """Connect to Celery's queues."""
+    def redis(self) -> Redis:
+        """Connect to the server that holds Celery's queues and the spool."""
         return Redis(unix_socket_path=str(self.servers.valkey.socket))
 
     def administer(self, statement: str) -> None:
         """Run a statement outside every database that is measured."""
-        with psycopg.connect(plain(self.servers.database_url), autocommit=True) as connection:
+        with psycopg.connect(libpq(self.servers.database_url), autocommit=True) as connection:
             connection.execute(statement.encode())
 
 
-def plain(url: str) -> str:
+def libpq(url: str) -> str:
     """Return a URL in libpq's form."""
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @contextmanager
-def ground() -> Iterator[Ground]:
-    """Start the servers, and remove them with all that they hold at the end."""
-    home = Path(tempfile.mkdtemp(prefix="study-ingest-benchmark-"))
-    home.chmod(0o711)  # as root the servers run as another user, who must pass through here
+def start_stores() -> Iterator[Stores]:
+    """Start the stores, and remove them with all their data at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="study-ingest-benchmark-"))
+    directory.chmod(0o711)  # as root the servers run as another user, who must pass through here
     try:
-        with Servers(home / "servers", durable=True) as servers:
-            made = Ground(home, servers)
-            made.administer("CREATE DATABASE migrated")
-            migrations.upgrade(made.url("migrated"))
-            yield made
+        with Servers(directory / "servers", durable=True) as servers:
+            stores = Stores(directory, servers)
+            stores.administer("CREATE DATABASE migrated")
+            migrations.upgrade(stores.url("migrated"))
+            yield stores
     finally:
-        shutil.rmtree(home)
+        shutil.rmtree(directory)
 
 
 @contextmanager
-def running(ground: Ground, settings: Settings, commands: Mapping[str, str]) -> Iterator[Supervisor]:
-    """Run commands for the length of a `with`, as `up` does; their words go to files."""
-    with Supervisor(commands, to_files(ground.home / "logs"), environment(settings)) as processes:
+def running(stores: Stores, settings: Settings, commands: Mapping[str, str]) -> Iterator[Supervisor]:
+    """Run commands for the length of a `with`, as `up` does; their output goes to files."""
+    with Supervisor(commands, to_files(stores.directory / "logs"), variables(settings)) as processes:
         yield processes
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of processes with these settings."""
-    told = settings.model_dump(mode="json") | {"viewer_sync_token": TOKEN}
+def variables(settings: Settings) -> dict[str, str]:
+    """Return the environment variables of processes with these settings."""
+    values = settings.model_dump(mode="json") | {"viewer_sync_token": TOKEN}
     programs = str(Path(sys.executable).parent)
     path = {"PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])}
-    return os.environ | path | {name.upper(): str(value) for name, value in told.items()}
+    return os.environ | path | {name.upper(): str(value) for name, value in values.items()}
 
 
 @contextmanager
-def serving(ground: Ground, settings: Settings, command: str) -> Iterator[int]:
-    """Run a web process, ours or another, and say at which port."""
+def serving(stores: Stores, settings: Settings, command: str) -> Iterator[int]:
+    """Run a web process, ours or another, until the end of the `with`; return its port."""
     port = free_port()
-    with running(ground, settings.model_copy(update={"port": port}), {f"web-{port}": command}) as processes:
-        if not wait_until(lambda: _answers(port, processes), READY_SECONDS):
+    with running(stores, settings.model_copy(update={"port": port}), {f"web-{port}": command}) as processes:
+
+        def answers() -> bool:
+            processes.check()
+            try:
+                httpx.get(f"http://{LOOPBACK}:{port}/readyz", trust_env=False)
+            except httpx.TransportError:
+                return False
+            return True
+
+        if not wait_until(answers, READY_SECONDS):
             raise TimeoutError(f"{command} does not serve")
         yield port
-
-
-def _answers(port: int, processes: Supervisor) -> bool:
-    processes.check()
-    try:
-        httpx.get(f"http://{LOOPBACK}:{port}/readyz", trust_env=False)
-    except httpx.TransportError:
-        return False
-    return True

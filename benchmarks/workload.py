@@ -34,7 +34,7 @@ _CATALOG = [
     text("ANALYZE"),
 ]
 
-# Upload by upload a learner goes on by ten questions, so that half of them are known.
+# Each upload starts ten questions after the one before, so half of its questions were asked before.
 _UPLOADS = text("""
     INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at)
     SELECT id, jsonb_build_object('client_session_uuid', id, 'attempts', attempts),
@@ -66,7 +66,7 @@ _MISSING = text("""
 
 
 class UnfinishedError(Exception):
-    """Work is left undone, so that its speed says nothing."""
+    """Some uploads were not replayed, so the measured speed means nothing."""
 
 
 def make_catalog(connection: Connection, learners: int = LEARNERS) -> None:
@@ -86,7 +86,7 @@ def make_uploads(
 ) -> list[UUID]:
     """Make waiting uploads, one for each of the learners and each of their `numbers`, in that order.
 
-    `due_in`: seconds until the sweeper rings for them.
+    `due_in`: seconds until the sweeper enqueues them.
     """
     bound = {"learners": list(learners), "numbers": list(numbers), "due_in": due_in}
     sizes = {"questions": QUESTIONS, "attempts": attempts}
@@ -99,7 +99,7 @@ def upload_id(number: int) -> UUID:
 
 
 def body(number: int) -> bytes:
-    """Make the body of an upload: numbers go through all learners, and then through their next sittings."""
+    """Make the body of upload `number`: one for each learner, then a second for each, and so on."""
     sitting, learner = divmod(number, LEARNERS)
     attempts = [
         {
@@ -113,7 +113,7 @@ def body(number: int) -> bytes:
     return json.dumps({"client_session_uuid": str(upload_id(number)), "attempts": attempts}).encode()
 
 
-def see_replayed(engine: Engine) -> None:
+def check_replayed(engine: Engine) -> None:
     """Raise UnfinishedError unless every upload is ingested, with all its attempts."""
     with engine.connect() as connection:
         missing = tuple(connection.execute(_MISSING, {"attempts": ATTEMPTS}).one())

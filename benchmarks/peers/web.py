@@ -1,4 +1,4 @@
-"""The door that every peer has: it reads the body, has it taken, and answers 202, on our own web server."""
+"""The web process of every peer: it reads the body, passes it on, and answers 202, on our own web server."""
 
 from collections.abc import Callable
 from hmac import compare_digest
@@ -13,16 +13,16 @@ from shared.config import Settings, load_settings
 settings = load_settings(Settings)
 
 
-def serve(take: Callable[[bytes], None]) -> None:
-    """Serve a door behind which `take` does the work of a peer."""
+def serve(accept: Callable[[bytes], None]) -> None:
+    """Serve a route which passes each body to `accept`."""
     app = Flask(__name__)
 
     @app.post(PATH)
-    def accept() -> ResponseReturnValue:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not compare_digest(settings.viewer_tokens[0], given):
+    def upload() -> ResponseReturnValue:
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not compare_digest(settings.viewer_tokens[0], token):
             return {"status": "unauthenticated"}, 401
-        take(request.get_data(cache=False))
+        accept(request.get_data(cache=False))
         return {"status": "received"}, 202
 
     Server(app, settings).run()
