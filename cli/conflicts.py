@@ -9,7 +9,6 @@ import click
 from cli.context import BIGINT, COUNT, Store, print_json, print_table, with_store
 from shared.ops.actions import (
     ListedConflict,
-    OpenedConflict,
     accept_conflict,
     discard_conflict,
     list_conflicts,
@@ -28,7 +27,7 @@ def conflicts() -> None:
 @click.option("--limit", type=COUNT, default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a conflict.")
 @with_store
-def list_all(*, limit: int, as_json: bool, store: Store) -> None:
+def list_(*, limit: int, as_json: bool, store: Store) -> None:
     """List conflicts, the newest first."""
     with store.engine.connect() as connection:
         found = list_conflicts(connection, limit=limit)
@@ -43,16 +42,16 @@ def list_all(*, limit: int, as_json: bool, store: Store) -> None:
 @click.argument("conflict", metavar="ID", type=BIGINT)
 @with_store
 def show(*, conflict: int, store: Store) -> None:
-    """Show a conflict's content beside what stands: learners' answers."""
+    """Show both contents: learners' answers."""
     with store.engine.connect() as connection:
         opened = open_conflict(connection, conflict)
-    known = {name: value for name, value in asdict(opened).items() if not name.endswith("payload")}
-    print_table(("conflict", str(opened.id)), [(name.replace("_", " "), known[name]) for name in known])
-    _print_contents(opened)
-
-
-def _print_contents(opened: OpenedConflict) -> None:
-    for title, payload in (("stands", opened.first_payload), ("came later", opened.payload)):
+    rows = [
+        (name.replace("_", " "), value)
+        for name, value in asdict(opened).items()
+        if not name.endswith("payload")
+    ]
+    print_table(("conflict", str(opened.id)), rows)
+    for title, payload in (("first", opened.first_payload), ("came later", opened.payload)):
         click.echo(f"\n{title}")
         click.echo("purged" if payload is None else json.dumps(payload, indent=2))
 
@@ -62,7 +61,7 @@ def _print_contents(opened: OpenedConflict) -> None:
 @click.confirmation_option(prompt="Its content will be lost. Discard it?")
 @with_store
 def discard(*, conflict: int, store: Store) -> None:
-    """Throw away what came second."""
+    """Delete the content that came second."""
     with store.engine.begin() as connection:
         discard_conflict(connection, conflict)
     click.echo("discarded")
@@ -72,8 +71,8 @@ def discard(*, conflict: int, store: Store) -> None:
 @click.argument("conflict", metavar="ID", type=BIGINT)
 @with_store
 def accept(*, conflict: int, store: Store) -> None:
-    """Let what came second stand: the first's sessions are voided, and kept as a conflict in its place."""
+    """Replay the content that came second; the first's sessions are voided, and it is kept as a conflict."""
     now = datetime.now(UTC)
     with store.engine.begin() as connection:
         uuid = accept_conflict(connection, conflict, now=now, default_zone=store.default_zone)
-    click.echo(f"{uuid} was set to the other content, and waits to be replayed")
+    click.echo(f"{uuid} has the other content now, and waits to be replayed")

@@ -26,6 +26,15 @@ from cli.local.places import data_dir_option, read_env
 from shared.config import StoreSettings, load_settings
 from shared.db import make_engine
 
+COUNTS = {
+    "correct_count": "correct",
+    "wrong_count": "wrong",
+    "unsure_count": "unsure",
+    "newly_correct_count": "newly correct",
+    "recovered_count": "recovered",
+    "relapsed_count": "relapsed",
+    "chronic_remaining_count": "chronic",
+}
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST_SPAN = timedelta(days=36_525)  # a century: counted back from now, it is still in the calendar
 LONGEST_TEXT = 500

@@ -1,4 +1,4 @@
-"""One synthetic session on its way through a live system, judged step by step."""
+"""`smoke`: send one synthetic session through a live system, and check what becomes of it step by step."""
 
 import json
 import os
@@ -8,191 +8,65 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import isnan
+from typing import Any
 from uuid import UUID, uuid4
 
 import click
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
-from cli.client import Answer, Sender, Sent
+from cli.client import Answer, Sender, Sent, first_token
 from cli.context import Store, with_store
-from cli.demo import Progress, read_progress
 from cli.doctor import Finding, fail, line, ok
 from cli.local.supervisor import wait_until
 from shared.catalog import resolve
-from shared.catalog_admin import CatalogFile, CatalogQuestion, CatalogTopic, CatalogUser, load_catalog
+from shared.catalog_admin import CatalogFile, load_catalog
+from shared.db import scalar, scalars
 from shared.errors import ConfigurationError, UnknownSessionError
+from shared.study.store import list_progress
 from shared.study.voiding import void_upload
 
 # The largest id there is: catalogs count from one.
 LEARNER = TOPIC = QUESTION = 2**63 - 1
 PUB_ID = "study-ingest-smoke"
 NAME = "synthetic: study-ingest smoke"
-CHOICES = ["wrong", "right"]
 RIGHT = 1
-# Half of the uuid is fixed, so that people see it and an index finds it; who draws uuids never draws this.
+# Half of the uuid is fixed, so that people recognise it and an index finds it; no random uuid begins so.
 PREFIX = "0000000000004000"
 FIRST, LAST = UUID(PREFIX + "0" * 16), UUID(PREFIX + "f" * 16)
-
-CATALOG = CatalogFile(
-    users=[CatalogUser(id=LEARNER)],
-    topics=[CatalogTopic(id=TOPIC, user_id=LEARNER, name=NAME)],
-    questions=[
-        CatalogQuestion(
-            id=QUESTION,
-            pub_id=PUB_ID,
-            user_id=LEARNER,
-            study_topic_id=TOPIC,
-            subject=NAME,
-            choices=CHOICES,
-            correct_choice=RIGHT,
-        )
-    ],
+CATALOG = CatalogFile.model_validate(
+    {
+        "users": [{"id": LEARNER}],
+        "topics": [{"id": TOPIC, "user_id": LEARNER, "name": NAME}],
+        "questions": [
+            {
+                "id": QUESTION,
+                "pub_id": PUB_ID,
+                "user_id": LEARNER,
+                "study_topic_id": TOPIC,
+                "subject": NAME,
+                "choices": ["wrong", "right"],
+                "correct_choice": RIGHT,
+            }
+        ],
+    }
 )
+LONGEST_PATIENCE_S = 3600
+FIX_PROCESS = "run study-ingest doctor: it names the process or store that is away"
+FIX_TOKEN = "set VIEWER_SYNC_TOKEN as the server has it"  # noqa: S105  # a sentence
+FIX_ENGINE = "look for another version of a process; then run study-ingest verify"
 
 _WAITING = text("""
     SELECT EXISTS (SELECT FROM uploads
         WHERE client_session_uuid BETWEEN :first AND :last AND status = 'received')
 """)
 
-
-_LEFT = text("""
+_NOT_VOIDED = text("""
     SELECT DISTINCT CAST(client_session_uuid AS uuid) FROM study_quiz_sessions
     WHERE user_id = :learner AND voided_at IS NULL AND superseded_at IS NULL
 """)
 
 
-def put_in_place(store: Store) -> None:
-    """Load the question unless it is there: to load anything holds every learner up for a moment."""
-    with store.engine.begin() as connection:
-        if not resolve(connection, {PUB_ID}):
-            load_catalog(connection, CATALOG, default_zone=store.default_zone)
-
-
-def one_waits(connection: Connection) -> bool:
-    """Tell whether a synthetic session of an earlier run is still to be replayed."""
-    return bool(connection.scalar(_WAITING, {"first": FIRST, "last": LAST}))
-
-
-def left_behind(connection: Connection) -> list[UUID]:
-    """Return the synthetic sessions that were replayed after their run had given up."""
-    return list(connection.scalars(_LEFT, {"learner": LEARNER}))
-
-
-def new_session() -> tuple[UUID, str]:
-    """Answer the question now, rightly; return the upload's uuid and its JSON text."""
-    uuid, now = UUID(PREFIX + uuid4().hex[16:]), datetime.now(UTC).isoformat()
-    attempt = {"pub_id": PUB_ID, "selected": RIGHT, "unsure": False, "answered_at": now}
-    return uuid, json.dumps({"client_session_uuid": str(uuid), "attempts": [attempt]})
-
-
-REASON = "synthetic: study-ingest smoke"
-DOCTOR = "study-ingest doctor tells which process or store is away"
-STRANGER = "set VIEWER_SYNC_TOKEN as the server has it"
-ENGINE = "look for another version of a process; then study-ingest verify"
-
-
-@dataclass(slots=True)
-class Trial:
-    """A session to send to a server, and the database below it; `patience` in seconds a step."""
-
-    sender: Sender
-    store: Store
-    patience: float
-    uuid: UUID = field(init=False)
-    upload: str = field(init=False)
-    before: Progress = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.uuid, self.upload = new_session()
-
-    def findings(self) -> Iterator[Finding]:
-        """Take one step after the other, until one fails."""
-        for step in (self.prepare, self.send, self.wait, self.send_again, self.learn, self.void):
-            yield (found := step())
-            if found.level == "fail":
-                return
-
-    def prepare(self) -> Finding:
-        """Put the question in place; void what earlier runs left, and what of theirs ends now."""
-        put_in_place(self.store)
-        # First of all: no process is needed for these, and what still waits may wait for one.
-        count = self._void_left()
-        if not wait_until(self._none_waits, self.patience):
-            return fail("ready", "the synthetic session of an earlier run still waits", DOCTOR)
-        count += self._void_left()
-        self.before = self._progress()
-        voided = f"; {count} sessions of earlier runs voided" if count else ""
-        return ok("ready", f"{PUB_ID} is in place, of learner {LEARNER}{voided}")
-
-    def send(self) -> Finding:
-        """Send the session."""
-        said = f"{self.uuid} is taken in"
-        return _judge("sent", self.sender.send(self.upload), Answer.RECEIVED, said)
-
-    def wait(self) -> Finding:
-        """Wait until it is final."""
-        sent = self.sender.wait(self.upload, time.monotonic() + self.patience)
-        return _judge("replayed", sent, Answer.INGESTED, "it is ingested")
-
-    def send_again(self) -> Finding:
-        """Send it once more."""
-        return _judge("sent again", self.sender.send(self.upload), Answer.ALREADY_INGESTED, "it is known")
-
-    def learn(self) -> Finding:
-        """Compare the learner's progress with what it was."""
-        reviews = _reviews(self._progress()) - _reviews(self.before)
-        if reviews == 1:
-            return ok("learned", "progress advanced by one review")
-        return fail("learned", f"progress advanced by {reviews} reviews instead of one", ENGINE)
-
-    def void(self) -> Finding:
-        """Take the session out of progress again."""
-        self.clear()
-        if self._progress() == self.before:
-            return ok("voided", "progress is as it was")
-        return fail("voided", "progress is not as it was", ENGINE)
-
-    def clear(self) -> None:
-        """Void what has become of the session, if anything has; else the next run does."""
-        with suppress(UnknownSessionError):
-            self._void(self.uuid)
-
-    def _none_waits(self) -> bool:
-        with self.store.engine.connect() as connection:
-            return not one_waits(connection)
-
-    def _void_left(self) -> int:
-        with self.store.engine.connect() as connection:
-            left = left_behind(connection)
-        for uuid in left:
-            self._void(uuid)
-        return len(left)
-
-    def _void(self, upload: UUID) -> None:
-        now, zone = datetime.now(UTC), self.store.default_zone
-        with self.store.engine.begin() as connection:
-            void_upload(connection, upload, reason=REASON, now=now, default_zone=zone)
-
-    def _progress(self) -> Progress:
-        with self.store.engine.connect() as connection:
-            return read_progress(connection, LEARNER)
-
-
-def _judge(check: str, sent: Sent, wanted: Answer, said: str) -> Finding:
-    if sent.answer is wanted:
-        return ok(check, said)
-    mend = STRANGER if sent.why.startswith("401") else DOCTOR
-    return fail(check, f"{sent.answer}{sent.why and ': '}{sent.why}", mend)
-
-
-def _reviews(progress: Progress) -> int:
-    return int(progress[PUB_ID]["reviews"]) if PUB_ID in progress else 0
-
-
-LONGEST_PATIENCE_S = 3600
-
-
-def _comparable(_: click.Context, option: click.Parameter, seconds: float) -> float:
+def _number(_: click.Context, option: click.Parameter, seconds: float) -> float:
     if isnan(seconds):
         raise click.BadParameter("must be a number of seconds", param=option)
     return seconds
@@ -203,7 +77,7 @@ def _comparable(_: click.Context, option: click.Parameter, seconds: float) -> fl
 @click.option(
     "--patience",
     type=click.FloatRange(0, LONGEST_PATIENCE_S, min_open=True),
-    callback=_comparable,
+    callback=_number,
     default=60.0,
     show_default=True,
     help="Longest wait for the session to be replayed, in seconds.",
@@ -214,27 +88,119 @@ def smoke(*, url: str | None, patience: float, store: Store) -> None:
 
     Needs VIEWER_SYNC_TOKEN and DATABASE_URL, as the server has them. Safe to run on a live system.
     """
-    token = _needed("VIEWER_SYNC_TOKEN").split(",")[0].strip()
-    with Sender(url or _needed("API_URL"), token) as sender:
-        trial = Trial(sender, store, patience)
+    failed = False
+    with Sender(url or _setting("API_URL"), first_token(_setting("VIEWER_SYNC_TOKEN"))) as sender:
+        run = SmokeRun(sender, store, patience)
         try:
-            sound = _tell(trial)
+            for finding in run.findings():
+                click.echo(line(finding))
+                failed = failed or finding.level == "fail"
         finally:
-            trial.clear()
-    if not sound:
+            run.void_own()
+    if failed:
         raise click.exceptions.Exit(1)
 
 
-def _tell(trial: Trial) -> bool:
-    """Print what each step finds; tell whether none failed."""
-    sound = True
-    for found in trial.findings():
-        click.echo(line(found))
-        sound = sound and found.level != "fail"
-    return sound
-
-
-def _needed(name: str) -> str:
+def _setting(name: str) -> str:
     if value := os.environ.get(name):
         return value
     raise ConfigurationError(f"{name}: set it as the server has it")
+
+
+@dataclass(slots=True)
+class SmokeRun:
+    """A session to send to a server, and the database below it; `patience` in seconds a step."""
+
+    sender: Sender
+    store: Store
+    patience: float
+    uuid: UUID = field(init=False)
+    upload: str = field(init=False)
+    before: list[dict[str, Any]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.uuid, self.upload = new_session()
+
+    def findings(self) -> Iterator[Finding]:
+        """Take one step after the other, until one fails."""
+        for step in (self._prepare, self._send, self._wait, self._send_again, self._compare, self._void):
+            yield (finding := step())
+            if finding.level == "fail":
+                return
+
+    def void_own(self) -> None:
+        """Void the session if it was replayed; if it still waits, the next run voids it."""
+        with suppress(UnknownSessionError):
+            self._void_upload(self.uuid)
+
+    def _prepare(self) -> Finding:
+        """Load the question; void what earlier runs left, before and after what still waits of theirs."""
+        with self.store.engine.begin() as connection:
+            if not resolve(connection, {PUB_ID}):  # a load makes every learner wait for a moment
+                load_catalog(connection, CATALOG, default_zone=self.store.default_zone)
+        count = self._void_earlier()
+        if not wait_until(self._none_waits, self.patience):
+            return fail("ready", "the synthetic session of an earlier run still waits", FIX_PROCESS)
+        count += self._void_earlier()
+        self.before = self._progress()
+        voided = f"; {count} sessions of earlier runs voided" if count else ""
+        return ok("ready", f"{PUB_ID} is loaded, of learner {LEARNER}{voided}")
+
+    def _send(self) -> Finding:
+        sent = self.sender.send(self.upload)
+        return _judge("sent", sent, Answer.RECEIVED, f"{self.uuid} is received")
+
+    def _wait(self) -> Finding:
+        sent = self.sender.wait(self.upload, time.monotonic() + self.patience)
+        return _judge("replayed", sent, Answer.INGESTED, "it is ingested")
+
+    def _send_again(self) -> Finding:
+        sent = self.sender.send(self.upload)
+        return _judge("sent again", sent, Answer.ALREADY_INGESTED, "it is known")
+
+    def _compare(self) -> Finding:
+        before, after = (sum(each["reviews"] for each in known) for known in (self.before, self._progress()))
+        if after - before == 1:
+            return ok("learned", "progress advanced by one review")
+        return fail("learned", f"progress advanced by {after - before} reviews instead of one", FIX_ENGINE)
+
+    def _void(self) -> Finding:
+        self.void_own()
+        if self._progress() == self.before:
+            return ok("voided", "progress is as it was")
+        return fail("voided", "progress is not as it was", FIX_ENGINE)
+
+    def _none_waits(self) -> bool:
+        with self.store.engine.connect() as connection:
+            return not scalar(connection, _WAITING, {"first": FIRST, "last": LAST})
+
+    def _void_earlier(self) -> int:
+        """Void the synthetic sessions that were replayed after their run had given up; count them."""
+        with self.store.engine.connect() as connection:
+            uuids = scalars(connection, _NOT_VOIDED, {"learner": LEARNER})
+        for uuid in uuids:
+            self._void_upload(uuid)
+        return len(uuids)
+
+    def _void_upload(self, uuid: UUID) -> None:
+        now, zone = datetime.now(UTC), self.store.default_zone
+        with self.store.engine.begin() as connection:
+            void_upload(connection, uuid, reason=NAME, now=now, default_zone=zone)
+
+    def _progress(self) -> list[dict[str, Any]]:
+        with self.store.engine.connect() as connection:
+            return list(list_progress(connection, LEARNER))
+
+
+def new_session() -> tuple[UUID, str]:
+    """Answer the question now, rightly; return the upload's uuid and its JSON text."""
+    uuid, now = UUID(PREFIX + uuid4().hex[16:]), datetime.now(UTC).isoformat()
+    attempt = {"pub_id": PUB_ID, "selected": RIGHT, "unsure": False, "answered_at": now}
+    return uuid, json.dumps({"client_session_uuid": str(uuid), "attempts": [attempt]})
+
+
+def _judge(check: str, sent: Sent, expected: Answer, detail: str) -> Finding:
+    if sent.answer is expected:
+        return ok(check, detail)
+    fix = FIX_TOKEN if sent.why.startswith("401") else FIX_PROCESS
+    return fail(check, f"{sent.answer}{sent.why and ': '}{sent.why}", fix)

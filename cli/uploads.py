@@ -1,15 +1,14 @@
-"""`uploads replay`: give uploads another chance, or look first what that would do."""
+"""`upload` and `uploads`: send uploads, find them, and act on them."""
 
 import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import click
@@ -20,6 +19,7 @@ from cli.client import Answer, Sender, Sent, UnreachableServerError, with_sender
 from cli.context import (
     BIGINT,
     COUNT,
+    COUNTS,
     Duration,
     Line,
     Store,
@@ -27,7 +27,6 @@ from cli.context import (
     print_table,
     with_store,
 )
-from cli.demo import COUNTS
 from shared.errors import ReplayRefusedError
 from shared.ops.actions import (
     Revival,
@@ -39,14 +38,17 @@ from shared.ops.actions import (
     revive,
     revive_one,
 )
-from shared.ops.dry_run import Card, Rehearsal, rehearse_replay, rehearse_skipped
+from shared.ops.dry_run import Card, rehearse_replay, rehearse_skipped
 from shared.ops.reports import Dossier, open_dossier
-from shared.ops.search import Listed, Search, search
+from shared.ops.search import Search, search
 from shared.study.voiding import unvoid_upload, void_upload
 from shared.uploads import Status
 
-# Long enough for any backlog that one file makes, short enough not to hang for ever.
-WAIT_S = 600.0
+WAIT_S = 600.0  # long enough for any backlog that one file makes
+HEADINGS = ("upload", "status", "received", "tries", "learner", "attempts", "why")
+SHOWN = ("status", "user_id", "tries", "reason", "last_error", "void_reason")
+FINAL = (Status.INGESTED, Status.REJECTED, Status.DEAD)
+FAILED = (Status.REJECTED, Status.DEAD)
 
 
 @click.command()
@@ -56,19 +58,21 @@ WAIT_S = 600.0
 @with_sender
 def upload(file: Path, *, sender: Sender, concurrency: int, wait: bool) -> None:
     """Send the uploads of an NDJSON FILE, one a line; safe to run again. Exit 1 if any failed."""
-    lines = _lines(file)
+    # Only a line feed ends a line: JSON text may hold whatever else str.splitlines splits at.
+    lines = [line for line in file.read_bytes().split(b"\n") if line.strip()]
     with ThreadPoolExecutor(concurrency) as threads:
-        sent = list(_shown(threads.map(lambda line: _send(sender, line), lines), len(lines), "sending"))
+        sent = _collect(threads.map(lambda line: _send(sender, line), lines), "sending", len(lines))
         if wait:
             deadline = time.monotonic() + WAIT_S
             waited = threads.map(lambda line, each: _wait(sender, line, each, deadline), lines, sent)
-            sent = list(_shown(waited, len(lines), "waiting"))
-    _report(sent)
-
-
-def _lines(file: Path) -> list[bytes]:
-    """Split at line feeds alone: JSON text may hold whatever else ends a line."""
-    return [line for line in file.read_bytes().split(b"\n") if line.strip()]
+            sent = _collect(waited, "waiting", len(lines))
+    for number, each in enumerate(sent, start=1):
+        if each.why:
+            click.echo(f"line {number}: {each.answer}: {each.why}", err=True)
+    counts = Counter(each.answer for each in sent)
+    click.echo(", ".join(f"{counts[answer]} {answer}" for answer in Answer))
+    if counts[Answer.FAILED]:
+        sys.exit(1)
 
 
 def _send(sender: Sender, line: bytes) -> Sent:
@@ -87,35 +91,30 @@ def _wait(sender: Sender, line: bytes, sent: Sent, deadline: float) -> Sent:
         return Sent(Answer.FAILED, str(error))
 
 
-def _shown(answers: Iterable[Sent], total: int, what: str) -> Iterator[Sent]:
-    """Draw a progress bar on a terminal, and nothing elsewhere."""
+def _collect(answers: Iterable[Sent], what: str, total: int) -> list[Sent]:
+    """Collect the answers; draw a progress bar on a terminal, and nothing elsewhere."""
     console = Console(stderr=True)
-    return iter(track(answers, what, total=total, console=console, disable=not console.is_terminal))
+    return list(track(answers, what, total=total, console=console, disable=not console.is_terminal))
 
 
-def _report(sent: list[Sent]) -> None:
-    for line, each in enumerate(sent, start=1):
-        if each.why:
-            click.echo(f"line {line}: {each.answer}: {each.why}", err=True)
-    counts = Counter(each.answer for each in sent)
-    click.echo(", ".join(f"{counts[answer]} {answer}" for answer in Answer))
-    if counts[Answer.FAILED]:
-        sys.exit(1)
+@click.group()
+def uploads() -> None:
+    """Find uploads that were received, and act on them.
+
+    Exit code 0: done, or nothing was left to do. 1: unknown, or refused with nothing changed. 2: wrong usage.
+    """
 
 
-HEADINGS = ("upload", "status", "received", "tries", "learner", "attempts", "why")
-
-
-@click.command("list")
-@click.option("--status", type=click.Choice(Status, case_sensitive=False), help="Where it stands.")
+@uploads.command("list")
+@click.option("--status", type=click.Choice(Status, case_sensitive=False))
 @click.option("--older-than", type=Duration(), help="Received longer ago than this, e.g. 10m.")
-@click.option("--learner", type=BIGINT, metavar="ID", help="Whose questions it answers.")
+@click.option("--learner", type=BIGINT, metavar="ID", help="The owner of the questions that it answers.")
 @click.option("--question", type=Line(), metavar="PUB_ID", help="A question that it answers.")
 @click.option("--error", type=Line(), metavar="TEXT", help="A part of its last error or reason, in any case.")
 @click.option("--limit", type=COUNT, default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line an upload.")
 @with_store
-def list_uploads(  # noqa: PLR0913  # one for each option
+def list_(  # noqa: PLR0913  # one for each option
     *,
     status: Status | None,
     older_than: timedelta | None,
@@ -127,58 +126,76 @@ def list_uploads(  # noqa: PLR0913  # one for each option
     store: Store,
 ) -> None:
     """List uploads: with --status received the longest waiting first, else the newest first."""
-    wanted = Search(status, older_than, learner, question, error, limit)
     with store.engine.connect() as connection:
-        found = search(connection, wanted)
+        found = search(connection, Search(status, older_than, learner, question, error, limit))
     if as_json:
         for each in found:
             print_json(each._asdict())
-    else:
-        print_table(HEADINGS, map(_row, found))
+        return
+    rows = [
+        (
+            each.client_session_uuid,
+            each.status,
+            each.received_at,
+            each.tries,
+            each.user_id,
+            "purged" if each.attempts is None else each.attempts,
+            each.reason or each.last_error,
+        )
+        for each in found
+    ]
+    print_table(HEADINGS, rows)
 
 
-def _row(each: Listed) -> tuple[object, ...]:
-    why = each.reason or each.last_error
-    return (
-        each.client_session_uuid,
-        each.status,
-        each.received_at,
-        each.tries,
-        each.user_id,
-        "purged" if each.attempts is None else each.attempts,
-        why,
-    )
-
-
-FINAL = (Status.INGESTED, Status.REJECTED, Status.DEAD)
-
-
-@click.command("purge")
-@click.option("--older-than", type=Duration(), required=True, help="Final for longer than this, e.g. 90d.")
-@click.option(
-    "--status",
-    type=click.Choice(FINAL, case_sensitive=False),
-    default=Status.INGESTED,
-    help="By default ingested: without its payload, a rejected or dead upload can never be replayed.",
-)
-@click.option("--dry-run", is_flag=True, help="Only count.")
+@uploads.command()
+@click.argument("uuid", type=click.UUID)
+@click.option("--payload", "with_payload", is_flag=True, help="The payload too: a learner's answers.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line.")
 @with_store
-def purge_uploads(*, older_than: timedelta, status: Status, dry_run: bool, store: Store) -> None:
-    """Forget the answers of uploads that are done; their rows stay, so that nothing is taken in twice."""
-    before = datetime.now(UTC) - older_than
-    if dry_run:
-        with store.engine.connect() as connection:
-            click.echo(f"{count_purgeable(connection, status, before=before)} payloads would be purged")
-    else:
-        click.echo(f"{sum(purge(store.engine, status, before=before))} payloads purged")
+def show(uuid: UUID, *, with_payload: bool, as_json: bool, store: Store) -> None:
+    """Show an upload: what happened when, and what became of each topic and attempt."""
+    with store.engine.connect() as connection:
+        report = open_dossier(connection, uuid)
+    if as_json:
+        known = asdict(report) | {"purged": report.payload is None}
+        print_json(known if with_payload else {name: known[name] for name in known if name != "payload"})
+        return
+    _print_report(report)
+    if with_payload:
+        click.echo("\npayload")
+        click.echo("purged" if report.payload is None else json.dumps(report.payload, indent=2))
 
 
-FAILED = click.Choice([Status.REJECTED, Status.DEAD], case_sensitive=False)
+def _print_report(report: Dossier) -> None:
+    values = ((name, getattr(report, name)) for name in SHOWN)
+    print_table(
+        ("upload", str(report.client_session_uuid)),
+        [(name.replace("_", " "), value) for name, value in values if value is not None],
+    )
+    click.echo("\ntimeline")
+    print_table(("when", "what"), report.timeline)
+    if result := report.result:
+        if result["topics"]:
+            click.echo("\ntopics")
+            names = ("session_id", "study_topic_id", *COUNTS)
+            headings = ("session", "topic", *COUNTS.values())
+            print_table(headings, [[topic[name] for name in names] for topic in result["topics"]])
+        click.echo("\nattempts")
+        due = {each["pub_id"]: each["due"] for each in result["questions"]}
+        rows = [
+            (ordinal, each["pub_id"], each["status"], each.get("reason"), due.get(each["pub_id"]))
+            for ordinal, each in enumerate(result["attempts"])
+        ]
+        print_table(("ordinal", "question", "became", "why", "due"), rows)
+    if report.conflicts:
+        click.echo("\nconflicts")
+        others = [(each.id, each.received_at, each.content_hash) for each in report.conflicts]
+        print_table(("id", "received", "content"), others)
 
 
-@click.command()
+@uploads.command()
 @click.argument("uuid", type=click.UUID, required=False)
-@click.option("--status", type=FAILED, help="All of this status.")
+@click.option("--status", type=click.Choice(FAILED, case_sensitive=False), help="All of this status.")
 @click.option(
     "--error", type=Line(), metavar="TEXT", help="All failed with this in their last error or reason."
 )
@@ -188,7 +205,7 @@ FAILED = click.Choice([Status.REJECTED, Status.DEAD], case_sensitive=False)
 def replay(  # noqa: PLR0913  # one for each option
     uuid: UUID | None, *, status: Status | None, error: str | None, skipped: bool, dry_run: bool, store: Store
 ) -> None:
-    """Set rejected or dead uploads back to `received`: the sweeper rings for them at once.
+    """Set rejected or dead uploads back to `received`: the sweeper enqueues them at once.
 
     Name one by its UUID, or many by --status and --error. Exit 1 if any was refused; of many, those that are
     purged are passed over.
@@ -197,139 +214,76 @@ def replay(  # noqa: PLR0913  # one for each option
     if many == (uuid is not None) or (skipped and uuid is None):
         raise click.UsageError("name one UUID, or many by --status or --error; --skipped needs a UUID")
     if uuid is None:
-        _replay_many(store, Search(status=status, error=error), dry_run=dry_run)
+        replay_all = _dry_run_all if dry_run else _replay_all
+        replay_all(store, Search(status=status, error=error))
     elif dry_run:
-        _show(_rehearse(store, uuid, skipped=skipped))
-    elif skipped:
-        with store.engine.begin() as connection:
-            added = add_skipped(connection, uuid, now=datetime.now(UTC), default_zone=store.default_zone)
-        click.echo(f"{added} attempts added")
+        _dry_run(store, uuid, skipped=skipped)
     else:
         with store.engine.begin() as connection:
-            revival = revive_one(connection, uuid)
-        click.echo(f"{uuid} {revival}")
+            if skipped:
+                now = datetime.now(UTC)
+                added = add_skipped(connection, uuid, now=now, default_zone=store.default_zone)
+                message = f"{added} attempts added"
+            else:
+                message = f"{uuid} {revive_one(connection, uuid)}"
+        click.echo(message)
 
 
-def _replay_many(store: Store, wanted: Search, *, dry_run: bool) -> None:
-    if dry_run:
-        _rehearse_many(store, wanted)
-        return
-    with store.engine.connect() as connection:
-        found, purged = find_failed(connection, wanted), count_purged(connection, wanted)
+def _replay_all(store: Store, wanted: Search) -> None:
     counts: Counter[Revival] = Counter()
-    for upload in found:  # each by itself: no lock is held for longer than one takes
+    for uuid in _find(store, wanted, counts):  # a transaction each: no lock is held for longer than one takes
         with store.engine.begin() as connection:
-            counts[revive(connection, upload)] += 1
-    counts[Revival.PURGED] = purged
+            counts[revive(connection, uuid)] += 1
     click.echo(", ".join(f"{counts[each]} {each}" for each in Revival if counts[each]) or "none found")
 
 
-def _rehearse_many(store: Store, wanted: Search) -> None:
-    """Rehearse each by itself: what one would do for another is not shown."""
-    with store.engine.connect() as connection:
-        found, purged = find_failed(connection, wanted), count_purged(connection, wanted)
-    refused = 0
-    for upload in found:
+def _dry_run_all(store: Store, wanted: Search) -> None:
+    """Try each by itself: what one would do for another is not shown."""
+    counts: Counter[Revival] = Counter()
+    found, refused = _find(store, wanted, counts), 0
+    for uuid in found:
         try:
-            _show(_rehearse(store, upload, skipped=False))
+            _dry_run(store, uuid)
         except ReplayRefusedError as error:
             click.echo(str(error), err=True)
             refused += 1
-    click.echo(f"{len(found)} rehearsed, {refused} refused, {purged} purged")
+    click.echo(f"{len(found)} tried, {refused} refused, {counts[Revival.PURGED]} purged")
     if refused:
         raise click.exceptions.Exit(1)
 
 
-def _rehearse(store: Store, uuid: UUID, *, skipped: bool) -> Rehearsal:
-    rehearse = rehearse_skipped if skipped else rehearse_replay
+def _find(store: Store, wanted: Search, counts: Counter[Revival]) -> list[UUID]:
     with store.engine.connect() as connection:
-        return rehearse(connection, uuid, now=datetime.now(UTC), default_zone=store.default_zone)
+        counts[Revival.PURGED] = count_purged(connection, wanted)
+        return find_failed(connection, wanted)
 
 
-def _show(rehearsal: Rehearsal) -> None:
-    upload = rehearsal.upload
-    if rehearsal.already:
-        click.echo(f"{upload.client_session_uuid} {rehearsal.already}")
+def _dry_run(store: Store, uuid: UUID, *, skipped: bool = False) -> None:
+    act = rehearse_skipped if skipped else rehearse_replay
+    with store.engine.connect() as connection:
+        shown = act(connection, uuid, now=datetime.now(UTC), default_zone=store.default_zone)
+    if shown.already:
+        click.echo(f"{uuid} {shown.already}")
         return
-    why = f" ({upload.reason})" if upload.reason else ""
-    click.echo(f"{upload.client_session_uuid} would be {upload.status}{why}; nothing was changed")
-    if moved := rehearsal.moved:
-        rows = [(pub_id, *_moves(before, after)) for pub_id, before, after in moved]
-        print_table(("question", *Card._fields), rows)
-    else:
+    why = f" ({shown.upload.reason})" if shown.upload.reason else ""
+    click.echo(f"{uuid} would be {shown.upload.status}{why}; nothing was changed")
+    if not shown.moved:
         click.echo("no card would move")
-
-
-def _moves(before: Card | None, after: Card | None) -> list[str]:
-    olds = [_written(value) for value in before] if before else ["new"] * len(Card._fields)
-    news = [_written(value) for value in after] if after else ["gone"] * len(Card._fields)
-    return [old if old == new else f"{old} → {new}" for old, new in zip(olds, news, strict=True)]
-
-
-def _written(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
-KNOWN = ("status", "user_id", "tries", "reason", "last_error", "void_reason")
-
-
-@click.command()
-@click.argument("uuid", type=click.UUID)
-@click.option("--payload", "with_payload", is_flag=True, help="The payload too: a learner's answers.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON line.")
-@with_store
-def show(uuid: UUID, *, with_payload: bool, as_json: bool, store: Store) -> None:
-    """Show an upload: what happened when, and what became of each topic and attempt."""
-    with store.engine.connect() as connection:
-        dossier = open_dossier(connection, uuid)
-    if as_json:
-        known = asdict(dossier) | {"purged": dossier.payload is None}
-        print_json(known if with_payload else {name: known[name] for name in known if name != "payload"})
         return
-    _print_report(dossier)
-    if with_payload:
-        _section("payload", "purged" if dossier.payload is None else json.dumps(dossier.payload, indent=2))
+    rows = []
+    for pub_id, before, after in shown.moved:
+        olds = _written(before) if before else ["new"] * len(Card._fields)
+        news = _written(after) if after else ["gone"] * len(Card._fields)
+        moves = [old if old == new else f"{old} → {new}" for old, new in zip(olds, news, strict=True)]
+        rows.append((pub_id, *moves))
+    print_table(("question", *Card._fields), rows)
 
 
-def _print_report(dossier: Dossier) -> None:
-    print_table(
-        ("upload", str(dossier.client_session_uuid)),
-        [(name.replace("_", " "), value) for name in KNOWN if (value := getattr(dossier, name)) is not None],
-    )
-    _section("timeline")
-    print_table(("when", "what"), dossier.timeline)
-    if dossier.result:
-        _show_result(dossier.result)
-    if dossier.conflicts:
-        _section("conflicts")
-        print_table(
-            ("id", "received", "content"),
-            [(each.id, each.received_at, each.content_hash) for each in dossier.conflicts],
-        )
+def _written(card: Card) -> list[str]:
+    return [f"{value:.2f}" if isinstance(value, float) else str(value) for value in card]
 
 
-def _show_result(result: dict[str, Any]) -> None:
-    if result["topics"]:
-        _section("topics")
-        names = ("session_id", "study_topic_id", *COUNTS)
-        headings = ("session", "topic", *(heading.replace("\n", " ") for heading in COUNTS.values()))
-        print_table(headings, [[topic[name] for name in names] for topic in result["topics"]])
-    _section("attempts")
-    due = {each["pub_id"]: each["due"] for each in result["questions"]}
-    rows = [
-        (place, each["pub_id"], each["status"], each.get("reason"), due.get(each["pub_id"]))
-        for place, each in enumerate(result["attempts"])
-    ]
-    print_table(("place", "question", "became", "why", "due"), rows)
-
-
-def _section(title: str, text: str | None = None) -> None:
-    click.echo(f"\n{title}")
-    if text is not None:
-        click.echo(text)
-
-
-@click.command()
+@uploads.command()
 @click.argument("uuid", type=click.UUID)
 @click.option("--reason", type=Line(), required=True, help="Why; kept with the sessions.")
 @with_store
@@ -341,7 +295,7 @@ def void(uuid: UUID, *, reason: str, store: Store) -> None:
     click.echo(f"{count} sessions voided" if count else "voided already")
 
 
-@click.command()
+@uploads.command()
 @click.argument("uuid", type=click.UUID)
 @with_store
 def unvoid(uuid: UUID, *, store: Store) -> None:
@@ -351,13 +305,21 @@ def unvoid(uuid: UUID, *, store: Store) -> None:
     click.echo(f"{count} sessions are back" if count else "not voided")
 
 
-@click.group()
-def uploads() -> None:
-    """Find uploads that were received, and act on them.
-
-    Exit code 0: done, or nothing was left to do. 1: unknown, or refused with nothing changed. 2: wrong usage.
-    """
-
-
-for command in (list_uploads, show, replay, void, unvoid, purge_uploads):
-    uploads.add_command(command)
+@uploads.command("purge")
+@click.option("--older-than", type=Duration(), required=True, help="Final for longer than this, e.g. 90d.")
+@click.option(
+    "--status",
+    type=click.Choice(FINAL, case_sensitive=False),
+    default=Status.INGESTED,
+    help="By default ingested: without its payload, a rejected or dead upload can never be replayed.",
+)
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@with_store
+def purge_(*, older_than: timedelta, status: Status, dry_run: bool, store: Store) -> None:
+    """Delete the answers of uploads that are done; their rows stay, so that nothing is ingested twice."""
+    before = datetime.now(UTC) - older_than
+    if dry_run:
+        with store.engine.connect() as connection:
+            click.echo(f"{count_purgeable(connection, status, before=before)} payloads would be purged")
+    else:
+        click.echo(f"{sum(purge(store.engine, status, before=before))} payloads purged")

@@ -136,7 +136,7 @@ def test_among_many_the_purged_are_counted_and_no_failure(
     deliver(engine, other)
     bury(engine, other)
     rehearsed = run(database_url, "--status", "dead", "--dry-run")
-    assert (rehearsed.exit_code, "1 rehearsed, 0 refused, 1 purged" in rehearsed.stdout) == (0, True)
+    assert (rehearsed.exit_code, "1 tried, 0 refused, 1 purged" in rehearsed.stdout) == (0, True)
     result = run(database_url, "--status", "dead")
     assert (result.exit_code, result.stdout) == (0, "1 set back, 1 purged\n")
     assert [row(engine, each)["status"] for each in (dead, other)] == ["dead", "received"]

@@ -50,8 +50,11 @@ def commands(command: click.Command = main, *path: str) -> Iterator[tuple[tuple[
     """List every command of the CLI with the words that call it."""
     yield path, command
     if isinstance(command, click.Group):
-        for name in sorted(command.commands):
-            yield from commands(command.commands[name], *path, name)
+        context = click.Context(command)
+        for name in sorted(command.list_commands(context)):
+            _, each, _ = command.resolve_command(context, [name])
+            assert each is not None
+            yield from commands(each, *path, name)
 
 
 def test_the_api_document(settings: Settings) -> None:
