@@ -4,12 +4,13 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
-from flask import Flask
 from flask.json.provider import DefaultJSONProvider
+from flask_openapi3 import OpenAPI
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from api import ingest, live, openapi
+from api import live, openapi
 from api.errors import install_problems
+from api.ingest import health_routes, upload_routes
 from api.metrics import install_metrics
 from api.ops import create_ops_app
 from api.ops.session import PATH
@@ -25,18 +26,20 @@ def _system_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(settings: Settings, clock: Callable[[], datetime] = _system_clock) -> Flask:
-    """Make the application; raise ConfigurationError for a door that is open to nobody."""
+def create_app(settings: Settings, clock: Callable[[], datetime] = _system_clock) -> OpenAPI:
+    """Make the application; raise ConfigurationError for an endpoint that no viewer could use."""
     if settings.study_ingest_enabled and not settings.viewer_tokens:
         raise ConfigurationError("VIEWER_SYNC_TOKEN: must be set where STUDY_INGEST_ENABLED is on")
-    app = Flask(__name__, static_folder=None)
+    app = openapi.make_documented_app(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json = _Json(app)
+    app.url_map.converters["id"] = live.IdConverter
     install_services(app, settings, clock)
     install_metrics(app, settings)
     install_problems(app)
-    for each in (ingest.blueprint, live.blueprint, ingest.health, openapi.blueprint):
-        app.register_blueprint(each)
+    for routes in (upload_routes, live.blueprint, health_routes, openapi.problem_routes):
+        app.register_api(routes)
+    app.register_blueprint(openapi.docs_routes)
     if settings.ops_password.get_secret_value():
         operators = create_ops_app(settings, clock, MAX_BODY)
         app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {PATH: operators})  # type: ignore[method-assign]

@@ -1,23 +1,24 @@
-"""Errors as `application/problem+json` (RFC 9457): one shape, whoever refuses the request."""
+"""Errors as `application/problem+json` (RFC 9457): one shape, wherever a request is refused."""
 
 import json
 from enum import Enum
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from flask import Flask, Response, request
+from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
-from shared.errors import StoreUnavailableError
+from shared import errors
 from shared.failures import describe
-from shared.payload import InvalidPayloadError, NotJsonError
+from shared.payload import MAX_FAULTS, InvalidPayloadError, NotJsonError
 
 
 class Kind(Enum):
     """Name a kind of problem: its HTTP status, its title, and what the sender should do."""
 
-    NOT_JSON = 400, "The body is not JSON", "Mend the body before sending it again."
+    NOT_JSON = 400, "The body is not JSON", "Fix the body before sending it again."
     UNAUTHENTICATED = 401, "The bearer token is missing or unknown", "Send a token that is accepted here."
     NOT_FOUND = 404, "There is nothing at this address", "See /docs for what there is."
     UNKNOWN_UPLOAD = 404, "No upload has this id", "Send the upload, or check the id."
@@ -30,8 +31,8 @@ class Kind(Enum):
     ALREADY_ANSWERED = 409, "The question has another answer", "Read the session again; an answer stands."
     BODY_TOO_LARGE = 413, "The body is too large", "Split the session, or leave fields out."
     UNSUPPORTED_MEDIA_TYPE = 415, "The body must be plain application/json", "Name the type; do not compress."
-    INVALID_PAYLOAD = 422, "The payload is not a valid upload", "Mend what `errors` points at."
-    INVALID_REQUEST = 422, "The request does not fit its schema", "Mend what `errors` points at."
+    INVALID_PAYLOAD = 422, "The payload is not a valid upload", "Fix what `errors` points at."
+    INVALID_REQUEST = 422, "The request does not fit its schema", "Fix what `errors` points at."
     NOTHING_TO_ASK = 422, "No question fits", "Ask for less: another subject, or not only wrong ones."
     REJECTED_UPLOAD = 422, "The upload was rejected", "See `reason`; to send the same again changes nothing."
     INTERNAL_ERROR = 500, "Something went wrong here", "Try again later; tell the operator if it goes on."
@@ -58,10 +59,6 @@ class Kind(Enum):
         """Write a problem of this kind."""
         return {"type": self.type, "title": self.title, "status": self.status} | members
 
-    def explanation(self) -> dict[str, Any]:
-        """Tell what the kind means, and what the sender should do."""
-        return self.body(advice=self.advice)
-
 
 log = structlog.get_logger()
 
@@ -70,11 +67,30 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 30
 
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}
-_KINDS = {
+_OF_STATUS = {
     404: Kind.NOT_FOUND,
     405: Kind.METHOD_NOT_ALLOWED,
     413: Kind.BODY_TOO_LARGE,
     500: Kind.INTERNAL_ERROR,
+}
+_OF_ERROR: dict[type[Exception], Kind] = {
+    errors.StoreUnavailableError: Kind.STORE_UNAVAILABLE,
+    errors.OvertakenError: Kind.STORE_UNAVAILABLE,
+    errors.UnknownLearnerError: Kind.UNKNOWN_LEARNER,
+    errors.UnknownTopicError: Kind.UNKNOWN_TOPIC,
+    errors.UnknownSessionError: Kind.UNKNOWN_SESSION,
+    errors.SessionClosedError: Kind.SESSION_CLOSED,
+    errors.SupersededError: Kind.SESSION_CLOSED,
+    errors.AlreadyAnsweredError: Kind.ALREADY_ANSWERED,
+    errors.NothingToAskError: Kind.NOTHING_TO_ASK,
+    errors.NotAskedError: Kind.INVALID_REQUEST,
+    errors.NoSuchChoiceError: Kind.INVALID_REQUEST,
+}
+# Of errors that only the database can tell: what in the body they are about.
+_POINTERS: dict[type[Exception], str] = {
+    errors.NothingToAskError: "",
+    errors.NotAskedError: "/pub_id",
+    errors.NoSuchChoiceError: "/selected",
 }
 
 
@@ -86,9 +102,19 @@ class Problem(Exception):  # noqa: N818  # RFC 9457's own word
         self.body = kind.body(**members)
 
 
+def refuse_invalid(error: ValidationError) -> NoReturn:
+    """Refuse a request whose query or body does not fit its model, without repeating a word of it (I11)."""
+    faults = []
+    for each in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_FAULTS]:
+        # The name of a field that is not ours would be the client's own content.
+        place = each["loc"][:-1] if each["type"] == "extra_forbidden" else each["loc"]
+        faults.append({"pointer": "".join(f"/{step}" for step in place), "detail": each["msg"]})
+    raise Problem(Kind.INVALID_REQUEST, errors=faults) from None
+
+
 def body_of_status(status: int) -> dict[str, Any]:
     """Write a problem of which no more than its HTTP status is known."""
-    if kind := _KINDS.get(status):
+    if kind := _OF_STATUS.get(status):
         return kind.body()
     return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
 
@@ -116,9 +142,11 @@ def _body(error: Exception) -> dict[str, Any]:
             return Kind.NOT_JSON.body(detail=str(error))
         case InvalidPayloadError():
             return Kind.INVALID_PAYLOAD.body(errors=error.errors)
-        case StoreUnavailableError():
-            return Kind.STORE_UNAVAILABLE.body()
         case HTTPException(code=int(status)):
             return body_of_status(status)
+    if kind := _OF_ERROR.get(type(error)):
+        pointer = _POINTERS.get(type(error))
+        members = {} if pointer is None else {"errors": [{"pointer": pointer, "detail": str(error)}]}
+        return kind.body(**members)
     log.error("request.failed", error=describe(error))
     return Kind.INTERNAL_ERROR.body()

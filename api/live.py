@@ -1,68 +1,40 @@
-"""One session: start it or take it up again, answer its questions, close it, void it."""
+"""The live side's routes: sessions that are answered in the document server's own front end, and lists."""
 
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import date
-from itertools import takewhile
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
 from operator import methodcaller
 from random import SystemRandom
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypedDict, TypeVar
 
 import structlog
-from flask import Blueprint, request, url_for
-from flask.blueprints import BlueprintSetupState
-from flask.typing import ResponseReturnValue
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    WithJsonSchema,
-)
-from pydantic_core import ErrorDetails, PydanticCustomError
+from flask import request, url_for
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
+from pydantic_core import PydanticCustomError
 from sqlalchemy import Connection
 from werkzeug.routing import IntegerConverter
 
 from api import schemas
 from api.auth import require_token
 from api.errors import Kind, Problem
-from api.openapi import Body, Operation, described
-from api.schemas import (
-    ClosedSession,
-    DueReviews,
-    PastSessions,
-    QuizSession,
-    RecordedAnswer,
-    WeakAreas,
-    WrongNotes,
-)
+from api.openapi import answers, reads
+from api.schemas import read_body
 from api.services import services
-from shared import errors
-from shared.errors import OvertakenError, StudyIngestError, SupersededError, UnknownSessionError
+from shared.live import lists, sessions
 from shared.live.forms import BIGINT, SessionStart, Submission
-from shared.live.lists import (
-    BEFORE_NOTES,
-    BEFORE_REVIEWS,
-    BEFORE_SESSIONS,
-    NoteState,
-    ReviewPlace,
-    due_reviews,
-    past_sessions,
-    tomorrow,
-    weak_areas,
-    wrong_notes,
+
+log = structlog.get_logger()
+
+blueprint = APIBlueprint(
+    "live",
+    __name__,
+    url_prefix="/study/users/<id:user_id>",
+    abp_tags=[Tag(name="live")],
+    abp_security=[{"study": []}],
 )
-from shared.live.sessions import Circumstances, abandon, finalize, read_session, start, submit, unvoid, void
-from shared.payload import MAX_FAULTS, Fault, decode
-
-blueprint = Blueprint("live", __name__, url_prefix="/study/users/<id:user_id>")
-
-T = TypeVar("T")
 
 # What every route may answer.
 COMMON = (
@@ -72,77 +44,183 @@ COMMON = (
     Kind.LIVE_CLOSED,
     Kind.STORE_UNAVAILABLE,
 )
-
-_REFUSALS: Mapping[type[StudyIngestError], Kind] = {
-    errors.UnknownLearnerError: Kind.UNKNOWN_LEARNER,
-    errors.UnknownTopicError: Kind.UNKNOWN_TOPIC,
-    UnknownSessionError: Kind.UNKNOWN_SESSION,
-    errors.SessionClosedError: Kind.SESSION_CLOSED,
-    SupersededError: Kind.SESSION_CLOSED,
-    errors.AlreadyAnsweredError: Kind.ALREADY_ANSWERED,
-    errors.NothingToAskError: Kind.NOTHING_TO_ASK,
-    errors.NotAskedError: Kind.INVALID_REQUEST,
-    errors.NoSuchChoiceError: Kind.INVALID_REQUEST,
-    OvertakenError: Kind.STORE_UNAVAILABLE,
-}
-# Where in the body the fault lies, as far as the schema alone cannot tell.
-_POINTERS: Mapping[type[StudyIngestError], str] = {
-    errors.NothingToAskError: "",
-    errors.NotAskedError: "/pub_id",
-    errors.NoSuchChoiceError: "/selected",
-}
-
-
-class _Id(IntegerConverter):
-    """Take no more digits than a bigint has; Python refuses to read many thousand."""
-
-    regex = "[0-9]{1,19}"
-
-
-@blueprint.record_once
-def _know_ids(state: BlueprintSetupState) -> None:
-    state.app.url_map.converters["id"] = _Id
-
-
-@blueprint.before_request
-def admit() -> None:
-    """Refuse everybody where no token is configured, then whoever has none."""
-    if not services().settings.study_tokens:
-        raise Problem(Kind.LIVE_CLOSED)
-    require_token(services().settings.study_tokens)
-    if any(number >= BIGINT for number in (request.view_args or {}).values()):
-        raise Problem(Kind.NOT_FOUND)
-
-
-def ask(question: Callable[[Connection], T]) -> T:
-    """Ask the database something."""
-    with _refusals():
-        return services().live.run(question)
-
-
-def change(work: Callable[[Connection], T]) -> T:
-    """Change something in a transaction; it commits if nothing is raised."""
-    with _refusals():
-        return services().live.run(work)
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except tuple(_REFUSALS) as error:
-        members = {}
-        if (pointer := _POINTERS.get(type(error))) is not None:
-            members["errors"] = [{"pointer": pointer, "detail": str(error)}]
-        raise Problem(_REFUSALS[type(error)], **members) from None
-
+OF_BODY = (Kind.NOT_JSON, Kind.BODY_TOO_LARGE, Kind.UNSUPPORTED_MEDIA_TYPE, Kind.INVALID_REQUEST)
 
 MAX_PAGE = 100
 # A time and an id in base 64 take a fraction of it.
 MAX_CURSOR = 200
-_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
+Id = Annotated[int, Field(ge=0, le=BIGINT - 1)]
 P = TypeVar("P", bound=tuple[Any, ...])
+
+
+class IdConverter(IntegerConverter):
+    """Match no more digits than a bigint has; Python refuses to read many thousand."""
+
+    regex = "[0-9]{1,19}"
+
+
+class LearnerPath(BaseModel):
+    """Whose."""
+
+    user_id: Id
+
+
+class SessionPath(LearnerPath):
+    """Which session."""
+
+    session_id: Id
+
+
+class TopicPath(LearnerPath):
+    """Which topic."""
+
+    topic_id: Id
+
+
+class _Now(TypedDict):
+    now: datetime
+    default_zone: str
+
+
+def _now() -> _Now:
+    return {"now": services().clock(), "default_zone": services().settings.study_time_zone}
+
+
+@blueprint.before_request
+def admit() -> None:
+    """Refuse every request where no token is configured, then those without one, then impossible ids."""
+    if not services().settings.study_tokens:
+        raise Problem(Kind.LIVE_CLOSED)
+    require_token(services().settings.study_tokens)
+    # A limit of the converter would be answered 405 where the path has another method, too.
+    if any(number >= BIGINT for number in (request.view_args or {}).values()):
+        raise Problem(Kind.NOT_FOUND)
+
+
+# Sessions
+
+
+@blueprint.post(
+    "/sessions",
+    operation_id="startSession",
+    openapi_extensions=reads(blueprint, SessionStart),
+    responses=answers(
+        {201: schemas.StartedSession, 200: schemas.StartedSession},
+        *COMMON,
+        *OF_BODY,
+        Kind.UNKNOWN_TOPIC,
+        Kind.NOTHING_TO_ASK,
+    ),
+)
+def start_session(path: LearnerPath) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Start a session (201), or take up the one that is in progress in the topic (200)."""
+    wanted = read_body(SessionStart)
+    now = _now()
+    given = sessions.Circumstances(now["now"], SystemRandom(), now["default_zone"])
+
+    def start(connection: Connection) -> tuple[dict[str, Any], bool]:
+        session_id, new = sessions.start(connection, path.user_id, wanted, given)
+        return sessions.read_session(connection, path.user_id, session_id), new
+
+    session, new = services().live.run(start)
+    log.info("session.started", session=session["session_id"], new=new)
+    location = url_for(".read_session", user_id=path.user_id, session_id=session["session_id"])
+    return (
+        schemas.StartedSession.model_validate(session).model_dump(),
+        201 if new else 200,
+        {"Location": location},
+    )
+
+
+@blueprint.get(
+    "/sessions/<id:session_id>",
+    operation_id="readSession",
+    responses=answers({200: schemas.QuizSession}, *COMMON, Kind.UNKNOWN_SESSION),
+)
+def read_session(path: SessionPath) -> dict[str, Any]:
+    """Read a session, live or uploaded."""
+    session = services().live.run(
+        lambda connection: sessions.read_session(connection, path.user_id, path.session_id)
+    )
+    return schemas.QuizSession.model_validate(session).model_dump()
+
+
+@blueprint.post(
+    "/sessions/<id:session_id>/attempts",
+    operation_id="answerQuestion",
+    openapi_extensions=reads(blueprint, Submission),
+    responses=answers(
+        {200: schemas.RecordedAnswer},
+        *COMMON,
+        *OF_BODY,
+        Kind.UNKNOWN_SESSION,
+        Kind.SESSION_CLOSED,
+        Kind.ALREADY_ANSWERED,
+    ),
+)
+def answer_question(path: SessionPath) -> dict[str, Any]:
+    """Answer a question; the same answer again is answered alike."""
+    answer = read_body(Submission)
+    now = services().clock()
+    recorded = services().live.run(
+        lambda connection: sessions.submit(connection, path.user_id, path.session_id, answer, now=now)
+    )
+    return schemas.RecordedAnswer.model_validate(recorded).model_dump()
+
+
+_CLOSING = answers({200: schemas.ClosedSession}, *COMMON, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED)
+
+
+@blueprint.post("/sessions/<id:session_id>/finalize", operation_id="finalizeSession", responses=_CLOSING)
+def finalize_session(path: SessionPath) -> dict[str, Any]:
+    """Close a session as done; what was answered counts."""
+    return _close(sessions.finalize, path)
+
+
+@blueprint.post("/sessions/<id:session_id>/abandon", operation_id="abandonSession", responses=_CLOSING)
+def abandon_session(path: SessionPath) -> dict[str, Any]:
+    """Close a session as abandoned; what was answered counts."""
+    return _close(sessions.abandon, path)
+
+
+def _close(close: Callable[..., dict[str, Any]], path: SessionPath) -> dict[str, Any]:
+    now = _now()
+    closed = services().live.run(lambda connection: close(connection, path.user_id, path.session_id, **now))
+    log.info("session.closed", session=path.session_id, status=closed["status"])
+    return schemas.ClosedSession.model_validate(closed).model_dump()
+
+
+@blueprint.delete(
+    "/sessions/<id:session_id>",
+    operation_id="voidSession",
+    responses=answers({200: schemas.QuizSession}, *COMMON, Kind.UNKNOWN_SESSION),
+)
+def void_session(path: SessionPath) -> dict[str, Any]:
+    """Void a session: it stays on record, but no longer counts; one in progress is abandoned first."""
+    now = _now()
+    voided = services().live.run(
+        lambda connection: sessions.void(connection, path.user_id, path.session_id, **now)
+    )
+    log.info("session.voided", session=path.session_id)
+    return schemas.QuizSession.model_validate(voided).model_dump()
+
+
+@blueprint.post(
+    "/sessions/<id:session_id>/unvoid",
+    operation_id="unvoidSession",
+    responses=answers({200: schemas.QuizSession}, *COMMON, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED),
+)
+def unvoid_session(path: SessionPath) -> dict[str, Any]:
+    """Let a voided session count again; 409 where other content was accepted in its place."""
+    zone = services().settings.study_time_zone
+    session = services().live.run(
+        lambda connection: sessions.unvoid(connection, path.user_id, path.session_id, default_zone=zone)
+    )
+    return schemas.QuizSession.model_validate(session).model_dump()
+
+
+# Lists
 
 
 class PageQuery(BaseModel):
@@ -156,11 +234,15 @@ class PageQuery(BaseModel):
 
 def _day(value: Any) -> date:
     try:
-        if _DAY.fullmatch(value):
+        if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
             return date.fromisoformat(value)
     except ValueError:
         pass
     raise PydanticCustomError("day", "Input should be a day, such as 2026-11-22")
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]  # null, which a query string cannot say
 
 
 class ReviewQuery(PageQuery):
@@ -168,17 +250,21 @@ class ReviewQuery(PageQuery):
 
     due_before: Annotated[
         date | None, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})
-    ] = Field(None, description="a study day; without one, what is due today")
+    ] = Field(
+        None,
+        description="a study day; without one, what is due today",
+        json_schema_extra=_without_default,
+    )
 
 
 class NoteQuery(PageQuery):
     """Which wrong notes."""
 
-    state: NoteState = "open"
+    state: lists.NoteState = "open"
 
 
-def place(query: PageQuery, before_first: P) -> P:
-    """Return the place that a cursor names, or the one before the first."""
+def _place(query: PageQuery, before_first: P) -> P:
+    """Return the place that a cursor names, or the one before the first item."""
     if not query.cursor:
         return before_first
     try:
@@ -189,251 +275,72 @@ def place(query: PageQuery, before_first: P) -> P:
         raise Problem(Kind.INVALID_REQUEST, errors=[fault]) from None
 
 
-def page(rows: Sequence[tuple[tuple[Any, ...], dict[str, Any]]], limit: int) -> dict[str, Any]:
-    """Make a page of rows with their places; of one row more than it takes, so that it knows of a next."""
-    kept = rows[:limit]
-    return {
-        "items": [item for _, item in kept],
-        "next_cursor": _cursor(kept[-1][0]) if len(rows) > limit else None,
-    }
+def _page(rows: Sequence[tuple[tuple[Any, ...], dict[str, Any]]], limit: int) -> dict[str, Any]:
+    """Make a page of items with their places; one more than it takes shows that there is a next page."""
+    shown = rows[:limit]
+    cursor = None
+    if len(rows) > limit:
+        place = json.dumps(shown[-1][0], default=methodcaller("isoformat"))
+        cursor = base64.urlsafe_b64encode(place.encode()).decode()
+    return {"items": [item for _, item in shown], "next_cursor": cursor}
 
 
-def _cursor(after: tuple[Any, ...]) -> str:
-    text = json.dumps(after, default=methodcaller("isoformat"))
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def read_body(model: type[M]) -> M:
-    """Read a JSON body, as strictly as an upload is read."""
-    if request.mimetype != "application/json" or request.content_encoding:
-        raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
-    value = decode(request.get_data(cache=False))
-    return _validated(model, lambda: model.model_validate(value))
-
-
-def read_query(model: type[M]) -> M:
-    """Read the query string."""
-    return _validated(model, lambda: model.model_validate_strings(request.args.to_dict()))
-
-
-def _validated(model: type[M], validate: Callable[[], M]) -> M:
-    try:
-        return validate()
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_FAULTS]
-        raise Problem(Kind.INVALID_REQUEST, errors=[_fault(model, each) for each in found]) from None
-
-
-def _fault(model: type[BaseModel], error: ErrorDetails) -> Fault:
-    # Ends before the first name that is not ours: a client's own keys are not repeated (I11).
-    known = takewhile(model.model_fields.__contains__, error["loc"])
-    return {"pointer": "".join(f"/{step}" for step in known), "detail": error["msg"]}
-
-
-list_routes = Blueprint("lists", __name__)
-
-
-@list_routes.get("/sessions")
-@described(
-    Operation(
-        "List past sessions with their snapshots",
-        answers={200: Body("A page", PastSessions, schemas.PAST)},
-        problems=(*COMMON, Kind.INVALID_REQUEST),
-        security="study",
-        query=PageQuery,
-    )
+@blueprint.get(
+    "/sessions",
+    operation_id="listSessions",
+    responses=answers({200: schemas.PastSessions}, *COMMON, Kind.INVALID_REQUEST),
 )
-def sessions(user_id: int) -> ResponseReturnValue:
-    """List closed sessions."""
-    query = read_query(PageQuery)
-    after = place(query, BEFORE_SESSIONS)
-    rows = ask(lambda connection: past_sessions(connection, user_id, after=after, limit=query.limit + 1))
-    return page(rows, query.limit)
-
-
-@list_routes.get("/reviews")
-@described(
-    Operation(
-        "List due reviews",
-        answers={200: Body("A page", DueReviews, schemas.DUE)},
-        problems=(*COMMON, Kind.INVALID_REQUEST),
-        security="study",
-        query=ReviewQuery,
+def list_sessions(path: LearnerPath, query: PageQuery) -> dict[str, Any]:
+    """List closed sessions with their snapshots, the last recorded first."""
+    after, limit = _place(query, lists.BEFORE_SESSIONS), query.limit + 1
+    rows = services().live.run(
+        lambda connection: lists.past_sessions(connection, path.user_id, after=after, limit=limit)
     )
+    return schemas.PastSessions.model_validate(_page(rows, query.limit)).model_dump()
+
+
+@blueprint.get(
+    "/reviews",
+    operation_id="listDueReviews",
+    responses=answers({200: schemas.DueReviews}, *COMMON, Kind.INVALID_REQUEST),
 )
-def reviews(user_id: int) -> ResponseReturnValue:
-    """List the questions due before a day."""
-    query = read_query(ReviewQuery)
-    after = place(query, BEFORE_REVIEWS)
-    now, zone = services().clock(), services().settings.study_time_zone
+def list_due_reviews(path: LearnerPath, query: ReviewQuery) -> dict[str, Any]:
+    """List the questions that are due, longest due first."""
+    after, limit, now = _place(query, lists.BEFORE_REVIEWS), query.limit + 1, _now()
 
-    def due(connection: Connection) -> list[tuple[ReviewPlace, dict[str, Any]]]:
-        before = query.due_before or tomorrow(connection, user_id, now=now, default_zone=zone)
-        return due_reviews(connection, user_id, before=before, after=after, limit=query.limit + 1)
+    def due(connection: Connection) -> list[tuple[lists.ReviewPlace, dict[str, Any]]]:
+        before = query.due_before or lists.tomorrow(connection, path.user_id, **now)
+        return lists.due_reviews(connection, path.user_id, before=before, after=after, limit=limit)
 
-    return page(ask(due), query.limit)
+    rows = services().live.run(due)
+    return schemas.DueReviews.model_validate(_page(rows, query.limit)).model_dump()
 
 
-@list_routes.get("/wrong-notes")
-@described(
-    Operation(
-        "List wrong notes",
-        answers={200: Body("A page", WrongNotes, schemas.NOTES)},
-        problems=(*COMMON, Kind.INVALID_REQUEST),
-        security="study",
-        query=NoteQuery,
+@blueprint.get(
+    "/wrong-notes",
+    operation_id="listWrongNotes",
+    responses=answers({200: schemas.WrongNotes}, *COMMON, Kind.INVALID_REQUEST),
+)
+def list_wrong_notes(path: LearnerPath, query: NoteQuery) -> dict[str, Any]:
+    """List wrong notes, last opened first."""
+    after, limit = _place(query, lists.BEFORE_NOTES), query.limit + 1
+    rows = services().live.run(
+        lambda connection: lists.wrong_notes(
+            connection, path.user_id, state=query.state, after=after, limit=limit
+        )
     )
+    return schemas.WrongNotes.model_validate(_page(rows, query.limit)).model_dump()
+
+
+@blueprint.get(
+    "/topics/<id:topic_id>/weak-areas",
+    operation_id="listWeakAreas",
+    responses=answers({200: schemas.WeakAreas}, *COMMON, Kind.UNKNOWN_TOPIC),
 )
-def notes(user_id: int) -> ResponseReturnValue:
-    """List the notes of one state."""
-    query = read_query(NoteQuery)
-    after = place(query, BEFORE_NOTES)
-    limit = query.limit + 1
-    rows = ask(
-        lambda connection: wrong_notes(connection, user_id, state=query.state, after=after, limit=limit)
+def list_weak_areas(path: TopicPath) -> dict[str, Any]:
+    """List the subjects of a topic, the weakest first."""
+    now = _now()
+    areas = services().live.run(
+        lambda connection: lists.weak_areas(connection, path.user_id, path.topic_id, **now)
     )
-    return page(rows, query.limit)
-
-
-@list_routes.get("/topics/<id:topic_id>/weak-areas")
-@described(
-    Operation(
-        "Tell the weak areas of a topic",
-        answers={200: Body("Its subjects", WeakAreas, schemas.WEAK)},
-        problems=(*COMMON, Kind.UNKNOWN_TOPIC),
-        security="study",
-    )
-)
-def areas(user_id: int, topic_id: int) -> ResponseReturnValue:
-    """Compute the weak areas."""
-    now, zone = services().clock(), services().settings.study_time_zone
-    return {
-        "items": ask(lambda connection: weak_areas(connection, user_id, topic_id, now=now, default_zone=zone))
-    }
-
-
-log = structlog.get_logger()
-session_routes = Blueprint("sessions", __name__, url_prefix="/sessions")
-
-OF_BODY = (Kind.NOT_JSON, Kind.BODY_TOO_LARGE, Kind.UNSUPPORTED_MEDIA_TYPE, Kind.INVALID_REQUEST)
-CLOSE = Operation(
-    "Close a session",
-    answers={200: Body("It is closed", ClosedSession, schemas.CLOSED)},
-    problems=(*COMMON, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED),
-    security="study",
-)
-
-
-@session_routes.post("")
-@described(
-    Operation(
-        "Start a session, or take up the one that is in progress in the topic",
-        request=Body("What to ask", SessionStart, schemas.START),
-        answers={
-            201: Body("Started", QuizSession, schemas.SESSION, {"Location": "its address"}),
-            200: Body("In progress already", QuizSession, schemas.SESSION, {"Location": "its address"}),
-        },
-        problems=(*COMMON, *OF_BODY, Kind.UNKNOWN_TOPIC, Kind.NOTHING_TO_ASK),
-        security="study",
-    )
-)
-def begin(user_id: int) -> ResponseReturnValue:
-    """Start or resume."""
-    wish = read_body(SessionStart)
-    given = Circumstances(services().clock(), SystemRandom(), services().settings.study_time_zone)
-    session_id, new = change(lambda connection: start(connection, user_id, wish, given))
-    log.info("session.started", session=session_id, new=new)
-    session = ask(lambda connection: read_session(connection, user_id, session_id))
-    where = url_for(".show", user_id=user_id, session_id=session_id)
-    return session, 201 if new else 200, {"Location": where}
-
-
-@session_routes.get("/<id:session_id>")
-@described(
-    Operation(
-        "Read a session, live or uploaded",
-        answers={200: Body("As it stands", QuizSession, schemas.SESSION)},
-        problems=(*COMMON, Kind.UNKNOWN_SESSION),
-        security="study",
-    )
-)
-def show(user_id: int, session_id: int) -> ResponseReturnValue:
-    """Read a session."""
-    return ask(lambda connection: read_session(connection, user_id, session_id))
-
-
-@session_routes.post("/<id:session_id>/attempts")
-@described(
-    Operation(
-        "Answer a question; the same answer again is answered alike",
-        request=Body("The answer", Submission, schemas.SUBMISSION),
-        answers={200: Body("Recorded", RecordedAnswer, schemas.RECORDED)},
-        problems=(*COMMON, *OF_BODY, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED, Kind.ALREADY_ANSWERED),
-        security="study",
-    )
-)
-def answer(user_id: int, session_id: int) -> ResponseReturnValue:
-    """Record an answer."""
-    given = read_body(Submission)
-    now = services().clock()
-    return change(lambda connection: submit(connection, user_id, session_id, given, now=now))
-
-
-@session_routes.post("/<id:session_id>/finalize")
-@described(CLOSE)
-def finish(user_id: int, session_id: int) -> ResponseReturnValue:
-    """Close a session as done."""
-    return _close(finalize, user_id, session_id)
-
-
-@session_routes.post("/<id:session_id>/abandon")
-@described(CLOSE)
-def leave(user_id: int, session_id: int) -> ResponseReturnValue:
-    """Close a session as abandoned."""
-    return _close(abandon, user_id, session_id)
-
-
-@session_routes.delete("/<id:session_id>")
-@described(
-    Operation(
-        "Void a session: it stays on record, but no longer counts; one in progress is abandoned first",
-        answers={200: Body("It is void", QuizSession, schemas.VOIDED)},
-        problems=(*COMMON, Kind.UNKNOWN_SESSION),
-        security="study",
-    )
-)
-def discard(user_id: int, session_id: int) -> ResponseReturnValue:
-    """Void a session."""
-    now, zone = services().clock(), services().settings.study_time_zone
-    voided = change(lambda connection: void(connection, user_id, session_id, now=now, default_zone=zone))
-    log.info("session.voided", session=session_id)
-    return voided
-
-
-@session_routes.post("/<id:session_id>/unvoid")
-@described(
-    Operation(
-        "Bring a voided session back; 409 where other content was accepted in its place",
-        answers={200: Body("It counts again", QuizSession, schemas.SESSION)},
-        problems=(*COMMON, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED),
-        security="study",
-    )
-)
-def bring_back(user_id: int, session_id: int) -> ResponseReturnValue:
-    """Unvoid a session."""
-    zone = services().settings.study_time_zone
-    return change(lambda connection: unvoid(connection, user_id, session_id, default_zone=zone))
-
-
-def _close(end: Callable[..., dict[str, Any]], user_id: int, session_id: int) -> dict[str, Any]:
-    now, zone = services().clock(), services().settings.study_time_zone
-    closed = change(lambda connection: end(connection, user_id, session_id, now=now, default_zone=zone))
-    log.info("session.closed", session=session_id, status=closed["status"])
-    return closed
-
-
-blueprint.register_blueprint(session_routes)
-blueprint.register_blueprint(list_routes)
+    return schemas.WeakAreas.model_validate({"items": areas}).model_dump()

@@ -1,27 +1,22 @@
-"""The JSON that the API answers with."""
+"""What requests carry and what answers hold: a model each, with its example.
+
+The routes answer with these models, and the OpenAPI document is made of them.
+"""
 
 from datetime import date, datetime
-from typing import Literal
+from typing import Any, Literal, TypeVar, cast
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from flask import request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from api.errors import Kind, Problem, refuse_invalid
+from shared.payload import EXAMPLE_UPLOAD, decode
 from shared.uploads import Status
 
-EXAMPLE_UUID = "6f1c1f0e-6d3a-4d58-9a53-0f2f3b1f6e11"
+M = TypeVar("M", bound=BaseModel)
 
-UPLOAD = {
-    "client_session_uuid": EXAMPLE_UUID,
-    "started_at": "2026-11-22T09:00:00+09:00",
-    "finished_at": "2026-11-22T09:12:30+09:00",
-    "sent_at": "2026-11-22T09:12:31+09:00",
-    "attempts": [
-        {"pub_id": "q-7f3a", "selected": 2, "unsure": False, "answered_at": "2026-11-22T09:00:41+09:00"},
-        {"pub_id": "q-19c0", "selected": None, "unsure": True, "answered_at": "2026-11-22T09:01:55+09:00"},
-        {"pub_id": "q-gone", "selected": 0, "unsure": False, "answered_at": "2026-11-22T09:02:20+09:00"},
-    ],
-}
-
+EXAMPLE_UUID = EXAMPLE_UPLOAD["client_session_uuid"]
 RESULT = {
     "topics": [
         {
@@ -43,21 +38,47 @@ RESULT = {
     ],
     "questions": [{"pub_id": "q-19c0", "due": "2026-11-23"}, {"pub_id": "q-7f3a", "due": "2026-11-24"}],
 }
-
-RECEIVED = {"status": "received", "client_session_uuid": EXAMPLE_UUID}
-
-ALREADY_INGESTED = {"status": "already_ingested", "client_session_uuid": EXAMPLE_UUID, "result": RESULT}
-
-STANDING = {
-    "client_session_uuid": EXAMPLE_UUID,
-    "status": "ingested",
-    "received_at": "2026-11-22T00:12:32.104417+00:00",
-    "finalized_at": "2026-11-22T00:12:32.219203+00:00",
-    "tries": 1,
-    "voided_at": None,
-    "reason": None,
-    "result": RESULT,
+ANSWER = {
+    "selected": 2,
+    "unsure": False,
+    "outcome": "correct",
+    "answered_at": "2026-11-22T00:00:41.104417+00:00",
 }
+SNAPSHOT = {
+    "correct_count": 1,
+    "wrong_count": 0,
+    "unsure_count": 0,
+    "newly_correct_count": 1,
+    "recovered_count": 0,
+    "relapsed_count": 0,
+    "chronic_remaining_count": 0,
+}
+
+
+def shown(example: dict[str, Any], *, location: str = "") -> ConfigDict:
+    """Configure a model: its example, and what its answer's `Location` means if it has one."""
+    headers = {"Location": {"description": location, "schema": {"type": "string"}}} if location else {}
+    extra = {"json_schema_extra": {"example": example}, "openapi_extra": {"headers": headers}}
+    return cast("ConfigDict", extra)  # flask-openapi3 reads a key that pydantic does not know
+
+
+def plain_json_body() -> bytes:
+    """Return the body of the current request, which its headers must call plain JSON."""
+    if request.mimetype != "application/json" or request.content_encoding:
+        raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
+    return request.get_data(cache=False)
+
+
+def read_body(model: type[M]) -> M:
+    """Read the body of the current request, as strictly as an upload is read."""
+    value = decode(plain_json_body())
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        refuse_invalid(error)
+
+
+# Uploads
 
 
 class TopicResult(BaseModel):
@@ -100,22 +121,43 @@ class Result(BaseModel):
 
 
 class Received(BaseModel):
-    """The upload is kept; nobody need send it again."""
+    """The upload is recorded and will be replayed soon; it does not have to be sent again."""
+
+    model_config = shown(
+        {"status": "received", "client_session_uuid": EXAMPLE_UUID}, location="address of the upload's status"
+    )
 
     status: Literal["received"]
     client_session_uuid: UUID
 
 
 class AlreadyIngested(BaseModel):
-    """The same upload has been worked off before."""
+    """The same upload has been replayed before."""
+
+    model_config = shown(
+        {"status": "already_ingested", "client_session_uuid": EXAMPLE_UUID, "result": RESULT}
+    )
 
     status: Literal["already_ingested"]
     client_session_uuid: UUID
     result: Result | None
 
 
-class Standing(BaseModel):
+class UploadStatus(BaseModel):
     """Where an upload stands."""
+
+    model_config = shown(
+        {
+            "client_session_uuid": EXAMPLE_UUID,
+            "status": "ingested",
+            "received_at": "2026-11-22T00:12:32.104417+00:00",
+            "finalized_at": "2026-11-22T00:12:32.219203+00:00",
+            "tries": 1,
+            "voided_at": None,
+            "reason": None,
+            "result": RESULT,
+        }
+    )
 
     client_session_uuid: UUID
     status: Status
@@ -130,17 +172,22 @@ class Standing(BaseModel):
 class Health(BaseModel):
     """The process is well."""
 
+    model_config = shown({"status": "ok"})
+
     status: Literal["ok"]
 
 
+# Problems
+
+
 class Fault(BaseModel):
-    """One thing wrong with a payload."""
+    """One thing wrong with a request."""
 
     pointer: str = Field(description="JSON pointer (RFC 6901), or a query field; empty: the whole")
     detail: str
 
 
-class ProblemBody(BaseModel):
+class ProblemDetails(BaseModel):
     """An error (RFC 9457)."""
 
     type: str = Field(description="stable; an address that explains it")
@@ -151,14 +198,18 @@ class ProblemBody(BaseModel):
     errors: list[Fault] | None = None
 
 
-class ProblemKind(BaseModel):
-    """A kind of problem."""
+class ProblemExplanation(BaseModel):
+    """What a kind of problem means."""
+
+    model_config = shown(Kind.NOT_JSON.body(advice=Kind.NOT_JSON.advice))
 
     type: str
     title: str
     status: int
     advice: str = Field(description="what the sender should do")
 
+
+# The live side
 
 Ended = Literal["done", "abandoned"]
 Source = Literal["live", "viewer"]
@@ -186,7 +237,9 @@ class GivenAnswer(BaseModel):
 
 
 class RecordedAnswer(GivenAnswer):
-    """An answer as it stands."""
+    """An answer as it is recorded."""
+
+    model_config = shown({"pub_id": "q-7f3a", "ordinal": 0} | ANSWER)
 
     pub_id: str
     ordinal: int = Field(description="0-based place of the question in the session")
@@ -202,8 +255,38 @@ class AskedQuestion(BaseModel):
     answer: GivenAnswer | None = Field(description="null: not answered yet")
 
 
+SESSION = {
+    "session_id": 813,
+    "study_topic_id": 4,
+    "status": "in_progress",
+    "source": "live",
+    "quiz_mode": "random",
+    "wrong_only": False,
+    "subject_filter": None,
+    "target_per_subject": 2,
+    "subject_distribution": {"physics": 1, "chemistry": 1},
+    "cursor": 1,
+    "created_at": "2026-11-22T00:00:12.219203+00:00",
+    "finished_at": None,
+    "voided_at": None,
+    "snapshot": None,
+    "questions": [
+        {
+            "ordinal": 0,
+            "pub_id": "q-7f3a",
+            "subject": "physics",
+            "choices": ["joule", "watt", "newton"],
+            "answer": ANSWER,
+        },
+        {"ordinal": 1, "pub_id": "q-19c0", "subject": "chemistry", "choices": ["Ag", "Au"], "answer": None},
+    ],
+}
+
+
 class QuizSession(BaseModel):
     """A session and its questions."""
+
+    model_config = shown(SESSION)
 
     session_id: int
     study_topic_id: int
@@ -222,8 +305,24 @@ class QuizSession(BaseModel):
     questions: list[AskedQuestion]
 
 
+class StartedSession(QuizSession):
+    """A session in progress; new, or the one that was there."""
+
+    model_config = shown(SESSION, location="its address")
+
+
 class ClosedSession(BaseModel):
     """What a closed session left."""
+
+    model_config = shown(
+        {
+            "session_id": 813,
+            "status": "done",
+            "finished_at": "2026-11-22T00:12:30.002113+00:00",
+            "snapshot": SNAPSHOT,
+            "questions": [{"pub_id": "q-7f3a", "due": "2026-11-24"}],
+        }
+    )
 
     session_id: int
     status: Ended
@@ -287,156 +386,99 @@ class WeakArea(BaseModel):
 class WeakAreas(BaseModel):
     """The subjects of a topic, the weakest first."""
 
+    model_config = shown(
+        {
+            "items": [
+                {
+                    "subject": "chemistry",
+                    "questions": 1,
+                    "reviews": 4,
+                    "misses": 3,
+                    "accuracy": 0.25,
+                    "chronic": ["q-19c0"],
+                    "mean_retrievability": 0.9,
+                }
+            ]
+        }
+    )
+
     items: list[WeakArea]
 
 
-class _Page(BaseModel):
+class Page(BaseModel):
+    """A part of a list."""
+
     next_cursor: str | None = Field(description="`cursor` of the next page; null: this is the last")
 
 
-class PastSessions(_Page):
+class PastSessions(Page):
     """Closed sessions, the last recorded first."""
+
+    model_config = shown(
+        {
+            "items": [
+                {
+                    "session_id": 813,
+                    "study_topic_id": 4,
+                    "status": "done",
+                    "source": "live",
+                    "quiz_mode": "random",
+                    "created_at": "2026-11-22T00:00:12.219203+00:00",
+                    "finished_at": "2026-11-22T00:12:30.002113+00:00",
+                    "voided_at": None,
+                    "snapshot": SNAPSHOT,
+                }
+            ],
+            "next_cursor": "WzgxM10=",
+        }
+    )
 
     items: list[PastSession]
 
 
-class DueReviews(_Page):
+class DueReviews(Page):
     """Questions to review, longest due first."""
+
+    model_config = shown(
+        {
+            "items": [
+                {
+                    "pub_id": "q-7f3a",
+                    "study_topic_id": 4,
+                    "subject": "physics",
+                    "due": "2026-11-24",
+                    "last_reviewed_at": "2026-11-22T00:00:41.104417+00:00",
+                    "reviews": 3,
+                    "misses": 1,
+                }
+            ],
+            "next_cursor": None,
+        }
+    )
 
     items: list[DueReview]
 
 
-class WrongNotes(_Page):
+class WrongNotes(Page):
     """Wrong notes, last opened first."""
 
+    model_config = shown(
+        {
+            "items": [
+                {
+                    "pub_id": "q-19c0",
+                    "study_topic_id": 4,
+                    "subject": "chemistry",
+                    "retired": False,
+                    "opened_at": "2026-11-21T23:58:02.661904+00:00",
+                    "closed_at": None,
+                    "misses": 3,
+                    "miss_streak": 3,
+                    "due": "2026-11-23",
+                }
+            ],
+            "next_cursor": None,
+        }
+    )
+
     items: list[WrongNote]
-
-
-START = {"study_topic_id": 4, "quiz_mode": "random", "target_per_subject": 2}
-
-SUBMISSION = {"pub_id": "q-7f3a", "selected": 2, "unsure": False}
-
-GIVEN = {
-    "selected": 2,
-    "unsure": False,
-    "outcome": "correct",
-    "answered_at": "2026-11-22T00:00:41.104417+00:00",
-}
-
-RECORDED = {"pub_id": "q-7f3a", "ordinal": 0} | GIVEN
-
-SESSION = {
-    "session_id": 813,
-    "study_topic_id": 4,
-    "status": "in_progress",
-    "source": "live",
-    "quiz_mode": "random",
-    "wrong_only": False,
-    "subject_filter": None,
-    "target_per_subject": 2,
-    "subject_distribution": {"physics": 1, "chemistry": 1},
-    "cursor": 1,
-    "created_at": "2026-11-22T00:00:12.219203+00:00",
-    "finished_at": None,
-    "voided_at": None,
-    "snapshot": None,
-    "questions": [
-        {
-            "ordinal": 0,
-            "pub_id": "q-7f3a",
-            "subject": "physics",
-            "choices": ["joule", "watt", "newton"],
-            "answer": GIVEN,
-        },
-        {
-            "ordinal": 1,
-            "pub_id": "q-19c0",
-            "subject": "chemistry",
-            "choices": ["Ag", "Au"],
-            "answer": None,
-        },
-    ],
-}
-
-VOIDED = SESSION | {"status": "abandoned", "voided_at": "2026-11-22T00:20:00.771902+00:00"}
-
-SNAPSHOT = {
-    "correct_count": 1,
-    "wrong_count": 0,
-    "unsure_count": 0,
-    "newly_correct_count": 1,
-    "recovered_count": 0,
-    "relapsed_count": 0,
-    "chronic_remaining_count": 0,
-}
-
-CLOSED = {
-    "session_id": 813,
-    "status": "done",
-    "finished_at": "2026-11-22T00:12:30.002113+00:00",
-    "snapshot": SNAPSHOT,
-    "questions": [{"pub_id": "q-7f3a", "due": "2026-11-24"}],
-}
-
-PAST = {
-    "items": [
-        {
-            "session_id": 813,
-            "study_topic_id": 4,
-            "status": "done",
-            "source": "live",
-            "quiz_mode": "random",
-            "created_at": "2026-11-22T00:00:12.219203+00:00",
-            "finished_at": "2026-11-22T00:12:30.002113+00:00",
-            "voided_at": None,
-            "snapshot": SNAPSHOT,
-        }
-    ],
-    "next_cursor": "WzgxM10=",
-}
-
-DUE = {
-    "items": [
-        {
-            "pub_id": "q-7f3a",
-            "study_topic_id": 4,
-            "subject": "physics",
-            "due": "2026-11-24",
-            "last_reviewed_at": "2026-11-22T00:00:41.104417+00:00",
-            "reviews": 3,
-            "misses": 1,
-        }
-    ],
-    "next_cursor": None,
-}
-
-NOTES = {
-    "items": [
-        {
-            "pub_id": "q-19c0",
-            "study_topic_id": 4,
-            "subject": "chemistry",
-            "retired": False,
-            "opened_at": "2026-11-21T23:58:02.661904+00:00",
-            "closed_at": None,
-            "misses": 3,
-            "miss_streak": 3,
-            "due": "2026-11-23",
-        }
-    ],
-    "next_cursor": None,
-}
-
-WEAK = {
-    "items": [
-        {
-            "subject": "chemistry",
-            "questions": 1,
-            "reviews": 4,
-            "misses": 3,
-            "accuracy": 0.25,
-            "chronic": ["q-19c0"],
-            "mean_retrievability": 0.9,
-        }
-    ]
-}

@@ -15,6 +15,7 @@ from redis import Redis
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
 
+from shared.db import execute
 from shared.errors import StoreUnavailableError, StudyIngestError
 from shared.failures import describe, is_away
 from shared.metrics import BREAKER_OPEN
@@ -167,7 +168,7 @@ class UploadStore:
     def check(self) -> None:
         """Raise StoreUnavailableError if no store would take an upload."""
         try:
-            self._store.run(lambda connection: connection.execute(_PROBE, {"id": NIL}))
+            self._store.run(lambda connection: execute(connection, _PROBE, {"id": NIL}))
         except StoreUnavailableError:
             if self._spool is None or not answers(self._spool):
                 raise

@@ -181,8 +181,23 @@ class Attempt(_Form):
     answered_at: Moment = Field(description="with the local offset, which tells the study date")
 
 
+EXAMPLE_UPLOAD: dict[str, Any] = {
+    "client_session_uuid": "6f1c1f0e-6d3a-4d58-9a53-0f2f3b1f6e11",
+    "started_at": "2026-11-22T09:00:00+09:00",
+    "finished_at": "2026-11-22T09:12:30+09:00",
+    "sent_at": "2026-11-22T09:12:31+09:00",
+    "attempts": [
+        {"pub_id": "q-7f3a", "selected": 2, "unsure": False, "answered_at": "2026-11-22T09:00:41+09:00"},
+        {"pub_id": "q-19c0", "selected": None, "unsure": True, "answered_at": "2026-11-22T09:01:55+09:00"},
+        {"pub_id": "q-gone", "selected": 0, "unsure": False, "answered_at": "2026-11-22T09:02:20+09:00"},
+    ],
+}
+
+
 class Upload(_Form):
-    """One finished quiz session of a viewer."""
+    """One finished quiz session of a viewer: at most 1 MiB and 20,000 values in all."""
+
+    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE_UPLOAD})
 
     client_session_uuid: SessionUuid
     started_at: Moment | None = None

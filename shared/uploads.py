@@ -182,20 +182,6 @@ def _weigh(connection: Connection, delivery: Delivery, known: Any, first_try_aft
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An upload as its sender may see it."""
-
-    client_session_uuid: UUID
-    status: Status
-    received_at: datetime
-    finalized_at: datetime | None
-    tries: int
-    voided_at: datetime | None
-    reason: str | None
-    result: dict[str, Any] | None
-
-
-@dataclass(frozen=True, slots=True)
 class Waiting:
     """A `received` upload whose row the caller has locked; `payload` is its decoded JSON."""
 
@@ -238,10 +224,9 @@ _CLOSE = text("""
 """)
 
 
-def find(connection: Connection, client_session_uuid: UUID) -> Found | None:
-    """Look an upload up."""
-    row = execute(connection, _FIND, {"id": client_session_uuid}).fetchone()
-    return None if row is None else Found(**row._asdict() | {"status": Status(row.status)})
+def find(connection: Connection, client_session_uuid: UUID) -> Any:
+    """Return the row that shows an upload to its sender; None for an unknown one."""
+    return execute(connection, _FIND, {"id": client_session_uuid}).fetchone()
 
 
 def lock(connection: Connection, client_session_uuid: UUID) -> Waiting | None:

@@ -14,7 +14,7 @@ from shared.models import Base, StudyQuestionProgress, Upload
 from shared.payload import content_hash, parse_upload
 from shared.replay import replay
 from shared.study.store import list_progress
-from shared.uploads import Delivery, Found, Receipt, find, receive
+from shared.uploads import Delivery, Receipt, find, receive
 
 START = datetime(2026, 9, 1, 8, tzinfo=UTC)
 CHOICES = 4
@@ -184,13 +184,13 @@ def work_off(engine: Engine, sent: dict[str, Any]) -> None:
         replay(connection, uuid_of(sent), now=NOW, default_zone=DEFAULT_ZONE)
 
 
-def ingest(engine: Engine, sent: dict[str, Any], received_at: datetime = ARRIVAL) -> Found:
+def ingest(engine: Engine, sent: dict[str, Any], received_at: datetime = ARRIVAL) -> Any:
     deliver(engine, sent, received_at)
     work_off(engine, sent)
     return standing(engine, sent)
 
 
-def standing(engine: Engine, sent: dict[str, Any]) -> Found:
+def standing(engine: Engine, sent: dict[str, Any]) -> Any:
     with engine.connect() as connection:
         found = find(connection, uuid_of(sent))
     assert found is not None

@@ -28,6 +28,10 @@ class _Form(BaseModel):
 class SessionStart(_Form):
     """What a session should ask."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"study_topic_id": 4, "quiz_mode": "random", "target_per_subject": 2}}
+    )
+
     study_topic_id: int = Field(ge=0, lt=BIGINT)
     quiz_mode: Annotated[QuizMode, BeforeValidator(_not_reserved)] = Field(
         "random", description="`frequent_focus`: what exams ask often; where unknown, what is known least"
@@ -41,6 +45,10 @@ class SessionStart(_Form):
 
 class Submission(_Form):
     """An answer to a question of the session."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"pub_id": "q-7f3a", "selected": 2, "unsure": False}}
+    )
 
     pub_id: str = Field(min_length=1, max_length=200, pattern=STORABLE)
     selected: Annotated[int, Field(ge=0, le=32767)] | None = Field(

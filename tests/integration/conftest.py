@@ -11,13 +11,12 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from flask import Flask
+from flask_openapi3 import OpenAPI
 from jsonschema import Draft202012Validator
 from redis import Redis
 from sqlalchemy import Engine
 
 from api.app import create_app
-from api.openapi import document
 from api.server import Server
 from shared.broker import FINALIZE_QUEUE
 from shared.config import Settings
@@ -28,13 +27,13 @@ TOKEN = {"Authorization": "Bearer viewer-token"}
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Flask, Settings], httpx.Client]]:
+def serve() -> Iterator[Callable[[OpenAPI, Settings], httpx.Client]]:
     with ExitStack() as stack:
         yield lambda app, settings: stack.enter_context(_serving(app, settings))
 
 
 @pytest.fixture
-def web(serve: Callable[[Flask, Settings], httpx.Client], settings: Settings) -> httpx.Client:
+def web(serve: Callable[[OpenAPI, Settings], httpx.Client], settings: Settings) -> httpx.Client:
     return serve(create_app(settings), settings)
 
 
@@ -45,7 +44,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def front(
-    serve: Callable[[Flask, Settings], httpx.Client], settings: Settings, engine: Engine, clock: Clock
+    serve: Callable[[OpenAPI, Settings], httpx.Client], settings: Settings, engine: Engine, clock: Clock
 ) -> Front:
     """Serve the live side to the first learner of a small world."""
     factories.load(engine)
@@ -68,11 +67,11 @@ def leaves_nothing(front: Front, engine: Engine) -> Iterator[None]:
 
 
 @contextmanager
-def _serving(app: Flask, settings: Settings) -> Iterator[httpx.Client]:
+def _serving(app: OpenAPI, settings: Settings) -> Iterator[httpx.Client]:
     server = Server(app, settings.model_copy(update={"port": 0}))
     thread = threading.Thread(target=server.run)
     thread.start()
-    hold = {"response": [Contract(document(app)).hold]}
+    hold = {"response": [Contract(app.api_doc).hold]}
     with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", headers=TOKEN, event_hooks=hold) as client:
         yield client
     server.stop()

@@ -10,7 +10,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from api.schemas import RESULT, UPLOAD
+from api.schemas import RESULT
+from shared.payload import EXAMPLE_UPLOAD
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 
@@ -19,7 +20,7 @@ RungFor = Callable[[], list[str]]
 
 
 def an_upload(**changes: Any) -> dict[str, Any]:
-    return UPLOAD | {"client_session_uuid": str(uuid4())} | changes
+    return EXAMPLE_UPLOAD | {"client_session_uuid": str(uuid4())} | changes
 
 
 def rows(engine: Engine, table: str) -> list[Any]:
@@ -54,15 +55,18 @@ def problem(response: httpx.Response) -> tuple[int, str]:
 def test_a_new_upload_is_recorded_rung_for_and_answered_with_its_address(
     web: httpx.Client, engine: Engine, rung_for: RungFor
 ) -> None:
-    response = web.post(DOOR, json=UPLOAD)
+    response = web.post(DOOR, json=EXAMPLE_UPLOAD)
 
     assert response.status_code == 202
-    assert response.json() == {"status": "received", "client_session_uuid": UPLOAD["client_session_uuid"]}
+    assert response.json() == {
+        "status": "received",
+        "client_session_uuid": EXAMPLE_UPLOAD["client_session_uuid"],
+    }
     (row,) = rows(engine, "uploads")
-    assert (row.status, row.payload) == ("received", UPLOAD)
-    wait_for(lambda: rung_for() == [UPLOAD["client_session_uuid"]])
+    assert (row.status, row.payload) == ("received", EXAMPLE_UPLOAD)
+    wait_for(lambda: rung_for() == [EXAMPLE_UPLOAD["client_session_uuid"]])
     standing = web.get(response.headers["Location"]).json()
-    assert standing["client_session_uuid"] == UPLOAD["client_session_uuid"]
+    assert standing["client_session_uuid"] == EXAMPLE_UPLOAD["client_session_uuid"]
     assert (standing["status"], standing["tries"], standing["result"]) == ("received", 1, None)
 
 

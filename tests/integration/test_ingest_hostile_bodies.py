@@ -9,10 +9,10 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from api.schemas import UPLOAD
+from shared.payload import EXAMPLE_UPLOAD
 
 DOOR = "/ingest/study/attempts"
-GOOD = json.dumps(UPLOAD)
+GOOD = json.dumps(EXAMPLE_UPLOAD)
 SECRET = "chosen-2"
 
 
@@ -22,16 +22,16 @@ def with_unknown(json_text: str) -> bytes:
 
 
 def changed(field: str, json_text: str) -> bytes:
-    return json.dumps(UPLOAD | {field: "HERE"}).replace('"HERE"', json_text).encode()
+    return json.dumps(EXAMPLE_UPLOAD | {field: "HERE"}).replace('"HERE"', json_text).encode()
 
 
 def attempt(field: str, json_text: str) -> bytes:
-    one = UPLOAD["attempts"][0] | {field: "HERE"}  # type: ignore[index,operator]
-    return json.dumps(UPLOAD | {"attempts": [one]}).replace('"HERE"', json_text).encode()
+    one = EXAMPLE_UPLOAD["attempts"][0] | {field: "HERE"}  # type: ignore[index,operator]
+    return json.dumps(EXAMPLE_UPLOAD | {"attempts": [one]}).replace('"HERE"', json_text).encode()
 
 
 def without(field: str) -> bytes:
-    return json.dumps({name: value for name, value in UPLOAD.items() if name != field}).encode()
+    return json.dumps({name: value for name, value in EXAMPLE_UPLOAD.items() if name != field}).encode()
 
 
 NO_JSON = {
@@ -77,7 +77,7 @@ NO_UPLOAD = {
     "no attempts": changed("attempts", "[]"),
     "attempts null": changed("attempts", "null"),
     "attempts an object": changed("attempts", "{}"),
-    "501 attempts": changed("attempts", json.dumps(UPLOAD["attempts"][:1] * 501)),  # type: ignore[index]
+    "501 attempts": changed("attempts", json.dumps(EXAMPLE_UPLOAD["attempts"][:1] * 501)),  # type: ignore[index]
     "an attempt null": changed("attempts", "[null]"),
     "no uuid": without("client_session_uuid"),
     "uuid null": changed("client_session_uuid", "null"),
@@ -137,7 +137,7 @@ def leaves_nothing(web: httpx.Client, engine: Engine, rung_for: Callable[[], lis
     """Prove at the end that a good upload is the first that left a row or a ring."""
     yield
     good = str(uuid4())
-    assert web.post(DOOR, json=UPLOAD | {"client_session_uuid": good}).status_code == 202
+    assert web.post(DOOR, json=EXAMPLE_UPLOAD | {"client_session_uuid": good}).status_code == 202
     while not rung_for():
         time.sleep(0.01)  # in the order of their arrival, so an earlier one would be here too
     assert rung_for() == [good]

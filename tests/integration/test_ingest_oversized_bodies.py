@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from api.app import MAX_BODY
-from api.schemas import UPLOAD
 from api.server import MAX_BUFFERED_BODY
+from shared.payload import EXAMPLE_UPLOAD
 
 DOOR = "/ingest/study/attempts"
 JSON = {"Content-Type": "application/json"}
@@ -19,7 +19,7 @@ HEAD = b"POST /ingest/study/attempts HTTP/1.1\r\nHost: x\r\nAuthorization: Beare
 
 
 def an_upload_of(size: int) -> bytes:
-    upload = json.dumps(UPLOAD | {"client_session_uuid": str(uuid4()), "unknown": ""}).encode()
+    upload = json.dumps(EXAMPLE_UPLOAD | {"client_session_uuid": str(uuid4()), "unknown": ""}).encode()
     return upload[:-2] + b"x" * (size - len(upload)) + b'"}'
 
 

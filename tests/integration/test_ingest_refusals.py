@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from api.app import MAX_BODY, create_app
-from api.schemas import UPLOAD
 from shared.config import Settings
+from shared.payload import EXAMPLE_UPLOAD
 from tests.processes import until
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
@@ -22,7 +22,7 @@ Serve = Callable[..., httpx.Client]
 
 
 def an_upload(**changes: Any) -> dict[str, Any]:
-    return UPLOAD | {"client_session_uuid": str(uuid4())} | changes
+    return EXAMPLE_UPLOAD | {"client_session_uuid": str(uuid4())} | changes
 
 
 def uploads(engine: Engine) -> int:
@@ -59,7 +59,7 @@ def test_without_an_accepted_token_it_is_401(
     headers = {} if authorization is None else {"Authorization": authorization}
     address = DOOR if method == "POST" else f"{DOOR}/{uuid4()}"
 
-    response = web.request(method, address, headers=headers, content=json.dumps(UPLOAD))
+    response = web.request(method, address, headers=headers, content=json.dumps(EXAMPLE_UPLOAD))
 
     assert problem(response) == (401, "/problems/unauthenticated")
     assert response.headers["WWW-Authenticate"] == "Bearer"
@@ -133,7 +133,7 @@ def test_I10_with_the_flag_unset_ingest_is_503_and_writes_nothing(
     closed = settings.model_copy(update={"study_ingest_enabled": False})
     web = serve(create_app(closed), closed)
 
-    refused = [web.post(DOOR, json=UPLOAD), web.get(f"{DOOR}/{uuid4()}"), web.get("/readyz")]
+    refused = [web.post(DOOR, json=EXAMPLE_UPLOAD), web.get(f"{DOOR}/{uuid4()}"), web.get("/readyz")]
 
     for response in refused:
         assert problem(response) == (503, "/problems/ingest-closed")
@@ -150,13 +150,13 @@ def test_a_store_that_does_not_answer_is_503_within_the_deadline(
     with engine.begin() as connection:
         connection.execute(text("LOCK TABLE uploads IN ACCESS EXCLUSIVE MODE"))
 
-        refused = [web.post(DOOR, json=UPLOAD), web.get(f"{DOOR}/{uuid4()}"), web.get("/readyz")]
+        refused = [web.post(DOOR, json=EXAMPLE_UPLOAD), web.get(f"{DOOR}/{uuid4()}"), web.get("/readyz")]
 
         for response in refused:
             assert problem(response) == (503, "/problems/store-unavailable")
             assert int(response.headers["Retry-After"]) > 0
         assert web.get("/livez").status_code == 200
-    until(lambda: web.post(DOOR, json=UPLOAD).status_code == 202, "the breaker lets one through")
+    until(lambda: web.post(DOOR, json=EXAMPLE_UPLOAD).status_code == 202, "the breaker lets one through")
 
 
 def test_ready_and_alive(web: httpx.Client) -> None:

@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DataError
 
-from api.schemas import UPLOAD
-from shared.payload import InvalidPayloadError, NotJsonError, Upload, content_hash, parse_upload
+from shared.payload import (
+    EXAMPLE_UPLOAD,
+    InvalidPayloadError,
+    NotJsonError,
+    Upload,
+    content_hash,
+    parse_upload,
+)
 
 EXTREMES = {
     "the largest double": "1.7976931348623157e308",
@@ -46,7 +52,7 @@ REFUSED_BY_POSTGRES = {
 
 
 def an_upload_with(unknown: str) -> bytes:
-    upload = json.dumps(UPLOAD | {"client_session_uuid": str(uuid4())})
+    upload = json.dumps(EXAMPLE_UPLOAD | {"client_session_uuid": str(uuid4())})
     return f'{upload[:-1]}, "unknown": {unknown}}}'.encode()
 
 

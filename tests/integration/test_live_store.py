@@ -2,10 +2,10 @@
 
 from sqlalchemy import Engine, text
 
-from api.schemas import UPLOAD
 from cli.client import PATH
 from cli.local.servers import Servers
 from shared.models import StudyQuestionAttempt
+from shared.payload import EXAMPLE_UPLOAD
 from tests.clients import Front, refusal, started
 from tests.factories import rows
 from tests.faults import frozen
@@ -39,7 +39,7 @@ def test_I12_a_locked_table_of_the_live_side_delays_no_upload(front: Front, engi
         holder.execute(text("LOCK TABLE study_question_progress, study_quiz_sessions"))
         for _ in range(3):
             assert refusal(front.get("reviews")) == (503, "store-unavailable")
-            assert front.web.post(PATH, json=UPLOAD).status_code == 202
+            assert front.web.post(PATH, json=EXAMPLE_UPLOAD).status_code == 202
             assert front.web.get("/readyz").status_code == 200
             with engine.connect() as connection:
                 assert connection.scalar(text("SELECT count(*) FROM uploads")) == 1, "in Postgres"

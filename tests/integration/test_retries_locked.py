@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import httpx
 from sqlalchemy import Engine, text
 
-from api.schemas import UPLOAD
+from shared.payload import EXAMPLE_UPLOAD
 from shared.uploads import lock
 
 DOOR = "/ingest/study/attempts"
@@ -16,7 +16,7 @@ REJECT = text("""
 
 
 def an_upload(**changes: Any) -> dict[str, Any]:
-    return UPLOAD | {"client_session_uuid": str(uuid4())} | changes
+    return EXAMPLE_UPLOAD | {"client_session_uuid": str(uuid4())} | changes
 
 
 def test_a_locked_upload_delays_no_other(web: httpx.Client, engine: Engine) -> None:

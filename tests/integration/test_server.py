@@ -14,9 +14,9 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from api.schemas import UPLOAD
 from cli.local.supervisor import wait_until
 from shared.config import Settings
+from shared.payload import EXAMPLE_UPLOAD
 
 DOOR = "/ingest/study/attempts"
 TOKEN = "viewer-token"
@@ -112,7 +112,7 @@ def test_sigterm_lets_a_request_end_and_takes_no_new_one(settings: Settings, eng
     with process(patient) as (web, port), engine.begin() as connection:
         connection.execute(text("LOCK TABLE uploads IN ACCESS EXCLUSIVE MODE"))
         with socket.create_connection(("127.0.0.1", port)) as sender:
-            sender.sendall(request_of(json.dumps(UPLOAD).encode()))
+            sender.sendall(request_of(json.dumps(EXAMPLE_UPLOAD).encode()))
             assert wait_until(lambda: waits_for_a_lock(engine), 20)
             web.send_signal(signal.SIGTERM)
             assert wait_until(lambda: not listens(port), 20)
@@ -123,7 +123,7 @@ def test_sigterm_lets_a_request_end_and_takes_no_new_one(settings: Settings, eng
 
 
 def test_sigterm_lets_requests_end_that_it_has_not_read_yet(settings: Settings) -> None:
-    bodies = [json.dumps(UPLOAD | {"client_session_uuid": str(uuid4())}).encode() for _ in range(10)]
+    bodies = [json.dumps(EXAMPLE_UPLOAD | {"client_session_uuid": str(uuid4())}).encode() for _ in range(10)]
     with process(environment(settings)) as (web, port), ExitStack() as stack:
         web.send_signal(signal.SIGSTOP)
         web.send_signal(signal.SIGTERM)
@@ -142,7 +142,7 @@ def test_clients_that_ask_on_without_reading_keep_nobody_out(settings: Settings)
             sender = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             sender.sendall(page * 20)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=BEARER, timeout=10) as client:
-            assert [client.post(DOOR, json=UPLOAD).status_code for _ in range(3)] == [202] * 3
+            assert [client.post(DOOR, json=EXAMPLE_UPLOAD).status_code for _ in range(3)] == [202] * 3
         web.send_signal(signal.SIGTERM)
         assert web.wait(30) == 0
 
@@ -152,16 +152,19 @@ def test_sigterm_ends_it_while_the_store_is_frozen(settings: Settings, engine: E
     with process(frozen) as (web, port), engine.begin() as connection:
         connection.execute(text("LOCK TABLE uploads IN ACCESS EXCLUSIVE MODE"))
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=BEARER) as client:
-            address = f"{DOOR}/{UPLOAD['client_session_uuid']}"
-            assert [client.get(address).status_code, client.post(DOOR, json=UPLOAD).status_code] == [503, 503]
+            address = f"{DOOR}/{EXAMPLE_UPLOAD['client_session_uuid']}"
+            assert [client.get(address).status_code, client.post(DOOR, json=EXAMPLE_UPLOAD).status_code] == [
+                503,
+                503,
+            ]
         web.send_signal(signal.SIGTERM)
 
         assert web.wait(30) == 0
 
 
 def test_I11_its_log_tells_of_an_upload_and_nothing_of_its_content(settings: Settings) -> None:
-    attempt = UPLOAD["attempts"][0] | {"pub_id": "q-marked"}
-    upload = UPLOAD | {"attempts": [attempt], "note": "marked"}
+    attempt = EXAMPLE_UPLOAD["attempts"][0] | {"pub_id": "q-marked"}
+    upload = EXAMPLE_UPLOAD | {"attempts": [attempt], "note": "marked"}
     bodies = [
         json.dumps(upload),
         json.dumps(upload | {"started_at": None}),
@@ -180,7 +183,7 @@ def test_I11_its_log_tells_of_an_upload_and_nothing_of_its_content(settings: Set
     events = [json.loads(line) for line in log.splitlines()]
     received = [event for event in events if event["event"] == "upload.received"]
     assert [event["verdict"] for event in received] == ["new", "conflict"]
-    assert {event["upload"] for event in received} == {UPLOAD["client_session_uuid"]}
+    assert {event["upload"] for event in received} == {EXAMPLE_UPLOAD["client_session_uuid"]}
     for said in [log, *(answer.text for answer in answers)]:
         assert "marked" not in said
         assert TOKEN not in said

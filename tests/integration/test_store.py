@@ -6,10 +6,10 @@ import httpx
 import pytest
 from flask import Flask
 
-from api import schemas
 from api.app import create_app
 from cli.client import PATH
 from shared.config import Settings
+from shared.payload import EXAMPLE_UPLOAD
 
 Serve = Callable[[Flask, Settings], httpx.Client]
 NOWHERE = "postgresql+psycopg://nobody@127.0.0.1:1/nothing"
@@ -22,5 +22,5 @@ def test_without_postgres_an_upload_is_spooled_or_refused(
     away = settings.model_copy(update={"database_url": NOWHERE} | ({} if spool else {"redis_url": ""}))
     web = serve(create_app(away), away)
     for _ in range(3):
-        assert web.post(PATH, json=schemas.UPLOAD).status_code == status
+        assert web.post(PATH, json=EXAMPLE_UPLOAD).status_code == status
     assert web.get("/readyz").status_code == (200 if spool else 503)

@@ -10,7 +10,6 @@ from pydantic import SecretStr, ValidationError
 from sqlalchemy import Engine, text
 
 from api.app import create_app
-from api.openapi import document
 from shared.config import Settings
 from tests import factories
 from tests.clients import LOGIN, PASSWORD, log_in, press
@@ -174,7 +173,7 @@ def test_nothing_is_asked_of_an_upload_that_is_unknown(web: httpx.Client, engine
 
 
 def test_the_api_document_does_not_tell_of_it(settings: Settings) -> None:
-    assert not [path for path in document(create_app(settings))["paths"] if path.startswith("/ops")]
+    assert not [path for path in create_app(settings).api_doc["paths"] if path.startswith("/ops")]
 
 
 def test_operators_who_wait_do_not_keep_uploads_out(settings: Settings, serve: Serve, engine: Engine) -> None:
