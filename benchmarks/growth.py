@@ -1,19 +1,24 @@
-"""P5: what a replay costs with millions of attempts in the table, beside one with few."""
+"""P5: what a replay costs with millions of attempts in the table, beside few; which tables are scanned."""
 
 import time
 from datetime import UTC, datetime
+from typing import NamedTuple
 
+import httpx
+import psycopg
 from sqlalchemy import Engine, text
 
 from benchmarks.figures import Figure, ratio
-from benchmarks.servers import Stores
+from benchmarks.servers import PROCFILE, TOKEN, Stores, libpq, serving
 from benchmarks.workload import ATTEMPTS, QUESTIONS, TOPICS, check_replayed, make_catalog, make_uploads
+from cli.local.up import LOOPBACK
 from shared.replay import replay
 from shared.study.scheduling import SCHEDULER
 
 LEARNERS = 2000  # the same on both sides
-FEW, MANY, QUICK_MANY = 50_000, 5_000_000, 500_000
+FEW, MANY, QUICK_MANY = 50_000, 5_000_000, 250_000
 ROUNDS, UPLOADS = 7, 100
+LIVE_LEARNERS, ANSWERS = 20, 3
 
 # Rows of the right number and size; fsrs would have other values. Learner by learner, so that every index
 # grows at one place. Foreign keys are not checked: every row is made from its parent.
@@ -45,40 +50,56 @@ _PAST = [
 ]
 
 
+# Rows read through an index or by a scan, and scans, of each table that has more than a few rows.
+_READS = b"""
+    SELECT relid::regclass::text, seq_tup_read + coalesce(idx_tup_fetch, 0), seq_scan
+    FROM pg_stat_user_tables JOIN pg_class ON pg_class.oid = relid WHERE reltuples > 1000
+"""
+
+
 def measure(stores: Stores, *, quick: bool) -> list[Figure]:
-    """Replay equal uploads in both databases in turn."""
+    """Replay equal uploads in both databases in turn, then use the live side of the larger one."""
     many = QUICK_MANY if quick else MANY
-    with (
-        stores.database("few"),
-        stores.database("many"),
-        stores.engine("few") as beside,
-        stores.engine("many") as ours,
-    ):
-        _fill(beside, FEW)
-        _fill(ours, many)
+    with stores.database("few"), stores.database("many"):
+        _fill(stores, "few", FEW)
+        _fill(stores, "many", many)
         stores.administer("CHECKPOINT")
-        pairs = [(_cost(ours, number), _cost(beside, number)) for number in range(ROUNDS + 1)]
-        check_replayed(ours)
-        check_replayed(beside)
-    mine, theirs = zip(*pairs[1:], strict=True)  # the first round warms both sides up
+        with stores.engine("few") as beside, stores.engine("many") as ours:
+            pairs = [(_cost(ours, number), _cost(beside, number)) for number in range(ROUNDS + 1)]
+        mine, theirs = zip(*pairs[1:], strict=True)  # the first round warms both sides up
+        rows, few_rows = [_reads(stores, name).rows / UPLOADS / (ROUNDS + 1) for name in ("many", "few")]
+        with serving(stores, stores.settings("many"), PROCFILE["web"]) as port:
+            for learner in range(1, 1 + LIVE_LEARNERS):
+                _study(port, learner)
+        scanned = _reads(stores, "many").scanned
+        for name in ("few", "many"):
+            with stores.engine(name) as engine:
+                check_replayed(engine)
+    sides = f"{many:,} attempts in the table ÷ with {FEW:,}"
+    found = f": {', '.join(scanned)}" if scanned else ""
     return [
-        ratio("P5", f"replay with {many:,} attempts in the table ÷ with {FEW:,}", mine, theirs, "≤ 1.2"),
+        ratio("P5", f"replay with {sides}", mine, theirs, "≤ 1.2"),
+        ratio("P5 rows", f"rows that a replay reads with {sides}", [rows], [few_rows], "≤ 1.2"),
+        Figure("P5 scans", f"tables that replays or the live side scan{found}", (len(scanned),), target="0"),
         Figure("replay/many", f"replay with {many:,} attempts", mine, "ms"),
         Figure("replay/few", f"replay with {FEW:,} attempts", theirs, "ms"),
     ]
 
 
-def _fill(engine: Engine, attempts: int) -> None:
+def _fill(stores: Stores, database: str, attempts: int) -> None:
     sizes = {"learners": LEARNERS, "topics": TOPICS, "questions": QUESTIONS, "length": ATTEMPTS}
     bound = sizes | {"attempts": attempts, "scheduler": SCHEDULER}
-    with engine.begin() as connection:
-        make_catalog(connection, LEARNERS)
-        for sql in _PAST:
-            statement = text(sql)
-            connection.execute(statement, {name: bound[name] for name in statement.compile().params})
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("SET statement_timeout = 0"))
-        connection.execute(text("VACUUM ANALYZE"))  # or autovacuum would come in the middle of it
+    with stores.engine(database) as engine:
+        with engine.begin() as connection:
+            make_catalog(connection, LEARNERS)
+            for sql in _PAST:
+                statement = text(sql)
+                connection.execute(statement, {name: bound[name] for name in statement.compile().params})
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("SET statement_timeout = 0"))
+            connection.execute(text("VACUUM ANALYZE"))  # or autovacuum would come in the middle of it
+    with psycopg.connect(libpq(stores.url(database)), autocommit=True) as connection:
+        connection.execute("SELECT pg_stat_reset()")
 
 
 def _cost(engine: Engine, number: int) -> float:
@@ -91,3 +112,37 @@ def _cost(engine: Engine, number: int) -> float:
         with engine.begin() as connection:
             replay(connection, upload, now=datetime.now(UTC), default_zone="UTC")
     return (time.perf_counter() - start) * 1000 / len(uploads)
+
+
+def _study(port: int, learner: int) -> None:
+    """Use every route of the live side: a session, its voiding, and all lists."""
+    with httpx.Client(
+        base_url=f"http://{LOOPBACK}:{port}/study/users/{learner}",
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        trust_env=False,
+    ) as client:
+        topic = learner * TOPICS
+        session = client.post("/sessions", json={"study_topic_id": topic}).raise_for_status().json()
+        path = f"/sessions/{session['session_id']}"
+        for question in session["questions"][:ANSWERS]:
+            answer = {"pub_id": question["pub_id"], "selected": 0, "unsure": False}
+            client.post(f"{path}/attempts", json=answer).raise_for_status()
+        for action in ("POST /finalize", "DELETE ", "POST /unvoid", "GET "):
+            method, _, suffix = action.partition(" ")
+            client.request(method, path + suffix).raise_for_status()
+        for listed in ("/reviews", "/sessions", "/wrong-notes", f"/topics/{topic}/weak-areas"):
+            client.get(listed).raise_for_status()
+
+
+class Reads(NamedTuple):
+    """What Postgres has counted in a database since it was filled."""
+
+    rows: int
+    scanned: list[str]
+
+
+def _reads(stores: Stores, database: str) -> Reads:
+    # In a session of its own: the others have reported what they read when they ended.
+    with psycopg.connect(libpq(stores.url(database))) as connection:
+        tables = connection.execute(_READS).fetchall()
+    return Reads(sum(rows for _, rows, _ in tables), [name for name, _, scans in tables if scans])
