@@ -22,8 +22,8 @@ from shared.catalog import resolve
 from shared.catalog_admin import CatalogFile, load_catalog
 from shared.db import scalar, scalars
 from shared.errors import ConfigurationError, UnknownSessionError
+from shared.ops.actions import void_upload
 from shared.study.store import list_progress
-from shared.study.voiding import void_upload
 
 # The largest id there is: catalogs count from one.
 LEARNER = TOPIC = QUESTION = 2**63 - 1

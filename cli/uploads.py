@@ -29,19 +29,19 @@ from cli.context import (
 )
 from shared.errors import ReplayRefusedError
 from shared.ops.actions import (
-    Revival,
+    Requeued,
     add_skipped,
     count_purgeable,
     count_purged,
     find_failed,
     purge,
-    revive,
-    revive_one,
+    requeue,
+    unvoid_upload,
+    void_upload,
 )
-from shared.ops.dry_run import Card, rehearse_replay, rehearse_skipped
-from shared.ops.reports import Dossier, open_dossier
+from shared.ops.dry_run import Card, dry_run_replay
+from shared.ops.reports import UploadReport, report_upload
 from shared.ops.search import Search, search
-from shared.study.voiding import unvoid_upload, void_upload
 from shared.uploads import Status
 
 WAIT_S = 600.0  # long enough for any backlog that one file makes
@@ -155,7 +155,7 @@ def list_(  # noqa: PLR0913  # one for each option
 def show(uuid: UUID, *, with_payload: bool, as_json: bool, store: Store) -> None:
     """Show an upload: what happened when, and what became of each topic and attempt."""
     with store.engine.connect() as connection:
-        report = open_dossier(connection, uuid)
+        report = report_upload(connection, uuid)
     if as_json:
         known = asdict(report) | {"purged": report.payload is None}
         print_json(known if with_payload else {name: known[name] for name in known if name != "payload"})
@@ -166,7 +166,7 @@ def show(uuid: UUID, *, with_payload: bool, as_json: bool, store: Store) -> None
         click.echo("purged" if report.payload is None else json.dumps(report.payload, indent=2))
 
 
-def _print_report(report: Dossier) -> None:
+def _print_report(report: UploadReport) -> None:
     values = ((name, getattr(report, name)) for name in SHOWN)
     print_table(
         ("upload", str(report.client_session_uuid)),
@@ -225,43 +225,45 @@ def replay(  # noqa: PLR0913  # one for each option
                 added = add_skipped(connection, uuid, now=now, default_zone=store.default_zone)
                 message = f"{added} attempts added"
             else:
-                message = f"{uuid} {revive_one(connection, uuid)}"
+                message = f"{uuid} {requeue(connection, uuid)}"
         click.echo(message)
 
 
 def _replay_all(store: Store, wanted: Search) -> None:
-    counts: Counter[Revival] = Counter()
-    for uuid in _find(store, wanted, counts):  # a transaction each: no lock is held for longer than one takes
+    found, purged = _find(store, wanted)
+    counts: Counter[Requeued] = Counter()
+    for uuid in found:  # a transaction each: no lock is held for longer than one takes
         with store.engine.begin() as connection:
-            counts[revive(connection, uuid)] += 1
-    click.echo(", ".join(f"{counts[each]} {each}" for each in Revival if counts[each]) or "none found")
+            counts[requeue(connection, uuid)] += 1
+    parts = [f"{counts[each]} {each}" for each in Requeued if counts[each]]
+    click.echo(", ".join([*parts, f"{purged} purged"] if purged else parts) or "none found")
 
 
 def _dry_run_all(store: Store, wanted: Search) -> None:
     """Try each by itself: what one would do for another is not shown."""
-    counts: Counter[Revival] = Counter()
-    found, refused = _find(store, wanted, counts), 0
+    found, purged = _find(store, wanted)
+    refused = 0
     for uuid in found:
         try:
             _dry_run(store, uuid)
         except ReplayRefusedError as error:
             click.echo(str(error), err=True)
             refused += 1
-    click.echo(f"{len(found)} tried, {refused} refused, {counts[Revival.PURGED]} purged")
+    click.echo(f"{len(found)} tried, {refused} refused, {purged} purged")
     if refused:
         raise click.exceptions.Exit(1)
 
 
-def _find(store: Store, wanted: Search, counts: Counter[Revival]) -> list[UUID]:
+def _find(store: Store, wanted: Search) -> tuple[list[UUID], int]:
+    """Find the failed uploads that can be replayed, and count those that are purged."""
     with store.engine.connect() as connection:
-        counts[Revival.PURGED] = count_purged(connection, wanted)
-        return find_failed(connection, wanted)
+        return find_failed(connection, wanted), count_purged(connection, wanted)
 
 
 def _dry_run(store: Store, uuid: UUID, *, skipped: bool = False) -> None:
-    act = rehearse_skipped if skipped else rehearse_replay
+    now, zone = datetime.now(UTC), store.default_zone
     with store.engine.connect() as connection:
-        shown = act(connection, uuid, now=datetime.now(UTC), default_zone=store.default_zone)
+        shown = dry_run_replay(connection, uuid, now=now, default_zone=zone, skipped=skipped)
     if shown.already:
         click.echo(f"{uuid} {shown.already}")
         return

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from api.ops.session import services
 from shared.catalog import resolve
 from shared.live.forms import BIGINT
-from shared.ops.reports import DueDay, Portrait, curve, portray
+from shared.ops.reports import DueDay, LearnerReport, curve, report_learner
 from shared.study.progress import Curve
 
 blueprint = Blueprint("learner", __name__)
@@ -41,8 +41,8 @@ def learner(user_id: int) -> ResponseReturnValue:
     now, zone = services().clock(), services().settings.study_time_zone
     asked_for = request.args.get("question", "").strip()
 
-    def read(connection: Connection) -> tuple[Portrait, str, Curve | None]:
-        report = portray(connection, user_id, now=now, default_zone=zone)
+    def read(connection: Connection) -> tuple[LearnerReport, str, Curve | None]:
+        report = report_learner(connection, user_id, now=now, default_zone=zone)
         pub_id = asked_for or _weakest(report.progress)
         question = resolve(connection, [pub_id]).get(pub_id) if "\0" not in pub_id else None
         if question is None or question.user_id != user_id:
@@ -53,7 +53,7 @@ def learner(user_id: int) -> ResponseReturnValue:
     return render_template(
         "learner.html",
         user_id=user_id,
-        portrait=report,
+        report=report,
         weeks=weeks(report.calendar),
         pub_id=pub_id,
         curve=drawn,

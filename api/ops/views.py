@@ -29,21 +29,21 @@ from shared.errors import ReplayRefusedError, StoreUnavailableError
 from shared.health import Standing, age, standing
 from shared.live.forms import BIGINT
 from shared.ops.actions import (
-    Revival,
+    Requeued,
     accept_conflict,
     count_purged,
     discard_conflict,
     find_failed,
     list_conflicts,
     open_conflict,
-    revive,
-    revive_one,
+    requeue,
+    unvoid_upload,
+    void_upload,
 )
-from shared.ops.dry_run import Rehearsal, rehearse_replay
-from shared.ops.reports import Activity, activity, effects, open_dossier
+from shared.ops.dry_run import DryRun, dry_run_replay
+from shared.ops.reports import Activity, activity, effects, report_upload
 from shared.ops.search import Place, Search, search
 from shared.spool import spooled
-from shared.study.voiding import unvoid_upload, void_upload
 from shared.uploads import Status
 
 log = structlog.get_logger()
@@ -213,7 +213,7 @@ def upload(uuid: UUID) -> ResponseReturnValue:
     """Show all that is known of an upload but its payload."""
     zone = services().settings.study_time_zone
     report, done = services().store.read(
-        lambda connection: (open_dossier(connection, uuid), effects(connection, uuid, zone))
+        lambda connection: (report_upload(connection, uuid), effects(connection, uuid, zone))
     )
     questions = report.result["questions"] if report.result else []
     due = {each["pub_id"]: each["due"] for each in questions}
@@ -223,7 +223,7 @@ def upload(uuid: UUID) -> ResponseReturnValue:
 @blueprint.post("/uploads/<uuid:uuid>/payload")
 def payload(uuid: UUID) -> ResponseReturnValue:
     """Show a learner's answers: on request alone, and the log records the request."""
-    report = services().store.read(partial(open_dossier, client_session_uuid=uuid))
+    report = services().store.read(partial(report_upload, client_session_uuid=uuid))
     log.info("ops.payload_shown", upload=str(uuid))
     return render_template("payload.html", upload=report, payload=_as_text(report.payload))
 
@@ -236,22 +236,22 @@ def _as_text(payload: dict[str, Any] | None) -> str:
 def ask_replay(uuid: UUID) -> ResponseReturnValue:
     """Show a dry run of the replay, and ask for confirmation."""
     now, zone = services().clock(), services().settings.study_time_zone
-    rehearsal: Rehearsal | None = None
+    dry_run: DryRun | None = None
     refusal = ""
     try:
-        act = partial(rehearse_replay, client_session_uuid=uuid, now=now, default_zone=zone)
-        rehearsal = services().store.read(act)
+        act = partial(dry_run_replay, client_session_uuid=uuid, now=now, default_zone=zone)
+        dry_run = services().store.read(act)
     except ReplayRefusedError as error:
         refusal = str(error)
-    return render_template("replay.html", uuid=uuid, rehearsal=rehearsal, refusal=refusal)
+    return render_template("replay.html", uuid=uuid, dry_run=dry_run, refusal=refusal)
 
 
 @blueprint.post("/uploads/<uuid:uuid>/replay")
 def replay(uuid: UUID) -> ResponseReturnValue:
     """Set the upload back; the sweeper enqueues it."""
-    revival = services().store.write(partial(revive_one, client_session_uuid=uuid))
-    log.info("ops.replayed", upload=str(uuid), revival=str(revival))
-    flash("Set back: it is replayed soon." if revival is Revival.REVIVED else f"{revival.capitalize()}.")
+    requeued = services().store.write(partial(requeue, client_session_uuid=uuid))
+    log.info("ops.replayed", upload=str(uuid), outcome=str(requeued))
+    flash("Set back: it is replayed soon." if requeued is Requeued.SET_BACK else f"{requeued.capitalize()}.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
 
@@ -275,11 +275,11 @@ def replay_all() -> ResponseReturnValue:
     def act(connection: Connection) -> list[UUID]:
         # In the order of their ids, as arrivals are recorded: so that neither waits for the other in a ring.
         some = sorted(find_failed(connection, wanted)[:REPLAYS_AT_ONCE])
-        return [uuid for uuid in some if revive(connection, uuid) is Revival.REVIVED]
+        return [uuid for uuid in some if requeue(connection, uuid) is Requeued.SET_BACK]
 
     uuids = services().store.write(act)
     for uuid in uuids:
-        log.info("ops.replayed", upload=str(uuid), revival=str(Revival.REVIVED))
+        log.info("ops.replayed", upload=str(uuid), outcome=str(Requeued.SET_BACK))
     flash(f"{len(uuids)} uploads set back: they are replayed soon.")
     return redirect(url_for(".uploads", **_typed()), 303)
 
@@ -296,7 +296,7 @@ def _failed() -> Search:
 @blueprint.get("/uploads/<uuid:uuid>/void")
 def ask_void(uuid: UUID) -> ResponseReturnValue:
     """Ask for a reason, which is the confirmation too."""
-    services().store.read(partial(open_dossier, client_session_uuid=uuid))  # 404 where it is unknown
+    services().store.read(partial(report_upload, client_session_uuid=uuid))  # 404 where it is unknown
     return render_template("void.html", uuid=uuid, longest=LONGEST_REASON)
 
 
@@ -319,7 +319,7 @@ def void(uuid: UUID) -> ResponseReturnValue:
 @blueprint.get("/uploads/<uuid:uuid>/unvoid")
 def ask_unvoid(uuid: UUID) -> ResponseReturnValue:
     """Ask for confirmation."""
-    services().store.read(partial(open_dossier, client_session_uuid=uuid))  # 404 where it is unknown
+    services().store.read(partial(report_upload, client_session_uuid=uuid))  # 404 where it is unknown
     return render_template("unvoid.html", uuid=uuid)
 
 

@@ -51,8 +51,8 @@ AHEAD = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Portrait:
-    """A learner as an operator sees him: JSON values, but for the calendar and the topics."""
+class LearnerReport:
+    """A learner as an operator sees them: JSON values, but for the calendar and the topics."""
 
     zone: str
     progress: list[dict[str, Any]]
@@ -61,7 +61,9 @@ class Portrait:
     notes: list[dict[str, Any]]
 
 
-def portray(connection: Connection, user_id: int, *, now: datetime, default_zone: str) -> Portrait:
+def report_learner(
+    connection: Connection, user_id: int, *, now: datetime, default_zone: str
+) -> LearnerReport:
     """Gather what is known of a learner; raise UnknownLearnerError if there is none."""
     require_learner(connection, user_id)
     zone = learner_zone(connection, user_id, default_zone)
@@ -70,7 +72,7 @@ def portray(connection: Connection, user_id: int, *, now: datetime, default_zone
         (topic, weak_areas(connection, user_id, topic.id, now=now, default_zone=default_zone))
         for topic in list_topics(connection, user_id)
     ]
-    return Portrait(
+    return LearnerReport(
         zone.key,
         list(list_progress(connection, user_id)),
         due_calendar(connection, user_id, today=study_day(now, zone), days=DAYS),
@@ -218,7 +220,7 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
-class Dossier:
+class UploadReport:
     """An upload as an operator may see it; `payload` is None once it is purged."""
 
     client_session_uuid: UUID
@@ -250,11 +252,11 @@ class Dossier:
         return sorted(moments, key=itemgetter(0))
 
 
-def open_dossier(connection: Connection, client_session_uuid: UUID) -> Dossier:
+def report_upload(connection: Connection, client_session_uuid: UUID) -> UploadReport:
     """Look up all that is known of an upload; raise UnknownUploadError if there is none."""
     row = execute(connection, _UPLOAD, {"id": client_session_uuid}).fetchone()
     if row is None:
         raise UnknownUploadError(f"there is no upload {client_session_uuid}")
     conflicts = execute(connection, _CONFLICTS, {"id": client_session_uuid})
     known = row._asdict() | {"status": Status(row.status)}
-    return Dossier(**known, conflicts=[Conflict(*each) for each in conflicts])
+    return UploadReport(**known, conflicts=[Conflict(*each) for each in conflicts])

@@ -7,9 +7,8 @@ from sqlalchemy import Engine, text
 from cli.client import PATH
 from shared.errors import SupersededError
 from shared.models import StudyQuizSession, Upload, UploadConflict
-from shared.ops.actions import accept_conflict, add_skipped
+from shared.ops.actions import accept_conflict, add_skipped, unvoid_upload, void_upload
 from shared.study.finalize import verify
-from shared.study.voiding import unvoid_upload, void_upload
 from shared.uploads import Verdict
 from tests.clients import Front, refusal
 from tests.factories import (

@@ -1,4 +1,4 @@
-"""Operators give failed uploads another chance, and rehearse it first: a rehearsal changes nothing."""
+"""Operators replay failed uploads, and try it first: a dry run changes nothing."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from cli.main import main
 from shared.models import Upload
-from shared.study.voiding import void_upload
+from shared.ops.actions import void_upload
 from shared.uploads import lock
 from tests.factories import (
     CATALOG,
@@ -135,8 +135,8 @@ def test_among_many_the_purged_are_counted_and_no_failure(
     other = upload(answer("q110", AT))
     deliver(engine, other)
     bury(engine, other)
-    rehearsed = run(database_url, "--status", "dead", "--dry-run")
-    assert (rehearsed.exit_code, "1 tried, 0 refused, 1 purged" in rehearsed.stdout) == (0, True)
+    tried = run(database_url, "--status", "dead", "--dry-run")
+    assert (tried.exit_code, "1 tried, 0 refused, 1 purged" in tried.stdout) == (0, True)
     result = run(database_url, "--status", "dead")
     assert (result.exit_code, result.stdout) == (0, "1 set back, 1 purged\n")
     assert [row(engine, each)["status"] for each in (dead, other)] == ["dead", "received"]
@@ -153,7 +153,7 @@ def test_the_unknown_and_wrong_usage(database_url: str) -> None:
         assert run(database_url, *words).exit_code == 2
 
 
-def test_a_rehearsal_tells_what_a_replay_then_does_and_changes_nothing(
+def test_a_dry_run_shows_what_a_replay_then_does_and_changes_nothing(
     engine: Engine, database_url: str, dead: Sent
 ) -> None:
     ingest(engine, upload(answer("q110", LATER)))
@@ -173,7 +173,7 @@ def test_a_rehearsal_tells_what_a_replay_then_does_and_changes_nothing(
     assert "new → open" in cards["q120"]
 
 
-def test_a_rehearsal_names_the_rejection(engine: Engine, database_url: str, rejected: Sent) -> None:
+def test_a_dry_run_names_the_rejection(engine: Engine, database_url: str, rejected: Sent) -> None:
     before = everything(engine)
     shown = run(database_url, "--status", "rejected", "--dry-run")
     assert (shown.exit_code, "would be rejected (unknown_questions)" in shown.stdout) == (0, True)
@@ -182,7 +182,7 @@ def test_a_rehearsal_names_the_rejection(engine: Engine, database_url: str, reje
     assert row(engine, rejected)["status"] == "rejected"
 
 
-def test_a_rehearsal_gives_way_to_a_replay(engine: Engine, database_url: str) -> None:
+def test_a_dry_run_gives_way_to_a_replay(engine: Engine, database_url: str) -> None:
     load(engine)
     sent = upload(answer("q110", AT))
     deliver(engine, sent)
@@ -193,7 +193,7 @@ def test_a_rehearsal_gives_way_to_a_replay(engine: Engine, database_url: str) ->
     assert "55P03" not in shown.stderr
 
 
-def test_a_rehearsal_quotes_nothing_of_a_payload_that_cannot_be_read(
+def test_a_dry_run_quotes_nothing_of_a_payload_that_cannot_be_read(
     engine: Engine, database_url: str, dead: Sent
 ) -> None:
     with engine.begin() as connection:

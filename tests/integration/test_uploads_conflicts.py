@@ -10,9 +10,8 @@ from sqlalchemy import Engine, text
 
 from shared.errors import UnknownSessionError
 from shared.models import UploadConflict
-from shared.ops.actions import accept_conflict
+from shared.ops.actions import accept_conflict, void_upload
 from shared.study.finalize import verify
-from shared.study.voiding import void_upload
 from shared.uploads import Verdict
 from tests.factories import (
     DEFAULT_ZONE,

@@ -8,9 +8,8 @@ from sqlalchemy import Engine
 
 from shared.errors import ReplayRefusedError, SupersededError, UnknownConflictError
 from shared.models import UploadConflict
-from shared.ops.actions import accept_conflict, add_skipped
+from shared.ops.actions import accept_conflict, add_skipped, unvoid_upload, void_upload
 from shared.study.finalize import verify
-from shared.study.voiding import unvoid_upload, void_upload
 from tests.factories import (
     CATALOG,
     DEFAULT_ZONE,

@@ -13,10 +13,10 @@ from sqlalchemy import Engine, text
 
 from cli.main import main
 from shared.errors import UnknownSessionError
+from shared.ops.actions import unvoid_upload, void_upload
 from shared.payload import content_hash, parse_upload
 from shared.replay import replay
 from shared.study.store import list_progress
-from shared.study.voiding import unvoid_upload, void_upload
 from shared.uploads import Delivery, Verdict, find, receive
 from tests import factories
 

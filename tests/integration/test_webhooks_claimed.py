@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.config import Settings
-from shared.study.voiding import void_upload
+from shared.ops.actions import void_upload
 from shared.webhooks import BATCH, Outbox, claim, deliver_due
 from tests.factories import NOW, answer, ingest, upload, uuid_of
 from tests.race import at_once

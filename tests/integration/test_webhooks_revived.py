@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 
 from cli.main import main
 from shared.models import StudyFollowup
-from shared.study.voiding import void_upload
+from shared.ops.actions import void_upload
 from tests.factories import DEFAULT_ZONE, NOW, answer, ingest, load, rows, upload, uuid_of
 
 AT = "2026-11-20T09:00:00Z"

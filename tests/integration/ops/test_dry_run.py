@@ -1,4 +1,4 @@
-"""What the page answers where there is nothing to rehearse, or not right now."""
+"""What the page answers where there is nothing to try, or not right now."""
 
 from html import unescape
 from typing import Any
@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.study.voiding import void_upload
+from shared.ops.actions import void_upload
 from tests.clients import log_in
 from tests.factories import DEFAULT_ZONE, NOW, answer, deliver, ingest, load, upload, uuid_of
 
@@ -22,7 +22,7 @@ def sent(engine: Engine, web: httpx.Client) -> dict[str, Any]:
 
 
 def told(web: httpx.Client, sent: dict[str, Any]) -> str:
-    """Ask for a replay; return what its rehearsal came to."""
+    """Ask for a replay; return what its dry run came to."""
     page = web.get(f"/ops/uploads/{sent['client_session_uuid']}/replay")
     assert page.status_code == 200
     return unescape(page.text.partition('role="status" class="message">')[2].partition("</p>")[0])
