@@ -1,7 +1,7 @@
-"""`python -m benchmarks.locality`: which of our modules one upload and one live answer enter, and in which order.
+"""`python -m benchmarks.locality`: which of our modules an upload and a live answer enter, in which order.
 
-It is a mirror, not a limit: no code is cut or joined for it. Followed is a reader, who reads each function when it
-is first called. A move leads into another module; it goes back where that module was left before.
+It is a mirror, not a limit: no code is cut or joined for it. It follows a reader, who reads each function when it
+is called first. A move leads into another module, and goes back where that module was left before.
 """
 
 import json
@@ -70,7 +70,7 @@ class Trace:
 
 
 def main() -> None:
-    """Trace a POST, its replay, and a live answer; each once before, so that nothing is imported meanwhile."""
+    """Trace a POST, its replay, and a live answer; each once before, to import all."""
     trace = Trace()
     threading.setprofile(trace)
     with start_stores() as stores, stores.database("locality") as database, stores.engine(database) as engine:
