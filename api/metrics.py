@@ -44,7 +44,7 @@ def count_requests(app: Flask, settings: Settings, prefix: str = "") -> None:
 
 @blueprint.get("/metrics")
 def show() -> ResponseReturnValue:
-    """Show the metrics to whoever has the token."""
+    """Show the metrics to a request with the token."""
     require_token(services().settings.metrics_tokens)
     page: Page = current_app.extensions[_KEY]
     return Response(page.compose(), content_type=CONTENT_TYPE)

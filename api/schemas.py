@@ -17,20 +17,17 @@ from shared.uploads import Status
 M = TypeVar("M", bound=BaseModel)
 
 EXAMPLE_UUID = EXAMPLE_UPLOAD["client_session_uuid"]
+SNAPSHOT = {
+    "correct_count": 1,
+    "wrong_count": 0,
+    "unsure_count": 1,
+    "newly_correct_count": 1,
+    "recovered_count": 0,
+    "relapsed_count": 0,
+    "chronic_remaining_count": 0,
+}
 RESULT = {
-    "topics": [
-        {
-            "session_id": 812,
-            "study_topic_id": 4,
-            "correct_count": 1,
-            "wrong_count": 0,
-            "unsure_count": 1,
-            "newly_correct_count": 1,
-            "recovered_count": 0,
-            "relapsed_count": 0,
-            "chronic_remaining_count": 0,
-        }
-    ],
+    "topics": [{"session_id": 812, "study_topic_id": 4} | SNAPSHOT],
     "attempts": [
         {"pub_id": "q-7f3a", "status": "counted"},
         {"pub_id": "q-19c0", "status": "counted"},
@@ -43,15 +40,6 @@ ANSWER = {
     "unsure": False,
     "outcome": "correct",
     "answered_at": "2026-11-22T00:00:41.104417+00:00",
-}
-SNAPSHOT = {
-    "correct_count": 1,
-    "wrong_count": 0,
-    "unsure_count": 0,
-    "newly_correct_count": 1,
-    "recovered_count": 0,
-    "relapsed_count": 0,
-    "chronic_remaining_count": 0,
 }
 
 
@@ -81,11 +69,9 @@ def read_body(model: type[M]) -> M:
 # Uploads
 
 
-class TopicResult(BaseModel):
-    """The quiz session that an upload left in one topic."""
+class Snapshot(BaseModel):
+    """A session's counts: by outcome, and by learning pattern as of its place in time."""
 
-    session_id: int
-    study_topic_id: int
     correct_count: int
     wrong_count: int
     unsure_count: int
@@ -93,6 +79,13 @@ class TopicResult(BaseModel):
     recovered_count: int
     relapsed_count: int
     chronic_remaining_count: int
+
+
+class TopicResult(Snapshot):
+    """The quiz session that an upload left in one topic."""
+
+    session_id: int
+    study_topic_id: int
 
 
 class AttemptResult(BaseModel):
@@ -215,18 +208,6 @@ Ended = Literal["done", "abandoned"]
 Source = Literal["live", "viewer"]
 
 
-class Snapshot(BaseModel):
-    """A session's counts: by outcome, and by learning pattern as of its place in time."""
-
-    correct_count: int
-    wrong_count: int
-    unsure_count: int
-    newly_correct_count: int
-    recovered_count: int
-    relapsed_count: int
-    chronic_remaining_count: int
-
-
 class GivenAnswer(BaseModel):
     """An answer, with the outcome that was derived for it."""
 
@@ -320,7 +301,7 @@ class ClosedSession(BaseModel):
             "status": "done",
             "finished_at": "2026-11-22T00:12:30.002113+00:00",
             "snapshot": SNAPSHOT,
-            "questions": [{"pub_id": "q-7f3a", "due": "2026-11-24"}],
+            "questions": RESULT["questions"],
         }
     )
 

@@ -1,4 +1,8 @@
-"""waitress, which buffers whole requests, so that a slow sender holds a socket and no thread."""
+"""The web process: waitress, which reads whole requests, so that a slow sender holds a socket and no thread.
+
+waitress leaves three things to the program around it, and they are here: what it refuses is answered as a
+problem, a request is timed from its first byte, and SIGTERM loses no request that has arrived.
+"""
 
 import json
 import logging
@@ -20,20 +24,23 @@ from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
 from shared.logs import configure_logs
 
-# The application refuses what is over its limit; this bounds what is buffered before it can. Between the two,
-# a body is read to its end, so that its sender sees the refusal and no reset connection.
+# The application refuses what is over its own limit; this bounds what is buffered before it can. Between the
+# two, a body is read to its end, so that its sender sees the refusal and no reset connection.
 MAX_BUFFERED_BODY = 4 * MAX_BODY
-# Many times the threads: senders that trickle must not keep the others out.
+# Many times the threads: senders that trickle must not exhaust the connections.
 MAX_CONNECTIONS = 500
-# Enough for the largest upload at 70 kbit/s; longer than a proxy usually keeps an idle connection, so that it
-# never sends into one that is being closed.
+# Seconds. Enough for the largest upload at 70 kbit/s, and longer than a proxy usually keeps an idle
+# connection: so a proxy never sends into one that is being closed.
 CONNECTION_TIMEOUT_S = 120
 LOOK_FOR_TIMEOUTS_S = 10
 # Several times the deadline of one request.
 DRAIN_S = 10.0
-# Whoever is still at work then waits for a client that does not read.
+# A thread that is busy after that waits for a client that does not read.
 SHUTDOWN_S = 0.5
 TICK_S = 0.5
+WRONG_CONFIGURATION = 2
+
+log = structlog.get_logger()
 
 
 class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
@@ -50,25 +57,25 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
-    """Bear clients that trickle, and those that ask on without reading."""
+    """Withstand clients that trickle, and clients that send requests without reading the answers."""
 
     error_task_class = _ProblemTask
     last_activity: float
 
     def received(self, data: bytes) -> bool:
-        """Answer the first of several requests sent at once, and close.
+        """Answer only the first of several requests that were sent at once, and close the connection.
 
-        The answers of a client that reads none of them would keep waiting whoever writes them.
+        A client that reads none of the answers would block the thread that writes them.
         """
-        taken: bool = super().received(data)
+        received: bool = super().received(data)
         with self.requests_lock:
             if len(self.requests) > 1:
                 del self.requests[1:]
                 self.requests[0].headers["CONNECTION"] = "close"
-        return taken
+        return received
 
     def handle_read(self) -> None:
-        """Time a request out from its first byte on: from the last, a trickle would never end."""
+        """Time a request from its first byte: from the last, one that trickles would never time out."""
         unfinished, since = self.request, self.last_activity
         super().handle_read()
         if unfinished is not None and self.request is unfinished:
@@ -82,23 +89,20 @@ class Server:
         self._sockets: dict[int, Any] = {}
         self._stopping = False
         try:
-            self._listen(app, settings)
+            create_server(
+                app,
+                map=self._sockets,
+                host=settings.host,
+                port=settings.port,
+                threads=settings.web_requests,
+                connection_limit=MAX_CONNECTIONS,
+                max_request_body_size=MAX_BUFFERED_BODY,
+                channel_timeout=CONNECTION_TIMEOUT_S,
+                cleanup_interval=LOOK_FOR_TIMEOUTS_S,
+                ident="study-ingest",
+            )
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"HOST, PORT: cannot be listened on: {error}") from None
-
-    def _listen(self, app: Flask, settings: Settings) -> None:
-        create_server(
-            app,
-            map=self._sockets,
-            host=settings.host,
-            port=settings.port,
-            threads=settings.web_requests,
-            connection_limit=MAX_CONNECTIONS,
-            max_request_body_size=MAX_BUFFERED_BODY,
-            channel_timeout=CONNECTION_TIMEOUT_S,
-            cleanup_interval=LOOK_FOR_TIMEOUTS_S,
-            ident="study-ingest",
-        )
         self._listeners = [each for each in self._sockets.values() if isinstance(each, BaseWSGIServer)]
         for listener in self._listeners:
             listener.channel_class = _Channel
@@ -117,17 +121,21 @@ class Server:
         wasyncore.close_all(self._sockets)
 
     def stop(self) -> None:
-        """Ask `run` to end; fit for a signal handler and for other threads."""
+        """Ask `run` to end; signal handlers and other threads may call this."""
         self._stopping = True
         self._listeners[0].pull_trigger()
 
-    def _tick(self, patience: float = TICK_S) -> None:
-        wasyncore.loop(timeout=patience, use_poll=True, map=self._sockets, count=1)
+    def _tick(self, wait: float = TICK_S) -> None:
+        wasyncore.loop(timeout=wait, use_poll=True, map=self._sockets, count=1)
 
     def _drain(self) -> None:
-        self._take_what_has_arrived()
+        # Accept and read what only the kernel knows of; a tick accepts one connection.
+        sockets = 0
+        while sockets < len(self._sockets):
+            sockets = len(self._sockets)
+            self._tick(wait=0)
         for listener in self._listeners:
-            # Not its own close(): that would take the trigger away by which threads wake the loop.
+            # Not its own close(): that would remove the trigger by which threads wake the loop.
             wasyncore.dispatcher.close(listener)
         end = monotonic() + DRAIN_S
         while (channels := self._channels()) and monotonic() < end:
@@ -135,20 +143,8 @@ class Server:
                 channel.will_close |= not channel.requests and not channel.total_outbufs_len
             self._tick()
 
-    def _take_what_has_arrived(self) -> None:
-        """Accept and read what only the kernel knows of; a tick accepts one connection."""
-        sockets = 0
-        while sockets < len(self._sockets):
-            sockets = len(self._sockets)
-            self._tick(patience=0)
-
     def _channels(self) -> list[HTTPChannel]:
         return [each for each in self._sockets.values() if isinstance(each, HTTPChannel)]
-
-
-log = structlog.get_logger()
-
-WRONG_CONFIGURATION = 2
 
 
 def main() -> int:
