@@ -1,7 +1,7 @@
 """`python -m benchmarks.locality`: which of our modules an upload and a live answer enter, in which order.
 
-It is a mirror, not a limit: no code is cut or joined for it. It follows a reader, who reads each function when
-it is called first. A move leads into another module, and goes back where that module was left before.
+It is a mirror, not a limit: no code is cut or joined for it. It follows a reader, who reads each function
+when it is called first. A move leads into another module, and goes back where that module was left before.
 """
 
 import json

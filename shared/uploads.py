@@ -1,11 +1,9 @@
-"""Record what arrives: once per uuid, and never two contents under one uuid."""
+"""The row of an upload: once per uuid, never two contents under one uuid, and its final status."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from itertools import compress
-from operator import not_
 from typing import Any
 from uuid import UUID
 
@@ -18,10 +16,10 @@ from shared.errors import OvertakenError
 class Status(StrEnum):
     """Name where an upload stands; every one but `received` is final."""
 
-    RECEIVED = "received"
-    INGESTED = "ingested"
-    REJECTED = "rejected"
-    DEAD = "dead"
+    RECEIVED = "received"  # it waits for a replay
+    INGESTED = "ingested"  # by a replay
+    REJECTED = "rejected"  # by a replay: it cannot succeed as things stand; an operator can set it back
+    DEAD = "dead"  # its tries are exhausted; an operator can set it back
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Delivery:
 
 
 class Verdict(StrEnum):
-    """Tell a sender what became of a delivery."""
+    """Tell a sender what became of a delivery; those between `new` and `conflict` are repeats."""
 
     NEW = "new"
     PENDING = "pending"
@@ -54,17 +52,8 @@ class Receipt:
     result: str | None = None
 
 
-_STANDING = {
-    Status.RECEIVED: Verdict.PENDING,
-    Status.INGESTED: Verdict.INGESTED,
-    Status.REJECTED: Verdict.REJECTED,
-    Status.DEAD: Verdict.DEAD,
-}
-
-_FAILED = {Status.REJECTED, Status.DEAD}
-
-# Tells in the same round trip how those stand that were there before it began. LIMIT has each looked up by
-# the index: a join, planned while the table was small, would read all of it until somebody analyzes it.
+# Returns in the same round trip how those stand that were there before. LIMIT has each looked up by the
+# index: a join, planned while the table was small, would read all of it until an ANALYZE.
 _INSERT = text("""
     WITH delivery AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:deliveries AS json))
@@ -83,28 +72,69 @@ _INSERT = text("""
             FROM uploads WHERE client_session_uuid = id LIMIT 1) AS known ON TRUE
 """)
 
-_STANDINGS = text("""
+
+def receive(
+    connection: Connection, deliveries: Sequence[Delivery], *, first_try_after: float
+) -> list[Receipt]:
+    """Record deliveries, in one transaction or each statement in its own; answer each in its place.
+
+    `first_try_after`: seconds until the sweeper enqueues a new upload.
+    """
+    first: dict[UUID, Delivery] = {}
+    for delivery in deliveries:
+        first.setdefault(delivery.client_session_uuid, delivery)
+    # A payload is JSON as it stands: to quote it as text would cost more than all the rest. In the order of
+    # their ids, so that two processes with the same uploads never wait for each other.
+    rows = ",".join(
+        f'{{"id":"{id_}","hash":"{d.content_hash}","at":"{d.received_at.isoformat()}","payload":{d.payload}}}'
+        for id_, d in sorted(first.items())
+    )
+    bound = {"deliveries": f"[{rows}]", "first_try_after": first_try_after}
+    seen = {row.id: row for row in execute(connection, _INSERT, bound)}
+
+    def is_new(delivery: Delivery) -> bool:
+        uuid = delivery.client_session_uuid
+        return seen[uuid].is_new and delivery is first[uuid]
+
+    # What the statement inserted itself, and what another process did meanwhile, it could not see.
+    known = {uuid: row for uuid, row in seen.items() if row.status}
+    unseen = {d.client_session_uuid for d in deliveries if not is_new(d)} - known.keys()
+    known |= _look_up(connection, unseen)
+    return [
+        Receipt(Verdict.NEW)
+        if is_new(delivery)
+        else _receive_again(connection, delivery, known[delivery.client_session_uuid], first_try_after)
+        for delivery in deliveries
+    ]
+
+
+_KNOWN = text("""
     SELECT client_session_uuid AS id, status, content_hash, reason, CAST(result AS text) AS result,
         payload IS NULL AS is_purged
     FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))
 """)
 
-_SUPERSEDE = text("""
+
+def _look_up(connection: Connection, uuids: Collection[UUID]) -> dict[UUID, Any]:
+    return {row.id: row for row in execute(connection, _KNOWN, {"ids": list(uuids)})} if uuids else {}
+
+
+_REPLACE = text("""
     UPDATE uploads SET payload = CAST(:payload AS jsonb), content_hash = :hash, received_at = :at,
         status = 'received', tries = 1, next_try_at = now() + make_interval(secs => :first_try_after),
         last_error = NULL, reason = NULL, result = NULL, user_id = NULL, finalized_at = NULL
     WHERE client_session_uuid = :id AND status = 'rejected' AND content_hash = :known_hash
 """)
 
-# Final for as long as a purge can tell, or the next would take it at once. Not where the upload's learner is
-# deleted: answers that nothing would ever blank again.
+# An operator can replay it again. It ends now, as a purge sees it: the next would take it at once. Not where
+# the upload's learner is deleted: nothing would ever blank these answers again.
 _REFILL = text("""
     UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now()
     WHERE client_session_uuid = :id AND content_hash = :hash AND payload IS NULL
         AND status IN ('rejected', 'dead') AND (user_id IS NULL OR user_id IN (SELECT id FROM users))
 """)
 
-# Without its payload where the upload's learner is deleted: answers that nothing would ever blank again.
+# Without its payload where the upload's learner is deleted: nothing would ever blank these answers again.
 _KEEP_CONFLICT = text("""
     INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at)
     SELECT :id, :hash, CASE WHEN user_id IS NULL OR user_id IN (SELECT id FROM users)
@@ -114,53 +144,8 @@ _KEEP_CONFLICT = text("""
 """)
 
 
-def receive(
-    connection: Connection, deliveries: Sequence[Delivery], *, first_try_after: float
-) -> list[Receipt]:
-    """Record deliveries, in one transaction or each statement in its own; answer each in its place.
-
-    `first_try_after`: seconds until the sweeper rings for a new upload.
-    """
-    first: dict[UUID, Delivery] = {}
-    for delivery in deliveries:
-        first.setdefault(delivery.client_session_uuid, delivery)
-    # In the order of their ids, so that two processes with the same uploads never wait for each other.
-    seen = _insert(connection, sorted(first.values(), key=_id), first_try_after)
-    fresh = [seen[_id(d)].is_new and d is first[_id(d)] for d in deliveries]
-    known = {upload: row for upload, row in seen.items() if row.status}
-    repeats = compress(deliveries, map(not_, fresh))
-    standings = known | _standings(connection, [d for d in repeats if _id(d) not in known])
-    return [
-        Receipt(Verdict.NEW)
-        if is_new
-        else _weigh(connection, delivery, standings[delivery.client_session_uuid], first_try_after)
-        for delivery, is_new in zip(deliveries, fresh, strict=True)
-    ]
-
-
-def _id(delivery: Delivery) -> UUID:
-    return delivery.client_session_uuid
-
-
-def _insert(connection: Connection, deliveries: list[Delivery], first_try_after: float) -> dict[UUID, Any]:
-    # A payload is JSON as it stands: to quote it as text would cost more than all the rest.
-    rows = ",".join(
-        f'{{"id":"{d.client_session_uuid}","hash":"{d.content_hash}","at":"{d.received_at.isoformat()}",'
-        f'"payload":{d.payload}}}'
-        for d in deliveries
-    )
-    bound = {"deliveries": f"[{rows}]", "first_try_after": first_try_after}
-    return {row.id: row for row in execute(connection, _INSERT, bound)}
-
-
-def _standings(connection: Connection, deliveries: list[Delivery]) -> dict[UUID, Any]:
-    if not deliveries:
-        return {}
-    rows = execute(connection, _STANDINGS, {"ids": [d.client_session_uuid for d in deliveries]})
-    return {row.id: row for row in rows}
-
-
-def _weigh(connection: Connection, delivery: Delivery, known: Any, first_try_after: float) -> Receipt:
+def _receive_again(connection: Connection, delivery: Delivery, known: Any, first_try_after: float) -> Receipt:
+    """Answer a delivery whose uuid is known: a repeat, new content for a rejected upload, or a conflict."""
     content = {
         "id": delivery.client_session_uuid,
         "payload": delivery.payload,
@@ -168,15 +153,16 @@ def _weigh(connection: Connection, delivery: Delivery, known: Any, first_try_aft
         "at": delivery.received_at,
     }
     if known.content_hash == delivery.content_hash:
-        if known.is_purged and known.status in _FAILED:  # all that an operator could ever replay
+        if known.is_purged and known.status in {Status.REJECTED, Status.DEAD}:
             execute(connection, _REFILL, content)
-        return Receipt(_STANDING[Status(known.status)], known.reason, known.result)
+        verdict = Verdict.PENDING if known.status == Status.RECEIVED else Verdict(known.status)
+        return Receipt(verdict, known.reason, known.result)
     if known.status == Status.REJECTED:
-        supersede = content | {"known_hash": known.content_hash, "first_try_after": first_try_after}
-        if execute(connection, _SUPERSEDE, supersede).rowcount:
+        replacement = content | {"known_hash": known.content_hash, "first_try_after": first_try_after}
+        if execute(connection, _REPLACE, replacement).rowcount:
             return Receipt(Verdict.NEW)
-        known = _standings(connection, [delivery])[delivery.client_session_uuid]
-        return _weigh(connection, delivery, known, first_try_after)
+        known = _look_up(connection, [delivery.client_session_uuid])[delivery.client_session_uuid]
+        return _receive_again(connection, delivery, known, first_try_after)
     execute(connection, _KEEP_CONFLICT, content)
     return Receipt(Verdict.CONFLICT)
 
@@ -216,7 +202,8 @@ _LOCK = text("""
     SELECT status, payload, received_at FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE
 """)
 
-# As in `tries`: asked for the status, Postgres may look through all that wait.
+# `finalized_at IS NULL` is the status `received`, by a constraint. Asked for the status, Postgres may look
+# for one upload among all that wait, by their index.
 _CLOSE = text("""
     UPDATE uploads SET status = :status, reason = :reason, result = CAST(:result AS jsonb),
         user_id = :user_id, finalized_at = :finalized_at, last_error = NULL
