@@ -1,19 +1,19 @@
-"""Connections to Postgres that give their locks back when they are cut off."""
+"""Connections to Postgres, and the one way to run SQL on them."""
 
 import threading
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import psycopg
-from psycopg.rows import namedtuple_row
+from psycopg.rows import RowMaker, namedtuple_row
 from pydantic_core import to_json
 from sqlalchemy import Connection, Engine, TextClause, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 
 from shared.config import StoreSettings
 
-# A host that vanishes must lose its locks before the task's time limit lets another worker in.
+# The locks of a host that vanishes are released before the task's time limit lets another worker in.
 TCP_USER_TIMEOUT_MS = 20_000
 CONNECT_TIMEOUT_S = 3
 
@@ -28,8 +28,8 @@ def make_engine(
 ) -> Engine:
     """Make an engine; call it after a fork, never before.
 
-    `autocommit`: each statement commits by itself. `scanning`: for questions about whole tables.
-    Parameters are hidden from error texts, since they hold learners' answers.
+    `autocommit`: each statement commits by itself. `scanning`: for statements that read whole tables.
+    Parameters are hidden from error texts, since they hold learners' answers (I11).
     """
     limits = {
         "lock_timeout": settings.lock_timeout,
@@ -37,7 +37,9 @@ def make_engine(
         "statement_timeout": settings.task_time_limit,
     }
     options = {name: int(value * 1000) for name, value in limits.items()} | {"timezone": "UTC"}
-    if not scanning:  # what is planned on an empty table would read all of it as it grows, until an ANALYZE
+    # A plan made on an empty table would read all of it as it grows, until an ANALYZE (tests/integration/
+    # test_plans.py).
+    if not scanning:
         options["enable_seqscan"] = "off"
     return create_engine(
         settings.database_url,
@@ -45,7 +47,7 @@ def make_engine(
         max_overflow=0,
         pool_pre_ping=pre_ping,
         hide_parameters=True,
-        # To switch a connection there and back at each use costs as much as a statement.
+        # Switching a connection to it and back at each use would cost as much as a statement.
         isolation_level="AUTOCOMMIT" if autocommit else None,
         pool_reset_on_return=None if autocommit else "rollback",
         connect_args={
@@ -82,17 +84,22 @@ def execute(
 ) -> Cursor:
     """Run a statement; its rows can be unpacked, and have the columns as attributes.
 
-    It begins a transaction, and raises, as `connection.execute` would. SQLAlchemy itself would take several
-    times as long for it (docs/performance.md, "CPU").
+    It begins a transaction, and raises, as `connection.execute` would; that would take twice the CPU
+    (docs/performance.md, "Where the time goes").
     """
     if not connection.in_transaction():
         connection.begin()
     _sent.count += 1
     driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's
+    query, rows = _compiled(statement)
     try:
-        return driver.cursor(row_factory=namedtuple_row).execute(_written(statement), parameters or {})
+        return driver.cursor(row_factory=rows).execute(query, parameters or {})
     except psycopg.Error as error:
-        raise _wrapped(connection, error, lost=driver.closed) from error
+        if driver.closed:  # lost: the pool must not hand it out again
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            None, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=driver.closed
+        ) from error
 
 
 def scalar(connection: Connection, statement: TextClause, parameters: Mapping[str, Any] | None = None) -> Any:
@@ -109,22 +116,26 @@ def scalars(
 
 
 def as_json(value: Any) -> str:
-    """Write a parameter as one JSON text, times and all.
+    """Write a parameter as one JSON text, times too.
 
-    Rows travel so: as arrays, a column each, they take psycopg five times as long.
+    Rows are sent so: as arrays, one for each column, they take psycopg five times as long.
     """
     return to_json(value).decode()
 
 
+class _Rows:
+    """Make the rows of one statement: psycopg's named tuples, whose columns are looked at but once."""
+
+    def __init__(self) -> None:
+        self._make: RowMaker[Any] | None = None
+
+    def __call__(self, cursor: psycopg.Cursor[Any]) -> RowMaker[Any]:
+        if self._make is None and cursor.description:
+            row = type(namedtuple_row(cursor)([None] * len(cursor.description)))
+            self._make = partial(tuple.__new__, row)
+        return self._make or namedtuple_row(cursor)
+
+
 @cache
-def _written(statement: TextClause) -> bytes:
-    return str(statement.compile(dialect=_DIALECT)).encode()
-
-
-def _wrapped(connection: Connection, error: psycopg.Error, *, lost: bool) -> BaseException:
-    """Return SQLAlchemy's error; of a lost connection, which is given up, it says so."""
-    if lost:
-        connection.invalidate(error)
-    return DBAPIError.instance(
-        None, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=lost
-    )
+def _compiled(statement: TextClause) -> tuple[bytes, _Rows]:
+    return str(statement.compile(dialect=_DIALECT)).encode(), _Rows()

@@ -1,4 +1,4 @@
-"""The failures that callers tell apart."""
+"""The errors that callers tell apart; what only one module raises stands there."""
 
 
 class StudyIngestError(Exception):
@@ -6,7 +6,7 @@ class StudyIngestError(Exception):
 
 
 class ConfigurationError(StudyIngestError):
-    """A setting is missing or wrong; the text names it and the mend."""
+    """A setting is missing or wrong; the text names it and the fix."""
 
 
 class StoreUnavailableError(StudyIngestError):
@@ -14,15 +14,15 @@ class StoreUnavailableError(StudyIngestError):
 
 
 class OvertakenError(StudyIngestError):
-    """Something changed behind our locks: roll back, and try again (the last guard of I2)."""
+    """Something changed in spite of our locks: roll back and try again (the last guard of I2)."""
 
 
 class FailedUploadError(StudyIngestError):
-    """A start of an upload failed; it is recorded, and will be tried again unless its tries are exhausted."""
+    """A start of an upload failed; that is recorded, and it is tried again unless its tries are exhausted."""
 
 
 class CatalogError(StudyIngestError):
-    """A catalog file is wrong, or would rewrite what learners' progress stands on."""
+    """A catalog file is wrong, or would change what learners' progress is based on."""
 
 
 class UnknownSessionError(StudyIngestError):
@@ -30,11 +30,11 @@ class UnknownSessionError(StudyIngestError):
 
 
 class SupersededError(StudyIngestError):
-    """A session is void for good: other content was accepted under its upload's uuid."""
+    """A session is void for good: its upload was replayed again, or has other content by now."""
 
 
 class UnknownConflictError(StudyIngestError):
-    """There is no such conflict (any more)."""
+    """There is no such conflict, or it is decided."""
 
 
 class UnknownUploadError(StudyIngestError):
@@ -54,11 +54,11 @@ class UnknownTopicError(StudyIngestError):
 
 
 class NothingToAskError(StudyIngestError):
-    """No question of the topic fits what was asked for."""
+    """No question of the topic matches the request."""
 
 
 class SessionClosedError(StudyIngestError):
-    """The session is not in progress, or was closed in another way."""
+    """The session is not in progress, or ended in another way."""
 
 
 class NotAskedError(StudyIngestError):

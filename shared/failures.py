@@ -1,4 +1,4 @@
-"""Tell failures apart, and tell of them without a word of the learner's."""
+"""Tell failures apart, and describe them without quoting a learner's answers (I11)."""
 
 import traceback
 from pathlib import Path
@@ -13,14 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 _SENDER = ROOT / "shared/db.py"
 
 # SQLSTATEs of faults that are not the upload's own: serialization, deadlock, lock timeout, too many
-# connections, shutdown, crash, start-up; and the class of lost connections. Not the idle timeout: what thinks
-# that long within its transaction is the upload's own replay.
+# connections, shutdown, crash, start-up; and the class of lost connections. Not the idle timeout: the
+# upload's own replay computed that long within its transaction.
 _PASSING = frozenset({"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03"})
 _CONNECTION_CLASS = "08"
 
 
 def is_passing(error: BaseException) -> bool:
-    """Tell whether a failure lies in the surroundings, so that it counts as no try."""
+    """Tell whether a failure is not the upload's own, so that it counts as no try."""
     if isinstance(error, OvertakenError):
         return True
     if not isinstance(error, DBAPIError):
@@ -32,34 +32,30 @@ def is_passing(error: BaseException) -> bool:
 
 
 def is_away(error: BaseException) -> bool:
-    """Tell whether a statement failed because its server was not there, or went: nothing was answered."""
+    """Tell whether a statement failed because Postgres could not be reached or the connection was lost."""
     if not isinstance(error, OperationalError):
         return False
     return error.connection_invalidated or not _sqlstate(error)
 
 
 def describe(error: BaseException) -> str:
-    """Name a failure and its place in our code; of texts repeat only our own, since others quote values."""
+    """Name a failure and its innermost place in our code; of texts repeat only ours: others quote values."""
     parts = [type(error).__name__]
     if isinstance(error, DBAPIError):
         parts.append(_sqlstate(error))
     if isinstance(error, StudyIngestError):
         parts.append(str(error))
-    return " ".join(filter(None, [*parts, _place(error)]))
-
-
-def _sqlstate(error: DBAPIError) -> str:
-    return getattr(error.orig, "sqlstate", None) or ""
-
-
-def _place(error: BaseException) -> str:
-    """Return the innermost place in this project that the failure passed."""
-    frames = traceback.extract_tb(error.__traceback__)
     ours = [
         frame
-        for frame in frames
+        for frame in traceback.extract_tb(error.__traceback__)
         if Path(frame.filename).is_relative_to(ROOT)
         and "site-packages" not in frame.filename
         and Path(frame.filename) != _SENDER
     ]
-    return f"at {Path(ours[-1].filename).relative_to(ROOT)}:{ours[-1].lineno} {ours[-1].name}" if ours else ""
+    if ours:
+        parts.append(f"at {Path(ours[-1].filename).relative_to(ROOT)}:{ours[-1].lineno} {ours[-1].name}")
+    return " ".join(filter(None, parts))
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    return getattr(error.orig, "sqlstate", None) or ""
