@@ -4,27 +4,28 @@ from time import perf_counter
 
 from flask import Blueprint, Flask, Response, current_app, g, request
 from flask.typing import ResponseReturnValue
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.auth import require_token
 from api.services import services
 from shared.config import Settings
-from shared.metrics import CONTENT_TYPE, REQUEST_SECONDS, REQUESTS, Page
+from shared.metrics import REQUEST_SECONDS, REQUESTS, registry
 
 _KEY = "study_ingest.metrics"
 blueprint = Blueprint("metrics", __name__)
 
 
 def install_metrics(app: Flask, settings: Settings) -> None:
-    """Count requests, and show the metrics where METRICS_DIR and METRICS_TOKEN are set."""
+    """Count requests, and show the metrics where PROMETHEUS_MULTIPROC_DIR and METRICS_TOKEN are set."""
     count_requests(app, settings)
-    if settings.metrics_dir and settings.metrics_tokens:
-        app.extensions[_KEY] = Page(settings)
+    if settings.prometheus_multiproc_dir and settings.metrics_tokens:
+        app.extensions[_KEY] = registry(settings)
         app.register_blueprint(blueprint)
 
 
 def count_requests(app: Flask, settings: Settings, prefix: str = "") -> None:
-    """Count an application's requests where METRICS_DIR is set; `prefix`: the path at which it is mounted."""
-    if not settings.metrics_dir:
+    """Count an application's requests where metrics are kept; `prefix`: the path at which it is mounted."""
+    if not settings.prometheus_multiproc_dir:
         return
 
     def begin() -> None:
@@ -46,5 +47,4 @@ def count_requests(app: Flask, settings: Settings, prefix: str = "") -> None:
 def show() -> ResponseReturnValue:
     """Show the metrics to a request with the token."""
     require_token(services().settings.metrics_tokens)
-    page: Page = current_app.extensions[_KEY]
-    return Response(page.compose(), content_type=CONTENT_TYPE)
+    return Response(generate_latest(current_app.extensions[_KEY]), content_type=CONTENT_TYPE_LATEST)

@@ -9,9 +9,9 @@ from uuid import UUID
 import structlog
 from celery import Celery
 
-from shared.broker import RING_SIZE, depth, ring
+from shared.broker import MESSAGE_SIZE, enqueue, queue_length
 from shared.failures import describe
-from shared.metrics import RING_FAILURES
+from shared.metrics import ENQUEUE_FAILURES
 
 log = structlog.get_logger()
 
@@ -25,14 +25,14 @@ DEPTH_EVERY_S = 1.0
 class Publisher:
     """Tell the broker of new uploads, best effort: the sweeper enqueues what is lost here.
 
-    `pause`: seconds of silence after a failure. `high_water`: messages waiting in the broker above which no
+    `pause`: seconds of silence after a failure. `queue_limit`: messages waiting in the broker above which no
     process adds more; this one stops at half of it, and so leaves room for the sweeper's.
     """
 
-    def __init__(self, app: Celery, *, pause: float, high_water: int) -> None:
+    def __init__(self, app: Celery, *, pause: float, queue_limit: int) -> None:
         self._app = app
         self._pause = pause
-        self._max_depth = high_water // 2
+        self._max_depth = queue_limit // 2
         self._silent_until = 0.0
         self._depth_at = 0.0
         self._waiting: queue.Queue[UUID] = queue.Queue(MAX_WAITING)
@@ -49,23 +49,25 @@ class Publisher:
             uploads = [self._waiting.get()]
             time.sleep(GATHER_S)
             with suppress(queue.Empty):
-                while len(uploads) < RING_SIZE:
+                while len(uploads) < MESSAGE_SIZE:
                     uploads.append(self._waiting.get_nowait())
             if time.monotonic() < self._silent_until:
                 continue
             try:
-                with RING_FAILURES.count_exceptions():
+                with ENQUEUE_FAILURES.count_exceptions():
                     self._publish(uploads)
             except Exception as error:  # noqa: BLE001  # the sweeper makes up for any failure
                 self._silent_until = time.monotonic() + self._pause
-                log.warning("ring.failed", uploads=[str(upload) for upload in uploads], error=describe(error))
+                log.warning(
+                    "enqueue.failed", uploads=[str(upload) for upload in uploads], error=describe(error)
+                )
 
     def _publish(self, uploads: list[UUID]) -> None:
         now = time.monotonic()
         if now >= self._depth_at:
             self._depth_at = now + DEPTH_EVERY_S
-            if depth(self._app) >= self._max_depth:
+            if queue_length(self._app) >= self._max_depth:
                 self._silent_until = self._depth_at
                 return
         with self._app.producer_pool.acquire(block=True) as producer:
-            ring(producer, self._app, uploads)
+            enqueue(producer, self._app, uploads)

@@ -55,7 +55,9 @@ def install_services(app: Flask, settings: Settings, clock: Callable[[], datetim
         spool=connect(settings.redis_url) if settings.redis_url else None,
         breaker=Breaker(pause, "spool"),
     )
-    publisher = Publisher(make_celery(settings), pause=settings.ring_pause, high_water=settings.high_water)
+    publisher = Publisher(
+        make_celery(settings), pause=settings.enqueue_pause, queue_limit=settings.queue_limit
+    )
     app.extensions[_KEY] = Services(settings, clock, uploads, store(LIVE_THREADS, "live"), publisher)
 
 

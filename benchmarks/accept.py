@@ -41,7 +41,7 @@ class UnexpectedStatusError(Exception):
 
 def measure(stores: Stores, *, quick: bool) -> list[Figure]:
     """Send to both sides in turn, at few and at many connections."""
-    settings = stores.settings("accept", high_water=UNBOUNDED)
+    settings = stores.settings("accept", queue_limit=UNBOUNDED)
     requests = QUICK_REQUESTS if quick else REQUESTS
     with (
         stores.database("accept"),

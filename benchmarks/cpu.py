@@ -31,8 +31,7 @@ _ROWS = text("""
                 ORDER BY study_question_id, answered_at)
             FROM study_question_attempts a
             WHERE study_question_id / :questions BETWEEN :first AND :last),
-        (SELECT count(*) FROM study_followups f JOIN study_quiz_sessions s ON s.id = study_quiz_session_id
-            WHERE user_id BETWEEN :first AND :last),
+        (SELECT count(*) FROM outbox WHERE user_id BETWEEN :first AND :last),
         (SELECT jsonb_agg(jsonb_build_array(status, reason, jsonb_array_length(result->'topics'),
                 jsonb_array_length(result->'attempts'), jsonb_path_query_array(result, '$.questions[*].due'))
                 ORDER BY user_id, payload->'attempts'->0->>'answered_at')

@@ -89,7 +89,7 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
 @contextmanager
 def _installed(stores: Stores, design: Design) -> Iterator[tuple[Engine, int]]:
     """Serve a design, with a database of its own, warmed up; return that and the port."""
-    settings = stores.settings("peer", high_water=UNBOUNDED)
+    settings = stores.settings("peer", queue_limit=UNBOUNDED)
     with (
         stores.database("peer", FILLED),
         stores.engine("peer") as engine,
@@ -108,7 +108,7 @@ def _round(stores: Stores, design: Design, uploads: int) -> Round:
         answers = answered(Load(port, 1 + WARMING, uploads, CONNECTIONS), 202)
         if not design.workers:
             return Round(answers, throughput(answers))
-        with running(stores, stores.settings("peer", high_water=UNBOUNDED), design.workers):
+        with running(stores, stores.settings("peer", queue_limit=UNBOUNDED), design.workers):
             return Round(answers, _replayed(engine, WARMING + uploads))
 
 

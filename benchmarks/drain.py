@@ -14,7 +14,7 @@ from benchmarks.figures import Figure, ratio
 from benchmarks.servers import PROCFILE, Stores, running
 from benchmarks.workload import UnfinishedError, check_replayed, make_catalog, make_uploads
 from cli.local.supervisor import wait_until
-from shared.broker import FINALIZE_QUEUE, RING_SIZE, depth, make_celery, ring
+from shared.broker import FINALIZE_QUEUE, MESSAGE_SIZE, enqueue, make_celery, queue_length
 from shared.replay import replay
 from shared.retries import Overdue, share_out
 
@@ -88,7 +88,9 @@ def by_workers(stores: Stores, uploads: Sequence[UUID]) -> float:
             app = make_celery(settings)
             # Every child of the worker connects, by messages about uploads that do not exist.
             enqueue_all(app, [uuid4() for _ in range(WARMING_MESSAGES)])
-            if not wait_until(lambda: bool(app.control.ping(timeout=0.5)) and not depth(app), TIMEOUT_S):
+            if not wait_until(
+                lambda: bool(app.control.ping(timeout=0.5)) and not queue_length(app), TIMEOUT_S
+            ):
                 raise UnfinishedError("no worker answers")
             # The workers wait until the whole queue is there.
             app.control.cancel_consumer(FINALIZE_QUEUE, reply=True)
@@ -103,8 +105,8 @@ def enqueue_all(app: Celery, uploads: Iterable[UUID]) -> None:
     """Enqueue all uploads, as the sweeper does."""
     overdue = [Overdue(upload, 1) for upload in uploads]
     with app.producer_pool.acquire(block=True) as producer:
-        for together in share_out(overdue, RING_SIZE):
-            ring(producer, app, together)
+        for together in share_out(overdue, MESSAGE_SIZE):
+            enqueue(producer, app, together)
 
 
 def until_finished(engine: Engine, uploads: int) -> float:

@@ -22,7 +22,7 @@ BATCH = 50  # sittings of every learner that are made by one statement
 WARMING = 200
 CONNECTIONS = 8
 # Which part of its command line identifies a process.
-ROLES = {"web": "api", "worker": "--queues finalize", "sweeper": "--queues sweep"}
+ROLES = {"web": "api", "worker": "--queues finalize", "sweeper": "worker.sweeper"}
 MEBIBYTE = 2**20
 
 _REPLAYED = text("SELECT count(*) FROM uploads WHERE status <> 'received'")
@@ -42,9 +42,9 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
     backlog = QUICK_BACKLOG if quick else BACKLOG
     seconds = QUICK_SECONDS if quick else SECONDS
     none, waiting = _peak(stores, 0, seconds), _peak(stores, backlog, seconds)
-    high_water = stores.settings("memory").high_water
+    queue_limit = stores.settings("memory").queue_limit
     what = f"with {backlog:,} uploads waiting"
-    messages = waiting.messages / (waiting.replayed + high_water)
+    messages = waiting.messages / (waiting.replayed + queue_limit)
     return [
         *(
             ratio(f"P7/{role}", f"memory of {role} {what} ÷ with none", [waiting.memory[role]], [most])
@@ -59,7 +59,7 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
             "P7 messages waiting",
             f"most messages in Redis {what}",
             (waiting.depth,),
-            target=f"≤ {high_water}",
+            target=f"≤ {queue_limit}",
         ),
         Figure(
             "P7 messages",
@@ -78,7 +78,7 @@ def _peak(stores: Stores, backlog: int, seconds: int) -> Peak:
         redis.flushall()
         with (
             serving(stores, settings, PROCFILE["web"]) as port,
-            running(stores, settings, {name: PROCFILE[name] for name in ("worker", "sweeper", "beat")}),
+            running(stores, settings, {name: PROCFILE[name] for name in ("worker", "sweeper")}),
         ):
             answered(Load(port, 1, WARMING, CONNECTIONS), 202)
             while _count(engine) < WARMING:

@@ -21,7 +21,7 @@ import migrations
 from cli.context import complete_environment
 from cli.local.places import NothingRunningError, data_dir_option
 from shared import health, spool
-from shared.broker import FINALIZE_QUEUE, FOLLOWUPS_QUEUE, SWEEP, SWEEP_QUEUE, depth, make_celery
+from shared.broker import FINALIZE_QUEUE, make_celery, queue_length
 from shared.config import Settings, load_settings
 from shared.db import make_engine
 from shared.errors import ConfigurationError
@@ -138,7 +138,7 @@ def _waiting(client: redis.Redis) -> Finding:
     said = f"{waiting} uploads wait in it"
     if not waiting:
         return ok("spool length", said)
-    return warn("spool length", said, "none needed, if it shrinks; else start Postgres, sweeper and beat")
+    return warn("spool length", said, "none needed, if it shrinks; else start Postgres and the sweeper")
 
 
 def _refused(client: redis.Redis) -> Finding:
@@ -157,7 +157,7 @@ def look_at_broker(app: Celery) -> Iterator[Finding]:
     with app.connection_for_read() as connection:
         try:
             connection.ensure_connection(max_retries=1)
-            yield ok("broker", f"answers; {depth(app)} rings wait")
+            yield ok("broker", f"answers; {queue_length(app)} messages wait")
             if connection.transport.driver_type == "redis":
                 client = connection.default_channel.client  # type: ignore[attr-defined]  # Redis' own
                 yield from look_at_redis("broker", client)
@@ -179,7 +179,7 @@ def left_out(settings: Settings) -> Iterator[Finding]:
         yield ok("STUDY_API_TOKEN", "set")
     else:
         yield warn("STUDY_API_TOKEN", "unset: the live side is closed", "set it, if DS uses the live side")
-    if settings.flower_logins:
+    if os.environ.get("FLOWER_BASIC_AUTH"):
         yield ok("FLOWER_BASIC_AUTH", "set")
     else:
         yield warn("FLOWER_BASIC_AUTH", "unset: Flower does not start", "set it to name:password")
@@ -188,8 +188,7 @@ def left_out(settings: Settings) -> Iterator[Finding]:
     else:
         without = "unset: while Postgres is away, uploads are answered 503"
         yield warn("REDIS_URL", without, "set it to a Redis that keeps what it is given")
-    followups = "set" if settings.followup_webhook_url else "unset: all follow-ups are skipped"
-    yield ok("FOLLOWUP_WEBHOOK_URL", followups)
+    yield ok("WEBHOOK_URL", "set" if settings.webhook_url else "unset: all webhooks are skipped")
 
 
 def _viewers(settings: Settings) -> Finding:
@@ -200,12 +199,7 @@ def _viewers(settings: Settings) -> Finding:
     return (fail if settings.study_ingest_enabled else warn)(check, said, mend)
 
 
-# A system that works has rung so often for what it could not finish; a backlog's end may wait as long.
-RINGS = 10
 _NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")
-_OLDEST = text("""
-    SELECT extract(epoch FROM now() - min(received_at))::float8 FROM uploads WHERE status = 'received'
-""")
 
 
 def look_at_postgres(settings: Settings) -> Iterator[Finding]:
@@ -217,23 +211,11 @@ def look_at_postgres(settings: Settings) -> Iterator[Finding]:
             yield _clock(connection)
             yield (migrated := _migrations(settings))
             if migrated.level == "ok":
-                yield _oldest(connection, settings)
+                yield from _standing(connection, settings)
     except DBAPIError as error:
         # Several addresses of one host fail in a line each.
         said = str(error.orig).strip().replace("\n", "; ")
         yield fail("postgres", said, "start Postgres, or mend host, user, password or name in DATABASE_URL")
-    finally:
-        engine.dispose()
-
-
-def seconds_since_sweep(settings: Settings) -> float | None:
-    """Return how long ago a sweep began; None if none did, or Postgres cannot tell."""
-    engine = make_engine(settings)
-    try:
-        with engine.connect() as connection:
-            return health.age(connection, SWEEP)
-    except DBAPIError:
-        return None  # why, has been found above
     finally:
         engine.dispose()
 
@@ -255,71 +237,41 @@ def _migrations(settings: Settings) -> Finding:
     return ok("migrations", "none pending")
 
 
-def _oldest(connection: Connection, settings: Settings) -> Finding:
-    seconds: float | None = connection.scalar(_OLDEST)
-    said = "no upload waits" if seconds is None else f"the oldest upload waits since {seconds:.0f} s"
-    if (seconds or 0) <= settings.first_try_after + RINGS * settings.ring_every:
-        return ok("waiting uploads", said)
-    mend = "mend what else fails here; else start more workers, or read uploads.last_error"
-    return fail("waiting uploads", said, mend)
+def _standing(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    standing = health.look(connection)
+    found = health.problems(standing, settings)
+    age = standing.oldest_age
+    said = "no upload waits" if age is None else f"the oldest upload waits since {age:.0f} s"
+    if health.Problem.UPLOADS_OVERDUE in found:
+        mend = "mend what else fails here; else start more workers, or read uploads.last_error"
+        yield fail("waiting uploads", said, mend)
+    elif health.Problem.BACKLOG in found:
+        mend = "none needed, if they become fewer; else start more workers"
+        yield warn("waiting uploads", f"{standing.waiting} uploads wait, {said}", mend)
+    else:
+        yield ok("waiting uploads", said)
+    age = standing.heartbeat_age
+    said = "it never ran" if age is None else f"it ran {age:.0f} s ago"
+    if health.Problem.SWEEPER_SILENT in found:
+        yield fail("sweeper", said, "start the Procfile's `sweeper`")
+    else:
+        yield ok("sweeper", said)
 
 
 ANSWER_S = 2.0  # a worker's main process answers at once; one on a busy machine a little later
-LATE_SWEEPS = 10
 
 
-def look_at_processes(app: Celery, settings: Settings, since_sweep: float | None) -> Iterator[Finding]:
-    """Judge by the queues that are served, and by the seconds since a sweep began (None: never)."""
+def look_at_workers(app: Celery) -> Iterator[Finding]:
+    """Ask which queues are served."""
     try:
-        served = _served_queues(app)
+        answers = app.control.inspect(timeout=ANSWER_S).active_queues() or {}
     except (OperationalError, RedisError) as error:
-        yield fail("processes", f"cannot be asked: {error}", "mend the broker, then ask again")
+        yield fail("worker", f"cannot be asked: {error}", "mend the broker, then ask again")
         return
-    sweeps = since_sweep is not None and since_sweep <= LATE_SWEEPS * settings.sweep_every
-    # Its pool is solo: while it sweeps it does not answer.
-    sweeper = SWEEP_QUEUE in served or sweeps
-    yield _worker(alive=FINALIZE_QUEUE in served)
-    yield _sweeper(alive=sweeper)
-    yield _beat(sweeper=sweeper, sweeps=sweeps, since_sweep=since_sweep)
-    if settings.followup_webhook_url:
-        yield _followups(alive=FOLLOWUPS_QUEUE in served)
-
-
-def _served_queues(app: Celery) -> set[str]:
-    answers = app.control.inspect(timeout=ANSWER_S).active_queues() or {}
-    return {queue["name"] for queues in answers.values() for queue in queues}
-
-
-def _worker(*, alive: bool) -> Finding:
-    if alive:
-        return ok("worker", "answers")
-    return fail("worker", f"none takes from the queue {FINALIZE_QUEUE}", "start the Procfile's `worker`")
-
-
-def _sweeper(*, alive: bool) -> Finding:
-    if alive:
-        return ok("sweeper", "at work")
-    return fail("sweeper", f"none takes from the queue {SWEEP_QUEUE}", "start the Procfile's `sweeper`")
-
-
-def _beat(*, sweeper: bool, sweeps: bool, since_sweep: float | None) -> Finding:
-    last = (
-        "no sweep was ever begun" if since_sweep is None else f"the last sweep began {since_sweep:.0f} s ago"
-    )
-    if sweeps:
-        return ok("beat", last)
-    if not sweeper:
-        return warn(
-            "beat", f"{last}: without a sweeper it shows no life", "start the sweeper, then ask again"
-        )
-    return fail("beat", last, "start the Procfile's `beat`: one, anywhere")
-
-
-def _followups(*, alive: bool) -> Finding:
-    if alive:
-        return ok("followups", "answers")
-    said = f"none takes from the queue {FOLLOWUPS_QUEUE}"
-    return warn("followups", said, "none needed, if it is waiting for a receiver; else start `followups`")
+    if FINALIZE_QUEUE in {queue["name"] for queues in answers.values() for queue in queues}:
+        yield ok("worker", "answers")
+    else:
+        yield fail("worker", f"none takes from the queue {FINALIZE_QUEUE}", "start the Procfile's `worker`")
 
 
 ASK_SECONDS = 5.0
@@ -376,12 +328,13 @@ def _served_at(settings: Settings) -> str:
 def examine(settings: Settings, web: str) -> Iterator[Finding]:
     """Look at everything that these settings name, and at the web process there."""
     yield from left_out(settings)
-    yield from look_at_postgres(settings)
     if settings.redis_url:
         yield from look_at_spool(settings.redis_url)
     app = make_celery(settings)
     broker = list(look_at_broker(app))
     yield from broker
     if broker[0].level == "ok":
-        yield from look_at_processes(app, settings, seconds_since_sweep(settings))
+        yield from look_at_workers(app)
+    # After the workers, who are given a while: a sweeper that was started just now has shown that it runs.
+    yield from look_at_postgres(settings)
     yield look_at_web(settings, web)

@@ -19,7 +19,6 @@ COMMANDS = {
     "conflicts": ("cli.conflicts", "Decide between two contents that came under one uuid."),
     "demo": ("cli.demo", "Start everything, send a sample of sessions, and show what was learned."),
     "doctor": ("cli.doctor", "Check settings, stores and processes."),
-    "followups": ("cli.followups", "See follow-ups, and act on them."),
     "metrics": ("cli.maintenance", "Serve the metrics of this host's processes to Prometheus."),
     "migrate": ("cli.maintenance", "Bring the database to the newest revision."),
     "progress": ("cli.maintenance", "Print a learner's progress."),
@@ -29,6 +28,7 @@ COMMANDS = {
     "upload": ("cli.uploads", "Send the uploads of an NDJSON FILE."),
     "uploads": ("cli.uploads", "Find uploads that were received, and act on them."),
     "verify": ("cli.maintenance", "Fold every attempt log again and compare."),
+    "webhooks": ("cli.webhooks", "See webhooks, and deliver again those that did not arrive."),
 }
 
 

@@ -2,15 +2,13 @@
 
 import json
 import os
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 from kombu.exceptions import OperationalError
+from prometheus_client import start_http_server
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, text
 
@@ -19,13 +17,13 @@ from cli.context import BIGINT, Store, complete_environment, print_json, print_t
 from cli.local.places import data_dir_option
 from cli.local.up import LOOPBACK
 from shared import spool
-from shared.broker import depth, make_celery
+from shared.broker import make_celery, queue_length
 from shared.catalog_admin import load_catalog, read_catalog
 from shared.config import Settings, StoreSettings, load_settings
 from shared.errors import ConfigurationError
-from shared.health import standing
-from shared.metrics import CONTENT_TYPE, Page
-from shared.ops.reports import Counts, count_followups, count_since
+from shared.health import look
+from shared.metrics import registry
+from shared.ops.reports import Counts, count_since, count_webhooks
 from shared.study import finalize as check
 from shared.study.store import list_progress
 
@@ -33,27 +31,27 @@ from shared.study.store import list_progress
 class Backlog(NamedTuple):
     """How much waits; None where that is not known."""
 
-    rings: int | None
+    messages: int | None
     spooled: int | None
 
 
 def count_backlog() -> Backlog:
     """Ask the broker and the spool; one that cannot be asked is named on stderr."""
     if not os.environ.get("BROKER_URL"):
-        click.echo("rings and spool are not counted: BROKER_URL is not set", err=True)
+        click.echo("messages and spool are not counted: BROKER_URL is not set", err=True)
         return Backlog(None, None)
     settings = load_settings(Settings)
-    return Backlog(_rings(settings), _spooled(settings))
+    return Backlog(_messages(settings), _spooled(settings))
 
 
-def _rings(settings: Settings) -> int | None:
+def _messages(settings: Settings) -> int | None:
     app = make_celery(settings)
     try:
         with app.connection_for_read() as connection:
             connection.ensure_connection(max_retries=1)
-        return depth(app)
+        return queue_length(app)
     except (OperationalError, RedisError) as error:
-        click.echo(f"rings are not counted: the broker does not answer ({type(error).__name__})", err=True)
+        click.echo(f"messages are not counted: the broker does not answer ({type(error).__name__})", err=True)
         return None
 
 
@@ -87,48 +85,19 @@ def load(file: Path, *, force: bool, store: Store) -> None:
         click.echo(f"graded again: {len(change.regraded)} questions")
 
 
-# A connection without a request holds a thread no longer.
-IDLE_S = 5.0
-
-
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=9464, show_default=True)
 def metrics(port: int) -> None:
     """Serve the metrics of this host's processes to Prometheus, on the loopback address alone."""
     settings = load_settings(Settings)
-    if not settings.metrics_dir:
-        raise ConfigurationError("METRICS_DIR: must be set, as it is for the processes")
+    if not settings.prometheus_multiproc_dir:
+        raise ConfigurationError("PROMETHEUS_MULTIPROC_DIR: must be set, as it is for the processes")
     try:
-        server = ThreadingHTTPServer((LOOPBACK, port), _handler(Page(settings)))
+        _, serving = start_http_server(port, LOOPBACK, registry(settings))
     except OSError as error:
         raise ConfigurationError(f"--port: cannot be listened on: {error}") from None
     click.echo(f"http://{LOOPBACK}:{port}/metrics")
-    server.serve_forever()
-
-
-def _handler(page: Page) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = IDLE_S
-
-        def handle(self) -> None:
-            with suppress(ConnectionError):  # a scraper that has given up, at any moment
-                super().handle()
-
-        def do_GET(self) -> None:  # the name that http.server calls
-            if self.path.partition("?")[0] != "/metrics":
-                self.send_error(HTTPStatus.NOT_FOUND)
-                return
-            body = page.compose()
-            self.send_response(200)
-            self.send_header("Content-Type", CONTENT_TYPE)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing of scrapes: there is one every few seconds."""
-
-    return Handler
+    serving.join()
 
 
 @click.command()
@@ -185,13 +154,13 @@ def stats(*, as_json: bool, store: Store) -> None:
     print_table(("now", ""), list(counted["now"].items()))
     rows = [(span, *counted[span].values()) for span in ("last_hour", "last_day")]
     print_table(("uploads", *Counts._fields), rows)
-    print_table(("follow-ups", ""), list(counted["followups"].items()))
+    print_table(("webhooks", ""), list(counted["webhooks"].items()))
 
 
 def _count(connection: Connection, now: datetime) -> dict[str, Any]:
     return {
-        "now": standing(connection)._asdict(),
+        "now": look(connection)._asdict(),
         "last_hour": count_since(connection, now - timedelta(hours=1))._asdict(),
         "last_day": count_since(connection, now - timedelta(days=1))._asdict(),
-        "followups": count_followups(connection),
+        "webhooks": count_webhooks(connection),
     }

@@ -1,4 +1,4 @@
-"""The doorbell: name uploads to the workers. It may fail, repeat or forget: the row is the record."""
+"""Tell the workers which uploads wait. The broker may fail, repeat or forget: the row is the record."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,10 @@ from kombu.exceptions import ChannelError
 from shared.config import Settings
 
 FINALIZE = "finalize_upload"
-SWEEP = "sweep"
-DRAIN = "drain_spool"
-FOLLOWUPS = "deliver_followups"
 FINALIZE_QUEUE = "finalize"
-SWEEP_QUEUE = "sweep"
-FOLLOWUPS_QUEUE = "followups"
-# To carry one ring costs a worker as much as half a replay; of more, too many would wait for one cut off.
-RING_SIZE = 10
+# Uploads a message: to carry one costs a worker as much as half a replay; of more, too many would wait for
+# one that is cut off.
+MESSAGE_SIZE = 10
 AMQP = ("amqp://", "amqps://", "pyamqp://")
 
 # The hard limit kills the child; the soft one lets it roll back and record why.
@@ -37,15 +33,10 @@ def make_celery(settings: Settings, *, worker: bool = False) -> Celery:
         task_acks_late=True,  # an early ack loses what a killed worker had begun
         task_soft_time_limit=settings.task_time_limit * SOFT_LIMIT_SHARE,
         task_time_limit=settings.task_time_limit,
-        worker_prefetch_multiplier=1,  # fewer rings strand with a killed worker
+        worker_prefetch_multiplier=1,  # fewer messages strand with a killed worker
         task_ignore_result=True,  # Postgres holds the outcome
-        task_publish_retry=False,  # the sweeper rings again; a sender does not wait
-        task_routes={
-            FINALIZE: {"queue": FINALIZE_QUEUE},
-            SWEEP: {"queue": SWEEP_QUEUE},
-            DRAIN: {"queue": SWEEP_QUEUE},
-            FOLLOWUPS: {"queue": FOLLOWUPS_QUEUE},
-        },
+        task_publish_retry=False,  # the sweeper enqueues again; a sender does not wait
+        task_routes={FINALIZE: {"queue": FINALIZE_QUEUE}},
         task_serializer="json",
         accept_content=["json"],
         broker_connection_timeout=CONNECT_TIMEOUT_S,
@@ -79,23 +70,23 @@ def _transport_options(settings: Settings, *, worker: bool) -> dict[str, Any]:
     }
 
 
-def ring(producer: Producer, app: Celery, uploads: Sequence[UUID], *, again: bool = False) -> None:
-    """Ring once for up to RING_SIZE uploads; `again` marks a sweeper's ring, which counts as a try.
+def enqueue(producer: Producer, app: Celery, uploads: Sequence[UUID], *, again: bool = False) -> None:
+    """Send one message for up to MESSAGE_SIZE uploads; `again` marks a sweeper's, whose starts are counted.
 
     The task of a single upload has its id, as an operator looks for it in Flower.
     """
     app.send_task(
         FINALIZE,
         args=[str(upload) for upload in uploads],
-        kwargs={"ring": True} if again else {},
+        kwargs={"again": True} if again else {},
         argsrepr=" ".join(map(str, uploads)),  # what Flower shows, and finds
         task_id=str(uploads[0] if len(uploads) == 1 else uuid4()),
         producer=producer,
     )
 
 
-def depth(app: Celery) -> int:
-    """Count the rings that wait in the broker; a queue that does not exist yet has none."""
+def queue_length(app: Celery) -> int:
+    """Count the messages that wait in the broker; a queue that does not exist yet has none."""
     with app.connection_for_write() as connection, connection.channel() as channel:
         try:
             declared = channel.queue_declare(FINALIZE_QUEUE, passive=True)  # type: ignore[attr-defined]  # stub

@@ -107,24 +107,41 @@ SHORTEST_PASSWORD = 12
 S = TypeVar("S", bound="StoreSettings")
 
 
-class StoreSettings(BaseSettings):
-    """What is needed to reach Postgres; a field's upper-case name is its environment variable."""
+class Timings(BaseSettings):
+    """Settings that hardly any operator changes: docs/operations.md lists them as advanced."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    database_url: PostgresUrl = Field(description="Postgres, e.g. `postgresql://user@host/name`")
-    study_time_zone: TimeZone = Field("UTC", description="IANA zone of learners who have none of their own")
     lock_timeout: Seconds = Field(10.0, description="longest wait for a row lock, in seconds")
     idle_timeout: Seconds = Field(30.0, description="longest idle time inside a transaction, in seconds")
     task_time_limit: Seconds = Field(60.0, description="seconds after which a stuck worker is killed")
+    store_deadline: Seconds = Field(1.0, description="seconds a request waits for Postgres before 503")
+    store_pause: Seconds = Field(4.0, description="seconds between two requests that try a failed store")
+    first_try_after: Seconds = Field(30.0, description="seconds before the sweeper enqueues a new upload")
+    enqueue_again_after: Seconds = Field(60.0, description="seconds before the sweeper enqueues it once more")
+    enqueue_pause: Seconds = Field(3.0, description="seconds without enqueuing after the broker failed")
+    sweep_every: Seconds = Field(5.0, description="seconds between two sweeps")
+    retry_base: Seconds = Field(10.0, description="seconds before a second try; doubles with every try")
+    retry_cap: Seconds = Field(600.0, description="longest wait between two tries of an upload, in seconds")
+    webhook_timeout: Seconds = Field(10.0, description="longest delivery of a webhook, in seconds")
+    webhook_retry_cap: Seconds = Field(7200.0, description="as `RETRY_CAP`, for webhooks")
+    webhook_max_tries: int = Field(20, ge=1, description="deliveries of one webhook before it is `dead`")
+    visibility_timeout: Seconds = Field(120.0, description="seconds before Redis delivers a message again")
+
+
+class StoreSettings(Timings):
+    """What is needed to reach Postgres; a field's upper-case name is its environment variable."""
+
+    database_url: PostgresUrl = Field(description="Postgres, e.g. `postgresql://user@host/name`")
+    study_time_zone: TimeZone = Field("UTC", description="IANA zone of learners who have none of their own")
 
 
 class Settings(StoreSettings):
-    """The whole configuration of web, worker, sweeper and beat."""
+    """The whole configuration of web, worker and sweeper; Flower reads its own FLOWER_* variables."""
 
     broker_url: BrokerUrl = Field(description="Celery's broker: `redis://`, `redis+socket://` or `amqp://`")
     redis_url: RedisUrl = Field("", description="Redis in redis-py's form, for the spool; unset: no spool")
-    study_ingest_enabled: bool = Field(default=False, description="opens the door; unset: 503")
+    study_ingest_enabled: bool = Field(default=False, description="accept uploads; unset: answer 503")
     viewer_sync_token: SecretStr = Field(SecretStr(""), description="viewers' tokens, separated by commas")
     study_api_token: SecretStr = Field(SecretStr(""), description="tokens of the live side, likewise")
     ops_password: SecretStr = Field(
@@ -133,56 +150,22 @@ class Settings(StoreSettings):
     host: str = Field("127.0.0.1", description="address that the web process binds")
     port: int = Field(8000, ge=0, le=65535, description="port that the web process binds")
     web_requests: int = Field(32, ge=1, description="requests that a web process serves at once")
-    store_deadline: Seconds = Field(1.0, description="seconds a request waits for Postgres before 503")
-    store_pause: Seconds = Field(4.0, description="seconds between two requests that try a failed store")
     max_tries: int = Field(5, ge=2, description="starts of one upload before it is `dead`")
-    first_try_after: Seconds = Field(30.0, description="seconds before the sweeper rings for a new upload")
-    retry_base: Seconds = Field(10.0, description="seconds before the second try; doubles with every try")
-    retry_cap: Seconds = Field(600.0, description="longest wait between two tries, in seconds")
-    ring_every: Seconds = Field(60.0, description="seconds before the sweeper rings again unanswered")
-    sweep_every: Seconds = Field(5.0, description="seconds between two sweeps")
-    ring_pause: Seconds = Field(3.0, description="seconds without ringing after the broker failed")
-    high_water: int = Field(200, ge=2, description="rings waiting in the broker above which nobody rings")
-    visibility_timeout: Seconds = Field(120.0, description="seconds before Redis delivers a ring again")
-    followup_webhook_url: HttpUrl = Field(
-        "", description="http(s) receiver of follow-ups; unset: all skipped"
-    )
-    followup_webhook_secrets: SecretStr = Field(
+    queue_limit: int = Field(200, ge=2, description="messages in the broker above which nobody enqueues")
+    webhook_url: HttpUrl = Field("", description="http(s) receiver of webhooks; unset: all are skipped")
+    webhook_secrets: SecretStr = Field(
         SecretStr(""), validate_default=True, description="keys to sign with, `whsec_…`, separated by commas"
     )
-    followup_timeout: Seconds = Field(10.0, description="longest delivery of a follow-up, in seconds")
-    followup_max_tries: int = Field(20, ge=1, description="deliveries of one follow-up before it is `dead`")
-    followup_retry_base: Seconds = Field(10.0, description="as `RETRY_BASE`, for follow-ups")
-    followup_retry_cap: Seconds = Field(7200.0, description="as `RETRY_CAP`, for follow-ups")
-    followup_every: Seconds = Field(5.0, description="seconds between two looks for follow-ups")
-    metrics_dir: str = Field("", description="where a host's processes count; unset: no metrics")
+    prometheus_multiproc_dir: str = Field("", description="where a host's processes count; unset: no metrics")
     metrics_token: SecretStr = Field(
         SecretStr(""), description="opens `/metrics`, likewise by commas; unset: there is no such page"
     )
-    flower_basic_auth: SecretStr = Field(
-        SecretStr(""), description="Flower's logins, `name:password`, separated by commas; it needs one"
-    )
-    flower_address: str = Field("127.0.0.1", description="address that Flower binds")
-    flower_port: int = Field(5555, ge=0, le=65535, description="port that Flower binds")
-    flower_db: str = Field("flower.db", description="file in which Flower remembers over a restart")
-    flower_read_write: bool = Field(
-        default=False, description="lets Flower stop workers and call tasks; unset: it only shows"
-    )
 
-    @field_validator("flower_basic_auth")
-    @classmethod
-    def _name_and_password(cls, logins: SecretStr) -> SecretStr:
-        for login in _tokens(logins):
-            name, _, password = login.partition(":")
-            if not (name and password and login.isascii()):
-                raise ValueError("each must be name:password, in ASCII")
-        return logins
-
-    @field_validator("followup_webhook_secrets")
+    @field_validator("webhook_secrets")
     @classmethod
     def _sign(cls, secrets: SecretStr, info: ValidationInfo) -> SecretStr:
-        if not [signing_key(secret) for secret in _tokens(secrets)] and info.data.get("followup_webhook_url"):
-            raise ValueError("must be set, as FOLLOWUP_WEBHOOK_URL is")
+        if not [signing_key(secret) for secret in _tokens(secrets)] and info.data.get("webhook_url"):
+            raise ValueError("must be set, as WEBHOOK_URL is")
         return secrets
 
     @field_validator("ops_password")
@@ -208,14 +191,9 @@ class Settings(StoreSettings):
         return _tokens(self.metrics_token)
 
     @cached_property
-    def flower_logins(self) -> tuple[str, ...]:
-        """List Flower's logins, `name:password` each."""
-        return _tokens(self.flower_basic_auth)
-
-    @cached_property
-    def followup_keys(self) -> tuple[bytes, ...]:
-        """List the keys that follow-ups are signed with; several, so that they can be rotated."""
-        return tuple(signing_key(secret) for secret in _tokens(self.followup_webhook_secrets))
+    def webhook_keys(self) -> tuple[bytes, ...]:
+        """List the keys that webhooks are signed with; several, so that they can be rotated."""
+        return tuple(signing_key(secret) for secret in _tokens(self.webhook_secrets))
 
 
 def _tokens(secret: SecretStr) -> tuple[str, ...]:

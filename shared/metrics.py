@@ -1,37 +1,37 @@
-"""What the stores know, asked at a scrape: each within a deadline, none in another's way."""
+"""What is counted, and what the stores are asked at a scrape.
+
+Each store is asked within a deadline, none in another's way.
+"""
 
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import Metric as metrics_core_Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
-from shared.broker import SWEEP, depth, make_celery
+from shared.broker import make_celery, queue_length
 from shared.config import Settings
 from shared.db import make_engine
 from shared.failures import describe
-from shared.health import age, standing
+from shared.health import Problem, look, problems
 from shared.plan import Fate
 from shared.spool import connect, spooled
 from shared.study.grading import Outcome
 from shared.uploads import Status, Verdict
 
-# Not of the settings: a metric decides when it is made where it is kept.
-if DIRECTORY := os.environ.get("METRICS_DIR"):
-    Path(DIRECTORY).mkdir(parents=True, exist_ok=True)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = DIRECTORY
-    # The library chose at its import, and Flower, a plugin of celery, has imported it before us.
-    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+# The library does not make it.
+if directory := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    Path(directory).mkdir(parents=True, exist_ok=True)
+else:  # set but empty is unset, as every setting; the library would count in the working directory
+    values.ValueClass = values.MutexValue
 
 SPACE = "study_ingest"
 # A request ends by the deadlines of two stores, a replay by the time limit of a task.
@@ -54,7 +54,7 @@ BREAKER_OPEN = Gauge(
     SPACE,
     multiprocess_mode="mostrecent",
 )
-RING_FAILURES = Counter("ring_failures", "Rings that the broker did not take", (), SPACE)
+ENQUEUE_FAILURES = Counter("enqueue_failures", "Messages that the broker did not take", (), SPACE)
 ENDED = Counter("uploads_ended", "Uploads that became ingested, rejected or dead", ("status",), SPACE)
 REPLAY_SECONDS = Histogram("replay_seconds", "Time to replay an upload", (), SPACE, buckets=REPLAY_BUCKETS)
 REPLAY_STATEMENTS = Histogram(
@@ -72,7 +72,7 @@ ATTEMPTS = Counter(
 )
 CLOCK_ADJUSTED = Counter("attempts_clock_adjusted", "Attempts whose time had to be corrected", (), SPACE)
 ANSWERS = Counter("answers", "Graded attempts of ingested uploads", ("outcome",), SPACE)
-LATE_FOLDS = Counter("late_folds", "Questions folded anew from their whole history", (), SPACE)
+LATE_FOLDS = Counter("late_folds", "Questions folded from their whole history", (), SPACE)
 
 # A counter that appears with its first event has not risen, for Prometheus: whatever can be counted is
 # shown from the start, as 0.
@@ -132,33 +132,41 @@ def _postgres(settings: Settings) -> Ask:
     brief = {"lock_timeout": DEADLINE_S, "task_time_limit": DEADLINE_S}
     engine = make_engine(settings.model_copy(update=brief), pre_ping=True, scanning=True)
 
-    # Beside the age that is judged by it.
-    sweep_every = _gauge("sweep_every_seconds", "Time between two sweeps, as set", value=settings.sweep_every)
-
     def ask() -> list[Metric]:
         with engine.connect() as connection:
-            return [*_look(connection), sweep_every]
+            return _standing(connection, settings)
 
     # psycopg warns of connections that are forgotten while open.
     weakref.finalize(ask, engine.dispose)
     return ask
 
 
-def _look(connection: Connection) -> list[Metric]:
-    now = standing(connection)
+def _standing(connection: Connection, settings: Settings) -> list[Metric]:
+    standing = look(connection)
     uploads = _gauge("uploads", "Uploads that wait, or have failed and are not purged", "status")
-    for status, count in (("received", now.waiting), ("rejected", now.rejected), ("dead", now.dead)):
+    for status, count in (
+        ("received", standing.waiting),
+        ("rejected", standing.rejected),
+        ("dead", standing.dead),
+    ):
         uploads.add_metric([status], count)
-    oldest = (datetime.now(UTC) - now.oldest).total_seconds() if now.oldest else 0.0
-    swept = age(connection, SWEEP)
+    found = problems(standing, settings)
+    problem = _gauge("problem", "Whether something is wrong with the whole: 0 or 1", "problem")
+    for each in Problem:
+        problem.add_metric([each], each in found)
     return [
         uploads,
-        _gauge("conflicts", "Other content that came under a known uuid", value=now.conflicts),
-        _gauge("oldest_received_age_seconds", "Age of the longest waiting upload; 0: none", value=oldest),
+        problem,
+        _gauge("conflicts", "Other content that came under a known uuid", value=standing.conflicts),
         _gauge(
-            "last_sweep_age_seconds",
-            "Time since the last sweep; infinite: there was none",
-            value=float("inf") if swept is None else swept,
+            "oldest_received_age_seconds",
+            "Age of the longest waiting upload; 0: none",
+            value=standing.oldest_age or 0.0,
+        ),
+        _gauge(
+            "sweeper_heartbeat_age_seconds",
+            "Time since the sweeper last showed that it runs; infinite: it never did",
+            value=float("inf") if standing.heartbeat_age is None else standing.heartbeat_age,
         ),
     ]
 
@@ -170,27 +178,19 @@ def _redis(settings: Settings) -> Ask:
 
 def _broker(settings: Settings) -> Ask:
     app = make_celery(settings)
-    return lambda: [_gauge("queue_depth", "Rings that wait in the broker", value=depth(app))]
+    return lambda: [_gauge("queue_length", "Messages that wait in the broker", value=queue_length(app))]
 
 
-def _gauge(name: str, told: str, *labels: str, value: float | None = None) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"{SPACE}_{name}", told, value, labels or None)
+def _gauge(name: str, help_text: str, *labels: str, value: float | None = None) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{SPACE}_{name}", help_text, value, labels or None)
 
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
-
-
-class Page:
-    """Compose what all processes of this host have counted, and what the stores know."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._registry = CollectorRegistry()
-        self._registry.register(_Files(Path(settings.metrics_dir)))
-        self._registry.register(Stores(settings))
-
-    def compose(self) -> bytes:
-        """Read it all anew."""
-        return generate_latest(self._registry)
+def registry(settings: Settings) -> CollectorRegistry:
+    """Make what a scrape collects: the counts of all processes of this host, and what the stores know."""
+    made = CollectorRegistry()
+    made.register(_Files(Path(settings.prometheus_multiproc_dir)))
+    made.register(Stores(settings))
+    return made
 
 
 class _Files(Collector):

@@ -182,27 +182,39 @@ class PublishedItem(Base):
     )
 
 
-class StudyFollowup(Base):
-    """A follow-up; its id is the receiver's idempotency key.
+class Outbox(Base):
+    """A webhook: what a receiver is told of a session, or of an upload that is dead.
 
-    `waiting` → `delivered` | `skipped` (no receiver, or the session was voided) | `dead` (refused, or tries
-    exhausted). `last_error` says why.
+    Its id is the receiver's idempotency key. `waiting` → `delivered` | `skipped` (no receiver, or the session
+    was voided) | `dead` (refused, or tries exhausted); `last_error` says why. An upload that is dead again
+    after a replay has another row.
     """
 
-    __tablename__ = "study_followups"
+    __tablename__ = "outbox"
     __table_args__ = (
-        CheckConstraint("kind IN ('explain_misses', 'weak_areas')", name="kind"),
+        CheckConstraint("kind IN ('explain_misses', 'weak_areas', 'upload.dead')", name="kind"),
         CheckConstraint("status IN ('waiting', 'delivered', 'skipped', 'dead')", name="status"),
+        CheckConstraint(
+            """CASE kind
+                WHEN 'upload.dead' THEN client_session_uuid IS NOT NULL AND study_quiz_session_id IS NULL
+                ELSE user_id IS NOT NULL AND study_quiz_session_id IS NOT NULL END""",
+            name="subject",
+        ),
         CheckConstraint("(status = 'waiting') = (finished_at IS NULL)", name="finished_at"),
-        UniqueConstraint("study_quiz_session_id", "kind"),
-        Index("ix_study_followups_waiting", "next_try_at", postgresql_where=text("status = 'waiting'")),
+        ForeignKeyConstraint(
+            ["user_id", "study_quiz_session_id"],
+            ["study_quiz_sessions.user_id", "study_quiz_sessions.id"],
+            ondelete="CASCADE",
+        ),
+        UniqueConstraint("user_id", "study_quiz_session_id", "kind"),
+        Index("ix_outbox_waiting", "next_try_at", postgresql_where=text("status = 'waiting'")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
-    study_quiz_session_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("study_quiz_sessions.id", ondelete="CASCADE")
-    )
+    user_id: Mapped[int | None] = mapped_column(BigInteger)
     kind: Mapped[str]
+    study_quiz_session_id: Mapped[int | None] = mapped_column(BigInteger)
+    client_session_uuid: Mapped[uuid.UUID | None]
     status: Mapped[str] = mapped_column(server_default="waiting")
     tries: Mapped[int] = mapped_column(server_default="0")
     next_try_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -212,36 +224,12 @@ class StudyFollowup(Base):
 
 
 class Heartbeat(Base):
-    """The last beginning of a periodic task, by its name and by Postgres' clock."""
+    """When a process last showed that it runs, by its name and by Postgres' clock."""
 
     __tablename__ = "heartbeats"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     beaten_at: Mapped[datetime]
-
-
-class UploadNotice(Base):
-    """A notice of one death; its id is the receiver's idempotency key, its states are a follow-up's.
-
-    An upload that dies again after an operator's replay has another.
-    """
-
-    __tablename__ = "upload_notices"
-    __table_args__ = (
-        CheckConstraint("status IN ('waiting', 'delivered', 'skipped', 'dead')", name="status"),
-        CheckConstraint("(status = 'waiting') = (finished_at IS NULL)", name="finished_at"),
-        Index("ix_upload_notices_waiting", "next_try_at", postgresql_where=text("status = 'waiting'")),
-    )
-
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
-    client_session_uuid: Mapped[uuid.UUID]
-    upload_tries: Mapped[int]
-    status: Mapped[str] = mapped_column(server_default="waiting")
-    tries: Mapped[int] = mapped_column(server_default="0")
-    next_try_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    last_error: Mapped[str | None]
-    created_at: Mapped[CreatedAt]
-    finished_at: Mapped[datetime | None]
 
 
 class StudyQuestionProgress(Base):
@@ -321,7 +309,7 @@ class StudyQuizSession(Base):
             unique=True,
             postgresql_where=text("client_session_uuid IS NOT NULL AND superseded_at IS NULL"),
         ),
-        Index(None, "user_id", "id"),
+        UniqueConstraint("user_id", "id"),
     )
 
     id: Mapped[RowId]

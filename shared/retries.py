@@ -21,20 +21,23 @@ _COUNT = text("""
     UPDATE uploads SET tries = tries + 1 WHERE client_session_uuid = :id AND finalized_at IS NULL
 """)
 
-# The receiver of follow-ups is told: nobody else may be watching.
-_BURY = text("""
-    WITH buried AS (
+# The receiver of webhooks is told: nobody else may be watching.
+_MARK_DEAD = text("""
+    WITH dead AS (
         UPDATE uploads SET status = 'dead', finalized_at = now()
         WHERE client_session_uuid = :id AND finalized_at IS NULL AND tries >= :max_tries
-        RETURNING client_session_uuid, tries)
-    INSERT INTO upload_notices (client_session_uuid, upload_tries) SELECT * FROM buried
+        RETURNING client_session_uuid)
+    INSERT INTO outbox (kind, client_session_uuid) SELECT 'upload.dead', client_session_uuid FROM dead
 """)
 
-_FAIL = text("""
-    UPDATE uploads SET last_error = :error, next_try_at = now() + make_interval(
-        secs => least(:cap, :base * 2.0 ^ least(tries - 1, 32)) * (0.5 + random() / 2))
+# The wait before the next try of an upload or a webhook. It doubles with every try, up to a cap; half of it
+# is chance, so that those that failed together do not come back together.
+BACKOFF = "make_interval(secs => least(:cap, :base * 2.0 ^ least(tries - 1, 32)) * (0.5 + random() / 2))"
+
+_FAIL = text(f"""
+    UPDATE uploads SET last_error = :error, next_try_at = now() + {BACKOFF}
     WHERE client_session_uuid = :id AND finalized_at IS NULL
-""")
+""")  # noqa: S608  # made of the constant above
 
 _POSTPONE = text("""
     UPDATE uploads SET tries = tries - :counted, next_try_at = now() + make_interval(secs => :wait)
@@ -48,7 +51,7 @@ _CLAIM_OVERDUE = text("""
         WHERE status = 'received' AND next_try_at <= now()
         ORDER BY next_try_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
     ), claimed AS (
-        UPDATE uploads SET next_try_at = now() + make_interval(secs => :ring_every)
+        UPDATE uploads SET next_try_at = now() + make_interval(secs => :again_after)
         FROM overdue WHERE client_session_uuid = overdue.id RETURNING overdue.*)
     SELECT id, tries FROM claimed ORDER BY next_try_at
 """)
@@ -62,15 +65,15 @@ class Overdue(NamedTuple):
 
 
 class Start(Enum):
-    """Tell what became of a start: the upload is buried after its last."""
+    """Tell what became of a start: the upload is dead after its last."""
 
     COUNTED = auto()
     NOTHING_TO_DO = auto()
-    BURIED = auto()
+    DEAD = auto()
 
 
 def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) -> Start:
-    """Count one more start, or bury an upload that has had all of them.
+    """Count one more start, or mark an upload dead that has had all of them.
 
     A row that is locked is being replayed right now: that is no start, and not ours to count.
     """
@@ -78,22 +81,21 @@ def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) 
     if row is None:
         return Start.NOTHING_TO_DO
     if row.tries >= max_tries:
-        execute(connection, _BURY, {"id": client_session_uuid, "max_tries": max_tries})
-        return Start.BURIED
+        execute(connection, _MARK_DEAD, {"id": client_session_uuid, "max_tries": max_tries})
+        return Start.DEAD
     execute(connection, _COUNT, {"id": client_session_uuid})
     return Start.COUNTED
 
 
 def fail(connection: Connection, client_session_uuid: UUID, error: str, settings: Settings) -> bool:
-    """Record why a start failed and when the next is due; bury the upload if it was the last, and say so.
+    """Record why a start failed and when the next is due.
 
-    The wait doubles with every try, up to a cap; half of it is chance, so that uploads that failed together
-    do not come back together.
+    Mark the upload dead if it was the last, and say so.
     """
     wait = {"base": settings.retry_base, "cap": settings.retry_cap}
     execute(connection, _FAIL, {"id": client_session_uuid, "error": error} | wait)
-    buried = execute(connection, _BURY, {"id": client_session_uuid, "max_tries": settings.max_tries})
-    return bool(buried.rowcount)
+    dead = execute(connection, _MARK_DEAD, {"id": client_session_uuid, "max_tries": settings.max_tries})
+    return bool(dead.rowcount)
 
 
 def postpone(connection: Connection, client_session_uuid: UUID, *, counted: bool, wait: float) -> None:
@@ -101,14 +103,14 @@ def postpone(connection: Connection, client_session_uuid: UUID, *, counted: bool
     execute(connection, _POSTPONE, {"id": client_session_uuid, "counted": int(counted), "wait": wait})
 
 
-def claim_overdue(connection: Connection, *, limit: int, ring_every: float) -> list[Overdue]:
+def claim_overdue(connection: Connection, *, limit: int, again_after: float) -> list[Overdue]:
     """Take up to `limit` uploads whose time has come, oldest first, by moving their time on."""
-    rows = execute(connection, _CLAIM_OVERDUE, {"limit": limit, "ring_every": ring_every})
+    rows = execute(connection, _CLAIM_OVERDUE, {"limit": limit, "again_after": again_after})
     return [Overdue(*row) for row in rows]
 
 
 def share_out(overdue: Sequence[Overdue], size: int) -> Iterator[list[UUID]]:
-    """Name up to `size` uploads in one ring, but each that was started in vain alone.
+    """Name up to `size` uploads in one message, but each that was started in vain alone.
 
     It may kill its worker again, and would take along those that are named after it.
     """

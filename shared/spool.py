@@ -12,9 +12,10 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError
 
+from shared.db import scalar
 from shared.errors import StoreUnavailableError, StudyIngestError
 from shared.failures import describe
 from shared.payload import content_hash, parse_upload
@@ -65,16 +66,26 @@ def spooled(redis: Redis) -> int:
     return redis.llen(SPOOL) + redis.llen(MOVING)
 
 
+# Any number that nothing else here takes.
+_LOCK = text("SELECT pg_try_advisory_xact_lock(7319400451)")
+
+
+def lock(connection: Connection) -> bool:
+    """Become the only mover until the transaction ends; tell whether nobody else was.
+
+    Two would keep every upload, but of two contents under one uuid not always the first.
+    """
+    return bool(scalar(connection, _LOCK))
+
+
 def drain(redis: Redis, engine: Engine) -> int:
-    """Move everything that is spooled into `uploads`; return how many entries that were.
+    """Move a batch of what is spooled into `uploads`; return how many entries that were, 0: none is left.
 
     Takes an engine: an entry leaves Redis once its batch is committed.
     """
-    moved = 0
-    while entries := _take(redis):
+    if entries := _take(redis):
         _record(redis, engine, entries)
-        moved += len(entries)
-    return moved
+    return len(entries)
 
 
 def _take(redis: Redis) -> list[str]:

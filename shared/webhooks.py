@@ -1,128 +1,83 @@
-"""Deliver follow-ups: claim, commit, post, record."""
+"""The outbox: what a receiver is told of, at least once and signed.
+
+Finalize asks for `explain_misses` and `weak_areas` of every session, a dead upload for `upload.dead`: a row
+each, in the transaction of what it tells of. A sweeper claims rows by lease, posts them while no transaction
+is open, and records the answer.
+"""
 
 import asyncio
-import hashlib
-import hmac
 import json
 import ssl
-import time
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import httpx
-import structlog
-from sqlalchemy import Connection, Engine, Row, TextClause, text
+from sqlalchemy import Connection, text
+from standardwebhooks import Webhook as Signer
 
 from shared.config import Settings
 from shared.db import execute, scalars
 from shared.failures import describe
+from shared.retries import BACKOFF
 
-# A question is named by its first public id, whichever of them the learner met.
-_LOOK = text("""
-    SELECT f.id, f.kind, f.tries, f.created_at, s.id AS session_id, s.user_id, s.study_topic_id,
-        s.voided_at IS NOT NULL AS voided,
-        CASE f.kind WHEN 'explain_misses' THEN ARRAY(
-            SELECT i.pub_id FROM study_question_attempts a
-            JOIN study_question_progress p
-                ON p.user_id = s.user_id AND p.study_question_id = a.study_question_id
-            JOIN LATERAL (SELECT min(pub_id COLLATE "C") AS pub_id FROM published_items
-                WHERE source_id = a.study_question_id) i ON i.pub_id IS NOT NULL
-            WHERE a.study_quiz_session_id = s.id AND a.counted AND p.wrong_note = 'open'
-            ORDER BY a.ordinal) END AS pub_ids
-    FROM study_followups f JOIN study_quiz_sessions s ON s.id = f.study_quiz_session_id
-    WHERE f.id = ANY(CAST(:ids AS uuid[]))
-""")
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A follow-up or a notice as it stands; `told` is what the receiver learns."""
-
-    id: UUID
-    kind: str
-    tries: int
-    created_at: datetime
-    told: Mapping[str, Any]
-    voided: bool = False
-
-    def body(self) -> bytes:
-        """Compose the body, in the form that Standard Webhooks recommends."""
-        body = {"type": self.kind, "timestamp": self.created_at.isoformat(), "data": self.told}
-        return json.dumps(body).encode()
-
-
-def look(connection: Connection, followups: Sequence[UUID]) -> list[Message]:
-    """Load what is to be told of some follow-ups, as of now."""
-    rows = execute(connection, _LOOK, {"ids": followups})
-    return [Message(row.id, row.kind, row.tries, row.created_at, _told(row), row.voided) for row in rows]
-
-
-def _told(row: Row[Any]) -> dict[str, Any]:
-    """Name the session and, of one with misses, the questions whose note is open now."""
-    told = {name: getattr(row, name) for name in ("session_id", "user_id", "study_topic_id")}
-    return told if row.pub_ids is None else told | {"pub_ids": row.pub_ids}
-
-
-_NOTICE_LOOK = text("""
-    SELECT id, client_session_uuid, upload_tries, tries, created_at FROM upload_notices
-    WHERE id = ANY(CAST(:ids AS uuid[]))
-""")
-
-
-def look_at_notices(connection: Connection, notices: Sequence[UUID]) -> list[Message]:
-    """Load what is to be told of some notices."""
-    return [
-        Message(
-            row.id,
-            "upload.dead",
-            row.tries,
-            row.created_at,
-            {"client_session_uuid": str(row.client_session_uuid), "tries": row.upload_tries},
-        )
-        for row in execute(connection, _NOTICE_LOOK, {"ids": notices})
-    ]
-
-
-# What Standard Webhooks asks of a secret: 192 to 512 bits.
-
-
-def signed_headers(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """Return the headers that let a receiver tell who sent a body, and when.
-
-    One signature a key, so that the receiver's secret can be changed before or after ours. `timestamp`: in
-    seconds since 1970.
-    """
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    digests = [hmac.digest(key, signed, hashlib.sha256) for key in keys]
-    return {
-        "webhook-id": message_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(f"v1,{b64encode(digest).decode()}" for digest in digests),
-    }
-
-
-# Enough to read what is wrong.
+# A lease outlasts the time-out, so that a late answer is recorded before another sweeper tries.
+LEASES = 2
+# So much of an answer is kept: enough to read what is wrong.
 KEPT_BYTES = 300
 # Client errors that pass: the receiver was too slow or too busy.
 PASSING = frozenset({408, 425, 429})
 
 
+class Kind(StrEnum):
+    """Name what is told; the receiver sees it as `type`."""
+
+    EXPLAIN_MISSES = "explain_misses"
+    WEAK_AREAS = "weak_areas"
+    UPLOAD_DEAD = "upload.dead"
+
+
+class Status(StrEnum):
+    """Name where a webhook stands; every status but `waiting` is final.
+
+    `skipped`: there is no receiver, or the session was voided. `dead`: refused, or its tries are exhausted.
+    """
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    SKIPPED = "skipped"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A claimed webhook; `id` is the receiver's idempotency key, `data` what it is told."""
+
+    id: UUID
+    kind: str
+    tries: int
+    created_at: datetime
+    data: Mapping[str, Any]
+
+    def body(self) -> str:
+        """Compose the body in the form that Standard Webhooks recommends."""
+        return json.dumps({"type": self.kind, "timestamp": self.created_at.isoformat(), "data": self.data})
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the receiver said; `code` is its HTTP status, None where it did not answer."""
+    """The receiver's answer; `code` is its HTTP status, None where it gave none."""
 
     code: int | None
     text: str
 
     @property
     def delivered(self) -> bool:
-        """Tell whether the receiver has taken the message."""
+        """Tell whether the receiver has taken the webhook."""
         return self.code is not None and httpx.codes.is_success(self.code)
 
     @property
@@ -133,40 +88,151 @@ class Answer:
         return httpx.codes.is_redirect(self.code) or httpx.codes.is_client_error(self.code)
 
 
-def post_all(messages: Sequence[Message], settings: Settings) -> list[Answer]:
-    """Post messages side by side; return their answers in the same order."""
-    return asyncio.run(_post_all(messages, settings)) if messages else []
+_MARK_EXHAUSTED = text("""
+    UPDATE outbox SET status = 'dead', finished_at = now(),
+        last_error = coalesce(last_error, 'every try was cut off')
+    WHERE id IN (SELECT id FROM outbox
+        WHERE status = 'waiting' AND next_try_at <= now() AND tries >= :max_tries
+        FOR NO KEY UPDATE SKIP LOCKED)
+""")
+
+_SKIP_VOIDED = text("""
+    UPDATE outbox SET status = 'skipped', finished_at = now(), last_error = 'session voided'
+    WHERE id IN (SELECT o.id FROM outbox o
+        JOIN study_quiz_sessions s ON s.user_id = o.user_id AND s.id = o.study_quiz_session_id
+        WHERE o.status = 'waiting' AND o.next_try_at <= now() AND s.voided_at IS NOT NULL
+        FOR NO KEY UPDATE OF o SKIP LOCKED)
+""")
+
+# Materialized: a plan that ran the part with the limit more than once would take more than it says.
+_CLAIM = text("""
+    WITH due AS MATERIALIZED (
+        SELECT id FROM outbox WHERE status = 'waiting' AND next_try_at <= now()
+        ORDER BY next_try_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE outbox SET tries = tries + 1, next_try_at = now() + make_interval(secs => :lease)
+    FROM due WHERE outbox.id = due.id RETURNING due.id
+""")
+
+# As of now, not of when it was asked for. A question is named by its first public id.
+_LOAD = text("""
+    SELECT o.id, o.kind, o.tries, o.created_at, o.user_id, o.client_session_uuid, u.tries AS upload_tries,
+        s.id AS session_id, s.study_topic_id,
+        CASE o.kind WHEN 'explain_misses' THEN ARRAY(
+            SELECT i.pub_id FROM study_question_attempts a
+            JOIN study_question_progress p
+                ON p.user_id = s.user_id AND p.study_question_id = a.study_question_id
+            JOIN LATERAL (SELECT min(pub_id COLLATE "C") AS pub_id FROM published_items
+                WHERE source_id = a.study_question_id) i ON i.pub_id IS NOT NULL
+            WHERE a.study_quiz_session_id = s.id AND a.counted AND p.wrong_note = 'open'
+            ORDER BY a.ordinal) END AS pub_ids
+    FROM outbox o
+    LEFT JOIN study_quiz_sessions s ON s.user_id = o.user_id AND s.id = o.study_quiz_session_id
+    LEFT JOIN uploads u ON u.client_session_uuid = o.client_session_uuid
+    WHERE o.id = ANY(CAST(:ids AS uuid[]))
+""")
+
+_SKIP_ALL = text("""
+    UPDATE outbox SET status = 'skipped', finished_at = now(), last_error = :reason
+    WHERE id IN (SELECT id FROM outbox WHERE status = 'waiting' FOR NO KEY UPDATE SKIP LOCKED)
+""")
+
+# One that was skipped meanwhile stays so.
+_FINISH = text("""
+    UPDATE outbox SET status = :status, finished_at = now(), last_error = :error
+    WHERE id = :id AND status = 'waiting'
+""")
+
+# Only of the same try: an answer that came after its lease must not shorten the lease of another.
+_FAIL = text(f"""
+    UPDATE outbox SET last_error = :error,
+        status = CASE WHEN tries < :max_tries THEN 'waiting' ELSE 'dead' END,
+        finished_at = CASE WHEN tries < :max_tries THEN NULL ELSE now() END,
+        next_try_at = now() + {BACKOFF}
+    WHERE id = :id AND status = 'waiting' AND tries = :tries
+""")  # noqa: S608  # made of a constant
 
 
-async def _post_all(messages: Sequence[Message], settings: Settings) -> list[Answer]:
-    # No timeout of its own: it would begin anew with every byte.
-    async with httpx.AsyncClient(verify=_tls(), timeout=None) as client:  # noqa: S113  # see _post
-        return await asyncio.gather(*(_post(client, message, settings) for message in messages))
+def claim(connection: Connection, settings: Settings, *, limit: int) -> list[Webhook]:
+    """Take up to `limit` webhooks that are due, for the length of a lease; each is counted as a try.
+
+    Those whose last try was cut off are marked dead, those of a voided session skipped.
+    """
+    execute(connection, _MARK_EXHAUSTED, {"max_tries": settings.webhook_max_tries})
+    execute(connection, _SKIP_VOIDED)
+    lease = LEASES * settings.webhook_timeout
+    ids = scalars(connection, _CLAIM, {"limit": limit, "lease": lease})
+    if not ids:
+        return []
+    rows = execute(connection, _LOAD, {"ids": ids})
+    return [Webhook(row.id, row.kind, row.tries, row.created_at, _data(row)) for row in rows]
 
 
-async def _post(client: httpx.AsyncClient, message: Message, settings: Settings) -> Answer:
-    try:
-        async with asyncio.timeout(settings.followup_timeout):
-            return await _exchange(client, message, settings)
-    except TimeoutError:
-        return Answer(None, f"no answer within {settings.followup_timeout:g} s")
-    except Exception as error:  # noqa: BLE001  # whatever it is: recorded, and no other message suffers
-        return Answer(None, describe(error))
+def _data(row: Any) -> dict[str, Any]:
+    if row.kind == Kind.UPLOAD_DEAD:
+        return {"client_session_uuid": str(row.client_session_uuid), "tries": row.upload_tries}
+    session = {name: getattr(row, name) for name in ("session_id", "user_id", "study_topic_id")}
+    return session if row.pub_ids is None else session | {"pub_ids": row.pub_ids}
 
 
-async def _exchange(client: httpx.AsyncClient, message: Message, settings: Settings) -> Answer:
-    body = message.body()
+def skip_all(connection: Connection, reason: str) -> int:
+    """Skip everything that waits; return how many webhooks that were."""
+    return execute(connection, _SKIP_ALL, {"reason": reason}).rowcount
+
+
+def record(connection: Connection, webhook: Webhook, answer: Answer, settings: Settings) -> None:
+    """Record an answer: delivered, dead, or waiting for its next try."""
+    if answer.delivered or answer.refused:
+        status = Status.DELIVERED if answer.delivered else Status.DEAD
+        error = None if answer.delivered else answer.text
+        execute(connection, _FINISH, {"id": webhook.id, "status": status, "error": error})
+        return
+    parameters = {
+        "id": webhook.id,
+        "error": answer.text,
+        "tries": webhook.tries,
+        "max_tries": settings.webhook_max_tries,
+        "base": settings.retry_base,
+        "cap": settings.webhook_retry_cap,
+    }
+    execute(connection, _FAIL, parameters)
+
+
+def post(webhook: Webhook, settings: Settings) -> Answer:
+    """Post a webhook; return the answer, or why there was none, within WEBHOOK_TIMEOUT.
+
+    On an event loop of its own, whose time limit holds whatever the receiver does: a socket's would begin
+    again with every byte.
+    """
+    return asyncio.run(_post(webhook, settings))
+
+
+async def _post(webhook: Webhook, settings: Settings) -> Answer:
+    body = webhook.body()
+    now = datetime.now(UTC)
+    # One signature a key, so that the receiver's secret can be changed before or after ours.
+    signatures = [Signer(key).sign(str(webhook.id), now, body) for key in settings.webhook_keys]
     headers = {
         "content-type": "application/json",
         "accept-encoding": "identity",  # a packed answer could be far longer than it looks
         "user-agent": "study-ingest",
-        **signed_headers(settings.followup_keys, str(message.id), int(time.time()), body),
+        "webhook-id": str(webhook.id),
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(signatures),
     }
-    url = settings.followup_webhook_url
-    async with client.stream("POST", url, content=body, headers=headers) as response:
-        # That it was taken is known; a slow rest could not change it.
-        text = "" if response.is_success else await _beginning(response)
-        return Answer(response.status_code, f"{response.status_code} {text}".rstrip())
+    try:
+        async with (
+            asyncio.timeout(settings.webhook_timeout),
+            httpx.AsyncClient(verify=_tls(), timeout=None) as client,  # noqa: S113  # the line above
+            client.stream("POST", settings.webhook_url, content=body, headers=headers) as response,
+        ):
+            # That it was taken is known; a slow rest could not change it.
+            words = "" if response.is_success else await _beginning(response)
+            return Answer(response.status_code, f"{response.status_code} {words}".rstrip())
+    except TimeoutError:
+        return Answer(None, f"no answer within {settings.webhook_timeout:g} s")
+    except Exception as error:  # noqa: BLE001  # whatever it is: recorded as the reason of this try
+        return Answer(None, describe(error))
 
 
 async def _beginning(response: httpx.Response) -> str:
@@ -184,118 +250,28 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-class Outbox(StrEnum):
-    """Name the tables that are told of: they are worked off alike."""
-
-    FOLLOWUPS = "study_followups"
-    NOTICES = "upload_notices"
-
-
-class Status(StrEnum):
-    """Name where a follow-up stands; every one but `waiting` is final."""
-
-    WAITING = "waiting"
-    DELIVERED = "delivered"
-    SKIPPED = "skipped"
-    DEAD = "dead"
-
-
-# Materialized: a plan that ran the part with the limit more than once would take more than it says.
-_CLAIM = """
-    WITH due AS MATERIALIZED (
-        SELECT id FROM OUTBOX WHERE status = 'waiting' AND next_try_at <= now()
-        ORDER BY next_try_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
-    )
-    UPDATE OUTBOX SET tries = tries + 1, next_try_at = now() + make_interval(secs => :lease)
-    FROM due WHERE OUTBOX.id = due.id RETURNING due.id
-"""
-
-_BURY = """
-    UPDATE OUTBOX SET status = 'dead', finished_at = now(),
-        last_error = coalesce(last_error, 'every try was cut off')
-    WHERE id IN (SELECT id FROM OUTBOX
-        WHERE status = 'waiting' AND next_try_at <= now() AND tries >= :max_tries
-        FOR NO KEY UPDATE SKIP LOCKED)
-"""
-
-_SKIP_ALL = """
-    UPDATE OUTBOX SET status = 'skipped', finished_at = now(), last_error = :reason
-    WHERE id IN (SELECT id FROM OUTBOX WHERE status = 'waiting' FOR NO KEY UPDATE SKIP LOCKED)
-"""
-
-_CLOSE = """
-    UPDATE OUTBOX SET status = :status, finished_at = now(), last_error = :reason
-    WHERE id = :id AND status = 'waiting'
-"""
-
-# Of a later try nothing is said: an answer that came after its lease must not shorten that of another.
-_FAIL = """
-    UPDATE OUTBOX SET last_error = :reason,
-        status = CASE WHEN tries < :max_tries THEN 'waiting' ELSE 'dead' END,
-        finished_at = CASE WHEN tries < :max_tries THEN NULL ELSE now() END,
-        next_try_at = now() + make_interval(
-            secs => least(:cap, :base * 2.0 ^ least(tries - 1, 32)) * (0.5 + random() / 2))
-    WHERE id = :id AND status = 'waiting' AND tries = :tries
-"""
-
-
-@cache
-def _of(statement: str, outbox: Outbox) -> TextClause:
-    return text(statement.replace("OUTBOX", outbox))
-
-
-def claim(connection: Connection, outbox: Outbox, *, limit: int, lease: float, max_tries: int) -> list[UUID]:
-    """Take up to `limit` follow-ups whose time has come, for `lease` seconds; each is counted as a try.
-
-    One whose last try was cut off, as by a worker that was killed, is buried.
-    """
-    execute(connection, _of(_BURY, outbox), {"max_tries": max_tries})
-    return scalars(connection, _of(_CLAIM, outbox), {"limit": limit, "lease": lease})
-
-
-def skip_all(connection: Connection, outbox: Outbox, reason: str) -> int:
-    """Skip everything that waits; return how many that were."""
-    return execute(connection, _of(_SKIP_ALL, outbox), {"reason": reason}).rowcount
-
-
-def close(
-    connection: Connection, outbox: Outbox, followup: UUID, status: Status, reason: str | None = None
-) -> None:
-    """Give a waiting follow-up its final status; one that was skipped meanwhile stays so."""
-    execute(connection, _of(_CLOSE, outbox), {"id": followup, "status": status, "reason": reason})
-
-
-def fail(connection: Connection, outbox: Outbox, message: Message, reason: str, settings: Settings) -> None:
-    """Record why a try failed and when the next is due; after the last the follow-up is dead.
-
-    The wait doubles with every try, up to a cap; half of it is chance, so that those that failed together do
-    not come back together.
-    """
-    wait = {"base": settings.followup_retry_base, "cap": settings.followup_retry_cap}
-    counted = {"tries": message.tries, "max_tries": settings.followup_max_tries}
-    execute(connection, _of(_FAIL, outbox), {"id": message.id, "reason": reason} | wait | counted)
-
-
 _LIST = text("""
-    SELECT id, study_quiz_session_id, kind, status, tries, created_at, finished_at, last_error
-    FROM study_followups WHERE status = :status ORDER BY created_at DESC, id LIMIT :limit
+    SELECT id, kind, study_quiz_session_id, client_session_uuid, status, tries, created_at, finished_at,
+        last_error
+    FROM outbox WHERE status = :status ORDER BY created_at DESC, id LIMIT :limit
 """)
 
-# Those of a voided session stay: what it taught is taken back.
-_REVIVE = text("""
-    UPDATE study_followups SET status = 'waiting', tries = 0, next_try_at = now(), finished_at = NULL
-    FROM study_quiz_sessions s
-    WHERE s.id = study_quiz_session_id AND s.voided_at IS NULL
-        AND study_followups.status = :status AND study_followups.status IN ('dead', 'skipped')
+# Not those of a voided session: what it taught is taken back.
+_RETRY = text("""
+    UPDATE outbox SET status = 'waiting', tries = 0, next_try_at = now(), finished_at = NULL
+    WHERE status = :status AND status IN ('dead', 'skipped') AND NOT EXISTS (
+        SELECT FROM study_quiz_sessions s
+        WHERE s.user_id = outbox.user_id AND s.id = outbox.study_quiz_session_id AND s.voided_at IS NOT NULL)
 """)
 
 
 class Listed(NamedTuple):
-    """A follow-up in a list."""
+    """A webhook in a list."""
 
     id: UUID
-    session_id: int
     kind: str
+    session_id: int | None
+    client_session_uuid: UUID | None
     status: str
     tries: int
     created_at: datetime
@@ -303,68 +279,12 @@ class Listed(NamedTuple):
     last_error: str | None
 
 
-def list_followups(connection: Connection, status: Status, *, limit: int) -> list[Listed]:
-    """List follow-ups of a status, the newest first."""
+def list_webhooks(connection: Connection, status: Status, *, limit: int) -> list[Listed]:
+    """List webhooks of a status, the newest first."""
     rows = execute(connection, _LIST, {"status": status, "limit": limit})
     return [Listed(*row) for row in rows]
 
 
-def revive_followups(connection: Connection, status: Status) -> int:
-    """Let all dead, or all skipped, follow-ups wait again with every try ahead; return how many."""
-    return execute(connection, _REVIVE, {"status": status}).rowcount
-
-
-log = structlog.get_logger()
-
-# So many connections does the receiver see at once.
-BATCH = 16
-# As long again as a delivery may take, to record it; then the follow-up is anybody's.
-LEASES = 2
-
-LOOKS = {Outbox.FOLLOWUPS: look, Outbox.NOTICES: look_at_notices}
-
-
-def deliver_due(engine: Engine, settings: Settings) -> int:
-    """Deliver a batch of follow-ups and one of notices that are due; return how many that were.
-
-    No transaction is open while the receiver is waited for. Without a receiver everything is skipped.
-    """
-    return sum(_deliver(engine, outbox, settings) for outbox in Outbox)
-
-
-def _deliver(engine: Engine, outbox: Outbox, settings: Settings) -> int:
-    if not settings.followup_webhook_url:
-        with engine.begin() as connection:
-            return skip_all(connection, outbox, "no receiver: FOLLOWUP_WEBHOOK_URL is not set")
-    messages = _claim(engine, outbox, settings)
-    waiting = [message for message in messages if not message.voided]
-    for message, answer in zip(waiting, post_all(waiting, settings), strict=True):
-        _record(engine, outbox, message, answer, settings)
-    return len(messages)
-
-
-def _claim(engine: Engine, outbox: Outbox, settings: Settings) -> list[Message]:
-    with engine.begin() as connection:
-        lease, max_tries = LEASES * settings.followup_timeout, settings.followup_max_tries
-        due = claim(connection, outbox, limit=BATCH, lease=lease, max_tries=max_tries)
-        messages = LOOKS[outbox](connection, due)
-        for message in messages:
-            if message.voided:
-                close(connection, outbox, message.id, Status.SKIPPED, "session voided")
-    return messages
-
-
-def _record(engine: Engine, outbox: Outbox, message: Message, answer: Answer, settings: Settings) -> None:
-    """Record one answer, in a transaction of its own: with several, a voiding could lock in another order."""
-    with engine.begin() as connection:
-        if answer.delivered:
-            close(connection, outbox, message.id, Status.DELIVERED)
-        elif answer.refused:
-            close(connection, outbox, message.id, Status.DEAD, answer.text)
-        else:
-            fail(connection, outbox, message, answer.text, settings)
-    fields = {"followup": str(message.id), "tries": message.tries, "code": answer.code}
-    if answer.delivered:
-        log.info("followup.delivered", **fields)
-    else:
-        log.warning("followup.failed", **fields)
+def retry_webhooks(connection: Connection, status: Status) -> int:
+    """Let all dead, or all skipped, webhooks wait again with every try ahead; return how many."""
+    return execute(connection, _RETRY, {"status": status}).rowcount

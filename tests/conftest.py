@@ -107,6 +107,6 @@ def settings(database_url: str, broker_url: str, servers: Servers) -> Settings:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """Receive follow-ups, and answer them as the test says."""
+    """Receive webhooks, and answer them as the test says."""
     with receiving() as receiver:
         yield receiver

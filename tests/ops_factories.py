@@ -8,9 +8,8 @@ from uuid import UUID
 from sqlalchemy import Engine, text
 
 from cli.demo import earlier_uploads, main_upload, read_sample_catalog
-from shared.broker import SWEEP
 from shared.catalog_admin import load_catalog
-from shared.health import beat
+from shared.health import SWEEPER, beat
 from shared.replay import replay
 from tests.factories import deliver, question, upload, uuid_of
 from tests.factories import load as load_questions
@@ -70,9 +69,9 @@ def bury(engine: Engine, sent: dict[str, Any], error: str) -> UUID:
 
 
 def sweep(engine: Engine) -> None:
-    """Leave the sign of a sweep that begins now."""
+    """Show that a sweeper runs."""
     with engine.begin() as connection:
-        beat(connection, SWEEP)
+        beat(connection, SWEEPER)
 
 
 def contradict(engine: Engine) -> int:

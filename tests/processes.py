@@ -39,7 +39,7 @@ PATIENCE_S = 60.0
 # Short enough for a test, in the same proportions as the defaults.
 BRISK = {
     "first_try_after": 2.0,
-    "ring_every": 2.0,
+    "enqueue_again_after": 2.0,
     "retry_base": 0.2,
     "retry_cap": 1.0,
     "sweep_every": 0.3,

@@ -1,4 +1,4 @@
-"""A real receiver of follow-ups: it answers as a test tells it to, and keeps what it was sent."""
+"""A real receiver of webhooks: it answers as a test tells it to, and keeps what it was sent."""
 
 import json
 import threading
@@ -46,7 +46,7 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}/followups?{TOKEN}"
+        return f"http://127.0.0.1:{self.server.server_port}/webhooks?{TOKEN}"
 
     def verified(self, secret: str = NEW_SECRET) -> list[Request]:
         """Return what came in, each with a signature of this secret."""

@@ -1,4 +1,4 @@
-"""Follow-ups to deliver, and what became of them."""
+"""Webhooks to deliver, and what became of them."""
 
 from typing import Any
 
@@ -6,16 +6,17 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from shared.config import Settings
-from shared.models import StudyFollowup
+from shared.models import Outbox
 from tests.factories import RIGHT, WRONG, answer, ingest, load, rows, upload
 from tests.receiver import NEW_SECRET
+from worker.sweeper import Deliveries
 
 NINE, TEN, ELEVEN = (f"2026-11-20T{hour:02}:00:00Z" for hour in (9, 10, 11))
 MAX_TRIES = 3
 
 
 def configured(settings: Settings, **changes: Any) -> Settings:
-    usual = {"followup_webhook_secrets": SecretStr(NEW_SECRET), "followup_max_tries": MAX_TRIES}
+    usual = {"webhook_secrets": SecretStr(NEW_SECRET), "webhook_max_tries": MAX_TRIES}
     return Settings.model_validate(settings.model_dump() | usual | changes)
 
 
@@ -27,16 +28,24 @@ def finished_session(engine: Engine) -> dict[str, Any]:
     return sent
 
 
+def deliver_due(engine: Engine, settings: Settings) -> int:
+    """Deliver what is due, up to a sweep's share, as a sweeper does; return how many webhooks that were."""
+    deliveries = Deliveries(engine, settings, on_free=lambda: None)
+    started = deliveries.start_due()
+    deliveries.wait(30)
+    return started
+
+
 def let_all_be_due(engine: Engine) -> None:
     with engine.begin() as connection:
-        connection.execute(text("UPDATE study_followups SET next_try_at = now() WHERE status = 'waiting'"))
+        connection.execute(text("UPDATE outbox SET next_try_at = now() WHERE status = 'waiting'"))
 
 
 def keep_only(engine: Engine, kind: str) -> None:
     with engine.begin() as connection:
-        connection.execute(text("DELETE FROM study_followups WHERE kind <> :kind"), {"kind": kind})
+        connection.execute(text("DELETE FROM outbox WHERE kind <> :kind"), {"kind": kind})
 
 
 def fates(engine: Engine) -> list[tuple[str, int, str | None]]:
     """Return status, tries and reason of each."""
-    return [(row["status"], row["tries"], row["last_error"]) for row in rows(engine, StudyFollowup)]
+    return [(row["status"], row["tries"], row["last_error"]) for row in rows(engine, Outbox)]

@@ -1,23 +1,19 @@
-"""The process edge of workers, sweeper and beat."""
+"""The process edge of the workers: settings, Celery and the engine of each child."""
 
+import gc
 import logging
 import sys
-import time
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
 from celery import signals
-from celery.schedules import schedule
-from redis import Redis
 from sqlalchemy import Engine
 
-from shared.broker import DRAIN, FOLLOWUPS, SWEEP, make_celery
+from shared.broker import make_celery
 from shared.config import Settings, load_settings
 from shared.db import make_engine
 from shared.errors import ConfigurationError
 from shared.logs import configure_logs
-from shared.spool import connect
 
 try:
     settings = load_settings(Settings)
@@ -25,32 +21,7 @@ except ConfigurationError as error:
     sys.exit(f"study-ingest: {error}")
 
 app = make_celery(settings, worker=True)
-
-# Bounds what piles up while nobody sweeps. Stamped by beat's clock and judged by the sweeper's: two hosts
-# differ by less, or every sweep would be too old on arrival.
-_EXPIRES_S = 3600.0
-_STARTED = datetime.now(UTC) - timedelta(seconds=time.monotonic())
-
-
-def _steady_now() -> datetime:
-    """Tell a time that is never put back: beat would send nothing until it had caught up."""
-    return _STARTED + timedelta(seconds=time.monotonic())
-
-
-def _every(seconds: float, task: str) -> dict[str, Any]:
-    steady = schedule(seconds, nowfun=_steady_now)
-    return {"task": task, "schedule": steady, "options": {"expires": _EXPIRES_S}}
-
-
-app.conf.update(
-    imports=["worker.tasks", "worker.followups"],
-    beat_schedule={
-        "sweep": _every(settings.sweep_every, SWEEP),
-        "followups": _every(settings.followup_every, FOLLOWUPS),
-    },
-)
-if settings.redis_url:
-    app.conf.beat_schedule["drain"] = _every(settings.sweep_every, DRAIN)
+app.conf.imports = ["worker.tasks"]
 
 
 @cache
@@ -59,14 +30,15 @@ def engine() -> Engine:
     return make_engine(settings)
 
 
-@cache
-def redis() -> Redis:
-    """Return this process' connection to the spool."""
-    return connect(settings.redis_url)
-
-
 @signals.setup_logging.connect(weak=False)
 def _set_logs_up(loglevel: int, **_: Any) -> None:
     configure_logs()
-    # Its option, by default WARNING, is for its own lines: else ours would be lost, or two more come a ring.
+    # Its option, by default WARNING, is for its own lines: else ours would be lost, or two more come each.
     logging.getLogger("celery").setLevel(loglevel)
+
+
+@signals.worker_init.connect(weak=False)
+def _share_memory(**_: Any) -> None:
+    """Keep what is loaded out of the garbage collector, whose marks would copy it into each child."""
+    gc.collect()
+    gc.freeze()

@@ -1,42 +1,57 @@
-"""Flower, closed unless told otherwise: `python -m worker.flower`."""
+"""Flower with a login, read-only, remembering over a restart: `python -m worker.flower`.
+
+Its own FLOWER_* variables change all of that but the login.
+"""
 
 import os
 import sys
-from collections.abc import Mapping
 
-from shared.config import Settings
-from worker.app import app, settings
+from shared.broker import make_celery
+from shared.config import Settings, load_settings
+from shared.errors import ConfigurationError
+from shared.logs import configure_logs
 
-# What a killed Flower forgets. All of it is written anew each time: hence no more tasks than these.
-SAVE_EVERY_MS = 60_000
-MAX_TASKS = 10_000
+DEFAULTS = {
+    "FLOWER_UNAUTHENTICATED_API": "false",
+    "FLOWER_READ_ONLY": "true",
+    "FLOWER_ADDRESS": "127.0.0.1",
+    "FLOWER_PERSISTENT": "true",
+    "FLOWER_DB": "flower.db",
+    # What a killed Flower forgets. All of it is written each time: hence no more tasks than these.
+    "FLOWER_STATE_SAVE_INTERVAL": "60000",
+    "FLOWER_MAX_TASKS": "10000",
+    # The workers send events by themselves; Flower need not ask every process to.
+    "FLOWER_ENABLE_EVENTS": "false",
+}
 
 
-def options(settings: Settings) -> Mapping[str, str]:
-    """Say how Flower is started, as its own environment variables: on a command line all could read them."""
-    return {
-        "FLOWER_BASIC_AUTH": ",".join(settings.flower_logins),
-        "FLOWER_UNAUTHENTICATED_API": "false",
-        "FLOWER_READ_ONLY": "false" if settings.flower_read_write else "true",
-        "FLOWER_ADDRESS": settings.flower_address,
-        "FLOWER_PORT": str(settings.flower_port),
-        "FLOWER_PERSISTENT": "true",
-        "FLOWER_DB": settings.flower_db,
-        "FLOWER_STATE_SAVE_INTERVAL": str(SAVE_EVERY_MS),
-        "FLOWER_MAX_TASKS": str(MAX_TASKS),
-        # Else it would ask the sweeper too to tell of every task: idle, they would fill it in hours.
-        "FLOWER_ENABLE_EVENTS": "false",
-        "METRICS_DIR": "",  # its own metrics are not ours
-    }
+def logins(text: str) -> list[str]:
+    """Split logins at commas; raise ConfigurationError unless each is a name and a password."""
+    found = [login for part in text.split(",") if (login := part.strip())]
+    if not found:
+        raise ConfigurationError(
+            "FLOWER_BASIC_AUTH: must be set to name:password; without it anybody could look"
+        )
+    for login in found:
+        name, _, password = login.partition(":")
+        if not (name and password and login.isascii()):
+            raise ConfigurationError("FLOWER_BASIC_AUTH: each must be name:password, in ASCII")
+    return found
 
 
 def main() -> None:
     """Run Flower until it is told to stop; exit at once where no login is set."""
-    if not settings.flower_logins:
-        sys.exit("study-ingest: FLOWER_BASIC_AUTH: must be set, name:password; without it all could look")
+    try:
+        settings = load_settings(Settings)
+        os.environ["FLOWER_BASIC_AUTH"] = ",".join(logins(os.environ.get("FLOWER_BASIC_AUTH", "")))
+    except ConfigurationError as error:
+        sys.exit(f"study-ingest: {error}")
     os.umask(0o077)  # what it remembers is a pickle: who could write to it would run code
-    os.environ.update(options(settings))
-    app.start(["flower"])
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # its own metrics are not ours
+    for name, value in DEFAULTS.items():
+        os.environ[name] = os.environ.get(name) or value
+    configure_logs()
+    make_celery(settings, worker=True).start(["flower"])
 
 
 if __name__ == "__main__":

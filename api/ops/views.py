@@ -24,9 +24,8 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection
 
 from api.ops.session import services
-from shared.broker import SWEEP
 from shared.errors import ReplayRefusedError, StoreUnavailableError
-from shared.health import Standing, age, standing
+from shared.health import Problem, Standing, look, problems
 from shared.live.forms import BIGINT
 from shared.ops.actions import (
     Requeued,
@@ -54,11 +53,6 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 DAY_STEP = 30 * MINUTE
 # Over a shorter time a rate would jump about; over a longer one it would hide a worker that has just died.
 RATE_MINUTES = 5
-# The first try is due at once: an upload that waits longer has failed, or no worker runs.
-OVERDUE = MINUTE
-# As the alert has it: several sweeps in a row were left out.
-SILENT_S = 60
-SILENT_SWEEPS = 3
 
 UPLOADS_PER_PAGE = 50
 CONFLICTS_PER_PAGE = 100
@@ -69,21 +63,12 @@ LONGEST_REASON = 500
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """The state of the system; `hour` and `day` are counts over time, the oldest first.
-
-    `swept`: seconds since the last sweep, None: there was none; `sweep_every`: seconds between two.
-    """
+    """The state of the system; `hour` and `day` are counts over time, the oldest first."""
 
     standing: Standing
-    swept: float | None
-    sweep_every: float
+    problems: frozenset[Problem]
     hour: Sequence[Activity]
     day: Sequence[Activity]
-
-    @property
-    def is_swept(self) -> bool:
-        """Tell whether a sweeper runs."""
-        return self.swept is not None and self.swept <= max(SILENT_S, SILENT_SWEEPS * self.sweep_every)
 
     @property
     def ingest_rate(self) -> float:
@@ -104,10 +89,10 @@ def now() -> ResponseReturnValue:
     at, settings = services().clock(), services().settings
 
     def read(connection: Connection) -> Now:
+        standing = look(connection)
         return Now(
-            standing(connection),
-            age(connection, SWEEP),
-            settings.sweep_every,
+            standing,
+            problems(standing, settings),
             activity(connection, now=at, steps=HOUR // MINUTE, step=MINUTE),
             activity(connection, now=at, steps=DAY // DAY_STEP, step=DAY_STEP),
         )
@@ -118,7 +103,7 @@ def now() -> ResponseReturnValue:
     except StoreUnavailableError as error:
         trouble = str(error)
     template = "figures.html" if "HX-Request" in request.headers else "now.html"
-    return render_template(template, now=found, trouble=trouble, at=at, spool=_spool(), overdue=OVERDUE)
+    return render_template(template, now=found, trouble=trouble, at=at, spool=_spool())
 
 
 def _spool() -> str:

@@ -43,7 +43,7 @@ LOG = """
         FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::int[], %s::timestamptz[], %s::int[], %s::int[],
             %s::int[], %s::int[], %s::int[], %s::int[], %s::int[]) AS t (topic, questions, subjects, cursor,
             finished, correct, wrong, unsure, newly, recovered, relapsed, chronic)
-        RETURNING id, study_topic_id
+        RETURNING user_id, id, study_topic_id
     ), attempt AS (
         INSERT INTO study_question_attempts (study_quiz_session_id, study_question_id, ordinal, selected,
             unsure, outcome, rating, counted, answered_at, answered_at_raw, clock_adjusted)
@@ -52,9 +52,9 @@ LOG = """
             %s::smallint[], %s::timestamptz[]) AS a (topic, question, ordinal, selected, unsure, outcome,
             rating, at)
         JOIN session s ON s.study_topic_id = a.topic
-    ), followup AS (
-        INSERT INTO study_followups (study_quiz_session_id, kind)
-        SELECT s.id, kind FROM session s, unnest(ARRAY['explain_misses', 'weak_areas']) AS kind
+    ), webhook AS (
+        INSERT INTO outbox (user_id, study_quiz_session_id, kind)
+        SELECT s.user_id, s.id, kind FROM session s, unnest(ARRAY['explain_misses', 'weak_areas']) AS kind
     )
     SELECT study_topic_id, id FROM session"""
 PROGRESS = """

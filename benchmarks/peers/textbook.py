@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from benchmarks.peers.web import serve, settings
 from shared.models import (
+    Outbox,
     PublishedItem,
-    StudyFollowup,
     StudyQuestion,
     StudyQuestionAttempt,
     StudyQuestionProgress,
@@ -56,7 +56,8 @@ def _quiz(session: Session, question: StudyQuestion, upload: str) -> StudyQuizSe
     session.add(quiz)
     session.flush()
     session.add_all(
-        StudyFollowup(study_quiz_session_id=quiz.id, kind=kind) for kind in ("explain_misses", "weak_areas")
+        Outbox(user_id=quiz.user_id, study_quiz_session_id=quiz.id, kind=kind)
+        for kind in ("explain_misses", "weak_areas")
     )
     return quiz
 

@@ -153,7 +153,7 @@ def process_environment(shown: Mapping[str, str], home: Path) -> dict[str, str]:
         "FLOWER_ADDRESS": LOOPBACK,
         "FLOWER_PORT": str(urlsplit(shown["FLOWER_URL"]).port),
         "FLOWER_DB": str(home / FLOWER_DB),
-        "METRICS_DIR": str(home / METRICS),
+        "PROMETHEUS_MULTIPROC_DIR": str(home / METRICS),
     }
 
 

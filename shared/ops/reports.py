@@ -136,7 +136,7 @@ _STATUS_COUNTS = text("""
         FROM uploads WHERE finalized_at >= :since) AS ended
 """)
 
-_FOLLOWUPS = text("SELECT status, count(*) AS followups FROM study_followups GROUP BY status ORDER BY status")
+_WEBHOOKS = text("SELECT status, count(*) AS webhooks FROM outbox GROUP BY status ORDER BY status")
 
 
 class Counts(NamedTuple):
@@ -154,9 +154,9 @@ def count_since(connection: Connection, since: datetime) -> Counts:
     return Counts(*counts)
 
 
-def count_followups(connection: Connection) -> dict[str, int]:
-    """Count the follow-ups of each status."""
-    return {row.status: row.followups for row in execute(connection, _FOLLOWUPS)}
+def count_webhooks(connection: Connection) -> dict[str, int]:
+    """Count the webhooks of each status."""
+    return {row.status: row.webhooks for row in execute(connection, _WEBHOOKS)}
 
 
 _COUNTED = text("""

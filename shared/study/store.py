@@ -221,9 +221,11 @@ _CLOSE = text(f"""
         RETURNING session_id, study_topic_id, correct_count, wrong_count, unsure_count, newly_correct_count,
             recovered_count, relapsed_count, chronic_remaining_count
     ), asked AS (
-        INSERT INTO study_followups (study_quiz_session_id, kind)
-        SELECT session_id, kind FROM closed, unnest(ARRAY['explain_misses', 'weak_areas']) AS kind
-        ON CONFLICT (study_quiz_session_id, kind) DO NOTHING
+        INSERT INTO outbox (user_id, study_quiz_session_id, kind)
+        SELECT s.user_id, session_id, kind
+        FROM closed JOIN study_quiz_sessions s ON s.id = session_id,
+            unnest(ARRAY['explain_misses', 'weak_areas']) AS kind
+        ON CONFLICT (user_id, study_quiz_session_id, kind) DO NOTHING
     )
     SELECT * FROM closed
 """)  # noqa: S608  # made of the constants above
@@ -247,7 +249,7 @@ def load_sessions(
 def close_sessions(
     connection: Connection, session_ids: Sequence[int], counts: Sequence[Counts], *, now: datetime
 ) -> list[dict[str, Any]]:
-    """Write each session's counts, close it unless it was abandoned, and ask for its follow-ups.
+    """Write each session's counts, close it unless it was abandoned, and ask for its webhooks.
 
     Return the snapshots of counts.
     """

@@ -26,8 +26,8 @@ _SUPERSEDED = text("""
         WHERE id = ANY(CAST(:session_ids AS bigint[])) AND superseded_at IS NOT NULL)
 """)
 
-_SKIP_FOLLOWUPS = text("""
-    UPDATE study_followups SET status = 'skipped', finished_at = now(), last_error = 'session voided'
+_SKIP_WEBHOOKS = text("""
+    UPDATE outbox SET status = 'skipped', finished_at = now(), last_error = 'session voided'
     WHERE study_quiz_session_id = ANY(CAST(:session_ids AS bigint[])) AND status = 'waiting'
 """)
 
@@ -49,7 +49,7 @@ def void_sessions(  # noqa: PLR0913  # what, why, when, and by whose day
     """Void closed sessions of a learner whose lock the caller holds; waiting follow-ups are skipped."""
     bound = {"session_ids": session_ids, "reason": reason, "now": now}
     changed = scalars(connection, _VOID, bound)
-    execute(connection, _SKIP_FOLLOWUPS, {"session_ids": changed})
+    execute(connection, _SKIP_WEBHOOKS, {"session_ids": changed})
     _fold_again(connection, user_id, changed, default_zone)
     return len(changed)
 

@@ -28,8 +28,8 @@ PATIENT = {
     # A kill counts as a try; here, unlike on any machine, they strike several times a second.
     "max_tries": 50,
     # What twenty seconds of outage leave behind is not to be rung for again before it can be worked off.
-    "ring_every": 5.0,
-    "high_water": 200,
+    "enqueue_again_after": 5.0,
+    "queue_limit": 200,
 }
 PROCFILE = read_procfile()
 # More children than processors, so that replays meet at every statement. Flower shows, and takes no part.

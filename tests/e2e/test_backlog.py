@@ -10,13 +10,13 @@ from sqlalchemy import Engine, text
 
 from cli.client import Sender
 from cli.local.servers import Servers
-from shared.broker import FINALIZE_QUEUE, RING_SIZE
+from shared.broker import FINALIZE_QUEUE, MESSAGE_SIZE
 from shared.config import Settings
 from tests import factories
 from tests.processes import Processes, processes, until
 
 MARK = 10
-WAITING = 2 * MARK * RING_SIZE
+WAITING = 2 * MARK * MESSAGE_SIZE
 
 # Copies of one upload, but for the uuid: made by the database, as many as one likes.
 COPY = text("""
@@ -29,7 +29,7 @@ COPY = text("""
 
 @pytest.fixture
 def house(settings: Settings, tmp_path: Path) -> Iterator[Processes]:
-    low = settings.model_copy(update={"high_water": MARK})
+    low = settings.model_copy(update={"queue_limit": MARK})
     with processes(low, tmp_path) as running:
         yield running
 
@@ -47,7 +47,6 @@ def test_I9_a_backlog_fills_the_queue_to_its_mark_and_no_higher(
     with engine.begin() as connection:
         connection.execute(COPY, {"count": WAITING})
     house.start("sweeper")
-    house.start("beat")
     with Redis.from_url(servers.redis_url.replace("db=1", "db=0")) as broker:
         until(lambda: broker.llen(FINALIZE_QUEUE) == MARK, "the sweeper fills the queue")
         for seed in range(2, 12):
@@ -71,11 +70,11 @@ def test_I9_a_bad_upload_fails_alone_among_those_of_its_ring(
             (SELECT client_session_uuid FROM uploads WHERE next_try_at <= now() ORDER BY 1 OFFSET 3 LIMIT 1)
     """)
     with engine.begin() as connection:
-        connection.execute(COPY, {"count": RING_SIZE - 1})
+        connection.execute(COPY, {"count": MESSAGE_SIZE - 1})
         connection.execute(spoil)
-    for name in ("sweeper", "beat", "worker"):
+    for name in ("sweeper", "worker"):
         house.start(name)
-    until(lambda: statuses(engine).get("ingested") == RING_SIZE - 1, "its neighbours are ingested")
+    until(lambda: statuses(engine).get("ingested") == MESSAGE_SIZE - 1, "its neighbours are ingested")
     until(lambda: statuses(engine).get("dead"), "it is buried")
     with engine.connect() as connection:
         error = connection.execute(text("SELECT last_error FROM uploads WHERE status = 'dead'")).scalar_one()

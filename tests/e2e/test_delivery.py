@@ -59,14 +59,14 @@ def test_I1_an_upload_that_nobody_rang_for_is_swept(
     with Redis.from_url(servers.redis_url.replace("db=1", "db=0")) as broker:
         until(lambda: broker.llen(FINALIZE_QUEUE), "it is rung for")
         broker.flushall()
-    for name in ("worker", "sweeper", "beat"):
+    for name in ("worker", "sweeper"):
         house.start(name)
     until(lambda: finished(engine), "the upload is swept and ingested")
     assert statuses(engine) == {"ingested": 1}
     uuid = upload["client_session_uuid"]
     until(lambda: "upload.replayed" in told_of(house, uuid, "worker"), "the worker tells of it")
     assert list(told_of(house, uuid, "web")) == ["upload.received"]
-    assert "uploads.rung" in told_of(house, uuid, "sweeper")
+    assert "uploads.enqueued" in told_of(house, uuid, "sweeper")
     assert told_of(house, uuid, "worker")["upload.replayed"]["status"] in {"ingested", "unchanged"}
 
 
@@ -97,7 +97,7 @@ def test_I9_a_failing_upload_is_tried_again_and_buried(
     engine: Engine, house: Processes, viewer: Sender
 ) -> None:
     factories.load_many(engine)
-    for name in ("worker", "sweeper", "beat"):
+    for name in ("worker", "sweeper"):
         house.start(name)
     upload = factories.random_upload(random.Random(3), learner=1)
     upload["attempts"][0]["pub_id"] = "q-1-00"
@@ -123,7 +123,6 @@ def test_I9_a_payload_that_kills_its_worker_is_buried_and_others_go_on(
     factories.load_many(engine)
     house.start("worker", FATAL, FATAL_WAY=way, FATAL_TALLY=str(house.logs / "tally"))
     house.start("sweeper")
-    house.start("beat")
     chance = random.Random(4)
     fatal = factories.random_upload(chance, learner=1)
     fatal["attempts"][0]["pub_id"] = "q-fatal"
@@ -156,8 +155,7 @@ def test_I1_I2_five_kills_and_a_flush_lose_and_double_nothing(
     uploads = [factories.random_upload(chance, learner=1 + n % 3, attempts=20) for n in range(470)]
     uploads += [factories.fast(chance, learner=1 + n % 3) for n in range(20)]
     uploads += [factories.mixed(chance) for _ in range(10)]
-    for name in ("sweeper", "beat"):
-        house.start(name)
+    house.start("sweeper")
     for upload in uploads:
         assert viewer.send(factories.body(upload)).answer is Answer.RECEIVED
     broker_url = servers.redis_url.replace("db=1", "db=0")
@@ -196,7 +194,7 @@ def test_I1_a_dead_broker_delays_no_sender(
     finally:
         os.kill(servers.valkey.pid, signal.SIGCONT)
     assert answers == [Answer.RECEIVED] * 20
-    for name in ("worker", "sweeper", "beat"):
+    for name in ("worker", "sweeper"):
         house.start(name)
     until(lambda: finished(engine), "the sweeper rings for all")
     assert statuses(engine) == {"ingested": 20}

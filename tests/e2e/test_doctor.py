@@ -43,13 +43,12 @@ def redis(broker_url: str) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def settings(settings: Settings, redis: Redis) -> Settings:
+def settings(settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Settings:
     assert redis.ping()
-    more = {"flower_basic_auth": "operator:password", "followup_webhook_url": "http://127.0.0.1:9/"}
+    monkeypatch.setenv("FLOWER_BASIC_AUTH", "operator:password")
+    more = {"webhook_url": "http://127.0.0.1:9/"}
     return Settings.model_validate(
-        settings.model_dump()
-        | more
-        | {"followup_webhook_secrets": f"whsec_{'QUJD' * 12}", "sweep_every": 0.5}
+        settings.model_dump() | more | {"webhook_secrets": f"whsec_{'QUJD' * 12}", "sweep_every": 0.5}
     )
 
 
@@ -91,40 +90,37 @@ def test_what_works_is_well_and_each_process_that_stops_is_missed(
     settings: Settings, house: Processes
 ) -> None:
     url = house.serve()
-    for name in ("worker", "sweeper", "followups", "beat"):
+    for name in ("worker", "sweeper"):
         house.start(name)
     until(lambda: levels(found(settings, url)) == {}, "everything is well")
     code, told = run(**environment(settings), API_URL=url)
     assert (code, {each["level"] for each in told.values()}) == (0, {"ok"})
 
-    house.kill("beat")
-    until(lambda: levels(found(settings, url)) == {"beat": "fail"}, "beat is missed")
     house.kill("worker")
-    house.kill("followups")
     missed = found(settings, url)
-    assert levels(missed) == {"beat": "fail", "worker": "fail", "followups": "warn"}
+    assert levels(missed) == {"worker": "fail"}
     assert "start the Procfile's `worker`" in missed["worker"].mend
-    assert "start the Procfile's `beat`" in missed["beat"].mend
     house.kill("sweeper")
     house.kill("web")
-    missed = found(settings, url)
-    assert {"sweeper": "fail", "beat": "warn", "web": "fail"}.items() <= levels(missed).items()
-    assert "start the Procfile's `sweeper`" in missed["sweeper"].mend
+    gone = {"sweeper": "fail", "worker": "fail", "web": "fail"}
+    until(lambda: levels(found(settings, url)) == gone, "the sweeper is missed")
+    assert "start the Procfile's `sweeper`" in found(settings, url)["sweeper"].mend
     house.start("web", PORT=str(urlsplit(url).port), STUDY_INGEST_ENABLED="")
     until(lambda: levels(found(settings, url)).get("web") == "warn", "the door is closed")
     assert "STUDY_INGEST_ENABLED=1" in found(settings, url)["web"].mend
 
 
 def test_wrong_settings_are_all_named() -> None:
-    wrong = {"DATABASE_URL": "mysql://host/name", "PORT": "http", "FOLLOWUP_WEBHOOK_URL": "http://receiver"}
+    wrong = {"DATABASE_URL": "mysql://host/name", "PORT": "http", "WEBHOOK_URL": "http://receiver"}
     code, told = run("--data-dir", "/nowhere", **wrong)
-    names = {"DATABASE_URL", "BROKER_URL", "PORT", "FOLLOWUP_WEBHOOK_SECRETS"}
+    names = {"DATABASE_URL", "BROKER_URL", "PORT", "WEBHOOK_SECRETS"}
     assert (code, set(told)) == (1, names)
     assert all(each["level"] == "fail" and f"set {name}" in each["mend"] for name, each in told.items())
 
 
-def test_what_is_left_out_is_told(settings: Settings) -> None:
-    names = ("viewer_sync_token", "study_api_token", "flower_basic_auth", "redis_url")
+def test_what_is_left_out_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FLOWER_BASIC_AUTH")
+    names = ("viewer_sync_token", "study_api_token", "redis_url")
     nothing = dict.fromkeys(names, "")
     bare = Settings.model_validate(settings.model_dump() | nothing)
     told = levels(found(bare))
@@ -191,7 +187,7 @@ def test_what_waits_too_long_or_is_refused(settings: Settings, redis: Redis, eng
     assert redis.ping()
     told = found(settings)
     assert (told["waiting uploads"].level, told["spool length"].level) == ("fail", "warn")
-    assert "waits since 1200 s" in told["waiting uploads"].said
+    assert "waits since 120" in told["waiting uploads"].said
     assert told["spool length"].said == "2 uploads wait in it"
     assert spool.REFUSED in told["spool refused"].mend
 

@@ -22,8 +22,12 @@ API = ["/api/workers", "/api/tasks", "/api/task/types", "/api/queues/length", f"
 ORDERS = [
     *(f"/api/worker/{order}/WORKER" for order in ("shutdown", "pool/restart", "pool/grow", "pool/shrink")),
     *(f"/api/worker/{order}/WORKER" for order in ("queue/add-consumer", "queue/cancel-consumer")),
-    *("/api/worker/pool/autoscale/WORKER", "/api/task/timeout/sweep", "/api/task/rate-limit/sweep"),
-    *(f"/api/task/{order}/sweep" for order in ("apply", "async-apply", "send-task")),
+    *(
+        "/api/worker/pool/autoscale/WORKER",
+        "/api/task/timeout/finalize_upload",
+        "/api/task/rate-limit/finalize_upload",
+    ),
+    *(f"/api/task/{order}/finalize_upload" for order in ("apply", "async-apply", "send-task")),
     *(f"/api/task/{order}/{UUID}" for order in ("revoke", "abort")),
 ]
 
@@ -74,19 +78,6 @@ def test_flower_shows_a_task_to_operators_only_and_orders_nothing(engine: Engine
                     assert (page, stranger.get(page).status_code) == (page, 401)
                 for order in ORDERS:
                     assert (order, stranger.post(order).status_code) == (order, 401)
-
-
-def test_what_nobody_asked_for_pushes_no_upload_out(engine: Engine, house: Processes) -> None:
-    for name in ("worker", "sweeper", "beat"):
-        house.start(name)
-    with flower(house, OPERATOR) as shown:
-        until(lambda: len(json.loads(ask(shown, "/api/workers?refresh=1"))) == 2, "Flower knows both")
-        send(house, engine)
-        knows(shown)
-        swept = text("SELECT count(*) FROM heartbeats WHERE now() - beaten_at < interval '1 second'")
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            until(lambda: connection.scalar(swept), "the sweeper works")
-        assert {each["name"] for each in found(shown, "")} == {"finalize_upload"}
 
 
 def test_flower_remembers_over_a_restart(engine: Engine, house: Processes) -> None:

@@ -78,7 +78,7 @@ def run(house: Processes, *arguments: str, url: str = "") -> str:
 def install(house: Processes, log: Path) -> str:
     """Start an installation with the log's catalog; return its address."""
     run(house, "catalog", "load", str(log / "catalog.json"))
-    for name in ("worker", "sweeper", "beat"):
+    for name in ("worker", "sweeper"):
         house.start(name)
     return house.serve()
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from cli.client import Answer, Sender
-from shared.broker import FINALIZE_QUEUE, FOLLOWUPS_QUEUE, SWEEP_QUEUE, depth, make_celery
+from shared.broker import FINALIZE_QUEUE, make_celery, queue_length
 from shared.config import Settings
 from shared.study.finalize import verify
 from tests import factories
@@ -38,8 +38,7 @@ def settings(settings: Settings, rabbit: RabbitMQ) -> Iterator[Settings]:
     """Name RabbitMQ as the broker, and nothing else; there is no spool then."""
     yield settings.model_copy(update={"broker_url": rabbit.url, "redis_url": ""})
     with rabbit.connect() as connection:
-        for queue in (FINALIZE_QUEUE, SWEEP_QUEUE, FOLLOWUPS_QUEUE):
-            connection.channel().queue_delete(queue)
+        connection.channel().queue_delete(FINALIZE_QUEUE)
 
 
 def send(viewer: Sender, uploads: int, seed: int = 1) -> None:
@@ -72,11 +71,11 @@ def test_a_ring_is_answered_through_a_quorum_queue(
 def test_the_depth_is_what_waits(engine: Engine, viewer: Sender, settings: Settings) -> None:
     factories.load_many(engine)
     app = make_celery(settings)
-    assert depth(app) == 0, "a queue that does not exist yet has none"
+    assert queue_length(app) == 0, "a queue that does not exist yet has none"
     send(viewer, 1)
-    until(lambda: depth(app) == 1, "a ring waits")
+    until(lambda: queue_length(app) == 1, "a message waits")
     send(viewer, 1, seed=2)
-    until(lambda: depth(app) == 2, "two rings wait")
+    until(lambda: queue_length(app) == 2, "two messages wait")
 
 
 def test_I1_what_nobody_rang_for_is_swept(
@@ -84,10 +83,10 @@ def test_I1_what_nobody_rang_for_is_swept(
 ) -> None:
     factories.load_many(engine)
     send(viewer, 3)
-    until(lambda: depth(make_celery(house.settings)) > 0, "they are rung for")
+    until(lambda: queue_length(make_celery(house.settings)) > 0, "they are rung for")
     with rabbit.connect() as connection:
         assert connection.channel().queue_purge(FINALIZE_QUEUE) > 0
-    for name in ("worker", "sweeper", "beat"):
+    for name in ("worker", "sweeper"):
         house.start(name)
     until(lambda: ends(engine) == {"ingested": 3}, "the uploads are swept and ingested")
 
@@ -95,8 +94,7 @@ def test_I1_what_nobody_rang_for_is_swept(
 def test_I1_I2_kills_lose_and_double_nothing(engine: Engine, house: Processes, viewer: Sender) -> None:
     factories.load_many(engine)
     send(viewer, 100)
-    for name in ("sweeper", "beat"):
-        house.start(name)
+    house.start("sweeper")
     for kill in range(3):
         worker = house.start("worker")
         until(lambda kill=kill: ends(engine)["ingested"] > 10 * kill, "some are ingested")
@@ -118,7 +116,6 @@ def test_I9_a_ring_that_comes_again_after_a_kill_is_counted(
     tally = tmp_path / "tally"
     house.start("worker", FATAL, FATAL_WAY="exit", FATAL_TALLY=str(tally))
     house.start("sweeper")
-    house.start("beat")
     fatal = factories.random_upload(random.Random(4), learner=1)
     fatal["attempts"][0]["pub_id"] = "q-fatal"
     viewer.send(factories.body(fatal))
@@ -134,7 +131,7 @@ def test_I1_a_frozen_broker_delays_no_sender_and_is_given_up_on(
     send(viewer, 1, seed=2)
     with frozen(rabbit.pid):
         send(viewer, 5)
-        until(lambda: "ring.failed" in house.output("web"), "a ring is given up")
-    for name in ("worker", "sweeper", "beat"):
+        until(lambda: "enqueue.failed" in house.output("web"), "a message is given up")
+    for name in ("worker", "sweeper"):
         house.start(name)
     until(lambda: ends(engine) == {"ingested": 6}, "every upload is ingested")

@@ -26,7 +26,7 @@ KEPT, LATER = (
     for seeds in ((1, 2, 3, 4, 5), (6, 7, 8))
 )
 VIEWER = {"Authorization": "Bearer viewer-token"}
-EVERY_PROCESS = ("worker", "sweeper", "beat")
+EVERY_PROCESS = ("worker", "sweeper")
 INGESTED = text("SELECT count(*) FROM uploads WHERE status = 'ingested'")
 
 

@@ -123,8 +123,7 @@ def site(network: list[Host], stores: str, tmp_path: Path) -> Iterator[Site]:
     )
     with processes(settings, tmp_path) as house:
         house.start("web", web.command(PROCFILE["web"]))
-        for name in ("sweeper", "beat"):
-            house.start(name, store.command(PROCFILE[name]))
+        house.start("sweeper", store.command(PROCFILE["sweeper"]))
         yield Site(store, web, workers, house, engine)
 
 

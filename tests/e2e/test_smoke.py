@@ -73,7 +73,6 @@ def test_I2_a_system_that_works_passes_again_and_again_until_its_worker_stops(
 
     house.start("worker")
     house.start("sweeper")
-    house.start("beat")
     later = smoke()
     assert (steps(later), later.exit_code) == (passed, 0), later.output
     assert "1 sessions of earlier runs voided" in later.stdout

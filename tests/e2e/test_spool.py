@@ -42,7 +42,7 @@ def test_I1_what_arrives_while_postgres_is_frozen_is_ingested_later(
         asked = viewer.http.get(place_of(uploads[0])).status_code
     assert answers == [202] * len(uploads)
     assert (ready, asked) == (200, 503)
-    for name in ("worker", "sweeper", "beat"):
+    for name in ("worker", "sweeper"):
         house.start(name)
     until(lambda: ingested(engine) == len(uploads), "everything spooled is ingested")
     moved = [line for line in house.output("sweeper").splitlines() if "spool.moved" in line]
@@ -65,7 +65,7 @@ def test_I1_a_sender_waits_for_what_only_the_spool_knows(
         "Postgres is back, without it",
     )
     assert viewer.wait(body, time.monotonic() + 0.1) == Sent(Answer.FAILED, "not final in time")
-    for name in ("worker", "sweeper", "beat"):
+    for name in ("worker", "sweeper"):
         house.start(name)
     assert viewer.wait(body, time.monotonic() + PATIENCE_S) == Sent(Answer.INGESTED)
 

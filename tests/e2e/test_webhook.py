@@ -1,4 +1,4 @@
-"""Follow-ups on their way: whatever dies or hangs, they arrive, and uploads do not wait for them."""
+"""Webhooks on their way: whatever dies or hangs, they arrive, and uploads do not wait for them."""
 
 import base64
 import random
@@ -21,18 +21,16 @@ def settings(settings: Settings, receiver: Receiver) -> Settings:
     """Name the receiver to every process of the house."""
     return settings.model_copy(
         update={
-            "followup_webhook_url": receiver.url,
-            "followup_webhook_secrets": SecretStr(f"{OLD_SECRET},{NEW_SECRET}"),
-            "followup_timeout": 2.0,
-            "followup_retry_base": 0.1,
-            "followup_every": 0.3,
+            "webhook_url": receiver.url,
+            "webhook_secrets": SecretStr(f"{OLD_SECRET},{NEW_SECRET}"),
+            "webhook_timeout": 2.0,
         }
     )
 
 
 def fates(engine: Engine) -> list[tuple[str, int]]:
     with engine.connect() as connection:
-        rows = connection.execute(text("SELECT status, tries FROM study_followups"))
+        rows = connection.execute(text("SELECT status, tries FROM outbox"))
         return [(row.status, row.tries) for row in rows]
 
 
@@ -54,33 +52,25 @@ def ingested(engine: Engine) -> int:
         return int(connection.execute(count).scalar_one())
 
 
-def test_followups_are_rung_for_fail_and_come_again_and_no_log_tells_of_them(
+def test_webhooks_fail_and_come_again_and_no_log_tells_of_them(
     engine: Engine, house: Processes, viewer: Sender, receiver: Receiver
 ) -> None:
     factories.load_many(engine)
     receiver.then(status(500, b"pardon?"), status(429), status(200))
-    for name in ("worker", "followups", "beat"):
+    for name in ("worker", "sweeper"):
         house.start(name)
     send(viewer, seed=1)
-    until(lambda: fates(engine) and not waiting(engine), "every follow-up is delivered")
+    until(lambda: fates(engine) and not waiting(engine), "every webhook is delivered")
     assert {fate for fate, _ in fates(engine)} == {"delivered"}
     assert len(receiver.verified()) == len(receiver.verified(OLD_SECRET)) == len(fates(engine)) + 2
     assert len({request.id for request in receiver.requests}) == len(fates(engine))
     logged = "".join(house.output(name) for name in house.running)
-    assert logged.count("followup.failed") == 2
+    assert logged.count("webhook.failed") == 2
     for private in (TOKEN, NEW_SECRET, OLD_SECRET, "q-1-", "pardon", "explain_misses"):
         assert private not in logged
 
 
-def test_a_ring_is_enough(engine: Engine, house: Processes, viewer: Sender) -> None:
-    factories.load_many(engine)
-    for name in ("worker", "followups"):
-        house.start(name, FOLLOWUP_EVERY="60")
-    send(viewer, seed=2)
-    until(lambda: fates(engine) and not waiting(engine), "all are delivered without beat")
-
-
-def test_I1_a_worker_dies_between_commit_and_delivery(
+def test_I1_a_sweeper_dies_between_claim_and_answer(
     engine: Engine, house: Processes, viewer: Sender, receiver: Receiver, servers: Servers
 ) -> None:
     factories.load_many(engine)
@@ -95,13 +85,12 @@ def test_I1_a_worker_dies_between_commit_and_delivery(
     assert receiver.requests == []
 
     receiver.then(hang(receiver))
-    house.start("followups")
-    house.start("beat")
+    house.start("sweeper")
     until(lambda: len(receiver.requests) == asked, "all are on their way")
-    house.kill("followups")
+    house.kill("sweeper")
     assert fates(engine) == [("waiting", 1)] * asked
     receiver.then(status(200))
-    house.start("followups")
+    house.start("sweeper")
     until(lambda: not waiting(engine), "they are delivered when their lease is over")
     assert fates(engine) == [("delivered", 2)] * asked
     assert sorted(request.id for request in receiver.verified()[:asked]) == sorted(
@@ -109,26 +98,26 @@ def test_I1_a_worker_dies_between_commit_and_delivery(
     )
 
 
-def test_a_receiver_that_hangs_delays_no_upload(
+def test_I12_a_receiver_that_hangs_delays_no_upload(
     engine: Engine, house: Processes, viewer: Sender, receiver: Receiver
 ) -> None:
     factories.load_many(engine)
     receiver.then(hang(receiver))
-    for name in ("worker", "sweeper", "followups", "beat"):
-        house.start(name, FOLLOWUP_TIMEOUT="600")
+    for name in ("worker", "sweeper"):
+        house.start(name, WEBHOOK_TIMEOUT="600")
     send(viewer, seed=4)
     until(lambda: len(receiver.requests) == len(fates(engine)) > 0, "the receiver hangs")
     send(viewer, seed=5, uploads=50)
     until(lambda: ingested(engine) == 51, "all are ingested meanwhile")
     assert {fate for fate, _ in fates(engine)} == {"waiting"}
     receiver.released.set()
-    until(lambda: not waiting(engine), "then all follow-ups are delivered")
+    until(lambda: not waiting(engine), "then all webhooks are delivered")
     assert set(fates(engine)) == {("delivered", 1)}
 
 
 def test_it_refuses_to_start_with_a_malformed_secret(house: Processes) -> None:
     malformed = base64.b64encode(b"short").decode()
-    house.start("followups", FOLLOWUP_WEBHOOK_SECRETS=malformed)
-    assert house.running.pop("followups").wait(30) != 0
-    assert "FOLLOWUP_WEBHOOK_SECRETS" in house.output("followups")
-    assert malformed not in house.output("followups")
+    house.start("sweeper", WEBHOOK_SECRETS=malformed)
+    assert house.running.pop("sweeper").wait(30) != 0
+    assert "WEBHOOK_SECRETS" in house.output("sweeper")
+    assert malformed not in house.output("sweeper")

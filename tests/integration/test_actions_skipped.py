@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 
 from cli.main import main
 from shared.errors import ReplayRefusedError
-from shared.models import StudyFollowup, StudyQuestionAttempt, StudyQuizSession
+from shared.models import Outbox, StudyQuestionAttempt, StudyQuizSession
 from shared.ops.actions import add_skipped, unvoid_upload, void_upload
 from shared.study.finalize import verify
 from tests.factories import (
@@ -178,12 +178,12 @@ def test_the_sessions_before_stay_on_record_and_never_come_back(engine: Engine, 
     assert progress(engine) == left_by_add
 
 
-def test_its_followups_are_asked_for_again(engine: Engine, early: Sent) -> None:
+def test_its_webhooks_are_asked_for_again(engine: Engine, early: Sent) -> None:
     load(engine, FULL)
     add(engine, early)
-    followups = [(row["study_quiz_session_id"], row["status"]) for row in rows(engine, StudyFollowup)]
+    webhooks = [(row["study_quiz_session_id"], row["status"]) for row in rows(engine, Outbox)]
     superseded = {row["id"]: bool(row["superseded_at"]) for row in rows(engine, StudyQuizSession)}
-    assert {(superseded[session], status) for session, status in followups} == {
+    assert {(superseded[session], status) for session, status in webhooks} == {
         (True, "skipped"),
         (False, "waiting"),
     }

@@ -19,7 +19,7 @@ UUID = str(uuid4())
         *(["uploads", "list", option, word] for option in ("--error", "--question") for word in "\0\udcff"),
         *(["uploads", "replay", "--error", word] for word in "\0\udcff"),
         *(["uploads", "void", UUID, "--reason", word] for word in "\0\udcff"),
-        *([group, "list", "--limit", TOO_MUCH] for group in ("uploads", "conflicts", "followups")),
+        *([group, "list", "--limit", TOO_MUCH] for group in ("uploads", "conflicts", "webhooks")),
         *(["conflicts", command, TOO_MUCH] for command in ("show", "discard", "accept")),
         ["progress", "--user", TOO_MUCH],
     ],

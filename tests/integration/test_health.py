@@ -1,16 +1,52 @@
-"""A heartbeat tells how long ago it was, once it was."""
+"""Health is judged by one set of thresholds, at the settings' own pace."""
 
+from datetime import UTC, datetime
+
+import pytest
 from sqlalchemy import Engine, text
 
-from shared.health import age, beat
+from shared.config import Settings
+from shared.health import SWEEPER, Problem, Standing, beat, look, problems
+from tests.factories import answer, deliver, load, upload
+
+WELL = Standing(waiting=0, oldest=None, oldest_age=None, rejected=0, dead=0, conflicts=0, heartbeat_age=1.0)
 
 
 def test_a_heartbeat_grows_old_until_the_next_one(engine: Engine) -> None:
     with engine.begin() as connection:
-        assert age(connection, "sweep") is None
+        assert look(connection).heartbeat_age is None
         beat(connection, "other")
-        beat(connection, "sweep")
-        assert age(connection, "sweep") == 0  # now() is the transaction's
+        beat(connection, SWEEPER)
+        assert look(connection).heartbeat_age == 0  # now() is the transaction's
         connection.execute(text("UPDATE heartbeats SET beaten_at = beaten_at - interval '90 s'"))
         beat(connection, "other")
-        assert (age(connection, "sweep"), age(connection, "other")) == (90, 0)
+        assert look(connection).heartbeat_age == 90
+
+
+def test_the_oldest_is_the_longest_waiting(engine: Engine) -> None:
+    load(engine)
+    sent = upload(answer("q110", "2026-11-20T09:00:00Z"))
+    deliver(engine, sent)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE uploads SET received_at = now() - interval '90 s'"))
+        standing = look(connection)
+    assert (standing.waiting, standing.oldest_age) == (1, 90)
+    assert standing.oldest is not None
+    assert standing.oldest < datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, set()),
+        ({"heartbeat_age": None}, {Problem.SWEEPER_SILENT}),
+        ({"heartbeat_age": 59.0}, set()),
+        ({"heartbeat_age": 61.0}, {Problem.SWEEPER_SILENT}),
+        ({"waiting": 1, "oldest_age": 629.0}, set()),
+        ({"waiting": 1, "oldest_age": 631.0}, {Problem.UPLOADS_OVERDUE}),
+        ({"waiting": 2000}, set()),
+        ({"waiting": 2001}, {Problem.BACKLOG}),
+    ],
+)
+def test_one_threshold_each(settings: Settings, changes: dict[str, float], expected: set[Problem]) -> None:
+    assert problems(WELL._replace(**changes), settings) == expected

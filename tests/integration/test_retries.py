@@ -42,7 +42,7 @@ def test_I9_a_start_is_counted_before_it_begins_and_the_last_one_buries(engine: 
     assert counted == [
         (Start.COUNTED, 2, "received"),
         (Start.COUNTED, 3, "received"),
-        (Start.BURIED, 3, "dead"),
+        (Start.DEAD, 3, "dead"),
         (Start.NOTHING_TO_DO, 3, "dead"),
     ]
     assert row(engine)["finalized_at"] is not None

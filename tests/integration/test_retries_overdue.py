@@ -36,7 +36,7 @@ def claim(engine: Engine, limit: int) -> list[UUID]:
     """Claim for an hour; where that waits for a lock, fail instead of hanging."""
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '1s'"))
-        return [each.client_session_uuid for each in claim_overdue(connection, limit=limit, ring_every=LONG)]
+        return [each.client_session_uuid for each in claim_overdue(connection, limit=limit, again_after=LONG)]
 
 
 def test_the_oldest_are_claimed_first_and_only_once(engine: Engine, overdue: list[UUID]) -> None:
@@ -50,7 +50,7 @@ def test_the_oldest_are_claimed_first_and_only_once(engine: Engine, overdue: lis
 
 def test_a_claimed_upload_is_due_again_when_nobody_answers(engine: Engine, overdue: list[UUID]) -> None:
     with engine.begin() as connection:
-        assert len(claim_overdue(connection, limit=100, ring_every=0)) == len(overdue)
+        assert len(claim_overdue(connection, limit=100, again_after=0)) == len(overdue)
     assert sorted(claim(engine, 100)) == sorted(overdue)
 
 
@@ -58,7 +58,7 @@ def test_what_is_being_replayed_or_claimed_is_passed_over(engine: Engine, overdu
     with engine.begin() as worker, engine.begin() as sweeper:
         sweeper.execute(text("SET LOCAL lock_timeout = '1s'"))
         assert lock(worker, overdue[0])
-        claimed = claim_overdue(sweeper, limit=2, ring_every=LONG)
+        claimed = claim_overdue(sweeper, limit=2, again_after=LONG)
         assert [each.client_session_uuid for each in claimed] == overdue[1:3]
         assert claim(engine, 100) == overdue[3:]
     assert claim(engine, 100) == overdue[:1]
@@ -66,5 +66,5 @@ def test_what_is_being_replayed_or_claimed_is_passed_over(engine: Engine, overdu
 
 def test_a_claim_that_is_rolled_back_took_nothing(engine: Engine, overdue: list[UUID]) -> None:
     with engine.connect() as crashed:
-        claim_overdue(crashed, limit=100, ring_every=LONG)
+        claim_overdue(crashed, limit=100, again_after=LONG)
     assert claim(engine, 100) == overdue

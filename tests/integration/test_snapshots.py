@@ -95,7 +95,7 @@ def test_the_metrics(settings: Settings, tmp_path: Path) -> None:
         if isinstance(metric, MetricWrapperBase) and metric._name.startswith("study_ingest"):
             name = metric._name + "_total" * (metric._type == "counter")
             found.add(" ".join([metric._type, name, *metric._labelnames]))
-    served = {"metrics_dir": str(tmp_path), "metrics_token": SecretStr("metrics-token")}
+    served = {"prometheus_multiproc_dir": str(tmp_path), "metrics_token": SecretStr("metrics-token")}
     client = create_app(settings.model_copy(update=served)).test_client()
     page = client.get("/metrics", headers={"Authorization": "Bearer metrics-token"})
     for family in text_string_to_metric_families(page.text):
@@ -130,7 +130,7 @@ def test_the_json_of_every_command(engine: Engine, settings: Settings) -> None:
     asked = (
         ["conflicts", "list", "--json"],
         ["doctor", "--json"],  # the other settings are missing: that is a finding
-        ["followups", "list", "--status", "waiting", "--json"],
+        ["webhooks", "list", "--status", "waiting", "--json"],
         ["progress", "--user", "1"],
         ["stats", "--json"],
         ["uploads", "list", "--json"],

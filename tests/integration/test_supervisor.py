@@ -131,5 +131,5 @@ def test_names_are_coloured_on_a_terminal_unless_unwanted(
 
 def test_the_procfile_can_be_read() -> None:
     processes = read_procfile()
-    assert list(processes) == ["web", "worker", "sweeper", "followups", "beat", "flower"]
+    assert list(processes) == ["web", "worker", "sweeper", "flower"]
     assert processes["web"] == "python -m api"

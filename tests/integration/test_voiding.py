@@ -97,18 +97,18 @@ def test_a_voided_upload_says_so_and_stays_already_ingested(engine: Engine) -> N
     assert progress(engine) == "[]"
 
 
-def test_waiting_followups_of_a_voided_session_are_skipped(engine: Engine) -> None:
+def test_waiting_webhooks_of_a_voided_session_are_skipped(engine: Engine) -> None:
     factories.load_many(engine, learners=1)
     upload = factories.random_upload(random.Random(1), 1)
     ingest(engine, upload)
     waiting = text("""
-        INSERT INTO study_followups (study_quiz_session_id, kind)
+        INSERT INTO outbox (study_quiz_session_id, kind)
         SELECT id, 'weak_areas' FROM study_quiz_sessions ON CONFLICT DO NOTHING""")
     with engine.begin() as connection:
         connection.execute(waiting)
     void(engine, UUID(upload["client_session_uuid"]))
     with engine.connect() as connection:
-        rows = connection.execute(text("SELECT DISTINCT status, last_error FROM study_followups")).all()
+        rows = connection.execute(text("SELECT DISTINCT status, last_error FROM outbox")).all()
     assert rows == [("skipped", "session voided")]
 
 

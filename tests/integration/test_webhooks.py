@@ -1,4 +1,4 @@
-"""Follow-ups reach their receiver, signed, and what it answers decides what becomes of them."""
+"""Webhooks reach their receiver, signed, and what it answers decides what becomes of them."""
 
 from typing import Any
 
@@ -7,21 +7,30 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from shared.config import Settings
-from shared.models import StudyFollowup
-from shared.webhooks import BATCH, deliver_due
+from shared.models import Outbox
 from tests.factories import answer, ingest, load, rows, upload
 from tests.receiver import NEW_SECRET, OLD_SECRET, Receiver, hang, status, trickle
-from tests.webhooks import ELEVEN, NINE, configured, fates, finished_session, keep_only, let_all_be_due
+from tests.webhooks import (
+    ELEVEN,
+    NINE,
+    configured,
+    deliver_due,
+    fates,
+    finished_session,
+    keep_only,
+    let_all_be_due,
+)
+from worker.sweeper import MAX_DELIVERIES
 
 
 @pytest.fixture
 def told(settings: Settings, receiver: Receiver) -> Settings:
     """Return settings that name the receiver."""
-    return configured(settings, followup_webhook_url=receiver.url)
+    return configured(settings, webhook_url=receiver.url)
 
 
 def impatient(told: Settings, seconds: float = 0.5) -> Settings:
-    return told.model_copy(update={"followup_timeout": seconds})
+    return told.model_copy(update={"webhook_timeout": seconds})
 
 
 @pytest.fixture
@@ -29,8 +38,8 @@ def sent(engine: Engine) -> None:
     finished_session(engine)
 
 
-def followups(engine: Engine) -> dict[str, dict[str, Any]]:
-    return {row["kind"]: row for row in rows(engine, StudyFollowup)}
+def outbox(engine: Engine) -> dict[str, dict[str, Any]]:
+    return {row["kind"]: row for row in rows(engine, Outbox)}
 
 
 @pytest.mark.usefixtures("sent")
@@ -39,7 +48,7 @@ def test_I11_a_receiver_learns_which_questions_but_no_answers(
 ) -> None:
     assert deliver_due(engine, told) == 2
     assert deliver_due(engine, told) == 0
-    asked = followups(engine)
+    asked = outbox(engine)
     assert {row["status"] for row in asked.values()} == {"delivered"}
     where = {
         "session_id": asked["weak_areas"]["study_quiz_session_id"],
@@ -85,7 +94,7 @@ def test_what_fails_for_now_comes_again_under_its_id(
     let_all_be_due(engine)
     deliver_due(engine, told)
     assert fates(engine) == [("delivered", 2, None)]
-    assert [request.id for request in receiver.verified()] == [str(followups(engine)["weak_areas"]["id"])] * 2
+    assert [request.id for request in receiver.verified()] == [str(outbox(engine)["weak_areas"]["id"])] * 2
 
 
 @pytest.mark.parametrize("code", [400, 401, 404, 410, 422])
@@ -144,16 +153,16 @@ def test_those_that_hang_hang_side_by_side_and_delay_no_other(
     engine: Engine, told: Settings, receiver: Receiver
 ) -> None:
     load(engine)
-    for _ in range(BATCH // 2):
+    for _ in range(MAX_DELIVERIES // 2):
         ingest(engine, upload(answer("q110", NINE)))
-    receiver.then(*[hang(receiver)] * (BATCH - 1), status(200))
-    assert deliver_due(engine, impatient(told, 2.0)) == BATCH
-    assert sorted(fate for fate, _, _ in fates(engine)) == ["delivered", *["waiting"] * (BATCH - 1)]
+    receiver.then(*[hang(receiver)] * (MAX_DELIVERIES - 1), status(200))
+    assert deliver_due(engine, impatient(told, 2.0)) == MAX_DELIVERIES
+    assert sorted(fate for fate, _, _ in fates(engine)) == ["delivered", *["waiting"] * (MAX_DELIVERIES - 1)]
 
 
 @pytest.mark.usefixtures("sent")
 def test_nobody_listens_and_the_try_is_recorded_without_the_url(engine: Engine, settings: Settings) -> None:
-    nobody = configured(settings, followup_webhook_url="http://127.0.0.1:1/secret-path")
+    nobody = configured(settings, webhook_url="http://127.0.0.1:1/secret-path")
     deliver_due(engine, nobody)
     [(fate, _, kept), _] = fates(engine)
     assert fate == "waiting"
@@ -167,9 +176,7 @@ def test_secrets_are_rotated_without_a_gap(
     engine: Engine, settings: Settings, receiver: Receiver, known: list[str]
 ) -> None:
     secrets = SecretStr(" , ".join(known) + ",")
-    deliver_due(
-        engine, configured(settings, followup_webhook_url=receiver.url, followup_webhook_secrets=secrets)
-    )
+    deliver_due(engine, configured(settings, webhook_url=receiver.url, webhook_secrets=secrets))
     assert fates(engine) == [("delivered", 1, None)] * 2
     for secret in known:
         assert len(receiver.verified(secret)) == 2

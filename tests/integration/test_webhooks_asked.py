@@ -1,11 +1,11 @@
-"""Finalize asks for follow-ups: both kinds, once a session, whoever closed it and however."""
+"""Finalize asks for webhooks: both kinds, once a session, whoever closed it and however."""
 
 from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.models import StudyFollowup
+from shared.models import Outbox
 from shared.study.finalize import finalize_session
 from shared.study.store import Learner
 from tests.factories import DEFAULT_ZONE, NOW, answer, ingest, rows, upload, work_off
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("catalog")
 def asked(engine: Engine) -> dict[int, list[str]]:
     """Return the kinds that wait, by session."""
     found: dict[int, list[str]] = {}
-    for row in rows(engine, StudyFollowup):
+    for row in rows(engine, Outbox):
         assert (row["status"], row["tries"], row["last_error"]) == ("waiting", 0, None)
         found.setdefault(row["study_quiz_session_id"], []).append(row["kind"])
     return {session: sorted(kinds) for session, kinds in found.items()}

@@ -1,4 +1,4 @@
-"""Follow-ups are claimed by lease, their tries counted, and none is told of a voided session."""
+"""Webhooks are claimed by lease, their tries counted, and none is told of a voided session."""
 
 from typing import Any
 
@@ -7,11 +7,21 @@ from sqlalchemy import Engine, text
 
 from shared.config import Settings
 from shared.ops.actions import void_upload
-from shared.webhooks import BATCH, Outbox, claim, deliver_due
+from shared.webhooks import claim
 from tests.factories import NOW, answer, ingest, upload, uuid_of
 from tests.race import at_once
 from tests.receiver import Receiver, first, status
-from tests.webhooks import ELEVEN, MAX_TRIES, configured, fates, finished_session, keep_only, let_all_be_due
+from tests.webhooks import (
+    ELEVEN,
+    MAX_TRIES,
+    configured,
+    deliver_due,
+    fates,
+    finished_session,
+    keep_only,
+    let_all_be_due,
+)
+from worker.sweeper import MAX_DELIVERIES
 
 Row = dict[str, Any]
 
@@ -19,7 +29,7 @@ Row = dict[str, Any]
 @pytest.fixture
 def told(settings: Settings, receiver: Receiver) -> Settings:
     """Return settings that name the receiver."""
-    return configured(settings, followup_webhook_url=receiver.url)
+    return configured(settings, webhook_url=receiver.url)
 
 
 @pytest.fixture
@@ -37,15 +47,15 @@ def test_I9_its_tries_are_exhausted(engine: Engine, told: Settings, receiver: Re
     assert len(receiver.requests) == 2 * MAX_TRIES
 
 
-def cut_off(engine: Engine) -> int:
-    """Claim as a worker does that is killed before it could deliver."""
+def cut_off(engine: Engine, told: Settings) -> int:
+    """Claim as a sweeper does that is killed before it could deliver."""
     with engine.begin() as connection:
-        return len(claim(connection, Outbox.FOLLOWUPS, limit=BATCH, lease=60, max_tries=MAX_TRIES))
+        return len(claim(connection, told, limit=MAX_DELIVERIES))
 
 
 @pytest.mark.usefixtures("sent")
 def test_I1_what_was_cut_off_is_delivered_when_its_lease_is_over(engine: Engine, told: Settings) -> None:
-    assert cut_off(engine) == 2
+    assert cut_off(engine, told) == 2
     assert deliver_due(engine, told) == 0
     let_all_be_due(engine)
     deliver_due(engine, told)
@@ -53,9 +63,9 @@ def test_I1_what_was_cut_off_is_delivered_when_its_lease_is_over(engine: Engine,
 
 
 @pytest.mark.usefixtures("sent")
-def test_I9_what_is_always_cut_off_is_buried(engine: Engine, told: Settings, receiver: Receiver) -> None:
+def test_I9_what_is_always_cut_off_is_dead(engine: Engine, told: Settings, receiver: Receiver) -> None:
     for _ in range(MAX_TRIES):
-        assert cut_off(engine) == 2
+        assert cut_off(engine, told) == 2
         let_all_be_due(engine)
     deliver_due(engine, told)
     assert fates(engine) == [("dead", MAX_TRIES, "every try was cut off")] * 2
@@ -64,17 +74,21 @@ def test_I9_what_is_always_cut_off_is_buried(engine: Engine, told: Settings, rec
 
 @pytest.mark.usefixtures("sent")
 def test_several_deliverers_deliver_each_once(engine: Engine, told: Settings, receiver: Receiver) -> None:
-    for _ in range(BATCH):
+    for _ in range(MAX_DELIVERIES):
         ingest(engine, upload(answer("q110", ELEVEN)))
-    assert sorted(at_once(4, lambda _: deliver_due(engine, told))) == [0, 2, BATCH, BATCH]
-    assert len({request.id for request in receiver.verified()}) == len(receiver.requests) == 2 * BATCH + 2
+    assert sorted(at_once(4, lambda _: deliver_due(engine, told))) == [0, 2, MAX_DELIVERIES, MAX_DELIVERIES]
+    assert (
+        len({request.id for request in receiver.verified()})
+        == len(receiver.requests)
+        == 2 * MAX_DELIVERIES + 2
+    )
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.usefixtures("sent")
 def test_what_another_is_about_to_claim_is_not_waited_for(engine: Engine, told: Settings) -> None:
     with engine.begin() as another:
-        assert len(claim(another, Outbox.FOLLOWUPS, limit=1, lease=60, max_tries=MAX_TRIES)) == 1
+        assert len(claim(another, told, limit=1)) == 1
         assert deliver_due(engine, told) == 1
     assert sorted(fate for fate, _, _ in fates(engine)) == ["delivered", "waiting"]
 
@@ -118,15 +132,14 @@ def test_nothing_is_told_of_a_voided_session(engine: Engine, told: Settings, rec
         connection.execute(text("UPDATE study_quiz_sessions SET voided_at = now()"))
     let_all_be_due(engine)
     deliver_due(engine, told)
-    assert fates(engine) == [("skipped", 2, "session voided")] * 2
+    assert fates(engine) == [("skipped", 1, "session voided")] * 2
     assert len(receiver.requests) == 2
 
 
 @pytest.mark.usefixtures("sent")
 def test_without_a_receiver_all_are_skipped_and_say_so(engine: Engine, settings: Settings) -> None:
-    assert deliver_due(engine, settings) == 2
-    assert fates(engine) == [("skipped", 0, "no receiver: FOLLOWUP_WEBHOOK_URL is not set")] * 2
     assert deliver_due(engine, settings) == 0
+    assert fates(engine) == [("skipped", 0, "no receiver: WEBHOOK_URL is not set")] * 2
 
 
 @pytest.mark.usefixtures("sent")
@@ -135,7 +148,7 @@ def test_a_failure_after_its_lease_does_not_end_that_of_another(
 ) -> None:
     def overtake() -> None:
         let_all_be_due(engine)
-        cut_off(engine)
+        cut_off(engine, told)
 
     keep_only(engine, "weak_areas")
     receiver.then(first(overtake, status(500)))

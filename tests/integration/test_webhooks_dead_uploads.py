@@ -1,25 +1,24 @@
-"""The receiver of follow-ups is told of an upload that died: signed, at least once, and nothing private."""
+"""The receiver of webhooks is told of an upload that died: signed, at least once, and nothing private."""
 
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from shared.config import Settings
-from shared.models import Upload, UploadNotice
-from shared.ops.actions import revive
+from shared.models import Outbox, Upload
+from shared.ops.actions import requeue
 from shared.retries import fail, start
-from shared.webhooks import deliver_due
 from tests.factories import answer, deliver, load, rows, upload, uuid_of
 from tests.receiver import Receiver, status
-from tests.webhooks import MAX_TRIES, configured
+from tests.webhooks import MAX_TRIES, configured, deliver_due, fates, let_all_be_due
 
 Sent = dict[str, Any]
 
 
 @pytest.fixture
 def told(settings: Settings, receiver: Receiver) -> Settings:
-    return configured(settings, followup_webhook_url=receiver.url, followup_retry_base=0.001, max_tries=2)
+    return configured(settings, webhook_url=receiver.url, retry_base=0.001, max_tries=2)
 
 
 @pytest.fixture
@@ -37,26 +36,17 @@ def die(engine: Engine, sent: Sent, told: Settings) -> None:
             start(connection, uuid_of(sent), max_tries=9)
 
 
-def fates(engine: Engine) -> list[tuple[str, int, str | None]]:
-    return [(row["status"], row["tries"], row["last_error"]) for row in rows(engine, UploadNotice)]
-
-
-def let_all_be_due(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE upload_notices SET next_try_at = now() WHERE status = 'waiting'"))
-
-
 def test_I11_a_death_is_told_once_by_uuid_time_and_tries(
     engine: Engine, sent: Sent, told: Settings, receiver: Receiver
 ) -> None:
     die(engine, sent, told)
     assert deliver_due(engine, told) == 1
     assert deliver_due(engine, told) == 0
-    [notice], [request] = rows(engine, UploadNotice), receiver.verified()
-    assert request.id == str(notice["id"])
+    [webhook], [request] = rows(engine, Outbox), receiver.verified()
+    assert request.id == str(webhook["id"])
     assert request.json() == {
         "type": "upload.dead",
-        "timestamp": notice["created_at"].isoformat(),
+        "timestamp": webhook["created_at"].isoformat(),
         "data": {"client_session_uuid": sent["client_session_uuid"], "tries": 2},
     }
 
@@ -87,7 +77,7 @@ def test_an_upload_that_dies_again_after_a_replay_is_told_of_again(
     die(engine, sent, told)
     deliver_due(engine, told)
     with engine.begin() as connection:
-        revive(connection, uuid_of(sent))
+        requeue(connection, uuid_of(sent))
     die(engine, sent, told)
     assert deliver_due(engine, told) == 1
     assert len({request.id for request in receiver.verified()}) == 2
@@ -97,17 +87,17 @@ def test_a_death_that_is_rolled_back_is_not_told_of(engine: Engine, sent: Sent, 
     with engine.connect() as connection:
         start(connection, uuid_of(sent), max_tries=1)
         connection.rollback()
-    assert rows(engine, UploadNotice) == []
+    assert rows(engine, Outbox) == []
     assert deliver_due(engine, told) == 0
 
 
-def test_without_a_receiver_a_notice_is_skipped(engine: Engine, sent: Sent, told: Settings) -> None:
+def test_without_a_receiver_it_is_skipped(engine: Engine, sent: Sent, told: Settings) -> None:
     die(engine, sent, told)
-    deliver_due(engine, configured(told, followup_webhook_url=""))
+    deliver_due(engine, configured(told, webhook_url=""))
     assert [(fate, tries) for fate, tries, _ in fates(engine)] == [("skipped", 0)]
 
 
-def test_a_refused_notice_dies_itself_after_its_tries(
+def test_a_webhook_of_a_death_is_dead_itself_after_its_tries(
     engine: Engine, sent: Sent, told: Settings, receiver: Receiver
 ) -> None:
     die(engine, sent, told)

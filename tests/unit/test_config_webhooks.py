@@ -11,7 +11,7 @@ URL = "https://receiver.example/path"
 
 
 def load(monkeypatch: pytest.MonkeyPatch, url: str, secrets: str) -> Settings:
-    told = {"FOLLOWUP_WEBHOOK_URL": url, "FOLLOWUP_WEBHOOK_SECRETS": secrets}
+    told = {"WEBHOOK_URL": url, "WEBHOOK_SECRETS": secrets}
     for name, value in (STORES | told).items():
         monkeypatch.setenv(name, value)
     return load_settings(Settings)
@@ -20,8 +20,8 @@ def load(monkeypatch: pytest.MonkeyPatch, url: str, secrets: str) -> Settings:
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1:80/", URL])
 def test_a_receiver_is_optional(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     settings = load(monkeypatch, url, f"{KEY}, {KEY},")
-    assert settings.followup_webhook_url == url
-    assert settings.followup_keys == (b"secret-secret-secret-secret",) * 2
+    assert settings.webhook_url == url
+    assert settings.webhook_keys == (b"secret-secret-secret-secret",) * 2
     assert KEY not in repr(settings)
 
 
@@ -33,7 +33,7 @@ def test_a_receiver_is_optional(monkeypatch: pytest.MonkeyPatch, url: str) -> No
     ],
 )
 def test_a_malformed_url_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^FOLLOWUP_WEBHOOK_URL: .*must be an http") as refused:
+    with pytest.raises(ConfigurationError, match=r"^WEBHOOK_URL: .*must be an http") as refused:
         load(monkeypatch, url, KEY)
     assert url not in str(refused.value)
 
@@ -50,12 +50,12 @@ def test_a_malformed_url_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -
     ],
 )
 def test_a_malformed_secret_is_refused(monkeypatch: pytest.MonkeyPatch, secrets: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^FOLLOWUP_WEBHOOK_SECRETS: .*each must be") as refused:
+    with pytest.raises(ConfigurationError, match=r"^WEBHOOK_SECRETS: .*each must be") as refused:
         load(monkeypatch, URL, secrets)
     assert secrets not in str(refused.value)
     assert KEY not in str(refused.value)
 
 
 def test_nothing_is_told_unsigned(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match=r"^FOLLOWUP_WEBHOOK_SECRETS: .*must be set"):
+    with pytest.raises(ConfigurationError, match=r"^WEBHOOK_SECRETS: .*must be set"):
         load(monkeypatch, URL, " , ")

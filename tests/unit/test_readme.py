@@ -1,12 +1,17 @@
-"""What the README says of the configuration is what the code reads."""
+"""What README and handbook say of the configuration is what the code reads."""
 
 from pathlib import Path
 
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
-from shared.config import Settings
+from shared.config import Settings, Timings
+from worker.flower import DEFAULTS
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+HANDBOOK = (ROOT / "docs" / "operations.md").read_text()
+FLOWER = {"BASIC_AUTH": "unset", "ADDRESS": "", "PORT": "`5555`", "DB": "", "READ_ONLY": ""}
 
 
 def written(value: object) -> str:
@@ -18,14 +23,22 @@ def written(value: object) -> str:
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
-def row(name: str) -> str:
-    field = Settings.model_fields[name]
+def row(name: str, field: FieldInfo) -> str:
     default = "required" if field.is_required() else written(field.default)
     return f"| `{name.upper()}` | {default} | {field.description} |"
 
 
-def test_the_readme_tells_of_every_setting() -> None:
-    text = README.read_text()
-    rows = [row(name) for name in Settings.model_fields]
-    assert [each for each in rows if each not in text] == []
-    assert text.count("\n| `") - text.count("\n| `study-ingest") == len(rows)
+def test_the_readme_tells_of_every_setting_of_an_operator() -> None:
+    operators = {
+        name: each for name, each in Settings.model_fields.items() if name not in Timings.model_fields
+    }
+    rows = [row(name, field) for name, field in operators.items()]
+    for name, default in FLOWER.items():
+        rows.append(f"| `FLOWER_{name}` | {default or written(DEFAULTS[f'FLOWER_{name}'])} | ")
+    assert [each for each in rows if each not in README] == []
+    assert README.count("\n| `") - README.count("\n| `study-ingest") == len(rows)
+
+
+def test_the_handbook_tells_of_every_timing() -> None:
+    rows = [row(name, field) for name, field in Timings.model_fields.items()]
+    assert [each for each in rows if each not in HANDBOOK] == []

@@ -18,7 +18,7 @@ from tests.processes import until
 FAKED = Path(__file__).resolve().parent.parent / "faked"
 STEPS = ("+3600", "-3600", "+0")
 RECEIVED = "SELECT client_session_uuid FROM uploads WHERE status = 'received'"
-# Behind a backlog, and on a machine that has other work; a beat that waits for the hour takes far longer.
+# Behind a backlog, and on a machine that has other work; a sweeper that waits for the hour takes longer.
 SLOW_S = 180.0
 # Several sweeps.
 STEP_S = 1.0

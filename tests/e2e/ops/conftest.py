@@ -50,7 +50,7 @@ def ops_house(ops_settings: Settings, tmp_path_factory: pytest.TempPathFactory) 
 def ops_url(ops_house: Processes, ops_engine: Engine) -> str:
     """Serve the page, and work uploads off."""
     assert ops_engine
-    for name in ("worker", "sweeper", "beat"):
+    for name in ("worker", "sweeper"):
         ops_house.start(name)
     return ops_house.serve()
 

@@ -1,27 +1,27 @@
-"""`followups`: what became of them, and another chance for those that were not delivered."""
+"""`webhooks`: what became of them, and another chance for those that were not delivered."""
 
 import click
 
 from cli.context import COUNT, Store, print_json, print_table, with_store
-from shared.webhooks import Listed, Status, list_followups, revive_followups
+from shared.webhooks import Listed, Status, list_webhooks, retry_webhooks
 
 UNDELIVERED = click.Choice([Status.DEAD, Status.SKIPPED], case_sensitive=False)
 
 
 @click.group()
-def followups() -> None:
-    """See follow-ups, and act on them."""
+def webhooks() -> None:
+    """See webhooks, and deliver again those that did not arrive."""
 
 
-@followups.command("list")
+@webhooks.command("list")
 @click.option("--status", type=click.Choice(Status, case_sensitive=False), default=Status.DEAD)
 @click.option("--limit", type=COUNT, default=50, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON line a follow-up.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON line a webhook.")
 @with_store
 def list_(*, status: Status, limit: int, as_json: bool, store: Store) -> None:
-    """List follow-ups of a status, by default the dead ones: the newest first."""
+    """List webhooks of a status, by default the dead ones: the newest first."""
     with store.engine.connect() as connection:
-        found = list_followups(connection, status, limit=limit)
+        found = list_webhooks(connection, status, limit=limit)
     if as_json:
         for each in found:
             print_json(each._asdict())
@@ -29,10 +29,10 @@ def list_(*, status: Status, limit: int, as_json: bool, store: Store) -> None:
         print_table(Listed._fields, found)
 
 
-@followups.command()
+@webhooks.command()
 @click.option("--status", type=UNDELIVERED, default=Status.DEAD)
 @with_store
-def revive(*, status: Status, store: Store) -> None:
-    """Let all dead follow-ups, or all skipped ones, wait for delivery again."""
+def retry(*, status: Status, store: Store) -> None:
+    """Let all dead webhooks, or all skipped ones, wait for delivery again."""
     with store.engine.begin() as connection:
-        click.echo(f"{revive_followups(connection, status)} follow-ups wait again")
+        click.echo(f"{retry_webhooks(connection, status)} webhooks wait again")

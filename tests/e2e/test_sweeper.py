@@ -1,0 +1,68 @@
+"""The sweeper as a process: told to stop, it ends within a webhook's time-out, whatever hangs."""
+
+import signal
+import time
+
+from sqlalchemy import Engine, text
+
+from cli.local.servers import Servers
+from shared.config import Settings
+from tests.factories import answer, ingest, load, upload
+from tests.faults import frozen
+from tests.processes import Processes, processes, until
+from tests.receiver import Receiver, hang
+from tests.webhooks import configured
+from worker.sweeper import GRACE_S
+
+NINE = "2026-11-20T09:00:00Z"
+TIMEOUT_S = 2.0
+# To start and to end a process of Python on a machine that has other work.
+SLACK_S = 2.0
+
+
+def start(house: Processes, engine: Engine) -> None:
+    house.start("sweeper")
+    beaten = text("SELECT count(*) FROM heartbeats")
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        until(lambda: connection.scalar(beaten), "the sweeper runs")
+
+
+def stop(house: Processes) -> tuple[int, float]:
+    """Tell the sweeper to stop; return its exit code, and how long it took."""
+    process, began = house.running.pop("sweeper"), time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    return process.wait(30), time.monotonic() - began
+
+
+def test_at_rest_it_ends_at_once(engine: Engine, house: Processes) -> None:
+    start(house, engine)
+    code, took = stop(house)
+    assert (code, took < SLACK_S) == (0, True)
+
+
+def test_under_way_webhooks_are_given_up_in_time(
+    engine: Engine, settings: Settings, receiver: Receiver, house: Processes
+) -> None:
+    load(engine)
+    ingest(engine, upload(answer("q110", NINE)))
+    receiver.then(hang(receiver))
+    told = configured(settings, webhook_url=receiver.url, webhook_timeout=TIMEOUT_S)
+    with processes(told, house.logs) as running:
+        start(running, engine)
+        until(lambda: len(receiver.requests) == 2, "the receiver hangs")
+        code, took = stop(running)
+    assert (code, took < TIMEOUT_S + SLACK_S) == (0, True)
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT status, tries, last_error FROM outbox")).all()
+    assert rows == [("waiting", 1, "no answer within 2 s")] * 2, "the tries are recorded"
+
+
+def test_a_frozen_postgres_does_not_hold_it(
+    engine: Engine, settings: Settings, house: Processes, servers: Servers
+) -> None:
+    with processes(settings.model_copy(update={"webhook_timeout": TIMEOUT_S}), house.logs) as running:
+        start(running, engine)
+        with frozen(servers.postgres.pid):
+            time.sleep(1)  # several sweeps: one hangs in its statement
+            code, took = stop(running)
+    assert (code, took < TIMEOUT_S + GRACE_S + SLACK_S) == (-signal.SIGALRM, True)

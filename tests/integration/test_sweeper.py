@@ -1,0 +1,147 @@
+"""Each chore of the sweeper goes on while another's store is away or its receiver hangs; several may run."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from redis import Redis
+from sqlalchemy import Engine, text
+
+from shared import spool
+from shared.config import Settings
+from shared.health import look
+from tests.factories import answer, deliver, delivery, ingest, load, statuses, upload
+from tests.processes import reachable_directory, until
+from tests.receiver import Receiver, hang
+from tests.webhooks import configured, fates
+from worker.sweeper import MAX_DELIVERIES, Sweeper
+
+NINE = "2026-11-20T09:00:00Z"
+EVERY_S = 0.05
+MANY = 40
+
+
+@pytest.fixture
+def brisk(settings: Settings, receiver: Receiver) -> Settings:
+    """Return settings of a sweeper that sweeps at once and tells the receiver."""
+    return configured(settings, webhook_url=receiver.url, sweep_every=EVERY_S)
+
+
+@contextmanager
+def sweeping(*settings: Settings) -> Iterator[None]:
+    """Run sweepers for the length of a `with`; each ends when it is told to."""
+    sweepers = [Sweeper(each) for each in settings]
+    threads = [threading.Thread(target=each.run) for each in sweepers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for each in sweepers:
+            each.stop()
+        for thread in threads:
+            thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def add_overdue(engine: Engine, uploads: int) -> set[str]:
+    """Record uploads that are due; return their uuids."""
+    made = [upload(answer("q110", NINE)) for _ in range(uploads)]
+    for each in made:
+        deliver(engine, each)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE uploads SET next_try_at = now() WHERE status = 'received'"))
+    return {each["client_session_uuid"] for each in made}
+
+
+def spool_some(settings: Settings, uploads: int) -> None:
+    with spool.connect(settings.redis_url) as redis:
+        for _ in range(uploads):
+            spool.push(redis, delivery(upload(answer("q110", NINE))))
+
+
+def all_delivered(engine: Engine) -> bool:
+    return {fate for fate, _, _ in fates(engine)} == {"delivered"}
+
+
+def test_I1_with_the_broker_away_the_spool_is_moved_and_webhooks_are_delivered(
+    engine: Engine, brisk: Settings, rung_for: Callable[[], list[str]]
+) -> None:
+    load(engine)
+    ingest(engine, upload(answer("q110", NINE)))
+    overdue = add_overdue(engine, 3)
+    with reachable_directory() as directory:
+        link = Path(directory, "broker.sock")
+        away = brisk.model_copy(update={"broker_url": f"redis+socket://{link}?virtual_host=0"})
+        with sweeping(away):
+            spool_some(brisk, 150)
+            until(lambda: all_delivered(engine), "webhooks are delivered")
+            until(lambda: statuses(engine).count("received") == 153, "the spool is in Postgres")
+            assert rung_for() == []
+            link.symlink_to(urlsplit(brisk.broker_url).path)
+            until(lambda: overdue <= set(rung_for()), "the broker is back, and overdue uploads are enqueued")
+
+
+def test_several_sweepers_enqueue_and_deliver_each_once(
+    engine: Engine, brisk: Settings, receiver: Receiver, rung_for: Callable[[], list[str]]
+) -> None:
+    load(engine)
+    for _ in range(MANY // 2):
+        ingest(engine, upload(answer("q110", NINE)))
+    overdue = add_overdue(engine, MANY)
+    with sweeping(brisk, brisk, brisk):
+        until(lambda: all_delivered(engine), "webhooks are delivered")
+        until(lambda: set(rung_for()) == overdue, "all are enqueued")
+        time.sleep(10 * EVERY_S)
+    assert len(rung_for()) == MANY, "nothing is enqueued twice within its lease"
+    assert len({request.id for request in receiver.verified()}) == len(receiver.requests) == MANY
+
+
+def test_I12_a_receiver_that_hangs_delays_neither_sweep_nor_spool_nor_other_webhooks(
+    engine: Engine, brisk: Settings, receiver: Receiver, rung_for: Callable[[], list[str]]
+) -> None:
+    load(engine)
+    for _ in range(MAX_DELIVERIES):
+        ingest(engine, upload(answer("q110", NINE)))
+    receiver.then(*[hang(receiver)] * (MAX_DELIVERIES - 1), receiver.behaviours[0])
+    patient = brisk.model_copy(update={"webhook_timeout": 60.0})
+    with sweeping(patient):
+        until(
+            lambda: len(receiver.requests) > 2 * MAX_DELIVERIES - 2, "the one free thread delivers the rest"
+        )
+        overdue = add_overdue(engine, 3)
+        spool_some(brisk, 3)
+        until(lambda: overdue <= set(rung_for()), "overdue uploads are enqueued", patience=5)
+        until(lambda: statuses(engine).count("received") == 6, "the spool is in Postgres", patience=5)
+        with engine.connect() as connection:
+            age = look(connection).heartbeat_age
+        assert age is not None
+        assert age < 2
+        receiver.released.set()
+
+
+def test_what_waits_for_a_free_thread_does_not_wait_for_the_next_sweep(
+    engine: Engine, brisk: Settings, receiver: Receiver
+) -> None:
+    load(engine)
+    for _ in range(2 * MAX_DELIVERIES):
+        ingest(engine, upload(answer("q110", NINE)))
+    with sweeping(brisk.model_copy(update={"sweep_every": 3600.0})):
+        until(lambda: all_delivered(engine), "webhooks are delivered", patience=20)
+    assert len(receiver.requests) == 4 * MAX_DELIVERIES
+
+
+def test_I8_one_sweeper_at_a_time_moves_the_spool(engine: Engine, brisk: Settings, broker_url: str) -> None:
+    assert broker_url
+    spool_some(brisk, 3)
+    with engine.begin() as connection, Redis.from_url(brisk.redis_url) as redis:
+        assert spool.lock(connection)
+        with sweeping(brisk):
+            time.sleep(10 * EVERY_S)
+            assert redis.llen(spool.SPOOL) == 3, "another moves it"
+            connection.commit()
+            until(lambda: statuses(engine).count("received") == 3, "the spool is in Postgres")

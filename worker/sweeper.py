@@ -1,0 +1,218 @@
+"""Do what no request and no replay waits for: `python -m worker.sweeper`.
+
+Every SWEEP_EVERY seconds the loop shows that it runs, enqueues overdue uploads, moves the spool into Postgres
+and starts the webhooks that are due, each on a thread of its own. Several sweepers may run: rows are claimed
+by leases, and one sweeper at a time moves the spool. A store that is away stops only what needs it.
+"""
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
+from queue import Empty, SimpleQueue
+
+import structlog
+from redis import Redis
+from sqlalchemy import Engine
+
+from shared import health, spool, webhooks
+from shared.broker import MESSAGE_SIZE, enqueue, make_celery, queue_length
+from shared.config import Settings, load_settings
+from shared.db import make_engine
+from shared.errors import ConfigurationError
+from shared.failures import describe
+from shared.logs import configure_logs
+from shared.metrics import ENQUEUE_FAILURES
+from shared.retries import claim_overdue, share_out
+
+# So many connections does the receiver see at once.
+MAX_DELIVERIES = 16
+# One for the loop's statements, one for the lock of the spool, one for the answers of webhooks.
+CONNECTIONS = 3
+# Beyond a webhook's time-out, to record its answer.
+GRACE_S = 1.0
+
+log = structlog.get_logger()
+
+
+class Chore:
+    """Something to do every few seconds; `do` tells whether there is more to do at once.
+
+    A failure is logged when it begins and when it is over, and is no other chore's.
+    """
+
+    def __init__(self, name: str, do: Callable[[], bool], every: float) -> None:
+        self._name = name
+        self._do = do
+        self._every = every
+        self._failing = False
+        self.due = 0.0
+
+    def run(self) -> None:
+        """Do it, and note when it is due again."""
+        self.due = time.monotonic() + self._every
+        try:
+            has_more = self._do()
+        except Exception as error:  # noqa: BLE001  # whatever it is: the next sweep tries again
+            if not self._failing:
+                log.warning("sweeper.failing", chore=self._name, error=describe(error))
+            self._failing = True
+            return
+        if self._failing:
+            log.info("sweeper.recovered", chore=self._name)
+        self._failing = False
+        if has_more:
+            self.due = 0.0
+
+
+class Deliveries:
+    """Webhooks under way, each on a thread of its own: one that hangs delays neither another nor the loop.
+
+    `on_free` is called when a thread ends that a waiting webhook may be in want of.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, on_free: Callable[[], object]) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._on_free = on_free
+        self._threads: set[threading.Thread] = set()
+        self._was_full = False
+
+    def start_due(self) -> int:
+        """Claim what is due, as far as threads are free, and deliver it; return how many that are."""
+        if not self._settings.webhook_url:
+            with self._engine.begin() as connection:
+                webhooks.skip_all(connection, "no receiver: WEBHOOK_URL is not set")
+            return 0
+        free = MAX_DELIVERIES - len(self._threads)
+        if not free:
+            return 0
+        with self._engine.begin() as connection:
+            claimed = webhooks.claim(connection, self._settings, limit=free)
+        self._was_full = len(claimed) == free
+        for webhook in claimed:
+            thread = threading.Thread(target=self._deliver, args=[webhook], name="webhook", daemon=True)
+            self._threads.add(thread)
+            thread.start()
+        return len(claimed)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until all are delivered or given up, at most so long."""
+        end = time.monotonic() + seconds
+        for thread in list(self._threads):
+            thread.join(max(0.0, end - time.monotonic()))
+
+    def _deliver(self, webhook: webhooks.Webhook) -> None:
+        try:
+            answer = webhooks.post(webhook, self._settings)
+            with self._engine.begin() as connection:
+                webhooks.record(connection, webhook, answer, self._settings)
+            if answer.delivered:
+                log.info("webhook.delivered", webhook=str(webhook.id), tries=webhook.tries)
+            else:
+                log.warning("webhook.failed", webhook=str(webhook.id), tries=webhook.tries, code=answer.code)
+        except Exception as error:  # noqa: BLE001  # its lease ends, and it is tried again
+            log.warning("webhook.unrecorded", webhook=str(webhook.id), error=describe(error))
+        finally:
+            self._threads.discard(threading.current_thread())
+            if self._was_full:
+                self._on_free()
+
+
+class Sweeper:
+    """The loop; `stop` ends it from another thread or a signal's handler."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._engine = make_engine(settings, pool_size=CONNECTIONS, pre_ping=True)
+        self._app = make_celery(settings)
+        self._deliveries = Deliveries(self._engine, settings, self._wake_up_to_deliver)
+        every = settings.sweep_every
+        self._delivering = Chore("webhooks", lambda: bool(self._deliveries.start_due()), every)
+        self._chores = [
+            Chore("heartbeat", self._beat, every),
+            Chore("enqueue", self._enqueue, every),
+            self._delivering,
+        ]
+        if settings.redis_url:
+            redis = spool.connect(settings.redis_url)
+            self._chores.append(Chore("spool", lambda: self._drain(redis), every))
+        # Not an Event: a signal's handler could wait for a lock that the loop itself holds.
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._is_stopping = False
+
+    def run(self) -> None:
+        """Sweep until told to stop; then wait for the webhooks that are under way."""
+        while not self._is_stopping:
+            for chore in self._chores:
+                if chore.due <= time.monotonic() and not self._is_stopping:
+                    chore.run()
+            with suppress(Empty):
+                self._wake.get(timeout=max(0.0, min(each.due for each in self._chores) - time.monotonic()))
+        self._deliveries.wait(self._settings.webhook_timeout)
+        self._engine.dispose()
+
+    def stop(self) -> None:
+        """Let the loop end after the chore that it is at."""
+        self._is_stopping = True
+        self._wake.put(None)
+
+    def _wake_up_to_deliver(self) -> None:
+        self._delivering.due = 0.0
+        self._wake.put(None)
+
+    def _beat(self) -> bool:
+        with self._engine.begin() as connection:
+            health.beat(connection, health.SWEEPER)
+        return False
+
+    def _enqueue(self) -> bool:
+        """Name every overdue upload to the workers, but never fill the queue above its limit."""
+        with ENQUEUE_FAILURES.count_exceptions():
+            room = self._settings.queue_limit - queue_length(self._app)
+        if room <= 0:
+            return False
+        with self._engine.begin() as connection:
+            overdue = claim_overdue(
+                connection, limit=room * MESSAGE_SIZE, again_after=self._settings.enqueue_again_after
+            )
+        if not overdue:
+            return False
+        with ENQUEUE_FAILURES.count_exceptions(), self._app.producer_pool.acquire(block=True) as producer:
+            for uploads in islice(share_out(overdue, MESSAGE_SIZE), room):
+                enqueue(producer, self._app, uploads, again=True)
+                log.info("uploads.enqueued", uploads=[str(upload) for upload in uploads])
+        return False
+
+    def _drain(self, redis: Redis) -> bool:
+        """Move a batch of what Redis kept while Postgres was away."""
+        with self._engine.begin() as connection:
+            return spool.lock(connection) and spool.drain(redis, self._engine) > 0
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT, then end within a webhook's time-out."""
+    configure_logs()
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each URL, which may hold a token
+    try:
+        settings = load_settings(Settings)
+    except ConfigurationError as error:
+        sys.exit(f"study-ingest: {error}")
+    sweeper = Sweeper(settings)
+
+    def stop(*_: object) -> None:
+        sweeper.stop()
+        # What hangs longer, such as a statement of a frozen Postgres, is cut off: its claims are leases.
+        signal.setitimer(signal.ITIMER_REAL, settings.webhook_timeout + GRACE_S)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    sweeper.run()
+
+
+if __name__ == "__main__":
+    main()
