@@ -23,7 +23,8 @@ MEBIBYTE = 2**20
 def measure(_: Stores, *, quick: bool) -> list[Figure]:
     """Start `study-ingest up` in a directory of its own, and leave it without uploads.
 
-    Memory is Pss (Linux): what processes share is divided among them, so that sums count nothing twice.
+    Memory is Pss (Linux): what processes share is divided among them, so that sums count nothing twice. It is
+    too small where other programs of the project run at the same time: they share its libraries.
     """
     with tempfile.TemporaryDirectory(prefix="study-ingest-idle-") as directory:
         Path(directory).chmod(0o711)  # as root the servers run as another user, who must pass through here
@@ -47,15 +48,14 @@ def _weigh(supervisor: psutil.Process, seconds: float) -> list[Figure]:
     roles = {supervisor: "supervisor"}
     for child in supervisor.children():
         roles |= dict.fromkeys((child, *child.children(recursive=True)), _role(child))
-    before = {process: process.cpu_times() for process in roles}
+    before = {process: sum(process.cpu_times()[:2]) for process in roles}  # user and system
     time.sleep(seconds)
     memory: defaultdict[str, float] = defaultdict(float)
     cpu: defaultdict[str, float] = defaultdict(float)
     for process, role in roles.items():
         with suppress(psutil.NoSuchProcess):  # Postgres ends workers of its own
             memory[role] += process.memory_full_info().pss / MEBIBYTE
-            spent = process.cpu_times()
-            cpu[role] += spent.user + spent.system - before[process].user - before[process].system
+            cpu[role] += sum(process.cpu_times()[:2]) - before[process]
     percent = {role: 100 * cpu[role] / seconds for role in memory}
     return [
         Figure("idle", "memory of an idle `up`", (sum(memory.values()),), "MiB", "≤ 400"),

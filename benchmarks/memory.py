@@ -63,7 +63,7 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
         ),
         Figure(
             "P7 messages",
-            "messages published ÷ (uploads replayed + high-water mark)",
+            "messages published ÷ (uploads replayed + queue limit)",
             (messages,),
             target="≤ 1",
         ),
