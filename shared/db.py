@@ -1,4 +1,4 @@
-"""Connections to Postgres, and the one way to run SQL on them."""
+"""Connections to Postgres, and the one way to run SQL on them; composed queries are left to SQLAlchemy."""
 
 import threading
 from collections.abc import Mapping

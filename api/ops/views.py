@@ -41,7 +41,7 @@ from shared.ops.actions import (
 )
 from shared.ops.dry_run import DryRun, dry_run_replay
 from shared.ops.reports import Activity, activity, effects, report_upload
-from shared.ops.search import Place, Search, search
+from shared.ops.search import Position, Search, search
 from shared.spool import spooled
 from shared.uploads import Status
 
@@ -176,7 +176,8 @@ def uploads() -> ResponseReturnValue:
     if form.uuid and not wrong:
         return redirect(url_for(".upload", uuid=form.uuid), 303)
     # One row more than is shown tells whether there is a next page.
-    page = replace(form.search, limit=UPLOADS_PER_PAGE + 1, after=Place(*form.after) if form.after else None)
+    after = Position(*form.after) if form.after else None
+    page = replace(form.search, limit=UPLOADS_PER_PAGE + 1, after=after)
     found = [] if wrong else services().store.read(partial(search, wanted=page))
     typed, following = _typed(), None
     if len(found) > UPLOADS_PER_PAGE:
