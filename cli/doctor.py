@@ -1,4 +1,4 @@
-"""The command: look at everything, print it, and say by the exit code whether anything fails."""
+"""`doctor`: check settings, stores and processes from this host; name what is wrong, and its fix."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from zoneinfo import available_timezones
 
 import click
 import httpx
@@ -20,161 +21,115 @@ from sqlalchemy.exc import DBAPIError
 import migrations
 from cli.context import complete_environment
 from cli.local.places import NothingRunningError, data_dir_option
+from cli.local.supervisor import wait_until
 from shared import health, spool
 from shared.broker import FINALIZE_QUEUE, make_celery, queue_length
 from shared.config import Settings, load_settings
-from shared.db import make_engine
+from shared.db import execute, make_engine, scalar
 from shared.errors import ConfigurationError
 from shared.plan import TOLERANCE
 
 Level = Literal["ok", "warn", "fail"]
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
-
-
-class Finding(NamedTuple):
-    """What a check found: `warn` can be meant so, `fail` cannot; `mend` says what to do."""
-
-    check: str
-    level: Level
-    said: str
-    mend: str = ""
-
-
-def ok(check: str, said: str) -> Finding:
-    """Find nothing wrong."""
-    return Finding(check, "ok", said)
-
-
-def warn(check: str, said: str, mend: str) -> Finding:
-    """Find what may be meant so."""
-    return Finding(check, "warn", said, mend)
-
-
-def fail(check: str, said: str, mend: str) -> Finding:
-    """Find what is wrong."""
-    return Finding(check, "fail", said, mend)
-
-
-def line(finding: Finding) -> str:
-    """Write a finding for a terminal, its mend below it."""
-    level = click.style(f"{finding.level:<4}", fg=COLOURS[finding.level])
-    mend = f"\n     mend: {finding.mend}" if finding.mend else ""
-    return f"{level} {finding.check}: {finding.said}{mend}"
-
-
-# Beyond it, log lines of several hosts no longer tell what came first.
+# Sweeper and worker of a system that was just started may need some seconds more than its web process.
+START_S = 8.0
+ASK_AGAIN_S = 0.2
+ASK_S = 5.0
+WORKER_ANSWER_S = 2.0  # a worker's main process answers at once; one on a busy machine a little later
+# Beyond it, the log lines of several hosts no longer show what came first.
 NOTICEABLE_S = 2.0
 # Beyond it, a viewer whose clock is right is taken for one whose clock is fast: its times are changed.
 HARMFUL_S = TOLERANCE.total_seconds()
-CLOCK_FIX = "keep the time by NTP on both hosts (`timedatectl set-ntp true`)"
-
-
-def clock(store: str, theirs: float, before: float, after: float) -> Finding:
-    """Compare a store's time with ours before and after it was asked; all in seconds since 1970."""
-    ahead = max(theirs - after, 0) + min(theirs - before, 0)
-    said = f"{abs(ahead):.1f} s {'behind' if ahead > 0 else 'ahead of'} {store}'s"
-    if abs(ahead) >= HARMFUL_S:
-        return fail(f"{store} clock", f"this machine's clock is {said}", CLOCK_FIX)
-    if abs(ahead) >= NOTICEABLE_S:
-        return warn(f"{store} clock", f"this machine's clock is {said}", CLOCK_FIX)
-    return ok(f"{store} clock", "agrees with this machine's")
-
-
 FULL_SHARE = 0.9  # of `maxmemory`: a burst of uploads fills the rest
 
+_NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")
 
-def look_at_spool(redis_url: str) -> Iterator[Finding]:
-    """Look at the spool's Redis, and at what waits in it."""
+_ZONES = text("""
+    SELECT time_zone, count(*), (array_agg(id ORDER BY id))[1:5] FROM users
+    GROUP BY time_zone ORDER BY time_zone
+""")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@data_dir_option
+def doctor(data_dir: Path, *, as_json: bool) -> None:
+    """Check settings, stores and processes; name what is wrong and its fix. Exit 1 if anything fails."""
+    with suppress(NothingRunningError):  # then the settings that are missing are the finding
+        complete_environment(data_dir)
+    failed = False
+    for finding in _findings():
+        click.echo(json.dumps(finding._asdict()) if as_json else line(finding))
+        failed = failed or finding.level == "fail"
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+class Finding(NamedTuple):
+    """What a check found: a `warn` may be intended, a `fail` cannot be."""
+
+    check: str
+    level: Level
+    detail: str
+    fix: str = ""
+
+
+def ok(check: str, detail: str) -> Finding:
+    """Make a finding of what is right."""
+    return Finding(check, "ok", detail)
+
+
+def warn(check: str, detail: str, fix: str) -> Finding:
+    """Make a finding of what may be intended."""
+    return Finding(check, "warn", detail, fix)
+
+
+def fail(check: str, detail: str, fix: str) -> Finding:
+    """Make a finding of what is wrong."""
+    return Finding(check, "fail", detail, fix)
+
+
+def line(finding: Finding) -> str:
+    """Write a finding for a terminal, its fix below it."""
+    level = click.style(f"{finding.level:<4}", fg=COLOURS[finding.level])
+    fix = f"\n     fix: {finding.fix}" if finding.fix else ""
+    return f"{level} {finding.check}: {finding.detail}{fix}"
+
+
+def _findings() -> Iterator[Finding]:
     try:
-        with spool.connect(redis_url) as client:
-            yield ok("spool", "answers")
-            yield from look_at_redis("spool", client)
-            yield _waiting(client)
-            yield _refused(client)
-    except RedisError as error:
-        yield fail("spool", str(error), "start Redis, or mend host, user, password or socket in REDIS_URL")
+        settings: Settings = load_settings(Settings)
+    except ConfigurationError as error:  # nothing else can be checked before the settings are right
+        for each in str(error).splitlines():
+            name, _, detail = each.partition(": ")
+            yield fail(name, detail, f"set {name} as the README's table of settings says, for every process")
+    else:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        yield from examine(settings, os.environ.get("API_URL") or f"http://{host}:{settings.port}")
 
 
-def look_at_redis(name: str, client: redis.Redis) -> Iterator[Finding]:
-    """Look at how a Redis is set up; raise RedisError if it does not answer."""
-    before = time.time()
-    seconds, microseconds = client.time()
-    yield clock(name, seconds + microseconds / 1e6, before, time.time())
-    # By INFO, as hosted ones answer no CONFIG.
-    told: dict[str, Any] = client.info("everything")
-    yield _persistence(name, told)
-    yield _eviction(name, told)
-    yield _memory(name, told)
+def examine(settings: Settings, url: str) -> Iterator[Finding]:
+    """Check everything that these settings name, and the web process at a URL."""
+    yield from _settings(settings)
+    yield from _postgres(settings)
+    if settings.redis_url:
+        yield from _spool(settings.redis_url)
+    app = make_celery(settings)
+    broker = list(_broker(app))
+    yield from broker
+    if broker[0].level == "ok":
+        yield _worker(app)
+    yield _web(settings, url)
 
 
-def _persistence(name: str, told: dict[str, Any]) -> Finding:
-    check = f"{name} persistence"
-    if not told["aof_enabled"]:
-        mend = "set `appendonly yes` in redis.conf, and by CONFIG SET for the one that runs"
-        return fail(check, "appendonly is off: a restart loses what it holds", mend)
-    if told["aof_last_write_status"] != "ok":
-        return fail(check, "the append-only file cannot be written", "look at its disk: full, or read-only?")
-    return ok(check, "appendonly is on")
-
-
-def _eviction(name: str, told: dict[str, Any]) -> Finding:
-    policy = told["maxmemory_policy"]
-    if policy == "noeviction":
-        return ok(f"{name} eviction", "noeviction")
-    mend = "set `maxmemory-policy noeviction`; give other users of this Redis one of their own"
-    return fail(f"{name} eviction", f"{policy}: a full Redis throws away what it was given", mend)
-
-
-def _memory(name: str, told: dict[str, Any]) -> Finding:
-    used, most = told["used_memory"], told["maxmemory"]
-    said = f"{used / 2**20:.0f} MiB of {most / 2**20:.0f} MiB" if most else "no maxmemory"
-    if most and used > FULL_SHARE * most:
-        return fail(f"{name} memory", said, "raise maxmemory; a full Redis takes no more")
-    return ok(f"{name} memory", said)
-
-
-def _waiting(client: redis.Redis) -> Finding:
-    waiting = client.llen(spool.SPOOL) + client.llen(spool.MOVING)
-    said = f"{waiting} uploads wait in it"
-    if not waiting:
-        return ok("spool length", said)
-    return warn("spool length", said, "none needed, if it shrinks; else start Postgres and the sweeper")
-
-
-def _refused(client: redis.Redis) -> Finding:
-    refused = client.llen(spool.REFUSED)
-    if not refused:
-        return ok("spool refused", "nothing")
-    mend = f"keep the list {spool.REFUSED}, and report what the log says of its entries"
-    return fail("spool refused", f"{refused} entries cannot be read", mend)
-
-
-BROKER_FIX = "start the broker, or mend host, user, password or socket in BROKER_URL"
-
-
-def look_at_broker(app: Celery) -> Iterator[Finding]:
-    """Look at the broker and its queue."""
-    with app.connection_for_read() as connection:
-        try:
-            connection.ensure_connection(max_retries=1)
-            yield ok("broker", f"answers; {queue_length(app)} messages wait")
-            if connection.transport.driver_type == "redis":
-                client = connection.default_channel.client  # type: ignore[attr-defined]  # Redis' own
-                yield from look_at_redis("broker", client)
-        except (OperationalError, RedisError) as error:
-            yield fail("broker", str(error), BROKER_FIX)
-
-
-def faults(error: ConfigurationError) -> Iterator[Finding]:
-    """Name each setting that is wrong; nothing else can be looked at before they are right."""
-    for line in str(error).splitlines():
-        name, _, said = line.partition(": ")
-        yield fail(name, said, f"set {name} as the README's table of settings says, for every process")
-
-
-def left_out(settings: Settings) -> Iterator[Finding]:
-    """Tell what works and what does not, as the settings are."""
-    yield _viewers(settings)
+def _settings(settings: Settings) -> Iterator[Finding]:
+    """Name what does not work without the settings that are unset."""
+    if settings.viewer_tokens:
+        yield ok("VIEWER_SYNC_TOKEN", "set")
+    else:
+        unset = fail if settings.study_ingest_enabled else warn
+        fix = "set it to a long random text, here and in the viewer"
+        yield unset("VIEWER_SYNC_TOKEN", "unset: no viewer can send", fix)
     if settings.study_tokens:
         yield ok("STUDY_API_TOKEN", "set")
     else:
@@ -186,50 +141,34 @@ def left_out(settings: Settings) -> Iterator[Finding]:
     if settings.redis_url:
         yield ok("REDIS_URL", "set")
     else:
-        without = "unset: while Postgres is away, uploads are answered 503"
-        yield warn("REDIS_URL", without, "set it to a Redis that keeps what it is given")
+        detail = "unset: while Postgres is away, uploads are answered 503"
+        yield warn("REDIS_URL", detail, "set it to a Redis with `appendonly yes`")
     yield ok("WEBHOOK_URL", "set" if settings.webhook_url else "unset: all webhooks are skipped")
 
 
-def _viewers(settings: Settings) -> Finding:
-    check = "VIEWER_SYNC_TOKEN"
-    if settings.viewer_tokens:
-        return ok(check, "set")
-    said, mend = "unset: no viewer can send", "set it to a long random text, here and in the viewer"
-    return (fail if settings.study_ingest_enabled else warn)(check, said, mend)
-
-
-_NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")
-
-
-def look_at_postgres(settings: Settings) -> Iterator[Finding]:
-    """Look at everything that Postgres can tell."""
+def _postgres(settings: Settings) -> Iterator[Finding]:
     engine = make_engine(settings)
     try:
         with engine.connect() as connection:
             yield ok("postgres", "answers")
-            yield _clock(connection)
-            yield (migrated := _migrations(settings))
+            scalar(connection, _NOW)  # the first statement also waits for what the driver asks
+            before = time.time()
+            yield _clock("postgres", scalar(connection, _NOW), before, time.time())
+            yield (migrated := _migrations(settings.database_url))
             if migrated.level == "ok":
-                yield from _standing(connection, settings)
+                yield from _zones(connection, settings)
+                yield from _health(connection, settings)
     except DBAPIError as error:
-        # Several addresses of one host fail in a line each.
-        said = str(error.orig).strip().replace("\n", "; ")
-        yield fail("postgres", said, "start Postgres, or mend host, user, password or name in DATABASE_URL")
+        # If a host has several addresses, each one's failure is a line.
+        detail = str(error.orig).strip().replace("\n", "; ")
+        yield fail("postgres", detail, "start Postgres, or correct DATABASE_URL: host, user, password, name")
     finally:
         engine.dispose()
 
 
-def _clock(connection: Connection) -> Finding:
-    connection.scalar(_NOW)  # the first statement also waits for what the driver asks
-    before = time.time()
-    theirs: float = connection.scalar(_NOW)
-    return clock("postgres", theirs, before, time.time())
-
-
-def _migrations(settings: Settings) -> Finding:
+def _migrations(database_url: str) -> Finding:
     try:
-        pending = migrations.pending(settings.database_url)
+        pending = migrations.pending(database_url)
     except migrations.MigrationError as error:
         return fail("migrations", str(error), "run the version of study-ingest that migrated the database")
     if pending:
@@ -237,104 +176,153 @@ def _migrations(settings: Settings) -> Finding:
     return ok("migrations", "none pending")
 
 
-def _standing(connection: Connection, settings: Settings) -> Iterator[Finding]:
+def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    """Name the learners whose study dates are computed in a zone that is not theirs."""
+    known, default = available_timezones(), settings.study_time_zone
+    right = True
+    for zone, learners, first in execute(connection, _ZONES):
+        if zone in known or (zone is None and "study_time_zone" in settings.model_fields_set):
+            continue
+        right = False
+        named = ", ".join(map(str, first)) + (f" and {learners - len(first)} more" * (learners > len(first)))
+        if zone is None:
+            detail = f"{learners} learners have none: their days are those of {default}"
+            fix = f"set STUDY_TIME_ZONE, or users.time_zone of learners {named}"
+        else:
+            detail = f"{zone!r} is unknown on this host: {default} is used"
+            fix = f"set users.time_zone of learners {named} to an IANA zone, such as Asia/Seoul"
+        yield warn("time zones", detail, fix)
+    if right:
+        yield ok("time zones", "every learner's is known")
+
+
+def _health(connection: Connection, settings: Settings) -> Iterator[Finding]:
+    """Judge as the operators' page and the alerts do."""
     standing = health.look(connection)
+
+    def sweeper_runs() -> bool:
+        nonlocal standing
+        connection.rollback()  # else the clock of the transaction stands still
+        standing = health.look(connection)
+        return health.Problem.SWEEPER_SILENT not in health.problems(standing, settings)
+
+    wait_until(sweeper_runs, START_S, pause=ASK_AGAIN_S)
     found = health.problems(standing, settings)
     age = standing.oldest_age
-    said = "no upload waits" if age is None else f"the oldest upload waits since {age:.0f} s"
+    detail = "no upload waits" if age is None else f"the oldest upload waits since {age:.0f} s"
     if health.Problem.UPLOADS_OVERDUE in found:
-        mend = "mend what else fails here; else start more workers, or read uploads.last_error"
-        yield fail("waiting uploads", said, mend)
+        fix = "fix what else fails here; else start more workers, or read uploads.last_error"
+        yield fail("waiting uploads", detail, fix)
     elif health.Problem.BACKLOG in found:
-        mend = "none needed, if they become fewer; else start more workers"
-        yield warn("waiting uploads", f"{standing.waiting} uploads wait, {said}", mend)
+        fix = "none needed, if they become fewer; else start more workers"
+        yield warn("waiting uploads", f"{standing.waiting} uploads wait, {detail}", fix)
     else:
-        yield ok("waiting uploads", said)
+        yield ok("waiting uploads", detail)
     age = standing.heartbeat_age
-    said = "it never ran" if age is None else f"it ran {age:.0f} s ago"
+    detail = "it never ran" if age is None else f"it ran {age:.0f} s ago"
     if health.Problem.SWEEPER_SILENT in found:
-        yield fail("sweeper", said, "start the Procfile's `sweeper`")
+        yield fail("sweeper", detail, "start the Procfile's `sweeper`")
     else:
-        yield ok("sweeper", said)
+        yield ok("sweeper", detail)
 
 
-ANSWER_S = 2.0  # a worker's main process answers at once; one on a busy machine a little later
-
-
-def look_at_workers(app: Celery) -> Iterator[Finding]:
-    """Ask which queues are served."""
+def _spool(redis_url: str) -> Iterator[Finding]:
     try:
-        answers = app.control.inspect(timeout=ANSWER_S).active_queues() or {}
+        with spool.connect(redis_url) as client:
+            yield ok("spool", "answers")
+            yield from _redis("spool", client)
+            waiting = client.llen(spool.SPOOL) + client.llen(spool.MOVING)
+            fix = "none needed, if it shrinks; else start Postgres and the sweeper"
+            detail = f"{waiting} uploads wait in it"
+            yield warn("spool length", detail, fix) if waiting else ok("spool length", detail)
+            refused = client.llen(spool.REFUSED)
+            fix = f"keep the list {spool.REFUSED}, and report what the log says of its entries"
+            detail = f"{refused} entries cannot be read"
+            yield fail("spool refused", detail, fix) if refused else ok("spool refused", "nothing")
+    except RedisError as error:
+        yield fail("spool", str(error), "start Redis, or correct REDIS_URL: host, user, password, socket")
+
+
+def _broker(app: Celery) -> Iterator[Finding]:
+    with app.connection_for_read() as connection:
+        try:
+            connection.ensure_connection(max_retries=1)
+            yield ok("broker", f"answers; {queue_length(app)} messages wait")
+            if connection.transport.driver_type == "redis":
+                client = connection.default_channel.client  # type: ignore[attr-defined]  # Redis' own
+                yield from _redis("broker", client)
+        except (OperationalError, RedisError) as error:
+            fix = "start the broker, or correct BROKER_URL: host, user, password, socket"
+            yield fail("broker", str(error), fix)
+
+
+def _redis(name: str, client: redis.Redis) -> Iterator[Finding]:
+    """Check how a Redis is set up, by INFO: hosted ones answer no CONFIG. Raises RedisError."""
+    before = time.time()
+    seconds, microseconds = client.time()
+    yield _clock(name, seconds + microseconds / 1e6, before, time.time())
+    info: dict[str, Any] = client.info("everything")
+    if not info["aof_enabled"]:
+        fix = "set `appendonly yes` in redis.conf, and by CONFIG SET for the one that runs"
+        yield fail(f"{name} persistence", "appendonly is off: a restart loses all that it holds", fix)
+    elif info["aof_last_write_status"] != "ok":
+        fix = "look at its disk: full, or read-only?"
+        yield fail(f"{name} persistence", "the append-only file cannot be written", fix)
+    else:
+        yield ok(f"{name} persistence", "appendonly is on")
+    policy = info["maxmemory_policy"]
+    if policy == "noeviction":
+        yield ok(f"{name} eviction", policy)
+    else:
+        fix = "set `maxmemory-policy noeviction`; give other users of this Redis one of their own"
+        yield fail(f"{name} eviction", f"{policy}: a full Redis deletes uploads", fix)
+    used, most = info["used_memory"], info["maxmemory"]
+    detail = f"{used / 2**20:.0f} MiB of {most / 2**20:.0f} MiB" if most else "no maxmemory"
+    full = most and used > FULL_SHARE * most
+    fix = "raise maxmemory; a full Redis takes no more"
+    yield fail(f"{name} memory", detail, fix) if full else ok(f"{name} memory", detail)
+
+
+def _clock(store: str, theirs: float, before: float, after: float) -> Finding:
+    """Compare a store's time with ours before and after it was asked; all in seconds since 1970."""
+    ahead = max(theirs - after, 0) + min(theirs - before, 0)
+    if abs(ahead) < NOTICEABLE_S:
+        return ok(f"{store} clock", "agrees with this machine's")
+    wrong = fail if abs(ahead) >= HARMFUL_S else warn
+    relation = "behind" if ahead > 0 else "ahead of"
+    detail = f"this machine's clock is {abs(ahead):.1f} s {relation} {store}'s"
+    return wrong(f"{store} clock", detail, "keep the time by NTP on both hosts (`timedatectl set-ntp true`)")
+
+
+def _worker(app: Celery) -> Finding:
+    def is_served() -> bool:
+        answers = app.control.inspect(timeout=WORKER_ANSWER_S).active_queues() or {}
+        return FINALIZE_QUEUE in {queue["name"] for queues in answers.values() for queue in queues}
+
+    try:
+        if wait_until(is_served, START_S, pause=ASK_AGAIN_S):
+            return ok("worker", "answers")
     except (OperationalError, RedisError) as error:
-        yield fail("worker", f"cannot be asked: {error}", "mend the broker, then ask again")
-        return
-    if FINALIZE_QUEUE in {queue["name"] for queues in answers.values() for queue in queues}:
-        yield ok("worker", "answers")
-    else:
-        yield fail("worker", f"none takes from the queue {FINALIZE_QUEUE}", "start the Procfile's `worker`")
+        return fail("worker", f"cannot be asked: {error}", "repair the broker, then ask again")
+    return fail("worker", f"none takes from the queue {FINALIZE_QUEUE}", "start the Procfile's `worker`")
 
 
-ASK_SECONDS = 5.0
-OPEN = "set STUDY_INGEST_ENABLED=1 for the web processes and restart them, if uploads are to come in"
-
-
-def look_at_web(settings: Settings, url: str) -> Finding:
-    """Ask the web process; where none answers, say what the settings would have it do."""
+def _web(settings: Settings, url: str) -> Finding:
+    """Ask the web process; where none answers, say what it would do with these settings."""
     try:
-        # Past a proxy of the environment: the process itself is asked.
-        answer = httpx.get(f"{url}/readyz", timeout=ASK_SECONDS, trust_env=False)
+        # Without a proxy of the environment: the process itself is asked.
+        answer = httpx.get(f"{url}/readyz", timeout=ASK_S, trust_env=False)
     except httpx.InvalidURL:
         return fail("web", "API_URL is no URL", "set it to the web process' address: http://host:port")
     except httpx.TransportError:
-        door = "open" if settings.study_ingest_enabled else "closed"
-        said = f"none answers at {url}; its door would be {door}"
-        return fail("web", said, "start the Procfile's `web`, or set API_URL to where it is")
+        would = "accept uploads" if settings.study_ingest_enabled else "answer uploads 503"
+        detail = f"none answers at {url}; by these settings it would {would}"
+        return fail("web", detail, "start the Procfile's `web`, or set API_URL to where it is")
     if answer.is_success:
-        return ok("web", "open: it accepts uploads")
+        return ok("web", "accepts uploads")
     if "ingest-closed" in answer.text:
-        return warn("web", "STUDY_INGEST_ENABLED is unset there: uploads are answered 503", OPEN)
-    return fail("web", f"not ready: {answer.status_code}", "mend the stores; then look at its log")
-
-
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@data_dir_option
-def doctor(data_dir: Path, *, as_json: bool) -> None:
-    """Check settings, stores and processes; name what is wrong and its mend. Exit 1 if anything fails."""
-    with suppress(NothingRunningError):  # then the settings that are missing are the finding
-        complete_environment(data_dir)
-    sick = False
-    for finding in _examine():
-        click.echo(json.dumps(finding._asdict()) if as_json else line(finding))
-        sick = sick or finding.level == "fail"
-    if sick:
-        raise click.exceptions.Exit(1)
-
-
-def _examine() -> Iterator[Finding]:
-    try:
-        settings: Settings = load_settings(Settings)
-    except ConfigurationError as error:
-        yield from faults(error)
-    else:
-        yield from examine(settings, os.environ.get("API_URL") or _served_at(settings))
-
-
-def _served_at(settings: Settings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{settings.port}"
-
-
-def examine(settings: Settings, web: str) -> Iterator[Finding]:
-    """Look at everything that these settings name, and at the web process there."""
-    yield from left_out(settings)
-    if settings.redis_url:
-        yield from look_at_spool(settings.redis_url)
-    app = make_celery(settings)
-    broker = list(look_at_broker(app))
-    yield from broker
-    if broker[0].level == "ok":
-        yield from look_at_workers(app)
-    # After the workers, who are given a while: a sweeper that was started just now has shown that it runs.
-    yield from look_at_postgres(settings)
-    yield look_at_web(settings, web)
+        fix = (
+            "set STUDY_INGEST_ENABLED=1 for the web processes and restart them, if uploads shall be accepted"
+        )
+        return warn("web", "STUDY_INGEST_ENABLED is unset there: uploads are answered 503", fix)
+    return fail("web", f"not ready: {answer.status_code}", "repair the stores; then look at its log")

@@ -1,16 +1,15 @@
-"""`stats`: how things stand, in numbers."""
+"""`migrate`, `catalog`, `progress`, `verify`, `stats` and `metrics`."""
 
 import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import click
 from kombu.exceptions import OperationalError
 from prometheus_client import start_http_server
 from redis.exceptions import RedisError
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 import migrations
 from cli.context import BIGINT, Store, complete_environment, print_json, print_table, with_store
@@ -20,50 +19,26 @@ from shared import spool
 from shared.broker import make_celery, queue_length
 from shared.catalog_admin import load_catalog, read_catalog
 from shared.config import Settings, StoreSettings, load_settings
+from shared.db import scalar
 from shared.errors import ConfigurationError
 from shared.health import look
 from shared.metrics import registry
 from shared.ops.reports import Counts, count_since, count_webhooks
-from shared.study import finalize as check
+from shared.study import finalize
 from shared.study.store import list_progress
 
-
-class Backlog(NamedTuple):
-    """How much waits; None where that is not known."""
-
-    messages: int | None
-    spooled: int | None
+_KNOWN = text("SELECT EXISTS (SELECT FROM users WHERE id = :id)")
 
 
-def count_backlog() -> Backlog:
-    """Ask the broker and the spool; one that cannot be asked is named on stderr."""
-    if not os.environ.get("BROKER_URL"):
-        click.echo("messages and spool are not counted: BROKER_URL is not set", err=True)
-        return Backlog(None, None)
-    settings = load_settings(Settings)
-    return Backlog(_messages(settings), _spooled(settings))
-
-
-def _messages(settings: Settings) -> int | None:
-    app = make_celery(settings)
-    try:
-        with app.connection_for_read() as connection:
-            connection.ensure_connection(max_retries=1)
-        return queue_length(app)
-    except (OperationalError, RedisError) as error:
-        click.echo(f"messages are not counted: the broker does not answer ({type(error).__name__})", err=True)
-        return None
-
-
-def _spooled(settings: Settings) -> int | None:
-    if not settings.redis_url:
-        return None  # there is no spool
-    try:
-        with spool.connect(settings.redis_url) as redis:
-            return spool.spooled(redis)
-    except RedisError as error:
-        click.echo(f"the spool is not counted: Redis does not answer ({type(error).__name__})", err=True)
-        return None
+@click.command()
+@data_dir_option
+def migrate(data_dir: Path) -> None:
+    """Bring the database to the newest revision; safe to run again, and from several hosts at once."""
+    complete_environment(data_dir)
+    url = load_settings(StoreSettings).database_url
+    pending = migrations.pending(url)
+    migrations.upgrade(url)
+    click.echo(f"{len(pending)} revisions applied" if pending else "nothing to do")
 
 
 @click.group()
@@ -77,12 +52,90 @@ def catalog() -> None:
 @with_store
 def load(file: Path, *, force: bool, store: Store) -> None:
     """Load learners, topics and questions from a JSON FILE; loading it again changes nothing."""
-    read = read_catalog(file)
+    loaded = read_catalog(file)
     with store.engine.begin() as connection:
-        change = load_catalog(connection, read, default_zone=store.default_zone, force=force)
-    click.echo(f"{len(read.users)} learners, {len(read.topics)} topics, {len(read.questions)} questions")
+        change = load_catalog(connection, loaded, default_zone=store.default_zone, force=force)
+    click.echo(
+        f"{len(loaded.users)} learners, {len(loaded.topics)} topics, {len(loaded.questions)} questions"
+    )
     if change.regraded:
         click.echo(f"graded again: {len(change.regraded)} questions")
+
+
+@click.command()
+@click.option("--user", "user_id", type=BIGINT, required=True, metavar="ID", help="The learner.")
+@with_store
+def progress(user_id: int, *, store: Store) -> None:
+    """Print a learner's progress: one JSON line a question, sorted by `pub_id`."""
+    with store.engine.connect() as connection:
+        if not scalar(connection, _KNOWN, {"id": user_id}):
+            raise click.ClickException(f"learner {user_id} is unknown")
+        for line in list_progress(connection, user_id):
+            click.echo(json.dumps(line))
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="Fold again what differs, under the learner's lock.")
+@with_store
+def verify(*, repair: bool, store: Store) -> None:
+    """Fold every attempt log again and compare; exit 1 if any progress differs and was not repaired."""
+    learners = differing = 0
+    for checked in finalize.verify(store.engine, default_zone=store.default_zone, repair=repair):
+        learners += 1
+        differing += len(checked.differing)
+        if checked.differing:
+            click.echo(f"learner {checked.user_id}: {len(checked.differing)} questions differ", err=True)
+    click.echo(f"{learners} learners, {differing} differences{', repaired' if repair and differing else ''}")
+    if differing and not repair:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON line.")
+@with_store
+def stats(*, as_json: bool, store: Store) -> None:
+    """Count what waits, what failed, and what was done in the last hour and day."""
+    now = datetime.now(UTC)
+    with store.engine.connect() as connection:
+        standing = look(connection)._asdict()
+        spans = {
+            "last_hour": count_since(connection, now - timedelta(hours=1))._asdict(),
+            "last_day": count_since(connection, now - timedelta(days=1))._asdict(),
+        }
+        webhooks = count_webhooks(connection)
+    standing |= count_backlog()
+    if as_json:
+        print_json({"now": standing, **spans, "webhooks": webhooks})
+        return
+    print_table(("now", ""), list(standing.items()))
+    print_table(("uploads", *Counts._fields), [(span, *counts.values()) for span, counts in spans.items()])
+    print_table(("webhooks", ""), list(webhooks.items()))
+
+
+def count_backlog() -> dict[str, int | None]:
+    """Count the messages in the broker and the uploads in the spool.
+
+    None for one that does not answer, which is named on stderr, or that is not set.
+    """
+    backlog: dict[str, int | None] = {"messages": None, "spooled": None}
+    if not os.environ.get("BROKER_URL"):
+        click.echo("messages and spool are not counted: BROKER_URL is not set", err=True)
+        return backlog
+    settings = load_settings(Settings)
+    app = make_celery(settings)
+    try:
+        with app.connection_for_read() as connection:
+            connection.ensure_connection(max_retries=1)
+        backlog["messages"] = queue_length(app)
+    except (OperationalError, RedisError) as error:
+        click.echo(f"messages are not counted: the broker does not answer ({type(error).__name__})", err=True)
+    try:
+        if settings.redis_url:
+            with spool.connect(settings.redis_url) as redis:
+                backlog["spooled"] = spool.spooled(redis)
+    except RedisError as error:
+        click.echo(f"the spool is not counted: Redis does not answer ({type(error).__name__})", err=True)
+    return backlog
 
 
 @click.command()
@@ -98,69 +151,3 @@ def metrics(port: int) -> None:
         raise ConfigurationError(f"--port: cannot be listened on: {error}") from None
     click.echo(f"http://{LOOPBACK}:{port}/metrics")
     serving.join()
-
-
-@click.command()
-@data_dir_option
-def migrate(data_dir: Path) -> None:
-    """Bring the database to the newest revision; safe to run again, and from several hosts at once."""
-    complete_environment(data_dir)
-    url = load_settings(StoreSettings).database_url
-    pending = migrations.pending(url)
-    migrations.upgrade(url)
-    click.echo(f"{len(pending)} revisions applied" if pending else "nothing to do")
-
-
-@click.command()
-@click.option("--user", "user_id", type=BIGINT, required=True, metavar="ID", help="The learner.")
-@with_store
-def progress(user_id: int, *, store: Store) -> None:
-    """Print a learner's progress: one JSON line a question, sorted by `pub_id`."""
-    with store.engine.connect() as connection:
-        known = text("SELECT 1 FROM users WHERE id = :id")
-        if connection.execute(known, {"id": user_id}).one_or_none() is None:
-            raise click.ClickException(f"learner {user_id} is unknown")
-        for line in list_progress(connection, user_id):
-            click.echo(json.dumps(line))
-
-
-@click.command()
-@click.option("--repair", is_flag=True, help="Fold again what differs, under the learner's lock.")
-@with_store
-def verify(*, repair: bool, store: Store) -> None:
-    """Fold every attempt log again and compare; exit 1 if any progress differs and was not repaired."""
-    learners = differing = 0
-    for checked in check.verify(store.engine, default_zone=store.default_zone, repair=repair):
-        learners += 1
-        differing += len(checked.differing)
-        if checked.differing:
-            click.echo(f"learner {checked.user_id}: {len(checked.differing)} questions differ", err=True)
-    click.echo(f"{learners} learners, {differing} differences{', repaired' if repair and differing else ''}")
-    if differing and not repair:
-        raise click.exceptions.Exit(1)
-
-
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON line.")
-@with_store
-def stats(*, as_json: bool, store: Store) -> None:
-    """Count what waits, what failed, and what was done in the last hour and day."""
-    with store.engine.connect() as connection:
-        counted = _count(connection, datetime.now(UTC))
-    counted["now"] |= count_backlog()._asdict()
-    if as_json:
-        print_json(counted)
-        return
-    print_table(("now", ""), list(counted["now"].items()))
-    rows = [(span, *counted[span].values()) for span in ("last_hour", "last_day")]
-    print_table(("uploads", *Counts._fields), rows)
-    print_table(("webhooks", ""), list(counted["webhooks"].items()))
-
-
-def _count(connection: Connection, now: datetime) -> dict[str, Any]:
-    return {
-        "now": look(connection)._asdict(),
-        "last_hour": count_since(connection, now - timedelta(hours=1))._asdict(),
-        "last_day": count_since(connection, now - timedelta(days=1))._asdict(),
-        "webhooks": count_webhooks(connection),
-    }

@@ -35,7 +35,7 @@ PREFIX = "0000000000004000"
 FIRST, LAST = UUID(PREFIX + "0" * 16), UUID(PREFIX + "f" * 16)
 CATALOG = CatalogFile.model_validate(
     {
-        "users": [{"id": LEARNER}],
+        "users": [{"id": LEARNER, "time_zone": "UTC"}],
         "topics": [{"id": TOPIC, "user_id": LEARNER, "name": NAME}],
         "questions": [
             {

@@ -101,13 +101,13 @@ class Supervisor:
                 process.wait()
 
 
-def wait_until(done: Callable[[], bool], seconds: float) -> bool:
+def wait_until(done: Callable[[], bool], seconds: float, *, pause: float = PAUSE_SECONDS) -> bool:
     """Ask until `done` or until the seconds are over; tell whether it was done."""
     end = time.monotonic() + seconds
     while not done():
         if time.monotonic() > end:
             return False
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(pause)
     return True
 
 

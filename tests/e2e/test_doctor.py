@@ -1,4 +1,4 @@
-"""The doctor finds nothing wrong with what works, and names whatever is broken, with its mend."""
+"""The doctor finds nothing wrong with what works, and names whatever is broken, with its fix."""
 
 import json
 import os
@@ -18,7 +18,7 @@ import migrations
 from cli.doctor import Finding, examine
 from shared import spool
 from shared.config import Settings
-from tests.processes import Processes, free_port, processes, until
+from tests.processes import ROOT, Processes, free_port, processes, until
 
 COMMAND = [str(Path(sys.executable).parent / "study-ingest"), "doctor"]
 WELL = {"appendonly": "yes", "maxmemory-policy": "noeviction", "maxmemory": "0"}
@@ -27,6 +27,12 @@ LATE_UPLOAD = text("""
     INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at)
     SELECT gen_random_uuid(), '{}', '1:ab', now() - interval '20 minutes', now() + interval '1 day'
 """)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait no longer for processes that most of these tests do not start."""
+    monkeypatch.setattr("cli.doctor.START_S", 0.0)
 
 
 @pytest.fixture
@@ -59,9 +65,9 @@ def house(settings: Settings, tmp_path: Path) -> Iterator[Processes]:
 
 
 def found(settings: Settings, web: str = NOWHERE) -> dict[str, Finding]:
-    """Return what was found, by check; everything that is not well must say how to mend it."""
+    """Return what was found, by check; everything that is not well must say its fix."""
     findings = list(examine(settings, web))
-    assert all(finding.mend for finding in findings if finding.level != "ok")
+    assert all(finding.fix for finding in findings if finding.level != "ok")
     return {finding.check: finding for finding in findings}
 
 
@@ -99,15 +105,15 @@ def test_what_works_is_well_and_each_process_that_stops_is_missed(
     house.kill("worker")
     missed = found(settings, url)
     assert levels(missed) == {"worker": "fail"}
-    assert "start the Procfile's `worker`" in missed["worker"].mend
+    assert "start the Procfile's `worker`" in missed["worker"].fix
     house.kill("sweeper")
     house.kill("web")
     gone = {"sweeper": "fail", "worker": "fail", "web": "fail"}
     until(lambda: levels(found(settings, url)) == gone, "the sweeper is missed")
-    assert "start the Procfile's `sweeper`" in found(settings, url)["sweeper"].mend
+    assert "start the Procfile's `sweeper`" in found(settings, url)["sweeper"].fix
     house.start("web", PORT=str(urlsplit(url).port), STUDY_INGEST_ENABLED="")
     until(lambda: levels(found(settings, url)).get("web") == "warn", "the door is closed")
-    assert "STUDY_INGEST_ENABLED=1" in found(settings, url)["web"].mend
+    assert "STUDY_INGEST_ENABLED=1" in found(settings, url)["web"].fix
 
 
 def test_wrong_settings_are_all_named() -> None:
@@ -115,7 +121,7 @@ def test_wrong_settings_are_all_named() -> None:
     code, told = run("--data-dir", "/nowhere", **wrong)
     names = {"DATABASE_URL", "BROKER_URL", "PORT", "WEBHOOK_SECRETS"}
     assert (code, set(told)) == (1, names)
-    assert all(each["level"] == "fail" and f"set {name}" in each["mend"] for name, each in told.items())
+    assert all(each["level"] == "fail" and f"set {name}" in each["fix"] for name, each in told.items())
 
 
 def test_what_is_left_out_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,11 +144,11 @@ def test_stores_that_do_not_answer(settings: Settings, database_url: str) -> Non
     }
     told = found(settings.model_copy(update=away))
     assert {"postgres": "fail", "broker": "fail", "spool": "fail"}.items() <= levels(told).items()
-    assert 'database "no_such" does not exist' in told["postgres"].said
-    assert [name in told[check].mend for check, name in STORES.items()] == [True] * 3
+    assert 'database "no_such" does not exist' in told["postgres"].detail
+    assert [name in told[check].fix for check, name in STORES.items()] == [True] * 3
     refusing = settings.redis_url.replace("unix://", "unix://nobody:wrong@")
     told = found(settings.model_copy(update={"redis_url": refusing}))
-    assert "WRONGPASS" in told["spool"].said or "invalid username-password" in told["spool"].said
+    assert "WRONGPASS" in told["spool"].detail or "invalid username-password" in told["spool"].detail
 
 
 STORES = {"postgres": "DATABASE_URL", "broker": "BROKER_URL", "spool": "REDIS_URL"}
@@ -153,29 +159,29 @@ def test_a_database_that_is_not_at_the_newest_revision(settings: Settings, engin
     newest = migrations.current(url)
     migrations.downgrade(url, "-1")
     told = found(settings)["migrations"]
-    assert (told.level, told.mend) == ("fail", "study-ingest migrate")
-    assert f"1 pending: {newest}" in told.said
+    assert (told.level, told.fix) == ("fail", "study-ingest migrate")
+    assert f"1 pending: {newest}" in told.detail
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'from the future'"))
     told = found(settings)["migrations"]
     assert told.level == "fail"
-    assert "run the version" in told.mend
+    assert "run the version" in told.fix
 
 
 @pytest.mark.parametrize(
-    ("wrong", "check", "mend"),
+    ("wrong", "check", "fix"),
     [
         ("appendonly no", "persistence", "`appendonly yes`"),
         ("maxmemory-policy allkeys-lru", "eviction", "`maxmemory-policy noeviction`"),
         ("maxmemory 1000000", "memory", "raise maxmemory"),
     ],
 )
-def test_a_redis_that_forgets(settings: Settings, redis: Redis, wrong: str, check: str, mend: str) -> None:
+def test_a_redis_that_forgets(settings: Settings, redis: Redis, wrong: str, check: str, fix: str) -> None:
     redis.config_set(*wrong.split())
     failing = {at: each for at, each in found(settings).items() if each.level == "fail"}
     told = {at: each for at, each in failing.items() if at.startswith(("spool", "broker"))}
     assert set(told) == {f"spool {check}", f"broker {check}"}
-    assert all(mend in each.mend for each in told.values())
+    assert all(fix in each.fix for each in told.values())
 
 
 def test_what_waits_too_long_or_is_refused(settings: Settings, redis: Redis, engine: Engine) -> None:
@@ -187,9 +193,9 @@ def test_what_waits_too_long_or_is_refused(settings: Settings, redis: Redis, eng
     assert redis.ping()
     told = found(settings)
     assert (told["waiting uploads"].level, told["spool length"].level) == ("fail", "warn")
-    assert "waits since 120" in told["waiting uploads"].said
-    assert told["spool length"].said == "2 uploads wait in it"
-    assert spool.REFUSED in told["spool refused"].mend
+    assert "waits since 120" in told["waiting uploads"].detail
+    assert told["spool length"].detail == "2 uploads wait in it"
+    assert spool.REFUSED in told["spool refused"].fix
 
 
 @pytest.mark.skipif(not shutil.which("faketime"), reason="the program faketime is not installed")
@@ -198,8 +204,27 @@ def test_a_clock_that_is_wrong(settings: Settings, offset: str, level: str) -> N
     ask = ["faketime", "-m", "now", "printenv", "LD_PRELOAD"]
     library = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
     faked = {"LD_PRELOAD": library, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    faked["PYTHONPATH"] = str(ROOT / "tests" / "chaos" / "faked")  # where time.sleep works beside it
     _, told = run(**environment(settings), **faked)
     for store in ("postgres", "spool", "broker"):
         assert told[f"{store} clock"]["level"] == level
-        assert "NTP" in told[f"{store} clock"]["mend"]
-        assert ("behind" if offset[0] == "-" else "ahead") in told[f"{store} clock"]["said"]
+        assert "NTP" in told[f"{store} clock"]["fix"]
+        assert ("behind" if offset[0] == "-" else "ahead") in told[f"{store} clock"]["detail"]
+
+
+def test_learners_whose_day_is_not_known(settings: Settings, engine: Engine) -> None:
+    assert found(settings)["time zones"].level == "ok"
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO users (id, time_zone) SELECT id, 'Mars/Olympus' FROM generate_series(11, 17) id"
+        )
+        connection.exec_driver_sql("INSERT INTO users (id) VALUES (20)")
+    unknown = found(settings)["time zones"]
+    assert (unknown.level, "'Mars/Olympus' is unknown" in unknown.detail) == ("warn", True)
+    assert "learners 11, 12, 13, 14, 15 and 2 more" in unknown.fix
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE users SET time_zone = NULL")
+    assert found(settings)["time zones"].level == "ok"  # these settings name a zone for them
+    _, told = run(**environment(settings))
+    assert told["time zones"]["detail"] == "8 learners have none: their days are those of UTC"
+    assert "STUDY_TIME_ZONE" in told["time zones"]["fix"]

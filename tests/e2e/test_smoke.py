@@ -37,7 +37,7 @@ def smoke(house: Processes, viewer: Sender) -> Smoke:
 
 
 def steps(result: Result) -> list[str]:
-    """Return each line up to its colon, without its mend."""
+    """Return each line up to its colon, without its fix."""
     return [line.split(":")[0] for line in result.stdout.splitlines() if not line.startswith(" ")]
 
 

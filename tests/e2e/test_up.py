@@ -1,5 +1,6 @@
 """`up` as an operator meets it: one command that starts everything, stops everything and forgets nothing."""
 
+import json
 import os
 import re
 import signal
@@ -132,6 +133,15 @@ def test_everything_runs_until_it_is_told_to_stop(home: Path, start: Callable[[P
     for token in TOKENS:
         assert env[token] not in up.said()
     assert sorted(path.name for path in home.iterdir()) == ["data", "data.log"]  # nothing is left elsewhere
+
+
+def test_doctor_finds_nothing_wrong_right_after_ready(home: Path, start: Callable[[Path], Up]) -> None:
+    up = start(home / "data")
+    command = [COMMAND, "doctor", "--json", "--data-dir", str(up.data_dir)]
+    ran = subprocess.run(command, env=BARE, capture_output=True, text=True, check=False)
+    found = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [each for each in found if each["level"] != "ok"] == []
+    assert (ran.returncode, {"worker", "sweeper", "web"} - {each["check"] for each in found}) == (0, set())
 
 
 def test_flower_shows_itself_to_operators_only_and_lets_them_change_nothing(

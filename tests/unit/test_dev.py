@@ -27,7 +27,7 @@ def dev(checkout: Path, uv: str, study_ingest: str) -> subprocess.CompletedProce
     )
 
 
-def test_an_interpreter_out_of_reach_is_told_with_its_mend(tmp_path: Path) -> None:
+def test_an_interpreter_out_of_reach_is_named_with_its_fix(tmp_path: Path) -> None:
     ran = dev(tmp_path, "#!/bin/sh\n", f"#!{tmp_path}/nowhere/python\n")
     assert (ran.returncode, "Traceback" in ran.stderr) == (1, False), ran.stderr
     assert "copy it to a place of your own" in ran.stderr
