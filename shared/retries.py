@@ -1,4 +1,4 @@
-"""Count the starts of an upload, and space them: the row holds the time, the broker never does."""
+"""Count the starts of an upload, and space them: the row holds the time of the next, never the broker."""
 
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 from shared.config import Settings
 from shared.db import execute
 
-# `finalized_at IS NULL` is the status `received`, by a constraint. Told the status, Postgres may look for one
-# upload among all that wait, by their index.
+# `finalized_at IS NULL` is the status `received`, by a constraint. Asked for the status, Postgres may look
+# for one upload among all that wait, by their index.
 _LOCK_IDLE = text("""
     SELECT tries FROM uploads WHERE client_session_uuid = :id AND finalized_at IS NULL
     FOR NO KEY UPDATE SKIP LOCKED
@@ -21,7 +21,7 @@ _COUNT = text("""
     UPDATE uploads SET tries = tries + 1 WHERE client_session_uuid = :id AND finalized_at IS NULL
 """)
 
-# The receiver of webhooks is told: nobody else may be watching.
+# The receiver of webhooks hears of it: perhaps no operator is watching.
 _MARK_DEAD = text("""
     WITH dead AS (
         UPDATE uploads SET status = 'dead', finalized_at = now()
@@ -65,7 +65,7 @@ class Overdue(NamedTuple):
 
 
 class Start(Enum):
-    """Tell what became of a start: the upload is dead after its last."""
+    """Tell what became of a start; `DEAD`: the upload has had all of its tries."""
 
     COUNTED = auto()
     NOTHING_TO_DO = auto()
@@ -73,9 +73,9 @@ class Start(Enum):
 
 
 def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) -> Start:
-    """Count one more start, or mark an upload dead that has had all of them.
+    """Count one more start, or mark an upload dead that has had all of its tries.
 
-    A row that is locked is being replayed right now: that is no start, and not ours to count.
+    A row that is locked is being replayed right now: nothing is started, and nothing counted.
     """
     row = execute(connection, _LOCK_IDLE, {"id": client_session_uuid}).fetchone()
     if row is None:
@@ -88,10 +88,7 @@ def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) 
 
 
 def fail(connection: Connection, client_session_uuid: UUID, error: str, settings: Settings) -> bool:
-    """Record why a start failed and when the next is due.
-
-    Mark the upload dead if it was the last, and say so.
-    """
+    """Record why a start failed and when the next is due; True if it was the last, and the upload is dead."""
     wait = {"base": settings.retry_base, "cap": settings.retry_cap}
     execute(connection, _FAIL, {"id": client_session_uuid, "error": error} | wait)
     dead = execute(connection, _MARK_DEAD, {"id": client_session_uuid, "max_tries": settings.max_tries})
@@ -110,9 +107,9 @@ def claim_overdue(connection: Connection, *, limit: int, again_after: float) -> 
 
 
 def share_out(overdue: Sequence[Overdue], size: int) -> Iterator[list[UUID]]:
-    """Name up to `size` uploads in one message, but each that was started in vain alone.
+    """Share uploads out over messages of up to `size`; one whose start was counted before has its own.
 
-    It may kill its worker again, and would take along those that are named after it.
+    It may kill its worker again, and with it the starts of those that are named after it.
     """
     fresh = [upload for upload, tries in overdue if tries <= 1]
     for first in range(0, len(fresh), size):

@@ -1,4 +1,4 @@
-"""Keep uploads in Redis while Postgres is away, and move them over when it is back.
+"""Keep uploads in Redis while Postgres is away, and move them to Postgres when it is back.
 
 An entry is in one list or the other until it is committed in Postgres: a mover that dies in between leaves it
 in `MOVING`, where the next one finds it. To move one twice does nothing, as its uuid is unique.
@@ -25,10 +25,10 @@ log = structlog.get_logger()
 
 SPOOL = "study-ingest:spool"
 MOVING = "study-ingest:spool:moving"
-# What we or Postgres cannot read; empty unless the door once let through what it should not.
+# What we or Postgres cannot read; empty unless a web process accepted what it should have refused.
 REFUSED = "study-ingest:spool:refused"
 BATCH = 100
-# A sender waits for it, after it has waited for Postgres.
+# A sender waits for it, after the deadline of Postgres.
 SOCKET_TIMEOUT_S = 0.3
 
 
@@ -50,7 +50,7 @@ def push(redis: Redis, delivery: Delivery) -> None:
         redis.lpush(SPOOL, json.dumps(entry))
     except RedisError as error:
         log.warning("spool.failed", error=type(error).__name__)
-        raise StoreUnavailableError("No store takes the upload.") from None
+        raise StoreUnavailableError("neither Postgres nor Redis takes the upload") from None
 
 
 def answers(redis: Redis) -> bool:
@@ -66,43 +66,39 @@ def spooled(redis: Redis) -> int:
     return redis.llen(SPOOL) + redis.llen(MOVING)
 
 
-# Any number that nothing else here takes.
+# The key is any number that nothing else in the database uses.
 _LOCK = text("SELECT pg_try_advisory_xact_lock(7319400451)")
 
 
 def lock(connection: Connection) -> bool:
-    """Become the only mover until the transaction ends; tell whether nobody else was.
+    """Become the only mover until the transaction ends; False where another process is.
 
-    Two would keep every upload, but of two contents under one uuid not always the first.
+    Two movers would lose no upload, but of two contents under one uuid they might keep the second.
     """
     return bool(scalar(connection, _LOCK))
 
 
 def drain(redis: Redis, engine: Engine) -> int:
-    """Move a batch of what is spooled into `uploads`; return how many entries that were, 0: none is left.
+    """Move a batch of what is spooled into `uploads`, the oldest first; return how many entries that were.
 
-    Takes an engine: an entry leaves Redis once its batch is committed.
+    What a mover that died has left comes before the rest. Takes an engine: an entry leaves Redis once its
+    batch is committed.
     """
-    if entries := _take(redis):
+    entries = [str(entry) for entry in reversed(redis.lrange(MOVING, -BATCH, -1))]  # the oldest is rightmost
+    while len(entries) < BATCH and (entry := redis.lmove(SPOOL, MOVING, "RIGHT", "LEFT")):
+        entries.append(str(entry))
+    if entries:
         _record(redis, engine, entries)
     return len(entries)
 
 
-def _take(redis: Redis) -> list[str]:
-    """Return what a mover has left over, and the oldest of what waits."""
-    left = [str(entry) for entry in reversed(redis.lrange(MOVING, -BATCH, -1))]  # the oldest is rightmost
-    while len(left) < BATCH and (entry := redis.lmove(SPOOL, MOVING, "RIGHT", "LEFT")):
-        left.append(str(entry))
-    return left
-
-
 def _record(redis: Redis, engine: Engine, entries: list[str]) -> None:
     try:
-        deliveries = [_delivery(entry) for entry in entries]
+        deliveries = [_read(entry) for entry in entries]
         with engine.begin() as connection:
             receive(connection, deliveries, first_try_after=0)
     except (DataError, ValueError, KeyError, TypeError, StudyIngestError) as error:
-        if len(entries) > 1:  # one of them, which must not hold up the others
+        if len(entries) > 1:  # one of them is at fault, and must not hold up the others
             for entry in entries:
                 _record(redis, engine, [entry])
             return
@@ -114,7 +110,7 @@ def _record(redis: Redis, engine: Engine, entries: list[str]) -> None:
         redis.lrem(MOVING, 1, entry)
 
 
-def _delivery(entry: str) -> Delivery:
+def _read(entry: str) -> Delivery:
     spooled = json.loads(entry)
     upload = parse_upload(spooled["payload"].encode())
     received_at = datetime.fromisoformat(spooled["received_at"])
