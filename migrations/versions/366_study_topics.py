@@ -13,6 +13,7 @@ def upgrade() -> None:
             user_id bigint NOT NULL
                 CONSTRAINT fk_study_topics_user_id REFERENCES users (id) ON DELETE CASCADE,
             name text NOT NULL,
+            exam_on date,
             CONSTRAINT uq_study_topics_id_user_id UNIQUE (id, user_id)
         )
     """)

@@ -13,8 +13,6 @@ def upgrade() -> None:
             user_id bigint NOT NULL,
             study_topic_id bigint NOT NULL,
             subject text NOT NULL,
-            choices jsonb NOT NULL,
-            correct_choice smallint NOT NULL,
             exam_frequency double precision,
             retired_at timestamptz,
             CONSTRAINT fk_study_questions_study_topic_id_user_id

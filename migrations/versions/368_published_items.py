@@ -1,4 +1,4 @@
-"""Add the public ids under which a viewer knows the questions."""
+"""Add the editions of the questions, each under the public id by which a viewer knows it."""
 
 from alembic import op
 
@@ -11,7 +11,10 @@ def upgrade() -> None:
         CREATE TABLE published_items (
             pub_id text CONSTRAINT pk_published_items PRIMARY KEY,
             source_id bigint NOT NULL
-                CONSTRAINT fk_published_items_source_id REFERENCES study_questions (id) ON DELETE CASCADE
+                CONSTRAINT fk_published_items_source_id REFERENCES study_questions (id) ON DELETE CASCADE,
+            choices jsonb NOT NULL,
+            correct_choice smallint NOT NULL,
+            published_at timestamptz
         )
     """)
     op.execute("CREATE INDEX ix_published_items_source_id ON published_items (source_id)")

@@ -1,4 +1,4 @@
-"""Let an upload make one session per topic, no more."""
+"""Let an upload make one session per topic, no more; one that was superseded makes room."""
 
 from alembic import op
 
@@ -17,7 +17,7 @@ def upgrade() -> None:
         op.execute(f"""
             CREATE UNIQUE INDEX CONCURRENTLY {INDEX}
             ON study_quiz_sessions (client_session_uuid, study_topic_id)
-            WHERE client_session_uuid IS NOT NULL
+            WHERE client_session_uuid IS NOT NULL AND superseded_at IS NULL
         """)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 import migrations
 from shared.models import Base
 
-# Everything in the schema, one line each. `alembic check` would not see an altered CHECK or a trigger.
+# Everything in the schema, one line each. `alembic check` would not see an altered CHECK, trigger or view.
 CATALOG = text("""
     WITH tables AS (
         SELECT oid, relname, reloptions FROM pg_class
@@ -17,8 +17,8 @@ CATALOG = text("""
     SELECT concat_ws(' ', 'table', relname, reloptions) FROM tables
     UNION ALL
     SELECT concat_ws(' ', 'column', relname, attname, format_type(atttypid, atttypmod),
-        'not null:', attnotnull, 'identity:', attidentity, 'generated:', attgenerated,
-        'default:', pg_get_expr(adbin, adrelid))
+        'not null:', attnotnull, 'statistics:', attstattarget, 'identity:', attidentity,
+        'generated:', attgenerated, 'default:', pg_get_expr(adbin, adrelid))
     FROM tables JOIN pg_attribute ON attrelid = tables.oid
     LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
     WHERE attnum > 0 AND NOT attisdropped
@@ -31,6 +31,8 @@ CATALOG = text("""
     UNION ALL
     SELECT concat_ws(' ', 'trigger', pg_get_triggerdef(pg_trigger.oid), 'enabled:', tgenabled)
     FROM tables JOIN pg_trigger ON tgrelid = tables.oid WHERE NOT tgisinternal
+    UNION ALL
+    SELECT concat_ws(' ', 'view', viewname, definition) FROM pg_views WHERE schemaname = 'public'
     UNION ALL
     SELECT concat_ws(' ', 'function', regexp_replace(pg_get_functiondef(oid), '\\s+', ' ', 'g'))
     FROM pg_proc WHERE pronamespace = 'public'::regnamespace
@@ -45,7 +47,9 @@ CHANGES = [
     "ALTER TABLE upload_conflicts RENAME CONSTRAINT pk_upload_conflicts TO upload_conflicts_pkey",
     "DROP INDEX ix_study_topics_user_id",
     "DROP TRIGGER keep_updated_at ON study_question_progress",
-    "CREATE OR REPLACE FUNCTION blank_uploads() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
+    "CREATE OR REPLACE FUNCTION keep_updated_at() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
+    "DROP VIEW current_editions",
+    "ALTER TABLE study_question_progress ALTER user_id SET STATISTICS 100",
     """
     ALTER TABLE study_question_attempts DROP CONSTRAINT ck_study_question_attempts_rating,
     ADD CONSTRAINT ck_study_question_attempts_rating CHECK (rating IN (1, 2, 3, 4))

@@ -11,15 +11,16 @@ import migrations
 ROWS = """
     INSERT INTO users (id) VALUES (1);
     INSERT INTO study_topics (id, user_id, name) VALUES (10, 1, 'anatomy'), (11, 1, 'surgery');
-    INSERT INTO study_questions (id, user_id, study_topic_id, subject, choices, correct_choice)
-    VALUES (100, 1, 10, 'bones', '["a", "b"]', 1);
+    INSERT INTO study_questions (id, user_id, study_topic_id, subject) VALUES (100, 1, 10, 'bones');
+    INSERT INTO published_items (pub_id, source_id, choices, correct_choice)
+    VALUES ('q', 100, '["a", "b"]', 1);
     INSERT INTO study_quiz_sessions
         (user_id, study_topic_id, question_ids, status, correct_count, finished_at)
     VALUES (1, 10, '[100]', 'done', 1, now()), (1, 10, '[100]', 'in_progress', 0, NULL),
         (1, 11, '[]', 'abandoned', 0, now());
-    INSERT INTO study_question_attempts (study_quiz_session_id, study_question_id, ordinal, selected, unsure,
-        outcome, rating, counted, answered_at, answered_at_raw, clock_adjusted)
-    VALUES (1, 100, 0, 1, false, 'correct', 3, true, now(), now(), false);
+    INSERT INTO study_question_attempts (user_id, study_quiz_session_id, study_question_id, ordinal, pub_id,
+        selected, unsure, outcome, rating, counted, answered_at, answered_at_raw, study_date, clock_adjusted)
+    VALUES (1, 1, 100, 0, 'q', 1, false, 'correct', 3, true, now(), now(), current_date, false);
 """
 ADDED = {"client_session_uuid": None, "source": "live", "finalized_at": None}
 UPLOAD = "UPDATE study_quiz_sessions SET client_session_uuid = :uuid WHERE study_topic_id = 10"
@@ -41,7 +42,7 @@ def before(empty_database_url: str) -> Engine:
 
 def rows(engine: Engine, table: str) -> list[dict[str, Any]]:
     with engine.connect() as connection:
-        found = connection.execute(text(f"SELECT * FROM {table} ORDER BY id"))  # noqa: S608  our own names
+        found = connection.execute(text(f"SELECT * FROM {table} ORDER BY {table}"))  # noqa: S608  our own names
         return [dict(row) for row in found.mappings()]
 
 
@@ -59,7 +60,7 @@ def test_373_to_376_keep_the_rows_and_call_them_live(before: Engine, empty_datab
 def test_I2_an_upload_has_one_session_a_topic(before: Engine, empty_database_url: str) -> None:
     migrations.upgrade(empty_database_url)
     with (
-        pytest.raises(IntegrityError, match="uq_study_quiz_sessions_standing"),
+        pytest.raises(IntegrityError, match="uq_study_quiz_sessions_client_session_uuid_study_topic_id"),
         before.begin() as connection,
     ):
         connection.execute(text(UPLOAD), {"uuid": "twice"})

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "374"
-down_revision = "373"
+revision = "375"
+down_revision = "374"
 
 
 def upgrade() -> None:

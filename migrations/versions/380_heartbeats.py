@@ -1,9 +1,9 @@
-"""Keep when the last sweep began: a sign of life of beat and the sweeper."""
+"""Keep when the sweeper last showed that it runs."""
 
 from alembic import op
 
-revision = "383"
-down_revision = "382"
+revision = "380"
+down_revision = "379"
 
 
 def upgrade() -> None:

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "389"
-down_revision = "388"
+revision = "379"
+down_revision = "378"
 
 
 def upgrade() -> None:
@@ -22,8 +22,9 @@ def upgrade() -> None:
             last_error text,
             created_at timestamptz NOT NULL DEFAULT now(),
             finished_at timestamptz,
-            CONSTRAINT ck_outbox_subject CHECK (CASE kind
-                WHEN 'upload.dead' THEN client_session_uuid IS NOT NULL AND study_quiz_session_id IS NULL
+            CONSTRAINT ck_outbox_subject CHECK (CASE
+                WHEN kind = 'upload.dead'
+                THEN client_session_uuid IS NOT NULL AND study_quiz_session_id IS NULL
                 ELSE user_id IS NOT NULL AND study_quiz_session_id IS NOT NULL END),
             CONSTRAINT ck_outbox_finished_at CHECK ((status = 'waiting') = (finished_at IS NULL)),
             CONSTRAINT uq_outbox_user_id_study_quiz_session_id_kind

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "379"
-down_revision = "378"
+revision = "378"
+down_revision = "377"
 
 
 def upgrade() -> None:
@@ -15,6 +15,7 @@ def upgrade() -> None:
             content_hash text NOT NULL,
             payload jsonb,
             received_at timestamptz NOT NULL,
+            user_id bigint,
             CONSTRAINT uq_upload_conflicts_client_session_uuid_content_hash
                 UNIQUE (client_session_uuid, content_hash)
         )

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "378"
-down_revision = "377"
+revision = "377"
+down_revision = "376"
 
 
 def upgrade() -> None:
@@ -33,6 +33,10 @@ def upgrade() -> None:
         ON uploads (status, received_at) WHERE status IN ('rejected', 'dead')
     """)
     op.execute("CREATE INDEX ix_uploads_user_id ON uploads (user_id) WHERE user_id IS NOT NULL")
+    op.execute("""
+        CREATE INDEX ix_uploads_times ON uploads USING brin (received_at, finalized_at)
+        WITH (autosummarize = true)
+    """)
 
 
 def downgrade() -> None:

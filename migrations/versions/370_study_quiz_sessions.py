@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "369"
-down_revision = "368"
+revision = "370"
+down_revision = "369"
 
 
 def upgrade() -> None:
@@ -33,7 +33,11 @@ def upgrade() -> None:
             chronic_remaining_count integer NOT NULL DEFAULT 0,
             finished_at timestamptz,
             created_at timestamptz NOT NULL DEFAULT now(),
-            updated_at timestamptz NOT NULL DEFAULT now()
+            updated_at timestamptz NOT NULL DEFAULT now(),
+            voided_at timestamptz,
+            void_reason text,
+            superseded_at timestamptz,
+            CONSTRAINT uq_study_quiz_sessions_user_id_id UNIQUE (user_id, id)
         )
     """)
     op.execute("""
@@ -41,7 +45,6 @@ def upgrade() -> None:
         ON study_quiz_sessions (user_id, study_topic_id) WHERE status = 'in_progress'
     """)
     op.execute("CREATE INDEX ix_study_quiz_sessions_study_topic_id ON study_quiz_sessions (study_topic_id)")
-    op.execute("CREATE INDEX ix_study_quiz_sessions_user_id_id ON study_quiz_sessions (user_id, id)")
     op.execute("""
         CREATE FUNCTION keep_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN

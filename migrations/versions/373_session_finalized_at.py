@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "375"
-down_revision = "374"
+revision = "373"
+down_revision = "372"
 
 
 def upgrade() -> None:

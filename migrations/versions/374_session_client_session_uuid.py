@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "373"
-down_revision = "372"
+revision = "374"
+down_revision = "373"
 
 
 def upgrade() -> None:

@@ -1,0 +1,24 @@
+"""Show the edition of each question that is asked now: the newest that is out."""
+
+from alembic import op
+
+revision = "369"
+down_revision = "368"
+
+
+def upgrade() -> None:
+    op.execute("""
+        CREATE VIEW current_editions AS
+        SELECT question.id AS source_id, newest.pub_id, newest.choices, newest.correct_choice,
+            newest.published_at
+        FROM study_questions AS question CROSS JOIN LATERAL (
+            SELECT edition.pub_id, edition.choices, edition.correct_choice, edition.published_at
+            FROM published_items AS edition
+            WHERE edition.source_id = question.id
+                AND (edition.published_at IS NULL OR edition.published_at <= now())
+            ORDER BY edition.published_at DESC NULLS LAST, edition.pub_id COLLATE "C" LIMIT 1) AS newest
+    """)
+
+
+def downgrade() -> None:
+    op.execute("DROP VIEW current_editions")
