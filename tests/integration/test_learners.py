@@ -3,11 +3,14 @@
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Engine, text
 
-from shared.models import Upload, UploadConflict
+from cli.main import main
+from shared.models import StudyQuestionProgress, StudyQuizSession, Upload, UploadConflict, User
+from shared.ops.learners import delete_learner
 from shared.uploads import Verdict
-from tests.factories import ANN, BEN, answer, deliver, ingest, load, rows, standing, upload, work_off
+from tests.factories import ANN, BEN, CHO, answer, deliver, ingest, load, rows, standing, upload, work_off
 
 ANNS = answer("q110", "2026-11-20T09:00:00Z")
 BENS = answer("twin210", "2026-11-20T09:01:00Z")
@@ -26,7 +29,7 @@ def other(sent: dict[str, Any], *answers: dict[str, Any]) -> dict[str, Any]:
 
 def delete(engine: Engine, learner: int) -> None:
     with engine.begin() as connection:
-        connection.execute(text("DELETE FROM users WHERE id = :id"), {"id": learner})
+        delete_learner(connection, learner)
 
 
 def end(engine: Engine, status: str) -> None:
@@ -60,6 +63,16 @@ def test_I11_what_was_never_ingested_is_blanked(
     assert payloads(engine) == [None, None]
     found = standing(engine, sent)
     assert (found.status, found.reason) == left
+
+
+def test_I11_what_an_operator_put_back_is_blanked(engine: Engine) -> None:
+    sent = upload(NOBODYS)
+    deliver(engine, sent)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE uploads SET user_id = :id"), {"id": ANN})
+    delete(engine, ANN)
+    assert payloads(engine) == [None]
+    assert standing(engine, sent).reason == "learner_deleted"
 
 
 @pytest.mark.parametrize("learner", [ANN, BEN])
@@ -115,3 +128,23 @@ def test_I11_what_was_blanked_is_not_kept_again_when_it_is_sent_again(engine: En
     delete(engine, ANN)
     assert deliver(engine, sent).verdict in {Verdict.REJECTED, Verdict.DEAD}
     assert payloads(engine) == [None]
+
+
+def test_a_row_that_its_host_deleted_leaves_nothing_of_what_was_ingested(engine: Engine) -> None:
+    sent = upload(ANNS)
+    ingest(engine, sent)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM users WHERE id = :id"), {"id": ANN})
+    assert payloads(engine) == [sent]
+    delete(engine, ANN)
+    assert payloads(engine) == [None]
+
+
+def test_I11_the_command_deletes_and_says_so(engine: Engine, database_url: str) -> None:
+    ingest(engine, upload(ANNS))
+    words = ["learners", "delete", str(ANN), "--yes"]
+    result = CliRunner().invoke(main, words, env={"DATABASE_URL": database_url})
+    assert result.output == f"learner {ANN} is deleted; 1 uploads are blanked\n"
+    assert payloads(engine) == [None]
+    assert [row["id"] for row in rows(engine, User)] == [BEN, CHO]
+    assert rows(engine, StudyQuizSession) == rows(engine, StudyQuestionProgress) == []

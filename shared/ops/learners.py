@@ -1,0 +1,59 @@
+"""Delete a learner, and what uploads hold of their answers."""
+
+from sqlalchemy import Connection, text
+
+from shared.db import execute, scalars
+
+# What was ingested has its learner. Of the rest, each learner whose questions it names is one: as long as the
+# catalog knows whose they are. In the order of their ids, and before the learner, as a replay locks them.
+_LOCK_UPLOADS = text("""
+    SELECT client_session_uuid FROM uploads
+    WHERE client_session_uuid IN (
+        SELECT client_session_uuid FROM uploads WHERE user_id = :user_id
+        UNION ALL
+        SELECT client_session_uuid FROM uploads
+        WHERE (status = 'received' OR status IN ('rejected', 'dead')) AND user_id IS NULL
+            AND EXISTS (SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
+                WHERE named #>> '{}' = ANY(CAST(:pub_ids AS text[]))))
+    ORDER BY client_session_uuid FOR NO KEY UPDATE
+""")
+
+_PUB_IDS = text("""
+    SELECT i.pub_id FROM study_questions q JOIN published_items i ON i.source_id = q.id
+    WHERE q.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
+""")
+
+# A conflict that was never ingested goes with its upload's learner too.
+_BLANK_CONFLICTS = text("""
+    UPDATE upload_conflicts SET payload = NULL
+    WHERE user_id = :user_id OR user_id IS NULL AND (
+        client_session_uuid = ANY(CAST(:uploads AS uuid[]))
+        OR EXISTS (SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
+            WHERE named #>> '{}' = ANY(CAST(:pub_ids AS text[]))))
+""")
+
+# One that waits is rejected: its questions are gone.
+_BLANK_UPLOADS = text("""
+    UPDATE uploads SET payload = NULL, result = NULL, user_id = :user_id,
+        status = CASE WHEN status = 'received' THEN 'rejected' ELSE status END,
+        reason = CASE WHEN status = 'received' THEN 'learner_deleted' ELSE reason END,
+        finalized_at = coalesce(finalized_at, now())
+    WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[]))
+""")
+
+_DELETE = text("DELETE FROM users WHERE id = :user_id RETURNING id")
+
+
+def delete_learner(connection: Connection, user_id: int) -> int:
+    """Delete a learner with all that is known of them; return how many uploads are blanked.
+
+    The rows of their uploads stay, so that what is sent again is known; payloads and results go, and none is
+    kept again. Where the learner's own row is gone already, what was ingested is blanked all the same; of
+    what was not, the catalog no longer tells whose it is.
+    """
+    bound = {"user_id": user_id, "pub_ids": scalars(connection, _PUB_IDS, {"user_id": user_id})}
+    uploads = scalars(connection, _LOCK_UPLOADS, bound)
+    execute(connection, _BLANK_CONFLICTS, bound | {"uploads": uploads})
+    execute(connection, _BLANK_UPLOADS, bound | {"uploads": uploads})
+    execute(connection, _DELETE, {"user_id": user_id})
+    return len(uploads)
