@@ -162,9 +162,9 @@ def read_session(path: SessionPath) -> dict[str, Any]:
 def answer_question(path: SessionPath) -> dict[str, Any]:
     """Answer a question; the same answer again is answered alike."""
     answer = read_body(Submission)
-    now = services().clock()
+    now = _now()
     recorded = services().live.run(
-        lambda connection: sessions.submit(connection, path.user_id, path.session_id, answer, now=now)
+        lambda connection: sessions.submit(connection, path.user_id, path.session_id, answer, **now)
     )
     return schemas.RecordedAnswer.model_validate(recorded).model_dump()
 
@@ -213,9 +213,8 @@ def void_session(path: SessionPath) -> dict[str, Any]:
 )
 def unvoid_session(path: SessionPath) -> dict[str, Any]:
     """Let a voided session count again; 409 where other content was accepted in its place."""
-    zone = services().settings.study_time_zone
     session = services().live.run(
-        lambda connection: sessions.unvoid(connection, path.user_id, path.session_id, default_zone=zone)
+        lambda connection: sessions.unvoid(connection, path.user_id, path.session_id)
     )
     return schemas.QuizSession.model_validate(session).model_dump()
 
@@ -307,12 +306,11 @@ def list_sessions(path: LearnerPath, query: PageQuery) -> dict[str, Any]:
 def list_due_reviews(path: LearnerPath, query: ReviewQuery) -> dict[str, Any]:
     """List the questions that are due, longest due first."""
     after, limit, now = _place(query, lists.BEFORE_REVIEWS), query.limit + 1, _now()
-
-    def due(connection: Connection) -> list[tuple[lists.ReviewPlace, dict[str, Any]]]:
-        before = query.due_before or lists.tomorrow(connection, path.user_id, **now)
-        return lists.due_reviews(connection, path.user_id, before=before, after=after, limit=limit)
-
-    rows = services().live.run(due)
+    rows = services().live.run(
+        lambda connection: lists.due_reviews(
+            connection, path.user_id, before=query.due_before, after=after, limit=limit, **now
+        )
+    )
     return schemas.DueReviews.model_validate(_page(rows, query.limit)).model_dump()
 
 
@@ -323,10 +321,10 @@ def list_due_reviews(path: LearnerPath, query: ReviewQuery) -> dict[str, Any]:
 )
 def list_wrong_notes(path: LearnerPath, query: NoteQuery) -> dict[str, Any]:
     """List wrong notes, last opened first."""
-    after, limit = _place(query, lists.BEFORE_NOTES), query.limit + 1
+    after, limit, now = _place(query, lists.BEFORE_NOTES), query.limit + 1, _now()
     rows = services().live.run(
         lambda connection: lists.wrong_notes(
-            connection, path.user_id, state=query.state, after=after, limit=limit
+            connection, path.user_id, state=query.state, after=after, limit=limit, **now
         )
     )
     return schemas.WrongNotes.model_validate(_page(rows, query.limit)).model_dump()

@@ -333,7 +333,7 @@ class DueReview(BaseModel):
     study_topic_id: int
     subject: str
     due: date
-    last_reviewed_at: datetime
+    last_answered_at: datetime
     reviews: int
     misses: int
 
@@ -428,7 +428,7 @@ class DueReviews(Page):
                     "study_topic_id": 4,
                     "subject": "physics",
                     "due": "2026-11-24",
-                    "last_reviewed_at": "2026-11-22T00:00:41.104417+00:00",
+                    "last_answered_at": "2026-11-22T00:00:41.104417+00:00",
                     "reviews": 3,
                     "misses": 1,
                 }

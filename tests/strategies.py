@@ -1,7 +1,7 @@
 """Uploads as Hypothesis makes them, close together in time so that they tie, overlap and repeat."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -11,53 +11,57 @@ from hypothesis import strategies as st
 
 from shared.study.grading import Outcome
 from shared.study.progress import Progress, Review, fold
+from shared.study.scheduling import study_date
 from tests.factories import IMPOSSIBLE, NO_CHOICE, RIGHT, WRONG, ZONES
 
 SEOUL = ZoneInfo("Asia/Seoul")
 NEW_YORK = ZoneInfo("America/New_York")
 START = datetime(2026, 10, 30, 12, tzinfo=UTC)
 
-# c(orrect), w(rong), n(o choice, or a wrong one flagged unsure), r(ight, but unsure).
+# c(orrect), w(rong), n(o choice, or a wrong one flagged unsure), r(ight, but unsure); counted.
+# p(ractice), f(ailed practice), u(nsure, but right, in practice).
 ANSWERS = {
-    "c": (Rating.Good, Outcome.CORRECT),
-    "w": (Rating.Again, Outcome.WRONG),
-    "n": (Rating.Again, Outcome.UNSURE),
-    "r": (Rating.Hard, Outcome.UNSURE),
+    "c": (Rating.Good, Outcome.CORRECT, True),
+    "w": (Rating.Again, Outcome.WRONG, True),
+    "n": (Rating.Again, Outcome.UNSURE, True),
+    "r": (Rating.Hard, Outcome.UNSURE, True),
+    "p": (Rating.Good, Outcome.CORRECT, False),
+    "f": (Rating.Again, Outcome.WRONG, False),
+    "u": (Rating.Hard, Outcome.UNSURE, False),
 }
 
 
-def review(letter: str, at: datetime = START, question: int = 1) -> Review:
-    return Review(question, at, *ANSWERS[letter])
+def review(letter: str, at: datetime = START, question: int = 1, on: date | None = None) -> Review:
+    """Answer at a time, on the study date of Seoul or on another."""
+    return Review(question, at, on or study_date(at, None, SEOUL), *ANSWERS[letter])
 
 
 def day(number: int) -> datetime:
     return START + timedelta(days=number)
 
 
-def told(story: str, question: int = 1) -> list[Review]:
+def answered(letters: str, question: int = 1) -> list[Review]:
     """Answer once a day, as the letters say."""
-    return [review(letter, day(number), question) for number, letter in enumerate(story)]
+    return [review(letter, day(number), question) for number, letter in enumerate(letters)]
 
 
-def standing(reviews: Sequence[Review], zone: ZoneInfo = SEOUL) -> Progress:
-    progress = fold(reviews, zone)
+def standing(reviews: Sequence[Review]) -> Progress:
+    progress = fold(reviews)
     assert progress is not None
     return progress
 
 
-zones = st.sampled_from([SEOUL, NEW_YORK, ZoneInfo("UTC")])
-# Few, so that they tie, and about 04:00 in Seoul and in New York, whose clock goes back on the third night.
-# One moment may be written in several offsets.
-_moments = st.builds(
-    lambda days, hour, offset: (START.replace(hour=hour) + days).astimezone(offset),
-    st.sampled_from([timedelta(days=n, seconds=s) for n in range(5) for s in (-1, 0)]),
-    st.sampled_from([6, 8, 9, 19]),
-    st.sampled_from([UTC, timezone(timedelta(hours=9))]),
+# Few, so that they tie. One moment may be written in several offsets, and so lie on several study dates.
+_moments = st.sampled_from(
+    [START.replace(hour=hour) + timedelta(days=n) for n in range(5) for hour in (6, 18, 19)]
 )
 
 
-def reviews(questions: int = 1) -> st.SearchStrategy[Review]:
-    return st.builds(review, st.sampled_from(sorted(ANSWERS)), _moments, st.integers(1, questions))
+@st.composite
+def reviews(draw: st.DrawFn, questions: int = 1) -> Review:
+    at = draw(_moments)
+    on = study_date(at, draw(st.sampled_from([None, 9 * 60, -8 * 60])), UTC)
+    return review(draw(st.sampled_from(sorted(ANSWERS))), at, draw(st.integers(1, questions)), on)
 
 
 # Midnight of the first day. The third night sets New York's clock back across an hour.

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
@@ -22,7 +22,7 @@ SHADES = 4
 # As many as the largest id has: Python refuses to read many thousands.
 DIGITS = re.compile("[0-9]{1,19}")
 
-# Time, the probability in percent, and that at a review.
+# Midnight of a study date, the probability in percent, and that at a review.
 Row = tuple[datetime, tuple[float | None, float | None]]
 
 
@@ -76,12 +76,19 @@ def weeks(days: Sequence[DueDay]) -> list[list[tuple[DueDay, int] | None]]:
 
 def rows(drawn: Curve) -> list[Row]:
     """Write a curve as the rows of a table; the first review has no probability, and stands at the top."""
-    line: list[Row] = [(at, (_percent(recall), None)) for at, recall in drawn.points]
+    line: list[Row] = [(_midnight(day), (_percent(recall), None)) for day, recall in drawn.points]
     dots: list[Row] = [
-        (each.review.answered_at, (None, 100.0 if each.recall is None else _percent(each.recall)))
-        for each in drawn.reviewed
+        (
+            _midnight(each.after.last_study_date),
+            (None, 100.0 if each.recall is None else _percent(each.recall)),
+        )
+        for each in drawn.steps
     ]
     return sorted([*line, *dots], key=lambda row: row[0])
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
 
 
 def _percent(part: float) -> float:

@@ -197,9 +197,8 @@ def uploads() -> ResponseReturnValue:
 @blueprint.get("/uploads/<uuid:uuid>")
 def upload(uuid: UUID) -> ResponseReturnValue:
     """Show all that is known of an upload but its payload."""
-    zone = services().settings.study_time_zone
     report, done = services().store.read(
-        lambda connection: (report_upload(connection, uuid), effects(connection, uuid, zone))
+        lambda connection: (report_upload(connection, uuid), effects(connection, uuid))
     )
     questions = report.result["questions"] if report.result else []
     due = {each["pub_id"]: each["due"] for each in questions}
@@ -294,8 +293,7 @@ def void(uuid: UUID) -> ResponseReturnValue:
         wrong = f"Say why, in {LONGEST_REASON} characters at most."
         page = render_template("void.html", uuid=uuid, longest=LONGEST_REASON, reason=reason, wrong=wrong)
         return page, 422
-    now, zone = services().clock(), services().settings.study_time_zone
-    act = partial(void_upload, client_session_uuid=uuid, reason=reason, now=now, default_zone=zone)
+    act = partial(void_upload, client_session_uuid=uuid, reason=reason, now=services().clock())
     sessions = services().store.write(act)
     log.info("ops.voided", upload=str(uuid), sessions=sessions)
     flash(f"{sessions} sessions voided." if sessions else "It was void already.")
@@ -312,8 +310,7 @@ def ask_unvoid(uuid: UUID) -> ResponseReturnValue:
 @blueprint.post("/uploads/<uuid:uuid>/unvoid")
 def unvoid(uuid: UUID) -> ResponseReturnValue:
     """Bring the upload's voided sessions back."""
-    zone = services().settings.study_time_zone
-    sessions = services().store.write(partial(unvoid_upload, client_session_uuid=uuid, default_zone=zone))
+    sessions = services().store.write(partial(unvoid_upload, client_session_uuid=uuid))
     log.info("ops.unvoided", upload=str(uuid), sessions=sessions)
     flash(f"{sessions} sessions are back." if sessions else "It was not void.")
     return redirect(url_for(".upload", uuid=uuid), 303)
@@ -348,8 +345,8 @@ def payloads(conflict: int) -> ResponseReturnValue:
 @blueprint.post("/conflicts/<id:conflict>/accept")
 def accept(conflict: int) -> ResponseReturnValue:
     """Let what came after take the place of what came first."""
-    now, zone = services().clock(), services().settings.study_time_zone
-    uuid = services().store.write(partial(accept_conflict, conflict=conflict, now=now, default_zone=zone))
+    act = partial(accept_conflict, conflict=conflict, now=services().clock())
+    uuid = services().store.write(act)
     log.info("ops.conflict_accepted", upload=str(uuid))
     flash("Accepted: it is replayed soon, and what came first is kept as the conflict.")
     return redirect(url_for(".upload", uuid=uuid), 303)

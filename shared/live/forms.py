@@ -1,4 +1,4 @@
-"""What the front end asks for: read strictly, so that everything behind it can trust it."""
+"""What the front end sends: read strictly, so that everything behind it can trust it."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ RESERVED = "wrong_variants"
 # A sitting, not a career; as many as an upload may hold attempts.
 MAX_QUESTIONS = 500
 
-QuizMode = Literal["random", "frequent_focus"]
+QuizMode = Literal["random", "frequent_focus", "due"]
 # Postgres holds no NUL in a text.
 STORABLE = r"^[^\x00]*$"
 
@@ -34,13 +34,16 @@ class SessionStart(_Form):
 
     study_topic_id: int = Field(ge=0, lt=BIGINT)
     quiz_mode: Annotated[QuizMode, BeforeValidator(_not_reserved)] = Field(
-        "random", description="`frequent_focus`: what exams ask often; where unknown, what is known least"
+        "random",
+        description="`frequent_focus`: what exams ask often and the learner would miss now; "
+        "`due`: what is due, the longest due first, then new questions",
     )
     wrong_only: bool = Field(default=False, description="only questions whose wrong note is open")
     subject_filter: str | None = Field(
         None, min_length=1, max_length=120, pattern=STORABLE, description="only this subject"
     )
     target_per_subject: int = Field(20, ge=1, le=100, description="most questions of one subject")
+    new_per_session: int = Field(10, ge=0, le=100, description="most new questions of a `due` session")
 
 
 class Submission(_Form):

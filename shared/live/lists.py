@@ -1,10 +1,8 @@
-"""The weak areas of a topic, subject by subject: computed when they are asked for."""
+"""What a learner's pages list: topics, past sessions, due reviews, wrong notes and weak areas."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal, NamedTuple
-from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, Field
 from sqlalchemy import Connection, text
@@ -13,68 +11,51 @@ from shared.db import execute
 from shared.live.forms import BIGINT
 from shared.live.sessions import COUNTS, require_learner, require_topic, with_snapshot
 from shared.study.progress import CHRONIC_AFTER
-from shared.study.scheduling import Memory, retrievability, study_day
-from shared.study.store import learner_zone
+from shared.study.scheduling import Memory, retrievability
+from shared.study.store import SHOWN_DUE, today_of
 
 _Id = Annotated[int, Field(ge=0, lt=BIGINT)]
 
 
-class SessionPlace(NamedTuple):
-    """A place among past sessions, newest first."""
+class SessionCursor(NamedTuple):
+    """Where a page of past sessions ends; the newest come first."""
 
     session_id: _Id
 
 
-class ReviewPlace(NamedTuple):
-    """A place among due reviews, longest due first."""
+class ReviewCursor(NamedTuple):
+    """Where a page of due reviews ends; the longest due come first."""
 
     due: date
     question_id: _Id
 
 
-class NotePlace(NamedTuple):
-    """A place among wrong notes, last opened first."""
+class NoteCursor(NamedTuple):
+    """Where a page of wrong notes ends; the last opened come first."""
 
     opened_at: AwareDatetime
     question_id: _Id
 
 
 # Before the first of each list.
-BEFORE_SESSIONS = SessionPlace(BIGINT - 1)
-BEFORE_REVIEWS = ReviewPlace(date.min, 0)
-BEFORE_NOTES = NotePlace(datetime.max.replace(tzinfo=UTC), BIGINT - 1)
-
-_DUE = text("""
-    SELECT q.id, i.pub_id, q.study_topic_id, q.subject, p.due, p.last_reviewed_at, p.reviews, p.misses
-    FROM study_question_progress p
-    JOIN study_questions q ON q.id = p.study_question_id
-    JOIN LATERAL (SELECT min(pub_id COLLATE "C") AS pub_id FROM published_items
-        WHERE source_id = q.id HAVING count(*) > 0) i ON TRUE
-    WHERE p.user_id = :user_id AND p.due < :before AND (p.due, q.id) > (:due, :question_id)
-        AND q.retired_at IS NULL
-    ORDER BY p.due, q.id LIMIT :limit
-""")
+BEFORE_SESSIONS = SessionCursor(BIGINT - 1)
+BEFORE_REVIEWS = ReviewCursor(date.min, 0)
+BEFORE_NOTES = NoteCursor(datetime.max.replace(tzinfo=UTC), BIGINT - 1)
 
 
-def due_reviews(
-    connection: Connection, user_id: int, *, before: date, after: ReviewPlace, limit: int
-) -> list[tuple[ReviewPlace, dict[str, Any]]]:
-    """List the questions due before a study day, longest due first, each with its place."""
-    require_learner(connection, user_id)
-    bound = after._asdict() | {"user_id": user_id, "before": before, "limit": limit}
-    return [
-        (
-            ReviewPlace(row.due, row.id),
-            {name: value for name, value in row._asdict().items() if name != "id"},
-        )
-        for row in execute(connection, _DUE, bound)
-    ]
+class Topic(NamedTuple):
+    """A topic's id and name."""
+
+    id: int
+    name: str
 
 
-def tomorrow(connection: Connection, user_id: int, *, now: datetime, default_zone: str) -> date:
-    """Return the study day after the learner's present one: what is due today is due before it."""
-    require_learner(connection, user_id)
-    return study_day(now, learner_zone(connection, user_id, default_zone)) + timedelta(days=1)
+_TOPICS = text("SELECT id, name FROM study_topics WHERE user_id = :user_id ORDER BY name, id")
+
+
+def list_topics(connection: Connection, user_id: int) -> list[Topic]:
+    """List a learner's topics by name."""
+    return [Topic(*row) for row in execute(connection, _TOPICS, {"user_id": user_id})]
 
 
 _PAST = text(f"""
@@ -87,69 +68,102 @@ _PAST = text(f"""
 
 
 def past_sessions(
-    connection: Connection, user_id: int, *, after: SessionPlace, limit: int
-) -> list[tuple[SessionPlace, dict[str, Any]]]:
-    """List closed sessions, the last recorded first, each with its place."""
+    connection: Connection, user_id: int, *, after: SessionCursor, limit: int
+) -> list[tuple[SessionCursor, dict[str, Any]]]:
+    """List closed sessions, the last recorded first, each with its cursor."""
     require_learner(connection, user_id)
     rows = execute(connection, _PAST, after._asdict() | {"user_id": user_id, "limit": limit})
-    return [(SessionPlace(row.session_id), with_snapshot(row._asdict())) for row in rows]
+    return [(SessionCursor(row.session_id), with_snapshot(row._asdict())) for row in rows]
 
 
-_TOPICS = text("SELECT id, name FROM study_topics WHERE user_id = :user_id ORDER BY name, id")
+# Gathered first, by index: what is due by itself, and what an exam that is near makes due.
+_DUE = text(f"""
+    WITH near (question_id) AS (
+        SELECT study_question_id FROM study_question_progress WHERE user_id = :user_id AND due < :before
+        UNION
+        SELECT q.id FROM study_topics t
+        JOIN study_questions q ON q.study_topic_id = t.id AND q.user_id = t.user_id
+        WHERE t.user_id = :user_id AND t.exam_on >= :today AND t.exam_on < :before
+    ), shown AS (
+        SELECT q.id, e.pub_id, q.study_topic_id, q.subject, {SHOWN_DUE} AS due, p.last_answered_at, p.reviews,
+            p.misses
+        FROM near
+        JOIN study_question_progress p ON p.study_question_id = near.question_id AND p.user_id = :user_id
+        JOIN study_questions q ON q.id = p.study_question_id
+        JOIN study_topics t ON t.id = q.study_topic_id
+        JOIN current_editions e ON e.source_id = q.id
+        WHERE q.retired_at IS NULL OR q.retired_at > :now
+    )
+    SELECT * FROM shown WHERE due < :before AND (due, id) > (:due, :question_id) ORDER BY due, id LIMIT :limit
+""")  # noqa: S608  # made of the constant above
 
 
-class Topic(NamedTuple):
-    """A topic's id and name."""
-
-    id: int
-    name: str
-
-
-def list_topics(connection: Connection, user_id: int) -> list[Topic]:
-    """List a learner's topics by name."""
-    return [Topic(*row) for row in execute(connection, _TOPICS, {"user_id": user_id})]
+def due_reviews(  # noqa: PLR0913  # whose, what page, and as of when
+    connection: Connection,
+    user_id: int,
+    *,
+    before: date | None,
+    after: ReviewCursor,
+    limit: int,
+    now: datetime,
+    default_zone: str,
+) -> list[tuple[ReviewCursor, dict[str, Any]]]:
+    """List the questions due before a study date, or by today; longest due first, each with its cursor."""
+    require_learner(connection, user_id)
+    today = today_of(connection, user_id, now=now, default_zone=default_zone)
+    as_of = {"before": before or today + timedelta(days=1), "today": today, "now": now}
+    rows = execute(connection, _DUE, after._asdict() | as_of | {"user_id": user_id, "limit": limit})
+    return [(ReviewCursor(row.due, row.id), _without_id(row)) for row in rows]
 
 
 NoteState = Literal["open", "closed"]
 
-_NOTES = text("""
-    SELECT q.id, i.pub_id, q.study_topic_id, q.subject, q.retired_at IS NOT NULL AS retired,
-        p.note_opened_at AS opened_at, p.note_closed_at AS closed_at, p.misses, p.miss_streak, p.due
+_NOTES = text(f"""
+    SELECT q.id, e.pub_id, q.study_topic_id, q.subject, coalesce(q.retired_at <= :now, false) AS retired,
+        p.note_opened_at AS opened_at, p.note_closed_at AS closed_at, p.misses, p.miss_streak,
+        {SHOWN_DUE} AS due
     FROM study_question_progress p
     JOIN study_questions q ON q.id = p.study_question_id
-    JOIN LATERAL (SELECT min(pub_id COLLATE "C") AS pub_id FROM published_items
-        WHERE source_id = q.id HAVING count(*) > 0) i ON TRUE
+    JOIN study_topics t ON t.id = q.study_topic_id
+    JOIN current_editions e ON e.source_id = q.id
     WHERE p.user_id = :user_id AND p.wrong_note = :state
         AND (p.note_opened_at, q.id) < (:opened_at, :question_id)
     ORDER BY p.note_opened_at DESC, q.id DESC LIMIT :limit
-""")
+""")  # noqa: S608  # made of the constant above
 
 
-def wrong_notes(
-    connection: Connection, user_id: int, *, state: NoteState, after: NotePlace, limit: int
-) -> list[tuple[NotePlace, dict[str, Any]]]:
-    """List the notes of one state, last opened first, each with its place."""
+def wrong_notes(  # noqa: PLR0913  # whose, what page, and as of when
+    connection: Connection,
+    user_id: int,
+    *,
+    state: NoteState,
+    after: NoteCursor,
+    limit: int,
+    now: datetime,
+    default_zone: str,
+) -> list[tuple[NoteCursor, dict[str, Any]]]:
+    """List the notes of one state, last opened first, each with its cursor."""
     require_learner(connection, user_id)
-    bound = after._asdict() | {"user_id": user_id, "state": state, "limit": limit}
-    return [
-        (
-            NotePlace(row.opened_at, row.id),
-            {name: value for name, value in row._asdict().items() if name != "id"},
-        )
-        for row in execute(connection, _NOTES, bound)
-    ]
+    as_of = {"today": today_of(connection, user_id, now=now, default_zone=default_zone), "now": now}
+    page = after._asdict() | {"user_id": user_id, "state": state, "limit": limit}
+    rows = execute(connection, _NOTES, page | as_of)
+    return [(NoteCursor(row.opened_at, row.id), _without_id(row)) for row in rows]
+
+
+def _without_id(row: Any) -> dict[str, Any]:
+    return {name: value for name, value in row._asdict().items() if name != "id"}
 
 
 # A question that is withdrawn can no longer be learned.
-_REVIEWED = text("""
-    SELECT q.subject, i.pub_id, p.reviews, p.misses, p.miss_streak, p.stability, p.difficulty,
-        p.last_reviewed_at
+_ANSWERED = text("""
+    SELECT q.subject, e.pub_id, p.reviews, p.misses, p.miss_streak, p.stability, p.difficulty,
+        p.last_study_date
     FROM study_question_progress p
     JOIN study_questions q ON q.id = p.study_question_id
-    JOIN LATERAL (SELECT min(pub_id COLLATE "C") AS pub_id FROM published_items
-        WHERE source_id = q.id HAVING count(*) > 0) i ON TRUE
-    WHERE p.user_id = :user_id AND q.study_topic_id = :topic_id AND q.retired_at IS NULL
-    ORDER BY i.pub_id COLLATE "C"
+    JOIN current_editions e ON e.source_id = q.id
+    WHERE p.user_id = :user_id AND q.study_topic_id = :topic_id
+        AND (q.retired_at IS NULL OR q.retired_at > :now)
+    ORDER BY e.pub_id COLLATE "C"
 """)
 
 
@@ -159,25 +173,25 @@ def weak_areas(
     """Return what is known of each subject that was answered, the weakest first."""
     require_learner(connection, user_id)
     require_topic(connection, user_id, topic_id)
-    zone = learner_zone(connection, user_id, default_zone)
+    today = today_of(connection, user_id, now=now, default_zone=default_zone)
     subjects = defaultdict(list)
-    for row in execute(connection, _REVIEWED, {"user_id": user_id, "topic_id": topic_id}):
+    for row in execute(connection, _ANSWERED, {"user_id": user_id, "topic_id": topic_id, "now": now}):
         subjects[row.subject].append(row)
-    areas = [_area(subject, rows, now, zone) for subject, rows in subjects.items()]
+    areas = []
+    for subject, rows in subjects.items():
+        reviews, misses = sum(row.reviews for row in rows), sum(row.misses for row in rows)
+        recalls = [
+            retrievability(Memory(row.stability, row.difficulty), row.last_study_date, today) for row in rows
+        ]
+        areas.append(
+            {
+                "subject": subject,
+                "questions": len(rows),
+                "reviews": reviews,
+                "misses": misses,
+                "accuracy": 1 - misses / reviews,
+                "chronic": [row.pub_id for row in rows if row.miss_streak > CHRONIC_AFTER],
+                "mean_retrievability": sum(recalls) / len(recalls),
+            }
+        )
     return sorted(areas, key=lambda area: (area["accuracy"], area["subject"]))
-
-
-def _area(subject: str, rows: Sequence[Any], now: datetime, zone: ZoneInfo) -> dict[str, Any]:
-    reviews, misses = sum(row.reviews for row in rows), sum(row.misses for row in rows)
-    recalls = [
-        retrievability(Memory(row.stability, row.difficulty), row.last_reviewed_at, now, zone) for row in rows
-    ]
-    return {
-        "subject": subject,
-        "questions": len(rows),
-        "reviews": reviews,
-        "misses": misses,
-        "accuracy": 1 - misses / reviews,
-        "chronic": [row.pub_id for row in rows if row.miss_streak > CHRONIC_AFTER],
-        "mean_retrievability": sum(recalls) / len(recalls),
-    }

@@ -1,6 +1,5 @@
 """Everything that is known of one upload, for an operator."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from operator import itemgetter
@@ -13,18 +12,22 @@ from shared.db import execute
 from shared.errors import UnknownUploadError
 from shared.live.lists import BEFORE_NOTES, Topic, list_topics, weak_areas, wrong_notes
 from shared.live.sessions import require_learner
-from shared.study.progress import Curve, Reviewed, folded, forgetting_curve
-from shared.study.scheduling import study_day
-from shared.study.store import learner_zone, list_progress, other_reviews
+from shared.study.progress import Curve, Step, fold_steps, forgetting_curve
+from shared.study.scheduling import study_date
+from shared.study.store import SHOWN_DUE, learner_zone, list_progress, other_reviews, today_of
 from shared.uploads import Status
 
 # What is overdue is to be done today.
-_COUNTS = text("""
-    SELECT greatest(p.due, :today) AS day, count(*) AS questions
-    FROM study_question_progress p JOIN study_questions q ON q.id = p.study_question_id
-    WHERE p.user_id = :user_id AND p.due < :end AND q.retired_at IS NULL
+_COUNTS = text(f"""
+    SELECT greatest(due, :today) AS day, count(*) AS questions
+    FROM (SELECT {SHOWN_DUE} AS due
+        FROM study_question_progress p
+        JOIN study_questions q ON q.id = p.study_question_id
+        JOIN study_topics t ON t.id = q.study_topic_id
+        WHERE p.user_id = :user_id AND (q.retired_at IS NULL OR q.retired_at > :now)) AS shown
+    WHERE due < :end
     GROUP BY 1
-""")
+""")  # noqa: S608  # made of the constant above
 
 
 class DueDay(NamedTuple):
@@ -34,10 +37,12 @@ class DueDay(NamedTuple):
     questions: int
 
 
-def due_calendar(connection: Connection, user_id: int, *, today: date, days: int) -> list[DueDay]:
+def due_calendar(
+    connection: Connection, user_id: int, *, today: date, now: datetime, days: int
+) -> list[DueDay]:
     """Count the questions due on each of some study days, from today on."""
     require_learner(connection, user_id)
-    bound = {"user_id": user_id, "today": today, "end": today + timedelta(days=days)}
+    bound = {"user_id": user_id, "today": today, "now": now, "end": today + timedelta(days=days)}
     counts = {row.day: row.questions for row in execute(connection, _COUNTS, bound)}
     coming = (today + timedelta(days=number) for number in range(days))
     return [DueDay(day, counts.get(day, 0)) for day in coming]
@@ -67,7 +72,10 @@ def report_learner(
     """Gather what is known of a learner; raise UnknownLearnerError if there is none."""
     require_learner(connection, user_id)
     zone = learner_zone(connection, user_id, default_zone)
-    notes = wrong_notes(connection, user_id, state="open", after=BEFORE_NOTES, limit=NOTES)
+    today = study_date(now, None, zone)
+    notes = wrong_notes(
+        connection, user_id, state="open", after=BEFORE_NOTES, limit=NOTES, now=now, default_zone=default_zone
+    )
     areas = [
         (topic, weak_areas(connection, user_id, topic.id, now=now, default_zone=default_zone))
         for topic in list_topics(connection, user_id)
@@ -75,7 +83,7 @@ def report_learner(
     return LearnerReport(
         zone.key,
         list(list_progress(connection, user_id)),
-        due_calendar(connection, user_id, today=study_day(now, zone), days=DAYS),
+        due_calendar(connection, user_id, today=today, now=now, days=DAYS),
         [(topic, subjects) for topic, subjects in areas if subjects],
         [note for _, note in notes],
     )
@@ -85,9 +93,9 @@ def curve(
     connection: Connection, user_id: int, question_id: int, *, now: datetime, default_zone: str
 ) -> Curve:
     """Draw the forgetting curve of a learner's question, some weeks on from now."""
-    zone = learner_zone(connection, user_id, default_zone)
-    reviews = other_reviews(connection, user_id, [], [question_id])[question_id]
-    return forgetting_curve(reviews, now + AHEAD, zone)
+    today = today_of(connection, user_id, now=now, default_zone=default_zone)
+    reviews = other_reviews(connection, user_id, [question_id])[question_id]
+    return forgetting_curve(reviews, today + AHEAD)
 
 
 # An upload that is replayed by hand counts where it ended last.
@@ -159,38 +167,37 @@ def count_webhooks(connection: Connection) -> dict[str, int]:
     return {row.status: row.webhooks for row in execute(connection, _WEBHOOKS)}
 
 
-_COUNTED = text("""
-    SELECT s.user_id, a.study_question_id, i.pub_id, a.answered_at
-    FROM study_question_attempts a
-    JOIN study_quiz_sessions s ON s.id = a.study_quiz_session_id
-    JOIN LATERAL (SELECT min(pub_id COLLATE "C") AS pub_id FROM published_items
-        WHERE source_id = a.study_question_id) i ON TRUE
-    WHERE s.client_session_uuid = :uuid AND a.counted AND s.voided_at IS NULL ORDER BY a.ordinal
+_ATTEMPTS = text("""
+    SELECT a.user_id, a.study_question_id, a.pub_id, a.answered_at, a.counted
+    FROM study_quiz_sessions s
+    JOIN study_question_attempts a ON a.user_id = s.user_id AND a.study_quiz_session_id = s.id
+    WHERE s.client_session_uuid = :uuid AND s.voided_at IS NULL ORDER BY a.ordinal
 """)
 
 
 class Effect(NamedTuple):
-    """A question's review by an upload, and how many reviews it has had in all."""
+    """What an upload's attempt did to a question, and how many attempts at it were folded in all."""
 
     pub_id: str
-    reviewed: Reviewed
-    reviews: int
+    step: Step
+    attempts: int
 
 
-def effects(connection: Connection, client_session_uuid: UUID, default_zone: str) -> list[Effect]:
-    """List the reviews that an upload made; none while it is not ingested, or is void."""
-    rows = list(execute(connection, _COUNTED, {"uuid": str(client_session_uuid)}))
-    return list(_effects(connection, rows, default_zone)) if rows else []
-
-
-def _effects(connection: Connection, rows: list[Any], default_zone: str) -> Iterator[Effect]:
-    learner = rows[0].user_id
-    zone = learner_zone(connection, learner, default_zone)
-    reviews = other_reviews(connection, learner, [], [row.study_question_id for row in rows])
-    for row in rows:
-        history = list(folded(reviews[row.study_question_id], zone))
-        own = [each for each in history if each.review.answered_at == row.answered_at]
-        yield from (Effect(row.pub_id, each, len(history)) for each in own[:1])
+def effects(connection: Connection, client_session_uuid: UUID) -> list[Effect]:
+    """List what an upload's attempts did; none while it is not ingested, or is void."""
+    rows = list(execute(connection, _ATTEMPTS, {"uuid": str(client_session_uuid)}))
+    if not rows:
+        return []
+    reviews = other_reviews(connection, rows[0].user_id, {row.study_question_id for row in rows})
+    steps = {question: list(fold_steps(each)) for question, each in reviews.items()}
+    return [
+        next(
+            Effect(row.pub_id, step, len(steps[row.study_question_id]))
+            for step in steps[row.study_question_id]
+            if (step.review.answered_at, step.review.counted) == (row.answered_at, row.counted)
+        )
+        for row in rows
+    ]
 
 
 _UPLOAD = text("""

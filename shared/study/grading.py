@@ -42,24 +42,3 @@ def grade(selected: int | None, *, unsure: bool, correct_choice: int) -> Grade:
     """Grade a raw answer."""
     outcome = derive_outcome(selected, unsure=unsure, correct_choice=correct_choice)
     return Grade(outcome, derive_rating(outcome, right=selected == correct_choice))
-
-
-# One right answer may be luck.
-CORRECT_TO_CLOSE = 2
-
-
-class WrongNote(StrEnum):
-    """Where a question's note stands."""
-
-    NONE = "none"
-    OPEN = "open"
-    CLOSED = "closed"
-
-
-def next_note(note: WrongNote, outcome: Outcome, correct_streak: int) -> WrongNote:
-    """Move a note on: opened by everything but a correct answer; `correct_streak` counts this one too."""
-    if outcome is not Outcome.CORRECT:
-        return WrongNote.OPEN
-    if note is WrongNote.OPEN and correct_streak >= CORRECT_TO_CLOSE:
-        return WrongNote.CLOSED
-    return note

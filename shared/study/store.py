@@ -1,35 +1,35 @@
-"""Progress as rows: one per learner and question, a cache of the fold."""
+"""The engine's rows: learners, attempts as reviews, progress, and what closing a session writes."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from fsrs import Rating
 from sqlalchemy import Connection, text
 
-from shared.db import as_json, execute, scalar
-from shared.study.grading import Outcome, WrongNote
-from shared.study.progress import Cached, Counts, Progress, Review
-from shared.study.scheduling import SCHEDULER
+from shared.db import as_json, execute, scalar, scalars
+from shared.study.grading import Outcome
+from shared.study.progress import SCHEDULER, Cached, Counts, Progress, Review, WrongNote
+from shared.study.scheduling import study_date
 
-_LOCK = text("SELECT id FROM users WHERE id = :user_id FOR NO KEY UPDATE")
-# Nobody where the questions have several owners: nothing of such an upload is written. What is locked is the
-# newest row; who owns the questions was read before it, and the caller looks again.
-_LOCK_OWNER = text("""
-    SELECT id, coalesce(time_zone, :default_zone) FROM users WHERE id = (
-        SELECT min(q.user_id) FROM published_items i JOIN study_questions q ON q.id = i.source_id
-        WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) HAVING min(q.user_id) = max(q.user_id))
-    FOR NO KEY UPDATE
+_LOCK = text("SELECT time_zone FROM users WHERE id = :user_id FOR NO KEY UPDATE")
+# Nobody where the questions have several owners: nothing of such an upload is written.
+_OWNER = text("""
+    SELECT min(q.user_id) FROM published_items i JOIN study_questions q ON q.id = i.source_id
+    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) HAVING min(q.user_id) = max(q.user_id)
 """)
-_ZONE = text("SELECT coalesce(time_zone, :default_zone) FROM users WHERE id = :user_id")
+_ZONE = text("SELECT time_zone FROM users WHERE id = :user_id")
+_ZONES = text("SELECT DISTINCT time_zone FROM users WHERE time_zone IS NOT NULL")
+_LEARNERS_OF_ZONES = text("""
+    SELECT id, time_zone FROM users WHERE time_zone = ANY(CAST(:zones AS text[])) ORDER BY id
+""")
 
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """A learner whose lock is held, and the time zone of his study day."""
+    """A learner whose lock is held, and the zone in which they live."""
 
     id: int
     zone: ZoneInfo
@@ -44,89 +44,116 @@ def lock_learner(connection: Connection, user_id: int) -> None:
 
 
 def lock_owner(connection: Connection, pub_ids: Iterable[str], default_zone: str) -> Learner | None:
-    """Lock the learner who owns all the known ones of these questions; None if there is no such one."""
-    bound = {"pub_ids": list(pub_ids), "default_zone": default_zone}
-    row = execute(connection, _LOCK_OWNER, bound).fetchone()
-    return None if row is None else Learner(row[0], ZoneInfo(row[1]))
+    """Lock the learner who owns all the known ones of these questions; None if there is no such one.
+
+    Who owns the questions is read before the lock: the caller looks again.
+    """
+    user_id = scalar(connection, _OWNER, {"pub_ids": list(pub_ids)})
+    row = execute(connection, _LOCK, {"user_id": user_id}).fetchone() if user_id else None
+    return None if row is None else Learner(user_id, _zone(row.time_zone, default_zone))
 
 
 def learner_zone(connection: Connection, user_id: int, default_zone: str) -> ZoneInfo:
     """Return the learner's time zone, or the default."""
-    return ZoneInfo(scalar(connection, _ZONE, {"user_id": user_id, "default_zone": default_zone}))
+    return _zone(scalar(connection, _ZONE, {"user_id": user_id}), default_zone)
 
+
+def today_of(connection: Connection, user_id: int, *, now: datetime, default_zone: str) -> date:
+    """Return the learner's present study date."""
+    return study_date(now, None, learner_zone(connection, user_id, default_zone))
+
+
+def learners_without_known_zone(connection: Connection) -> dict[int, str]:
+    """Map each learner whose time zone this host does not know to the zone's name."""
+    unknown = [zone for zone in scalars(connection, _ZONES) if not _is_known(zone)]
+    return {row.id: row.time_zone for row in execute(connection, _LEARNERS_OF_ZONES, {"zones": unknown})}
+
+
+def _zone(name: str | None, default_zone: str) -> ZoneInfo:
+    # The catalog may have been loaded where the time zone database is newer: that must fail nothing here.
+    return ZoneInfo(name if name and _is_known(name) else default_zone)
+
+
+def _is_known(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, KeyError):  # a folder's name, a path, an unknown name
+        return False
+    return True
+
+
+# For progress p, its question's topic t and the learner's date :today: what is learned for an exam is due by
+# then.
+SHOWN_DUE = "CASE WHEN t.exam_on >= :today THEN least(p.due, t.exam_on) ELSE p.due END"
 
 _LIST = text("""
-    SELECT i.pub_id, p.stability, p.difficulty, p.due, p.last_reviewed_at, p.reviews, p.misses,
-        p.miss_streak, p.correct_streak, p.wrong_note
-    FROM study_question_progress p
-    JOIN LATERAL (SELECT min(pub_id COLLATE "C") AS pub_id FROM published_items
-        WHERE source_id = p.study_question_id) i ON TRUE
+    SELECT e.pub_id, p.stability, p.difficulty, p.due, p.last_answered_at, p.reviews, p.misses, p.miss_streak,
+        p.correct_streak, p.wrong_note
+    FROM study_question_progress p JOIN current_editions e ON e.source_id = p.study_question_id
     WHERE p.user_id = :user_id
-    ORDER BY i.pub_id COLLATE "C", p.study_question_id
+    ORDER BY e.pub_id COLLATE "C"
 """)
 
 
 def list_progress(connection: Connection, user_id: int) -> Iterator[dict[str, Any]]:
     """Yield one JSON value a question, sorted by public id: times in UTC, `due` a date."""
     for row in execute(connection, _LIST, {"user_id": user_id}):
-        times = {"due": row.due.isoformat(), "last_reviewed_at": row.last_reviewed_at.isoformat()}
+        times = {"due": row.due.isoformat(), "last_answered_at": row.last_answered_at.isoformat()}
         yield row._asdict() | times
 
 
-_HISTORY = text("""
-    SELECT a.study_question_id, a.answered_at, a.rating, a.outcome
-    FROM study_question_attempts a JOIN study_quiz_sessions s ON s.id = a.study_quiz_session_id
-    WHERE a.study_question_id = ANY(CAST(:question_ids AS bigint[])) AND a.counted
-        AND s.user_id = :user_id AND s.id <> ALL(CAST(:session_ids AS bigint[]))
-        AND s.status <> 'in_progress' AND s.voided_at IS NULL
-""")
+_REVIEW = "a.study_question_id, a.answered_at, a.study_date, a.rating, a.outcome, a.counted"
 
-_OF_LEARNER = text("""
-    SELECT a.study_question_id, a.answered_at, a.rating, a.outcome
-    FROM study_question_attempts a JOIN study_quiz_sessions s ON s.id = a.study_quiz_session_id
-    WHERE s.user_id = :user_id AND a.counted AND s.status <> 'in_progress' AND s.voided_at IS NULL
+_HISTORY = text(f"""
+    SELECT {_REVIEW}
+    FROM study_question_attempts a
+    JOIN study_quiz_sessions s ON s.user_id = a.user_id AND s.id = a.study_quiz_session_id
+    WHERE a.study_question_id = ANY(CAST(:question_ids AS bigint[])) AND a.user_id = :user_id
+        AND s.id <> ALL(CAST(:session_ids AS bigint[])) AND s.status <> 'in_progress' AND s.voided_at IS NULL
+""")  # noqa: S608  # made of the constant above
+
+_KNOWN = text("""
+    SELECT study_question_id FROM study_question_progress WHERE user_id = :user_id
+    UNION
+    SELECT study_question_id FROM study_question_attempts WHERE user_id = :user_id
+    ORDER BY 1
 """)
 
 
 def other_reviews(
-    connection: Connection, user_id: int, session_ids: Sequence[int], question_ids: Iterable[int]
+    connection: Connection, user_id: int, question_ids: Iterable[int], *, besides: Sequence[int] = ()
 ) -> dict[int, list[Review]]:
-    """Load what the learner's other finalized sessions know of some questions."""
-    ids = list(question_ids)
-    if not ids:
-        return {}
-    bound = {"user_id": user_id, "session_ids": session_ids, "question_ids": ids}
-    found = _by_question(execute(connection, _HISTORY, bound))
-    return {question: found.get(question, []) for question in ids}
+    """Load what finalized sessions, `besides` some, know of each of these questions, practice too."""
+    reviews: dict[int, list[Review]] = {question: [] for question in question_ids}
+    if reviews:
+        bound = {"user_id": user_id, "session_ids": list(besides), "question_ids": list(reviews)}
+        for row in execute(connection, _HISTORY, bound):
+            reviews[row[0]].append(_review(*row))
+    return reviews
 
 
-def learner_reviews(connection: Connection, user_id: int) -> dict[int, list[Review]]:
-    """Load everything that a learner's progress is folded from."""
-    return _by_question(execute(connection, _OF_LEARNER, {"user_id": user_id}))
+def known_questions(connection: Connection, user_id: int) -> list[int]:
+    """Return the questions that have progress or attempts."""
+    return scalars(connection, _KNOWN, {"user_id": user_id})
 
 
-def _by_question(rows: Iterable[tuple[Any, ...]]) -> dict[int, list[Review]]:
-    reviews = defaultdict(list)
-    for question, *review in rows:
-        reviews[question].append(as_review(question, *review))
-    return dict(reviews)
-
-
-def as_review(question: int, answered_at: datetime, rating: int, outcome: str) -> Review:
-    """Read the columns of an attempt."""
-    return Review(question, answered_at, Rating(rating), Outcome(outcome))
+def _review(question: int, at: datetime, day: date, rating: int, outcome: str, counted: bool) -> Review:  # noqa: FBT001, PLR0913, PLR0917  # the columns of an attempt
+    return Review(question, at, day, Rating(rating), Outcome(outcome), counted)
 
 
 _TYPES = {
     "stability": "float8",
     "difficulty": "float8",
     "due": "date",
-    "last_reviewed_at": "timestamptz",
+    "due_at_most": "date",
+    "last_answered_at": "timestamptz",
+    "last_study_date": "date",
     "reviews": "int",
     "misses": "int",
     "corrects": "int",
     "miss_streak": "int",
     "correct_streak": "int",
+    "correct_since": "date",
     "wrong_note": "text",
     "note_opened_at": "timestamptz",
     "note_closed_at": "timestamptz",
@@ -134,28 +161,23 @@ _TYPES = {
 COLUMNS = Progress._fields
 
 _LOAD = text(f"""
-    SELECT study_question_id, scheduler, time_zone, {", ".join(COLUMNS)}
+    SELECT study_question_id, scheduler, {", ".join(COLUMNS)}
     FROM study_question_progress
     WHERE user_id = :user_id AND study_question_id = ANY(CAST(:question_ids AS bigint[]))
 """)  # noqa: S608  # made of the constants above
 
-_LOAD_ALL = text(f"""
-    SELECT study_question_id, scheduler, time_zone, {", ".join(COLUMNS)}
-    FROM study_question_progress WHERE user_id = :user_id
-""")  # noqa: S608  # made of the constants above
-
 _SAVE = text(f"""
     INSERT INTO study_question_progress
-        (user_id, scheduler, time_zone, study_question_id, {", ".join(COLUMNS)})
-    SELECT :user_id, :scheduler, :time_zone, saved.*
+        (user_id, scheduler, study_question_id, {", ".join(COLUMNS)})
+    SELECT :user_id, :scheduler, saved.*
     FROM json_to_recordset(CAST(:progress AS json))
         AS saved (study_question_id bigint, {", ".join(f"{name} {_TYPES[name]}" for name in COLUMNS)})
-    ON CONFLICT (user_id, study_question_id) DO UPDATE SET
-        scheduler = excluded.scheduler, time_zone = excluded.time_zone, updated_at = now(),
+    ON CONFLICT (study_question_id, user_id) DO UPDATE SET
+        scheduler = excluded.scheduler,
         {", ".join(f"{name} = excluded.{name}" for name in COLUMNS)}
 """)  # noqa: S608  # made of the constants above
 
-_FORGET = text("""
+_DELETE = text("""
     DELETE FROM study_question_progress
     WHERE user_id = :user_id AND study_question_id = ANY(CAST(:question_ids AS bigint[]))
 """)
@@ -167,64 +189,51 @@ def load_cached(connection: Connection, user_id: int, question_ids: Iterable[int
     return {question: as_cached(*row) for question, *row in rows}
 
 
-def load_all_cached(connection: Connection, user_id: int) -> dict[int, Cached]:
-    """Load all progress of a learner."""
-    rows = execute(connection, _LOAD_ALL, {"user_id": user_id})
-    return {question: as_cached(*row) for question, *row in rows}
-
-
-def as_cached(scheduler: str, time_zone: str, *columns: Any) -> Cached:
+def as_cached(scheduler: str, *columns: Any) -> Cached:
     """Read the columns of a row of progress; `columns` are those of COLUMNS."""
     progress = Progress(*columns)
-    return Cached(progress._replace(wrong_note=WrongNote(progress.wrong_note)), scheduler, time_zone)
+    return Cached(progress._replace(wrong_note=WrongNote(progress.wrong_note)), scheduler)
 
 
-def save_progress(
-    connection: Connection, user_id: int, progress: Mapping[int, Progress], zone: ZoneInfo
-) -> None:
-    """Save the progress of some questions, with the scheduler and time zone that produced it."""
+def save_progress(connection: Connection, user_id: int, progress: Mapping[int, Progress]) -> None:
+    """Save the progress of some questions, with the scheduler that produced it."""
     if not progress:
         return
     rows = [{"study_question_id": question} | new._asdict() for question, new in progress.items()]
-    kept = {"user_id": user_id, "scheduler": SCHEDULER, "time_zone": zone.key}
-    execute(connection, _SAVE, kept | {"progress": as_json(rows)})
+    execute(connection, _SAVE, {"user_id": user_id, "scheduler": SCHEDULER, "progress": as_json(rows)})
 
 
-def forget_progress(connection: Connection, user_id: int, question_ids: Iterable[int]) -> None:
+def delete_progress(connection: Connection, user_id: int, question_ids: Iterable[int]) -> None:
     """Delete the progress of questions that have no review left."""
     if ids := list(question_ids):
-        execute(connection, _FORGET, {"user_id": user_id, "question_ids": ids})
+        execute(connection, _DELETE, {"user_id": user_id, "question_ids": ids})
 
-
-_COUNTS = [field.name for field in fields(Counts)]
 
 _LOAD_SESSIONS = text(f"""
-    SELECT a.study_quiz_session_id, a.study_question_id, a.answered_at, a.rating, a.outcome, p.scheduler,
-        p.time_zone, {", ".join(f"p.{name}" for name in COLUMNS)}
+    SELECT a.study_quiz_session_id, {_REVIEW}, p.scheduler, {", ".join(f"p.{name}" for name in COLUMNS)}
     FROM study_question_attempts a
-    LEFT JOIN study_question_progress p ON p.user_id = :user_id AND p.study_question_id = a.study_question_id
-    WHERE a.study_quiz_session_id = ANY(CAST(:session_ids AS bigint[])) AND a.counted ORDER BY a.ordinal
-""")  # noqa: S608  # made of constants
+    LEFT JOIN study_question_progress p USING (user_id, study_question_id)
+    WHERE user_id = :user_id AND a.study_quiz_session_id = ANY(CAST(:session_ids AS bigint[]))
+    ORDER BY a.ordinal
+""")  # noqa: S608  # made of the constants above
 
 # The ids once more: joined alone, a few sessions would have all of them read, until an ANALYZE.
 _CLOSE = text(f"""
     WITH closed AS (
         UPDATE study_quiz_sessions SET
-            status = CASE status WHEN 'in_progress' THEN 'done' ELSE status END,
+            status = CASE WHEN status = 'in_progress' THEN 'done' ELSE status END,
             finished_at = coalesce(finished_at, :now),
             correct_count = correct, wrong_count = wrong, unsure_count = unsure,
             newly_correct_count = newly_correct, recovered_count = recovered, relapsed_count = relapsed,
             chronic_remaining_count = chronic
         FROM json_to_recordset(CAST(:counts AS json))
-            AS counted (session_id bigint, {", ".join(f"{name} int" for name in _COUNTS)})
-        WHERE id = ANY(CAST(:session_ids AS bigint[])) AND id = session_id
+            AS counted (session_id bigint, {", ".join(f"{name} int" for name in Counts._fields)})
+        WHERE user_id = :user_id AND id = ANY(CAST(:session_ids AS bigint[])) AND id = session_id
         RETURNING session_id, study_topic_id, correct_count, wrong_count, unsure_count, newly_correct_count,
             recovered_count, relapsed_count, chronic_remaining_count
     ), asked AS (
         INSERT INTO outbox (user_id, study_quiz_session_id, kind)
-        SELECT s.user_id, session_id, kind
-        FROM closed JOIN study_quiz_sessions s ON s.id = session_id,
-            unnest(ARRAY['explain_misses', 'weak_areas']) AS kind
+        SELECT :user_id, session_id, kind FROM closed, unnest(ARRAY['explain_misses', 'weak_areas']) AS kind
         ON CONFLICT (user_id, study_quiz_session_id, kind) DO NOTHING
     )
     SELECT * FROM closed
@@ -233,27 +242,26 @@ _CLOSE = text(f"""
 
 def load_sessions(
     connection: Connection, user_id: int, session_ids: Sequence[int]
-) -> tuple[list[list[Review]], dict[int, Cached]]:
-    """Load each session's counted attempts, as they were given, and what is known of their questions."""
+) -> tuple[dict[int, list[Review]], dict[int, Cached]]:
+    """Load each session's attempts, as they were given, and what is known of their questions."""
     sessions: dict[int, list[Review]] = {each: [] for each in session_ids}
     cached = {}
     bound = {"user_id": user_id, "session_ids": session_ids}
-    rows = execute(connection, _LOAD_SESSIONS, bound)
-    for session, question, at, rating, outcome, scheduler, *known in rows:
-        sessions[session].append(as_review(question, at, rating, outcome))
-        if scheduler is not None:
-            cached[question] = as_cached(scheduler, *known)
-    return list(sessions.values()), cached
+    for session, *row in execute(connection, _LOAD_SESSIONS, bound):
+        review = _review(*row[:6])
+        sessions[session].append(review)
+        if row[6] is not None:
+            cached[review.question_id] = as_cached(*row[6:])
+    return sessions, cached
 
 
 def close_sessions(
-    connection: Connection, session_ids: Sequence[int], counts: Sequence[Counts], *, now: datetime
-) -> list[dict[str, Any]]:
-    """Write each session's counts, close it unless it was abandoned, and ask for its webhooks.
+    connection: Connection, user_id: int, counts: Mapping[int, Counts], *, now: datetime
+) -> dict[int, dict[str, Any]]:
+    """Write the counts of each session, close it unless it was abandoned, and ask for its webhooks.
 
-    Return the snapshots of counts.
+    Return the snapshots of counts by session.
     """
-    counted = [{"session_id": id_} | asdict(each) for id_, each in zip(session_ids, counts, strict=True)]
-    bound = {"session_ids": session_ids, "counts": as_json(counted), "now": now}
-    snapshots = {row.session_id: row._asdict() for row in execute(connection, _CLOSE, bound)}
-    return [snapshots[each] for each in session_ids]
+    counted = [{"session_id": session} | each._asdict() for session, each in counts.items()]
+    bound = {"user_id": user_id, "session_ids": list(counts), "counts": as_json(counted), "now": now}
+    return {row.session_id: row._asdict() for row in execute(connection, _CLOSE, bound)}

@@ -10,64 +10,64 @@ from shared.study.finalize import refold
 
 _VOID = text("""
     UPDATE study_quiz_sessions SET voided_at = :now, void_reason = :reason
-    WHERE id = ANY(CAST(:session_ids AS bigint[])) AND voided_at IS NULL
+    WHERE user_id = :user_id AND id = ANY(CAST(:session_ids AS bigint[])) AND voided_at IS NULL
     RETURNING id
 """)
 
 # What was superseded never comes back: beside the content that took its place it would count double.
 _UNVOID = text("""
     UPDATE study_quiz_sessions SET voided_at = NULL, void_reason = NULL
-    WHERE id = ANY(CAST(:session_ids AS bigint[])) AND voided_at IS NOT NULL AND superseded_at IS NULL
+    WHERE user_id = :user_id AND id = ANY(CAST(:session_ids AS bigint[])) AND voided_at IS NOT NULL
+        AND superseded_at IS NULL
     RETURNING id
 """)
 
 _SUPERSEDED = text("""
     SELECT EXISTS (SELECT FROM study_quiz_sessions
-        WHERE id = ANY(CAST(:session_ids AS bigint[])) AND superseded_at IS NOT NULL)
+        WHERE user_id = :user_id AND id = ANY(CAST(:session_ids AS bigint[])) AND superseded_at IS NOT NULL)
 """)
 
 _SKIP_WEBHOOKS = text("""
     UPDATE outbox SET status = 'skipped', finished_at = now(), last_error = 'session voided'
-    WHERE study_quiz_session_id = ANY(CAST(:session_ids AS bigint[])) AND status = 'waiting'
+    WHERE user_id = :user_id AND study_quiz_session_id = ANY(CAST(:session_ids AS bigint[]))
+        AND status = 'waiting'
 """)
 
 _TOUCHED = text("""
     SELECT DISTINCT study_question_id FROM study_question_attempts
-    WHERE study_quiz_session_id = ANY(CAST(:session_ids AS bigint[])) AND counted
+    WHERE user_id = :user_id AND study_quiz_session_id = ANY(CAST(:session_ids AS bigint[]))
 """)
 
 
-def void_sessions(  # noqa: PLR0913  # what, why, when, and by whose day
+def void_sessions(  # what, why, when, and by whose day
     connection: Connection,
     user_id: int,
     session_ids: list[int],
     *,
     reason: str,
     now: datetime,
-    default_zone: str,
 ) -> int:
     """Void closed sessions of a learner whose lock the caller holds; waiting follow-ups are skipped."""
-    bound = {"session_ids": session_ids, "reason": reason, "now": now}
+    bound = {"user_id": user_id, "session_ids": session_ids, "reason": reason, "now": now}
     changed = scalars(connection, _VOID, bound)
-    execute(connection, _SKIP_WEBHOOKS, {"session_ids": changed})
-    _fold_again(connection, user_id, changed, default_zone)
+    execute(connection, _SKIP_WEBHOOKS, {"user_id": user_id, "session_ids": changed})
+    _fold_again(connection, user_id, changed)
     return len(changed)
 
 
-def unvoid_sessions(
-    connection: Connection, user_id: int, session_ids: list[int], *, default_zone: str
-) -> int:
+def unvoid_sessions(connection: Connection, user_id: int, session_ids: list[int]) -> int:
     """Bring voided sessions back, of a learner whose lock the caller holds.
 
     Raises SupersededError where nothing but what was superseded is void.
     """
-    changed = scalars(connection, _UNVOID, {"session_ids": session_ids})
-    if not changed and scalar(connection, _SUPERSEDED, {"session_ids": session_ids}):
+    bound = {"user_id": user_id, "session_ids": session_ids}
+    changed = scalars(connection, _UNVOID, bound)
+    if not changed and scalar(connection, _SUPERSEDED, bound):
         raise SupersededError("void for good: its upload was replayed again, or other content was accepted")
-    _fold_again(connection, user_id, changed, default_zone)
+    _fold_again(connection, user_id, changed)
     return len(changed)
 
 
-def _fold_again(connection: Connection, user_id: int, session_ids: list[int], default_zone: str) -> None:
-    touched = scalars(connection, _TOUCHED, {"session_ids": session_ids})
-    refold(connection, user_id, default_zone, touched)
+def _fold_again(connection: Connection, user_id: int, session_ids: list[int]) -> None:
+    touched = scalars(connection, _TOUCHED, {"user_id": user_id, "session_ids": session_ids})
+    refold(connection, user_id, touched)

@@ -14,18 +14,25 @@ from shared.study.progress import Pattern, Review, classify, fold
 
 CATALOG = read_sample_catalog()
 QUESTIONS = {
-    each.pub_id: Question(
-        each.id, each.user_id, each.study_topic_id, each.subject, len(each.choices), each.correct_choice
+    edition.pub_id: Question(
+        each.id,
+        each.user_id,
+        each.study_topic_id,
+        each.subject,
+        len(edition.choices),
+        edition.correct_choice,
+        edition.published_at,
     )
-    for each in CATALOG.questions
+    for each, edition in CATALOG.editions
 }
+(ZONE,) = (ZoneInfo(user.time_zone or "") for user in CATALOG.users)
 EARLIER = [parse_upload(text.encode()) for text in earlier_uploads()]
 MAIN = parse_upload(main_upload().encode())
 RECEIVED_AT = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 def planned(upload: Upload) -> Plan:
-    return make_plan(upload, RECEIVED_AT, QUESTIONS)
+    return make_plan(upload, RECEIVED_AT, QUESTIONS, ZONE)
 
 
 def counted(plan: Plan) -> list[PlannedAttempt]:
@@ -33,16 +40,18 @@ def counted(plan: Plan) -> list[PlannedAttempt]:
 
 
 def reviews(attempts: Iterable[PlannedAttempt]) -> list[Review]:
-    return [Review(each.question.id, each.answered_at, each.rating, each.outcome) for each in attempts]
+    return [
+        Review(each.question.id, each.answered_at, each.study_date, each.rating, each.outcome, counted=True)
+        for each in attempts
+    ]
 
 
 def patterns() -> dict[str, Pattern | None]:
-    (zone,) = (ZoneInfo(user.time_zone or "") for user in CATALOG.users)
     history = [review for upload in EARLIER for review in reviews(counted(planned(upload)))]
     pub_ids = {question.id: pub_id for pub_id, question in QUESTIONS.items()}
     return {
         pub_ids[review.question_id]: classify(
-            fold((other for other in history if other.question_id == review.question_id), zone), review
+            fold(other for other in history if other.question_id == review.question_id), review
         )
         for review in reviews(counted(planned(MAIN)))
     }
@@ -53,8 +62,8 @@ def test_forty_questions_of_one_learner() -> None:
     assert len(QUESTIONS) == len({each.id for each in CATALOG.questions}) == 40
     for topic in CATALOG.topics:
         assert len({each.subject for each in CATALOG.questions if each.study_topic_id == topic.id}) >= 3
-    assert {each.correct_choice for each in CATALOG.questions} == {0, 1, 2, 3}
-    assert all(len(set(each.choices)) == 4 for each in CATALOG.questions)
+    assert {each.correct_choice for _, each in CATALOG.editions} == {0, 1, 2, 3}
+    assert all(len(set(each.choices)) == 4 for _, each in CATALOG.editions)
 
 
 def test_the_sessions_lie_in_the_past_and_do_not_overlap() -> None:
