@@ -27,10 +27,10 @@ _ROWS = text("""
                 created_at,updated_at,finalized_at}'::text[]
                 ORDER BY user_id, finished_at, study_topic_id)
             FROM study_quiz_sessions s WHERE user_id BETWEEN :first AND :last),
-        (SELECT jsonb_agg(to_jsonb(a) - '{id,study_quiz_session_id,study_question_id}'::text[]
+        (SELECT jsonb_agg(to_jsonb(a) - '{user_id,study_quiz_session_id,study_question_id,pub_id}'::text[]
                 ORDER BY study_question_id, answered_at)
             FROM study_question_attempts a
-            WHERE study_question_id / :questions BETWEEN :first AND :last),
+            WHERE user_id BETWEEN :first AND :last),
         (SELECT count(*) FROM outbox WHERE user_id BETWEEN :first AND :last),
         (SELECT jsonb_agg(jsonb_build_array(status, reason, jsonb_array_length(result->'topics'),
                 jsonb_array_length(result->'attempts'), jsonb_path_query_array(result, '$.questions[*].due'))

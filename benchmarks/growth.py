@@ -13,7 +13,7 @@ from benchmarks.servers import PROCFILE, TOKEN, Stores, libpq, serving
 from benchmarks.workload import ATTEMPTS, QUESTIONS, TOPICS, check_replayed, make_catalog, make_uploads
 from cli.local.up import LOOPBACK
 from shared.replay import replay
-from shared.study.scheduling import SCHEDULER
+from shared.study.progress import SCHEDULER
 
 LEARNERS = 2000  # the same on both sides
 FEW, MANY, QUICK_MANY = 50_000, 5_000_000, 250_000
@@ -34,17 +34,19 @@ _PAST = [
         generate_series(1, :attempts / :length / :learners) n
     """,
     """
-    INSERT INTO study_question_attempts (study_quiz_session_id, study_question_id, ordinal, selected, unsure,
-        outcome, rating, counted, answered_at, answered_at_raw, clock_adjusted)
-    SELECT s.id, s.user_id * :questions + (s.id * 10 + i) % :questions, i, 0, FALSE, 'correct', 3, TRUE,
-        s.finished_at, s.finished_at, FALSE
+    INSERT INTO study_question_attempts (user_id, study_quiz_session_id, study_question_id, pub_id, ordinal,
+        selected, unsure, outcome, rating, counted, answered_at, answered_at_raw, study_date, clock_adjusted)
+    SELECT s.user_id, s.id, s.user_id * :questions + (s.id * 10 + i) % :questions,
+        'q-' || s.user_id || '-' || (s.id * 10 + i) % :questions, i, 0, FALSE, 'correct', 3, TRUE,
+        s.finished_at, s.finished_at, CAST(s.finished_at AS date), FALSE
     FROM study_quiz_sessions s, generate_series(0, :length - 1) i
     """,
     """
     INSERT INTO study_question_progress (user_id, study_question_id, stability, difficulty, due,
-        last_reviewed_at, reviews, misses, corrects, miss_streak, correct_streak, wrong_note, scheduler,
-        time_zone)
-    SELECT q.user_id, q.id, 10, 5, '2024-06-01', '2024-05-01Z', 9, 0, 9, 0, 9, 'none', :scheduler, 'UTC'
+        last_answered_at, last_study_date, reviews, misses, corrects, miss_streak, correct_streak,
+        correct_since, wrong_note, scheduler)
+    SELECT q.user_id, q.id, 10, 5, '2024-06-01', '2024-05-01Z', '2024-05-01', 9, 0, 9, 0, 9, '2024-01-01',
+        'none', :scheduler
     FROM study_questions q
     """,
 ]

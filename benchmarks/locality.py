@@ -76,7 +76,7 @@ def main() -> None:
     with start_stores() as stores, stores.database("locality") as database, stores.engine(database) as engine:
         settings = stores.settings(database)
         with engine.begin() as connection:
-            load_catalog(connection, read_catalog(SAMPLE / "catalog.json"), default_zone="UTC")
+            load_catalog(connection, read_catalog(SAMPLE / "catalog.json"))
         web = create_app(settings).test_client()
 
         def post(path: str, body: Any) -> TestResponse:

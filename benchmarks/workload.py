@@ -22,14 +22,14 @@ _CATALOG = [
         FROM generate_series(1, CAST(:learners AS int)) learner, generate_series(0, :topics - 1) n
     """),
     text("""
-        INSERT INTO study_questions (id, user_id, study_topic_id, subject, choices, correct_choice)
-        SELECT learner * :questions + n, learner, learner * :topics + n % :topics, 'subject ' || n % 2,
-            '["a", "b", "c", "d"]', n % 4
+        INSERT INTO study_questions (id, user_id, study_topic_id, subject)
+        SELECT learner * :questions + n, learner, learner * :topics + n % :topics, 'subject ' || n % 2
         FROM generate_series(1, CAST(:learners AS int)) learner, generate_series(0, :questions - 1) n
     """),
     text("""
-        INSERT INTO published_items (pub_id, source_id)
-        SELECT 'q-' || user_id || '-' || id % :questions, id FROM study_questions
+        INSERT INTO published_items (pub_id, source_id, choices, correct_choice)
+        SELECT 'q-' || user_id || '-' || id % :questions, id, '["a", "b", "c", "d"]', id % :questions % 4
+        FROM study_questions
     """),
     text("ANALYZE"),
 ]
@@ -60,7 +60,7 @@ _MISSING = text("""
     SELECT count(*) FILTER (WHERE status <> 'ingested'),
         count(*) * :attempts - (SELECT count(*) FROM uploads u
             JOIN study_quiz_sessions s ON s.client_session_uuid = CAST(u.client_session_uuid AS text)
-            JOIN study_question_attempts a ON a.study_quiz_session_id = s.id)
+            JOIN study_question_attempts a ON a.user_id = s.user_id AND a.study_quiz_session_id = s.id)
     FROM uploads
 """)
 

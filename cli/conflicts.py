@@ -74,5 +74,5 @@ def accept(*, conflict: int, store: Store) -> None:
     """Replay the content that came second; the first's sessions are voided, and it is kept as a conflict."""
     now = datetime.now(UTC)
     with store.engine.begin() as connection:
-        uuid = accept_conflict(connection, conflict, now=now, default_zone=store.default_zone)
+        uuid = accept_conflict(connection, conflict, now=now)
     click.echo(f"{uuid} has the other content now, and waits to be replayed")

@@ -48,7 +48,8 @@ Progress = dict[str, dict[str, Any]]  # by public id: a line of `study-ingest pr
 
 _GRADES = text("""
     SELECT a.ordinal, a.outcome, a.rating
-    FROM study_question_attempts a JOIN study_quiz_sessions s ON s.id = a.study_quiz_session_id
+    FROM study_quiz_sessions s
+    JOIN study_question_attempts a ON a.user_id = s.user_id AND a.study_quiz_session_id = s.id
     WHERE s.client_session_uuid = :uuid AND s.superseded_at IS NULL
 """)
 
@@ -94,7 +95,7 @@ def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
         study_token = first_token(system.environment["STUDY_API_TOKEN"])
         try:
             with readable_errors():
-                Demo(sender, study_token, engine, settings.study_time_zone, console).run()
+                Demo(sender, study_token, engine, console).run()
         except DemoFailedError:
             system.processes.check()  # a process that has ended is the better reason
             raise
@@ -112,7 +113,6 @@ class Demo:
     sender: Sender
     study_token: str
     engine: Engine
-    default_zone: str
     console: Console
 
     def run(self) -> None:
@@ -216,13 +216,13 @@ class Demo:
 
     def verify_everything(self) -> None:
         self._print("every learner's attempts are folded again, and compared with the stored progress")
-        checked = verify(self.engine, default_zone=self.default_zone)
+        checked = verify(self.engine)
         differences = sum(len(each.differing) for each in checked)
         self._check(f"{differences} differences", holds=not differences)
 
     def _load(self, catalog: CatalogFile) -> None:
         with self.engine.begin() as connection:
-            load_catalog(connection, catalog, default_zone=self.default_zone)
+            load_catalog(connection, catalog)
 
     def _send(self, upload: str) -> Answer:
         """Send an upload and wait until it is ingested."""
@@ -280,7 +280,14 @@ def catalog_of(learner: int) -> CatalogFile:
             "users": [{"id": learner, "time_zone": sample["users"][0]["time_zone"]}],
             "topics": [{"id": learner, "user_id": learner, "name": topic["name"]}],
             "questions": [
-                each | owned | {"id": learner * ID_SPACE + number, "pub_id": f"{learner}-{each['pub_id']}"}
+                each
+                | owned
+                | {
+                    "id": learner * ID_SPACE + number,
+                    "editions": [
+                        edition | {"pub_id": f"{learner}-{edition['pub_id']}"} for edition in each["editions"]
+                    ],
+                }
                 for number, each in enumerate(questions)
             ],
         }
@@ -342,10 +349,10 @@ def _table(*columns: str, **look: Any) -> Table:
 def _closing_words(environment: Mapping[str, str], home: Path) -> str:
     """Return where everything is, and commands to try: a new upload, and the learner's progress."""
     api, token = environment["API_URL"], first_token(environment["VIEWER_SYNC_TOKEN"])
-    (question,) = (each for each in read_sample_catalog().questions if each.pub_id == QUESTION)
+    (edition,) = (each for _, each in read_sample_catalog().editions if each.pub_id == QUESTION)
     answer = {
         "pub_id": QUESTION,
-        "selected": question.correct_choice,
+        "selected": edition.correct_choice,
         "unsure": False,
         "answered_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -17,12 +17,13 @@ from cli.local.places import data_dir_option
 from cli.local.up import LOOPBACK
 from shared import spool
 from shared.broker import make_celery, queue_length
-from shared.catalog_admin import load_catalog, read_catalog
+from shared.catalog_admin import compare, load_catalog, read_catalog
 from shared.config import Settings, StoreSettings, load_settings
 from shared.db import scalar
 from shared.errors import ConfigurationError
 from shared.health import look
 from shared.metrics import registry
+from shared.ops.learners import delete_learner
 from shared.ops.reports import Counts, count_since, count_webhooks
 from shared.study import finalize
 from shared.study.store import list_progress
@@ -48,18 +49,37 @@ def catalog() -> None:
 
 @catalog.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--force", is_flag=True, help="Change owners and right choices, grade and fold again.")
+@click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
+@click.option("--dry-run", is_flag=True, help="Only say what of known editions would change.")
 @with_store
-def load(file: Path, *, force: bool, store: Store) -> None:
+def load(file: Path, *, force: bool, dry_run: bool, store: Store) -> None:
     """Load learners, topics and questions from a JSON FILE; loading it again changes nothing."""
     loaded = read_catalog(file)
     with store.engine.begin() as connection:
-        change = load_catalog(connection, loaded, default_zone=store.default_zone, force=force)
+        changes = compare(connection, loaded) if dry_run else load_catalog(connection, loaded, force=force)
+    editions = sum(len(question.editions) for question in loaded.questions)
     click.echo(
-        f"{len(loaded.users)} learners, {len(loaded.topics)} topics, {len(loaded.questions)} questions"
+        f"{len(loaded.users)} learners, {len(loaded.topics)} topics, {len(loaded.questions)} questions,"
+        f" {editions} editions" + (" (nothing is loaded: dry run)" if dry_run else "")
     )
-    if change.regraded:
-        click.echo(f"graded again: {len(change.regraded)} questions")
+    for change in changes:
+        click.echo(str(change))
+
+
+@click.group()
+def learners() -> None:
+    """Delete a learner with all that is known of them."""
+
+
+@learners.command()
+@click.argument("user_id", type=BIGINT, metavar="ID")
+@click.confirmation_option(prompt="Delete this learner, with all answers and progress, for good?")
+@with_store
+def delete(user_id: int, *, store: Store) -> None:
+    """Delete learner ID, and blank their uploads; also where their row is gone already."""
+    with store.engine.begin() as connection:
+        blanked = delete_learner(connection, user_id)
+    click.echo(f"learner {user_id} is deleted; {blanked} uploads are blanked")
 
 
 @click.command()
@@ -80,7 +100,7 @@ def progress(user_id: int, *, store: Store) -> None:
 def verify(*, repair: bool, store: Store) -> None:
     """Fold every attempt log again and compare; exit 1 if any progress differs and was not repaired."""
     learners = differing = 0
-    for checked in finalize.verify(store.engine, default_zone=store.default_zone, repair=repair):
+    for checked in finalize.verify(store.engine, repair=repair):
         learners += 1
         differing += len(checked.differing)
         if checked.differing:

@@ -137,7 +137,7 @@ class SmokeRun:
         """Load the question; void what earlier runs left, before and after what still waits of theirs."""
         with self.store.engine.begin() as connection:
             if not resolve(connection, {PUB_ID}):  # a load makes every learner wait for a moment
-                load_catalog(connection, CATALOG, default_zone=self.store.default_zone)
+                load_catalog(connection, CATALOG)
         count = self._void_earlier()
         if not wait_until(self._none_waits, self.patience):
             return fail("ready", "the synthetic session of an earlier run still waits", FIX_PROCESS)
@@ -183,9 +183,9 @@ class SmokeRun:
         return len(uuids)
 
     def _void_upload(self, uuid: UUID) -> None:
-        now, zone = datetime.now(UTC), self.store.default_zone
+        now = datetime.now(UTC)
         with self.store.engine.begin() as connection:
-            void_upload(connection, uuid, reason=NAME, now=now, default_zone=zone)
+            void_upload(connection, uuid, reason=NAME, now=now)
 
     def _progress(self) -> list[dict[str, Any]]:
         with self.store.engine.connect() as connection:

@@ -293,7 +293,7 @@ def void(uuid: UUID, *, reason: str, store: Store) -> None:
     """Take the sessions of an upload out of the learner's progress; they stay on record."""
     now = datetime.now(UTC)
     with store.engine.begin() as connection:
-        count = void_upload(connection, uuid, reason=reason, now=now, default_zone=store.default_zone)
+        count = void_upload(connection, uuid, reason=reason, now=now)
     click.echo(f"{count} sessions voided" if count else "voided already")
 
 
@@ -303,7 +303,7 @@ def void(uuid: UUID, *, reason: str, store: Store) -> None:
 def unvoid(uuid: UUID, *, store: Store) -> None:
     """Bring the voided sessions of an upload back into the learner's progress."""
     with store.engine.begin() as connection:
-        count = unvoid_upload(connection, uuid, default_zone=store.default_zone)
+        count = unvoid_upload(connection, uuid)
     click.echo(f"{count} sessions are back" if count else "not voided")
 
 

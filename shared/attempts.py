@@ -14,13 +14,15 @@ from shared.plan import Plan, PlannedAttempt
 
 # KEY: what each attempt names its session by.
 _ATTEMPTS = """
-    INSERT INTO study_question_attempts (study_quiz_session_id, study_question_id, ordinal, selected, unsure,
-        outcome, rating, counted, answered_at, answered_at_raw, clock_adjusted)
-    SELECT session_id, question_id, ordinal, selected, unsure, outcome, rating, counted, answered_at,
-        answered_at_raw, clock_adjusted
-    FROM json_to_recordset(CAST(:attempts AS json)) AS attempt (KEY bigint, question_id bigint, ordinal int,
-        selected smallint, unsure boolean, outcome text, rating smallint, counted boolean,
-        answered_at timestamptz, answered_at_raw timestamptz, clock_adjusted boolean)
+    INSERT INTO study_question_attempts (user_id, study_quiz_session_id, study_question_id, pub_id, ordinal,
+        selected, unsure, outcome, rating, counted, answered_at, answered_at_raw, utc_offset, study_date,
+        clock_adjusted)
+    SELECT :user_id, session_id, question_id, pub_id, ordinal, selected, unsure, outcome, rating, counted,
+        answered_at, answered_at_raw, utc_offset, study_date, clock_adjusted
+    FROM json_to_recordset(CAST(:attempts AS json)) AS attempt (KEY bigint, question_id bigint, pub_id text,
+        ordinal int, selected smallint, unsure boolean, outcome text, rating smallint, counted boolean,
+        answered_at timestamptz, answered_at_raw timestamptz, utc_offset smallint, study_date date,
+        clock_adjusted boolean)
 """
 
 _INSERT_SESSIONS = text(f"""
@@ -72,10 +74,11 @@ def insert_sessions(
 
 
 def insert_attempts(
-    connection: Connection, sessions: Mapping[int, Sequence[PlannedAttempt]], counted: set[int]
+    connection: Connection, user_id: int, sessions: Mapping[int, Sequence[PlannedAttempt]], counted: set[int]
 ) -> None:
     """Insert attempts into sessions that are there; `sessions` maps each session id to its attempts."""
-    execute(connection, _INSERT_ATTEMPTS, {"attempts": _attempts("session_id", sessions, counted)})
+    bound = {"user_id": user_id, "attempts": _attempts("session_id", sessions, counted)}
+    execute(connection, _INSERT_ATTEMPTS, bound)
 
 
 def _session(topic: int, plan: Plan) -> dict[str, Any]:
@@ -94,6 +97,7 @@ def _attempts(key: str, sessions: Mapping[int, Sequence[PlannedAttempt]], counte
         {
             key: session,
             "question_id": attempt.question.id,
+            "pub_id": attempt.pub_id,
             "ordinal": attempt.ordinal,
             "selected": attempt.selected,
             "unsure": attempt.unsure,
@@ -102,6 +106,8 @@ def _attempts(key: str, sessions: Mapping[int, Sequence[PlannedAttempt]], counte
             "counted": attempt.ordinal in counted,
             "answered_at": attempt.answered_at,
             "answered_at_raw": attempt.answered_at_raw,
+            "utc_offset": attempt.utc_offset,
+            "study_date": attempt.study_date,
             "clock_adjusted": attempt.clock_adjusted,
         }
         for session, attempts in sessions.items()

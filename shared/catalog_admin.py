@@ -1,10 +1,10 @@
-"""Bring a catalog file into the tables; what learners' progress stands on changes only by `force`."""
+"""Bring a catalog file into the tables; what was answered changes only by `force`."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,11 +15,12 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.attempts import sessions_of_upload
 from shared.config import TimeZone
-from shared.db import execute
+from shared.db import as_json, execute, scalars
 from shared.errors import CatalogError
 from shared.models import Base, PublishedItem, StudyQuestion, StudyTopic, User
 from shared.study.finalize import refold
@@ -48,25 +49,21 @@ class CatalogUser(_Form):
 
 
 class CatalogTopic(_Form):
-    """A topic of one learner."""
+    """A topic of one learner, with the date of its exam."""
 
     id: Id
     user_id: Id
     name: Text
+    exam_on: date | None = None
 
 
-class CatalogQuestion(_Form):
-    """A question of a topic, under the public id by which the viewer knows it."""
+class CatalogEdition(_Form):
+    """What a learner sees of a question under a public id, and the key that it is graded by."""
 
-    id: Id
     pub_id: Text = Field(max_length=200)
-    user_id: Id
-    study_topic_id: Id
-    subject: Text = Field(max_length=120)
     choices: list[Annotated[str, AfterValidator(_storable)]] = Field(min_length=2)
     correct_choice: int = Field(ge=0)
-    exam_frequency: float | None = Field(None, ge=0, allow_inf_nan=False)
-    retired_at: AwareDatetime | None = None
+    published_at: AwareDatetime | None = None
 
     @model_validator(mode="after")
     def _right_choice_exists(self) -> Self:
@@ -75,12 +72,37 @@ class CatalogQuestion(_Form):
         return self
 
 
+class CatalogQuestion(_Form):
+    """A question of a topic with its editions; in the flat form, the fields of its only one are its own."""
+
+    id: Id
+    user_id: Id
+    study_topic_id: Id
+    subject: Text = Field(max_length=120)
+    exam_frequency: float | None = Field(None, ge=0, allow_inf_nan=False)
+    retired_at: AwareDatetime | None = None
+    editions: list[CatalogEdition] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat_form(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "editions" in data:
+            return data
+        edition = {name: data[name] for name in CatalogEdition.model_fields if name in data}
+        return {name: value for name, value in data.items() if name not in edition} | {"editions": [edition]}
+
+
 class CatalogFile(_Form):
     """A whole catalog; it may name a part of what is known, and says nothing of the rest."""
 
     users: list[CatalogUser] = []
     topics: list[CatalogTopic] = []
     questions: list[CatalogQuestion] = []
+
+    @property
+    def editions(self) -> Iterator[tuple[CatalogQuestion, CatalogEdition]]:
+        """Yield every edition with its question."""
+        return ((question, edition) for question in self.questions for edition in question.editions)
 
 
 def read_catalog(path: Path) -> CatalogFile:
@@ -92,52 +114,116 @@ def read_catalog(path: Path) -> CatalogFile:
         raise CatalogError("\n".join(lines)) from None
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogChange:
-    """What a load changes of what is known.
+class EditionChange(NamedTuple):
+    """What a load changes of an edition that is known, and how much was answered under it.
 
-    `rewrites`: changes that progress stands on, each told in a line; `regraded`: questions with another right
-    choice; `rezoned`: learners with another time zone.
+    `changes`: some of `texts`, `order` (the same texts elsewhere), `key`, `owner` and `question`.
     """
 
-    rewrites: list[str]
-    regraded: list[int]
-    rezoned: list[int]
+    pub_id: str
+    changes: tuple[str, ...]
+    attempts: int
+    learners: int
+
+    @property
+    def refused(self) -> bool:
+        """Tell whether no `force` makes sense of it: the answers that are there could no longer be read."""
+        return self.attempts > 0 and ("question" in self.changes or {"order", "key"} <= {*self.changes})
+
+    @property
+    def regraded(self) -> bool:
+        """Tell whether attempts are graded again."""
+        return self.attempts > 0 and "key" in self.changes
+
+    def __str__(self) -> str:
+        """Say in a line what changes, and what becomes of the attempts."""
+        changed = f"{self.pub_id}: {' and '.join(self.changes)} changed"
+        if not self.attempts:
+            return f"{changed}; never answered"
+        if self.refused:
+            verdict = "could no longer be read: publish it as a new edition, under a pub_id of its own"
+        else:
+            verdict = "are graded again" if self.regraded else "keep their outcomes"
+        return f"{changed}; {self.attempts} attempts of {self.learners} learners {verdict}"
 
 
-def compare(connection: Connection, catalog: CatalogFile) -> CatalogChange:
-    """Compare a catalog with what is known; raise CatalogError where it can never be loaded."""
-    zones = dict(connection.execute(select(User.id, User.time_zone)).all())
-    owners = dict(connection.execute(select(StudyTopic.id, StudyTopic.user_id)).all())
-    if faults := _faults(catalog, set(zones), owners):
-        raise CatalogError("\n".join(faults))
-    known = {
-        row.id: row
-        for row in connection.execute(
-            select(StudyQuestion.id, StudyQuestion.user_id, StudyQuestion.correct_choice)
-        )
-    }
-    items = dict(connection.execute(select(PublishedItem.pub_id, PublishedItem.source_id)).all())
-    met = [(question, known[question.id]) for question in catalog.questions if question.id in known]
-    return CatalogChange(
-        rewrites=[f"{q.pub_id}: its owner would change" for q, row in met if q.user_id != row.user_id]
-        + [
-            f"{q.pub_id}: its right choice would change"
-            for q, row in met
-            if q.correct_choice != row.correct_choice
-        ]
-        + [
-            f"{q.pub_id}: it would name another question"
-            for q in catalog.questions
-            if items.get(q.pub_id, q.id) != q.id
-        ],
-        regraded=[q.id for q, row in met if q.correct_choice != row.correct_choice],
-        rezoned=[u.id for u in catalog.users if u.time_zone and u.id in zones and zones[u.id] != u.time_zone],
+class _Known(NamedTuple):
+    """What the tables hold of what a catalog names: rows by their ids, those of editions by `pub_id`."""
+
+    users: Mapping[int, Any]
+    topics: Mapping[int, Any]
+    questions: Mapping[int, Any]
+    editions: Mapping[str, Any]
+
+
+_USERS = text("SELECT id, time_zone FROM users WHERE id = ANY(CAST(:ids AS bigint[]))")
+_TOPICS = text("SELECT id, user_id, name, exam_on FROM study_topics WHERE id = ANY(CAST(:ids AS bigint[]))")
+_QUESTIONS = text("""
+    SELECT id, user_id, study_topic_id, subject, exam_frequency, retired_at
+    FROM study_questions WHERE id = ANY(CAST(:ids AS bigint[]))
+""")
+# Those of a known question that the catalog leaves out change their owner with it.
+_EDITIONS = text("""
+    SELECT pub_id, source_id, choices, correct_choice, published_at FROM published_items
+    WHERE pub_id = ANY(CAST(:pub_ids AS text[])) OR source_id = ANY(CAST(:ids AS bigint[]))
+""")
+_ANSWERED = text("""
+    SELECT i.pub_id, count(*) AS attempts, count(DISTINCT a.user_id) AS learners
+    FROM published_items i
+    JOIN study_question_attempts a ON a.study_question_id = i.source_id AND a.pub_id = i.pub_id
+    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) GROUP BY i.pub_id
+""")
+
+
+def compare(connection: Connection, catalog: CatalogFile) -> list[EditionChange]:
+    """Tell what a catalog would change of known editions; raise CatalogError where it contradicts itself."""
+    return _compare(connection, catalog, _read(connection, catalog))
+
+
+def _read(connection: Connection, catalog: CatalogFile) -> _Known:
+    users = [*(user.id for user in catalog.users), *(topic.user_id for topic in catalog.topics)]
+    topics = [*(topic.id for topic in catalog.topics), *(each.study_topic_id for each in catalog.questions)]
+    questions = [question.id for question in catalog.questions]
+    pub_ids = [edition.pub_id for _, edition in catalog.editions]
+    return _Known(
+        {row.id: row for row in execute(connection, _USERS, {"ids": users})},
+        {row.id: row for row in execute(connection, _TOPICS, {"ids": topics})},
+        {row.id: row for row in execute(connection, _QUESTIONS, {"ids": questions})},
+        {row.pub_id: row for row in execute(connection, _EDITIONS, {"ids": questions, "pub_ids": pub_ids})},
     )
 
 
-def _faults(catalog: CatalogFile, users: set[int], owners: dict[int, int]) -> list[str]:
-    users = users | {user.id for user in catalog.users}
+def _compare(connection: Connection, catalog: CatalogFile, known: _Known) -> list[EditionChange]:
+    if faults := _faults(catalog, known):
+        raise CatalogError("\n".join(faults))
+    owners = {question.id: question.user_id for question in catalog.questions}
+    named = {edition.pub_id: (question.id, edition) for question, edition in catalog.editions}
+    changed = {}
+    for pub_id, row in known.editions.items():
+        changes = []
+        if pub_id in named:
+            question, edition = named[pub_id]
+            if edition.choices != row.choices:
+                changes.append("order" if sorted(edition.choices) == sorted(row.choices) else "texts")
+            if edition.correct_choice != row.correct_choice:
+                changes.append("key")
+            if question != row.source_id:
+                changes.append("question")
+        before = known.questions.get(row.source_id)
+        if before and owners[row.source_id] != before.user_id:
+            changes.append("owner")
+        if changes:
+            changed[pub_id] = tuple(changes)
+    answered = {row.pub_id: row for row in execute(connection, _ANSWERED, {"pub_ids": list(changed)})}
+    return [
+        EditionChange(pub_id, changes, *(answered[pub_id][1:] if pub_id in answered else (0, 0)))
+        for pub_id, changes in sorted(changed.items())
+    ]
+
+
+def _faults(catalog: CatalogFile, known: _Known) -> list[str]:
+    users = known.users.keys() | {user.id for user in catalog.users}
+    owners = {topic.id: topic.user_id for topic in known.topics.values()}
     topics = owners | {topic.id: topic.user_id for topic in catalog.topics}
     return [
         *_named_twice(f"learner {user.id}" for user in dict.fromkeys(catalog.users)),
@@ -149,111 +235,202 @@ def _faults(catalog: CatalogFile, users: set[int], owners: dict[int, int]) -> li
             if owners.get(t.id, t.user_id) != t.user_id
         ),
         *(
-            f"{q.pub_id}: topic {q.study_topic_id} is no topic of learner {q.user_id}"
+            f"question {q.id}: topic {q.study_topic_id} is no topic of learner {q.user_id}"
             for q in catalog.questions
             if topics.get(q.study_topic_id) != q.user_id
         ),
         *_contradictions(catalog.questions),
+        *_named_twice(edition.pub_id for _, edition in catalog.editions),
     ]
 
 
 def _contradictions(questions: list[CatalogQuestion]) -> list[str]:
-    """Find public ids named twice, and questions told of in two ways; several public ids for one are fine."""
+    """Find questions that are described in two ways; to list their editions in several entries is fine."""
     first: dict[int, CatalogQuestion] = {}
-    faults = []
-    for question in questions:
-        same = first.setdefault(question.id, question)
-        if same.model_copy(update={"pub_id": question.pub_id}) != question:
-            faults.append(f"{question.pub_id}: differs from {same.pub_id}, which names the same question")
-    return [*faults, *_named_twice(question.pub_id for question in questions)]
+    return [
+        f"question {question.id}: described twice, and not alike"
+        for question in questions
+        if first.setdefault(question.id, question).model_copy(update={"editions": question.editions})
+        != question
+    ]
 
 
 def _named_twice(names: Iterable[str]) -> list[str]:
     return [f"{name}: named twice" for name, times in Counter(names).items() if times > 1]
 
 
-_LOAD = text("""
-    SELECT a.id, a.selected, a.unsure, q.correct_choice
-    FROM study_question_attempts a JOIN study_questions q ON q.id = a.study_question_id
-    WHERE q.id = ANY(CAST(:question_ids AS bigint[]))
+# One load at a time; who only reads the editions, as a replay does, goes on.
+_ONE_LOAD = text("LOCK TABLE published_items IN SHARE ROW EXCLUSIVE MODE")
+
+# No replay grades meanwhile by what is being replaced. In the order of their ids, as any two loads and
+# actions take them.
+_LOCK_LEARNERS = text("""
+    SELECT id FROM users WHERE id = ANY(CAST(:user_ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE
 """)
 
-_SAVE = text("""
-    UPDATE study_question_attempts a SET outcome = graded.outcome, rating = graded.rating
-    FROM unnest(CAST(:ids AS bigint[]), CAST(:outcomes AS text[]), CAST(:ratings AS smallint[]))
-        AS graded (id, outcome, rating)
-    WHERE a.id = graded.id
+_CONCERNED = text("""
+    SELECT user_id FROM study_questions
+    WHERE id IN (SELECT source_id FROM published_items WHERE pub_id = ANY(CAST(:pub_ids AS text[])))
+    UNION
+    SELECT a.user_id FROM published_items i
+    JOIN study_question_attempts a ON a.study_question_id = i.source_id AND a.pub_id = i.pub_id
+    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
 """)
 
-
-def regrade(connection: Connection, question_ids: Iterable[int]) -> None:
-    """Derive outcome and rating of every attempt at these questions anew; the caller folds again."""
-    attempts = execute(connection, _LOAD, {"question_ids": list(question_ids)}).fetchall()
-    grades = [grade(a.selected, unsure=a.unsure, correct_choice=a.correct_choice) for a in attempts]
-    execute(
-        connection,
-        _SAVE,
-        {
-            "ids": [attempt.id for attempt in attempts],
-            "outcomes": [each.outcome for each in grades],
-            "ratings": [int(each.rating) for each in grades],
-        },
-    )
-
-
-# One load at a time, and no replay meanwhile grades by what is being replaced. In the order of their ids, so
-# that nobody waits for a load that waits for him.
-_LOCK_LEARNERS = text("SELECT id FROM users ORDER BY id FOR NO KEY UPDATE")
-
-_ANSWERED_BY = text("""
-    SELECT s.user_id, array_agg(DISTINCT a.study_question_id) AS question_ids
-    FROM study_question_attempts a JOIN study_quiz_sessions s ON s.id = a.study_quiz_session_id
-    WHERE a.study_question_id = ANY(CAST(:question_ids AS bigint[])) GROUP BY s.user_id
+# Before their learners, as a replay does. One that is ingested between this and the learners' locks is locked
+# after its learner: it could at worst meet a void of the same upload, and one of the two would be told to try
+# again.
+_LOCK_UPLOADS = text("""
+    SELECT client_session_uuid FROM uploads
+    WHERE client_session_uuid IN (
+        SELECT CAST(s.client_session_uuid AS uuid) FROM published_items i
+        JOIN study_question_attempts a ON a.study_question_id = i.source_id AND a.pub_id = i.pub_id
+        JOIN study_quiz_sessions s ON s.user_id = a.user_id AND s.id = a.study_quiz_session_id
+        WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) AND s.superseded_at IS NULL)
+    ORDER BY client_session_uuid FOR NO KEY UPDATE
 """)
 
 
-def load_catalog(
-    connection: Connection, catalog: CatalogFile, *, default_zone: str, force: bool = False
-) -> CatalogChange:
-    """Load a catalog; loading it again changes nothing.
+def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[EditionChange]:
+    """Load a catalog and return what it changed of known editions; loading it again changes nothing.
 
-    Raises CatalogError where it contradicts itself or what is known, and, without `force`, where a question's
-    owner or right choice, or the question behind a public id, would change. With it, stored attempts are
-    graded by the new right choice, and their progress is folded again.
+    Raises CatalogError where it contradicts itself or what is known, and, without `force`, where an edition
+    that was answered would change. With it, a new key grades that edition's attempts again and folds the
+    progress of their questions; new texts change no outcome. Only what differs is written, and only learners
+    whom a change of a known edition or of their time zone concerns wait meanwhile.
     """
-    execute(connection, _LOCK_LEARNERS)
-    change = compare(connection, catalog)
-    if change.rewrites and not force:
-        raise CatalogError("\n".join([*change.rewrites, "use --force to change them all the same"]))
-    _save(connection, catalog)
-    regrade(connection, change.regraded)
-    _fold_again(connection, change, default_zone)
-    return change
+    execute(connection, _ONE_LOAD)
+    known = _read(connection, catalog)
+    changes = _compare(connection, catalog, known)
+    concerned = scalars(connection, _CONCERNED, {"pub_ids": [each.pub_id for each in changes]})
+    learners = {*concerned, *(user["id"] for user in _new_users(catalog, known))}
+    execute(connection, _LOCK_UPLOADS, {"pub_ids": [each.pub_id for each in changes if each.regraded]})
+    execute(connection, _LOCK_LEARNERS, {"user_ids": list(learners)})
+
+    changes = _compare(connection, catalog, known)  # again: more may have been answered before the locks
+    if any(each.attempts if not force else each.refused for each in changes):
+        raise CatalogError("\n".join([*map(str, changes), *([] if force else [_USE_FORCE])]))
+    _save(connection, catalog, known)
+    if regraded := [each.pub_id for each in changes if each.regraded]:
+        regrade(connection, regraded)
+    return changes
 
 
-def _save(connection: Connection, catalog: CatalogFile) -> None:
-    questions = [question.model_dump(exclude={"pub_id"}) for question in catalog.questions]
-    items = [{"pub_id": question.pub_id, "source_id": question.id} for question in catalog.questions]
-    _upsert(connection, User, [user.model_dump() for user in catalog.users])
-    _upsert(connection, StudyTopic, [topic.model_dump() for topic in catalog.topics])
-    _upsert(connection, StudyQuestion, list({question["id"]: question for question in questions}.values()))
-    _upsert(connection, PublishedItem, items)
+_USE_FORCE = "use --force where a key was wrong or texts are corrected (--dry-run shows what it touches)"
+
+
+def _new_users(catalog: CatalogFile, known: _Known) -> list[dict[str, Any]]:
+    """List the learners that are new or have another time zone; without one, what is known stays."""
+    return [
+        user.model_dump()
+        for user in catalog.users
+        if user.id not in known.users or user.time_zone not in {None, known.users[user.id].time_zone}
+    ]
+
+
+def _save(connection: Connection, catalog: CatalogFile, known: _Known) -> None:
+    """Write the rows that are new or differ."""
+    questions = {q.id: q.model_dump(exclude={"editions"}) for q in catalog.questions}
+    editions = {e.pub_id: {"source_id": q.id} | e.model_dump() for q, e in catalog.editions}
+    _upsert(connection, User, _new_users(catalog, known))
+    _upsert(connection, StudyTopic, _differing({t.id: t.model_dump() for t in catalog.topics}, known.topics))
+    _upsert(connection, StudyQuestion, _differing(questions, known.questions))
+    _upsert(connection, PublishedItem, _differing(editions, known.editions))
+
+
+def _differing(rows: Mapping[Any, dict[str, Any]], known: Mapping[Any, Any]) -> list[dict[str, Any]]:
+    return [row for key, row in rows.items() if key not in known or row != known[key]._asdict()]
 
 
 def _upsert(connection: Connection, table: type[Base], rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         return
     statement = insert(table)
-    key = next(iter(table.__table__.primary_key))
-    columns = [column for column in table.__table__.columns if column is not key]
-    new = {column.name: statement.excluded[column.name] for column in columns}
-    if table is User:  # a file that names no time zone keeps the one that is known
-        new["time_zone"] = func.coalesce(new["time_zone"], User.time_zone)
+    key = next(iter(table.__table__.primary_key)).name
+    new = {name: statement.excluded[name] for name in rows[0] if name != key}
     connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=new), rows)
 
 
-def _fold_again(connection: Connection, change: CatalogChange, default_zone: str) -> None:
-    for user_id in change.rezoned:
-        refold(connection, user_id, default_zone)
-    for row in execute(connection, _ANSWERED_BY, {"question_ids": change.regraded}):
-        refold(connection, row.user_id, default_zone, row.question_ids)
+_ATTEMPTS = text("""
+    SELECT a.user_id, a.study_quiz_session_id AS session_id, a.ordinal, a.study_question_id, a.selected,
+        a.unsure, i.correct_choice
+    FROM published_items i
+    JOIN study_question_attempts a ON a.study_question_id = i.source_id AND a.pub_id = i.pub_id
+    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
+""")
+
+_REGRADE = text("""
+    UPDATE study_question_attempts a SET outcome = graded.outcome, rating = graded.rating
+    FROM json_to_recordset(CAST(:graded AS json))
+        AS graded (user_id bigint, session_id bigint, ordinal int, outcome text, rating smallint)
+    WHERE a.user_id = graded.user_id AND a.study_quiz_session_id = session_id AND a.ordinal = graded.ordinal
+""")
+
+# The four counts of patterns stay: history, as of the session's place in time.
+_RECOUNT = text("""
+    UPDATE study_quiz_sessions s
+    SET correct_count = counted.correct, wrong_count = counted.wrong, unsure_count = counted.unsure
+    FROM (
+        SELECT user_id, study_quiz_session_id,
+            count(*) FILTER (WHERE outcome = 'correct') AS correct,
+            count(*) FILTER (WHERE outcome = 'wrong') AS wrong,
+            count(*) FILTER (WHERE outcome = 'unsure') AS unsure
+        FROM study_question_attempts
+        WHERE user_id = :user_id AND study_quiz_session_id = ANY(CAST(:session_ids AS bigint[])) AND counted
+        GROUP BY user_id, study_quiz_session_id) AS counted
+    WHERE s.user_id = counted.user_id AND s.id = counted.study_quiz_session_id AND s.status <> 'in_progress'
+""")
+
+_RESULTS = text("""
+    SELECT client_session_uuid, result FROM uploads
+    WHERE client_session_uuid IN (SELECT CAST(client_session_uuid AS uuid) FROM study_quiz_sessions
+            WHERE user_id = :user_id AND id = ANY(CAST(:session_ids AS bigint[])) AND superseded_at IS NULL)
+        AND status = 'ingested' AND result IS NOT NULL
+    ORDER BY client_session_uuid FOR NO KEY UPDATE
+""")
+
+_DUE = text("""
+    SELECT i.pub_id, p.due
+    FROM study_question_progress p JOIN published_items i ON i.source_id = p.study_question_id
+    WHERE p.user_id = :user_id AND p.study_question_id = ANY(CAST(:question_ids AS bigint[]))
+""")
+
+_SAVE_RESULT = text("UPDATE uploads SET result = CAST(:result AS jsonb) WHERE client_session_uuid = :id")
+
+
+def regrade(connection: Connection, pub_ids: Sequence[str]) -> None:
+    """Grade the attempts at some editions by their present keys, and all that was derived from them.
+
+    The caller holds the locks of the learners who gave them.
+    """
+    attempts = execute(connection, _ATTEMPTS, {"pub_ids": pub_ids}).fetchall()
+    graded = [
+        {"user_id": a.user_id, "session_id": a.session_id, "ordinal": a.ordinal}
+        | grade(a.selected, unsure=a.unsure, correct_choice=a.correct_choice)._asdict()
+        for a in attempts
+    ]
+    execute(connection, _REGRADE, {"graded": as_json(graded)})
+    by_learner = defaultdict(list)
+    for attempt in attempts:
+        by_learner[attempt.user_id].append(attempt)
+    for user_id, theirs in sorted(by_learner.items()):
+        questions = sorted({attempt.study_question_id for attempt in theirs})
+        sessions = sorted({attempt.session_id for attempt in theirs})
+        execute(connection, _RECOUNT, {"user_id": user_id, "session_ids": sessions})
+        refold(connection, user_id, questions)
+        due = dict(execute(connection, _DUE, {"user_id": user_id, "question_ids": questions}).fetchall())
+        for upload, result in execute(connection, _RESULTS, {"user_id": user_id, "session_ids": sessions}):
+            _tell(connection, upload, result, due)
+
+
+def _tell(connection: Connection, upload: Any, result: dict[str, Any], due: Mapping[str, date]) -> None:
+    """Bring what the upload's sender is answered to what is known now."""
+    topics = sessions_of_upload(connection, upload)
+    for topic in topics:
+        del topic["user_id"]
+    questions = [
+        each | {"due": due[each["pub_id"]].isoformat()} if each["pub_id"] in due else each
+        for each in result["questions"]
+    ]
+    told = result | {"topics": topics, "questions": questions}
+    execute(connection, _SAVE_RESULT, {"id": upload, "result": as_json(told)})

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import StrEnum
 
 from fsrs import Rating
 
 from shared.payload import Attempt, Upload
 from shared.study.grading import Outcome, grade
+from shared.study.scheduling import study_date
 
 # Below this a difference is travel time and rounding, not a wrong clock.
 TOLERANCE = timedelta(seconds=60)
@@ -49,7 +50,7 @@ SKIPPED = frozenset({Fate.UNKNOWN_QUESTION, Fate.INVALID_CHOICE, Fate.BAD_CLOCK}
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A catalog question as grading needs it."""
+    """A question as grading needs it: in the edition that was shown."""
 
     id: int
     user_id: int
@@ -57,20 +58,24 @@ class Question:
     subject: str
     choice_count: int
     correct_choice: int
+    published_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedAttempt:
-    """A graded attempt; `ordinal` is its place in the upload."""
+    """A graded attempt; `ordinal` is its place in the upload, `utc_offset` the one sent, in minutes east."""
 
     ordinal: int
     question: Question
+    pub_id: str
     selected: int | None
     unsure: bool
     outcome: Outcome
     rating: Rating
     answered_at: datetime
     answered_at_raw: datetime
+    utc_offset: int | None
+    study_date: date
 
     @property
     def clock_adjusted(self) -> bool:
@@ -92,12 +97,16 @@ class Plan:
     finished_at: datetime | None
 
 
-def make_plan(upload: Upload, received_at: datetime, questions: Mapping[str, Question]) -> Plan:
-    """Sort an upload's attempts; `questions` maps each known `pub_id`."""
+def make_plan(upload: Upload, received_at: datetime, questions: Mapping[str, Question], zone: tzinfo) -> Plan:
+    """Sort an upload's attempts; `questions` maps each known `pub_id`, `zone` is the learner's."""
     ahead = skew(upload.sent_at, received_at)
     sorted_out = [
         _usable(
-            ordinal, attempt, questions.get(attempt.pub_id), correct(attempt.answered_at, ahead, received_at)
+            ordinal,
+            attempt,
+            questions.get(attempt.pub_id),
+            correct(attempt.answered_at, ahead, received_at),
+            zone,
         )
         for ordinal, attempt in enumerate(upload.attempts)
     ]
@@ -112,17 +121,28 @@ def make_plan(upload: Upload, received_at: datetime, questions: Mapping[str, Que
 
 
 def _usable(
-    ordinal: int, attempt: Attempt, question: Question | None, at: datetime | None
+    ordinal: int, attempt: Attempt, question: Question | None, at: datetime | None, zone: tzinfo
 ) -> PlannedAttempt | Fate:
     if question is None:
         return Fate.UNKNOWN_QUESTION
     if attempt.selected is not None and attempt.selected >= question.choice_count:
         return Fate.INVALID_CHOICE
-    if at is None:
+    if at is None or (question.published_at and at < question.published_at):
         return Fate.BAD_CLOCK
-    graded = grade(attempt.selected, unsure=attempt.unsure, correct_choice=question.correct_choice)
+    offset = attempt.answered_at.utcoffset()
+    # JavaScript and Python write zero for want of an offset.
+    utc_offset = int(offset / timedelta(minutes=1)) if offset else None
     return PlannedAttempt(
-        ordinal, question, attempt.selected, attempt.unsure, *graded, at, attempt.answered_at
+        ordinal,
+        question,
+        attempt.pub_id,
+        attempt.selected,
+        attempt.unsure,
+        *grade(attempt.selected, unsure=attempt.unsure, correct_choice=question.correct_choice),
+        at,
+        attempt.answered_at,
+        utc_offset,
+        study_date(at, utc_offset, zone),
     )
 
 

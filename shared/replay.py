@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
@@ -49,7 +50,8 @@ def replay(
     owner = owners.pop() if len(owners) == 1 else None
     if owner != (learner and learner.id):
         raise OvertakenError("a question changed its owner meanwhile")
-    plan = make_plan(upload, received.received_at, questions)
+    zone = learner.zone if learner else ZoneInfo(default_zone)
+    plan = make_plan(upload, received.received_at, questions, zone)
 
     # The row of an upload may be lost, and sent again or restored, after its sessions were written.
     if sessions := sessions_of_upload(connection, client_session_uuid):
@@ -68,7 +70,7 @@ def replay(
         return Replayed(Status.REJECTED, plan)
 
     ids = insert_sessions(connection, client_session_uuid, learner.id, plan, now=now)
-    done = finalize_sessions(connection, learner, [ids[topic] for topic in plan.topics], now=now)
+    done = finalize_sessions(connection, learner.id, [ids[topic] for topic in plan.topics], now=now)
     due = {question: day for each in done for question, day in each.due.items()}
     result = _result(upload, plan, questions, [each.snapshot for each in done], due)
     close(connection, received, End(Status.INGESTED, now, learner.id, result))

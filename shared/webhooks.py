@@ -114,17 +114,17 @@ _CLAIM = text("""
     FROM due WHERE outbox.id = due.id RETURNING due.id
 """)
 
-# As of now, not of when it was asked for. A question is named by its first public id.
+# As of now, not of when it was asked for. A question is named by its current edition.
 _LOAD = text("""
     SELECT o.id, o.kind, o.tries, o.created_at, o.user_id, o.client_session_uuid, u.tries AS upload_tries,
         s.id AS session_id, s.study_topic_id,
-        CASE o.kind WHEN 'explain_misses' THEN ARRAY(
-            SELECT i.pub_id FROM study_question_attempts a
+        CASE WHEN o.kind = 'explain_misses' THEN ARRAY(
+            SELECT e.pub_id FROM study_question_attempts a
             JOIN study_question_progress p
-                ON p.user_id = s.user_id AND p.study_question_id = a.study_question_id
-            JOIN LATERAL (SELECT min(pub_id COLLATE "C") AS pub_id FROM published_items
-                WHERE source_id = a.study_question_id) i ON i.pub_id IS NOT NULL
-            WHERE a.study_quiz_session_id = s.id AND a.counted AND p.wrong_note = 'open'
+                ON p.user_id = a.user_id AND p.study_question_id = a.study_question_id
+            JOIN current_editions e ON e.source_id = a.study_question_id
+            WHERE a.user_id = o.user_id AND a.study_quiz_session_id = s.id AND a.counted
+                AND p.wrong_note = 'open'
             ORDER BY a.ordinal) END AS pub_ids
     FROM outbox o
     LEFT JOIN study_quiz_sessions s ON s.user_id = o.user_id AND s.id = o.study_quiz_session_id

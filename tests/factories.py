@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine, FromClause, select, text
 
-from shared.catalog_admin import CatalogChange, CatalogFile, load_catalog
+from shared.catalog_admin import CatalogFile, EditionChange, load_catalog
 from shared.models import Base, StudyQuestionProgress, Upload
 from shared.payload import content_hash, parse_upload
 from shared.replay import replay
@@ -54,7 +54,7 @@ def _question(learner: int, number: int) -> dict[str, Any]:
 
 def load_many(engine: Engine, learners: int = 3) -> None:
     with engine.begin() as connection:
-        load_catalog(connection, many_learners(learners), default_zone="UTC")
+        load_catalog(connection, many_learners(learners))
 
 
 def random_upload(chance: random.Random, learner: int, attempts: int = 8, **changes: Any) -> dict[str, Any]:
@@ -141,10 +141,13 @@ CATALOG: Mapping[str, list[dict[str, Any]]] = {
 
 def load(
     engine: Engine, catalog: Mapping[str, list[dict[str, Any]]] = CATALOG, *, force: bool = False
-) -> CatalogChange:
-    file = CatalogFile.model_validate_json(json.dumps(catalog))
+) -> list[EditionChange]:
     with engine.begin() as connection:
-        return load_catalog(connection, file, default_zone=DEFAULT_ZONE, force=force)
+        return load_catalog(connection, read(catalog), force=force)
+
+
+def read(catalog: Mapping[str, list[dict[str, Any]]]) -> CatalogFile:
+    return CatalogFile.model_validate_json(json.dumps(catalog))
 
 
 def forget(engine: Engine) -> None:

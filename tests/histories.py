@@ -16,7 +16,7 @@ from shared.live.sessions import COUNTS
 from shared.models import StudyQuestionAttempt, StudyQuizSession
 from shared.study.finalize import verify
 from tests.clients import Clock, Front, started
-from tests.factories import DEFAULT_ZONE, NO_CHOICE, RIGHT, WRONG, ZONES, forget, progress, rows, work_off
+from tests.factories import NO_CHOICE, RIGHT, WRONG, ZONES, forget, progress, rows, work_off
 
 START = datetime(2026, 10, 30, 12, tzinfo=UTC)
 # Ties, a sitting's pace, across 04:00 of some zone and the night in which New York sets its clock back.
@@ -103,7 +103,7 @@ class Stage:
                 outbox.append(self.offline(sitting))
         for sent in chance.sample(outbox, len(outbox)):
             self.send(front, sent)
-        assert not any(checked.differing for checked in verify(self.engine, default_zone=DEFAULT_ZONE))
+        assert not any(checked.differing for checked in verify(self.engine))
         return progress(self.engine)
 
     def live(self, front: Front, sitting: Sitting) -> None:

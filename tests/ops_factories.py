@@ -35,7 +35,7 @@ def load(engine: Engine) -> None:
 
 def load_sample(engine: Engine) -> None:
     with engine.begin() as connection:
-        load_catalog(connection, read_sample_catalog(), default_zone="UTC")
+        load_catalog(connection, read_sample_catalog())
     for body in [*earlier_uploads(), main_upload()]:
         ingest(engine, json.loads(body))
 

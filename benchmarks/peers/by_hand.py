@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 from psycopg import Connection
 
-from shared.study.grading import Outcome, grade
-from shared.study.scheduling import SCHEDULER, Memory, review
+from shared.study.grading import grade
+from shared.study.progress import SCHEDULER, Progress, Review, WrongNote, advance, classify
+from shared.study.scheduling import study_date
 
 COUNTS = ("correct", "wrong", "unsure", "newly_correct", "recovered", "relapsed", "chronic")
 COUNT_COLUMNS = [f"{name}_remaining_count" if name == "chronic" else f"{name}_count" for name in COUNTS]
@@ -27,9 +28,9 @@ LEARNER = """
         WHERE i.pub_id = ANY(%s))
     FOR NO KEY UPDATE"""
 QUESTIONS = """
-    SELECT i.pub_id, q.id, q.study_topic_id, q.subject, q.correct_choice, p.stability, p.difficulty,
-        p.last_reviewed_at, p.reviews, p.misses, p.corrects, p.miss_streak, p.correct_streak, p.wrong_note,
-        p.note_opened_at, p.note_closed_at
+    SELECT i.pub_id, q.id, q.study_topic_id, q.subject, i.correct_choice, p.stability, p.difficulty, p.due,
+        p.due_at_most, p.last_answered_at, p.last_study_date, p.reviews, p.misses, p.corrects, p.miss_streak,
+        p.correct_streak, p.correct_since, p.wrong_note, p.note_opened_at, p.note_closed_at
     FROM published_items i JOIN study_questions q ON q.id = i.source_id
     LEFT JOIN study_question_progress p ON p.user_id = q.user_id AND p.study_question_id = q.id
     WHERE i.pub_id = ANY(%s)"""
@@ -45,12 +46,14 @@ LOG = """
             finished, correct, wrong, unsure, newly, recovered, relapsed, chronic)
         RETURNING user_id, id, study_topic_id
     ), attempt AS (
-        INSERT INTO study_question_attempts (study_quiz_session_id, study_question_id, ordinal, selected,
-            unsure, outcome, rating, counted, answered_at, answered_at_raw, clock_adjusted)
-        SELECT s.id, a.question, a.ordinal, a.selected, a.unsure, a.outcome, a.rating, TRUE, a.at, a.at, FALSE
-        FROM unnest(%s::bigint[], %s::bigint[], %s::int[], %s::smallint[], %s::boolean[], %s::text[],
-            %s::smallint[], %s::timestamptz[]) AS a (topic, question, ordinal, selected, unsure, outcome,
-            rating, at)
+        INSERT INTO study_question_attempts (user_id, study_quiz_session_id, study_question_id, pub_id,
+            ordinal, selected, unsure, outcome, rating, counted, answered_at, answered_at_raw, study_date,
+            clock_adjusted)
+        SELECT s.user_id, s.id, a.question, a.pub_id, a.ordinal, a.selected, a.unsure, a.outcome, a.rating,
+            TRUE, a.at, a.at, a.day, FALSE
+        FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::int[], %s::smallint[], %s::boolean[],
+            %s::text[], %s::smallint[], %s::timestamptz[], %s::date[]) AS a (topic, question, pub_id, ordinal,
+            selected, unsure, outcome, rating, at, day)
         JOIN session s ON s.study_topic_id = a.topic
     ), webhook AS (
         INSERT INTO outbox (user_id, study_quiz_session_id, kind)
@@ -58,18 +61,20 @@ LOG = """
     )
     SELECT study_topic_id, id FROM session"""
 PROGRESS = """
-    INSERT INTO study_question_progress (user_id, scheduler, time_zone, study_question_id, stability,
-        difficulty, due, last_reviewed_at, reviews, misses, corrects, miss_streak, correct_streak, wrong_note,
-        note_opened_at, note_closed_at)
-    SELECT %s, %s, %s, p.* FROM unnest(%s::bigint[], %s::float8[], %s::float8[], %s::date[],
-        %s::timestamptz[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::text[],
-        %s::timestamptz[], %s::timestamptz[]) AS p
-    ON CONFLICT (user_id, study_question_id) DO UPDATE SET scheduler = excluded.scheduler,
-        time_zone = excluded.time_zone, stability = excluded.stability, difficulty = excluded.difficulty,
-        due = excluded.due, last_reviewed_at = excluded.last_reviewed_at, reviews = excluded.reviews,
-        misses = excluded.misses, corrects = excluded.corrects, miss_streak = excluded.miss_streak,
-        correct_streak = excluded.correct_streak, wrong_note = excluded.wrong_note,
-        note_opened_at = excluded.note_opened_at, note_closed_at = excluded.note_closed_at"""
+    INSERT INTO study_question_progress (user_id, scheduler, study_question_id, stability, difficulty, due,
+        due_at_most, last_answered_at, last_study_date, reviews, misses, corrects, miss_streak,
+        correct_streak, correct_since, wrong_note, note_opened_at, note_closed_at)
+    SELECT %s, %s, p.* FROM unnest(%s::bigint[], %s::float8[], %s::float8[], %s::date[], %s::date[],
+        %s::timestamptz[], %s::date[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::date[],
+        %s::text[], %s::timestamptz[], %s::timestamptz[]) AS p
+    ON CONFLICT (study_question_id, user_id) DO UPDATE SET scheduler = excluded.scheduler,
+        stability = excluded.stability, difficulty = excluded.difficulty, due = excluded.due,
+        due_at_most = excluded.due_at_most, last_answered_at = excluded.last_answered_at,
+        last_study_date = excluded.last_study_date, reviews = excluded.reviews, misses = excluded.misses,
+        corrects = excluded.corrects, miss_streak = excluded.miss_streak,
+        correct_streak = excluded.correct_streak, correct_since = excluded.correct_since,
+        wrong_note = excluded.wrong_note, note_opened_at = excluded.note_opened_at,
+        note_closed_at = excluded.note_closed_at"""
 CLOSE = """
     UPDATE uploads SET status = 'ingested', result = %s::jsonb, user_id = %s, finalized_at = %s
     WHERE client_session_uuid = %s"""
@@ -94,16 +99,22 @@ def replay(connection: Connection, upload: UUID, now: datetime) -> None:
             at = datetime.fromisoformat(attempt["answered_at"])
             selected, unsure = attempt["selected"], attempt["unsure"]
             outcome, rating = grade(selected, unsure=unsure, correct_choice=question[4])
-            row, pattern = fold(question, outcome, int(rating), at, zone)
-            topic = question[2]
-            topics[topic].append((question[1], question[3], outcome, pattern, at))
-            log.append((topic, question[1], ordinal, selected, unsure, outcome, int(rating), at))
-            progress.append(row)
+            pub_id, number, topic, subject = question[:4]
+            day = study_date(at, None, zone)
+            review = Review(number, at, day, rating, outcome, counted=True)
+            before = None
+            if question[5] is not None:
+                before = Progress(*question[5:])._replace(wrong_note=WrongNote(question[-3]))
+                if at <= before.last_answered_at:
+                    raise ValueError("this answer is late, and the hand-written replay takes none")
+            topics[topic].append((number, subject, outcome, classify(before, review), at))
+            log.append((topic, number, pub_id, ordinal, selected, unsure, outcome, int(rating), at, day))
+            progress.append((number, *advance(before, review)))
 
         sessions = [session(topic, each) for topic, each in topics.items()]
         values = [*columns(sessions), *columns(log)]
         logged = connection.execute(LOG, [user_id, str(upload), now, *values], prepare=True)
-        connection.execute(PROGRESS, [user_id, SCHEDULER, zone_name, *columns(progress)], prepare=True)
+        connection.execute(PROGRESS, [user_id, SCHEDULER, *columns(progress)], prepare=True)
         result = report(dict(logged.fetchall()), sessions, ids, {row[0]: row for row in progress}, known)
         connection.execute(CLOSE, [result, user_id, now, upload], prepare=True)
 
@@ -111,35 +122,6 @@ def replay(connection: Connection, upload: UUID, now: datetime) -> None:
 def columns(rows: list[Any]) -> list[list[Any]]:
     """Turn rows into arrays, one for each column."""
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-def fold(
-    question: Any, outcome: Outcome, rating: int, at: datetime, zone: ZoneInfo
-) -> tuple[tuple[Any, ...], str | None]:
-    """Return a row of progress, and the pattern of the answer."""
-    correct, miss = outcome is Outcome.CORRECT, rating == 1
-    if question[5] is None:
-        memory, due = review(None, None, at, rating, zone)  # type: ignore[arg-type]  # an IntEnum's value
-        opened = None if correct else at
-        row = (1, int(miss), int(correct), int(miss), int(correct), "none" if correct else "open", opened)
-        pattern = "newly_correct" if correct else None
-        return (question[1], memory.stability, memory.difficulty, due, at, *row, None), pattern
-    stability, difficulty, last, reviews, misses, corrects, missed, right, note, opened, closed = question[5:]
-    if at <= last:
-        raise ValueError("this answer is late, and the hand-written replay takes none")
-    memory, due = review(Memory(stability, difficulty), last, at, rating, zone)  # type: ignore[arg-type]
-    pattern = None
-    if correct:
-        pattern = "newly_correct" if not corrects else "recovered" if missed else None
-    elif miss:
-        pattern = "relapsed" if right else "chronic" if missed > 1 else None
-    missed, right = missed + 1 if miss else 0, right + 1 if correct else 0
-    if not correct and note != "open":
-        note, opened, closed = "open", at, None
-    elif correct and note == "open" and right > 1:
-        note, closed = "closed", at
-    counts = (reviews + 1, misses + miss, corrects + correct, missed, right)
-    return (question[1], memory.stability, memory.difficulty, due, at, *counts, note, opened, closed), pattern
 
 
 def session(topic: int, answers: list[Any]) -> tuple[Any, ...]:

@@ -3,7 +3,6 @@
 import json
 from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from celery import Celery
 from sqlalchemy import create_engine
@@ -18,15 +17,14 @@ from shared.models import (
     StudyQuestionProgress,
     StudyQuizSession,
 )
-from shared.study.grading import WrongNote, grade
-from shared.study.progress import Pattern, Progress, Review, advance, classify
-from shared.study.scheduling import SCHEDULER
+from shared.study.grading import grade
+from shared.study.progress import SCHEDULER, Pattern, Progress, Review, WrongNote, advance, classify
+from shared.study.scheduling import study_date
 from shared.study.store import COLUMNS
 
 app = Celery("textbook", broker=settings.broker_url)
 engine = create_engine(settings.database_url)
 PATTERNS = {pattern: str(pattern) for pattern in Pattern} | {Pattern.CHRONIC: "chronic_remaining"}
-UTC_ZONE = ZoneInfo("UTC")
 
 
 @app.task(name="finalize")
@@ -40,7 +38,7 @@ def finalize(upload: dict[str, Any]) -> None:
             topic = question.study_topic_id
             if topic not in quizzes:
                 quizzes[topic] = _quiz(session, question, upload["client_session_uuid"])
-            _answer(session, quizzes[topic], question, ordinal, attempt)
+            _answer(session, quizzes[topic], item, ordinal, attempt)
 
 
 def _quiz(session: Session, question: StudyQuestion, upload: str) -> StudyQuizSession:
@@ -63,14 +61,17 @@ def _quiz(session: Session, question: StudyQuestion, upload: str) -> StudyQuizSe
 
 
 def _answer(
-    session: Session, quiz: StudyQuizSession, question: StudyQuestion, ordinal: int, attempt: dict[str, Any]
+    session: Session, quiz: StudyQuizSession, item: PublishedItem, ordinal: int, attempt: dict[str, Any]
 ) -> None:
     at = datetime.fromisoformat(attempt["answered_at"])
-    graded = grade(attempt["selected"], unsure=attempt["unsure"], correct_choice=question.correct_choice)
+    day = study_date(at, None, UTC)
+    graded = grade(attempt["selected"], unsure=attempt["unsure"], correct_choice=item.correct_choice)
     session.add(
         StudyQuestionAttempt(
+            user_id=quiz.user_id,
             study_quiz_session_id=quiz.id,
-            study_question_id=question.id,
+            study_question_id=item.source_id,
+            pub_id=item.pub_id,
             ordinal=ordinal,
             selected=attempt["selected"],
             unsure=attempt["unsure"],
@@ -79,29 +80,31 @@ def _answer(
             counted=True,
             answered_at=at,
             answered_at_raw=at,
+            study_date=day,
             clock_adjusted=False,
         )
     )
-    pattern = _learn(session, question, Review(question.id, at, graded.rating, graded.outcome))
-    quiz.question_ids = [*quiz.question_ids, question.id]
+    review = Review(item.source_id, at, day, graded.rating, graded.outcome, counted=True)
+    pattern = _learn(session, quiz.user_id, review)
+    quiz.question_ids = [*quiz.question_ids, item.source_id]
     quiz.finished_at = at
     for name in [str(graded.outcome), *([PATTERNS[pattern]] if pattern else [])]:
         setattr(quiz, f"{name}_count", (getattr(quiz, f"{name}_count") or 0) + 1)
 
 
-def _learn(session: Session, question: StudyQuestion, review: Review) -> Pattern | None:
-    row = session.get(StudyQuestionProgress, (question.user_id, question.id))
+def _learn(session: Session, user_id: int, review: Review) -> Pattern | None:
+    row = session.get(StudyQuestionProgress, (review.question_id, user_id))
     before = None
     if row is None:
-        row = StudyQuestionProgress(user_id=question.user_id, study_question_id=question.id)
+        row = StudyQuestionProgress(user_id=user_id, study_question_id=review.question_id)
         session.add(row)
     else:
         values = {name: getattr(row, name) for name in COLUMNS}
         before = Progress(**values | {"wrong_note": WrongNote(row.wrong_note)})
-    after = advance(before, review, UTC_ZONE)
+    after = advance(before, review)
     for name in COLUMNS:
         setattr(row, name, getattr(after, name))
-    row.scheduler, row.time_zone = SCHEDULER, UTC_ZONE.key
+    row.scheduler = SCHEDULER
     return classify(before, review)
 
 

@@ -110,7 +110,7 @@ def reingest(connection: Connection, client_session_uuid: UUID, *, now: datetime
     if owner is None or owner.id != upload.user_id:
         raise ReplayRefusedError(f"the questions of {client_session_uuid} are not all its learner's by now")
 
-    _supersede(connection, client_session_uuid, "its upload was replayed again", now, default_zone)
+    _supersede(connection, client_session_uuid, "its upload was replayed again", now)
     execute(connection, _SET_BACK, {"id": client_session_uuid, "statuses": [Status.INGESTED]})
     replayed = replay(connection, client_session_uuid, now=now, default_zone=default_zone)
     if replayed is None or replayed.plan is None or replayed.status is not Status.INGESTED:
@@ -147,22 +147,19 @@ _SESSIONS = text("""
 """)
 
 _SUPERSEDE = text("""
-    UPDATE study_quiz_sessions SET superseded_at = :now WHERE id = ANY(CAST(:session_ids AS bigint[]))
+    UPDATE study_quiz_sessions SET superseded_at = :now
+    WHERE user_id = :user_id AND id = ANY(CAST(:session_ids AS bigint[]))
 """)
 
 
-def _supersede(
-    connection: Connection, client_session_uuid: UUID, why: str, now: datetime, default_zone: str
-) -> None:
+def _supersede(connection: Connection, client_session_uuid: UUID, why: str, now: datetime) -> None:
     """Void an upload's sessions for good; the caller holds the upload's lock."""
     sessions = execute(connection, _SESSIONS, {"id": client_session_uuid}).fetchall()
     if sessions:
         ids, learner = [session.id for session in sessions], sessions[0].user_id
         lock_learner(connection, learner)
-        void_sessions(
-            connection, learner, ids, reason=f"superseded: {why}", now=now, default_zone=default_zone
-        )
-        execute(connection, _SUPERSEDE, {"session_ids": ids, "now": now})
+        void_sessions(connection, learner, ids, reason=f"superseded: {why}", now=now)
+        execute(connection, _SUPERSEDE, {"user_id": learner, "session_ids": ids, "now": now})
 
 
 # One that stands comes first: the content that was superseded may be another learner's.
@@ -172,18 +169,16 @@ _SESSIONS_EVER = text("""
 """)
 
 
-def void_upload(
-    connection: Connection, client_session_uuid: UUID, *, reason: str, now: datetime, default_zone: str
-) -> int:
+def void_upload(connection: Connection, client_session_uuid: UUID, *, reason: str, now: datetime) -> int:
     """Void the sessions of an upload; return how many were not void before."""
     learner, sessions = _lock_sessions(connection, client_session_uuid)
-    return void_sessions(connection, learner, sessions, reason=reason, now=now, default_zone=default_zone)
+    return void_sessions(connection, learner, sessions, reason=reason, now=now)
 
 
-def unvoid_upload(connection: Connection, client_session_uuid: UUID, *, default_zone: str) -> int:
+def unvoid_upload(connection: Connection, client_session_uuid: UUID) -> int:
     """Bring the sessions of an upload back; return how many were void."""
     learner, sessions = _lock_sessions(connection, client_session_uuid)
-    return unvoid_sessions(connection, learner, sessions, default_zone=default_zone)
+    return unvoid_sessions(connection, learner, sessions)
 
 
 def _lock_sessions(connection: Connection, client_session_uuid: UUID) -> tuple[int, list[int]]:
@@ -267,7 +262,7 @@ def open_conflict(connection: Connection, conflict: int) -> OpenedConflict:
     return OpenedConflict(*row)
 
 
-def accept_conflict(connection: Connection, conflict: int, *, now: datetime, default_zone: str) -> UUID:
+def accept_conflict(connection: Connection, conflict: int, *, now: datetime) -> UUID:
     """Give an upload a conflict's content, supersede its sessions, and keep the first content as a conflict.
 
     The upload is `received` again; the sweeper enqueues it. Locks are taken in the order of a replay. Returns
@@ -277,7 +272,7 @@ def accept_conflict(connection: Connection, conflict: int, *, now: datetime, def
     execute(connection, _LOCK, {"id": uuid})
     if open_conflict(connection, conflict).payload is None:
         raise ReplayRefusedError(f"the payload of conflict {conflict} is purged")
-    _supersede(connection, uuid, "other content was accepted under the same uuid", now, default_zone)
+    _supersede(connection, uuid, "other content was accepted under the same uuid", now)
     execute(connection, _KEEP_FIRST, {"id": uuid})
     execute(connection, _TAKE_CONFLICT, {"conflict": conflict})
     discard_conflict(connection, conflict)

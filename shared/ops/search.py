@@ -158,7 +158,7 @@ def with_question(pub_id: str) -> CompoundSelect[Any]:
     """Find uploads that answered a question, or were sent with it."""
     answered = (
         select(cast(StudyQuizSession.client_session_uuid, Uuid))
-        .join(StudyQuestionAttempt, StudyQuestionAttempt.study_quiz_session_id == StudyQuizSession.id)
+        .join(StudyQuestionAttempt)
         .join(PublishedItem, PublishedItem.source_id == StudyQuestionAttempt.study_question_id)
         .where(PublishedItem.pub_id == pub_id, StudyQuizSession.client_session_uuid.is_not(None))
     )

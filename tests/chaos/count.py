@@ -13,7 +13,8 @@ from tests.factories import TOPICS
 _INGESTED = text("SELECT CAST(client_session_uuid AS text) FROM uploads WHERE status = 'ingested'")
 _KEPT = text("""
     SELECT s.client_session_uuid, count(DISTINCT s.id), count(a.study_quiz_session_id)
-    FROM study_quiz_sessions s LEFT JOIN study_question_attempts a ON a.study_quiz_session_id = s.id
+    FROM study_quiz_sessions s
+    LEFT JOIN study_question_attempts a ON a.user_id = s.user_id AND a.study_quiz_session_id = s.id
     GROUP BY 1
 """)
 
@@ -41,7 +42,7 @@ def count(engine: Engine, accepted: Mapping[str, Accepted]) -> Count:
     return Count(
         lost={uuid for uuid in due if uuid not in ingested or _any_less(kept.get(uuid, (0, 0)), due[uuid])},
         double={uuid for uuid in kept if _any_less(due.get(uuid, (0, 0)), kept[uuid])},
-        verify_differences=sum(len(each.differing) for each in verify(engine, default_zone="UTC")),
+        verify_differences=sum(len(each.differing) for each in verify(engine)),
     )
 
 

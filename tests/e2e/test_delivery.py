@@ -180,7 +180,7 @@ def test_I1_I2_five_kills_and_a_flush_lose_and_double_nothing(
     with engine.connect() as connection:
         attempts = connection.execute(text("SELECT count(*) FROM study_question_attempts")).scalar_one()
     assert attempts == sum(len(upload["attempts"]) for upload in uploads[:490])
-    assert [checked.differing for checked in verify(engine, default_zone="UTC")] == [set()] * 3
+    assert [checked.differing for checked in verify(engine)] == [set()] * 3
 
 
 def test_I1_a_dead_broker_delays_no_sender(

@@ -114,7 +114,7 @@ def test_a_promise_that_is_not_kept_is_said_and_exits_1(
         connection.execute(
             text("UPDATE study_question_progress SET stability = 99 WHERE user_id = 42 AND reviews = 4")
         )
-    (checked,) = (each for each in verify(engine, default_zone="UTC") if each.differing)
+    (checked,) = (each for each in verify(engine) if each.differing)
     told = demo("--data-dir", str(home / "data"), **stores)
     assert told.returncode == 1
     assert "as it should be." not in told.stdout

@@ -80,7 +80,7 @@ def load(engine: Engine) -> None:
     """Load questions with marked ids, of which the first makes the database fail and quote a value."""
     catalog = factories.many_learners().model_dump_json().replace('"q-', f'"{MARK}-')
     with engine.begin() as connection:
-        load_catalog(connection, CatalogFile.model_validate_json(catalog), default_zone="UTC")
+        load_catalog(connection, CatalogFile.model_validate_json(catalog))
     quoting = f"'{MARK} %', NEW.selected USING DETAIL = '{MARK}', HINT = '{MARK}'"
     with engine.begin() as connection:
         connection.execute(

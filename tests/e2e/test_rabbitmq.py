@@ -106,7 +106,7 @@ def test_I1_I2_kills_lose_and_double_nothing(engine: Engine, house: Processes, v
     until(lambda: ends(engine) == {"ingested": 100}, "every upload is ingested")
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM study_question_attempts")) == 100 * 20
-    assert [checked.differing for checked in verify(engine, default_zone="UTC")] == [set()] * 3
+    assert [checked.differing for checked in verify(engine)] == [set()] * 3
 
 
 def test_I9_a_ring_that_comes_again_after_a_kill_is_counted(

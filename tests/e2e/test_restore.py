@@ -107,4 +107,4 @@ def test_I2_after_a_restore_everything_is_sent_again_and_is_there_once(home: Pat
         assert send(house, engine, [*LATER, *KEPT]) == [202] * len(LATER) + [200] * len(KEPT)
         assert numbers(engine) == everything
         assert factories.progress(engine) == progress
-        assert not any(checked.differing for checked in verify(engine, default_zone="UTC"))
+        assert not any(checked.differing for checked in verify(engine))

@@ -147,4 +147,4 @@ def test_I1_I2_a_worker_host_that_is_cut_off_in_a_transaction_loses_and_doubles_
     with site.engine.connect() as connection:
         kept = connection.scalar(text("SELECT count(*) FROM study_question_attempts"))
     assert kept == sum(len(upload["attempts"]) for upload in uploads)
-    assert [checked.differing for checked in verify(site.engine, default_zone="UTC")] == [set()] * 3
+    assert [checked.differing for checked in verify(site.engine)] == [set()] * 3

@@ -8,6 +8,7 @@ from cli.client import PATH
 from shared.errors import SupersededError
 from shared.models import StudyQuizSession, Upload, UploadConflict
 from shared.ops.actions import accept_conflict, add_skipped, unvoid_upload, void_upload
+from shared.ops.learners import delete_learner
 from shared.study.finalize import verify
 from shared.uploads import Verdict
 from tests.clients import Front, refusal
@@ -41,21 +42,21 @@ SECOND = upload(answer("q110", "2026-11-20T09:00:00Z", WRONG), answer("q111", "2
 def accept(engine: Engine) -> None:
     (conflict,) = rows(engine, UploadConflict)
     with engine.begin() as connection:
-        accept_conflict(connection, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE)
+        accept_conflict(connection, conflict["id"], now=NOW)
 
 
 def void(engine: Engine) -> int:
     with engine.begin() as connection:
-        return void_upload(connection, uuid_of(FIRST), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
+        return void_upload(connection, uuid_of(FIRST), reason="test", now=NOW)
 
 
 def unvoid(engine: Engine) -> int:
     with engine.begin() as connection:
-        return unvoid_upload(connection, uuid_of(FIRST), default_zone=DEFAULT_ZONE)
+        return unvoid_upload(connection, uuid_of(FIRST))
 
 
 def clean(engine: Engine) -> bool:
-    return not any(each.differing for each in verify(engine, default_zone=DEFAULT_ZONE))
+    return not any(each.differing for each in verify(engine))
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_a_deleted_learners_answers_go_whoever_has_the_uuid_now(
     accept(engine)
     work_off(engine, of_ben)
     with engine.begin() as connection:
-        connection.execute(text("DELETE FROM users WHERE id = :gone"), {"gone": gone})
+        delete_learner(connection, gone)
     kept = [*rows(engine, UploadConflict), *rows(engine, Upload)]
     assert [row["payload"] is not None for row in kept] == left
 
@@ -190,7 +191,7 @@ def test_what_waits_is_not_blanked_with_the_learner_it_was_accepted_over(engine:
     deliver(engine, of_ben)
     accept(engine)
     with engine.begin() as connection:
-        connection.execute(text("DELETE FROM users WHERE id = :gone"), {"gone": ANN})
+        delete_learner(connection, ANN)
     work_off(engine, of_ben)
     assert standing(engine, of_ben).status == "ingested"
 
@@ -202,6 +203,6 @@ def test_what_was_accepted_back_is_blanked_with_its_learner(engine: Engine) -> N
     accept(engine)
     accept(engine)
     with engine.begin() as connection:
-        connection.execute(text("DELETE FROM users WHERE id = :gone"), {"gone": ANN})
+        delete_learner(connection, ANN)
     assert [row["payload"] for row in [*rows(engine, UploadConflict), *rows(engine, Upload)]] == [None, None]
     assert standing(engine, FIRST).reason == "learner_deleted"

@@ -12,7 +12,6 @@ from shared.ops.actions import void_upload
 from shared.uploads import lock
 from tests.factories import (
     CATALOG,
-    DEFAULT_ZONE,
     NOW,
     WRONG,
     answer,
@@ -116,7 +115,7 @@ def test_an_ingested_upload_stays_as_it_is(engine: Engine, database_url: str) ->
             assert (result.exit_code, result.stdout) == (0, f"{sent['client_session_uuid']} {how}\n")
         assert everything(engine) == before
         with engine.begin() as connection:
-            void_upload(connection, uuid_of(sent), reason="lent", now=NOW, default_zone=DEFAULT_ZONE)
+            void_upload(connection, uuid_of(sent), reason="lent", now=NOW)
 
 
 @pytest.mark.parametrize("words", [[], ["--dry-run"]])

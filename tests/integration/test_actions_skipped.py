@@ -66,7 +66,7 @@ def add(engine: Engine, sent: Sent) -> int:
 
 
 def clean(engine: Engine) -> bool:
-    return not any(each.differing for each in verify(engine, default_zone=DEFAULT_ZONE))
+    return not any(each.differing for each in verify(engine))
 
 
 def left(engine: Engine) -> Any:
@@ -199,12 +199,12 @@ def test_I2_two_operators_add_the_same_once(engine: Engine, early: Sent) -> None
 
 def void(engine: Engine, sent: Sent) -> int:
     with engine.begin() as connection:
-        return void_upload(connection, uuid_of(sent), reason="a test", now=NOW, default_zone=DEFAULT_ZONE)
+        return void_upload(connection, uuid_of(sent), reason="a test", now=NOW)
 
 
 def unvoid(engine: Engine, sent: Sent) -> int:
     with engine.begin() as connection:
-        return unvoid_upload(connection, uuid_of(sent), default_zone=DEFAULT_ZONE)
+        return unvoid_upload(connection, uuid_of(sent))
 
 
 def purge(engine: Engine, sent: Sent) -> None:

@@ -10,7 +10,6 @@ from sqlalchemy.exc import OperationalError
 from shared.models import StudyQuestionAttempt, StudyQuizSession
 from shared.study.finalize import verify
 from tests.factories import (
-    DEFAULT_ZONE,
     WRONG,
     answer,
     deliver,
@@ -73,4 +72,4 @@ def test_I5_a_fault_at_any_statement_leaves_nothing(
     assert len(rows(engine, StudyQuizSession)) == 3
     assert len(rows(engine, StudyQuestionAttempt)) == 5
     assert reviews(engine) == {110: 2, 111: 2, 120: 1}
-    assert not any(checked.differing for checked in verify(engine, default_zone=DEFAULT_ZONE))
+    assert not any(checked.differing for checked in verify(engine))

@@ -3,15 +3,31 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
+from shared.catalog_admin import EditionChange, compare
 from shared.errors import CatalogError
 from shared.models import PublishedItem, StudyQuestion, StudyTopic, User
-from tests.factories import ANN, BEN, answer, everything, ingest, load, question, rows, upload
+from tests.factories import (
+    ANN,
+    BEN,
+    RIGHT,
+    answer,
+    everything,
+    ingest,
+    load,
+    question,
+    read,
+    rows,
+    upload,
+)
 
 AT = "2026-11-20T09:00:00Z"
 OWNER = question(110, user_id=BEN, study_topic_id=21)
-OTHER_CHOICE = question(110, correct_choice=0)
+OTHER_KEY = question(110, correct_choice=0)
+OTHER_TEXTS = question(110, choices=["a", "B", "c", "d"])
+OTHER_ORDER = question(110, choices=["b", "a", "c", "d"])
+KEY_FOLLOWS = question(110, choices=["b", "a", "c", "d"], correct_choice=0)
 OTHER_QUESTION = question(111, "q110")
 
 
@@ -19,55 +35,104 @@ def only(*questions: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return {"questions": list(questions)}
 
 
+def editions(engine: Engine) -> dict[str, dict[str, Any]]:
+    return {row["pub_id"]: row for row in rows(engine, PublishedItem)}
+
+
 def test_it_fills_the_tables(engine: Engine) -> None:
-    change = load(engine)
-    assert (change.rewrites, change.regraded, change.rezoned) == ([], [], [])
+    assert load(engine) == []
     assert [row["time_zone"] for row in rows(engine, User)] == [None, "America/New_York", "Asia/Seoul"]
     assert len(rows(engine, StudyTopic)) == 6
     assert len(rows(engine, StudyQuestion)) == 9
-    assert {row["pub_id"]: row["source_id"] for row in rows(engine, PublishedItem)}["twin110"] == 110
+    assert editions(engine)["twin110"] == {
+        "pub_id": "twin110",
+        "source_id": 110,
+        "choices": ["a", "b", "c", "d"],
+        "correct_choice": RIGHT,
+        "published_at": None,
+    }
 
 
-def test_loading_again_changes_nothing(engine: Engine) -> None:
+def test_loading_again_writes_nothing(engine: Engine) -> None:
     load(engine)
     ingest(engine, upload(answer("q110", AT), answer("q120", AT)))
+    versions = text("""
+        SELECT pub_id AS name, CAST(xmin AS text) FROM published_items
+        UNION ALL SELECT 'question ' || id, CAST(xmin AS text) FROM study_questions
+        UNION ALL SELECT 'topic ' || id, CAST(xmin AS text) FROM study_topics
+        UNION ALL SELECT 'learner ' || id, CAST(xmin AS text) FROM users ORDER BY name
+    """)
     before = everything(engine)
     for force in (False, True):
-        change = load(engine, force=force)
-        assert (change.rewrites, change.regraded, change.rezoned) == ([], [], [])
+        with engine.begin() as connection:
+            written = connection.execute(versions).all()
+        assert load(engine, force=force) == []
+        with engine.begin() as connection:
+            assert connection.execute(versions).all() == written
     assert everything(engine) == before
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "changes", "verdict"),
     [
-        (OWNER, "q110: its owner would change"),
-        (OTHER_CHOICE, "q110: its right choice would change"),
-        (OTHER_QUESTION, "q110: it would name another question"),
+        (OWNER, ("owner",), "owner changed; 2 attempts of 1 learners keep their outcomes"),
+        (OTHER_KEY, ("key",), "key changed; 2 attempts of 1 learners are graded again"),
+        (OTHER_TEXTS, ("texts",), "texts changed; 2 attempts of 1 learners keep their outcomes"),
+        (OTHER_ORDER, ("order",), "order changed; 2 attempts of 1 learners keep their outcomes"),
+        (KEY_FOLLOWS, ("order", "key"), "order and key changed; 2 attempts of 1 learners could no longer"),
+        (OTHER_QUESTION, ("question",), "question changed; 2 attempts of 1 learners could no longer be read"),
     ],
 )
-def test_what_progress_stands_on_is_not_changed_without_force(
-    engine: Engine, change: dict[str, Any], told: str
+def test_what_was_answered_is_not_changed_without_force(
+    engine: Engine, change: dict[str, Any], changes: tuple[str, ...], verdict: str
 ) -> None:
     load(engine)
+    ingest(engine, upload(answer("q110", AT), answer("q110", AT)))
     before = everything(engine)
-    with pytest.raises(CatalogError, match=f"^{told}\nuse --force"):
+    with engine.connect() as connection:
+        shown = compare(connection, read(only(change)))
+    assert EditionChange("q110", changes, 2, 1) in shown
+    with pytest.raises(CatalogError, match=f"(?s)^q110: {verdict}.*\nuse --force"):
         load(engine, only(question(119), change))
     assert everything(engine) == before
 
 
-def test_other_words_and_another_topic_of_its_owner_need_no_force(engine: Engine) -> None:
+@pytest.mark.parametrize("change", [KEY_FOLLOWS, OTHER_QUESTION])
+def test_what_would_make_answers_unreadable_is_refused_even_by_force(
+    engine: Engine, change: dict[str, Any]
+) -> None:
+    """Choices in another order, with the key moved along, are another edition: never the same pub_id."""
     load(engine)
+    ingest(engine, upload(answer("q110", AT)))
+    before = everything(engine)
+    with pytest.raises(CatalogError, match="publish it as a new edition"):
+        load(engine, only(change), force=True)
+    assert everything(engine) == before
+
+
+@pytest.mark.parametrize("change", [OWNER, OTHER_KEY, OTHER_TEXTS, KEY_FOLLOWS, OTHER_QUESTION])
+def test_what_was_never_answered_needs_no_force(engine: Engine, change: dict[str, Any]) -> None:
+    load(engine)
+    (shown, *_) = load(engine, only(change))
+    assert str(shown).endswith("; never answered")
+    row = editions(engine)["q110"]
+    assert (row["source_id"], row["choices"], row["correct_choice"]) == (
+        change["id"],
+        change["choices"],
+        change["correct_choice"],
+    )
+
+
+def test_what_is_no_editions_needs_no_force(engine: Engine) -> None:
+    load(engine)
+    ingest(engine, upload(answer("q110", AT)))
+    exam = {"topics": [{"id": 12, "user_id": ANN, "name": "t", "exam_on": "2027-02-01"}]}
     retired = "2026-11-01T00:00:00Z"
-    changes: dict[str, Any] = {
-        "choices": ["w", "x", "y"],
-        "subject": "new",
-        "study_topic_id": 12,
-        "retired_at": retired,
-    }
-    load(engine, only(question(110, **changes)))
+    assert (
+        load(engine, exam | only(question(110, subject="new", study_topic_id=12, retired_at=retired))) == []
+    )
     (row,) = (row for row in rows(engine, StudyQuestion) if row["id"] == 110)
-    assert (row["choices"], row["subject"], row["study_topic_id"]) == (["w", "x", "y"], "new", 12)
+    assert (row["subject"], row["study_topic_id"]) == ("new", 12)
     assert row["retired_at"] is not None
 
 
@@ -78,12 +143,41 @@ def test_a_part_of_the_catalog_says_nothing_of_the_rest(engine: Engine) -> None:
     assert everything(engine) == before
 
 
+def dated(pub_id: str, published_at: str | None) -> dict[str, Any]:
+    return {"pub_id": pub_id, "choices": ["a", "b"], "correct_choice": 0, "published_at": published_at}
+
+
+@pytest.mark.parametrize(
+    ("published", "current"),
+    [
+        ([dated("a", None)], "a"),
+        ([dated("b", None), dated("a", None)], "a"),
+        ([dated("a", None), dated("b", "2020-01-01T00:00:00Z")], "b"),
+        ([dated("a", "2020-01-01T00:00:00Z"), dated("b", "2021-01-01T00:00:00Z")], "b"),
+        ([dated("b", "2020-01-01T00:00:00Z"), dated("B", "2020-01-01T00:00:00Z")], "B"),
+        ([dated("a", None), dated("b", "2999-01-01T00:00:00Z")], "a"),  # not out yet
+        ([dated("b", "2999-01-01T00:00:00Z")], None),
+    ],
+)
+def test_the_current_edition_is_the_newest_that_is_out(
+    engine: Engine, published: list[dict[str, Any]], current: str | None
+) -> None:
+    load(engine)
+    described = question(118)
+    for name in ("pub_id", "choices", "correct_choice"):
+        del described[name]
+    load(engine, only(described | {"editions": published}))
+    asked = text("SELECT pub_id FROM current_editions WHERE source_id = 118")
+    with engine.connect() as connection:
+        assert connection.scalar(asked) == current
+
+
 CONTRADICTIONS: list[tuple[str, dict[str, list[dict[str, Any]]]]] = [
     ("topic 11: a topic never changes its owner", {"topics": [{"id": 11, "user_id": BEN, "name": "t"}]}),
     ("topic 41: learner 4 is unknown", {"topics": [{"id": 41, "user_id": 4, "name": "t"}]}),
-    ("q119: topic 21 is no topic of learner 1", only(question(119, study_topic_id=21))),
-    ("q119: topic 99 is no topic of learner 1", only(question(119, study_topic_id=99))),
-    ("x: differs from q110, which names the same", only(question(110), question(110, "x", subject="?"))),
+    ("question 119: topic 21 is no topic of learner 1", only(question(119, study_topic_id=21))),
+    ("question 119: topic 99 is no topic of learner 1", only(question(119, study_topic_id=99))),
+    ("question 110: described twice, and not alike", only(question(110), question(110, "x", subject="?"))),
     ("x: named twice", only(question(118, "x"), question(119, "x"))),
     ("learner 4: named twice", {"users": [{"id": 4}, {"id": 4, "time_zone": "Asia/Seoul"}]}),
     ("topic 19: named twice", {"topics": [{"id": 19, "user_id": n, "name": "t"} for n in (ANN, BEN)]}),

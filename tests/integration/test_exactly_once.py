@@ -9,7 +9,6 @@ from shared.models import StudyQuestionAttempt, StudyQuizSession, Upload
 from shared.study.finalize import verify
 from shared.uploads import Verdict
 from tests.factories import (
-    DEFAULT_ZONE,
     WRONG,
     answer,
     deliver,
@@ -34,7 +33,7 @@ def two_topics(at: str = MORNING) -> dict[str, Any]:
 
 
 def differing(engine: Engine) -> set[int]:
-    return {q for checked in verify(engine, default_zone=DEFAULT_ZONE) for q in checked.differing}
+    return {q for checked in verify(engine) for q in checked.differing}
 
 
 def test_I2_ten_workers_on_one_upload_do_the_work_once(engine: Engine) -> None:

@@ -11,7 +11,6 @@ from tests.factories import (
     ANN,
     BEN,
     CHO,
-    DEFAULT_ZONE,
     WRONG,
     ZONES,
     answer,
@@ -30,12 +29,11 @@ CHANGES: list[dict[Any, Any]] = [
     {Row.stability: Row.stability * (1 + 1e-15)},
     {Row.difficulty: Row.difficulty + 0.5},
     {Row.due: Row.due + 1},
-    {Row.last_reviewed_at: func.now()},
+    {Row.last_answered_at: func.now()},
     {Row.reviews: Row.reviews + 1},
-    {Row.corrects: 0, Row.correct_streak: 0},
-    {Row.wrong_note: "open", Row.note_opened_at: Row.last_reviewed_at},
+    {Row.corrects: 0, Row.correct_streak: 0, Row.correct_since: None},
+    {Row.wrong_note: "open", Row.note_opened_at: Row.last_answered_at},
     {Row.scheduler: "another"},
-    {Row.time_zone: "Europe/Paris"},
 ]
 
 
@@ -47,7 +45,7 @@ def _progress(engine: Engine) -> None:
 
 
 def check(engine: Engine, *, repair: bool = False) -> list[Checked]:
-    return list(verify(engine, default_zone=DEFAULT_ZONE, repair=repair))
+    return list(verify(engine, repair=repair))
 
 
 def tamper(engine: Engine, statement: Any) -> None:

@@ -5,7 +5,7 @@ from sqlalchemy import Engine, update
 
 from shared.models import StudyQuestionProgress
 from shared.study.finalize import Checked, verify
-from tests.factories import ANN, DEFAULT_ZONE, ZONES, answer, deliver, ingest, load, reviews, upload, work_off
+from tests.factories import ANN, ZONES, answer, deliver, ingest, load, reviews, upload, work_off
 from tests.faults import broken
 from tests.race import at_once, overlap
 
@@ -22,7 +22,7 @@ def _progress(engine: Engine) -> None:
 
 
 def check(engine: Engine, *, repair: bool = False) -> list[Checked]:
-    return list(verify(engine, default_zone=DEFAULT_ZONE, repair=repair))
+    return list(verify(engine, repair=repair))
 
 
 def test_a_replay_between_two_looks_is_no_difference(engine: Engine) -> None:

@@ -18,7 +18,7 @@ from shared.errors import OvertakenError
 from shared.models import StudyQuestionAttempt
 from shared.study import store
 from shared.study.finalize import verify
-from tests.factories import DEFAULT_ZONE, answer, deliver, load, reviews, rows, statuses, upload, work_off
+from tests.factories import answer, deliver, load, reviews, rows, statuses, upload, work_off
 from tests.race import overlap
 
 AT = "2026-11-20T09:00:00Z"
@@ -46,7 +46,7 @@ def status_check(patch: Patch, _: Engine) -> None:
 
 
 def learner_lock(patch: Patch, _: Engine) -> None:
-    strike(patch, store, "_LOCK_OWNER", "FOR NO KEY UPDATE")
+    strike(patch, store, "_LOCK", "FOR NO KEY UPDATE")
 
 
 def on_conflict(patch: Patch, _: Engine) -> None:
@@ -57,7 +57,7 @@ def on_conflict(patch: Patch, _: Engine) -> None:
 
 def unique_index(_: Patch, engine: Engine) -> None:
     with engine.begin() as connection:
-        connection.execute(text("DROP INDEX uq_study_quiz_sessions_standing"))
+        connection.execute(text("DROP INDEX uq_study_quiz_sessions_client_session_uuid_study_topic_id"))
 
 
 GUARDS = [row_lock, status_check, learner_lock, on_conflict, unique_index]
@@ -99,7 +99,7 @@ def test_I2_one_guard_is_enough(
     assert len(rows(engine, StudyQuestionAttempt)) == 2
     assert reviews(engine) == {110: 1, 120: 1}
     assert statuses(engine) == ["ingested"]
-    assert not any(checked.differing for checked in verify(engine, default_zone=DEFAULT_ZONE))
+    assert not any(checked.differing for checked in verify(engine))
 
 
 def test_I2_without_the_learner_lock_a_review_is_lost(engine: Engine, monkeypatch: Patch) -> None:

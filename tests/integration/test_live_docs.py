@@ -41,7 +41,7 @@ def answers(
     serve: Callable[[Flask, Settings], httpx.Client], settings: Settings, engine: Engine
 ) -> list[httpx.Response]:
     with engine.begin() as connection:
-        load_catalog(connection, CatalogFile.model_validate_json(CATALOG[0]), default_zone="UTC")
+        load_catalog(connection, CatalogFile.model_validate_json(CATALOG[0]))
     clock = Clock()
     web = serve(create_app(settings, clock), settings)
     got = []

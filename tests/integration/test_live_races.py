@@ -60,7 +60,7 @@ def finalizing(session: int, now: datetime) -> Work:
 
 
 def sound(engine: Engine) -> bool:
-    return not any(checked.differing for checked in verify(engine, default_zone=DEFAULT_ZONE))
+    return not any(checked.differing for checked in verify(engine))
 
 
 @pytest.mark.parametrize("locked", [True, False])

@@ -83,15 +83,10 @@ def test_frequent_focus_asks_in_the_order_of_need(front: Front, engine: Engine, 
 
 
 def test_what_is_withdrawn_or_not_published_is_not_asked(front: Front, engine: Engine) -> None:
-    load(engine, {"questions": [question(110, retired_at="2026-01-01T00:00:00Z")]})
+    unpublished = question(118, published_at="2999-01-01T00:00:00Z")
+    load(engine, {"questions": [question(110, retired_at="2026-01-01T00:00:00Z"), unpublished]})
     with engine.begin() as connection:
-        columns = {
-            "user_id": ANN,
-            "study_topic_id": TOPIC,
-            "subject": "s",
-            "choices": ["a"],
-            "correct_choice": 0,
-        }
+        columns = {"user_id": ANN, "study_topic_id": TOPIC, "subject": "s"}
         connection.execute(StudyQuestion.__table__.insert().values(id=119, **columns))  # type: ignore[attr-defined]
     assert pub_ids(front.start().json()) == {"q111"}
 

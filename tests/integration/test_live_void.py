@@ -5,7 +5,7 @@ from sqlalchemy import Engine
 from shared.models import StudyQuestionProgress
 from shared.study.finalize import verify
 from tests.clients import STUDY_TOKEN, Clock, Front, refusal, started
-from tests.factories import DEFAULT_ZONE, RIGHT, WRONG, reviews, rows
+from tests.factories import RIGHT, WRONG, reviews, rows
 
 
 def void(front: Front, session: int) -> dict[str, object]:
@@ -36,7 +36,7 @@ def test_a_voided_session_no_longer_counts_until_it_is_brought_back(
     assert [{**row, "updated_at": None} for row in rows(engine, StudyQuestionProgress)] == [
         {**row, "updated_at": None} for row in with_it
     ]
-    assert not any(checked.differing for checked in verify(engine, default_zone=DEFAULT_ZONE))
+    assert not any(checked.differing for checked in verify(engine))
 
 
 def test_a_session_in_progress_is_abandoned_first_and_frees_its_topic(front: Front, engine: Engine) -> None:

@@ -62,10 +62,12 @@ def test_an_open_live_session_is_not_in_the_way_and_not_counted(engine: Engine) 
         connection.execute(
             text("""
             WITH live AS (INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids)
-                VALUES (1, 11, '[110]') RETURNING id)
-            INSERT INTO study_question_attempts (study_quiz_session_id, study_question_id, ordinal, unsure,
-                outcome, rating, counted, answered_at, answered_at_raw, clock_adjusted)
-            SELECT id, 110, 0, TRUE, 'unsure', 1, TRUE, moment, moment, FALSE
+                VALUES (1, 11, '[110]') RETURNING user_id, id)
+            INSERT INTO study_question_attempts (user_id, study_quiz_session_id, study_question_id, pub_id,
+                ordinal, unsure, outcome, rating, counted, answered_at, answered_at_raw, study_date,
+                clock_adjusted)
+            SELECT user_id, id, 110, 'q110', 0, TRUE, 'unsure', 1, TRUE, moment, moment,
+                CAST(moment AS date), FALSE
             FROM live, CAST('2026-11-20T09:30Z' AS timestamptz) AS moment
         """)
         )
@@ -85,10 +87,7 @@ def test_a_voided_session_counts_no_more_when_late_data_is_folded(engine: Engine
     assert reviews(engine) == {110: 2}
 
 
-@pytest.mark.parametrize("made_by", [{"scheduler": "another"}, {"time_zone": "Asia/Seoul"}])
-def test_progress_of_another_scheduler_or_zone_is_folded_afresh(
-    engine: Engine, made_by: dict[str, str]
-) -> None:
+def test_progress_of_another_scheduler_is_folded_again(engine: Engine) -> None:
     first, second = upload(answer("q110", NINE)), upload(answer("q110", TEN))
     for sent in (first, second):
         ingest(engine, sent)
@@ -96,6 +95,6 @@ def test_progress_of_another_scheduler_or_zone_is_folded_afresh(
     forget(engine)
     ingest(engine, first)
     with engine.begin() as connection:
-        connection.execute(update(StudyQuestionProgress).values(stability=99, **made_by))
+        connection.execute(update(StudyQuestionProgress).values(stability=99, scheduler="another"))
     ingest(engine, second)
     assert progress(engine) == sound

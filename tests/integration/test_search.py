@@ -100,7 +100,8 @@ def test_the_catalog_is_not_asked_anew_for_each_upload(engine: Engine) -> None:
         """INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at)
             SELECT gen_random_uuid(), payload, content_hash, received_at, next_try_at
             FROM uploads, generate_series(1, 1000)""",
-        "INSERT INTO published_items SELECT 'other' || n, 310 FROM generate_series(1, 5000) AS n",
+        """INSERT INTO published_items (pub_id, source_id, choices, correct_choice)
+            SELECT 'other' || n, 310, '["a", "b"]', 0 FROM generate_series(1, 5000) AS n""",
         "ANALYZE",
     ]
     scans = "SELECT seq_scan + idx_scan FROM pg_stat_xact_user_tables WHERE relname = 'published_items'"

@@ -14,7 +14,6 @@ from shared.ops.actions import accept_conflict, void_upload
 from shared.study.finalize import verify
 from shared.uploads import Verdict
 from tests.factories import (
-    DEFAULT_ZONE,
     NOW,
     deliver,
     delivery,
@@ -44,13 +43,13 @@ def bring(engine: Engine, sent: dict[str, Any], state: str) -> None:
     if state == "voided":
         # One that was rejected has left none.
         with suppress(UnknownSessionError), engine.begin() as connection:
-            void_upload(connection, uuid_of(sent), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
+            void_upload(connection, uuid_of(sent), reason="test", now=NOW)
 
 
 def accept(engine: Engine) -> None:
     (conflict,) = rows(engine, UploadConflict)
     with engine.begin() as connection:
-        accept_conflict(connection, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE)
+        accept_conflict(connection, conflict["id"], now=NOW)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
@@ -76,7 +75,7 @@ def test_I8_what_is_accepted_is_as_if_it_came_alone(
     for each in others[early:]:
         ingest(engine, each)
     left = progress(engine)
-    assert not any(each.differing for each in verify(engine, default_zone=DEFAULT_ZONE))
+    assert not any(each.differing for each in verify(engine))
     if standing(engine, second).status == "ingested":
         assert deliver(engine, first).verdict is Verdict.CONFLICT
         assert deliver(engine, second).verdict is Verdict.INGESTED

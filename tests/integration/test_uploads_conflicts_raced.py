@@ -43,12 +43,12 @@ def replay(engine: Engine) -> None:
 def accept(engine: Engine) -> None:
     (conflict,) = rows(engine, UploadConflict)
     with engine.begin() as connection:
-        accept_conflict(connection, conflict["id"], now=NOW, default_zone=DEFAULT_ZONE)
+        accept_conflict(connection, conflict["id"], now=NOW)
 
 
 def unvoid(engine: Engine) -> None:
     with engine.begin() as connection:
-        unvoid_upload(connection, uuid_of(FIRST), default_zone=DEFAULT_ZONE)
+        unvoid_upload(connection, uuid_of(FIRST))
 
 
 def add(engine: Engine) -> None:
@@ -70,9 +70,7 @@ def alone(engine: Engine) -> list[str]:
 
 def second_stands(engine: Engine, alone: list[str]) -> bool:
     work_off(engine, SECOND)
-    return progress(engine) == alone and not any(
-        each.differing for each in verify(engine, default_zone=DEFAULT_ZONE)
-    )
+    return progress(engine) == alone and not any(each.differing for each in verify(engine))
 
 
 @pytest.mark.parametrize(("one", "other"), [(replay, accept), (accept, replay)])
@@ -95,7 +93,7 @@ def test_I2_two_operators_accept_once(engine: Engine, alone: list[str]) -> None:
 def test_an_unvoid_and_an_accept_at_once(engine: Engine, alone: list[str], one: Act, other: Act) -> None:
     replay(engine)
     with engine.begin() as connection:
-        void_upload(connection, uuid_of(FIRST), reason="test", now=NOW, default_zone=DEFAULT_ZONE)
+        void_upload(connection, uuid_of(FIRST), reason="test", now=NOW)
     early, late = overlap(engine, one, other)
     early.result()
     if other is unvoid:

@@ -41,7 +41,7 @@ def progress(engine: Engine) -> str:
 
 def void(engine: Engine, uuid: UUID) -> int:
     with engine.begin() as connection:
-        return void_upload(connection, uuid, reason="a test", now=NOW, default_zone="UTC")
+        return void_upload(connection, uuid, reason="a test", now=NOW)
 
 
 def empty(engine: Engine) -> None:
@@ -73,10 +73,10 @@ def test_void_after_ingest_is_never_ingested_and_unvoid_brings_it_back(
     assert void(engine, uuid) == 0
     assert progress(engine) == never
     with engine.begin() as connection:
-        assert unvoid_upload(connection, uuid, default_zone="UTC") > 0
+        assert unvoid_upload(connection, uuid) > 0
     assert progress(engine) == ingested
     with engine.begin() as connection:
-        assert unvoid_upload(connection, uuid, default_zone="UTC") == 0
+        assert unvoid_upload(connection, uuid) == 0
 
 
 def test_a_voided_upload_says_so_and_stays_already_ingested(engine: Engine) -> None:

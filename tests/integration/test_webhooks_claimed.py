@@ -113,7 +113,7 @@ def test_no_transaction_waits_for_the_receiver(engine: Engine, told: Settings, r
 
 def void(engine: Engine, sent: Row) -> int:
     with engine.begin() as connection:
-        return void_upload(connection, uuid_of(sent), reason="a test", now=NOW, default_zone="UTC")
+        return void_upload(connection, uuid_of(sent), reason="a test", now=NOW)
 
 
 def test_a_session_may_be_voided_while_the_receiver_thinks(

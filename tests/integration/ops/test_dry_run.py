@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from shared.ops.actions import void_upload
 from tests.clients import log_in
-from tests.factories import DEFAULT_ZONE, NOW, answer, deliver, ingest, load, upload, uuid_of
+from tests.factories import NOW, answer, deliver, ingest, load, upload, uuid_of
 
 AT = "2026-11-20T09:00:00Z"
 
@@ -45,5 +45,5 @@ def test_what_is_ingested_is_told_to_be(engine: Engine, web: httpx.Client, sent:
     ingest(engine, sent)
     assert told(web, sent).endswith("it is ingested already.")
     with engine.begin() as connection:
-        void_upload(connection, uuid_of(sent), reason="lent", now=NOW, default_zone=DEFAULT_ZONE)
+        void_upload(connection, uuid_of(sent), reason="lent", now=NOW)
     assert told(web, sent).endswith("it is ingested already (void).")
