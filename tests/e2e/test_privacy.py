@@ -28,7 +28,9 @@ from tests.faults import frozen
 from tests.flower import ask, everything_about, flower
 from tests.marked_requests import (
     BROKEN,
+    FRONT,
     GOOD,
+    LIVE,
     NOBODYS,
     SPOOLED,
     VIEWER,
@@ -189,6 +191,7 @@ def test_I11_a_mark_on_everything_private_shows_up_nowhere(
             lambda: web.post(PATH, json=NOBODYS, headers=VIEWER).status_code == 422,
             "the store is asked again",
         )
+        until(lambda: web.get(LIVE, headers=FRONT).status_code == 200, "by the live side, too")
         ask_wrongly(web)
         answer_live(web)
         assert {int(name[:3]) for name in witnesses if name[:3].isdigit()} == REFUSALS
