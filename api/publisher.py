@@ -19,7 +19,7 @@ log = structlog.get_logger()
 MAX_WAITING = 1000
 # Too short for a learner to notice; under load, one message then names several uploads.
 GATHER_S = 0.02
-DEPTH_EVERY_S = 1.0
+LENGTH_EVERY_S = 1.0
 
 
 class Publisher:
@@ -32,9 +32,9 @@ class Publisher:
     def __init__(self, app: Celery, *, pause: float, queue_limit: int) -> None:
         self._app = app
         self._pause = pause
-        self._max_depth = queue_limit // 2
+        self._max_length = queue_limit // 2
         self._silent_until = 0.0
-        self._depth_at = 0.0
+        self._length_at = 0.0
         self._waiting: queue.Queue[UUID] = queue.Queue(MAX_WAITING)
         threading.Thread(target=self._publish_for_ever, name="publisher", daemon=True).start()
 
@@ -64,10 +64,10 @@ class Publisher:
 
     def _publish(self, uploads: list[UUID]) -> None:
         now = time.monotonic()
-        if now >= self._depth_at:
-            self._depth_at = now + DEPTH_EVERY_S
-            if queue_length(self._app) >= self._max_depth:
-                self._silent_until = self._depth_at
+        if now >= self._length_at:
+            self._length_at = now + LENGTH_EVERY_S
+            if queue_length(self._app) >= self._max_length:
+                self._silent_until = self._length_at
                 return
         with self._app.producer_pool.acquire(block=True) as producer:
             enqueue(producer, self._app, uploads)

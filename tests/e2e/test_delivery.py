@@ -45,9 +45,7 @@ def test_a_ring_is_answered_at_once(engine: Engine, house: Processes, viewer: Se
     row = upload_row(engine, upload["client_session_uuid"])
     assert (row.status, row.tries, row.user_id) == ("ingested", 1, 1)
     assert viewer.send(factories.body(upload)).answer is Answer.ALREADY_INGESTED
-    assert len(viewer.standing(upload["client_session_uuid"])["result"]["attempts"]) == len(
-        upload["attempts"]
-    )
+    assert len(viewer.status(upload["client_session_uuid"])["result"]["attempts"]) == len(upload["attempts"])
 
 
 def test_I1_an_upload_that_nobody_rang_for_is_swept(
