@@ -321,6 +321,12 @@ def test_I3_a_tie_is_broken_by_what_was_answered() -> None:
     assert standing(tied).correct_streak == 1
 
 
+def test_of_one_moment_practice_comes_after_what_is_counted() -> None:
+    miss, practice = review("w", day(1)), review("p", day(1))
+    assert standing([practice, miss]).memory == standing(on("wp", 1, 1)).memory
+    assert standing([practice, miss]).memory != standing(on("pw", 1, 1)).memory
+
+
 def test_I3_a_moment_written_with_two_offsets_is_put_in_order() -> None:
     """One device went by Seoul's clock, the other by Los Angeles'; both answers are of one moment."""
     tied = [review("c", day(1), on=date(2026, 11, number)) for number in (1, 2)]
