@@ -46,7 +46,7 @@ def submitting(session: int, now: datetime, selected: int | None = RIGHT) -> Wor
     def work(engine: Engine) -> dict[str, Any]:
         given = Submission(pub_id="q110", selected=selected, unsure=False)
         with engine.begin() as connection:
-            return submit(connection, ANN, session, given, now=now)
+            return submit(connection, ANN, session, given, now=now, default_zone=DEFAULT_ZONE)
 
     return work
 

@@ -101,11 +101,6 @@ def test_waiting_webhooks_of_a_voided_session_are_skipped(engine: Engine) -> Non
     factories.load_many(engine, learners=1)
     upload = factories.random_upload(random.Random(1), 1)
     ingest(engine, upload)
-    waiting = text("""
-        INSERT INTO outbox (study_quiz_session_id, kind)
-        SELECT id, 'weak_areas' FROM study_quiz_sessions ON CONFLICT DO NOTHING""")
-    with engine.begin() as connection:
-        connection.execute(waiting)
     void(engine, UUID(upload["client_session_uuid"]))
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT DISTINCT status, last_error FROM outbox")).all()

@@ -1,14 +1,11 @@
 """Finalize asks for webhooks: both kinds, once a session, whoever closed it and however."""
 
-from zoneinfo import ZoneInfo
-
 import pytest
 from sqlalchemy import Engine, text
 
 from shared.models import Outbox
 from shared.study.finalize import finalize_session
-from shared.study.store import Learner
-from tests.factories import DEFAULT_ZONE, NOW, answer, ingest, rows, upload, work_off
+from tests.factories import ANN, NOW, answer, ingest, rows, upload, work_off
 
 NINE = "2026-11-20T09:00:00Z"
 BOTH = ["explain_misses", "weak_areas"]
@@ -28,7 +25,7 @@ def asked(engine: Engine) -> dict[int, list[str]]:
 
 def finalize(engine: Engine, session_id: int) -> None:
     with engine.begin() as connection:
-        finalize_session(connection, Learner(1, ZoneInfo(DEFAULT_ZONE)), session_id, now=NOW)
+        finalize_session(connection, ANN, session_id, now=NOW)
 
 
 def test_every_topic_of_an_upload_asks_once(engine: Engine) -> None:
