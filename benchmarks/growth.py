@@ -3,22 +3,35 @@
 import time
 from datetime import UTC, datetime
 from typing import NamedTuple
+from uuid import UUID
 
 import httpx
 import psycopg
 from sqlalchemy import Engine, text
 
 from benchmarks.figures import Figure, ratio
-from benchmarks.servers import PROCFILE, TOKEN, Stores, libpq, serving
+from benchmarks.servers import PROCFILE, TOKEN, Stores, libpq, running, serving
 from benchmarks.workload import ATTEMPTS, QUESTIONS, TOPICS, check_replayed, make_catalog, make_uploads
 from cli.local.up import LOOPBACK
+from shared.ops.actions import void_upload
 from shared.replay import replay
 from shared.study.progress import SCHEDULER
 
-LEARNERS = 2000  # the same on both sides
+
+class Size(NamedTuple):
+    """Learners of a database, questions of each, and the length of a session."""
+
+    learners: int
+    questions: int
+    length: int
+
+
+SIZE = Size(2000, QUESTIONS, ATTEMPTS)  # the same on both sides
 FEW, MANY, QUICK_MANY = 50_000, 5_000_000, 250_000
 ROUNDS, UPLOADS = 7, 100
 LIVE_LEARNERS, ANSWERS = 20, 3
+# The learner whose sessions are voided has this many attempts, each a session of its own.
+VOID_ATTEMPTS, VOID_QUESTIONS, VOIDED = 50_000, 1000, 30
 
 # Rows of the right number and size; fsrs would have other values. Learner by learner, so that every index
 # grows at one place. Foreign keys are not checked: every row is made from its parent.
@@ -36,9 +49,9 @@ _PAST = [
     """
     INSERT INTO study_question_attempts (user_id, study_quiz_session_id, study_question_id, pub_id, ordinal,
         selected, unsure, outcome, rating, counted, answered_at, answered_at_raw, study_date, clock_adjusted)
-    SELECT s.user_id, s.id, s.user_id * :questions + (s.id * 10 + i) % :questions,
-        'q-' || s.user_id || '-' || (s.id * 10 + i) % :questions, i, 0, FALSE, 'correct', 3, TRUE,
-        s.finished_at, s.finished_at, CAST(s.finished_at AS date), FALSE
+    SELECT s.user_id, s.id, s.user_id * :questions + (s.id * 11 + i) % :questions,
+        'q-' || s.user_id || '-' || (s.id * 11 + i) % :questions, i, 0, FALSE, 'correct', 3, TRUE,
+        s.finished_at, s.finished_at, CAST(s.finished_at AT TIME ZONE 'UTC' AS date), FALSE
     FROM study_quiz_sessions s, generate_series(0, :length - 1) i
     """,
     """
@@ -52,6 +65,8 @@ _PAST = [
 ]
 
 
+_SOME_UPLOADS = text("SELECT client_session_uuid FROM study_quiz_sessions ORDER BY id LIMIT :limit")
+
 # Rows read through an index or by a scan, and scans, of each table that has more than a few rows.
 _READS = b"""
     SELECT relid::regclass::text, seq_tup_read + coalesce(idx_tup_fetch, 0), seq_scan
@@ -63,14 +78,18 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
     """Replay equal uploads in both databases in turn, then use the live side of the larger one."""
     many = QUICK_MANY if quick else MANY
     with stores.database("few"), stores.database("many"):
-        _fill(stores, "few", FEW)
-        _fill(stores, "many", many)
+        _fill(stores, "few", FEW, SIZE)
+        _fill(stores, "many", many, SIZE)
         stores.administer("CHECKPOINT")
         with stores.engine("few") as beside, stores.engine("many") as ours:
             pairs = [(_cost(ours, number), _cost(beside, number)) for number in range(ROUNDS + 1)]
         mine, theirs = zip(*pairs[1:], strict=True)  # the first round warms both sides up
         rows, few_rows = [_reads(stores, name).rows / UPLOADS / (ROUNDS + 1) for name in ("many", "few")]
-        with serving(stores, stores.settings("many"), PROCFILE["web"]) as port:
+        settings = stores.settings("many")
+        with (
+            serving(stores, settings, PROCFILE["web"]) as port,
+            running(stores, settings, {"sweeper": PROCFILE["sweeper"]}),
+        ):
             for learner in range(1, 1 + LIVE_LEARNERS):
                 _study(port, learner)
         scanned = _reads(stores, "many").scanned
@@ -78,22 +97,22 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
             with stores.engine(name) as engine:
                 check_replayed(engine)
     sides = f"{many:,} attempts in the table ÷ with {FEW:,}"
-    found = f": {', '.join(scanned)}" if scanned else ""
+    scans = " ".join(["tables that replays, the live side or the sweeper scan:", *scanned])
     return [
         ratio("P5", f"replay with {sides}", mine, theirs, "≤ 1.2"),
         ratio("P5 rows", f"rows that a replay reads with {sides}", [rows], [few_rows], "≤ 1.2"),
-        Figure("P5 scans", f"tables that replays or the live side scan{found}", (len(scanned),), target="0"),
+        Figure("P5 scans", scans, (len(scanned),), target="0"),
+        _void(stores),
         Figure("replay/many", f"replay with {many:,} attempts", mine, "ms"),
         Figure("replay/few", f"replay with {FEW:,} attempts", theirs, "ms"),
     ]
 
 
-def _fill(stores: Stores, database: str, attempts: int) -> None:
-    sizes = {"learners": LEARNERS, "topics": TOPICS, "questions": QUESTIONS, "length": ATTEMPTS}
-    bound = sizes | {"attempts": attempts, "scheduler": SCHEDULER}
+def _fill(stores: Stores, database: str, attempts: int, size: Size) -> None:
+    bound = size._asdict() | {"attempts": attempts, "topics": TOPICS, "scheduler": SCHEDULER}
     with stores.engine(database) as engine:
         with engine.begin() as connection:
-            make_catalog(connection, LEARNERS)
+            make_catalog(connection, size.learners, size.questions)
             for sql in _PAST:
                 statement = text(sql)
                 connection.execute(statement, {name: bound[name] for name in statement.compile().params})
@@ -114,6 +133,22 @@ def _cost(engine: Engine, number: int) -> float:
         with engine.begin() as connection:
             replay(connection, upload, now=datetime.now(UTC), default_zone="UTC")
     return (time.perf_counter() - start) * 1000 / len(uploads)
+
+
+def _void(stores: Stores) -> Figure:
+    """Void sessions of one question each: only that question is folded again."""
+    costs = []
+    with stores.database("void"), stores.engine("void") as engine:
+        _fill(stores, "void", VOID_ATTEMPTS, Size(1, VOID_QUESTIONS, 1))
+        with engine.connect() as connection:
+            uploads = connection.execute(_SOME_UPLOADS, {"limit": VOIDED}).scalars().all()
+        for upload in uploads:
+            start = time.process_time()
+            with engine.begin() as connection:
+                void_upload(connection, UUID(upload), reason="benchmark", now=datetime.now(UTC))
+            costs.append((time.process_time() - start) * 1000)
+    what = f"CPU of voiding one answer of a learner with {VOID_ATTEMPTS:,}"
+    return Figure("P5 void", what, tuple(costs[1:]), "ms", "< 20")  # the first warms up
 
 
 def _study(port: int, learner: int) -> None:

@@ -99,7 +99,7 @@ def _make_backlog(engine: Engine, backlog: int) -> None:
     for first in range(1, 1 + sittings, BATCH):
         numbers = range(first, min(first + BATCH, 1 + sittings))
         with engine.begin() as connection:
-            make_uploads(connection, range(1, 1 + LEARNERS), numbers, attempts=1, due_in=0)
+            make_uploads(connection, range(1, 1 + LEARNERS), numbers, asked=[0], due_in=0)
 
 
 def _count(engine: Engine) -> int:

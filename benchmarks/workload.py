@@ -1,4 +1,4 @@
-"""Made learners, questions and uploads, by SQL: 20 attempts over three topics, each question once."""
+"""Made learners, questions and uploads, by SQL: 20 attempts over three topics."""
 
 import json
 from collections.abc import Sequence
@@ -45,11 +45,13 @@ _UPLOADS = text("""
             unnest(CAST(:numbers AS int[])) number
     ) made, LATERAL (
         SELECT jsonb_agg(jsonb_build_object(
-            'pub_id', 'q-' || learner || '-' || (number * 10 + i) % :questions,
-            'selected', ((number * 10 + i) % :questions + CAST((number + i) % 4 = 0 AS int)) % 4,
+            'pub_id', 'q-' || learner || '-' || (number * 10 + question) % :questions,
+            'selected', ((number * 10 + question) % :questions + CAST((number + i) % 4 = 0 AS int)) % 4,
             'unsure', (number + i) % 7 = 0,
             'answered_at', timestamptz '2025-01-01 08:00Z' + number * interval '1 day' + i * interval '40 s'
-        )) AS attempts FROM generate_series(0, :attempts - 1) i
+        ) ORDER BY i) AS attempts FROM (
+            SELECT question, place - 1 AS i
+            FROM unnest(CAST(:asked AS int[])) WITH ORDINALITY AS asked (question, place)) attempt
     ) answered
     ORDER BY number, learner
     RETURNING client_session_uuid
@@ -69,9 +71,9 @@ class UnfinishedError(Exception):
     """Some uploads were not replayed, so the measured speed means nothing."""
 
 
-def make_catalog(connection: Connection, learners: int = LEARNERS) -> None:
-    """Make learners 1 to `learners`, with their topics and questions."""
-    bound = {"learners": learners, "topics": TOPICS, "questions": QUESTIONS}
+def make_catalog(connection: Connection, learners: int = LEARNERS, questions: int = QUESTIONS) -> None:
+    """Make learners 1 to `learners`, with their topics and so many questions each."""
+    bound = {"learners": learners, "topics": TOPICS, "questions": questions}
     for statement in _CATALOG:
         connection.execute(statement, {name: bound[name] for name in statement.compile().params})
 
@@ -81,16 +83,22 @@ def make_uploads(
     learners: range,
     numbers: Sequence[int],
     *,
-    attempts: int = ATTEMPTS,
+    asked: Sequence[int] = range(ATTEMPTS),
     due_in: float = A_DAY_S,
 ) -> list[UUID]:
     """Make waiting uploads, one for each of the learners and each of their `numbers`, in that order.
 
-    `due_in`: seconds until the sweeper enqueues them.
+    `asked`: the question of each attempt, 0 the upload's first, one that is repeated is practice; `due_in`:
+    seconds until the sweeper enqueues them.
     """
-    bound = {"learners": list(learners), "numbers": list(numbers), "due_in": due_in}
-    sizes = {"questions": QUESTIONS, "attempts": attempts}
-    return list(connection.execute(_UPLOADS, bound | sizes).scalars())
+    bound = {
+        "learners": list(learners),
+        "numbers": list(numbers),
+        "asked": list(asked),
+        "questions": QUESTIONS,
+        "due_in": due_in,
+    }
+    return list(connection.execute(_UPLOADS, bound).scalars())
 
 
 def upload_id(number: int) -> UUID:

@@ -20,7 +20,6 @@ from shared.models import (
 from shared.study.grading import grade
 from shared.study.progress import SCHEDULER, Pattern, Progress, Review, WrongNote, advance, classify
 from shared.study.scheduling import study_date
-from shared.study.store import COLUMNS
 
 app = Celery("textbook", broker=settings.broker_url)
 engine = create_engine(settings.database_url)
@@ -33,15 +32,16 @@ def finalize(upload: dict[str, Any]) -> None:
     with Session(engine) as session, session.begin():
         quizzes: dict[int, StudyQuizSession] = {}
         for ordinal, attempt in enumerate(upload["attempts"]):
-            item = session.get_one(PublishedItem, attempt["pub_id"])
-            question = session.get_one(StudyQuestion, item.source_id)
+            edition = session.get_one(PublishedItem, attempt["pub_id"])
+            question = session.get_one(StudyQuestion, edition.source_id)
             topic = question.study_topic_id
             if topic not in quizzes:
-                quizzes[topic] = _quiz(session, question, upload["client_session_uuid"])
-            _answer(session, quizzes[topic], item, ordinal, attempt)
+                quizzes[topic] = insert_session(session, question, upload["client_session_uuid"])
+            insert_attempt(session, quizzes[topic], edition, ordinal, attempt)
 
 
-def _quiz(session: Session, question: StudyQuestion, upload: str) -> StudyQuizSession:
+def insert_session(session: Session, question: StudyQuestion, upload: str) -> StudyQuizSession:
+    """Write a quiz session, with the webhooks that are due after it."""
     quiz = StudyQuizSession(
         user_id=question.user_id,
         study_topic_id=question.study_topic_id,
@@ -60,18 +60,19 @@ def _quiz(session: Session, question: StudyQuestion, upload: str) -> StudyQuizSe
     return quiz
 
 
-def _answer(
-    session: Session, quiz: StudyQuizSession, item: PublishedItem, ordinal: int, attempt: dict[str, Any]
+def insert_attempt(
+    session: Session, quiz: StudyQuizSession, edition: PublishedItem, ordinal: int, attempt: dict[str, Any]
 ) -> None:
+    """Write an attempt, and its effects on progress and on the session's counts."""
     at = datetime.fromisoformat(attempt["answered_at"])
+    graded = grade(attempt["selected"], unsure=attempt["unsure"], correct_choice=edition.correct_choice)
     day = study_date(at, None, UTC)
-    graded = grade(attempt["selected"], unsure=attempt["unsure"], correct_choice=item.correct_choice)
     session.add(
         StudyQuestionAttempt(
             user_id=quiz.user_id,
             study_quiz_session_id=quiz.id,
-            study_question_id=item.source_id,
-            pub_id=item.pub_id,
+            study_question_id=edition.source_id,
+            pub_id=edition.pub_id,
             ordinal=ordinal,
             selected=attempt["selected"],
             unsure=attempt["unsure"],
@@ -84,28 +85,23 @@ def _answer(
             clock_adjusted=False,
         )
     )
-    review = Review(item.source_id, at, day, graded.rating, graded.outcome, counted=True)
-    pattern = _learn(session, quiz.user_id, review)
-    quiz.question_ids = [*quiz.question_ids, item.source_id]
+    review = Review(edition.source_id, at, day, graded.rating, graded.outcome, counted=True)
+    row = session.get(StudyQuestionProgress, (edition.source_id, quiz.user_id))
+    before = None
+    if row is None:
+        row = StudyQuestionProgress(study_question_id=edition.source_id, user_id=quiz.user_id)
+        session.add(row)
+    else:
+        values = {name: getattr(row, name) for name in Progress._fields}
+        before = Progress(**values | {"wrong_note": WrongNote(row.wrong_note)})
+    for name, value in advance(before, review)._asdict().items():
+        setattr(row, name, value)
+    row.scheduler = SCHEDULER
+    pattern = classify(before, review)
+    quiz.question_ids = [*quiz.question_ids, edition.source_id]
     quiz.finished_at = at
     for name in [str(graded.outcome), *([PATTERNS[pattern]] if pattern else [])]:
         setattr(quiz, f"{name}_count", (getattr(quiz, f"{name}_count") or 0) + 1)
-
-
-def _learn(session: Session, user_id: int, review: Review) -> Pattern | None:
-    row = session.get(StudyQuestionProgress, (review.question_id, user_id))
-    before = None
-    if row is None:
-        row = StudyQuestionProgress(user_id=user_id, study_question_id=review.question_id)
-        session.add(row)
-    else:
-        values = {name: getattr(row, name) for name in COLUMNS}
-        before = Progress(**values | {"wrong_note": WrongNote(row.wrong_note)})
-    after = advance(before, review)
-    for name in COLUMNS:
-        setattr(row, name, getattr(after, name))
-    row.scheduler = SCHEDULER
-    return classify(before, review)
 
 
 def delay(body: bytes) -> None:
