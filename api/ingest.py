@@ -90,7 +90,11 @@ def _answer(uuid: UUID, receipt: Receipt) -> Response | tuple[dict[str, Any], in
             return Response(f'{{"status":"already_ingested",{members}}}', content_type="application/json")
     # A dead upload, too, is received: to send it again would not help it.
     location = f"{request.root_path}{request.path}/{uuid}"
-    return Received(status="received", client_session_uuid=uuid).model_dump(), 202, {"Location": location}
+    return (
+        Received(status="received", client_session_uuid=uuid).model_dump(mode="json"),
+        202,
+        {"Location": location},
+    )
 
 
 @upload_routes.get(
@@ -110,7 +114,7 @@ def read_upload_status(path: UploadPath) -> dict[str, Any]:
     if found is None:
         raise Problem(Kind.UNKNOWN_UPLOAD)
     # As stored: a result names a reason only where there is one.
-    return UploadStatus.model_validate(found._asdict()).model_dump(exclude_unset=True)
+    return UploadStatus.model_validate(found._asdict()).model_dump(mode="json", exclude_unset=True)
 
 
 # They need no token, and answer while the flag is off.
@@ -120,7 +124,7 @@ health_routes = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
 @health_routes.get("/livez", operation_id="checkAlive", responses=answers({200: Health}))
 def check_alive() -> dict[str, Any]:
     """Say that the process is alive; one that does not answer is to be restarted."""
-    return Health(status="ok").model_dump()
+    return Health(status="ok").model_dump(mode="json")
 
 
 @health_routes.get(
@@ -133,4 +137,4 @@ def check_ready() -> dict[str, Any]:
     if not services().settings.study_ingest_enabled:
         raise Problem(Kind.INGEST_CLOSED)
     services().uploads.check()
-    return Health(status="ok").model_dump()
+    return Health(status="ok").model_dump(mode="json")

@@ -127,7 +127,7 @@ def start_session(path: LearnerPath) -> tuple[dict[str, Any], int, dict[str, str
     log.info("session.started", session=session["session_id"], new=new)
     location = url_for(".read_session", user_id=path.user_id, session_id=session["session_id"])
     return (
-        schemas.StartedSession.model_validate(session).model_dump(),
+        schemas.StartedSession.model_validate(session).model_dump(mode="json"),
         201 if new else 200,
         {"Location": location},
     )
@@ -143,7 +143,7 @@ def read_session(path: SessionPath) -> dict[str, Any]:
     session = services().live.run(
         lambda connection: sessions.read_session(connection, path.user_id, path.session_id)
     )
-    return schemas.QuizSession.model_validate(session).model_dump()
+    return schemas.QuizSession.model_validate(session).model_dump(mode="json")
 
 
 @blueprint.post(
@@ -166,7 +166,7 @@ def answer_question(path: SessionPath) -> dict[str, Any]:
     recorded = services().live.run(
         lambda connection: sessions.submit(connection, path.user_id, path.session_id, answer, **now)
     )
-    return schemas.RecordedAnswer.model_validate(recorded).model_dump()
+    return schemas.RecordedAnswer.model_validate(recorded).model_dump(mode="json")
 
 
 _CLOSING = answers({200: schemas.ClosedSession}, *COMMON, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED)
@@ -188,7 +188,7 @@ def _close(close: Callable[..., dict[str, Any]], path: SessionPath) -> dict[str,
     now = _now()
     closed = services().live.run(lambda connection: close(connection, path.user_id, path.session_id, **now))
     log.info("session.closed", session=path.session_id, status=closed["status"])
-    return schemas.ClosedSession.model_validate(closed).model_dump()
+    return schemas.ClosedSession.model_validate(closed).model_dump(mode="json")
 
 
 @blueprint.delete(
@@ -203,7 +203,7 @@ def void_session(path: SessionPath) -> dict[str, Any]:
         lambda connection: sessions.void(connection, path.user_id, path.session_id, **now)
     )
     log.info("session.voided", session=path.session_id)
-    return schemas.QuizSession.model_validate(voided).model_dump()
+    return schemas.QuizSession.model_validate(voided).model_dump(mode="json")
 
 
 @blueprint.post(
@@ -216,7 +216,7 @@ def unvoid_session(path: SessionPath) -> dict[str, Any]:
     session = services().live.run(
         lambda connection: sessions.unvoid(connection, path.user_id, path.session_id)
     )
-    return schemas.QuizSession.model_validate(session).model_dump()
+    return schemas.QuizSession.model_validate(session).model_dump(mode="json")
 
 
 # Lists
@@ -295,7 +295,7 @@ def list_sessions(path: LearnerPath, query: PageQuery) -> dict[str, Any]:
     rows = services().live.run(
         lambda connection: lists.past_sessions(connection, path.user_id, after=after, limit=limit)
     )
-    return schemas.PastSessions.model_validate(_page(rows, query.limit)).model_dump()
+    return schemas.PastSessions.model_validate(_page(rows, query.limit)).model_dump(mode="json")
 
 
 @blueprint.get(
@@ -311,7 +311,7 @@ def list_due_reviews(path: LearnerPath, query: ReviewQuery) -> dict[str, Any]:
             connection, path.user_id, before=query.due_before, after=after, limit=limit, **now
         )
     )
-    return schemas.DueReviews.model_validate(_page(rows, query.limit)).model_dump()
+    return schemas.DueReviews.model_validate(_page(rows, query.limit)).model_dump(mode="json")
 
 
 @blueprint.get(
@@ -327,7 +327,7 @@ def list_wrong_notes(path: LearnerPath, query: NoteQuery) -> dict[str, Any]:
             connection, path.user_id, state=query.state, after=after, limit=limit, **now
         )
     )
-    return schemas.WrongNotes.model_validate(_page(rows, query.limit)).model_dump()
+    return schemas.WrongNotes.model_validate(_page(rows, query.limit)).model_dump(mode="json")
 
 
 @blueprint.get(
@@ -341,4 +341,4 @@ def list_weak_areas(path: TopicPath) -> dict[str, Any]:
     areas = services().live.run(
         lambda connection: lists.weak_areas(connection, path.user_id, path.topic_id, **now)
     )
-    return schemas.WeakAreas.model_validate({"items": areas}).model_dump()
+    return schemas.WeakAreas.model_validate({"items": areas}).model_dump(mode="json")

@@ -31,16 +31,19 @@ AFTER_S = 0.3  # the publisher waits for other uploads of the same moment
 
 
 class Trace:
-    """Note each move into another of our modules, whichever thread makes it."""
+    """Note each move into another of our modules."""
 
     def __init__(self) -> None:
         self.path: list[str] = []
         self._read: set[CodeType] = set()
         self._on = False
+        self._thread: int | None = None
 
     def __call__(self, frame: FrameType, event: str, _: object) -> None:
         """Take an event of `sys.setprofile`."""
         if not self._on or event != "call" or frame.f_code in self._read:
+            return
+        if self._thread not in {None, threading.get_ident()}:
             return
         self._read.add(frame.f_code)
         file = frame.f_code.co_filename
@@ -50,9 +53,10 @@ class Trace:
                 self.path.append(module)
 
     @contextmanager
-    def on(self) -> Iterator[None]:
-        """Trace for the length of a `with`, this thread and every one that was started under `install`."""
+    def on(self, *, threads: bool) -> Iterator[None]:
+        """Trace for the length of a `with`; `threads`: those of the web application, too."""
         self.path, self._read, self._on = [], set(), True
+        self._thread = None if threads else threading.get_ident()
         sys.setprofile(self)
         try:
             yield
@@ -86,9 +90,9 @@ def main() -> None:
             time.sleep(AFTER_S)
             return response
 
-        def twice(name: str, act: Callable[[], object]) -> None:
+        def twice(name: str, act: Callable[[], object], *, threads: bool = True) -> None:
             act()
-            with trace.on():
+            with trace.on(threads=threads):
                 act()
             trace.show(name)
 
@@ -103,7 +107,7 @@ def main() -> None:
         from worker.tasks import finalize_upload  # noqa: PLC0415  # it reads its settings when it is imported
 
         waiting = iter(uuids)
-        twice("replay", lambda: finalize_upload(next(waiting)))
+        twice("replay", lambda: finalize_upload(next(waiting)), threads=False)
 
         topic = json.loads((SAMPLE / "catalog.json").read_text())["topics"][0]["id"]
         live = post(f"/study/users/{LEARNER}/sessions", {"study_topic_id": topic}).get_json()
