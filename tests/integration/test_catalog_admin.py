@@ -8,6 +8,7 @@ from sqlalchemy import Engine, text
 from shared.catalog_admin import EditionChange, compare
 from shared.errors import CatalogError
 from shared.models import PublishedItem, StudyQuestion, StudyTopic, User
+from shared.study.store import lock_learner
 from tests.factories import (
     ANN,
     BEN,
@@ -134,6 +135,14 @@ def test_what_is_no_editions_needs_no_force(engine: Engine) -> None:
     (row,) = (row for row in rows(engine, StudyQuestion) if row["id"] == 110)
     assert (row["subject"], row["study_topic_id"]) == ("new", 12)
     assert row["retired_at"] is not None
+
+
+def test_I12_a_load_waits_for_no_learner_whom_it_does_not_concern(engine: Engine) -> None:
+    load(engine)
+    with engine.begin() as held:
+        lock_learner(held, BEN)
+        (change,) = load(engine, {"users": [{"id": BEN}], **only(question(210), OTHER_KEY, question(119))})
+    assert change.pub_id == "q110"
 
 
 def test_a_part_of_the_catalog_says_nothing_of_the_rest(engine: Engine) -> None:
