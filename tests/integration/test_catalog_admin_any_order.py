@@ -10,10 +10,23 @@ from sqlalchemy import Engine, delete
 
 from shared.config import StoreSettings
 from shared.db import make_engine
-from shared.models import PublishedItem, StudyQuestionAttempt
+from shared.live.sessions import COUNTS
+from shared.models import PublishedItem, StudyQuestionAttempt, StudyQuizSession
 from shared.study.finalize import verify
 from shared.study.grading import grade
-from tests.factories import CATALOG, RIGHT, WRONG, ZONES, forget, ingest, load, progress, question, rows
+from tests.factories import (
+    CATALOG,
+    RIGHT,
+    WRONG,
+    ZONES,
+    forget,
+    ingest,
+    load,
+    progress,
+    question,
+    rows,
+    standing,
+)
 from tests.strategies import FIRST_DAY, uploads
 
 Step = tuple[str, Any]
@@ -97,6 +110,10 @@ def test_I3_each_attempt_is_graded_by_its_edition_whatever_was_published_when(
         graded = grade(attempt["selected"], unsure=attempt["unsure"], correct_choice=keys[attempt["pub_id"]])
         assert (attempt["outcome"], attempt["rating"]) == graded
     assert not any(checked.differing for checked in verify(pooled))
+    counts = {row["id"]: [row[name] for name in COUNTS] for row in rows(pooled, StudyQuizSession)}
+    for each in sent:
+        topics = (standing(pooled, each).result or {"topics": []})["topics"]
+        assert all([topic[name] for name in COUNTS] == counts[topic["session_id"]] for topic in topics)
 
     known = progress(pooled)
     forget(pooled)
