@@ -121,6 +121,9 @@ class Timings(BaseSettings):
     enqueue_again_after: Seconds = Field(60.0, description="seconds before the sweeper enqueues it once more")
     enqueue_pause: Seconds = Field(3.0, description="seconds without enqueuing after the broker failed")
     sweep_every: Seconds = Field(5.0, description="seconds between two sweeps")
+    session_idle: Seconds = Field(
+        86_400.0, description="seconds without an answer after which a live session is abandoned"
+    )
     retry_base: Seconds = Field(10.0, description="seconds before a second try; doubles with every try")
     retry_cap: Seconds = Field(600.0, description="longest wait between two tries of an upload, in seconds")
     webhook_timeout: Seconds = Field(10.0, description="longest delivery of a webhook, in seconds")

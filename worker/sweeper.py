@@ -1,8 +1,9 @@
 """Do what no request and no replay waits for: `python -m worker.sweeper`.
 
 Every SWEEP_EVERY seconds the loop shows that it runs, enqueues overdue uploads, moves the spool into Postgres
-and starts the webhooks that are due, each on a thread of its own. Several sweepers may run: rows are claimed
-by leases, and one sweeper at a time moves the spool. A store that is away stops only what needs it.
+and starts the webhooks that are due, each on a thread of its own. Every minute it abandons live sessions that
+are idle. Several sweepers may run: rows are claimed by leases or by locks that others skip, and one at a time
+moves the spool. A store that is away stops only what needs it.
 """
 
 import logging
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from queue import Empty, SimpleQueue
 
@@ -25,6 +27,7 @@ from shared.config import Settings, load_settings
 from shared.db import make_engine
 from shared.errors import ConfigurationError
 from shared.failures import describe
+from shared.live.sessions import abandon_idle
 from shared.logs import configure_logs
 from shared.metrics import ENQUEUE_FAILURES
 from shared.retries import claim_overdue, share_out
@@ -33,6 +36,8 @@ from shared.retries import claim_overdue, share_out
 MAX_DELIVERIES = 16
 # One for the loop's statements, one for the lock of the spool, one for the answers of webhooks.
 CONNECTIONS = 3
+# Nobody waits for it.
+IDLE_EVERY_S = 60.0
 # Beyond a webhook's time-out, to record its answer.
 GRACE_S = 1.0
 
@@ -137,6 +142,7 @@ class Sweeper:
             Chore("heartbeat", self._beat, every),
             Chore("enqueue", self._enqueue, every),
             self._delivering,
+            Chore("idle sessions", self._abandon_idle, max(every, IDLE_EVERY_S)),
         ]
         if settings.redis_url:
             redis = spool.connect(settings.redis_url)
@@ -187,6 +193,18 @@ class Sweeper:
                 enqueue(producer, self._app, uploads, again=True)
                 log.info("uploads.enqueued", uploads=[str(upload) for upload in uploads])
         return False
+
+    def _abandon_idle(self) -> bool:
+        with self._engine.begin() as connection:
+            abandoned = abandon_idle(
+                connection,
+                now=datetime.now(UTC),
+                idle=timedelta(seconds=self._settings.session_idle),
+                default_zone=self._settings.study_time_zone,
+            )
+        if abandoned:
+            log.info("sessions.abandoned", sessions=abandoned)
+        return bool(abandoned)
 
     def _drain(self, redis: Redis) -> bool:
         """Move a batch of what Redis kept while Postgres was away."""

@@ -380,9 +380,9 @@ _STILL_IDLE = text("""
 
 
 def abandon_idle(
-    connection: Connection, *, now: datetime, idle: timedelta, default_zone: str, limit: int = 100
+    connection: Connection, *, now: datetime, idle: timedelta, default_zone: str, limit: int = 20
 ) -> int:
-    """Abandon sessions without an answer for so long; what was answered counts. Return how many it were."""
+    """Abandon some sessions without an answer for so long; what was answered counts. Return how many."""
     since = now - idle
     abandoned = 0
     for user_id, session_id in execute(connection, _IDLE, {"since": since, "limit": limit}).fetchall():

@@ -14,7 +14,8 @@ from sqlalchemy import Engine, text
 from shared import spool
 from shared.config import Settings
 from shared.health import look
-from tests.factories import answer, deliver, delivery, ingest, load, statuses, upload
+from shared.models import StudyQuizSession
+from tests.factories import answer, deliver, delivery, ingest, load, rows, statuses, upload
 from tests.processes import reachable_directory, until
 from tests.receiver import Receiver, hang
 from tests.webhooks import configured, fates
@@ -145,3 +146,26 @@ def test_I8_one_sweeper_at_a_time_moves_the_spool(engine: Engine, brisk: Setting
             assert redis.llen(spool.SPOOL) == 3, "another moves it"
             connection.commit()
             until(lambda: statuses(engine).count("received") == 3, "the spool is in Postgres")
+
+
+def test_live_sessions_that_are_idle_are_abandoned(brisk: Settings, engine: Engine) -> None:
+    """Of each learner's two topics, the first was begun 25 hours ago, the second 23."""
+    load(engine)
+    with engine.begin() as connection:
+        connection.execute(
+            text("""
+                INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, created_at)
+                SELECT user_id, id, '[]', now() - (27 - 2 * (id % 10)) * interval '1 hour' FROM study_topics
+            """)
+        )
+    expected = {
+        topic: "abandoned" if topic % 10 == 1 else "in_progress" for topic in (11, 12, 21, 22, 31, 32)
+    }
+
+    def found() -> dict[int, str]:
+        return {row["study_topic_id"]: row["status"] for row in rows(engine, StudyQuizSession)}
+
+    with sweeping(brisk, brisk):
+        until(lambda: found() == expected, "the idle sessions are abandoned")
+        time.sleep(10 * EVERY_S)
+    assert found() == expected
