@@ -21,10 +21,6 @@ _OWNER = text("""
     WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) HAVING min(q.user_id) = max(q.user_id)
 """)
 _ZONE = text("SELECT time_zone FROM users WHERE id = :user_id")
-_ZONES = text("SELECT DISTINCT time_zone FROM users WHERE time_zone IS NOT NULL")
-_LEARNERS_OF_ZONES = text("""
-    SELECT id, time_zone FROM users WHERE time_zone = ANY(CAST(:zones AS text[])) ORDER BY id
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +59,12 @@ def today_of(connection: Connection, user_id: int, *, now: datetime, default_zon
     return study_date(now, None, learner_zone(connection, user_id, default_zone))
 
 
-def learners_without_known_zone(connection: Connection) -> dict[int, str]:
-    """Map each learner whose time zone this host does not know to the zone's name."""
-    unknown = [zone for zone in scalars(connection, _ZONES) if not _is_known(zone)]
-    return {row.id: row.time_zone for row in execute(connection, _LEARNERS_OF_ZONES, {"zones": unknown})}
-
-
 def _zone(name: str | None, default_zone: str) -> ZoneInfo:
     # The catalog may have been loaded where the time zone database is newer: that must fail nothing here.
-    return ZoneInfo(name if name and _is_known(name) else default_zone)
-
-
-def _is_known(name: str) -> bool:
     try:
-        ZoneInfo(name)
+        return ZoneInfo(name or default_zone)
     except (OSError, ValueError, KeyError):  # a folder's name, a path, an unknown name
-        return False
-    return True
+        return ZoneInfo(default_zone)
 
 
 # For progress p, its question's topic t and the learner's date :today: what is learned for an exam is due by
