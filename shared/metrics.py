@@ -70,7 +70,9 @@ ATTEMPTS = Counter(
     ("fate",),
     SPACE,
 )
-CLOCK_ADJUSTED = Counter("attempts_clock_adjusted", "Attempts whose time had to be corrected", (), SPACE)
+CLOCK_ADJUSTED = Counter(
+    "attempts_clock_adjusted", "Attempts whose time was corrected or is doubtful", (), SPACE
+)
 ANSWERS = Counter("answers", "Graded attempts of ingested uploads", ("outcome",), SPACE)
 LATE_FOLDS = Counter("late_folds", "Questions folded from their whole history", (), SPACE)
 

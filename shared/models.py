@@ -100,7 +100,8 @@ class StudyQuestionAttempt(Base):
     `ordinal` is its 0-based place in the session as sent, `selected` the 0-based choice, NULL for none.
     `pub_id` is the edition that the learner saw; no foreign key, as the log outlives the catalog's names.
     `rating` is FSRS's: 1 Again, 2 Hard, 3 Good. Only the first at a question in a session is `counted`.
-    `answered_at` is the time used, `answered_at_raw` the time sent; they differ where `clock_adjusted`.
+    `answered_at` is the time used, `answered_at_raw` the time sent. `clock_adjusted`: they differ, or the
+    time is doubtful, as it lies two years before the upload arrived.
     `utc_offset` is the offset sent, in minutes east, NULL where it said nothing.
     """
 

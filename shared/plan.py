@@ -15,6 +15,8 @@ from shared.study.scheduling import study_date
 TOLERANCE = timedelta(seconds=60)
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+# A device that was reset shows a time of years ago; hardly a viewer keeps an answer for so long.
+DOUBTFUL_AGE = timedelta(days=2 * 365)
 
 
 def skew(sent_at: datetime | None, received_at: datetime) -> timedelta:
@@ -63,7 +65,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class PlannedAttempt:
-    """A graded attempt; `ordinal` is its place in the upload, `utc_offset` the one sent, in minutes east."""
+    """A graded attempt; `ordinal` is its place in the upload, `utc_offset` the one sent, in minutes east.
+
+    `clock_adjusted`: the time had to be corrected, or is doubtful: years ago, for an edition without a date.
+    """
 
     ordinal: int
     question: Question
@@ -76,11 +81,7 @@ class PlannedAttempt:
     answered_at_raw: datetime
     utc_offset: int | None
     study_date: date
-
-    @property
-    def clock_adjusted(self) -> bool:
-        """Tell whether the viewer's time had to be corrected."""
-        return self.answered_at != self.answered_at_raw
+    clock_adjusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ def make_plan(upload: Upload, received_at: datetime, questions: Mapping[str, Que
             attempt,
             questions.get(attempt.pub_id),
             correct(attempt.answered_at, ahead, received_at),
+            received_at,
             zone,
         )
         for ordinal, attempt in enumerate(upload.attempts)
@@ -120,8 +122,13 @@ def make_plan(upload: Upload, received_at: datetime, questions: Mapping[str, Que
     return Plan(topics, counted, fates, finished_at)
 
 
-def _usable(
-    ordinal: int, attempt: Attempt, question: Question | None, at: datetime | None, zone: tzinfo
+def _usable(  # noqa: PLR0913, PLR0917  # what was answered, when, and by what it is judged
+    ordinal: int,
+    attempt: Attempt,
+    question: Question | None,
+    at: datetime | None,
+    received_at: datetime,
+    zone: tzinfo,
 ) -> PlannedAttempt | Fate:
     if question is None:
         return Fate.UNKNOWN_QUESTION
@@ -132,6 +139,7 @@ def _usable(
     offset = attempt.answered_at.utcoffset()
     # JavaScript and Python write zero for want of an offset.
     utc_offset = int(offset / timedelta(minutes=1)) if offset else None
+    is_doubtful = question.published_at is None and at < received_at - DOUBTFUL_AGE
     return PlannedAttempt(
         ordinal,
         question,
@@ -143,6 +151,7 @@ def _usable(
         attempt.answered_at,
         utc_offset,
         study_date(at, utc_offset, zone),
+        clock_adjusted=is_doubtful or at != attempt.answered_at,
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.models import StudyQuestionAttempt, StudyQuizSession
-from tests.factories import ARRIVAL, WRONG, answer, ingest, progress, rows, upload
+from tests.factories import ARRIVAL, WRONG, answer, ingest, load, progress, question, rows, upload
 
 TAKEN = datetime(2026, 11, 20, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -107,3 +107,22 @@ def test_progress_recovers_from_a_fast_clock(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("TRUNCATE study_quiz_sessions, study_question_progress CASCADE")
     assert told(timedelta(0)) == wrong_clock
+
+
+@pytest.mark.parametrize(
+    ("age", "published_at", "expected"),
+    [
+        (timedelta(days=730), None, (False, "counted")),
+        (timedelta(days=730, microseconds=1), None, (True, "counted")),
+        (timedelta(days=731), "2020-01-01T00:00:00Z", (False, "counted")),
+        (timedelta(days=731), "2025-01-01T00:00:00Z", (None, "skipped")),
+    ],
+)
+def test_a_clock_that_was_reset_is_refused_where_the_edition_has_a_date_and_flagged_where_not(
+    engine: Engine, age: timedelta, published_at: str | None, expected: tuple[bool | None, str]
+) -> None:
+    load(engine, {"questions": [question(111, published_at=published_at)]})
+    found = ingest(engine, upload(answer("q111", (ARRIVAL - age).isoformat())), ARRIVAL)
+    assert found.result
+    flags = [row["clock_adjusted"] for row in rows(engine, StudyQuestionAttempt)]
+    assert (flags[0] if flags else None, found.result["attempts"][0]["status"]) == expected
