@@ -37,6 +37,10 @@ COUNTS = {
 }
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST_SPAN = timedelta(days=36_525)  # a century: counted back from now, it is still in the calendar
+SHIFT = re.compile(
+    r"[+-](?:(?P<years>\d{1,2})y)?(?:(?P<days>\d{1,5})d)?(?:(?P<hours>\d{1,3})h)?"
+    r"(?:(?P<minutes>\d{1,3})m)?(?:(?P<seconds>\d{1,5})s)?"
+)
 LONGEST_TEXT = 500
 PIPE_WIDTH = 1000  # a pipe has no width: nothing is folded there
 MOST_DRAWN = 500  # rows; to draw more as a table takes longer than to find them
@@ -112,6 +116,24 @@ class Duration(click.ParamType[timedelta]):
         if span > LONGEST_SPAN:
             self.fail(f"{value!r} is longer than {LONGEST_SPAN.days}d", param, ctx)
         return span
+
+
+class Shift(click.ParamType[timedelta]):
+    """Read `+6y12d` or `-3h30m`: how far a clock was behind (+) or ahead (-); a year is 365 days."""
+
+    name = "shift"
+
+    def convert(
+        self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        if not (match := SHIFT.fullmatch(value)) or not any(match.groupdict().values()):
+            self.fail(f"{value!r} is not a shift such as +6y12d or -3h30m", param, ctx)
+        parts = {name: int(number or 0) for name, number in match.groupdict().items()}
+        parts["days"] += 365 * parts.pop("years")
+        span = timedelta(**parts)
+        return -span if value.startswith("-") else span
 
 
 class Line(click.ParamType[str]):

@@ -22,12 +22,14 @@ from cli.context import (
     COUNTS,
     Duration,
     Line,
+    Shift,
     Store,
     print_json,
     print_table,
     with_store,
 )
 from shared.errors import ReplayRefusedError
+from shared.ops import actions
 from shared.ops.actions import (
     Requeued,
     add_skipped,
@@ -46,7 +48,7 @@ from shared.uploads import Status
 
 WAIT_S = 600.0  # long enough for any backlog that one file makes
 HEADINGS = ("upload", "status", "received", "tries", "learner", "attempts", "why")
-SHOWN = ("status", "user_id", "tries", "reason", "last_error", "void_reason")
+SHOWN = ("status", "user_id", "tries", "reason", "last_error", "clock_shift", "void_reason")
 FINAL = (Status.INGESTED, Status.REJECTED, Status.DEAD)
 FAILED = (Status.REJECTED, Status.DEAD)
 
@@ -200,33 +202,55 @@ def _print_report(report: UploadReport) -> None:
     "--error", type=Line(), metavar="TEXT", help="All failed with this in their last error or reason."
 )
 @click.option("--skipped", is_flag=True, help="Add what was skipped of an ingested UUID.")
+@click.option(
+    "--shift-clock",
+    type=Shift(),
+    metavar="SHIFT",
+    help="Add this to the times of a UUID whose clock was wrong, e.g. +6y12d; shown first, and then asked.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would become of every card; change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @with_store
 def replay(  # noqa: PLR0913  # one for each option
-    uuid: UUID | None, *, status: Status | None, error: str | None, skipped: bool, dry_run: bool, store: Store
+    uuid: UUID | None,
+    *,
+    status: Status | None,
+    error: str | None,
+    skipped: bool,
+    shift_clock: timedelta | None,
+    dry_run: bool,
+    yes: bool,
+    store: Store,
 ) -> None:
     """Set rejected or dead uploads back to `received`: the sweeper enqueues them at once.
 
     Name one by its UUID, or many by --status and --error. Exit 1 if any was refused; of many, those that are
     purged are passed over.
     """
-    many = status is not None or error is not None
-    if many == (uuid is not None) or (skipped and uuid is None):
-        raise click.UsageError("name one UUID, or many by --status or --error; --skipped needs a UUID")
+    if (status is not None or error is not None) == (uuid is not None):
+        raise click.UsageError("name one UUID, or many by --status or --error")
+    if (skipped or shift_clock is not None) and (uuid is None or (skipped and shift_clock is not None)):
+        raise click.UsageError("--skipped and --shift-clock need a UUID, and are used one at a time")
     if uuid is None:
         replay_all = _dry_run_all if dry_run else _replay_all
         replay_all(store, Search(status=status, error=error))
-    elif dry_run:
-        _dry_run(store, uuid, skipped=skipped)
-    else:
-        with store.engine.begin() as connection:
-            if skipped:
-                now = datetime.now(UTC)
-                added = add_skipped(connection, uuid, now=now, default_zone=store.default_zone)
-                message = f"{added} attempts added"
-            else:
-                message = f"{uuid} {requeue(connection, uuid)}"
-        click.echo(message)
+        return
+    if dry_run or shift_clock is not None:
+        _dry_run(store, uuid, skipped=skipped, clock_shift=shift_clock)
+    if dry_run:
+        return
+    if shift_clock is not None and not yes:
+        click.confirm("Replay it so?", abort=True)
+    now, zone = datetime.now(UTC), store.default_zone
+    with store.engine.begin() as connection:
+        if skipped:
+            message = f"{add_skipped(connection, uuid, now=now, default_zone=zone)} attempts added"
+        elif shift_clock is not None:
+            requeued = actions.shift_clock(connection, uuid, shift_clock, now=now, default_zone=zone)
+            message = f"{uuid} {requeued}"
+        else:
+            message = f"{uuid} {requeue(connection, uuid)}"
+    click.echo(message)
 
 
 def _replay_all(store: Store, wanted: Search) -> None:
@@ -260,10 +284,14 @@ def _find(store: Store, wanted: Search) -> tuple[list[UUID], int]:
         return find_failed(connection, wanted), count_purged(connection, wanted)
 
 
-def _dry_run(store: Store, uuid: UUID, *, skipped: bool = False) -> None:
+def _dry_run(
+    store: Store, uuid: UUID, *, skipped: bool = False, clock_shift: timedelta | None = None
+) -> None:
     now, zone = datetime.now(UTC), store.default_zone
     with store.engine.connect() as connection:
-        shown = dry_run_replay(connection, uuid, now=now, default_zone=zone, skipped=skipped)
+        shown = dry_run_replay(
+            connection, uuid, now=now, default_zone=zone, skipped=skipped, clock_shift=clock_shift
+        )
     if shown.already:
         click.echo(f"{uuid} {shown.already}")
         return

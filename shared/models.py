@@ -1,7 +1,7 @@
 """What all tables share: types, names of constraints, and `updated_at`."""
 
 import uuid
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
 from sqlalchemy import (
@@ -407,6 +407,7 @@ class Upload(Base):
     stand, `reason` says why) | `dead` (tries exhausted). There is no `running`: the row lock says it, and a
     crash undoes it. `content_hash` is `version:hex` and outlives the payload, which is NULL once purged.
     `user_id` is known once ingested, or blanked; it is no foreign key, as the row outlives the learner.
+    `clock_shift` is what an operator stated of a wrong clock: it is added to every time of the payload.
     """
 
     __tablename__ = "uploads"
@@ -438,6 +439,7 @@ class Upload(Base):
     payload: Mapped[dict[str, Any] | None]
     content_hash: Mapped[str]
     received_at: Mapped[datetime]
+    clock_shift: Mapped[timedelta | None]
     status: Mapped[str] = mapped_column(server_default="received")
     tries: Mapped[int] = mapped_column(server_default="1")  # the first ring is a try
     next_try_at: Mapped[datetime]

@@ -98,9 +98,19 @@ class Plan:
     finished_at: datetime | None
 
 
-def make_plan(upload: Upload, received_at: datetime, questions: Mapping[str, Question], zone: tzinfo) -> Plan:
-    """Sort an upload's attempts; `questions` maps each known `pub_id`, `zone` is the learner's."""
-    ahead = skew(upload.sent_at, received_at)
+def make_plan(
+    upload: Upload,
+    received_at: datetime,
+    questions: Mapping[str, Question],
+    zone: tzinfo,
+    *,
+    clock_shift: timedelta | None = None,
+) -> Plan:
+    """Sort an upload's attempts; `questions` maps each known `pub_id`, `zone` is the learner's.
+
+    `clock_shift`, where an operator stated it, is added to every time; else `sent_at` says what to subtract.
+    """
+    ahead = skew(upload.sent_at, received_at) if clock_shift is None else -clock_shift
     sorted_out = [
         _usable(
             ordinal,

@@ -51,7 +51,8 @@ def replay(
     if owner != (learner and learner.id):
         raise OvertakenError("a question changed its owner meanwhile")
     zone = learner.zone if learner else ZoneInfo(default_zone)
-    plan = make_plan(upload, received.received_at, questions, zone)
+    shift = received.clock_shift
+    plan = make_plan(upload, received.received_at, questions, zone, clock_shift=shift)
 
     # The row of an upload may be lost, and sent again or restored, after its sessions were written.
     if sessions := sessions_of_upload(connection, client_session_uuid):

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -121,8 +121,9 @@ def _look_up(connection: Connection, uuids: Collection[UUID]) -> dict[UUID, Any]
 
 _REPLACE = text("""
     UPDATE uploads SET payload = CAST(:payload AS jsonb), content_hash = :hash, received_at = :at,
-        status = 'received', tries = 1, next_try_at = now() + make_interval(secs => :first_try_after),
-        last_error = NULL, reason = NULL, result = NULL, user_id = NULL, finalized_at = NULL
+        clock_shift = NULL, status = 'received', tries = 1,
+        next_try_at = now() + make_interval(secs => :first_try_after), last_error = NULL,
+        reason = NULL, result = NULL, user_id = NULL, finalized_at = NULL
     WHERE client_session_uuid = :id AND status = 'rejected' AND content_hash = :known_hash
 """)
 
@@ -169,11 +170,15 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A `received` upload whose row the caller has locked; `payload` is its decoded JSON."""
+    """A `received` upload whose row the caller has locked.
+
+    `payload` is its decoded JSON; `clock_shift` what an operator stated that its times lack.
+    """
 
     client_session_uuid: UUID
     payload: dict[str, Any]
     received_at: datetime
+    clock_shift: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +204,8 @@ _FIND = text("""
 """)
 
 _LOCK = text("""
-    SELECT status, payload, received_at FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE
+    SELECT status, payload, received_at, clock_shift FROM uploads
+    WHERE client_session_uuid = :id FOR NO KEY UPDATE
 """)
 
 # `finalized_at IS NULL` is the status `received`, by a constraint. Asked for the status, Postgres may look
@@ -221,7 +227,7 @@ def lock(connection: Connection, client_session_uuid: UUID) -> Waiting | None:
     row = execute(connection, _LOCK, {"id": client_session_uuid}).fetchone()
     if row is None or row.status != Status.RECEIVED:
         return None
-    return Waiting(client_session_uuid, row.payload, row.received_at)
+    return Waiting(client_session_uuid, row.payload, row.received_at, row.clock_shift)
 
 
 def close(connection: Connection, upload: Waiting, end: End) -> None:

@@ -13,6 +13,7 @@ def upgrade() -> None:
             payload jsonb,
             content_hash text NOT NULL,
             received_at timestamptz NOT NULL,
+            clock_shift interval,
             status text NOT NULL DEFAULT 'received'
                 CONSTRAINT ck_uploads_status CHECK (status IN ('received', 'ingested', 'rejected', 'dead')),
             tries integer NOT NULL DEFAULT 1,

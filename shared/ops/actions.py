@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -32,6 +32,7 @@ class Requeued(StrEnum):
     WAITING = "waiting already"
     INGESTED = "ingested already"
     VOIDED = "ingested already (void)"
+    REPLAYED = "replayed again"
 
 
 # No try is counted yet: unlike a new upload, it has not been enqueued by an arrival.
@@ -116,6 +117,24 @@ def reingest(connection: Connection, client_session_uuid: UUID, *, now: datetime
     if replayed is None or replayed.plan is None or replayed.status is not Status.INGESTED:
         raise ReplayRefusedError(f"{client_session_uuid} would be rejected by the catalog of today")
     return replayed.plan
+
+
+_SHIFT_CLOCK = text("UPDATE uploads SET clock_shift = :shift WHERE client_session_uuid = :id")
+
+
+def shift_clock(
+    connection: Connection, client_session_uuid: UUID, shift: timedelta, *, now: datetime, default_zone: str
+) -> Requeued:
+    """Replay an upload whose clock was wrong with all its times shifted; its attempts are flagged.
+
+    One that is ingested is replayed in place of the sessions that it has, any other is requeued. The shift
+    stays for later replays. Raises as `requeue` and `reingest` do.
+    """
+    execute(connection, _SHIFT_CLOCK, {"id": client_session_uuid, "shift": shift})
+    if _read(connection, client_session_uuid).status != Status.INGESTED:
+        return requeue(connection, client_session_uuid)
+    reingest(connection, client_session_uuid, now=now, default_zone=default_zone)
+    return Requeued.REPLAYED
 
 
 def add_skipped(
@@ -218,8 +237,8 @@ _KEEP_FIRST = text("""
 # Set back as by _SET_BACK, with the conflict's content.
 _TAKE_CONFLICT = text("""
     UPDATE uploads SET payload = c.payload, content_hash = c.content_hash, received_at = c.received_at,
-        user_id = c.user_id, status = 'received', tries = 0, next_try_at = now(), finalized_at = NULL,
-        result = NULL, reason = NULL, last_error = NULL
+        clock_shift = NULL, user_id = c.user_id, status = 'received', tries = 0, next_try_at = now(),
+        finalized_at = NULL, result = NULL, reason = NULL, last_error = NULL
     FROM upload_conflicts c
     WHERE c.id = :conflict AND uploads.client_session_uuid = c.client_session_uuid
 """)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from shared.db import execute, scalars
 from shared.errors import ReplayRefusedError, StudyIngestError
 from shared.failures import describe
-from shared.ops.actions import Requeued, add_skipped, requeue
+from shared.ops.actions import Requeued, add_skipped, requeue, shift_clock
 from shared.ops.reports import UploadReport, report_upload
 from shared.replay import replay
 from shared.study.store import lock_owner
@@ -64,16 +64,18 @@ class DryRun:
         return [card for card in cards if card[1] != card[2]]
 
 
-def dry_run_replay(
+def dry_run_replay(  # noqa: PLR0913  # the options of the command
     connection: Connection,
     client_session_uuid: UUID,
     *,
     now: datetime,
     default_zone: str,
     skipped: bool = False,
+    clock_shift: timedelta | None = None,
 ) -> DryRun:
-    """Requeue and replay an upload, or, with `skipped`, add what was skipped; then roll back to a savepoint.
+    """Requeue and replay an upload, then roll back to a savepoint.
 
+    With `skipped`, add what was skipped instead; with `clock_shift`, replay it with its times shifted.
     Only sequences move on. The locks of a replay are taken in its order, and given back with the savepoint.
     Raises UnknownUploadError, and ReplayRefusedError where a replay would be refused or would fail.
     """
@@ -87,6 +89,9 @@ def dry_run_replay(
         already = None
         if skipped:
             add_skipped(connection, client_session_uuid, now=now, default_zone=default_zone)
+        elif clock_shift is not None:
+            shift_clock(connection, client_session_uuid, clock_shift, now=now, default_zone=default_zone)
+            replay(connection, client_session_uuid, now=now, default_zone=default_zone)
         else:
             requeued = requeue(connection, client_session_uuid)
             already = requeued if requeued in {Requeued.INGESTED, Requeued.VOIDED} else None

@@ -202,7 +202,8 @@ def effects(connection: Connection, client_session_uuid: UUID) -> list[Effect]:
 
 _UPLOAD = text("""
     SELECT u.client_session_uuid, u.status, u.received_at, u.finalized_at, u.tries, u.next_try_at, u.user_id,
-        u.reason, u.last_error, u.result, u.payload, voided.at AS voided_at, voided.reason AS void_reason
+        u.reason, u.last_error, u.result, u.payload, u.clock_shift,
+        voided.at AS voided_at, voided.reason AS void_reason
     FROM uploads u
     LEFT JOIN LATERAL (SELECT voided_at AS at, void_reason AS reason FROM study_quiz_sessions
         WHERE client_session_uuid = CAST(u.client_session_uuid AS text) AND voided_at IS NOT NULL
@@ -241,6 +242,7 @@ class UploadReport:
     last_error: str | None
     result: dict[str, Any] | None
     payload: dict[str, Any] | None
+    clock_shift: timedelta | None
     voided_at: datetime | None
     void_reason: str | None
     conflicts: list[Conflict]

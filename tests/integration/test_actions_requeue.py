@@ -1,13 +1,15 @@
 """Operators replay failed uploads, and try it first: a dry run changes nothing."""
 
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
 
 from cli.main import main
-from shared.models import Upload
+from shared.models import StudyQuestionAttempt, Upload
 from shared.ops.actions import void_upload
 from shared.uploads import lock
 from tests.factories import (
@@ -200,3 +202,49 @@ def test_a_dry_run_quotes_nothing_of_a_payload_that_cannot_be_read(
     shown = run(database_url, dead["client_session_uuid"], "--dry-run")
     assert (shown.exit_code, "a replay would fail now" in shown.stderr) == (1, True)
     assert "secret" not in shown.output
+
+
+RESET = "2020-11-08T09:00:00Z"  # what a clock said that was reset, twelve days and six years before AT
+
+
+def test_a_stated_shift_of_the_clock_is_tried_first_kept_and_flagged(
+    engine: Engine, database_url: str
+) -> None:
+    load(engine)
+    given = datetime.fromisoformat(RESET) + timedelta(days=6 * 365 + 14)
+    right, wrong = upload(answer("q110", given.isoformat())), upload(answer("q110", RESET))
+    ingest(engine, right)
+    expected = progress(engine)
+    with engine.begin() as connection:
+        void_upload(connection, uuid_of(right), reason="a test", now=NOW)
+    ingest(engine, wrong)
+    before = progress(engine)
+    assert before != expected
+
+    words = (wrong["client_session_uuid"], "--shift-clock", "+6y14d")
+    tried = run(database_url, *words, "--dry-run")
+    assert (tried.exit_code, "would be ingested" in tried.stdout, progress(engine)) == (0, True, before)
+    asked = run(database_url, *words)
+    assert (asked.exit_code, progress(engine)) == (1, before)  # nobody answered the question
+    done = run(database_url, *words, "--yes")
+    assert (done.exit_code, "replayed again" in done.stdout) == (0, True), done.output
+    assert progress(engine) == expected
+    assert row(engine, wrong)["clock_shift"] == timedelta(days=6 * 365 + 14)
+    (attempt,) = (each for each in rows(engine, StudyQuestionAttempt) if each["clock_adjusted"])
+    assert (attempt["answered_at"], attempt["answered_at_raw"]) == (given, datetime.fromisoformat(RESET))
+
+
+@pytest.mark.parametrize("shift", ["6y", "+", "+1w", "-1h2d"])
+def test_a_shift_that_cannot_be_read_is_wrong_usage(database_url: str, shift: str) -> None:
+    assert run(database_url, str(uuid4()), "--shift-clock", shift).exit_code == 2
+
+
+def test_a_rejected_upload_waits_with_its_shift(engine: Engine, database_url: str) -> None:
+    load(engine)
+    sent = upload(answer("q110", "1999-01-01T00:00:00Z"))
+    ingest(engine, sent)
+    assert standing(engine, sent).reason == "no_usable_attempt"
+    done = run(database_url, sent["client_session_uuid"], "--shift-clock", "+27y", "--yes")
+    assert (done.exit_code, "set back" in done.stdout) == (0, True), done.output
+    work_off(engine, sent)
+    assert standing(engine, sent).status == "ingested"
