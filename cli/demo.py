@@ -36,7 +36,9 @@ SAMPLE = Path(__file__).with_name("sample")
 LOGS = "logs"
 LEARNER = 42  # not 1: a real catalog's first learner may share the database
 LIVE, VIEWER = 43, 44  # two learners beside the sample's own, with the same questions
-QUESTION = "geo-capital-canada"  # the sample's learner has never known it: a right answer is news
+QUESTION = "geo-capital-canada"  # repeated in the session; never known before: a right answer is news
+OLD_EDITION = "sci-unit-of-force"  # the one that the viewer had; by now there is a newer one
+UNSURE, UNSURE_DUE = "geo-highest-mountain", "2026-11-23"  # six days since the last answer: half of it later
 QUESTIONS_PER_SUBJECT = 2  # enough for a short live session
 ID_SPACE = 1000  # for the ids of a learner's questions
 WAIT_S = 60.0  # workers that have just started take a few seconds
@@ -171,14 +173,25 @@ class Demo:
             for pub_id, now in after.items()
             if now != before.get(pub_id)
         }
-        if is_new:
-            counted = [each["pub_id"] for each in result["attempts"] if each["status"] == "counted"]
-            self._check(
-                "each counted answer advanced its question by one review, and nothing else moved",
-                holds=advanced == dict.fromkeys(counted, 1),
-            )
-        else:
+        if not is_new:
             self._check("nothing advanced", holds=not advanced)
+            return
+        current = _current_editions()
+        counted = [current[each["pub_id"]] for each in result["attempts"] if each["status"] == "counted"]
+        self._check(
+            "each counted answer advanced its question by one review, and nothing else moved",
+            holds=advanced == dict.fromkeys(counted, 1),
+        )
+        sent = [each["pub_id"] for each in upload["attempts"]]
+        by_old_key = outcomes[sent.index(OLD_EDITION)] == "correct" and current[OLD_EDITION] != OLD_EDITION
+        self._check("an answer to an older edition is graded by that edition's key", holds=by_old_key)
+        due, stable = after[UNSURE]["due"], f"{after[UNSURE]['stability']:.0f} days"
+        soon = f"an unsure answer, though right, comes back soon: {UNSURE} on {due}, stable for {stable}"
+        self._check(soon, holds=due == UNSURE_DUE)
+        repeated = upload["attempts"][-1]
+        last = datetime.fromisoformat(after[QUESTION]["last_answered_at"])
+        practised = repeated["pub_id"] == QUESTION and last == datetime.fromisoformat(repeated["answered_at"])
+        self._check("practice moved the memory of its question, and no count", holds=practised)
 
     def send_it_again(self) -> None:
         before = self._progress(LEARNER)
@@ -304,6 +317,13 @@ def upload_of(session: dict[str, Any]) -> dict[str, Any]:
     return {"client_session_uuid": str(uuid4()), "attempts": attempts}
 
 
+def _current_editions() -> dict[str, str]:
+    """Map each public id of the sample to that of its question's current edition."""
+    return {
+        edition.pub_id: question.editions[-1].pub_id for question, edition in read_sample_catalog().editions
+    }
+
+
 def _attempts_table(
     attempts: list[dict[str, Any]], outcomes: Mapping[int, str], before: Progress, after: Progress
 ) -> Table:
@@ -311,19 +331,21 @@ def _attempts_table(
     table = _table("question", "outcome", caption=STABILITY, caption_justify="left")
     table.add_column("stability (d)", justify="right")
     table.add_column("next due")
+    current = _current_editions()
     for ordinal, attempt in enumerate(attempts):
         pub_id, status = attempt["pub_id"], attempt["status"]
-        outcome = outcomes.get(ordinal)
+        outcome, key = outcomes.get(ordinal), current.get(pub_id, "")
         if not outcome or status != "counted":
             table.add_row(pub_id, f"{status}: {outcome or 'unknown'}", style="dim")
             continue
         cells = ["", ""]  # its sessions were voided since
-        if now := after.get(pub_id):
-            old, moved = before.get(pub_id), f"{now['stability']:>5.2f}"
+        if now := after.get(key):
+            old, moved = before.get(key), f"{now['stability']:>5.2f}"
             if old != now:
                 moved = f"{old['stability']:.2f} → {moved}" if old else f"new → {moved}"
             cells = [moved, now["due"]]
-        table.add_row(pub_id, f"[{COLOURS[outcome]}]{outcome}[/]", *cells)
+        shown = pub_id if key == pub_id else f"{pub_id} (old edition)"
+        table.add_row(shown, f"[{COLOURS[outcome]}]{outcome}[/]", *cells)
     return table
 
 

@@ -28,20 +28,25 @@ BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5"}  # a ring that is lost is
 STOP_SECONDS = 40
 
 LEARNED = """
-geo-capital-australia         correct             0.78 →  5.58  2026-11-26
-geo-capital-canada            wrong               0.13 →  0.10  2026-11-21
-sci-hottest-planet            unsure, but right   0.14 →  0.89  2026-11-21
-sci-bones-of-an-adult         unsure              2.31 →  0.75  2026-11-21
-sci-symbol-of-sodium          correct              new →  2.31  2026-11-22
-his-question-of-next-year     skipped: unknown
-geo-capital-canada            practice: correct
-Geography        3      2       ·        1          1         1        1
+geo-capital-australia            correct             0.78 →  5.58  2026-11-26
+geo-capital-canada               wrong               0.13 →  0.12  2026-11-21
+geo-highest-mountain             unsure, but right  27.08 → 40.14  2026-11-23
+sci-hottest-planet               unsure, but right   0.14 →  0.89  2026-11-21
+sci-unit-of-force (old edition)  correct            21.41 → 52.69  2027-01-12
+sci-bones-of-an-adult            unsure              2.31 →  0.75  2026-11-21
+sci-symbol-of-sodium             correct              new →  2.31  2026-11-22
+his-question-of-next-year        skipped: unknown
+geo-capital-canada               practice: correct
+Geography        2      2       1        1          1         1        1
 Science          2      ·       3        1          ·         1        ·
 History          2      2       ·        ·          1         1        ·
 ✓ all of them are ingested
 ✓ they are received and ingested
 ✓ every outcome and every pattern occurs
 ✓ each counted answer advanced its question by one review, and nothing else moved
+✓ an answer to an older edition is graded by that edition's key
+✓ an unsure answer, though right, comes back soon: geo-highest-mountain on 2026-11-23, stable for 40 days
+✓ practice moved the memory of its question, and no count
 ✓ the server answers already_ingested
 ✓ nothing advanced
 ✓ 0 differences

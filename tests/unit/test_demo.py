@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from fsrs import Rating
 
-from cli.demo import LEARNER, QUESTION, earlier_uploads, main_upload, read_sample_catalog
+from cli.demo import LEARNER, OLD_EDITION, QUESTION, earlier_uploads, main_upload, read_sample_catalog
 from shared.payload import Upload, parse_upload
 from shared.plan import Fate, Plan, PlannedAttempt, Question, make_plan
 from shared.study.grading import Outcome
@@ -25,6 +25,7 @@ QUESTIONS = {
     )
     for each, edition in CATALOG.editions
 }
+PUB_IDS = {each.id: each.editions[0].pub_id for each in CATALOG.questions}
 (ZONE,) = (ZoneInfo(user.time_zone or "") for user in CATALOG.users)
 EARLIER = [parse_upload(text.encode()) for text in earlier_uploads()]
 MAIN = parse_upload(main_upload().encode())
@@ -48,9 +49,8 @@ def reviews(attempts: Iterable[PlannedAttempt]) -> list[Review]:
 
 def patterns() -> dict[str, Pattern | None]:
     history = [review for upload in EARLIER for review in reviews(counted(planned(upload)))]
-    pub_ids = {question.id: pub_id for pub_id, question in QUESTIONS.items()}
     return {
-        pub_ids[review.question_id]: classify(
+        PUB_IDS[review.question_id]: classify(
             fold(other for other in history if other.question_id == review.question_id), review
         )
         for review in reviews(counted(planned(MAIN)))
@@ -59,7 +59,8 @@ def patterns() -> dict[str, Pattern | None]:
 
 def test_forty_questions_of_one_learner() -> None:
     assert [user.id for user in CATALOG.users] == [LEARNER]
-    assert len(QUESTIONS) == len({each.id for each in CATALOG.questions}) == 40
+    assert len({each.id for each in CATALOG.questions}) == 40
+    assert len(QUESTIONS) == 41  # one has two editions
     for topic in CATALOG.topics:
         assert len({each.subject for each in CATALOG.questions if each.study_topic_id == topic.id}) >= 3
     assert {each.correct_choice for _, each in CATALOG.editions} == {0, 1, 2, 3}
@@ -108,3 +109,13 @@ def test_the_main_session_shows_a_repeat_and_an_unknown_question() -> None:
 
 def test_the_question_to_answer_oneself_has_never_been_answered_right() -> None:
     assert patterns()[QUESTION] is Pattern.CHRONIC
+
+
+def test_the_old_edition_has_another_key_than_the_new_one() -> None:
+    (question,) = (each for each in CATALOG.questions if len(each.editions) > 1)
+    old, new = question.editions
+    assert (old.pub_id, old.published_at) == (OLD_EDITION, None)
+    assert (sorted(old.choices), old.correct_choice != new.correct_choice) == (sorted(new.choices), True)
+    assert new.published_at
+    assert MAIN.started_at
+    assert new.published_at < MAIN.started_at
