@@ -86,7 +86,8 @@ def _peak(stores: Stores, backlog: int, seconds: int) -> Peak:
             _make_backlog(engine, backlog)
             redis.config_resetstat()
             samples = list(_sample(redis, seconds))
-            published = redis.info("commandstats")["cmdstat_lpush"]["calls"]
+            commands = redis.info("commandstats")
+            published = commands.get("cmdstat_lpush", {"calls": 0})["calls"]
         replayed = _count(engine) - WARMING
         redis.flushall()
     memory = {role: max(memory[role] for memory, _ in samples) for role in samples[0][0]}
