@@ -16,7 +16,7 @@ from benchmarks.workload import UnfinishedError, check_replayed, make_catalog, m
 from cli.local.supervisor import wait_until
 from shared.broker import FINALIZE_QUEUE, MESSAGE_SIZE, enqueue, make_celery, queue_length
 from shared.replay import replay
-from shared.retries import Overdue, share_out
+from shared.retries import Overdue, split_into_messages
 
 UPLOADS, QUICK_UPLOADS = 1000, 120  # each of its own learner: none waits for another
 CLIENTS, QUICK_CLIENTS = (2, 4, 8), (4,)
@@ -105,7 +105,7 @@ def enqueue_all(app: Celery, uploads: Iterable[UUID]) -> None:
     """Enqueue all uploads, as the sweeper does."""
     overdue = [Overdue(upload, 1) for upload in uploads]
     with app.producer_pool.acquire(block=True) as producer:
-        for together in share_out(overdue, MESSAGE_SIZE):
+        for together in split_into_messages(overdue, MESSAGE_SIZE):
             enqueue(producer, app, together)
 
 

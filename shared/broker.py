@@ -1,4 +1,4 @@
-"""Tell the workers which uploads wait. The broker may fail, repeat or forget: the row is the record."""
+"""Enqueue uploads for the workers. The broker may lose or repeat messages: the row is the record."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +12,8 @@ from shared.config import Settings
 
 FINALIZE = "finalize_upload"
 FINALIZE_QUEUE = "finalize"
-# Uploads a message: to carry one costs a worker as much as half a replay; of more, too many would wait for
-# one that is cut off.
+# Uploads in one message. A message costs a worker as much as half a replay, so several share one; with more
+# than ten, too many would have to be enqueued again when a worker is killed.
 MESSAGE_SIZE = 10
 AMQP = ("amqp://", "amqps://", "pyamqp://")
 
@@ -21,7 +21,7 @@ AMQP = ("amqp://", "amqps://", "pyamqp://")
 SOFT_LIMIT_SHARE = 0.75
 SOFT_SHUTDOWN_S = 10.0
 CONNECT_TIMEOUT_S = 1.0
-# A frozen broker answers nothing: without a limit every call would hang for ever.
+# A frozen broker answers nothing: without a limit every call would hang forever.
 SENDER_SOCKET_TIMEOUT_S = 1.0
 WORKER_SOCKET_TIMEOUT_S = 5.0
 
@@ -30,10 +30,10 @@ def make_celery(settings: Settings, *, worker: bool = False) -> Celery:
     """Make the Celery app of a sender, or of a worker."""
     app = Celery("study-ingest", broker=settings.broker_url, set_as_current=worker)
     app.conf.update(
-        task_acks_late=True,  # an early ack loses what a killed worker had begun
+        task_acks_late=True,  # an early ack would lose what a killed worker had begun
         task_soft_time_limit=settings.task_time_limit * SOFT_LIMIT_SHARE,
         task_time_limit=settings.task_time_limit,
-        worker_prefetch_multiplier=1,  # fewer messages strand with a killed worker
+        worker_prefetch_multiplier=1,  # a killed worker holds back fewer messages
         task_ignore_result=True,  # Postgres holds the outcome
         task_publish_retry=False,  # the sweeper enqueues again; a sender does not wait
         task_routes={FINALIZE: {"queue": FINALIZE_QUEUE}},
@@ -47,7 +47,8 @@ def make_celery(settings: Settings, *, worker: bool = False) -> Celery:
         broker_transport_options=_transport_options(settings, worker=worker),
     )
     if settings.broker_url.startswith(AMQP):
-        # Such a queue outlives a broker's host; our queues are named by routes alone, thus made when missing.
+        # A quorum queue survives the loss of a broker's host. With this type Celery makes a queue that is
+        # missing.
         app.conf.task_create_missing_queue_type = "quorum"
     return app
 

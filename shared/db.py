@@ -74,7 +74,7 @@ class _Sent(threading.local):
 _sent = _Sent()
 
 
-def sent() -> int:
+def statements_sent() -> int:
     """Count the statements that this thread has sent so far."""
     return _sent.count
 

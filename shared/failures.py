@@ -15,11 +15,11 @@ _SENDER = ROOT / "shared/db.py"
 # SQLSTATEs of faults that are not the upload's own: serialization, deadlock, lock timeout, too many
 # connections, shutdown, crash, start-up; and the class of lost connections. Not the idle timeout: the
 # upload's own replay computed that long within its transaction.
-_PASSING = frozenset({"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03"})
+_TRANSIENT = frozenset({"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03"})
 _CONNECTION_CLASS = "08"
 
 
-def is_passing(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Tell whether a failure is not the upload's own, so that it counts as no try."""
     if isinstance(error, OvertakenError):
         return True
@@ -28,7 +28,7 @@ def is_passing(error: BaseException) -> bool:
     state = _sqlstate(error)
     if not state:
         return error.connection_invalidated
-    return state in _PASSING or state.startswith(_CONNECTION_CLASS)
+    return state in _TRANSIENT or state.startswith(_CONNECTION_CLASS)
 
 
 def is_away(error: BaseException) -> bool:

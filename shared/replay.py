@@ -1,4 +1,4 @@
-"""Replay one upload: THE transaction. Everything of it commits, or nothing does."""
+"""Replay one upload in one transaction: all of its effects are committed, or none."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ def replay(
 ) -> Replayed | None:
     """Bring a `received` upload to its final status; leave any other as it is, and return None.
 
-    Locks are taken in the order upload, learner, quiz session, so that no two replays wait for each other in
-    a ring. Whatever can reject comes before the first write.
+    Locks are taken in the order upload, learner, quiz session, so that no two replays
+    deadlock. Whatever can reject the upload comes before the first write.
     """
     received = lock(connection, client_session_uuid)
     if received is None:
@@ -54,7 +54,8 @@ def replay(
     shift = received.clock_shift
     plan = make_plan(upload, received.received_at, questions, zone, clock_shift=shift)
 
-    # The row of an upload may be lost, and sent again or restored, after its sessions were written.
+    # Its sessions may be there although its row is new: the row was lost and the upload sent again, or the
+    # database was restored in part.
     if sessions := sessions_of_upload(connection, client_session_uuid):
         user_id = {session.pop("user_id") for session in sessions}.pop()
         reviewed = [attempt.question.id for attempts in plan.topics.values() for attempt in attempts]
@@ -85,7 +86,7 @@ def _result(
     sessions: Iterable[Mapping[str, Any]],
     due: Mapping[int, date],
 ) -> dict[str, Any]:
-    """Return what became of the upload, as JSON values; `due` maps question ids to their new days."""
+    """Return what became of the upload, as JSON values; `due` maps question ids to their new due dates."""
     return {
         "topics": list(sessions),
         "attempts": [

@@ -1,4 +1,4 @@
-"""Count the starts of an upload, and space them: the row holds the time of the next, never the broker."""
+"""Count the starts of an upload, and set the time of the next: in its row, never in the broker."""
 
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
@@ -21,7 +21,7 @@ _COUNT = text("""
     UPDATE uploads SET tries = tries + 1 WHERE client_session_uuid = :id AND finalized_at IS NULL
 """)
 
-# The receiver of webhooks hears of it: perhaps no operator is watching.
+# The receiver of webhooks gets a message: perhaps no operator is watching.
 _MARK_DEAD = text("""
     WITH dead AS (
         UPDATE uploads SET status = 'dead', finalized_at = now()
@@ -44,7 +44,7 @@ _POSTPONE = text("""
     WHERE client_session_uuid = :id AND finalized_at IS NULL
 """)
 
-# Materialized: a plan that ran the part with the limit more than once would take more than it says.
+# Materialized: a plan that ran the part with the limit more than once would claim more than the limit.
 _CLAIM_OVERDUE = text("""
     WITH overdue AS MATERIALIZED (
         SELECT client_session_uuid AS id, next_try_at, tries FROM uploads
@@ -58,14 +58,14 @@ _CLAIM_OVERDUE = text("""
 
 
 class Overdue(NamedTuple):
-    """An upload whose time has come, and how often it was started."""
+    """An upload that is due for a start, and how many starts were counted."""
 
     client_session_uuid: UUID
     tries: int
 
 
 class Start(Enum):
-    """Tell what became of a start; `DEAD`: the upload has had all of its tries."""
+    """Whether a start may go on; `DEAD`: the tries of the upload are exhausted."""
 
     COUNTED = auto()
     NOTHING_TO_DO = auto()
@@ -73,7 +73,7 @@ class Start(Enum):
 
 
 def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) -> Start:
-    """Count one more start, or mark an upload dead that has had all of its tries.
+    """Count one more start, or mark the upload dead if its tries are exhausted.
 
     A row that is locked is being replayed right now: nothing is started, and nothing counted.
     """
@@ -88,7 +88,7 @@ def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) 
 
 
 def fail(connection: Connection, client_session_uuid: UUID, error: str, settings: Settings) -> bool:
-    """Record why a start failed and when the next is due; True if it was the last, and the upload is dead."""
+    """Record why a start failed and when the next is due; return whether the upload is dead by it."""
     wait = {"base": settings.retry_base, "cap": settings.retry_cap}
     execute(connection, _FAIL, {"id": client_session_uuid, "error": error} | wait)
     dead = execute(connection, _MARK_DEAD, {"id": client_session_uuid, "max_tries": settings.max_tries})
@@ -96,20 +96,20 @@ def fail(connection: Connection, client_session_uuid: UUID, error: str, settings
 
 
 def postpone(connection: Connection, client_session_uuid: UUID, *, counted: bool, wait: float) -> None:
-    """Move the next try on after a fault that was not the upload's own: such a start is not counted."""
+    """Set the time of the next try after a transient fault, and take back the count of a `counted` start."""
     execute(connection, _POSTPONE, {"id": client_session_uuid, "counted": int(counted), "wait": wait})
 
 
 def claim_overdue(connection: Connection, *, limit: int, again_after: float) -> list[Overdue]:
-    """Take up to `limit` uploads whose time has come, oldest first, by moving their time on."""
+    """Claim up to `limit` overdue uploads, the oldest first; they are due again in `again_after` seconds."""
     rows = execute(connection, _CLAIM_OVERDUE, {"limit": limit, "again_after": again_after})
     return [Overdue(*row) for row in rows]
 
 
-def share_out(overdue: Sequence[Overdue], size: int) -> Iterator[list[UUID]]:
-    """Share uploads out over messages of up to `size`; one whose start was counted before has its own.
+def split_into_messages(overdue: Sequence[Overdue], size: int) -> Iterator[list[UUID]]:
+    """Split uploads into messages of up to `size`; one whose start was counted before is sent alone.
 
-    It may kill its worker again, and with it the starts of those that are named after it.
+    It may kill its worker again, and the rest of its message would be lost with it.
     """
     fresh = [upload for upload, tries in overdue if tries <= 1]
     for first in range(0, len(fresh), size):

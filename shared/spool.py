@@ -1,7 +1,7 @@
 """Keep uploads in Redis while Postgres is away, and move them to Postgres when it is back.
 
-An entry is in one list or the other until it is committed in Postgres: a mover that dies in between leaves it
-in `MOVING`, where the next one finds it. To move one twice does nothing, as its uuid is unique.
+An entry is in one list or the other until it is committed in Postgres: a process that dies while it moves one
+leaves it in `MOVING`, where the next one finds it. To move one twice changes nothing, as its uuid is unique.
 """
 
 import json
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 SPOOL = "study-ingest:spool"
 MOVING = "study-ingest:spool:moving"
-# What we or Postgres cannot read; empty unless a web process accepted what it should have refused.
+# Entries that Postgres or we cannot read; empty unless a web process accepted what it should have refused.
 REFUSED = "study-ingest:spool:refused"
 BATCH = 100
 # A sender waits for it, after the deadline of Postgres.
@@ -33,7 +33,7 @@ SOCKET_TIMEOUT_S = 0.3
 
 
 def connect(redis_url: str) -> Redis:
-    """Make a client that gives up soon and does not try again by itself."""
+    """Make a client that gives up after SOCKET_TIMEOUT_S and does not retry."""
     return Redis.from_url(
         redis_url,
         socket_timeout=SOCKET_TIMEOUT_S,
@@ -54,7 +54,7 @@ def push(redis: Redis, delivery: Delivery) -> None:
 
 
 def answers(redis: Redis) -> bool:
-    """Tell whether Redis answers."""
+    """Return whether Redis answers."""
     try:
         return bool(redis.ping())
     except RedisError:
@@ -71,18 +71,18 @@ _LOCK = text("SELECT pg_try_advisory_xact_lock(7319400451)")
 
 
 def lock(connection: Connection) -> bool:
-    """Become the only mover until the transaction ends; False where another process is.
+    """Become the only process that moves uploads until the transaction ends; False where another one is.
 
-    Two movers would lose no upload, but of two contents under one uuid they might keep the second.
+    Two at once would lose no upload, but of two contents under one uuid the second might become the first.
     """
     return bool(scalar(connection, _LOCK))
 
 
 def drain(redis: Redis, engine: Engine) -> int:
-    """Move a batch of what is spooled into `uploads`, the oldest first; return how many entries that were.
+    """Move a batch of the spool into `uploads`, the oldest first; return how many entries that were.
 
-    What a mover that died has left comes before the rest. Takes an engine: an entry leaves Redis once its
-    batch is committed.
+    Entries that a killed process left in `MOVING` come first. Takes an engine: an entry leaves Redis only
+    after its batch is committed.
     """
     entries = [str(entry) for entry in reversed(redis.lrange(MOVING, -BATCH, -1))]  # the oldest is rightmost
     while len(entries) < BATCH and (entry := redis.lmove(SPOOL, MOVING, "RIGHT", "LEFT")):

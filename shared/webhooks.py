@@ -30,7 +30,7 @@ LEASES = 2
 # So much of an answer is kept: enough to read what is wrong.
 KEPT_BYTES = 300
 # Client errors that pass: the receiver was too slow or too busy.
-PASSING = frozenset({408, 425, 429})
+TRANSIENT = frozenset({408, 425, 429})
 
 
 class Kind(StrEnum):
@@ -83,7 +83,7 @@ class Answer:
     @property
     def refused(self) -> bool:
         """Tell whether another try is in vain. A redirect is: the URL is wrong, and stays so."""
-        if self.code is None or self.code in PASSING:
+        if self.code is None or self.code in TRANSIENT:
             return False
         return httpx.codes.is_redirect(self.code) or httpx.codes.is_client_error(self.code)
 

@@ -1,4 +1,4 @@
-"""The process edge of the workers: settings, Celery and the engine of each child."""
+"""What a worker process is made of: its settings, its Celery app and the engine of each child."""
 
 import gc
 import logging
@@ -33,12 +33,13 @@ def engine() -> Engine:
 @signals.setup_logging.connect(weak=False)
 def _set_logs_up(loglevel: int, **_: Any) -> None:
     configure_logs()
-    # Its option, by default WARNING, is for its own lines: else ours would be lost, or two more come each.
+    # The level of its command line, by default WARNING, is for Celery's own lines; for ours it would be too
+    # high.
     logging.getLogger("celery").setLevel(loglevel)
 
 
 @signals.worker_init.connect(weak=False)
 def _share_memory(**_: Any) -> None:
-    """Keep what is loaded out of the garbage collector, whose marks would copy it into each child."""
+    """Exclude loaded objects from garbage collection: it writes to them, so each child would copy them."""
     gc.collect()
     gc.freeze()

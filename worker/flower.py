@@ -1,6 +1,6 @@
-"""Flower with a login, read-only, remembering over a restart: `python -m worker.flower`.
+"""Flower with a login, read-only, with its tasks saved over a restart: `python -m worker.flower`.
 
-Its own FLOWER_* variables change all of that but the login.
+Flower's own FLOWER_* variables change all of that but the login.
 """
 
 import os
@@ -17,10 +17,10 @@ DEFAULTS = {
     "FLOWER_ADDRESS": "127.0.0.1",
     "FLOWER_PERSISTENT": "true",
     "FLOWER_DB": "flower.db",
-    # What a killed Flower forgets. All of it is written each time: hence no more tasks than these.
+    # Milliseconds; a killed Flower loses what came since. Each save writes all tasks: hence the limit below.
     "FLOWER_STATE_SAVE_INTERVAL": "60000",
     "FLOWER_MAX_TASKS": "10000",
-    # The workers send events by themselves; Flower need not ask every process to.
+    # The workers send events by themselves; Flower does not have to ask for them.
     "FLOWER_ENABLE_EVENTS": "false",
 }
 
@@ -30,7 +30,7 @@ def logins(text: str) -> list[str]:
     found = [login for part in text.split(",") if (login := part.strip())]
     if not found:
         raise ConfigurationError(
-            "FLOWER_BASIC_AUTH: must be set to name:password; without it anybody could look"
+            "FLOWER_BASIC_AUTH: must be set to name:password; without a login anybody could read it"
         )
     for login in found:
         name, _, password = login.partition(":")
@@ -40,13 +40,13 @@ def logins(text: str) -> list[str]:
 
 
 def main() -> None:
-    """Run Flower until it is told to stop; exit at once where no login is set."""
+    """Run Flower until a signal stops it; exit at once where no login is set."""
     try:
         settings = load_settings(Settings)
         os.environ["FLOWER_BASIC_AUTH"] = ",".join(logins(os.environ.get("FLOWER_BASIC_AUTH", "")))
     except ConfigurationError as error:
         sys.exit(f"study-ingest: {error}")
-    os.umask(0o077)  # what it remembers is a pickle: who could write to it would run code
+    os.umask(0o077)  # its file is a pickle: a user who can write to it can run code
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # its own metrics are not ours
     for name, value in DEFAULTS.items():
         os.environ[name] = os.environ.get(name) or value

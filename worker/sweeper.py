@@ -1,9 +1,9 @@
 """Do what no request and no replay waits for: `python -m worker.sweeper`.
 
-Every SWEEP_EVERY seconds the loop shows that it runs, enqueues overdue uploads, moves the spool into Postgres
-and starts the webhooks that are due, each on a thread of its own. Every minute it abandons live sessions that
-are idle. Several sweepers may run: rows are claimed by leases or by locks that others skip, and one at a time
-moves the spool. A store that is away stops only what needs it.
+Every SWEEP_EVERY seconds the loop writes its heartbeat, enqueues overdue uploads, moves the spool into
+Postgres and starts the webhooks that are due, each on a thread of its own. Every minute it abandons live
+sessions that are idle. Several sweepers may run: rows are claimed by leases, or by locks that the others pass
+over, and one at a time moves the spool. A store that is away stops only the jobs that need it.
 """
 
 import logging
@@ -30,9 +30,9 @@ from shared.failures import describe
 from shared.live.sessions import abandon_idle
 from shared.logs import configure_logs
 from shared.metrics import ENQUEUE_FAILURES
-from shared.retries import claim_overdue, share_out
+from shared.retries import claim_overdue, split_into_messages
 
-# So many connections does the receiver see at once.
+# The most connections that the receiver sees at once.
 MAX_DELIVERIES = 16
 # One for the loop's statements, one for the lock of the spool, one for the answers of webhooks.
 CONNECTIONS = 3
@@ -44,10 +44,10 @@ GRACE_S = 1.0
 log = structlog.get_logger()
 
 
-class Chore:
-    """Something to do every few seconds; `do` tells whether there is more to do at once.
+class Job:
+    """A part of the sweeper's work, done every few seconds; `do` returns whether more is to be done at once.
 
-    A failure is logged when it begins and when it is over, and is no other chore's.
+    A failure is logged when it begins and when it is over; the other jobs go on.
     """
 
     def __init__(self, name: str, do: Callable[[], bool], every: float) -> None:
@@ -64,11 +64,11 @@ class Chore:
             has_more = self._do()
         except Exception as error:  # noqa: BLE001  # whatever it is: the next sweep tries again
             if not self._failing:
-                log.warning("sweeper.failing", chore=self._name, error=describe(error))
+                log.warning("sweeper.failing", job=self._name, error=describe(error))
             self._failing = True
             return
         if self._failing:
-            log.info("sweeper.recovered", chore=self._name)
+            log.info("sweeper.recovered", job=self._name)
         self._failing = False
         if has_more:
             self.due = 0.0
@@ -77,7 +77,7 @@ class Chore:
 class Deliveries:
     """Webhooks under way, each on a thread of its own: one that hangs delays neither another nor the loop.
 
-    `on_free` is called when a thread ends that a waiting webhook may be in want of.
+    `on_free` is called when a thread ends while more webhooks may wait for one.
     """
 
     def __init__(self, engine: Engine, settings: Settings, on_free: Callable[[], object]) -> None:
@@ -88,7 +88,7 @@ class Deliveries:
         self._was_full = False
 
     def start_due(self) -> int:
-        """Claim what is due, as far as threads are free, and deliver it; return how many that are."""
+        """Claim as many due webhooks as threads are free, and deliver them; return how many."""
         if not self._settings.webhook_url:
             with self._engine.begin() as connection:
                 webhooks.skip_all(connection, "no receiver: WEBHOOK_URL is not set")
@@ -106,7 +106,7 @@ class Deliveries:
         return len(claimed)
 
     def wait(self, seconds: float) -> None:
-        """Wait until all are delivered or given up, at most so long."""
+        """Wait until all are delivered or given up, for so many seconds at most."""
         end = time.monotonic() + seconds
         for thread in list(self._threads):
             thread.join(max(0.0, end - time.monotonic()))
@@ -129,7 +129,7 @@ class Deliveries:
 
 
 class Sweeper:
-    """The loop; `stop` ends it from another thread or a signal's handler."""
+    """The loop; `stop` ends it from another thread or a signal handler."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -137,33 +137,33 @@ class Sweeper:
         self._app = make_celery(settings)
         self._deliveries = Deliveries(self._engine, settings, self._wake_up_to_deliver)
         every = settings.sweep_every
-        self._delivering = Chore("webhooks", lambda: bool(self._deliveries.start_due()), every)
-        self._chores = [
-            Chore("heartbeat", self._beat, every),
-            Chore("enqueue", self._enqueue, every),
+        self._delivering = Job("webhooks", lambda: bool(self._deliveries.start_due()), every)
+        self._jobs = [
+            Job("heartbeat", self._beat, every),
+            Job("enqueue", self._enqueue, every),
             self._delivering,
-            Chore("idle sessions", self._abandon_idle, max(every, IDLE_EVERY_S)),
+            Job("idle sessions", self._abandon_idle, max(every, IDLE_EVERY_S)),
         ]
         if settings.redis_url:
             redis = spool.connect(settings.redis_url)
-            self._chores.append(Chore("spool", lambda: self._drain(redis), every))
-        # Not an Event: a signal's handler could wait for a lock that the loop itself holds.
+            self._jobs.append(Job("spool", lambda: self._drain(redis), every))
+        # Not an Event: a signal handler could wait for a lock that the loop itself holds.
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_stopping = False
 
     def run(self) -> None:
-        """Sweep until told to stop; then wait for the webhooks that are under way."""
+        """Sweep until `stop` is called; then wait for the webhooks that are under way."""
         while not self._is_stopping:
-            for chore in self._chores:
-                if chore.due <= time.monotonic() and not self._is_stopping:
-                    chore.run()
+            for job in self._jobs:
+                if job.due <= time.monotonic() and not self._is_stopping:
+                    job.run()
             with suppress(Empty):
-                self._wake.get(timeout=max(0.0, min(each.due for each in self._chores) - time.monotonic()))
+                self._wake.get(timeout=max(0.0, min(each.due for each in self._jobs) - time.monotonic()))
         self._deliveries.wait(self._settings.webhook_timeout)
         self._engine.dispose()
 
     def stop(self) -> None:
-        """Let the loop end after the chore that it is at."""
+        """Let the loop end after its current job."""
         self._is_stopping = True
         self._wake.put(None)
 
@@ -177,7 +177,7 @@ class Sweeper:
         return False
 
     def _enqueue(self) -> bool:
-        """Name every overdue upload to the workers, but never fill the queue above its limit."""
+        """Enqueue every overdue upload, but never fill the queue above its limit."""
         with ENQUEUE_FAILURES.count_exceptions():
             room = self._settings.queue_limit - queue_length(self._app)
         if room <= 0:
@@ -189,7 +189,7 @@ class Sweeper:
         if not overdue:
             return False
         with ENQUEUE_FAILURES.count_exceptions(), self._app.producer_pool.acquire(block=True) as producer:
-            for uploads in islice(share_out(overdue, MESSAGE_SIZE), room):
+            for uploads in islice(split_into_messages(overdue, MESSAGE_SIZE), room):
                 enqueue(producer, self._app, uploads, again=True)
                 log.info("uploads.enqueued", uploads=[str(upload) for upload in uploads])
         return False
@@ -207,7 +207,7 @@ class Sweeper:
         return bool(abandoned)
 
     def _drain(self, redis: Redis) -> bool:
-        """Move a batch of what Redis kept while Postgres was away."""
+        """Move a batch of the uploads that Redis holds since Postgres was away."""
         with self._engine.begin() as connection:
             return spool.lock(connection) and spool.drain(redis, self._engine) > 0
 
@@ -224,7 +224,7 @@ def main() -> None:
 
     def stop(*_: object) -> None:
         sweeper.stop()
-        # What hangs longer, such as a statement of a frozen Postgres, is cut off: its claims are leases.
+        # What hangs longer, such as a statement of a frozen Postgres, is cut off: its leases expire.
         signal.setitimer(signal.ITIMER_REAL, settings.webhook_timeout + GRACE_S)
 
     for number in (signal.SIGTERM, signal.SIGINT):

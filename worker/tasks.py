@@ -1,4 +1,4 @@
-"""Policy: what counts as a try, what is tried again, and when."""
+"""The Celery task: start replays, count the starts that are tries, and record failures."""
 
 import time
 from collections import Counter
@@ -10,9 +10,9 @@ import structlog
 from celery import Task
 
 from shared import broker, metrics
-from shared.db import sent
+from shared.db import statements_sent
 from shared.errors import FailedUploadError
-from shared.failures import describe, is_passing
+from shared.failures import describe, is_transient
 from shared.replay import Replayed, replay
 from shared.retries import Start, fail, postpone, start
 from shared.uploads import Status
@@ -20,7 +20,7 @@ from worker.app import app, engine, settings
 
 log = structlog.get_logger()
 
-# Of the time limit; the rest is for the last upload of a message, which must not pay for its neighbours.
+# The part of the time limit in which a message may start replays; the rest is for the last one to finish.
 MESSAGE_SHARE = 0.25
 
 
@@ -28,15 +28,15 @@ MESSAGE_SHARE = 0.25
 def finalize_upload(self: Task[Any, None], *client_session_uuids: str, again: bool = False) -> None:
     """Replay uploads, each in its own transaction; record failures, for the sweeper to enqueue again.
 
-    The first message is optimistic, and its starts are not counted. One of the sweeper's (`again`), or one
-    that the broker delivers again, may follow a start that killed its worker: each start is counted first.
+    The starts of an upload's first message are not counted. A message of the sweeper (`again`), or one that
+    the broker delivers again, may follow a start that killed its worker: each start is counted before it.
     """
     counted = again or bool((self.request.delivery_info or {}).get("redelivered"))
     end = time.monotonic() + settings.task_time_limit * MESSAGE_SHARE
     failures = []
     for upload in map(UUID, client_session_uuids):
         if time.monotonic() > end:
-            break  # the rest is the sweeper's
+            break  # the sweeper enqueues the rest
         if counted and not _start(upload):
             continue
         try:
@@ -44,7 +44,7 @@ def finalize_upload(self: Task[Any, None], *client_session_uuids: str, again: bo
         except Exception as error:  # noqa: BLE001  # whatever it is: recorded, and raised below
             _record(upload, error, counted=counted)
             failures.append(describe(error))
-    if failures:  # without a cause: exceptions from below may quote values
+    if failures:  # not raised from its cause: exceptions of libraries may quote values
         raise FailedUploadError("; ".join(failures))
 
 
@@ -57,12 +57,12 @@ def _start(upload: UUID) -> bool:
 
 
 def _replay(upload: UUID) -> None:
-    began, before = time.monotonic(), sent()
+    began, before = time.monotonic(), statements_sent()
     with engine().begin() as connection:
         replayed = replay(connection, upload, now=datetime.now(UTC), default_zone=settings.study_time_zone)
     seconds = time.monotonic() - began
     if replayed:
-        _count(replayed, seconds, sent() - before)
+        _count(replayed, seconds, statements_sent() - before)
     status = replayed.status if replayed else "unchanged"
     log.info("upload.replayed", upload=str(upload), status=status, seconds=round(seconds, 4))
 
@@ -84,12 +84,12 @@ def _count(replayed: Replayed, seconds: float, statements: int) -> None:
 
 
 def _record(upload: UUID, error: Exception, *, counted: bool) -> None:
-    passing = is_passing(error)
-    log.warning("upload.failed", upload=str(upload), error=describe(error), passing=passing)
+    transient = is_transient(error)
+    log.warning("upload.failed", upload=str(upload), error=describe(error), transient=transient)
     with engine().begin() as connection:
-        if passing:
+        if transient:
             postpone(connection, upload, counted=counted, wait=settings.retry_base)
-        dead = not passing and fail(connection, upload, describe(error), settings)
+        dead = not transient and fail(connection, upload, describe(error), settings)
     if dead:
         _report_dead(upload)
 

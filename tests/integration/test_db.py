@@ -5,7 +5,7 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from shared.db import execute
-from shared.failures import describe, is_passing
+from shared.failures import describe, is_transient
 from shared.models import User
 from tests.factories import rows
 from tests.faults import driver, kill_backend
@@ -37,19 +37,19 @@ def test_a_failure_is_sqlalchemys_and_names_who_sent_the_statement(engine: Engin
         fail(connection)
         with pytest.raises(IntegrityError) as raised:
             fail(connection)
-    assert not is_passing(raised.value)
+    assert not is_transient(raised.value)
     assert describe(raised.value).startswith("IntegrityError 23505 at tests/integration/test_db.py:")
     assert describe(raised.value).endswith(" fail")
 
 
-def test_a_lost_connection_is_passing_and_is_given_up(engine: Engine) -> None:
+def test_a_lost_connection_is_transient_and_leaves_the_pool(engine: Engine) -> None:
     pooled = create_engine(engine.url, poolclass=QueuePool, pool_size=1, max_overflow=0)
     with pooled.connect() as connection:
         kill_backend(driver(connection))
         with pytest.raises(OperationalError) as raised:
             fail(connection)
     assert raised.value.connection_invalidated
-    assert is_passing(raised.value)
+    assert is_transient(raised.value)
     with pooled.begin() as connection:
         execute(connection, INSERT, {"id": 8})
     assert [user["id"] for user in rows(engine, User)] == [8]

@@ -1,4 +1,4 @@
-"""Each chore of the sweeper goes on while another's store is away or its receiver hangs; several may run."""
+"""Each job of the sweeper goes on while another's store is away or its receiver hangs; several may run."""
 
 import threading
 import time
