@@ -115,12 +115,12 @@ def admit() -> None:
 )
 def start_session(path: LearnerPath) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Start a session (201), or take up the one that is in progress in the topic (200)."""
-    wanted = read_body(SessionStart)
+    form = read_body(SessionStart)
     now = _now()
-    given = sessions.Circumstances(now["now"], SystemRandom(), now["default_zone"])
+    circumstances = sessions.Circumstances(now["now"], SystemRandom(), now["default_zone"])
 
     def start(connection: Connection) -> tuple[dict[str, Any], bool]:
-        session_id, new = sessions.start(connection, path.user_id, wanted, given)
+        session_id, new = sessions.start(connection, path.user_id, form, circumstances)
         return sessions.read_session(connection, path.user_id, session_id), new
 
     session, new = services().live.run(start)

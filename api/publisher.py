@@ -36,7 +36,7 @@ class Publisher:
         self._silent_until = 0.0
         self._length_at = 0.0
         self._waiting: queue.Queue[UUID] = queue.Queue(MAX_WAITING)
-        threading.Thread(target=self._publish_for_ever, name="publisher", daemon=True).start()
+        threading.Thread(target=self._publish_forever, name="publisher", daemon=True).start()
 
     def enqueue(self, client_session_uuid: UUID) -> None:
         """Ask for a worker to look at an upload; return at once, and never fail."""
@@ -44,7 +44,7 @@ class Publisher:
             with suppress(queue.Full):
                 self._waiting.put_nowait(client_session_uuid)
 
-    def _publish_for_ever(self) -> None:
+    def _publish_forever(self) -> None:
         while True:
             uploads = [self._waiting.get()]
             time.sleep(GATHER_S)

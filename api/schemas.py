@@ -43,7 +43,7 @@ ANSWER = {
 }
 
 
-def shown(example: dict[str, Any], *, location: str = "") -> ConfigDict:
+def with_example(example: dict[str, Any], *, location: str = "") -> ConfigDict:
     """Configure a model: its example, and what its answer's `Location` means if it has one."""
     headers = {"Location": {"description": location, "schema": {"type": "string"}}} if location else {}
     extra = {"json_schema_extra": {"example": example}, "openapi_extra": {"headers": headers}}
@@ -116,7 +116,7 @@ class Result(BaseModel):
 class Received(BaseModel):
     """The upload is recorded and will be replayed soon; it does not have to be sent again."""
 
-    model_config = shown(
+    model_config = with_example(
         {"status": "received", "client_session_uuid": EXAMPLE_UUID}, location="address of the upload's status"
     )
 
@@ -127,7 +127,7 @@ class Received(BaseModel):
 class AlreadyIngested(BaseModel):
     """The same upload has been replayed before."""
 
-    model_config = shown(
+    model_config = with_example(
         {"status": "already_ingested", "client_session_uuid": EXAMPLE_UUID, "result": RESULT}
     )
 
@@ -139,7 +139,7 @@ class AlreadyIngested(BaseModel):
 class UploadStatus(BaseModel):
     """Where an upload stands."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             "client_session_uuid": EXAMPLE_UUID,
             "status": "ingested",
@@ -165,7 +165,7 @@ class UploadStatus(BaseModel):
 class Health(BaseModel):
     """The process is well."""
 
-    model_config = shown({"status": "ok"})
+    model_config = with_example({"status": "ok"})
 
     status: Literal["ok"]
 
@@ -194,7 +194,7 @@ class ProblemDetails(BaseModel):
 class ProblemExplanation(BaseModel):
     """What a kind of problem means."""
 
-    model_config = shown(Kind.NOT_JSON.body(advice=Kind.NOT_JSON.advice))
+    model_config = with_example(Kind.NOT_JSON.body(advice=Kind.NOT_JSON.advice))
 
     type: str
     title: str
@@ -208,7 +208,7 @@ Ended = Literal["done", "abandoned"]
 Source = Literal["live", "viewer"]
 
 
-class GivenAnswer(BaseModel):
+class GradedAnswer(BaseModel):
     """An answer, with the outcome that was derived for it."""
 
     selected: int | None
@@ -217,10 +217,10 @@ class GivenAnswer(BaseModel):
     answered_at: datetime
 
 
-class RecordedAnswer(GivenAnswer):
+class RecordedAnswer(GradedAnswer):
     """An answer as it is recorded."""
 
-    model_config = shown({"pub_id": "q-7f3a", "ordinal": 0} | ANSWER)
+    model_config = with_example({"pub_id": "q-7f3a", "ordinal": 0} | ANSWER)
 
     pub_id: str
     ordinal: int = Field(description="0-based place of the question in the session")
@@ -233,7 +233,7 @@ class AskedQuestion(BaseModel):
     pub_id: str
     subject: str
     choices: list[str]
-    answer: GivenAnswer | None = Field(description="null: not answered yet")
+    answer: GradedAnswer | None = Field(description="null: not answered yet")
 
 
 SESSION = {
@@ -267,7 +267,7 @@ SESSION = {
 class QuizSession(BaseModel):
     """A session and its questions."""
 
-    model_config = shown(SESSION)
+    model_config = with_example(SESSION)
 
     session_id: int
     study_topic_id: int
@@ -289,13 +289,13 @@ class QuizSession(BaseModel):
 class StartedSession(QuizSession):
     """A session in progress; new, or the one that was there."""
 
-    model_config = shown(SESSION, location="its address")
+    model_config = with_example(SESSION, location="its address")
 
 
 class ClosedSession(BaseModel):
     """What a closed session left."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             "session_id": 813,
             "status": "done",
@@ -367,7 +367,7 @@ class WeakArea(BaseModel):
 class WeakAreas(BaseModel):
     """The subjects of a topic, the weakest first."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             "items": [
                 {
@@ -395,7 +395,7 @@ class Page(BaseModel):
 class PastSessions(Page):
     """Closed sessions, the last recorded first."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             "items": [
                 {
@@ -420,7 +420,7 @@ class PastSessions(Page):
 class DueReviews(Page):
     """Questions to review, longest due first."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             "items": [
                 {
@@ -443,7 +443,7 @@ class DueReviews(Page):
 class WrongNotes(Page):
     """Wrong notes, last opened first."""
 
-    model_config = shown(
+    model_config = with_example(
         {
             "items": [
                 {

@@ -20,7 +20,7 @@ LIVE_THREADS = 4
 LOCK_SHARE = 0.7
 STATEMENT_SHARE = 0.9
 # A batch waits for a lock, and then the one upload of it that needs the lock: both within the deadline.
-ARRIVALS_LOCK_SHARE = 0.25
+BATCH_LOCK_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def install_services(app: Flask, settings: Settings, clock: Callable[[], datetim
         engine = make_engine(settings.model_copy(update=limits), pool_size=threads, pre_ping=True)
         return Store(engine, Breaker(pause, breaker), deadline=deadline, threads=threads)
 
-    brief = settings.model_copy(update={"lock_timeout": deadline * ARRIVALS_LOCK_SHARE})
+    brief = settings.model_copy(update={"lock_timeout": deadline * BATCH_LOCK_SHARE})
     uploads = UploadStore(
         store(1, "uploads"),
         make_engine(brief, autocommit=True),

@@ -145,10 +145,16 @@ class UploadStore:
     """
 
     def __init__(
-        self, store: Store, arrivals: Engine, *, first_try_after: float, spool: Redis | None, breaker: Breaker
+        self,
+        store: Store,
+        autocommit: Engine,
+        *,
+        first_try_after: float,
+        spool: Redis | None,
+        breaker: Breaker,
     ) -> None:
         self._store = store
-        self._arrivals = arrivals
+        self._autocommit = autocommit
         self._first_try_after = first_try_after
         self._spool = spool
         self._spool_breaker = breaker
@@ -206,7 +212,7 @@ class UploadStore:
 
     def _receive(self, deliveries: list[Delivery], *, again: bool = False) -> list[Receipt]:
         try:
-            with self._arrivals.connect() as connection:
+            with self._autocommit.connect() as connection:
                 return receive(connection, deliveries, first_try_after=self._first_try_after)
         except OperationalError as error:
             # The connection may be of before a restart. A ping would cost every arrival a round trip.

@@ -278,8 +278,8 @@ _CONCERNED = text("""
 """)
 
 # Before their learners, as a replay does. One that is ingested between this and the learners' locks is locked
-# after its learner: it could at worst meet a void of the same upload, and one of the two would be told to try
-# again.
+# after its learner: at worst a void of the same upload runs at the same time, and one of the two has to be
+# repeated.
 _LOCK_UPLOADS = text("""
     SELECT client_session_uuid FROM uploads
     WHERE client_session_uuid IN (
@@ -420,10 +420,12 @@ def regrade(connection: Connection, pub_ids: Sequence[str]) -> None:
         refold(connection, user_id, questions)
         due = dict(execute(connection, _DUE, {"user_id": user_id, "question_ids": questions}).fetchall())
         for upload, result in execute(connection, _RESULTS, {"user_id": user_id, "session_ids": sessions}):
-            _tell(connection, upload, result, due)
+            _update_result(connection, upload, result, due)
 
 
-def _tell(connection: Connection, upload: Any, result: dict[str, Any], due: Mapping[str, date]) -> None:
+def _update_result(
+    connection: Connection, upload: Any, result: dict[str, Any], due: Mapping[str, date]
+) -> None:
     """Bring what the upload's sender is answered to what is known now."""
     topics = sessions_of_upload(connection, upload)
     for topic in topics:
@@ -432,5 +434,5 @@ def _tell(connection: Connection, upload: Any, result: dict[str, Any], due: Mapp
         each | {"due": due[each["pub_id"]].isoformat()} if each["pub_id"] in due else each
         for each in result["questions"]
     ]
-    told = result | {"topics": topics, "questions": questions}
-    execute(connection, _SAVE_RESULT, {"id": upload, "result": as_json(told)})
+    updated = result | {"topics": topics, "questions": questions}
+    execute(connection, _SAVE_RESULT, {"id": upload, "result": as_json(updated)})

@@ -39,7 +39,7 @@ _BEAT = text("""
 """)
 
 
-class Standing(NamedTuple):
+class SystemState(NamedTuple):
     """Count the uploads that are not ingested; tell how long the oldest waits and the sweeper is silent.
 
     `oldest`: arrival of the longest waiting. Ages are in seconds, None where there is nothing to measure.
@@ -63,13 +63,13 @@ class Problem(StrEnum):
     BACKLOG = "backlog"
 
 
-def look(connection: Connection) -> Standing:
+def look(connection: Connection) -> SystemState:
     """Count what waits, and what has failed and could be replayed."""
     (standing,) = execute(connection, _LOOK)
-    return Standing(*standing)
+    return SystemState(*standing)
 
 
-def problems(standing: Standing, settings: Settings) -> frozenset[Problem]:
+def problems(standing: SystemState, settings: Settings) -> frozenset[Problem]:
     """Judge how things stand."""
     overdue_after = settings.first_try_after + OVERDUE_AFTER_ENQUEUED * settings.enqueue_again_after
     silent_after = SILENT_AFTER_SWEEPS * settings.sweep_every

@@ -22,14 +22,14 @@ DOUBTFUL_AGE = timedelta(days=2 * 365)
 def skew(sent_at: datetime | None, received_at: datetime) -> timedelta:
     """Return how far the viewer's clock is ahead.
 
-    An upload that was sent earlier than it arrived says nothing: an outbox may keep it for days.
+    One that was sent before it arrived says nothing about the clock: a viewer may keep an upload for days.
     """
     ahead = sent_at - received_at if sent_at else timedelta()
     return ahead if ahead > TOLERANCE else timedelta()
 
 
 def correct(at: datetime, ahead: timedelta, received_at: datetime) -> datetime | None:
-    """Return the time that an answer counts at, never after its arrival; None for an impossible one."""
+    """Correct the time of an answer, at most to its arrival; None where it is outside EARLIEST to LATEST."""
     try:
         at -= ahead
     except OverflowError:
@@ -65,9 +65,9 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class PlannedAttempt:
-    """A graded attempt; `ordinal` is its place in the upload, `utc_offset` the one sent, in minutes east.
+    """A graded attempt; `ordinal` is its place in the upload, `utc_offset` is as sent, in minutes east.
 
-    `clock_adjusted`: the time had to be corrected, or is doubtful: years ago, for an edition without a date.
+    `clock_adjusted`: the time was corrected, or is doubtful: years ago, for an edition without a date.
     """
 
     ordinal: int
@@ -89,7 +89,7 @@ class Plan:
     """What becomes of an upload.
 
     `topics`: the usable attempts of each topic; `counted`: the ordinals that move progress; `fates`: one per
-    attempt, in the order of the upload; `finished_at`: corrected, None if the viewer gave none that can be.
+    attempt, in the order of the upload; `finished_at`: corrected, None if the viewer sent no possible one.
     """
 
     topics: dict[int, list[PlannedAttempt]]
@@ -147,7 +147,7 @@ def _usable(  # noqa: PLR0913, PLR0917  # what was answered, when, and by what i
     if at is None or (question.published_at and at < question.published_at):
         return Fate.BAD_CLOCK
     offset = attempt.answered_at.utcoffset()
-    # JavaScript and Python write zero for want of an offset.
+    # JavaScript and Python write zero where they know no offset.
     utc_offset = int(offset / timedelta(minutes=1)) if offset else None
     is_doubtful = question.published_at is None and at < received_at - DOUBTFUL_AGE
     return PlannedAttempt(

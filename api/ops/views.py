@@ -25,7 +25,7 @@ from sqlalchemy import Connection
 
 from api.ops.session import services
 from shared.errors import ReplayRefusedError, StoreUnavailableError
-from shared.health import Problem, Standing, look, problems
+from shared.health import Problem, SystemState, look, problems
 from shared.live.forms import BIGINT
 from shared.ops.actions import (
     Requeued,
@@ -65,7 +65,7 @@ LONGEST_REASON = 500
 class Now:
     """The state of the system; `hour` and `day` are counts over time, the oldest first."""
 
-    standing: Standing
+    standing: SystemState
     problems: frozenset[Problem]
     hour: Sequence[Activity]
     day: Sequence[Activity]
@@ -116,7 +116,7 @@ def _spool() -> str:
         return "no answer"
 
 
-# Words for people; the validator's are for programs.
+# SearchText for people; the validator's are for programs.
 MESSAGES = {
     "uuid": "This is no uuid; one looks like 6f1c1f0e-6d3a-4d58-9a53-0f2f3b1f6e11.",
     "learner": "A learner's id is a whole number.",
@@ -132,7 +132,7 @@ def _place(value: Any) -> Any:
 
 
 # Postgres keeps no NUL: nothing with one can be found.
-Words = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+SearchText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
 
 class SearchForm(BaseModel):
@@ -142,8 +142,8 @@ class SearchForm(BaseModel):
 
     uuid: UUID | None = None
     learner: Annotated[int, Field(ge=0, lt=BIGINT)] | None = None
-    question: Words | None = None
-    error: Words | None = None
+    question: SearchText | None = None
+    error: SearchText | None = None
     status: Status | None = None
     after: Annotated[tuple[datetime, UUID], BeforeValidator(_place)] | None = None
 

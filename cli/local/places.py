@@ -24,7 +24,7 @@ DEFAULT_DIRECTORY = Path(".data")
 ENV = "env"
 SERVERS = "servers"
 TRAVERSABLE = 0o711  # as root the servers run as another user, who passes through to their own directory
-ROOTS_PLACE = Path("/var/lib/study-ingest")  # where root keeps what its own directories would hide
+ROOT_SERVERS_DIRECTORY = Path("/var/lib/study-ingest")  # where root keeps what its own directories would hide
 SOCKET_PATH_LIMIT = 80  # the system allows 104 bytes (macOS) or 108, a socket's own name included
 LOCK = "lock"
 LOCK_SECONDS = 1.0  # outlasts `is_locked`, which holds it for an instant
@@ -151,7 +151,7 @@ def account_for(directory: Path) -> Account:
     return Account(nobody.pw_uid, nobody.pw_gid)
 
 
-def settle(directory: Path, account: Account) -> Path:
+def make_servers_directory(directory: Path, account: Account) -> Path:
     """Make the servers' directory and return its real path.
 
     Where the account cannot enter the directory around it (root's home), it becomes a link to a place that
@@ -160,8 +160,8 @@ def settle(directory: Path, account: Account) -> Path:
     directory.parent.mkdir(parents=True, exist_ok=True)
     if not directory.exists() and not account.can_reach(directory.parent.resolve()):
         directory.unlink(missing_ok=True)  # a link to a place that is gone
-        ROOTS_PLACE.mkdir(mode=0o755, exist_ok=True)
-        elsewhere = tempfile.mkdtemp(dir=ROOTS_PLACE)
+        ROOT_SERVERS_DIRECTORY.mkdir(mode=0o755, exist_ok=True)
+        elsewhere = tempfile.mkdtemp(dir=ROOT_SERVERS_DIRECTORY)
         os.chown(elsewhere, account.uid, account.gid)
         directory.symlink_to(elsewhere)
     home = account.own_directory(directory.resolve())

@@ -18,8 +18,8 @@ from cli.local.places import (
     ServerError,
     account_for,
     locked,
+    make_servers_directory,
     postgres_programs,
-    settle,
     socket_directory,
     valkey_server,
 )
@@ -67,7 +67,7 @@ class Servers:
     def __enter__(self) -> Self:
         with ExitStack() as cleanup:
             account = account_for(self.directory)
-            home = settle(self.directory, account)
+            home = make_servers_directory(self.directory, account)
             cleanup.enter_context(locked(home))
             sockets = socket_directory(home, account)
             cleanup.callback(shutil.rmtree, sockets, ignore_errors=True)

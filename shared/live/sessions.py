@@ -74,23 +74,23 @@ _INSERT = text("""
 """)
 
 
-def start(connection: Connection, user_id: int, form: SessionStart, given: Circumstances) -> Started:
+def start(connection: Connection, user_id: int, form: SessionStart, circumstances: Circumstances) -> Started:
     """Start a session; where one is in progress in this topic, return that, whatever it asks."""
     lock_known_learner(connection, user_id)
     require_topic(connection, user_id, form.study_topic_id)
     topic = {"user_id": user_id, "study_topic_id": form.study_topic_id}
     if found := scalar(connection, _IN_PROGRESS, topic):
         return Started(found, new=False)
-    today = today_of(connection, user_id, now=given.now, default_zone=given.default_zone)
-    candidates = load_candidates(connection, user_id, form, today=today, now=given.now)
-    chosen = choose(candidates, form, today, given.rng)
+    today = today_of(connection, user_id, now=circumstances.now, default_zone=circumstances.default_zone)
+    candidates = load_candidates(connection, user_id, form, today=today, now=circumstances.now)
+    chosen = choose(candidates, form, today, circumstances.rng)
     if not chosen:
         raise NothingToAskError("no question of the topic fits")
     snapshot = {
         "question_ids": json.dumps([each.question_id for each in chosen]),
         "subjects": json.dumps(Counter(each.subject for each in chosen)),
     }
-    bound = form.model_dump() | snapshot | {"user_id": user_id, "now": given.now}
+    bound = form.model_dump() | snapshot | {"user_id": user_id, "now": circumstances.now}
     if made := scalar(connection, _INSERT, bound):
         return Started(made, new=True)
     if found := scalar(connection, _IN_PROGRESS, topic):  # somebody passed the learner's lock before us

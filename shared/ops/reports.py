@@ -14,7 +14,7 @@ from shared.live.lists import BEFORE_NOTES, Topic, list_topics, weak_areas, wron
 from shared.live.sessions import require_learner
 from shared.study.progress import Curve, Step, fold_steps, forgetting_curve
 from shared.study.scheduling import study_date
-from shared.study.store import SHOWN_DUE, learner_zone, list_progress, other_reviews, today_of
+from shared.study.store import SHOWN_DUE, learner_zone, list_progress, load_reviews, today_of
 from shared.uploads import Status
 
 # What is overdue is to be done today.
@@ -94,7 +94,7 @@ def curve(
 ) -> Curve:
     """Draw the forgetting curve of a learner's question, some weeks on from now."""
     today = today_of(connection, user_id, now=now, default_zone=default_zone)
-    reviews = other_reviews(connection, user_id, [question_id])[question_id]
+    reviews = load_reviews(connection, user_id, [question_id])[question_id]
     return forgetting_curve(reviews, today + AHEAD)
 
 
@@ -188,7 +188,7 @@ def effects(connection: Connection, client_session_uuid: UUID) -> list[Effect]:
     rows = list(execute(connection, _ATTEMPTS, {"uuid": str(client_session_uuid)}))
     if not rows:
         return []
-    reviews = other_reviews(connection, rows[0].user_id, {row.study_question_id for row in rows})
+    reviews = load_reviews(connection, rows[0].user_id, {row.study_question_id for row in rows})
     steps = {question: list(fold_steps(each)) for question, each in reviews.items()}
     return [
         next(

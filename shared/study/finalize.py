@@ -14,9 +14,9 @@ from shared.study.store import (
     delete_progress,
     known_questions,
     load_cached,
+    load_reviews,
     load_sessions,
     lock_learner,
-    other_reviews,
     save_progress,
 )
 
@@ -51,7 +51,7 @@ def finalize_sessions(
     """
     sessions, cached = load_sessions(connection, user_id, session_ids)
     reviews = chain.from_iterable(sessions.values())
-    history = other_reviews(connection, user_id, late(reviews, cached), besides=session_ids)
+    history = load_reviews(connection, user_id, late(reviews, cached), excluding=session_ids)
 
     decisions = {session: decide(reviews, cached, history) for session, reviews in sessions.items()}
 
@@ -73,7 +73,7 @@ def refold(connection: Connection, user_id: int, question_ids: Iterable[int]) ->
     """Replace the progress of some questions; the caller holds the learner's lock."""
     folded = {
         question: fold(reviews)
-        for question, reviews in other_reviews(connection, user_id, question_ids).items()
+        for question, reviews in load_reviews(connection, user_id, question_ids).items()
     }
     save_progress(connection, user_id, {question: each for question, each in folded.items() if each})
     delete_progress(connection, user_id, [question for question, each in folded.items() if not each])
@@ -92,7 +92,7 @@ def differing(connection: Connection, user_id: int) -> set[int]:
     questions = iter(known_questions(connection, user_id))
     while batch := list(islice(questions, BATCH)):
         cached = load_cached(connection, user_id, batch)
-        for question, reviews in other_reviews(connection, user_id, batch).items():
+        for question, reviews in load_reviews(connection, user_id, batch).items():
             progress = fold(reviews)
             if cached.get(question) != (progress and Cached(progress, SCHEDULER)):
                 found.add(question)

@@ -12,14 +12,14 @@ DAY_STARTS = timedelta(hours=4)
 _SCHEDULER = Scheduler(learning_steps=(), relearning_steps=(), enable_fuzzing=False)
 PARAMETERS = (*_SCHEDULER.parameters, _SCHEDULER.desired_retention, _SCHEDULER.maximum_interval)
 
-# fsrs waits a millisecond to make an id of the clock for a card that has none.
+# For a card without an id, fsrs makes one from the clock and waits a millisecond.
 _CARD_ID = 0
 
 
 class Memory(NamedTuple):
     """A question's memory state; `stability` in days, `difficulty` from 1 to 10.
 
-    A tuple, as is progress: a frozen dataclass takes eight times as long to make, a tenth of a review.
+    A named tuple, as is `Progress`: a frozen dataclass takes eight times as long, a tenth of a review.
     """
 
     stability: float
@@ -30,7 +30,7 @@ def study_date(at: datetime, utc_offset: int | None, zone: tzinfo) -> date:
     """Return the date on which an answer counts: that of its local wall clock, four hours back.
 
     `utc_offset`: minutes east, as the viewer sent it; without one, or with zero, which JavaScript and Python
-    write for want of an offset, local means `zone`.
+    write where they know no offset, local means `zone`.
     """
     local = timezone(timedelta(minutes=utc_offset)) if utc_offset else zone
     return (at.astimezone(local) - DAY_STARTS).date()
@@ -50,7 +50,7 @@ def retrievability(memory: Memory, last: date, day: date) -> float:
 
 
 class _Card(Card):
-    """A card for one review, which fsrs need not copy first: that costs a quarter of a review."""
+    """A card for one review that fsrs does not copy first: the copy takes a quarter of a review's time."""
 
     def __copy__(self) -> Self:
         return self
@@ -62,5 +62,5 @@ def _card(memory: Memory, last: date) -> _Card:
 
 
 def _midnight(day: date) -> datetime:
-    """Return the moment that stands for a date: fsrs counts whole days between moments in UTC."""
+    """Return midnight in UTC: fsrs counts whole days between such times."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -105,13 +105,13 @@ _KNOWN = text("""
 """)
 
 
-def other_reviews(
-    connection: Connection, user_id: int, question_ids: Iterable[int], *, besides: Sequence[int] = ()
+def load_reviews(
+    connection: Connection, user_id: int, question_ids: Iterable[int], *, excluding: Sequence[int] = ()
 ) -> dict[int, list[Review]]:
-    """Load what finalized sessions, `besides` some, know of each of these questions, practice too."""
+    """Load what finalized sessions, `excluding` some, know of each of these questions, practice too."""
     reviews: dict[int, list[Review]] = {question: [] for question in question_ids}
     if reviews:
-        bound = {"user_id": user_id, "session_ids": list(besides), "question_ids": list(reviews)}
+        bound = {"user_id": user_id, "session_ids": list(excluding), "question_ids": list(reviews)}
         for row in execute(connection, _HISTORY, bound):
             reviews[row[0]].append(_review(*row))
     return reviews

@@ -6,10 +6,12 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.config import Settings
-from shared.health import SWEEPER, Problem, Standing, beat, look, problems
+from shared.health import SWEEPER, Problem, SystemState, beat, look, problems
 from tests.factories import answer, deliver, load, upload
 
-WELL = Standing(waiting=0, oldest=None, oldest_age=None, rejected=0, dead=0, conflicts=0, heartbeat_age=1.0)
+WELL = SystemState(
+    waiting=0, oldest=None, oldest_age=None, rejected=0, dead=0, conflicts=0, heartbeat_age=1.0
+)
 
 
 def test_a_heartbeat_grows_old_until_the_next_one(engine: Engine) -> None:

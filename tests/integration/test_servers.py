@@ -181,7 +181,7 @@ def test_an_orphan_is_stopped_and_a_stranger_with_its_pid_is_not(home: Path) -> 
 def test_root_leaves_a_directory_closed_that_shuts_the_servers_out(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.local.places.ROOTS_PLACE", home.parent / "var")
+    monkeypatch.setattr("cli.local.places.ROOT_SERVERS_DIRECTORY", home.parent / "var")
     closed = home.parent / "closed"
     closed.mkdir(mode=0o700)
     for _ in range(2):
