@@ -1,4 +1,4 @@
-"""What an upload leaves in the log: one quiz session for each of its topics, and every usable attempt."""
+"""Insert an upload's attempts into the log: one quiz session for each topic, and every usable attempt."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from shared.db import as_json, execute
 from shared.errors import OvertakenError
 from shared.plan import Plan, PlannedAttempt
 
-# KEY: what each attempt names its session by.
+# KEY: the column by which an attempt names its session, `topic_id` or `session_id`.
 _ATTEMPTS = """
     INSERT INTO study_question_attempts (user_id, study_quiz_session_id, study_question_id, pub_id, ordinal,
         selected, unsure, outcome, rating, counted, answered_at, answered_at_raw, utc_offset, study_date,
@@ -44,7 +44,7 @@ _INSERT_SESSIONS = text(f"""
 
 _INSERT_ATTEMPTS = text(_ATTEMPTS.replace("KEY", "session_id"))
 
-# What an operator voided stands: its upload is never ingested anew. What was superseded is other content.
+# A voided session counts as there: its upload is not ingested again. A superseded one held other content.
 _OF_UPLOAD = text("""
     SELECT id AS session_id, user_id, study_topic_id, correct_count, wrong_count, unsure_count,
         newly_correct_count, recovered_count, relapsed_count, chronic_remaining_count
@@ -58,7 +58,7 @@ def insert_sessions(
 ) -> Mapping[int, int]:
     """Insert one session for each topic of an upload, with its attempts; return their ids by topic.
 
-    Raises OvertakenError where one is there already: somebody passed every lock before us.
+    Raises OvertakenError where one is there already, in spite of our locks.
     """
     bound = {
         "user_id": user_id,
@@ -76,7 +76,7 @@ def insert_sessions(
 def insert_attempts(
     connection: Connection, user_id: int, sessions: Mapping[int, Sequence[PlannedAttempt]], counted: set[int]
 ) -> None:
-    """Insert attempts into sessions that are there; `sessions` maps each session id to its attempts."""
+    """Insert attempts into existing sessions; `sessions` maps each session id to its attempts."""
     bound = {"user_id": user_id, "attempts": _attempts("session_id", sessions, counted)}
     execute(connection, _INSERT_ATTEMPTS, bound)
 
@@ -117,6 +117,6 @@ def _attempts(key: str, sessions: Mapping[int, Sequence[PlannedAttempt]], counte
 
 
 def sessions_of_upload(connection: Connection, client_session_uuid: UUID) -> list[dict[str, Any]]:
-    """Return the snapshots of an upload's sessions; none if it was never replayed."""
+    """Return the counts of an upload's sessions, an empty list if it was never ingested."""
     rows = execute(connection, _OF_UPLOAD, {"client_session_uuid": str(client_session_uuid)})
     return [row._asdict() for row in rows]

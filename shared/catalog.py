@@ -18,7 +18,7 @@ _QUESTIONS = text("""
 def resolve(connection: Connection, pub_ids: Iterable[str]) -> dict[str, Question]:
     """Map each known public id to its question in that edition.
 
-    Called under the learner's lock, so that no re-grading falls between this and what is written.
+    Called under the learner's lock, so that no key changes between this and the writes that follow.
     """
     rows = execute(connection, _QUESTIONS, {"pub_ids": list(pub_ids)})
     return {pub_id: Question(*question) for pub_id, *question in rows}

@@ -1,4 +1,4 @@
-"""Bring a catalog file into the tables; what was answered changes only by `force`."""
+"""Load a catalog file into the tables; editions that were answered change only with `force`."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ from shared.study.grading import grade
 
 def _storable(text: str) -> str:
     if "\0" in text:
-        raise ValueError("Postgres keeps no NUL in a text")
+        raise ValueError("Postgres cannot store NUL in a text")
     return text
 
 
@@ -42,7 +42,7 @@ class _Form(BaseModel):
 
 
 class CatalogUser(_Form):
-    """A learner; without a time zone, the one that is known or the default."""
+    """A learner; without a time zone, the stored one stays, or the default is used."""
 
     id: Id
     time_zone: TimeZone | None = None
@@ -68,12 +68,12 @@ class CatalogEdition(_Form):
     @model_validator(mode="after")
     def _right_choice_exists(self) -> Self:
         if self.correct_choice >= len(self.choices):
-            raise ValueError("correct_choice names none of the choices")
+            raise ValueError("correct_choice is not the index of a choice")
         return self
 
 
 class CatalogQuestion(_Form):
-    """A question of a topic with its editions; in the flat form, the fields of its only one are its own."""
+    """A question of a topic with its editions; in the flat form, it holds the fields of its only edition."""
 
     id: Id
     user_id: Id
@@ -93,7 +93,7 @@ class CatalogQuestion(_Form):
 
 
 class CatalogFile(_Form):
-    """A whole catalog; it may name a part of what is known, and says nothing of the rest."""
+    """A catalog; rows in the tables that it does not name are not changed."""
 
     users: list[CatalogUser] = []
     topics: list[CatalogTopic] = []
@@ -115,9 +115,10 @@ def read_catalog(path: Path) -> CatalogFile:
 
 
 class EditionChange(NamedTuple):
-    """What a load changes of an edition that is known, and how much was answered under it.
+    """What a load changes in a stored edition, and how many attempts it has.
 
-    `changes`: some of `texts`, `order` (the same texts elsewhere), `key`, `owner` and `question`.
+    `changes`: some of `texts`, `order` (the same texts, moved), `key` (the right choice), `owner`,
+    `question`.
     """
 
     pub_id: str
@@ -127,28 +128,28 @@ class EditionChange(NamedTuple):
 
     @property
     def refused(self) -> bool:
-        """Tell whether no `force` makes sense of it: the answers that are there could no longer be read."""
+        """Return whether it is refused even with `force`: its attempts could no longer be interpreted."""
         return self.attempts > 0 and ("question" in self.changes or {"order", "key"} <= {*self.changes})
 
     @property
     def regraded(self) -> bool:
-        """Tell whether attempts are graded again."""
+        """Return whether attempts are graded again."""
         return self.attempts > 0 and "key" in self.changes
 
     def __str__(self) -> str:
-        """Say in a line what changes, and what becomes of the attempts."""
+        """Describe in one line what changes, and what becomes of the attempts."""
         changed = f"{self.pub_id}: {' and '.join(self.changes)} changed"
         if not self.attempts:
             return f"{changed}; never answered"
         if self.refused:
-            verdict = "could no longer be read: publish it as a new edition, under a pub_id of its own"
+            verdict = "could no longer be interpreted: publish a new edition with a new pub_id"
         else:
             verdict = "are graded again" if self.regraded else "keep their outcomes"
         return f"{changed}; {self.attempts} attempts of {self.learners} learners {verdict}"
 
 
 class _Known(NamedTuple):
-    """What the tables hold of what a catalog names: rows by their ids, those of editions by `pub_id`."""
+    """The stored rows that a catalog names: by their ids, editions by `pub_id`."""
 
     users: Mapping[int, Any]
     topics: Mapping[int, Any]
@@ -162,7 +163,7 @@ _QUESTIONS = text("""
     SELECT id, user_id, study_topic_id, subject, exam_frequency, retired_at
     FROM study_questions WHERE id = ANY(CAST(:ids AS bigint[]))
 """)
-# Those of a known question that the catalog leaves out change their owner with it.
+# Also editions of its questions that the catalog leaves out: a new owner of a question concerns them, too.
 _EDITIONS = text("""
     SELECT pub_id, source_id, choices, correct_choice, published_at FROM published_items
     WHERE pub_id = ANY(CAST(:pub_ids AS text[])) OR source_id = ANY(CAST(:ids AS bigint[]))
@@ -176,7 +177,7 @@ _ANSWERED = text("""
 
 
 def compare(connection: Connection, catalog: CatalogFile) -> list[EditionChange]:
-    """Tell what a catalog would change of known editions; raise CatalogError where it contradicts itself."""
+    """List what a catalog would change in stored editions; raise CatalogError where it contradicts itself."""
     return _compare(connection, catalog, _read(connection, catalog))
 
 
@@ -226,44 +227,44 @@ def _faults(catalog: CatalogFile, known: _Known) -> list[str]:
     owners = {topic.id: topic.user_id for topic in known.topics.values()}
     topics = owners | {topic.id: topic.user_id for topic in catalog.topics}
     return [
-        *_named_twice(f"learner {user.id}" for user in dict.fromkeys(catalog.users)),
-        *_named_twice(f"topic {topic.id}" for topic in dict.fromkeys(catalog.topics)),
+        *_repeated(f"learner {user.id}" for user in dict.fromkeys(catalog.users)),
+        *_repeated(f"topic {topic.id}" for topic in dict.fromkeys(catalog.topics)),
         *(f"topic {t.id}: learner {t.user_id} is unknown" for t in catalog.topics if t.user_id not in users),
         *(
-            f"topic {t.id}: a topic never changes its owner"
+            f"topic {t.id}: the owner of a topic cannot change"
             for t in catalog.topics
             if owners.get(t.id, t.user_id) != t.user_id
         ),
         *(
-            f"question {q.id}: topic {q.study_topic_id} is no topic of learner {q.user_id}"
+            f"question {q.id}: topic {q.study_topic_id} is not a topic of learner {q.user_id}"
             for q in catalog.questions
             if topics.get(q.study_topic_id) != q.user_id
         ),
         *_contradictions(catalog.questions),
-        *_named_twice(edition.pub_id for _, edition in catalog.editions),
+        *_repeated(edition.pub_id for _, edition in catalog.editions),
     ]
 
 
 def _contradictions(questions: list[CatalogQuestion]) -> list[str]:
-    """Find questions that are described in two ways; to list their editions in several entries is fine."""
+    """Find questions with two different entries; several equal entries may list different editions."""
     first: dict[int, CatalogQuestion] = {}
     return [
-        f"question {question.id}: described twice, and not alike"
+        f"question {question.id}: has two entries that differ"
         for question in questions
         if first.setdefault(question.id, question).model_copy(update={"editions": question.editions})
         != question
     ]
 
 
-def _named_twice(names: Iterable[str]) -> list[str]:
-    return [f"{name}: named twice" for name, times in Counter(names).items() if times > 1]
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [f"{name}: appears twice" for name, times in Counter(names).items() if times > 1]
 
 
-# One load at a time; who only reads the editions, as a replay does, goes on.
+# One load at a time; replays, which only read the editions, go on.
 _ONE_LOAD = text("LOCK TABLE published_items IN SHARE ROW EXCLUSIVE MODE")
 
-# No replay grades meanwhile by what is being replaced. In the order of their ids, as any two loads and
-# actions take them.
+# So that no replay grades by a key that is being replaced. In the order of their ids, so that two loads do
+# not deadlock.
 _LOCK_LEARNERS = text("""
     SELECT id FROM users WHERE id = ANY(CAST(:user_ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE
 """)
@@ -292,12 +293,12 @@ _LOCK_UPLOADS = text("""
 
 
 def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[EditionChange]:
-    """Load a catalog and return what it changed of known editions; loading it again changes nothing.
+    """Load a catalog and return what it changed in stored editions; loading it again changes nothing.
 
-    Raises CatalogError where it contradicts itself or what is known, and, without `force`, where an edition
-    that was answered would change. With it, a new key grades that edition's attempts again and folds the
-    progress of their questions; new texts change no outcome. Only what differs is written, and only learners
-    whom a change of a known edition or of their time zone concerns wait meanwhile.
+    Raises CatalogError where it contradicts itself or the tables, and, without `force`, where an edition that
+    was answered would change. With `force`, a new key grades that edition's attempts again and folds the
+    progress of their questions; new texts change no outcome. Only rows that differ are written. Only learners
+    of a changed edition, or with a new time zone, are locked.
     """
     execute(connection, _ONE_LOAD)
     known = _read(connection, catalog)
@@ -316,11 +317,11 @@ def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = 
     return changes
 
 
-_USE_FORCE = "use --force where a key was wrong or texts are corrected (--dry-run shows what it touches)"
+_USE_FORCE = "use --force if a key was wrong or texts are corrected (--dry-run shows what would change)"
 
 
 def _new_users(catalog: CatalogFile, known: _Known) -> list[dict[str, Any]]:
-    """List the learners that are new or have another time zone; without one, what is known stays."""
+    """List the learners that are new or have another time zone; without one, the stored one stays."""
     return [
         user.model_dump()
         for user in catalog.users
@@ -366,7 +367,7 @@ _REGRADE = text("""
     WHERE a.user_id = graded.user_id AND a.study_quiz_session_id = session_id AND a.ordinal = graded.ordinal
 """)
 
-# The four counts of patterns stay: history, as of the session's place in time.
+# The four counts of patterns stay: they are history.
 _RECOUNT = text("""
     UPDATE study_quiz_sessions s
     SET correct_count = counted.correct, wrong_count = counted.wrong, unsure_count = counted.unsure
@@ -399,9 +400,9 @@ _SAVE_RESULT = text("UPDATE uploads SET result = CAST(:result AS jsonb) WHERE cl
 
 
 def regrade(connection: Connection, pub_ids: Sequence[str]) -> None:
-    """Grade the attempts at some editions by their present keys, and all that was derived from them.
+    """Grade the attempts at some editions by their current keys, and update what was derived from them.
 
-    The caller holds the locks of the learners who gave them.
+    The caller holds the locks of the learners.
     """
     attempts = execute(connection, _ATTEMPTS, {"pub_ids": pub_ids}).fetchall()
     graded = [

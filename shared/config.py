@@ -21,7 +21,7 @@ KEY_BYTES = range(24, 65)
 
 
 def signing_key(secret: str) -> bytes:
-    """Decode a secret; raise ValueError where it is none, without repeating it."""
+    """Decode a webhook secret; raise ValueError if it is malformed, without quoting it."""
     try:
         key = b64decode(secret.removeprefix(PREFIX), validate=True)
     except ValueError:
@@ -35,7 +35,7 @@ BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps")
 
 
 def postgres_url(url: str) -> str:
-    """Return a Postgres URL with the driver that is ours; raise ValueError if it is none."""
+    """Return a Postgres URL that names the driver psycopg; raise ValueError if it is malformed."""
     scheme, separator, rest = url.partition("://")
     if scheme in {"postgres", "postgresql"}:
         scheme = "postgresql+psycopg"
@@ -49,11 +49,11 @@ def postgres_url(url: str) -> str:
 
 
 def broker_url(url: str) -> str:
-    """Return the URL of a broker; raise ValueError if it is none that we know."""
+    """Return the URL of a broker; raise ValueError if its scheme or port is not supported."""
     if url.startswith("redis+socket://") and "@" in url:
-        # Celery would take the whole of it for a host's name, and Flower would show it.
-        raise ValueError("redis+socket:// holds no user or password: guard the socket by its mode")
-    # Of several, separated by semicolons, Celery takes the next where one is away.
+        # Celery would take the whole URL for a host name, and Flower would show it.
+        raise ValueError("redis+socket:// takes no user or password: protect the socket by its file mode")
+    # There may be several, separated by semicolons: Celery tries the next where one is away.
     for each in url.split(";"):
         if urlsplit(each).scheme not in BROKERS or not _has_sound_port(each):
             raise ValueError("must be a broker's URL: redis://host/0, redis+socket://path or amqp://host")
@@ -81,7 +81,7 @@ def _iana_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, OSError, ValueError) as error:
-        raise ValueError(f"{name!r} is no IANA time zone, such as Asia/Seoul") from error
+        raise ValueError(f"{name!r} is not an IANA time zone such as Asia/Seoul") from error
     return name
 
 
@@ -102,7 +102,7 @@ BrokerUrl = Annotated[str, AfterValidator(broker_url)]
 RedisUrl = Annotated[str, AfterValidator(redis_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Seconds = Annotated[float, Field(gt=0)]
-# One address has some thousand guesses a day, and nobody counts the addresses.
+# One address can try some thousand passwords a day, and nothing limits the addresses.
 SHORTEST_PASSWORD = 12
 S = TypeVar("S", bound="StoreSettings")
 
@@ -146,22 +146,24 @@ class Settings(StoreSettings):
     redis_url: RedisUrl = Field("", description="Redis in redis-py's form, for the spool; unset: no spool")
     study_ingest_enabled: bool = Field(default=False, description="accept uploads; unset: answer 503")
     viewer_sync_token: SecretStr = Field(SecretStr(""), description="viewers' tokens, separated by commas")
-    study_api_token: SecretStr = Field(SecretStr(""), description="tokens of the live side, likewise")
+    study_api_token: SecretStr = Field(
+        SecretStr(""), description="tokens of the live side, separated by commas"
+    )
     ops_password: SecretStr = Field(
-        SecretStr(""), description="opens `/ops`, 12 characters or more; unset: there is no such page"
+        SecretStr(""), description="password of `/ops`, 12 characters or more; unset: no `/ops`"
     )
     host: str = Field("127.0.0.1", description="address that the web process binds")
     port: int = Field(8000, ge=0, le=65535, description="port that the web process binds")
     web_requests: int = Field(32, ge=1, description="requests that a web process serves at once")
     max_tries: int = Field(5, ge=2, description="starts of one upload before it is `dead`")
-    queue_limit: int = Field(200, ge=2, description="messages in the broker above which nobody enqueues")
+    queue_limit: int = Field(200, ge=2, description="messages in the broker above which no more are added")
     webhook_url: HttpUrl = Field("", description="http(s) receiver of webhooks; unset: all are skipped")
     webhook_secrets: SecretStr = Field(
         SecretStr(""), validate_default=True, description="keys to sign with, `whsec_…`, separated by commas"
     )
-    prometheus_multiproc_dir: str = Field("", description="where a host's processes count; unset: no metrics")
+    prometheus_multiproc_dir: str = Field("", description="directory of a host's metrics; unset: no metrics")
     metrics_token: SecretStr = Field(
-        SecretStr(""), description="opens `/metrics`, likewise by commas; unset: there is no such page"
+        SecretStr(""), description="tokens of `/metrics`, separated by commas; unset: no `/metrics`"
     )
 
     @field_validator("webhook_secrets")

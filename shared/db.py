@@ -1,4 +1,4 @@
-"""Connections to Postgres, and the one way to run SQL on them; composed queries are left to SQLAlchemy."""
+"""Connections to Postgres, and a fast way to run fixed SQL; SQLAlchemy runs the composed queries."""
 
 import threading
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from shared.config import StoreSettings
 
-# The locks of a host that vanishes are released before the task's time limit lets another worker in.
+# Postgres drops the locks of a host that vanishes before the task's time limit starts another worker.
 TCP_USER_TIMEOUT_MS = 20_000
 CONNECT_TIMEOUT_S = 3
 
@@ -37,8 +37,8 @@ def make_engine(
         "statement_timeout": settings.task_time_limit,
     }
     options = {name: int(value * 1000) for name, value in limits.items()} | {"timezone": "UTC"}
-    # A plan made on an empty table would read all of it as it grows, until an ANALYZE (tests/integration/
-    # test_plans.py).
+    # A plan made on an empty table would read all of it as it grows, until an ANALYZE
+    # (tests/integration/test_plans.py).
     if not scanning:
         options["enable_seqscan"] = "off"
     return create_engine(
@@ -84,7 +84,7 @@ def execute(
 ) -> Cursor:
     """Run a statement; its rows can be unpacked, and have the columns as attributes.
 
-    It begins a transaction, and raises, as `connection.execute` would; that would take twice the CPU
+    It begins a transaction and raises errors as `connection.execute` does, which takes twice the CPU
     (docs/performance.md, "Where the time goes").
     """
     if not connection.in_transaction():
@@ -118,13 +118,13 @@ def scalars(
 def as_json(value: Any) -> str:
     """Write a parameter as one JSON text, times too.
 
-    Rows are sent so: as arrays, one for each column, they take psycopg five times as long.
+    Rows are sent so: psycopg takes five times as long for arrays, one for each column.
     """
     return to_json(value).decode()
 
 
 class _Rows:
-    """Make the rows of one statement: psycopg's named tuples, whose columns are looked at but once."""
+    """Make the rows of one statement: psycopg's named tuples, whose type is made only once."""
 
     def __init__(self) -> None:
         self._make: RowMaker[Any] | None = None

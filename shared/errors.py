@@ -1,4 +1,4 @@
-"""The errors that callers tell apart; what only one module raises stands there."""
+"""The errors that callers distinguish; an error of one module alone is defined in that module."""
 
 
 class StudyIngestError(Exception):
@@ -14,7 +14,7 @@ class StoreUnavailableError(StudyIngestError):
 
 
 class OvertakenError(StudyIngestError):
-    """Something changed in spite of our locks: roll back and try again (the last guard of I2)."""
+    """Something changed in spite of our locks: roll back and try again."""
 
 
 class FailedUploadError(StudyIngestError):
@@ -30,11 +30,11 @@ class UnknownSessionError(StudyIngestError):
 
 
 class SupersededError(StudyIngestError):
-    """A session is void for good: its upload was replayed again, or has other content by now."""
+    """A session is void permanently: its upload was replayed again, or has other content now."""
 
 
 class UnknownConflictError(StudyIngestError):
-    """There is no such conflict, or it is decided."""
+    """There is no such conflict, or it was decided already."""
 
 
 class UnknownUploadError(StudyIngestError):

@@ -1,4 +1,4 @@
-"""Tell failures apart, and describe them without quoting a learner's answers (I11)."""
+"""Classify failures, and describe them without quoting a learner's answers."""
 
 import traceback
 from pathlib import Path
@@ -9,7 +9,7 @@ from shared.errors import OvertakenError, StudyIngestError
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Every failed statement passes here: as a place it would say nothing.
+# Every statement is sent from this module, so it is not named as the place of a failure.
 _SENDER = ROOT / "shared/db.py"
 
 # SQLSTATEs of faults that are not the upload's own: serialization, deadlock, lock timeout, too many
@@ -20,7 +20,7 @@ _CONNECTION_CLASS = "08"
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell whether a failure is not the upload's own, so that it counts as no try."""
+    """Return whether a failure is not the upload's own fault, so that it does not count as a try."""
     if isinstance(error, OvertakenError):
         return True
     if not isinstance(error, DBAPIError):
@@ -32,14 +32,14 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_away(error: BaseException) -> bool:
-    """Tell whether a statement failed because Postgres could not be reached or the connection was lost."""
+    """Return whether a statement failed because Postgres could not be reached or the connection was lost."""
     if not isinstance(error, OperationalError):
         return False
     return error.connection_invalidated or not _sqlstate(error)
 
 
 def describe(error: BaseException) -> str:
-    """Name a failure and its innermost place in our code; of texts repeat only ours: others quote values."""
+    """Name a failure and its innermost place in our code; quote only our own texts: others hold values."""
     parts = [type(error).__name__]
     if isinstance(error, DBAPIError):
         parts.append(_sqlstate(error))

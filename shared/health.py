@@ -1,6 +1,6 @@
-"""How the whole stands, judged once: the operators' page, `doctor` and the alerts take the same thresholds.
+"""The state of the system, judged in one place: `/ops`, `doctor` and the alerts share its thresholds.
 
-Times are by Postgres' clock, so that hosts which disagree about the time do not matter.
+Ages are by Postgres' clock, whatever the clocks of the hosts say.
 """
 
 from datetime import datetime
@@ -14,13 +14,13 @@ from shared.config import Settings
 from shared.db import execute
 
 SWEEPER = "sweeper"
-# A system that works has enqueued it so often in vain; the last upload of a backlog may wait as long.
+# How often an upload was enqueued before it is overdue; the last of a backlog may wait as long.
 OVERDUE_AFTER_ENQUEUED = 10
-# By default a minute: a sweep may take long, and a restart too.
+# By default a minute: a sweep or a restart may take some time.
 SILENT_AFTER_SWEEPS = 12
 
-# Each part is answered from a partial index: what went well is not looked at. What is purged is at rest: no
-# operator can do anything about it.
+# Each part reads a partial index, which leaves out ingested uploads. Purged ones are not counted: no operator
+# can do anything about them.
 _LOOK = text("""
     SELECT waiting, oldest, extract(epoch FROM now() - oldest)::float8 AS oldest_age,
         rejected, dead, conflicts,
@@ -40,10 +40,10 @@ _BEAT = text("""
 
 
 class SystemState(NamedTuple):
-    """Count the uploads that are not ingested; tell how long the oldest waits and the sweeper is silent.
+    """Counts of the uploads that are not ingested, the wait of the oldest, and the age of the heartbeat.
 
-    `oldest`: arrival of the longest waiting. Ages are in seconds, None where there is nothing to measure.
-    What failed and is purged counts no more.
+    `oldest`: when the longest waiting arrived. Ages are in seconds, None where there is nothing to measure.
+    Failed uploads that are purged are not counted.
     """
 
     waiting: int
@@ -56,7 +56,7 @@ class SystemState(NamedTuple):
 
 
 class Problem(StrEnum):
-    """Name what is wrong with the whole, not with one upload."""
+    """What is wrong with the system, not with one upload."""
 
     UPLOADS_OVERDUE = "uploads_overdue"
     SWEEPER_SILENT = "sweeper_silent"
@@ -70,18 +70,18 @@ def look(connection: Connection) -> SystemState:
 
 
 def problems(standing: SystemState, settings: Settings) -> frozenset[Problem]:
-    """Judge how things stand."""
+    """Judge a state by the thresholds."""
     overdue_after = settings.first_try_after + OVERDUE_AFTER_ENQUEUED * settings.enqueue_again_after
     silent_after = SILENT_AFTER_SWEEPS * settings.sweep_every
     judged = {
         Problem.UPLOADS_OVERDUE: (standing.oldest_age or 0) > overdue_after,
         Problem.SWEEPER_SILENT: standing.heartbeat_age is None or standing.heartbeat_age > silent_after,
-        # More than the broker is given to hold: new uploads wait behind them.
+        # More than the queue may hold: new uploads wait behind them.
         Problem.BACKLOG: standing.waiting > settings.queue_limit * MESSAGE_SIZE,
     }
     return frozenset(problem for problem, is_found in judged.items() if is_found)
 
 
 def beat(connection: Connection, name: str) -> None:
-    """Note that a process runs."""
+    """Write the heartbeat of a process."""
     execute(connection, _BEAT, {"name": name})

@@ -1,4 +1,4 @@
-"""One JSON line an event: a static name and fields, never a payload or a token."""
+"""Logs: one JSON line for each event, with a static name and fields, never a payload or a token."""
 
 import logging
 import sys
@@ -16,7 +16,7 @@ _STAMPED: list[structlog.types.Processor] = [
 
 
 def configure_logs(level: int = logging.INFO) -> None:
-    """Set logging up for a process, libraries' lines included; call it once, at its edge."""
+    """Set up logging for a process, including the lines of libraries; call it once, in `main`."""
     formatter = structlog.stdlib.ProcessorFormatter(
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -27,7 +27,7 @@ def configure_logs(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    # Our own lines go past `logging`, which would take three times as long for each.
+    # Our own lines do not pass through `logging`, which would take three times as long for each.
     structlog.configure(
         processors=[*_STAMPED, structlog.processors.JSONRenderer(serializer=_serialize)],
         logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),

@@ -1,6 +1,6 @@
-"""What is counted, and what the stores are asked at a scrape.
+"""The metrics: what the processes count, and what the stores answer at a scrape.
 
-Each store is asked within a deadline, none in another's way.
+Each store is asked on its own thread, within a deadline.
 """
 
 import os
@@ -30,7 +30,7 @@ from shared.uploads import Status, Verdict
 # The library does not make it.
 if directory := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     Path(directory).mkdir(parents=True, exist_ok=True)
-else:  # set but empty is unset, as every setting; the library would count in the working directory
+else:  # set but empty is unset, as for every setting; the library would write to the working directory
     values.ValueClass = values.MutexValue
 
 SPACE = "study_ingest"
@@ -46,10 +46,10 @@ REQUEST_SECONDS = Histogram(
 DELIVERIES = Counter(
     "deliveries", "Deliveries by verdict: all but `new` and `conflict` are duplicates", ("verdict",), SPACE
 )
-# Its files may outlive a killed process: the next to start says that its breaker is closed.
+# The files of a killed process stay: the next to start sets its breaker to closed.
 BREAKER_OPEN = Gauge(
     "breaker_open",
-    "Whether requests are spared a store that failed; as the process says that noticed a change last",
+    "Whether requests avoid a store that failed; as set by the process that changed it last",
     ("store",),
     SPACE,
     multiprocess_mode="mostrecent",
@@ -59,7 +59,7 @@ ENDED = Counter("uploads_ended", "Uploads that became ingested, rejected or dead
 REPLAY_SECONDS = Histogram("replay_seconds", "Time to replay an upload", (), SPACE, buckets=REPLAY_BUCKETS)
 REPLAY_STATEMENTS = Histogram(
     "replay_statements",
-    "Statements of a replay, which no number of attempts may raise",
+    "Statements of a replay, whatever the number of its attempts",
     (),
     SPACE,
     buckets=STATEMENT_BUCKETS,
@@ -76,8 +76,7 @@ CLOCK_ADJUSTED = Counter(
 ANSWERS = Counter("answers", "Graded attempts of ingested uploads", ("outcome",), SPACE)
 LATE_FOLDS = Counter("late_folds", "Questions folded from their whole history", (), SPACE)
 
-# A counter that appears with its first event has not risen, for Prometheus: whatever can be counted is
-# shown from the start, as 0.
+# To Prometheus a counter that appears with its first event has not risen: all are shown from the start, as 0.
 for _counter, _words in (
     (DELIVERIES, Verdict),
     (ENDED, (Status.INGESTED, Status.REJECTED, Status.DEAD)),
@@ -89,7 +88,7 @@ for _counter, _words in (
 
 log = structlog.get_logger()
 
-# Prometheus waits for 10 s by default; a store that is well answers in milliseconds.
+# Prometheus waits for 10 s by default; a healthy store answers in milliseconds.
 DEADLINE_S = 2.0
 
 Ask = Callable[[], list[Metric]]
@@ -98,7 +97,7 @@ Ask = Callable[[], list[Metric]]
 class Stores(Collector):
     """Ask Postgres, Redis and the broker on connections of their own: ingest never waits for them.
 
-    Each has one thread: a store that hangs holds that, and is asked again when it lets go.
+    Each has one thread: a store that hangs holds only that one, and is asked again when it is free.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -153,7 +152,7 @@ def _standing(connection: Connection, settings: Settings) -> list[Metric]:
     ):
         uploads.add_metric([status], count)
     found = problems(standing, settings)
-    problem = _gauge("problem", "Whether something is wrong with the whole: 0 or 1", "problem")
+    problem = _gauge("problem", "Whether the system has this problem: 0 or 1", "problem")
     for each in Problem:
         problem.add_metric([each], each in found)
     return [
@@ -196,9 +195,9 @@ def registry(settings: Settings) -> CollectorRegistry:
 
 
 class _Files(Collector):
-    """Add up the files of all processes, the dead ones' too.
+    """Add up the files of all processes, including those that have ended.
 
-    A file is empty for a moment when it is made, and for ever if its process is killed then. The library's
+    A file is empty for a moment when it is made, and stays so if its process is killed then. The library's
     own collector would fail at it.
     """
 

@@ -1,4 +1,4 @@
-"""What all tables share: types, names of constraints, and `updated_at`."""
+"""The tables, and what they share: types, names of constraints, and `updated_at`."""
 
 import uuid
 from datetime import date, datetime, timedelta
@@ -86,10 +86,10 @@ def keep_updated_at(model: type[Base]) -> None:
 
 
 def expect_new_learners(model: type[Base]) -> None:
-    """Keep no list of the learners that were there at the last ANALYZE.
+    """Keep no statistics of single learners, as they were at the last ANALYZE.
 
-    With it, a learner who is new since then is planned for as one without rows, and a replay of theirs reads
-    all their progress: 98 to 214 ms in place of 40 (500 attempts, 10,000 cards; DESIGN, the trial).
+    With such a list Postgres plans for a learner who is new since then as for one without rows, and their
+    replay reads all their progress: 98 to 214 ms instead of 40 (500 attempts, 10,000 questions).
     """
     after_create(model.__table__, "ALTER TABLE %(fullname)s ALTER user_id SET STATISTICS 1")
 
@@ -98,18 +98,18 @@ class StudyQuestionAttempt(Base):
     """An attempt with what was derived for it when it was recorded: outcome, rating and study date.
 
     `ordinal` is its 0-based place in the session as sent, `selected` the 0-based choice, NULL for none.
-    `pub_id` is the edition that the learner saw; no foreign key, as the log outlives the catalog's names.
+    `pub_id` is the edition that the learner saw; not a foreign key, as the log stays when an edition goes.
     `rating` is FSRS's: 1 Again, 2 Hard, 3 Good. Only the first at a question in a session is `counted`.
     `answered_at` is the time used, `answered_at_raw` the time sent. `clock_adjusted`: they differ, or the
     time is doubtful, as it lies two years before the upload arrived.
-    `utc_offset` is the offset sent, in minutes east, NULL where it said nothing.
+    `utc_offset` is the offset sent, in minutes east, NULL where there was none, or zero.
     """
 
     __tablename__ = "study_question_attempts"
     __table_args__ = (
         CheckConstraint("outcome IN ('correct', 'wrong', 'unsure')", name="outcome"),
         CheckConstraint("rating IN (1, 2, 3)", name="rating"),
-        # Keys among a learner's tables begin with user_id: partitions or shards by learner need no new keys.
+        # Keys between a learner's tables begin with user_id, so that partitions by learner need no new keys.
         ForeignKeyConstraint(
             ["user_id", "study_quiz_session_id"],
             ["study_quiz_sessions.user_id", "study_quiz_sessions.id"],
@@ -159,7 +159,7 @@ class User(Base):
 
 
 class StudyTopic(Base):
-    """A topic of one learner. `exam_on`: while it lies ahead, no due date is shown later than it."""
+    """A topic of one learner. `exam_on`: until that date, no due date is shown later than it."""
 
     __tablename__ = "study_topics"
     __table_args__ = (
@@ -174,7 +174,7 @@ class StudyTopic(Base):
 
 
 class StudyQuestion(Base):
-    """A question, withdrawn from `retired_at` on; what it looks like is its editions'."""
+    """A question, withdrawn from `retired_at` on; its editions hold its choices."""
 
     __tablename__ = "study_questions"
     __table_args__ = (
@@ -209,7 +209,7 @@ class PublishedItem(Base):
     published_at: Mapped[datetime | None]
 
 
-# What is asked now: of each question's editions that are out, the newest. One without a date is older than
+# What is asked now: the newest published edition of each question. One without a date is older than
 # any with; ties go to the first pub_id. By LATERAL, they are looked up by index, whatever joins the view.
 after_create(
     PublishedItem.__table__,
@@ -227,7 +227,7 @@ after_create(
 
 
 class Outbox(Base):
-    """A webhook: what a receiver is told of a session, or of an upload that is dead.
+    """A webhook: a message to a receiver about a session, or about an upload that is dead.
 
     Its id is the receiver's idempotency key. `waiting` → `delivered` | `skipped` (no receiver, or the session
     was voided) | `dead` (refused, or tries exhausted); `last_error` says why. An upload that is dead again
@@ -342,7 +342,7 @@ class StudyQuizSession(Base):
 
     `question_ids` is the order asked and never changes. The engine's finalize sets `finished_at` and the
     counts: history, never rewritten. `client_session_uuid` and `finalized_at` are ingest's, NULL where
-    `source` is `live`. `superseded_at`: void for good, as the upload's uuid was given to other content.
+    `source` is `live`. `superseded_at`: void permanently, see `SupersededError`.
     """
 
     __tablename__ = "study_quiz_sessions"
@@ -404,10 +404,11 @@ class Upload(Base):
     """An upload; the row, not the broker's message, is the record of work to do.
 
     `received` (row committed) → `ingested` (every effect committed) | `rejected` (cannot succeed as things
-    stand, `reason` says why) | `dead` (tries exhausted). There is no `running`: the row lock says it, and a
-    crash undoes it. `content_hash` is `version:hex` and outlives the payload, which is NULL once purged.
-    `user_id` is known once ingested, or blanked; it is no foreign key, as the row outlives the learner.
-    `clock_shift` is what an operator stated of a wrong clock: it is added to every time of the payload.
+    stand, `reason` says why) | `dead` (tries exhausted). There is no `running`: a lock on the row shows it, and
+    a crash releases the lock. `content_hash` is `version:hex` and stays when the payload is purged, which is
+    then NULL. `user_id` is known once ingested, or blanked; it is not a foreign key, as the row stays when the
+    learner is deleted. `clock_shift` is stated by an operator for a wrong clock, and added to every time of
+    the payload.
     """
 
     __tablename__ = "uploads"
@@ -425,7 +426,8 @@ class Upload(Base):
             postgresql_where=text("status IN ('rejected', 'dead')"),
         ),
         Index(None, "user_id", postgresql_where=text("user_id IS NOT NULL")),
-        # Rows lie about in the order of their times: by ranges of pages, an arrival costs next to nothing.
+        # Rows are stored nearly in the order of their times: an index of page ranges costs an insert almost
+        # nothing.
         Index(
             "ix_uploads_times",
             "received_at",
@@ -441,7 +443,7 @@ class Upload(Base):
     received_at: Mapped[datetime]
     clock_shift: Mapped[timedelta | None]
     status: Mapped[str] = mapped_column(server_default="received")
-    tries: Mapped[int] = mapped_column(server_default="1")  # the first ring is a try
+    tries: Mapped[int] = mapped_column(server_default="1")  # the start by the first message
     next_try_at: Mapped[datetime]
     last_error: Mapped[str | None]
     reason: Mapped[str | None]
@@ -451,9 +453,9 @@ class Upload(Base):
 
 
 class UploadConflict(Base):
-    """Other content under the uuid of an upload: the first recorded stands, this is kept for the operator.
+    """Other content under the uuid of an upload, kept for an operator; the first content stays in `uploads`.
 
-    `user_id` is known where this content was ingested, and gave way to one that was accepted.
+    `user_id` is known where this content was ingested before another one was accepted in its place.
     """
 
     __tablename__ = "upload_conflicts"

@@ -15,19 +15,19 @@ from pydantic_core import PydanticCustomError
 
 from shared.errors import StudyIngestError
 
-# Enough to fix a client by; 500 bad attempts need no answer of thousands of lines.
+# Enough to fix a client; an answer for 500 wrong attempts would have thousands of lines.
 MAX_FAULTS = 20
 
 
 class Fault(TypedDict):
-    """Name a place by its JSON pointer (RFC 6901), and what is wrong there."""
+    """A place, by its JSON pointer (RFC 6901), and what is wrong there."""
 
     pointer: str
     detail: str
 
 
 class InvalidPayloadError(StudyIngestError):
-    """The body is JSON, but no upload."""
+    """The body is JSON, but not an upload."""
 
     def __init__(self, errors: list[Fault]) -> None:
         super().__init__("The payload is not a valid upload.")
@@ -35,7 +35,7 @@ class InvalidPayloadError(StudyIngestError):
 
 
 class NotJsonError(StudyIngestError):
-    """The body is no JSON as we read it; the text says why and quotes nothing of it."""
+    """The body is not JSON as this module reads it; the text says why, and quotes nothing of the body."""
 
 
 # RFC 3339, section 5.6, without the leap second and the year 0, which Python's clock cannot show.
@@ -94,7 +94,7 @@ class Attempt(_Form):
         description="0-based index of the choice; null: none was made"
     )
     unsure: bool = Field(description="the learner said so")
-    answered_at: Moment = Field(description="with the local offset, which tells the study date")
+    answered_at: Moment = Field(description="with the local offset, from which the study date follows")
 
 
 EXAMPLE_UPLOAD: dict[str, Any] = {
@@ -118,7 +118,7 @@ class Upload(_Form):
     client_session_uuid: SessionUuid
     started_at: Moment | None = None
     finished_at: Moment | None = None
-    sent_at: Moment | None = Field(None, description="tells how far the viewer's clock is fast")
+    sent_at: Moment | None = Field(None, description="shows how far the viewer's clock is ahead")
     attempts: list[Attempt] = Field(min_length=1, max_length=MAX_ATTEMPTS, description="as answered")
 
 
@@ -132,10 +132,10 @@ _FIELDS = {*Upload.model_fields, *Attempt.model_fields}
 def parse_upload(body: bytes) -> Upload:
     """Read the body of an upload; what passes also fits a `jsonb` column, unknown fields included.
 
-    Raise NotJsonError for what is no JSON, InvalidPayloadError for JSON that is no upload.
+    Raise NotJsonError for a body that is not JSON, InvalidPayloadError for JSON that is not an upload.
     """
     value = decode(body)
-    # In UTF-8 that holds JSON, only an escape can write unstorable text.
+    # In JSON that is valid UTF-8, only an escape can write a NUL or a surrogate.
     if rb"\u" in body and (faults := [*_unstorable(value)]):
         raise InvalidPayloadError(faults)
     try:
@@ -164,7 +164,7 @@ def _strings(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
 
 
 def _fault(location: Location, detail: str) -> Fault:
-    # Ends before the first name that is not ours: a client's own keys are its content (I11).
+    # Ends before the first name that is not ours: a client's own keys are private content.
     known = takewhile(lambda step: isinstance(step, int) or step in _FIELDS, location)
     return {"pointer": "".join(f"/{step}" for step in known), "detail": detail}
 
@@ -176,7 +176,7 @@ MAX_DEPTH = 64
 # Covers every double written out in full (309 digits before the point). With an exponent of three digits at
 # most, a number stays far inside `numeric`: 131,072 digits before the point and 16,383 after it.
 MAX_NUMBER_LENGTH = 400
-# Digits of an integer that no double is too small for: nothing to look into.
+# An integer of so many digits is always within a double.
 ALWAYS_FINITE = 300
 
 # An upload of 500 attempts with their four fields holds 2,500 values. A megabyte of the shortest ones,
@@ -184,13 +184,13 @@ ALWAYS_FINITE = 300
 MAX_VALUES = 20_000
 
 _LONG_EXPONENT = re.compile(r"[eE][+-]?[0-9]{4}")
-# Possessive, and content with a string that never ends: linear in the body's length, whatever it holds.
+# Possessive, and matches a string without an end: so its time is linear in the body's length.
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _STRING_OR_BRACKET = re.compile(rf"{_STRING.pattern}|[\[\]{{}}]", re.DOTALL)
 
 
 def decode(body: bytes) -> Any:
-    """Decode a body: UTF-8, no duplicate keys, no NaN or number beyond a double; neither deep nor endless."""
+    """Decode a body: UTF-8, no duplicate keys, no NaN, no number beyond a double, limited depth."""
     try:
         text = body.decode("utf-8")
         _limit_values(text)
@@ -204,18 +204,18 @@ def decode(body: bytes) -> Any:
 
 
 def _limit_values(text: str) -> None:
-    # Commas within strings count only where there is a doubt.
+    # The second count leaves out commas within strings; it is slower, and rarely needed.
     if _values(text) > MAX_VALUES and _values(_STRING.sub("", text)) > MAX_VALUES:
         raise NotJsonError(f"The body holds more than {MAX_VALUES:,} values.")
 
 
 def _values(text: str) -> int:
-    # Each is the first in its brackets, or follows a comma.
+    # Each value is the first in its brackets, or follows a comma.
     return sum(map(text.count, ",[{"))
 
 
 def _limit_depth(text: str) -> None:
-    # Most uploads have fewer brackets than levels allowed: nothing to look into.
+    # Most uploads have fewer brackets than the allowed levels.
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
     depth = 0
@@ -255,9 +255,9 @@ _DECODER = json.JSONDecoder(
 
 
 def content_hash(upload: Upload) -> str:
-    """Tell uploads of different content apart (I8): a version, and the SHA-256 of the normalised content.
+    """Hash an upload's content, to detect conflicts: a version, and the SHA-256 of the normalised content.
 
-    `sent_at` is left out: a retry is no other upload. A moment written with another offset is the same.
+    `sent_at` is left out, as a retry has another one. One moment is the same with any offset.
     """
     content = [
         str(upload.client_session_uuid),

@@ -49,7 +49,7 @@ def replay(
     owners = {question.user_id for question in questions.values()}
     owner = owners.pop() if len(owners) == 1 else None
     if owner != (learner and learner.id):
-        raise OvertakenError("a question changed its owner meanwhile")
+        raise OvertakenError("a question changed its owner during the replay")
     zone = learner.zone if learner else ZoneInfo(default_zone)
     shift = received.clock_shift
     plan = make_plan(upload, received.received_at, questions, zone, clock_shift=shift)

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 from shared.config import Settings
 from shared.db import execute
 
-# `finalized_at IS NULL` is the status `received`, by a constraint. Asked for the status, Postgres may look
-# for one upload among all that wait, by their index.
+# `finalized_at IS NULL` means the status `received`, by a constraint. With `status` in the condition,
+# Postgres may search the index of all waiting uploads for this one.
 _LOCK_IDLE = text("""
     SELECT tries FROM uploads WHERE client_session_uuid = :id AND finalized_at IS NULL
     FOR NO KEY UPDATE SKIP LOCKED

@@ -1,4 +1,4 @@
-"""The row of an upload: once per uuid, never two contents under one uuid, and its final status."""
+"""The row of an upload: one row and one content for each uuid, and its final status."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from shared.errors import OvertakenError
 
 
 class Status(StrEnum):
-    """Name where an upload stands; every one but `received` is final."""
+    """The status of an upload; every one but `received` is final."""
 
     RECEIVED = "received"  # it waits for a replay
     INGESTED = "ingested"  # by a replay
@@ -33,7 +33,7 @@ class Delivery:
 
 
 class Verdict(StrEnum):
-    """Tell a sender what became of a delivery; those between `new` and `conflict` are repeats."""
+    """What became of a delivery; those between `new` and `conflict` are repeats."""
 
     NEW = "new"
     PENDING = "pending"
@@ -45,14 +45,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Answer one delivery; `reason` and `result` (JSON as stored) are of an upload that was already final."""
+    """The answer to a delivery; `reason` and `result` (JSON text) where the upload was already final."""
 
     verdict: Verdict
     reason: str | None = None
     result: str | None = None
 
 
-# Returns in the same round trip how those stand that were there before. LIMIT has each looked up by the
+# Returns in the same round trip the rows that were there before. LIMIT makes Postgres look each up by the
 # index: a join, planned while the table was small, would read all of it until an ANALYZE.
 _INSERT = text("""
     WITH delivery AS MATERIALIZED (
@@ -76,14 +76,14 @@ _INSERT = text("""
 def receive(
     connection: Connection, deliveries: Sequence[Delivery], *, first_try_after: float
 ) -> list[Receipt]:
-    """Record deliveries, in one transaction or each statement in its own; answer each in its place.
+    """Record deliveries, and return a receipt for each in its place; works with autocommit, too.
 
     `first_try_after`: seconds until the sweeper enqueues a new upload.
     """
     first: dict[UUID, Delivery] = {}
     for delivery in deliveries:
         first.setdefault(delivery.client_session_uuid, delivery)
-    # A payload is JSON as it stands: to quote it as text would cost more than all the rest. In the order of
+    # A payload is JSON already: to quote it as text would cost more than all the rest. In the order of
     # their ids, so that two processes with the same uploads never wait for each other.
     rows = ",".join(
         f'{{"id":"{id_}","hash":"{d.content_hash}","at":"{d.received_at.isoformat()}","payload":{d.payload}}}'
@@ -96,7 +96,8 @@ def receive(
         uuid = delivery.client_session_uuid
         return seen[uuid].is_new and delivery is first[uuid]
 
-    # What the statement inserted itself, and what another process did meanwhile, it could not see.
+    # The statement does not see the rows that it inserts itself, or that another process inserts at the same
+    # time.
     known = {uuid: row for uuid, row in seen.items() if row.status}
     unseen = {d.client_session_uuid for d in deliveries if not is_new(d)} - known.keys()
     known |= _look_up(connection, unseen)
@@ -127,15 +128,15 @@ _REPLACE = text("""
     WHERE client_session_uuid = :id AND status = 'rejected' AND content_hash = :known_hash
 """)
 
-# An operator can replay it again. It ends now, as a purge sees it: the next would take it at once. Not where
-# the upload's learner is deleted: nothing would ever blank these answers again.
+# With its payload back, an operator can replay it. `finalized_at` is set to now, or the next purge would take
+# it at once. Not where the upload's learner is deleted: nothing would blank these answers again.
 _REFILL = text("""
     UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now()
     WHERE client_session_uuid = :id AND content_hash = :hash AND payload IS NULL
         AND status IN ('rejected', 'dead') AND (user_id IS NULL OR user_id IN (SELECT id FROM users))
 """)
 
-# Without its payload where the upload's learner is deleted: nothing would ever blank these answers again.
+# Without its payload where the upload's learner is deleted: nothing would blank these answers again.
 _KEEP_CONFLICT = text("""
     INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at)
     SELECT :id, :hash, CASE WHEN user_id IS NULL OR user_id IN (SELECT id FROM users)
@@ -185,7 +186,7 @@ class Waiting:
 class End:
     """How a replay ended.
 
-    `user_id`: the learner, None if there is not just one; `reason`: the stable code of a rejection.
+    `user_id`: the owner of the questions, None if not exactly one; `reason`: the stable code of a rejection.
     """
 
     status: Status
@@ -208,8 +209,8 @@ _LOCK = text("""
     WHERE client_session_uuid = :id FOR NO KEY UPDATE
 """)
 
-# `finalized_at IS NULL` is the status `received`, by a constraint. Asked for the status, Postgres may look
-# for one upload among all that wait, by their index.
+# `finalized_at IS NULL` means the status `received`, by a constraint. With `status` in the condition,
+# Postgres may search the index of all waiting uploads for this one.
 _CLOSE = text("""
     UPDATE uploads SET status = :status, reason = :reason, result = CAST(:result AS jsonb),
         user_id = :user_id, finalized_at = :finalized_at, last_error = NULL
@@ -241,4 +242,4 @@ def close(connection: Connection, upload: Waiting, end: End) -> None:
         "finalized_at": end.finalized_at,
     }
     if not execute(connection, _CLOSE, bound).rowcount:
-        raise OvertakenError("the upload was closed meanwhile")
+        raise OvertakenError("the upload was closed by another process")

@@ -1,7 +1,7 @@
-"""The outbox: what a receiver is told of, at least once and signed.
+"""The outbox: signed messages to a receiver, delivered at least once.
 
-Finalize asks for `explain_misses` and `weak_areas` of every session, a dead upload for `upload.dead`: a row
-each, in the transaction of what it tells of. A sweeper claims rows by lease, posts them while no transaction
+Finalize inserts `explain_misses` and `weak_areas` for every session, a dead upload `upload.dead`: a row each,
+in the same transaction as the event. A sweeper claims rows by lease, posts them while no transaction
 is open, and records the answer.
 """
 
@@ -27,14 +27,14 @@ from shared.retries import BACKOFF
 
 # A lease outlasts the time-out, so that a late answer is recorded before another sweeper tries.
 LEASES = 2
-# So much of an answer is kept: enough to read what is wrong.
+# The part of an answer that is stored: enough to read what is wrong.
 KEPT_BYTES = 300
-# Client errors that pass: the receiver was too slow or too busy.
+# Client errors that are worth another try: the receiver was too slow or too busy.
 TRANSIENT = frozenset({408, 425, 429})
 
 
 class Kind(StrEnum):
-    """Name what is told; the receiver sees it as `type`."""
+    """The kind of a message; the receiver sees it as `type`."""
 
     EXPLAIN_MISSES = "explain_misses"
     WEAK_AREAS = "weak_areas"
@@ -42,7 +42,7 @@ class Kind(StrEnum):
 
 
 class Status(StrEnum):
-    """Name where a webhook stands; every status but `waiting` is final.
+    """The status of a webhook; every one but `waiting` is final.
 
     `skipped`: there is no receiver, or the session was voided. `dead`: refused, or its tries are exhausted.
     """
@@ -55,7 +55,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A claimed webhook; `id` is the receiver's idempotency key, `data` what it is told."""
+    """A claimed webhook; `id` is the receiver's idempotency key, `data` the content of the message."""
 
     id: UUID
     kind: str
@@ -77,12 +77,12 @@ class Answer:
 
     @property
     def delivered(self) -> bool:
-        """Tell whether the receiver has taken the webhook."""
+        """Return whether the receiver accepted the webhook."""
         return self.code is not None and httpx.codes.is_success(self.code)
 
     @property
     def refused(self) -> bool:
-        """Tell whether another try is in vain. A redirect is: the URL is wrong, and stays so."""
+        """Return whether another try is useless. After a redirect it is: the URL is wrong and stays wrong."""
         if self.code is None or self.code in TRANSIENT:
             return False
         return httpx.codes.is_redirect(self.code) or httpx.codes.is_client_error(self.code)
@@ -104,7 +104,7 @@ _SKIP_VOIDED = text("""
         FOR NO KEY UPDATE OF o SKIP LOCKED)
 """)
 
-# Materialized: a plan that ran the part with the limit more than once would take more than it says.
+# Materialized: a plan that ran the part with the limit more than once would claim more than the limit.
 _CLAIM = text("""
     WITH due AS MATERIALIZED (
         SELECT id FROM outbox WHERE status = 'waiting' AND next_try_at <= now()
@@ -114,7 +114,7 @@ _CLAIM = text("""
     FROM due WHERE outbox.id = due.id RETURNING due.id
 """)
 
-# As of now, not of when it was asked for. A question is named by its current edition.
+# As things are at delivery, not at finalize. A question is named by its current edition.
 _LOAD = text("""
     SELECT o.id, o.kind, o.tries, o.created_at, o.user_id, o.client_session_uuid, u.tries AS upload_tries,
         s.id AS session_id, s.study_topic_id,
@@ -143,7 +143,7 @@ _FINISH = text("""
     WHERE id = :id AND status = 'waiting'
 """)
 
-# Only of the same try: an answer that came after its lease must not shorten the lease of another.
+# Only for the same try: an answer that comes after its lease must not shorten the lease of the next try.
 _FAIL = text(f"""
     UPDATE outbox SET last_error = :error,
         status = CASE WHEN tries < :max_tries THEN 'waiting' ELSE 'dead' END,
@@ -176,7 +176,7 @@ def _data(row: Any) -> dict[str, Any]:
 
 
 def skip_all(connection: Connection, reason: str) -> int:
-    """Skip everything that waits; return how many webhooks that were."""
+    """Skip all waiting webhooks; return how many those were."""
     return execute(connection, _SKIP_ALL, {"reason": reason}).rowcount
 
 
@@ -201,8 +201,8 @@ def record(connection: Connection, webhook: Webhook, answer: Answer, settings: S
 def post(webhook: Webhook, settings: Settings) -> Answer:
     """Post a webhook; return the answer, or why there was none, within WEBHOOK_TIMEOUT.
 
-    On an event loop of its own, whose time limit holds whatever the receiver does: a socket's would begin
-    again with every byte.
+    On an event loop of its own, for a limit on the whole delivery: a socket's timeout begins again with every
+    byte.
     """
     return asyncio.run(_post(webhook, settings))
 
@@ -214,7 +214,7 @@ async def _post(webhook: Webhook, settings: Settings) -> Answer:
     signatures = [Signer(key).sign(str(webhook.id), now, body) for key in settings.webhook_keys]
     headers = {
         "content-type": "application/json",
-        "accept-encoding": "identity",  # a packed answer could be far longer than it looks
+        "accept-encoding": "identity",  # a compressed answer could be far longer than its bytes
         "user-agent": "study-ingest",
         "webhook-id": str(webhook.id),
         "webhook-timestamp": str(int(now.timestamp())),
@@ -226,7 +226,7 @@ async def _post(webhook: Webhook, settings: Settings) -> Answer:
             httpx.AsyncClient(verify=_tls(), timeout=None) as client,  # noqa: S113  # the line above
             client.stream("POST", settings.webhook_url, content=body, headers=headers) as response,
         ):
-            # That it was taken is known; a slow rest could not change it.
+            # The status is enough; the rest of the answer may be slow.
             words = "" if response.is_success else await _beginning(response)
             return Answer(response.status_code, f"{response.status_code} {words}".rstrip())
     except TimeoutError:
@@ -256,7 +256,7 @@ _LIST = text("""
     FROM outbox WHERE status = :status ORDER BY created_at DESC, id LIMIT :limit
 """)
 
-# Not those of a voided session: what it taught is taken back.
+# Not those of a voided session, which does not count.
 _RETRY = text("""
     UPDATE outbox SET status = 'waiting', tries = 0, next_try_at = now(), finished_at = NULL
     WHERE status = :status AND status IN ('dead', 'skipped') AND NOT EXISTS (
@@ -286,5 +286,5 @@ def list_webhooks(connection: Connection, status: Status, *, limit: int) -> list
 
 
 def retry_webhooks(connection: Connection, status: Status) -> int:
-    """Let all dead, or all skipped, webhooks wait again with every try ahead; return how many."""
+    """Set all dead, or all skipped, webhooks back to `waiting` with no try counted; return how many."""
     return execute(connection, _RETRY, {"status": status}).rowcount

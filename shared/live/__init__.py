@@ -1,4 +1,4 @@
-"""Quiz sessions that are answered live: the same log, the same grading and the same finalize as uploads.
+"""Quiz sessions that are answered live: with the same log, grading and finalize as uploads.
 
-Every function works within its caller's transaction, and takes the clock's reading as an argument.
+Every function works in its caller's transaction, and takes the time as an argument.
 """

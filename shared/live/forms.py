@@ -1,4 +1,4 @@
-"""What the front end sends: read strictly, so that everything behind it can trust it."""
+"""The requests of the front end, read strictly, so that the code behind them can rely on them."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 BIGINT = 2**63
 RESERVED = "wrong_variants"
-# A sitting, not a career; as many as an upload may hold attempts.
+# As many as an upload may hold attempts.
 MAX_QUESTIONS = 500
 
 QuizMode = Literal["random", "frequent_focus", "due"]

@@ -76,7 +76,7 @@ def past_sessions(
     return [(SessionCursor(row.session_id), with_snapshot(row._asdict())) for row in rows]
 
 
-# Gathered first, by index: what is due by itself, and what an exam that is near makes due.
+# First, by index: what is due, and what a near exam makes due.
 _DUE = text(f"""
     WITH near (question_id) AS (
         SELECT study_question_id FROM study_question_progress WHERE user_id = :user_id AND due < :before

@@ -45,7 +45,7 @@ class Candidate(NamedTuple):
 
 
 class Circumstances(NamedTuple):
-    """What a start depends on: the clock's reading, chance, and the zone of learners without one."""
+    """What a start depends on besides the request: the time, chance, and the zone of learners without one."""
 
     now: datetime
     rng: Random
@@ -53,7 +53,7 @@ class Circumstances(NamedTuple):
 
 
 class Started(NamedTuple):
-    """A session in progress; `new`: it was not before."""
+    """A session in progress; `new`: it was started now."""
 
     session_id: int
     new: bool
@@ -75,7 +75,7 @@ _INSERT = text("""
 
 
 def start(connection: Connection, user_id: int, form: SessionStart, circumstances: Circumstances) -> Started:
-    """Start a session; where one is in progress in this topic, return that, whatever it asks."""
+    """Start a session; where one is in progress in this topic, return that one as it is."""
     lock_known_learner(connection, user_id)
     require_topic(connection, user_id, form.study_topic_id)
     topic = {"user_id": user_id, "study_topic_id": form.study_topic_id}
@@ -93,7 +93,7 @@ def start(connection: Connection, user_id: int, form: SessionStart, circumstance
     bound = form.model_dump() | snapshot | {"user_id": user_id, "now": circumstances.now}
     if made := scalar(connection, _INSERT, bound):
         return Started(made, new=True)
-    if found := scalar(connection, _IN_PROGRESS, topic):  # somebody passed the learner's lock before us
+    if found := scalar(connection, _IN_PROGRESS, topic):  # in spite of the learner's lock
         return Started(found, new=False)
     raise OvertakenError("a session was started and closed meanwhile")
 
@@ -131,7 +131,7 @@ def load_candidates(
 
 def choose(candidates: Sequence[Candidate], form: SessionStart, today: date, rng: Random) -> list[Candidate]:
     """Choose at most so many questions of each subject, in the order in which to ask them."""
-    order = rng.sample(candidates, len(candidates))  # sorting keeps it, so that ties are left to chance
+    order = rng.sample(candidates, len(candidates))  # sorting is stable, so that chance decides ties
     if form.quiz_mode != "random":
         order.sort(key=lambda each: -each.priority)
     if form.quiz_mode == "due":
@@ -160,7 +160,7 @@ _LOCK = text("""
 
 
 def lock_known_learner(connection: Connection, user_id: int) -> None:
-    """Lock a learner, before anything of theirs changes: always first, the quiz session second."""
+    """Lock a learner before anything of theirs changes; the quiz session is always locked second."""
     lock_learner(connection, user_id)
     require_learner(connection, user_id)
 
@@ -172,7 +172,7 @@ def require_learner(connection: Connection, user_id: int) -> None:
 
 
 def require_topic(connection: Connection, user_id: int, topic_id: int) -> None:
-    """Raise UnknownTopicError if the learner has no such topic; what others have is unknown too."""
+    """Raise UnknownTopicError if the learner has no such topic, even if another learner has it."""
     if not scalar(connection, _TOPIC, {"user_id": user_id, "topic_id": topic_id}):
         raise UnknownTopicError(f"the learner has no topic {topic_id}")
 
@@ -186,7 +186,7 @@ def lock_session(connection: Connection, user_id: int, session_id: int) -> Any:
 
 
 def unknown_session(session_id: int) -> UnknownSessionError:
-    """Say that the learner has no such session; what others have is unknown too."""
+    """Make the error for a session that the learner does not have, even if another learner has it."""
     return UnknownSessionError(f"the learner has no quiz session {session_id}")
 
 
@@ -207,7 +207,7 @@ _SESSION = text(f"""
     FROM study_quiz_sessions WHERE id = :session_id AND user_id = :user_id
 """)  # noqa: S608  # made of the constants above
 
-# What was answered is shown in the edition that was answered, the rest in the current one.
+# An answered question is shown in the edition that was answered, the others in the current one.
 _QUESTIONS = text("""
     SELECT place.number - 1 AS ordinal, coalesce(answered.pub_id, e.pub_id) AS pub_id, q.subject,
         coalesce(answered.choices, e.choices) AS choices,
@@ -224,7 +224,7 @@ _QUESTIONS = text("""
 
 
 def read_session(connection: Connection, user_id: int, session_id: int) -> dict[str, Any]:
-    """Return a session of a learner with its questions and what was answered; of whatever source."""
+    """Return a session of a learner, live or uploaded, with its questions and answers."""
     bound = {"user_id": user_id, "session_id": session_id}
     row = execute(connection, _SESSION, bound).fetchone()
     if row is None:
@@ -242,7 +242,7 @@ def read_session(connection: Connection, user_id: int, session_id: int) -> dict[
 
 
 def with_snapshot(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a session's counts together; there are none before it is closed."""
+    """Move a session's counts into `snapshot`, which is None before the session is closed."""
     counts = {name: row[name] for name in COUNTS}
     rest = {name: value for name, value in row.items() if name not in counts}
     return rest | {"snapshot": None if row["status"] == "in_progress" else counts}
@@ -265,7 +265,7 @@ _MOVE_CURSOR = text("""
 """)
 
 
-def submit(  # noqa: PLR0913  # whose, where, what, when, and by whose day
+def submit(  # noqa: PLR0913  # as long as the request that it carries out
     connection: Connection,
     user_id: int,
     session_id: int,
@@ -284,7 +284,7 @@ def submit(  # noqa: PLR0913  # whose, where, what, when, and by whose day
         raise SessionClosedError(f"the session is {session.status}")
     question = resolve(connection, [answer.pub_id]).get(answer.pub_id)
     if question is None or question.id not in session.question_ids:
-        raise NotAskedError("The session does not ask this question")
+        raise NotAskedError("the session does not ask this question")
     if answer.selected is not None and answer.selected >= question.choice_count:
         raise NoSuchChoiceError(f"Input should be less than {question.choice_count}")
     bound = {"user_id": user_id, "session_id": session_id, "question_id": question.id}
@@ -306,7 +306,7 @@ def submit(  # noqa: PLR0913  # whose, where, what, when, and by whose day
         execute(connection, _MOVE_CURSOR, bound)
         recorded = next(execute(connection, _ANSWER, bound))
     elif (recorded.selected, recorded.unsure) != (answer.selected, answer.unsure):
-        raise AlreadyAnsweredError("an answer stands")
+        raise AlreadyAnsweredError("the question has another answer")
     recorded_answer: dict[str, Any] = recorded._asdict()
     return {"pub_id": answer.pub_id} | recorded_answer
 
@@ -328,18 +328,18 @@ _ABANDON = text("""
 def finalize(
     connection: Connection, user_id: int, session_id: int, *, now: datetime, default_zone: str
 ) -> dict[str, Any]:
-    """Close a session as done; a question without an answer leaves nothing."""
+    """Close a session as done; a question without an answer has no effect."""
     return _close(connection, user_id, session_id, status="done", now=now, default_zone=default_zone)
 
 
 def abandon(
     connection: Connection, user_id: int, session_id: int, *, now: datetime, default_zone: str
 ) -> dict[str, Any]:
-    """Close a session as abandoned; what was answered counts all the same."""
+    """Close a session as abandoned; its answers count as if it were done."""
     return _close(connection, user_id, session_id, status="abandoned", now=now, default_zone=default_zone)
 
 
-def _close(  # noqa: PLR0913  # whose, which, how, when, and by whose day
+def _close(  # noqa: PLR0913  # as above, for both ways to close
     connection: Connection, user_id: int, session_id: int, *, status: str, now: datetime, default_zone: str
 ) -> dict[str, Any]:
     """Close a session unless it is closed already; return its snapshot, and when each question is due."""
@@ -361,7 +361,7 @@ def _close(  # noqa: PLR0913  # whose, which, how, when, and by whose day
     }
 
 
-# Their learners are locked in the same statement: another sweeper, or an answer that comes now, goes first.
+# Locks their learners too, and passes over those that another sweeper or an answer holds at this moment.
 _IDLE = text("""
     SELECT s.user_id, s.id FROM study_quiz_sessions s JOIN users u ON u.id = s.user_id
     WHERE s.status = 'in_progress' AND s.created_at < :since
@@ -382,11 +382,11 @@ _STILL_IDLE = text("""
 def abandon_idle(
     connection: Connection, *, now: datetime, idle: timedelta, default_zone: str, limit: int = 20
 ) -> int:
-    """Abandon some sessions without an answer for so long; what was answered counts. Return how many."""
+    """Abandon up to `limit` sessions that had no answer for `idle`; their answers count. Return how many."""
     since = now - idle
     abandoned = 0
     for user_id, session_id in execute(connection, _IDLE, {"since": since, "limit": limit}).fetchall():
-        # What was read together with the lock may be older than it.
+        # What a statement reads while it takes a lock may be older than the lock.
         bound = {"user_id": user_id, "session_id": session_id, "since": since}
         if scalar(connection, _STILL_IDLE, bound):
             abandon(connection, user_id, session_id, now=now, default_zone=default_zone)

@@ -1,4 +1,4 @@
-"""What operators do with uploads: requeue, replay again, void, purge, decide conflicts."""
+"""The actions of operators on uploads: requeue, replay again, void, purge, decide conflicts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from shared.uploads import Status
 
 
 class Requeued(StrEnum):
-    """Tell what became of the request to replay an upload."""
+    """What became of the request to replay an upload."""
 
     SET_BACK = "set back"
     WAITING = "waiting already"
@@ -35,7 +35,7 @@ class Requeued(StrEnum):
     REPLAYED = "replayed again"
 
 
-# No try is counted yet: unlike a new upload, it has not been enqueued by an arrival.
+# No try is counted yet: unlike a new upload, it has had no first message.
 _SET_BACK = text("""
     UPDATE uploads SET status = 'received', tries = 0, next_try_at = now(), finalized_at = NULL,
         result = NULL, reason = NULL, last_error = coalesce(last_error, 'rejected: ' || reason)
@@ -55,8 +55,8 @@ _LOCK = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPD
 def requeue(connection: Connection, client_session_uuid: UUID) -> Requeued:
     """Set a rejected or dead upload back to `received`; the sweeper enqueues it. Its last error stays.
 
-    One that waits or is ingested stays as it is. Raises UnknownUploadError, and ReplayRefusedError where the
-    payload is purged.
+    An upload that waits or is ingested is not changed. Raises UnknownUploadError, and ReplayRefusedError
+    where the payload is purged.
     """
     failed = {"id": client_session_uuid, "statuses": [Status.REJECTED, Status.DEAD]}
     if execute(connection, _SET_BACK, failed).rowcount:
@@ -66,7 +66,7 @@ def requeue(connection: Connection, client_session_uuid: UUID) -> Requeued:
         return Requeued.WAITING
     if upload.status == Status.INGESTED:
         return Requeued.VOIDED if upload.is_voided else Requeued.INGESTED
-    raise ReplayRefusedError(f"the payload of {client_session_uuid} is purged: there is nothing to replay")
+    raise ReplayRefusedError(f"the payload of {client_session_uuid} is purged: it cannot be replayed")
 
 
 def _read(connection: Connection, client_session_uuid: UUID) -> Any:
@@ -94,28 +94,30 @@ def _search_failed(connection: Connection, wanted: Search, *, purged: bool) -> l
 
 
 def reingest(connection: Connection, client_session_uuid: UUID, *, now: datetime, default_zone: str) -> Plan:
-    """Replay an ingested upload by the catalog of today, in place of the sessions that it has.
+    """Replay an ingested upload with the current catalog, in place of the sessions that it has.
 
-    These are superseded: they stay on record, and never count again. Locks are taken in the order of a
+    Those are superseded: they stay on record, and never count again. Locks are taken in the order of a
     replay. Raises UnknownUploadError, or ReplayRefusedError: then the caller must roll back.
     """
     execute(connection, _LOCK, {"id": client_session_uuid})
     upload = _read(connection, client_session_uuid)
     if upload.status != Status.INGESTED:
-        raise ReplayRefusedError(f"{client_session_uuid} is {upload.status}: replay it as a whole")
+        raise ReplayRefusedError(f"{client_session_uuid} is {upload.status}: replay it without --skipped")
     if upload.payload is None:
         raise ReplayRefusedError(f"the payload of {client_session_uuid} is purged")
     if upload.is_voided:
         raise ReplayRefusedError(f"{client_session_uuid} is voided: unvoid it first")
     owner = lock_owner(connection, {each["pub_id"] for each in upload.payload["attempts"]}, default_zone)
     if owner is None or owner.id != upload.user_id:
-        raise ReplayRefusedError(f"the questions of {client_session_uuid} are not all its learner's by now")
+        raise ReplayRefusedError(
+            f"the questions of {client_session_uuid} no longer all belong to its learner"
+        )
 
     _supersede(connection, client_session_uuid, "its upload was replayed again", now)
     execute(connection, _SET_BACK, {"id": client_session_uuid, "statuses": [Status.INGESTED]})
     replayed = replay(connection, client_session_uuid, now=now, default_zone=default_zone)
     if replayed is None or replayed.plan is None or replayed.status is not Status.INGESTED:
-        raise ReplayRefusedError(f"{client_session_uuid} would be rejected by the catalog of today")
+        raise ReplayRefusedError(f"{client_session_uuid} would be rejected with the current catalog")
     return replayed.plan
 
 
@@ -140,9 +142,9 @@ def shift_clock(
 def add_skipped(
     connection: Connection, client_session_uuid: UUID, *, now: datetime, default_zone: str
 ) -> int:
-    """Replay an ingested upload again if attempts that were skipped can be graded by now; return how many.
+    """Replay an ingested upload again if attempts that were skipped can be graded now; return how many.
 
-    Progress becomes what it would be had the catalog been complete from the start. Raises as `reingest`, and
+    Progress becomes the same as with a catalog that was complete from the start. Raises as `reingest`, and
     ReplayRefusedError where an attempt that was graded could not be graded again.
     """
     execute(connection, _LOCK, {"id": client_session_uuid})
@@ -153,7 +155,7 @@ def add_skipped(
         after = {place for place, fate in enumerate(plan.fates) if fate in SKIPPED}
         if after - before:
             raise ReplayRefusedError(
-                f"{len(after - before)} attempts of {client_session_uuid} that were graded can no longer be"
+                f"{len(after - before)} graded attempts of {client_session_uuid} would be skipped now"
             )
         if after == before:
             savepoint.rollback()
@@ -172,7 +174,7 @@ _SUPERSEDE = text("""
 
 
 def _supersede(connection: Connection, client_session_uuid: UUID, why: str, now: datetime) -> None:
-    """Void an upload's sessions for good; the caller holds the upload's lock."""
+    """Void an upload's sessions permanently; the caller holds the upload's lock."""
     sessions = execute(connection, _SESSIONS, {"id": client_session_uuid}).fetchall()
     if sessions:
         ids, learner = [session.id for session in sessions], sessions[0].user_id
@@ -181,7 +183,7 @@ def _supersede(connection: Connection, client_session_uuid: UUID, why: str, now:
         execute(connection, _SUPERSEDE, {"user_id": learner, "session_ids": ids, "now": now})
 
 
-# One that stands comes first: the content that was superseded may be another learner's.
+# Sessions that are not superseded come first: superseded content may be another learner's.
 _SESSIONS_EVER = text("""
     SELECT id, user_id, superseded_at IS NULL AS stands FROM study_quiz_sessions
     WHERE client_session_uuid = CAST(:id AS text) ORDER BY stands DESC
@@ -203,14 +205,16 @@ def unvoid_upload(connection: Connection, client_session_uuid: UUID) -> int:
 def _lock_sessions(connection: Connection, client_session_uuid: UUID) -> tuple[int, list[int]]:
     """Lock an upload and its learner; return the learner and the upload's sessions.
 
-    The upload first: a replay that holds it may be giving it another session.
+    The upload first: a replay that holds its lock may be adding a session.
     """
     execute(connection, _LOCK, {"id": client_session_uuid})
     sessions = execute(connection, _SESSIONS_EVER, {"id": client_session_uuid}).fetchall()
     if not sessions:
         raise UnknownSessionError(f"there is no quiz session of an upload {client_session_uuid}")
     if not sessions[0].stands:
-        raise SupersededError(f"all sessions of {client_session_uuid} are superseded by content that waits")
+        raise SupersededError(
+            f"all sessions of {client_session_uuid} are superseded; its new content is not ingested yet"
+        )
     lock_learner(connection, sessions[0].user_id)
     return sessions[0].user_id, [session.id for session in sessions]
 
@@ -258,7 +262,7 @@ class ListedConflict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OpenedConflict:
-    """A conflict beside what stands; a payload is None once it is purged."""
+    """A conflict with the upload's present content; a payload is None once it is purged."""
 
     id: int
     client_session_uuid: UUID
@@ -299,14 +303,14 @@ def accept_conflict(connection: Connection, conflict: int, *, now: datetime) -> 
 
 
 def discard_conflict(connection: Connection, conflict: int) -> None:
-    """Delete what came second; raise UnknownConflictError if it is gone."""
+    """Delete the content that came second; raise UnknownConflictError if there is no such conflict."""
     if not execute(connection, _DISCARD_CONFLICT, {"id": conflict}).rowcount:
         raise UnknownConflictError(f"there is no conflict {conflict}")
 
 
-PURGED_AT_ONCE = 500  # rows locked at once: so few that a running system does not notice
+PURGED_AT_ONCE = 500  # rows locked at once; few, so that replays do not wait for them
 
-# Other content that came lately is not old, however old the upload: an operator is still to decide.
+# A recent conflict is not purged with an old upload: an operator has to decide about it.
 _COUNT_PURGEABLE = text("""
     SELECT (SELECT count(*) FROM uploads
         WHERE status = :status AND finalized_at < :before AND payload IS NOT NULL)
@@ -347,12 +351,12 @@ def count_purgeable(connection: Connection, status: Status, *, before: datetime)
 
 
 def purge(engine: Engine, status: Status, *, before: datetime, batch: int = PURGED_AT_ONCE) -> Iterator[int]:
-    """Purge payloads of uploads that ended before a time, and of what had come under their uuids by then.
+    """Purge payloads of uploads that ended before a time, and of their conflicts from before that time.
 
-    Takes an engine, as each batch commits by itself: no lock is held for longer than a batch takes. Yields
-    the size of each. Rows that are locked are passed over.
+    Takes an engine, as each batch is a transaction of its own: locks are short. Yields the size of each.
+    Locked rows are left out.
     """
-    # Through each table by its key, so that no batch looks again at what an earlier one has done.
+    # In the order of each table's key, so that no batch reads again the rows of an earlier one.
     bound = {"status": status, "before": before, "batch": batch}
     for statement, lowest in ((_PURGE_UPLOADS, UUID(int=0)), (_PURGE_CONFLICTS, 0)):
         start: UUID | int = lowest

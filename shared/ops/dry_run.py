@@ -1,4 +1,4 @@
-"""A dry run: the replay itself, what it does to progress, and a rollback."""
+"""A dry run: replay an upload, compare progress before and after, and roll back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from shared.ops.reports import UploadReport, report_upload
 from shared.replay import replay
 from shared.study.store import lock_owner
 
-# A dry run holds workers up: it gives way rather than wait long for a lock.
+# Workers wait for the locks of a dry run, so it does not wait long for theirs.
 _LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '2s'")
 
 _LOCK = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE")
@@ -36,7 +36,7 @@ _CARDS = text("""
 
 
 class Card(NamedTuple):
-    """What a learner sees of a question's progress."""
+    """The part of a question's progress that a learner sees."""
 
     due: date
     stability: float
@@ -46,9 +46,9 @@ class Card(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a replay would do: the upload as it would stand, and its cards before and after, by public id.
+    """What a replay would do: the upload after it, and its questions' cards before and after, by public id.
 
-    `already`: how it is ingested, so that a replay would do nothing.
+    `already`: set if the upload is ingested, so that a replay would do nothing.
     """
 
     upload: UploadReport
@@ -76,7 +76,7 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
     """Requeue and replay an upload, then roll back to a savepoint.
 
     With `skipped`, add what was skipped instead; with `clock_shift`, replay it with its times shifted.
-    Only sequences move on. The locks of a replay are taken in its order, and given back with the savepoint.
+    Only sequences advance. Locks are taken in the order of a replay, and released with the savepoint.
     Raises UnknownUploadError, and ReplayRefusedError where a replay would be refused or would fail.
     """
     savepoint = connection.begin_nested()
@@ -100,9 +100,9 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
         return DryRun(upload, before, _cards(connection, pub_ids), already)
     except StudyIngestError:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever it is, a real replay would meet it too
+    except Exception as error:  # noqa: BLE001  # whatever it is, a real replay would fail by it too
         if isinstance(getattr(error, "orig", None), LockNotAvailable | DeadlockDetected):
-            why = f"{client_session_uuid}, or its learner, is being worked on right now; try again"
+            why = f"another process holds {client_session_uuid} or its learner; try again"
         else:
             why = f"a replay would fail now: {describe(error)}"
         raise ReplayRefusedError(why) from None

@@ -1,11 +1,11 @@
-"""Delete a learner, and what uploads hold of their answers."""
+"""Delete a learner, and the answers that uploads hold of them."""
 
 from sqlalchemy import Connection, text
 
 from shared.db import execute, scalars
 
-# What was ingested has its learner. Of the rest, each learner whose questions it names is one: as long as the
-# catalog knows whose they are. In the order of their ids, and before the learner, as a replay locks them.
+# Ingested uploads have their `user_id`. The others belong to the learners whose questions they name, as long
+# as the catalog has these. In the order of their ids, and before the learner, as a replay locks them.
 _LOCK_UPLOADS = text("""
     SELECT client_session_uuid FROM uploads
     WHERE client_session_uuid IN (
@@ -23,7 +23,7 @@ _PUB_IDS = text("""
     WHERE q.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
 """)
 
-# A conflict that was never ingested goes with its upload's learner too.
+# A conflict that was never ingested is blanked with its upload, too.
 _BLANK_CONFLICTS = text("""
     UPDATE upload_conflicts SET payload = NULL
     WHERE user_id = :user_id OR user_id IS NULL AND (
@@ -32,7 +32,7 @@ _BLANK_CONFLICTS = text("""
             WHERE named #>> '{}' = ANY(CAST(:pub_ids AS text[]))))
 """)
 
-# One that waits is rejected: its questions are gone.
+# A waiting upload is rejected: its questions are deleted.
 _BLANK_UPLOADS = text("""
     UPDATE uploads SET payload = NULL, result = NULL, user_id = :user_id,
         status = CASE WHEN status = 'received' THEN 'rejected' ELSE status END,
@@ -47,9 +47,9 @@ _DELETE = text("DELETE FROM users WHERE id = :user_id RETURNING id")
 def delete_learner(connection: Connection, user_id: int) -> int:
     """Delete a learner with all that is known of them; return how many uploads are blanked.
 
-    The rows of their uploads stay, so that what is sent again is known; payloads and results go, and none is
-    kept again. Where the learner's own row is gone already, what was ingested is blanked all the same; of
-    what was not, the catalog no longer tells whose it is.
+    The rows of their uploads stay, so that a repeated delivery is recognised; payloads and results are
+    deleted, and not stored again. Where the learner's own row was deleted before, ingested uploads are
+    blanked, too; of the others, the owner can no longer be found in the catalog.
     """
     bound = {"user_id": user_id, "pub_ids": scalars(connection, _PUB_IDS, {"user_id": user_id})}
     uploads = scalars(connection, _LOCK_UPLOADS, bound)

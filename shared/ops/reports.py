@@ -1,4 +1,4 @@
-"""Everything that is known of one upload, for an operator."""
+"""What operators read: a learner, an upload and its effects, and counts over time."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -17,7 +17,7 @@ from shared.study.scheduling import study_date
 from shared.study.store import SHOWN_DUE, learner_zone, list_progress, load_reviews, today_of
 from shared.uploads import Status
 
-# What is overdue is to be done today.
+# Overdue questions are shown at today.
 _COUNTS = text(f"""
     SELECT greatest(due, :today) AS day, count(*) AS questions
     FROM (SELECT {SHOWN_DUE} AS due
@@ -48,10 +48,10 @@ def due_calendar(
     return [DueDay(day, counts.get(day, 0)) for day in coming]
 
 
-# Four weeks and what is left of this one.
+# This week and the four after it.
 DAYS = 35
 NOTES = 50
-# The line goes on for a while, so that one sees where it leads.
+# How far the curve is continued from now.
 AHEAD = timedelta(days=30)
 
 
@@ -92,13 +92,13 @@ def report_learner(
 def curve(
     connection: Connection, user_id: int, question_id: int, *, now: datetime, default_zone: str
 ) -> Curve:
-    """Draw the forgetting curve of a learner's question, some weeks on from now."""
+    """Compute the forgetting curve of a learner's question, to some weeks from now."""
     today = today_of(connection, user_id, now=now, default_zone=default_zone)
     reviews = load_reviews(connection, user_id, [question_id])[question_id]
     return forgetting_curve(reviews, today + AHEAD)
 
 
-# An upload that is replayed by hand counts where it ended last.
+# An upload that an operator replays again counts at its last end.
 _ACTIVITY = text("""
     WITH event (at, kind) AS (
         SELECT received_at, 'received' FROM uploads WHERE received_at >= :since
@@ -119,7 +119,7 @@ _ACTIVITY = text("""
 
 
 class Activity(NamedTuple):
-    """How many uploads were received, and how many ended how, in the span of time that begins at `start`."""
+    """How many uploads were received, and reached each final status, in the step that begins at `start`."""
 
     start: datetime
     received: int
@@ -148,7 +148,7 @@ _WEBHOOKS = text("SELECT status, count(*) AS webhooks FROM outbox GROUP BY statu
 
 
 class Counts(NamedTuple):
-    """How many uploads were received, and how many ended how."""
+    """How many uploads were received, and how many reached each final status."""
 
     received: int
     ingested: int
@@ -220,7 +220,7 @@ _CONFLICTS = text("""
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Other content that came under the upload's uuid, and was kept aside."""
+    """Other content that came under the upload's uuid."""
 
     id: int
     received_at: datetime
@@ -249,9 +249,9 @@ class UploadReport:
 
     @property
     def timeline(self) -> list[tuple[datetime, str]]:
-        """Tell what happened to it when, and what is next."""
+        """List what happened to the upload and when, and its next try."""
         moments = [(self.received_at, "received")]
-        moments += [(each.received_at, "other content kept aside") for each in self.conflicts]
+        moments += [(each.received_at, "other content received") for each in self.conflicts]
         if self.status is Status.RECEIVED:
             moments.append((self.next_try_at, "next try"))
         if self.finalized_at:

@@ -1,4 +1,4 @@
-"""Find uploads, as an operator asks for them: by indexes that exist anyway."""
+"""Find uploads for an operator, by indexes that uploads and replays need anyway."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Listed(NamedTuple):
 
 
 class Position(NamedTuple):
-    """The last upload of a page: the next page goes on after it, whatever arrives meanwhile."""
+    """The last upload of a page: the next page begins after it, even if more uploads arrive."""
 
     received_at: datetime
     client_session_uuid: UUID
@@ -61,7 +61,7 @@ class Search:
     """What an operator looks for; every condition that is set must hold.
 
     `question`: a public id, answered or sent; `error`: a part of the last error or the reason, in any case;
-    `purged`: whether the payload is gone.
+    `purged`: whether the payload is purged.
     """
 
     status: Status | None = None
@@ -87,8 +87,8 @@ _LISTED = (
     Upload.last_error,
 )
 
-# Arrivals have no index that gives them in order, only one of ranges: to list the newest of millions, look at
-# a few days first.
+# `received_at` has only an index of page ranges, which gives no order: to list the newest of millions, search
+# the last hour, day and month first.
 _LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=30))
 
 
@@ -121,7 +121,7 @@ def _conditions(wanted: Search) -> Iterator[ColumnElement[bool]]:
     if wanted.older_than is not None:
         yield Upload.received_at < func.now() - wanted.older_than
     if wanted.after is not None:
-        # The bound first, which an index knows; then what of that one moment was listed already.
+        # First the bound, for the index; then leave out those of the same time that were listed already.
         at, (last_at, last_uuid) = Upload.received_at, wanted.after
         bound = at >= last_at if wanted.status is Status.RECEIVED else at <= last_at
         yield and_(bound, or_(at != last_at, Upload.client_session_uuid > last_uuid))
@@ -136,20 +136,20 @@ def _conditions(wanted: Search) -> Iterator[ColumnElement[bool]]:
 
 
 def of_status(*statuses: Status) -> ColumnElement[bool]:
-    """Name statuses literally: a partial index does not serve a parameter."""
+    """Write statuses into the SQL: Postgres does not use a partial index for a parameter."""
     return or_(*(Upload.status == literal(status.value, literal_execute=True) for status in statuses))
 
 
 def of_learner(learner: int) -> ColumnElement[bool]:
-    """Match a learner's uploads: of those that are not ingested, their questions say whose they are."""
-    # All questions of all uploads are joined at once: asked upload by upload, a large catalog takes seconds.
+    """Match a learner's uploads: those that are not ingested, by the owner of their questions."""
+    # One join for the questions of all uploads: one for each upload takes seconds with a large catalog.
     theirs = (
         select(PublishedItem.pub_id).join(StudyQuestion).join(StudyTopic).where(StudyTopic.user_id == learner)
     )
     attempt = func.jsonb_array_elements(Upload.payload["attempts"], type_=JSONB)
     sent = _not_ingested(true(), attempt["pub_id"].astext.label("pub_id")).subquery()
     unfinished = select(sent.c.client_session_uuid).where(sent.c.pub_id.in_(theirs))
-    # An array, so that the planner takes them for the few that they are and goes by the primary key.
+    # An array, so that the planner expects few of them and uses the primary key.
     array = func.array(unfinished.scalar_subquery())
     return or_(Upload.user_id == learner, Upload.client_session_uuid == func.any(array))
 
@@ -176,7 +176,7 @@ def failing_with(error: str) -> CompoundSelect[Any]:
 
 
 def _not_ingested(condition: ColumnElement[bool], *columns: ColumnElement[Any]) -> CompoundSelect[Any]:
-    """Ask the uploads that wait and those that failed, each by their own partial index."""
+    """Search the waiting and the failed uploads, each by their partial index."""
     query = select(Upload.client_session_uuid, *columns).where(condition)
     return union_all(
         query.where(of_status(Status.RECEIVED)), query.where(of_status(Status.REJECTED, Status.DEAD))

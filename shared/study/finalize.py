@@ -36,7 +36,7 @@ class Finalized:
 def finalize_session(connection: Connection, user_id: int, session_id: int, *, now: datetime) -> Finalized:
     """Fold a session's attempts into its learner's progress, and close it.
 
-    Live and viewer sessions alike. The caller holds the learner's lock and the transaction.
+    The same for live and viewer sessions. The caller holds the learner's lock and the transaction.
     """
     (finalized,) = finalize_sessions(connection, user_id, [session_id], now=now)
     return finalized
@@ -47,7 +47,7 @@ def finalize_sessions(
 ) -> list[Finalized]:
     """Finalize some sessions of a learner, with no more statements than for one.
 
-    No two may be of one topic: as they share no question, none moves what another is decided by.
+    No two may be of one topic: so they share no question, and none changes what another is decided by.
     """
     sessions, cached = load_sessions(connection, user_id, session_ids)
     reviews = chain.from_iterable(sessions.values())
@@ -79,14 +79,15 @@ def refold(connection: Connection, user_id: int, question_ids: Iterable[int]) ->
     delete_progress(connection, user_id, [question for question, each in folded.items() if not each])
 
 
-# So many questions are read at a time: a learner of many years fits.
+# Questions read at a time, so that the memory for a learner with many years of answers is limited.
 BATCH = 500
 
 
 def differing(connection: Connection, user_id: int) -> set[int]:
     """Return the questions whose cached progress is not the fold of their attempts.
 
-    Read in one snapshot: attempts and progress are committed together, so that uploads may go on meanwhile.
+    The caller's transaction is one snapshot, in which attempts and progress agree: uploads may be replayed at
+    the same time.
     """
     found = set()
     questions = iter(known_questions(connection, user_id))
@@ -101,14 +102,14 @@ def differing(connection: Connection, user_id: int) -> set[int]:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One learner, and the questions whose progress was not what their attempts say."""
+    """One learner, and the questions whose progress was not the fold of their attempts."""
 
     user_id: int
     differing: set[int]
 
 
 def verify(engine: Engine, *, repair: bool = False) -> Iterator[Checked]:
-    """Check learner by learner; with `repair`, fold again under the learner's lock what differs."""
+    """Check every learner; with `repair`, fold the differing questions again under the learner's lock."""
     with engine.connect() as connection:
         learners = list(connection.execute(text("SELECT id FROM users ORDER BY id")).scalars())
     snapshot = engine.execution_options(isolation_level="REPEATABLE READ")

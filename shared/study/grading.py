@@ -7,7 +7,7 @@ from fsrs import Rating
 
 
 class Outcome(StrEnum):
-    """What became of an answer, as the learner sees it."""
+    """The outcome of an answer, as the learner sees it."""
 
     CORRECT = "correct"
     WRONG = "wrong"

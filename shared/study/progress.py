@@ -31,13 +31,13 @@ class Review(NamedTuple):
     def key(self) -> tuple[datetime, bool, Rating, Outcome, date]:
         """Order reviews: ties must not be broken by ids, which depend on arrival.
 
-        The date comes last: two devices may write one moment with two offsets.
+        The date comes last: two devices may send the same moment with different offsets.
         """
         return (self.answered_at, not self.counted, self.rating, self.outcome, self.study_date)
 
     @property
     def miss(self) -> bool:
-        """Tell whether the choice was wrong, or none."""
+        """Return whether the choice was wrong, or none was made."""
         return self.rating is Rating.Again
 
 
@@ -53,10 +53,10 @@ class Progress(NamedTuple):
     """What is known of one learner and one question.
 
     `due` respects `due_at_most`, which the last counted answer set if it was unsure but right.
-    `last_answered_at` and `last_study_date` are those of the newest review, practice too. What follows them
-    is about counted reviews. `corrects` counts outcomes, so that unsure-but-right is neither a miss nor a
-    correct. A streak ends at any other answer; `correct_since` is the study date of the first correct of the
-    present one. The note's times are those of its last moves.
+    `last_answered_at` and `last_study_date` are those of the newest review, practice too. The fields after
+    them are about counted reviews. `corrects` counts outcomes: unsure-but-right is neither a miss nor a
+    correct. A streak ends at any other answer; `correct_since` is the study date of the first correct answer
+    of the current one. The note's times are those when it was last opened and closed.
     """
 
     stability: float
@@ -77,7 +77,7 @@ class Progress(NamedTuple):
 
     @property
     def memory(self) -> Memory:
-        """Return what the scheduler knows of it."""
+        """Return the state that the scheduler needs."""
         return Memory(self.stability, self.difficulty)
 
 
@@ -89,7 +89,7 @@ class Cached(NamedTuple):
 
 
 class Pattern(StrEnum):
-    """A change worth showing; most answers are none."""
+    """A change worth showing; most answers have none."""
 
     NEWLY_CORRECT = "newly_correct"
     RECOVERED = "recovered"
@@ -134,7 +134,7 @@ def late(reviews: Iterable[Review], cached: Mapping[int, Cached]) -> set[int]:
 def decide(
     reviews: Iterable[Review], cached: Mapping[int, Cached], history: Mapping[int, Sequence[Review]]
 ) -> Decision:
-    """Fold a session's reviews onto what is known; `history`: the other reviews of every late question."""
+    """Fold a session's reviews onto `cached`; `history`: the other reviews of every late question."""
     of_question = defaultdict(list)
     for review in reviews:
         of_question[review.question_id].append(review)
@@ -144,7 +144,7 @@ def decide(
         others = history.get(question)
         known = cached.get(question)
         before = known.progress if known and others is None else None
-        # Sorting keeps the order of equals: the session's own come last.
+        # Sorting is stable: of equal reviews, the session's own come last.
         for review in sorted([*(others or ()), *own], key=attrgetter("key")):
             if review.counted and any(review is each for each in own):
                 counts[review.outcome] += 1
@@ -153,16 +153,16 @@ def decide(
     return Decision(progress, Counts(*(counts[each] for each in (*Outcome, *Pattern))))
 
 
-# The third miss in a row is no slip any more.
+# Misses before this one: the third in a row is chronic.
 CHRONIC_AFTER = 2
 
 
 def classify(before: Progress | None, review: Review) -> Pattern | None:
-    """Classify a counted review by the standing just before it.
+    """Classify a counted review by the progress just before it.
 
     Newly correct: never correct before. Recovered: correct after a miss, and correct once before that.
     Relapsed: a miss right after a correct one. Chronic: at least the third miss in a row. Unsure-but-right is
-    neither correct nor a miss: it ends both rows, and starts none.
+    neither correct nor a miss: it ends both streaks, and starts none.
     """
     if review.outcome is Outcome.CORRECT:
         if before is None or not before.corrects:
@@ -176,7 +176,7 @@ def classify(before: Progress | None, review: Review) -> Pattern | None:
 
 
 def fold(reviews: Iterable[Review]) -> Progress | None:
-    """Fold the reviews of one question, given in any order; None for none."""
+    """Fold the reviews of one question, in any order; None where there is none."""
     progress = None
     for review in sorted(reviews, key=attrgetter("key")):
         progress = advance(progress, review)
@@ -204,9 +204,9 @@ _UNANSWERED = Progress(
 
 
 def advance(before: Progress | None, review: Review) -> Progress:
-    """Fold one review onto what came before it; the caller answers for the order."""
+    """Fold one review onto the progress before it; the caller keeps the order."""
     known = before or _UNANSWERED
-    # A learner may travel west, where it is still yesterday: a date never goes back.
+    # A learner may travel west, where it is still yesterday: the date used never goes back.
     day = max(review.study_date, known.last_study_date)
     last = known.last_study_date if before else day
     memory, due = schedule(before and before.memory, last, day, review.rating)
@@ -256,7 +256,7 @@ class Step:
 
 
 def fold_steps(reviews: Iterable[Review]) -> Iterator[Step]:
-    """Fold the reviews of one question, given in any order; yield every step."""
+    """Fold the reviews of one question, in any order; yield every step."""
     before = None
     for review in sorted(reviews, key=attrgetter("key")):
         after = advance(before, review)
@@ -271,14 +271,14 @@ POINTS = 120
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The probability of a right answer from study date to study date, and the reviews that moved it."""
+    """The probability of a right answer from study date to study date, and the reviews that changed it."""
 
     points: list[tuple[date, float]]
     steps: list[Step]
 
 
 def forgetting_curve(reviews: Iterable[Review], until: date) -> Curve:
-    """Draw the curve of one question's reviews, given in any order, up to a date."""
+    """Compute the curve of one question from its reviews, in any order, up to a date."""
     steps = list(fold_steps(reviews))
     if not steps:
         return Curve([], [])
@@ -295,10 +295,10 @@ def forgetting_curve(reviews: Iterable[Review], until: date) -> Curve:
 
 
 def _digest() -> str:
-    """Name the parameters and what the fold makes of a fixed log.
+    """Hash the parameters, and the progress that the fold computes from a fixed log.
 
-    The version of fsrs is not part of it: an upgrade that changes nothing folds nothing again. Rounded, since
-    the last digits of a power differ between machines.
+    The version of fsrs is not part of it: after an upgrade that changes no result, nothing is folded again.
+    Rounded, since the last digits of a power differ between machines.
     """
     days = (0, 0, 1, 1, 4, 9, 9, 30, 45, 45, 46, 120, 122, 122, 300, 1000)
     answers = "cpwurrcccwnncppc"
@@ -322,5 +322,5 @@ def _digest() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-# Saved with the progress that it produced, so that what other parameters or rules made is folded again.
+# Saved with the progress that it produced: progress by other parameters or rules is folded again.
 SCHEDULER = f"fsrs {_digest()}"

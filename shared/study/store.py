@@ -1,4 +1,4 @@
-"""The engine's rows: learners, attempts as reviews, progress, and what closing a session writes."""
+"""All SQL of the engine: learners, attempts as reviews, progress, and the close of a session."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from shared.study.progress import SCHEDULER, Cached, Counts, Progress, Review, W
 from shared.study.scheduling import study_date
 
 _LOCK = text("SELECT time_zone FROM users WHERE id = :user_id FOR NO KEY UPDATE")
-# Nobody where the questions have several owners: nothing of such an upload is written.
+# No row where the questions have several owners: such an upload is rejected.
 _OWNER = text("""
     SELECT min(q.user_id) FROM published_items i JOIN study_questions q ON q.id = i.source_id
     WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) HAVING min(q.user_id) = max(q.user_id)
@@ -32,17 +32,17 @@ class Learner:
 
 
 def lock_learner(connection: Connection, user_id: int) -> None:
-    """Let nobody else change this learner's progress until the transaction ends.
+    """Lock a learner: no other transaction changes their progress until this one ends.
 
-    A statement of its own: what is read together with a lock may be older than the lock.
+    In a statement of its own: what a statement reads while it takes a lock may be older than the lock.
     """
     execute(connection, _LOCK, {"user_id": user_id})
 
 
 def lock_owner(connection: Connection, pub_ids: Iterable[str], default_zone: str) -> Learner | None:
-    """Lock the learner who owns all the known ones of these questions; None if there is no such one.
+    """Lock the learner who owns these questions, unknown ones aside; None if there is not exactly one.
 
-    Who owns the questions is read before the lock: the caller looks again.
+    The owner is read before the lock: the caller checks again.
     """
     user_id = scalar(connection, _OWNER, {"pub_ids": list(pub_ids)})
     row = execute(connection, _LOCK, {"user_id": user_id}).fetchone() if user_id else None
@@ -55,20 +55,19 @@ def learner_zone(connection: Connection, user_id: int, default_zone: str) -> Zon
 
 
 def today_of(connection: Connection, user_id: int, *, now: datetime, default_zone: str) -> date:
-    """Return the learner's present study date."""
+    """Return the learner's current study date."""
     return study_date(now, None, learner_zone(connection, user_id, default_zone))
 
 
 def _zone(name: str | None, default_zone: str) -> ZoneInfo:
-    # The catalog may have been loaded where the time zone database is newer: that must fail nothing here.
+    # The catalog may have been loaded on a host with a newer time zone database: that must not fail here.
     try:
         return ZoneInfo(name or default_zone)
     except (OSError, ValueError, KeyError):  # a folder's name, a path, an unknown name
         return ZoneInfo(default_zone)
 
 
-# For progress p, its question's topic t and the learner's date :today: what is learned for an exam is due by
-# then.
+# For progress p, its question's topic t and the learner's date :today: no due date is later than the exam.
 SHOWN_DUE = "CASE WHEN t.exam_on >= :today THEN least(p.due, t.exam_on) ELSE p.due END"
 
 _LIST = text("""
@@ -81,7 +80,7 @@ _LIST = text("""
 
 
 def list_progress(connection: Connection, user_id: int) -> Iterator[dict[str, Any]]:
-    """Yield one JSON value a question, sorted by public id: times in UTC, `due` a date."""
+    """Yield one JSON object for each question, sorted by public id: times in UTC, `due` a date."""
     for row in execute(connection, _LIST, {"user_id": user_id}):
         times = {"due": row.due.isoformat(), "last_answered_at": row.last_answered_at.isoformat()}
         yield row._asdict() | times
@@ -108,7 +107,7 @@ _KNOWN = text("""
 def load_reviews(
     connection: Connection, user_id: int, question_ids: Iterable[int], *, excluding: Sequence[int] = ()
 ) -> dict[int, list[Review]]:
-    """Load what finalized sessions, `excluding` some, know of each of these questions, practice too."""
+    """Load these questions' reviews from closed sessions, practice too, `excluding` some sessions."""
     reviews: dict[int, list[Review]] = {question: [] for question in question_ids}
     if reviews:
         bound = {"user_id": user_id, "session_ids": list(excluding), "question_ids": list(reviews)}
@@ -202,7 +201,7 @@ _LOAD_SESSIONS = text(f"""
     ORDER BY a.ordinal
 """)  # noqa: S608  # made of the constants above
 
-# The ids once more: joined alone, a few sessions would have all of them read, until an ANALYZE.
+# The ids are given twice: with the join alone, Postgres would read all sessions until an ANALYZE.
 _CLOSE = text(f"""
     WITH closed AS (
         UPDATE study_quiz_sessions SET
@@ -228,7 +227,7 @@ _CLOSE = text(f"""
 def load_sessions(
     connection: Connection, user_id: int, session_ids: Sequence[int]
 ) -> tuple[dict[int, list[Review]], dict[int, Cached]]:
-    """Load each session's attempts, as they were given, and what is known of their questions."""
+    """Load each session's attempts in their order, and the progress of their questions."""
     sessions: dict[int, list[Review]] = {each: [] for each in session_ids}
     cached = {}
     bound = {"user_id": user_id, "session_ids": session_ids}
@@ -243,7 +242,7 @@ def load_sessions(
 def close_sessions(
     connection: Connection, user_id: int, counts: Mapping[int, Counts], *, now: datetime
 ) -> dict[int, dict[str, Any]]:
-    """Write the counts of each session, close it unless it was abandoned, and ask for its webhooks.
+    """Write the counts of each session, close it unless it was abandoned, and insert its webhooks.
 
     Return the snapshots of counts by session.
     """

@@ -1,4 +1,4 @@
-"""Take a session out of the learner's progress, and back in; it stays on record."""
+"""Void sessions, so that they no longer count in the learner's progress, and bring them back."""
 
 from datetime import datetime
 
@@ -14,7 +14,7 @@ _VOID = text("""
     RETURNING id
 """)
 
-# What was superseded never comes back: beside the content that took its place it would count double.
+# A superseded session never comes back: together with the one in its place, it would count twice.
 _UNVOID = text("""
     UPDATE study_quiz_sessions SET voided_at = NULL, void_reason = NULL
     WHERE user_id = :user_id AND id = ANY(CAST(:session_ids AS bigint[])) AND voided_at IS NOT NULL
@@ -39,7 +39,7 @@ _TOUCHED = text("""
 """)
 
 
-def void_sessions(  # what, why, when, and by whose day
+def void_sessions(
     connection: Connection,
     user_id: int,
     session_ids: list[int],
@@ -47,7 +47,7 @@ def void_sessions(  # what, why, when, and by whose day
     reason: str,
     now: datetime,
 ) -> int:
-    """Void closed sessions of a learner whose lock the caller holds; waiting follow-ups are skipped."""
+    """Void closed sessions of a learner whose lock the caller holds; waiting webhooks are skipped."""
     bound = {"user_id": user_id, "session_ids": session_ids, "reason": reason, "now": now}
     changed = scalars(connection, _VOID, bound)
     execute(connection, _SKIP_WEBHOOKS, {"user_id": user_id, "session_ids": changed})
@@ -56,14 +56,16 @@ def void_sessions(  # what, why, when, and by whose day
 
 
 def unvoid_sessions(connection: Connection, user_id: int, session_ids: list[int]) -> int:
-    """Bring voided sessions back, of a learner whose lock the caller holds.
+    """Bring back voided sessions of a learner whose lock the caller holds.
 
-    Raises SupersededError where nothing but what was superseded is void.
+    Raises SupersededError where only superseded sessions are void.
     """
     bound = {"user_id": user_id, "session_ids": session_ids}
     changed = scalars(connection, _UNVOID, bound)
     if not changed and scalar(connection, _SUPERSEDED, bound):
-        raise SupersededError("void for good: its upload was replayed again, or other content was accepted")
+        raise SupersededError(
+            "void permanently: its upload was replayed again, or other content was accepted"
+        )
     _fold_again(connection, user_id, changed)
     return len(changed)
 

@@ -112,7 +112,7 @@ def test_what_was_superseded_never_comes_back(engine: Engine, alone: list[str]) 
         with pytest.raises(SupersededError, match="content that waits"):
             act(engine)
     work_off(engine, SECOND)
-    with pytest.raises(SupersededError, match="void for good"):
+    with pytest.raises(SupersededError, match="void permanently"):
         unvoid(engine)
     assert progress(engine) == alone
     assert (void(engine), unvoid(engine)) == (1, 1)

@@ -220,7 +220,7 @@ def lend(engine: Engine, _: Sent) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "why"),
-    [(void, "unvoid it first"), (purge, "is purged"), (lend, "not all its learner's")],
+    [(void, "unvoid it first"), (purge, "is purged"), (lend, "no longer all belong")],
 )
 def test_what_cannot_be_added_is_refused_with_nothing_written(
     engine: Engine, early: Sent, spoil: Callable[[Engine, Sent], None], why: str

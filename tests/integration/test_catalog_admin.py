@@ -106,7 +106,7 @@ def test_what_would_make_answers_unreadable_is_refused_even_by_force(
     load(engine)
     ingest(engine, upload(answer("q110", AT)))
     before = everything(engine)
-    with pytest.raises(CatalogError, match="publish it as a new edition"):
+    with pytest.raises(CatalogError, match="publish a new edition"):
         load(engine, only(change), force=True)
     assert everything(engine) == before
 
@@ -182,14 +182,14 @@ def test_the_current_edition_is_the_newest_that_is_out(
 
 
 CONTRADICTIONS: list[tuple[str, dict[str, list[dict[str, Any]]]]] = [
-    ("topic 11: a topic never changes its owner", {"topics": [{"id": 11, "user_id": BEN, "name": "t"}]}),
+    ("topic 11: the owner of a topic cannot change", {"topics": [{"id": 11, "user_id": BEN, "name": "t"}]}),
     ("topic 41: learner 4 is unknown", {"topics": [{"id": 41, "user_id": 4, "name": "t"}]}),
-    ("question 119: topic 21 is no topic of learner 1", only(question(119, study_topic_id=21))),
-    ("question 119: topic 99 is no topic of learner 1", only(question(119, study_topic_id=99))),
-    ("question 110: described twice, and not alike", only(question(110), question(110, "x", subject="?"))),
-    ("x: named twice", only(question(118, "x"), question(119, "x"))),
-    ("learner 4: named twice", {"users": [{"id": 4}, {"id": 4, "time_zone": "Asia/Seoul"}]}),
-    ("topic 19: named twice", {"topics": [{"id": 19, "user_id": n, "name": "t"} for n in (ANN, BEN)]}),
+    ("question 119: topic 21 is not a topic of learner 1", only(question(119, study_topic_id=21))),
+    ("question 119: topic 99 is not a topic of learner 1", only(question(119, study_topic_id=99))),
+    ("question 110: has two entries that differ", only(question(110), question(110, "x", subject="?"))),
+    ("x: appears twice", only(question(118, "x"), question(119, "x"))),
+    ("learner 4: appears twice", {"users": [{"id": 4}, {"id": 4, "time_zone": "Asia/Seoul"}]}),
+    ("topic 19: appears twice", {"topics": [{"id": 19, "user_id": n, "name": "t"} for n in (ANN, BEN)]}),
 ]
 
 

@@ -21,7 +21,7 @@ EDITION = {"pub_id": "q", "choices": ["yes", "no"], "correct_choice": 0}
         ({"choices": ["yes", "n\0"]}, "/questions/0/editions/0/choices/1: .*NUL"),
         ({"retired_at": "2026-01-01T00:00:00"}, "/questions/0/retired_at: .*timezone"),
         ({"pub_id": ""}, "/questions/0/editions/0/pub_id: .*at least 1"),
-        ({"correct_choice": 9}, "/questions/0/editions/0: .*names none of the choices"),
+        ({"correct_choice": 9}, "/questions/0/editions/0: .*is not the index of a choice"),
         ({"editions": []}, "/questions/0/editions: .*at least 1"),
         ({"editions": [EDITION]}, "/questions/0/pub_id: .*not permitted"),
     ],

@@ -36,7 +36,7 @@ def test_what_is_worked_on_is_told_to_be(
     with engine.begin() as worker:
         worker.execute(text(f"SELECT FROM {held} FOR NO KEY UPDATE"))
         busy = told(web, sent)
-    assert busy.endswith("is being worked on right now; try again.")
+    assert busy.endswith("or its learner; try again.")
     assert "55P03" not in busy
     assert "it would be" in told(web, sent)
 
