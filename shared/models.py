@@ -404,11 +404,11 @@ class Upload(Base):
     """An upload; the row, not the broker's message, is the record of work to do.
 
     `received` (row committed) → `ingested` (every effect committed) | `rejected` (cannot succeed as things
-    stand, `reason` says why) | `dead` (tries exhausted). There is no `running`: a lock on the row shows it, and
-    a crash releases the lock. `content_hash` is `version:hex` and stays when the payload is purged, which is
-    then NULL. `user_id` is known once ingested, or blanked; it is not a foreign key, as the row stays when the
-    learner is deleted. `clock_shift` is stated by an operator for a wrong clock, and added to every time of
-    the payload.
+    stand, `reason` says why) | `dead` (tries exhausted). There is no `running`: a lock on the row shows it,
+    and a crash releases the lock. `content_hash` is `version:hex` and stays when the payload is purged, which
+    is then NULL. `user_id` is known once ingested, or blanked; it is not a foreign key, as the row stays when
+    the learner is deleted. `clock_shift` is stated by an operator for a wrong clock, and added to every time
+    of the payload.
     """
 
     __tablename__ = "uploads"
