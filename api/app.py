@@ -17,7 +17,7 @@ from api.services import install_services
 from shared.config import Settings
 from shared.errors import ConfigurationError
 
-# 500 attempts with the longest ids in ASCII take 160 KB; the rest is room for unknown fields.
+# 500 attempts with the longest ids in ASCII take 160 KB; the rest is for unknown fields.
 MAX_BODY = 1024 * 1024
 
 
@@ -25,9 +25,9 @@ SYSTEM_CLOCK = partial(datetime.now, UTC)
 
 
 def create_app(settings: Settings, clock: Callable[[], datetime] = SYSTEM_CLOCK) -> OpenAPI:
-    """Make the application; raise ConfigurationError for an endpoint that no viewer could use."""
+    """Make the application; raise ConfigurationError if uploads are enabled without a token."""
     if settings.study_ingest_enabled and not settings.viewer_tokens:
-        raise ConfigurationError("VIEWER_SYNC_TOKEN: must be set where STUDY_INGEST_ENABLED is on")
+        raise ConfigurationError("VIEWER_SYNC_TOKEN: must be set, as STUDY_INGEST_ENABLED is")
     app = openapi.make_documented_app(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]  # members in the order of their model

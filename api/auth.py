@@ -10,9 +10,9 @@ from api.errors import Kind, Problem
 def require_token(tokens: tuple[str, ...]) -> None:
     """Refuse a request that carries none of the tokens."""
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-    # WSGI hands headers over as Latin-1, whatever their bytes are.
+    # WSGI decodes headers as Latin-1, whatever their bytes are.
     sent = credentials.strip(" ").encode("latin-1", "replace")
-    # A list: every token is compared, so that the time says nothing about which one came close.
+    # A list, so that every token is compared: the time must not depend on which one matches.
     matches = [compare_digest(token.encode(), sent) for token in tokens]
     if scheme.lower() != "bearer" or not any(matches):
         raise Problem(Kind.UNAUTHENTICATED)

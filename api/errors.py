@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457): one shape, wherever a request is refused."""
+"""Errors as `application/problem+json` (RFC 9457), wherever a request is refused."""
 
 import json
 from enum import Enum
@@ -16,7 +16,7 @@ from shared.payload import MAX_FAULTS, InvalidPayloadError, NotJsonError
 
 
 class Kind(Enum):
-    """Name a kind of problem: its HTTP status, its title, and what the sender should do."""
+    """A kind of problem: its HTTP status, its title, and what the sender should do."""
 
     NOT_JSON = 400, "The body is not JSON", "Fix the body before sending it again."
     UNAUTHENTICATED = 401, "The bearer token is missing or unknown", "Send a token that is accepted here."
@@ -28,17 +28,25 @@ class Kind(Enum):
     METHOD_NOT_ALLOWED = 405, "The method is not known here", "Use a method that `Allow` names."
     CONFLICTING_UPLOAD = 409, "An upload of other content has this id", "Give a new session a new id."
     SESSION_CLOSED = 409, "The quiz session is closed", "Read it again; start another to go on."
-    ALREADY_ANSWERED = 409, "The question has another answer", "Read the session again; an answer stands."
-    BODY_TOO_LARGE = 413, "The body is too large", "Split the session, or leave fields out."
+    ALREADY_ANSWERED = (
+        409,
+        "The question has another answer",
+        "Read the session again; an answer cannot be changed.",
+    )
+    BODY_TOO_LARGE = 413, "The body is too large", "Split the session, or omit fields."
     UNSUPPORTED_MEDIA_TYPE = 415, "The body must be plain application/json", "Name the type; do not compress."
     INVALID_PAYLOAD = 422, "The payload is not a valid upload", "Fix what `errors` points at."
     INVALID_REQUEST = 422, "The request does not fit its schema", "Fix what `errors` points at."
     NOTHING_TO_ASK = 422, "No question fits", "Ask for less: another subject, or not only wrong ones."
-    REJECTED_UPLOAD = 422, "The upload was rejected", "See `reason`; to send the same again changes nothing."
-    INTERNAL_ERROR = 500, "Something went wrong here", "Try again later; tell the operator if it goes on."
-    INGEST_CLOSED = 503, "Uploads are not accepted at present", "Keep the upload, and try again later."
+    REJECTED_UPLOAD = 422, "The upload was rejected", "See `reason`; sending the same again changes nothing."
+    INTERNAL_ERROR = (
+        500,
+        "Something went wrong here",
+        "Try again later; if it persists, contact the operator.",
+    )
+    INGEST_CLOSED = 503, "Uploads are not accepted now", "Keep the upload, and try again later."
     LIVE_CLOSED = 503, "The live side is not enabled", "The operator sets STUDY_API_TOKEN."
-    STORE_UNAVAILABLE = 503, "Nothing can be stored at present", "Keep the upload, and try again later."
+    STORE_UNAVAILABLE = 503, "Nothing can be stored now", "Keep the upload, and try again later."
 
     def __init__(self, status: int, title: str, advice: str) -> None:
         self.status = status
@@ -47,7 +55,7 @@ class Kind(Enum):
 
     @property
     def slug(self) -> str:
-        """Return the name as it stands in addresses."""
+        """Return the name as used in addresses."""
         return self.name.lower().replace("_", "-")
 
     @property
@@ -56,14 +64,14 @@ class Kind(Enum):
         return f"/problems/{self.slug}"
 
     def body(self, **members: Any) -> dict[str, Any]:
-        """Write a problem of this kind."""
+        """Compose the body of a problem of this kind."""
         return {"type": self.type, "title": self.title, "status": self.status} | members
 
 
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
-# Long enough for a restart or a failover, short enough for a learner who waits for the result.
+# Long enough for a restart or a failover, short for a learner who waits for the result.
 RETRY_AFTER_S = 30
 
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}
@@ -86,7 +94,7 @@ _OF_ERROR: dict[type[Exception], Kind] = {
     errors.NotAskedError: Kind.INVALID_REQUEST,
     errors.NoSuchChoiceError: Kind.INVALID_REQUEST,
 }
-# Of errors that only the database can tell: what in the body they are about.
+# The field of the body that an error concerns, where only the database shows that it is wrong.
 _POINTERS: dict[type[Exception], str] = {
     errors.NothingToAskError: "",
     errors.NotAskedError: "/pub_id",
@@ -95,7 +103,7 @@ _POINTERS: dict[type[Exception], str] = {
 
 
 class Problem(Exception):  # noqa: N818  # RFC 9457's own word
-    """Refuse a request; `members` are those that the kind adds to the standard ones."""
+    """Refuse a request; `members` are added to the standard members of the problem."""
 
     def __init__(self, kind: Kind, **members: Any) -> None:
         super().__init__(kind.title)
@@ -103,17 +111,17 @@ class Problem(Exception):  # noqa: N818  # RFC 9457's own word
 
 
 def refuse_invalid(error: ValidationError) -> NoReturn:
-    """Refuse a request whose query or body does not fit its model, without repeating a word of it (I11)."""
+    """Refuse a request whose query or body does not fit its model, without quoting any of it."""
     faults = []
     for each in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_FAULTS]:
-        # The name of a field that is not ours would be the client's own content.
+        # The name of a field that is not ours is the client's own content.
         place = each["loc"][:-1] if each["type"] == "extra_forbidden" else each["loc"]
         faults.append({"pointer": "".join(f"/{step}" for step in place), "detail": each["msg"]})
     raise Problem(Kind.INVALID_REQUEST, errors=faults) from None
 
 
 def body_of_status(status: int) -> dict[str, Any]:
-    """Write a problem of which no more than its HTTP status is known."""
+    """Compose the body of a problem of which only the HTTP status is known."""
     if kind := _OF_STATUS.get(status):
         return kind.body()
     return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}

@@ -1,4 +1,4 @@
-"""The viewer's routes: receive an upload, and say what became of it. Beside them, the process' health."""
+"""The viewer's routes: receive an upload, and show its status. Also the health of the process."""
 
 from time import perf_counter
 from typing import Any
@@ -37,7 +37,7 @@ class UploadPath(BaseModel):
 
 @upload_routes.before_request
 def admit() -> None:
-    """Refuse every request while the flag is off (I10), then those without a token."""
+    """Refuse every request while ingest is disabled, then those without a token."""
     if not services().settings.study_ingest_enabled:
         raise Problem(Kind.INGEST_CLOSED)
     require_token(services().settings.viewer_tokens)
@@ -84,11 +84,11 @@ def _answer(uuid: UUID, receipt: Receipt) -> Response | tuple[dict[str, Any], in
             fault = {"pointer": "", "detail": f"rejected as {receipt.reason}"}
             raise Problem(Kind.REJECTED_UPLOAD, reason=receipt.reason, errors=[fault])
         case Verdict.INGESTED:
-            # AlreadyIngested, with the result as the text that is stored: to read it and write it again would
-            # cost as much as all the rest (docs/performance.md, "an ingested upload's result").
+            # AlreadyIngested, with the result as the text that is stored: to parse it and write it again
+            # would cost as much as all the rest (docs/performance.md, "an ingested upload's result").
             members = f'"client_session_uuid":"{uuid}","result":{receipt.result}'
             return Response(f'{{"status":"already_ingested",{members}}}', content_type="application/json")
-    # A dead upload, too, is received: to send it again would not help it.
+    # A dead upload is answered as received, too: sending it again would not help.
     location = f"{request.root_path}{request.path}/{uuid}"
     return (
         Received(status="received", client_session_uuid=uuid).model_dump(mode="json"),
@@ -109,7 +109,7 @@ def _answer(uuid: UUID, receipt: Receipt) -> Response | tuple[dict[str, Any], in
     ),
 )
 def read_upload_status(path: UploadPath) -> dict[str, Any]:
-    """Say where an upload stands, and what became of it."""
+    """Show the status of an upload, and what became of its attempts."""
     found = services().live.run(lambda connection: find(connection, path.client_session_uuid))
     if found is None:
         raise Problem(Kind.UNKNOWN_UPLOAD)
@@ -117,13 +117,13 @@ def read_upload_status(path: UploadPath) -> dict[str, Any]:
     return UploadStatus.model_validate(found._asdict()).model_dump(mode="json", exclude_unset=True)
 
 
-# They need no token, and answer while the flag is off.
+# These need no token, and answer while ingest is disabled.
 health_routes = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
 
 
 @health_routes.get("/livez", operation_id="checkAlive", responses=answers({200: Health}))
 def check_alive() -> dict[str, Any]:
-    """Say that the process is alive; one that does not answer is to be restarted."""
+    """Answer that the process is alive; a process that does not answer has to be restarted."""
     return Health(status="ok").model_dump(mode="json")
 
 
@@ -133,7 +133,7 @@ def check_alive() -> dict[str, Any]:
     responses=answers({200: Health}, Kind.INGEST_CLOSED, Kind.STORE_UNAVAILABLE),
 )
 def check_ready() -> dict[str, Any]:
-    """Say whether an upload would be received; a process that is not ready needs no restart."""
+    """Answer whether an upload would be received; a process that is not ready needs no restart."""
     if not services().settings.study_ingest_enabled:
         raise Problem(Kind.INGEST_CLOSED)
     services().uploads.check()

@@ -55,7 +55,7 @@ P = TypeVar("P", bound=tuple[Any, ...])
 
 
 class IdConverter(IntegerConverter):
-    """Match no more digits than a bigint has; Python refuses to read many thousand."""
+    """Match no more digits than a bigint has; Python refuses to convert many thousands."""
 
     regex = "[0-9]{1,19}"
 
@@ -93,7 +93,7 @@ def admit() -> None:
     if not services().settings.study_tokens:
         raise Problem(Kind.LIVE_CLOSED)
     require_token(services().settings.study_tokens)
-    # A limit of the converter would be answered 405 where the path has another method, too.
+    # A limit in the converter would answer 405 where the path has another method.
     if any(number >= BIGINT for number in (request.view_args or {}).values()):
         raise Problem(Kind.NOT_FOUND)
 
@@ -114,7 +114,7 @@ def admit() -> None:
     ),
 )
 def start_session(path: LearnerPath) -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Start a session (201), or take up the one that is in progress in the topic (200)."""
+    """Start a session (201), or resume the one that is in progress in the topic (200)."""
     form = read_body(SessionStart)
     now = _now()
     circumstances = sessions.Circumstances(now["now"], SystemRandom(), now["default_zone"])
@@ -160,7 +160,7 @@ def read_session(path: SessionPath) -> dict[str, Any]:
     ),
 )
 def answer_question(path: SessionPath) -> dict[str, Any]:
-    """Answer a question; the same answer again is answered alike."""
+    """Answer a question; repeating the same answer returns the same response."""
     answer = read_body(Submission)
     now = _now()
     recorded = services().live.run(
@@ -241,7 +241,7 @@ def _day(value: Any) -> date:
 
 
 def _without_default(schema: dict[str, Any]) -> None:
-    del schema["default"]  # null, which a query string cannot say
+    del schema["default"]  # null, which a query string cannot express
 
 
 class ReviewQuery(PageQuery):
@@ -251,7 +251,7 @@ class ReviewQuery(PageQuery):
         date | None, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})
     ] = Field(
         None,
-        description="a study day; without one, what is due today",
+        description="a study date; without one, what is due today",
         json_schema_extra=_without_default,
     )
 
@@ -263,7 +263,7 @@ class NoteQuery(PageQuery):
 
 
 def _place(query: PageQuery, before_first: P) -> P:
-    """Return the place that a cursor names, or the one before the first item."""
+    """Decode a cursor; without one, return the place before the first item."""
     if not query.cursor:
         return before_first
     try:
@@ -275,7 +275,7 @@ def _place(query: PageQuery, before_first: P) -> P:
 
 
 def _page(rows: Sequence[tuple[tuple[Any, ...], dict[str, Any]]], limit: int) -> dict[str, Any]:
-    """Make a page of items with their places; one more than it takes shows that there is a next page."""
+    """Make a page of (cursor, item) rows; one row more than `limit` shows that there is a next page."""
     shown = rows[:limit]
     cursor = None
     if len(rows) > limit:

@@ -24,7 +24,7 @@ def install_metrics(app: Flask, settings: Settings) -> None:
 
 
 def count_requests(app: Flask, settings: Settings, prefix: str = "") -> None:
-    """Count an application's requests where metrics are kept; `prefix`: the path at which it is mounted."""
+    """Count an application's requests if metrics are enabled; `prefix`: the path at which it is mounted."""
     if not settings.prometheus_multiproc_dir:
         return
 
@@ -32,7 +32,7 @@ def count_requests(app: Flask, settings: Settings, prefix: str = "") -> None:
         g.began = perf_counter()
 
     def count(response: Response) -> Response:
-        # A request without a route would bring a label for every path and method that a stranger thinks of.
+        # Requests without a route share one label: anybody could send any number of paths and methods.
         rule = request.url_rule
         route, method = (prefix + rule.rule, request.method) if rule else ("none", "any")
         REQUESTS.labels(route, method, str(response.status_code)).inc()

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, which flask-openapi3 makes of routes and models, and the page that shows it."""
+"""The OpenAPI 3.1 document, made by flask-openapi3 from routes and models, and its page."""
 
 from importlib.metadata import version
 from itertools import groupby
@@ -18,7 +18,7 @@ from api.schemas import ProblemDetails, ProblemExplanation
 
 PAGE = Path(__file__).with_name("docs_page")
 SWAGGER_UI = Path(flask_swagger_ui.__file__).with_name("dist")
-# Nothing from elsewhere, not even by mistake; Swagger UI draws its icons with data: images.
+# Nothing from another site; Swagger UI draws its icons with data: images.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -33,7 +33,7 @@ def make_documented_app(import_name: str) -> OpenAPI:
         info=Info(title="study-ingest", version=version("study-ingest")),
         security_schemes={name: {"type": "http", "scheme": "bearer"} for name in ("viewer", "study")},
         doc_ui=False,  # its pages would need other sites, or packages of their own
-        # It adds an answer of this status to every operation that has none; `answers` gives each a default.
+        # Its answer to a wrong request; as `answers` has a "default" for every operation, it adds no other.
         validation_error_status="default",
         validation_error_model=ProblemDetails,
         validation_error_callback=refuse_invalid,
@@ -41,7 +41,7 @@ def make_documented_app(import_name: str) -> OpenAPI:
 
 
 def answers(bodies: ResponseDict, *kinds: Kind) -> ResponseDict:
-    """Describe what an operation may answer: bodies by status, and kinds of problems; any may fail."""
+    """Describe what an operation may answer: bodies by status, and kinds of problems; 500 is added to all."""
 
     def problem(some: list[Kind]) -> dict[str, Any]:
         media = {
@@ -67,7 +67,7 @@ docs_routes = Blueprint("docs", __name__)
 
 @docs_routes.get("/openapi.json")
 def document() -> dict[str, Any]:
-    """Serve the document; flask-openapi3 composes it once."""
+    """Serve the document, which flask-openapi3 composes once."""
     app = current_app
     assert isinstance(app, OpenAPI)  # noqa: S101  # for the type
     return app.api_doc
@@ -75,7 +75,7 @@ def document() -> dict[str, Any]:
 
 @docs_routes.get("/docs")
 def page() -> Response:
-    """Serve the page; it works without any other site."""
+    """Serve the page, which loads nothing from another site."""
     response = send_from_directory(PAGE, "index.html")
     response.headers["Content-Security-Policy"] = POLICY
     return response
@@ -83,7 +83,7 @@ def page() -> Response:
 
 @docs_routes.get("/docs/start.js")
 def start() -> Response:
-    """Serve the script that opens the document; inline, the policy would have to allow every script."""
+    """Serve the script that opens the document; an inline one would need a policy that allows all scripts."""
     return send_from_directory(PAGE, "start.js")
 
 

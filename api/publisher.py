@@ -1,4 +1,4 @@
-"""Enqueue new uploads off the request's thread: a slow or absent broker delays no request."""
+"""Enqueue new uploads on a thread of its own: a slow or absent broker delays no request."""
 
 import queue
 import threading
@@ -23,10 +23,10 @@ LENGTH_EVERY_S = 1.0
 
 
 class Publisher:
-    """Tell the broker of new uploads, best effort: the sweeper enqueues what is lost here.
+    """Enqueue new uploads, best effort: the sweeper enqueues what is lost here.
 
     `pause`: seconds of silence after a failure. `queue_limit`: messages waiting in the broker above which no
-    process adds more; this one stops at half of it, and so leaves room for the sweeper's.
+    process adds more; this one stops at half of it, to leave room for the sweeper's messages.
     """
 
     def __init__(self, app: Celery, *, pause: float, queue_limit: int) -> None:
@@ -39,7 +39,7 @@ class Publisher:
         threading.Thread(target=self._publish_forever, name="publisher", daemon=True).start()
 
     def enqueue(self, client_session_uuid: UUID) -> None:
-        """Ask for a worker to look at an upload; return at once, and never fail."""
+        """Hand an upload to the thread that enqueues; return at once, and never fail."""
         if time.monotonic() >= self._silent_until:
             with suppress(queue.Full):
                 self._waiting.put_nowait(client_session_uuid)
@@ -56,7 +56,7 @@ class Publisher:
             try:
                 with ENQUEUE_FAILURES.count_exceptions():
                     self._publish(uploads)
-            except Exception as error:  # noqa: BLE001  # the sweeper makes up for any failure
+            except Exception as error:  # noqa: BLE001  # after any failure, the sweeper enqueues
                 self._silent_until = time.monotonic() + self._pause
                 log.warning(
                     "enqueue.failed", uploads=[str(upload) for upload in uploads], error=describe(error)

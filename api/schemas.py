@@ -1,6 +1,6 @@
-"""What requests carry and what answers hold: a model each, with its example.
+"""Models of request and response bodies, each with its example.
 
-The routes answer with these models, and the OpenAPI document is made of them.
+The routes answer with these models, and the OpenAPI document is generated from them.
 """
 
 from datetime import date, datetime
@@ -51,7 +51,7 @@ def with_example(example: dict[str, Any], *, location: str = "") -> ConfigDict:
 
 
 def plain_json_body() -> bytes:
-    """Return the body of the current request, which its headers must call plain JSON."""
+    """Return the body of the current request; its headers must say uncompressed JSON."""
     if request.mimetype != "application/json" or request.content_encoding:
         raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
     return request.get_data(cache=False)
@@ -70,7 +70,7 @@ def read_body(model: type[M]) -> M:
 
 
 class Snapshot(BaseModel):
-    """A session's counts: by outcome, and by learning pattern as of its place in time."""
+    """A session's counts: by outcome, and by learning pattern as of when it was finished."""
 
     correct_count: int
     wrong_count: int
@@ -82,7 +82,7 @@ class Snapshot(BaseModel):
 
 
 class TopicResult(Snapshot):
-    """The quiz session that an upload left in one topic."""
+    """The quiz session that an upload became in one topic."""
 
     session_id: int
     study_topic_id: int
@@ -125,7 +125,7 @@ class Received(BaseModel):
 
 
 class AlreadyIngested(BaseModel):
-    """The same upload has been replayed before."""
+    """The same upload was ingested before."""
 
     model_config = with_example(
         {"status": "already_ingested", "client_session_uuid": EXAMPLE_UUID, "result": RESULT}
@@ -137,7 +137,7 @@ class AlreadyIngested(BaseModel):
 
 
 class UploadStatus(BaseModel):
-    """Where an upload stands."""
+    """The status of an upload."""
 
     model_config = with_example(
         {
@@ -163,7 +163,7 @@ class UploadStatus(BaseModel):
 
 
 class Health(BaseModel):
-    """The process is well."""
+    """The process is healthy."""
 
     model_config = with_example({"status": "ok"})
 
@@ -281,19 +281,19 @@ class QuizSession(BaseModel):
     cursor: int = Field(description="place of the first question without an answer")
     created_at: datetime
     finished_at: datetime | None
-    voided_at: datetime | None = Field(description="when it was taken out of progress")
+    voided_at: datetime | None = Field(description="when it was voided")
     snapshot: Snapshot | None = Field(description="null: still in progress")
     questions: list[AskedQuestion]
 
 
 class StartedSession(QuizSession):
-    """A session in progress; new, or the one that was there."""
+    """A session in progress; a new one, or the one that was in progress already."""
 
     model_config = with_example(SESSION, location="its address")
 
 
 class ClosedSession(BaseModel):
-    """What a closed session left."""
+    """The result of a closed session."""
 
     model_config = with_example(
         {
@@ -322,7 +322,7 @@ class PastSession(BaseModel):
     quiz_mode: str
     created_at: datetime
     finished_at: datetime | None
-    voided_at: datetime | None = Field(description="when it was taken out of progress")
+    voided_at: datetime | None = Field(description="when it was voided")
     snapshot: Snapshot
 
 
@@ -339,12 +339,12 @@ class DueReview(BaseModel):
 
 
 class WrongNote(BaseModel):
-    """A question that was not answered right, or not surely."""
+    """A question that was answered wrong, or right but unsure."""
 
     pub_id: str
     study_topic_id: int
     subject: str
-    retired: bool = Field(description="withdrawn: no session asks it any more")
+    retired: bool = Field(description="withdrawn: no session asks it anymore")
     opened_at: datetime
     closed_at: datetime | None
     misses: int

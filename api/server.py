@@ -1,7 +1,7 @@
-"""The web process: waitress, which reads whole requests, so that a slow sender holds a socket and no thread.
+"""The web process: waitress, which reads whole requests, so that a slow sender holds a socket but no thread.
 
-waitress leaves three things to the program around it, and they are here: what it refuses is answered as a
-problem, a request is timed from its first byte, and SIGTERM loses no request that has arrived.
+This module adds three things to waitress: what it refuses is answered as a problem, a request is timed from
+its first byte, and SIGTERM loses no request that has arrived.
 """
 
 import json
@@ -24,18 +24,18 @@ from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
 from shared.logs import configure_logs
 
-# The application refuses what is over its own limit; this bounds what is buffered before it can. Between the
-# two, a body is read to its end, so that its sender sees the refusal and no reset connection.
+# The application refuses bodies over its own limit; this limits what is buffered before that. Between the
+# two, a body is read to its end, so that its sender gets the answer 413 and not a reset connection.
 MAX_BUFFERED_BODY = 4 * MAX_BODY
-# Many times the threads: senders that trickle must not exhaust the connections.
+# Many times the threads: slow senders must not exhaust the connections.
 MAX_CONNECTIONS = 500
-# Seconds. Enough for the largest upload at 70 kbit/s, and longer than a proxy usually keeps an idle
-# connection: so a proxy never sends into one that is being closed.
+# Enough for the largest upload at 70 kbit/s, and longer than a proxy usually keeps an idle connection: so a
+# proxy never sends a request on a connection that is being closed.
 CONNECTION_TIMEOUT_S = 120
 LOOK_FOR_TIMEOUTS_S = 10
 # Several times the deadline of one request.
 DRAIN_S = 10.0
-# A thread that is busy after that waits for a client that does not read.
+# A thread that is still busy then waits for a client that does not read.
 SHUTDOWN_S = 0.5
 TICK_S = 0.5
 WRONG_CONFIGURATION = 2
@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 
 class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
-    """Answer what waitress refuses by itself; its own words would quote the request (I11)."""
+    """Answer what waitress refuses by itself; its own text would quote the request."""
 
     def execute(self) -> None:
         error = self.request.error
@@ -57,7 +57,7 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
-    """Withstand clients that trickle, and clients that send requests without reading the answers."""
+    """Protect from clients that send slowly, and from clients that do not read the answers."""
 
     error_task_class = _ProblemTask
     last_activity: float
@@ -75,7 +75,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         return received
 
     def handle_read(self) -> None:
-        """Time a request from its first byte: from the last, one that trickles would never time out."""
+        """Time a request from its first byte: timed from the last, a slow one would never time out."""
         unfinished, since = self.request, self.last_activity
         super().handle_read()
         if unfinished is not None and self.request is unfinished:
@@ -129,7 +129,7 @@ class Server:
         wasyncore.loop(timeout=wait, use_poll=True, map=self._sockets, count=1)
 
     def _drain(self) -> None:
-        # Accept and read what only the kernel knows of; a tick accepts one connection.
+        # Accept and read the connections that wait in the kernel; a tick accepts one.
         sockets = 0
         while sockets < len(self._sockets):
             sockets = len(self._sockets)
@@ -150,7 +150,7 @@ class Server:
 def main() -> int:
     """Serve until SIGTERM or SIGINT; refuse to start with a wrong configuration."""
     configure_logs()
-    # It warns of every request that waits for a thread, of which a burst has thousands.
+    # waitress warns of every request that waits for a thread; a burst has thousands.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     try:
         settings: Settings = load_settings(Settings)

@@ -1,4 +1,4 @@
-"""What a web process holds from its start to its end, and every request uses."""
+"""What the requests of a web process share: settings, clock, stores and publisher."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from shared.db import make_engine
 from shared.spool import connect
 
 _KEY = "study_ingest"
-# Each has a connection to Postgres.
+# Each holds a connection to Postgres.
 LIVE_THREADS = 4
 # Shorter than the deadline, so that a thread and its connection are free when their request has given up.
 LOCK_SHARE = 0.7
 STATEMENT_SHARE = 0.9
-# A batch waits for a lock, and then the one upload of it that needs the lock: both within the deadline.
+# A batch may wait for a lock, and then again the one upload that needs it: both within the deadline.
 BATCH_LOCK_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Give requests the settings, the clock, two ways to Postgres, and the broker.
+    """The settings, the clock, two ways to Postgres, and the broker.
 
-    `uploads` takes them in; `live` is for all else that viewers and the front end ask. Each has connections
-    and a breaker of its own: whatever holds up the live side, uploads are taken in.
+    `uploads` records uploads; `live` serves all other requests. Each has connections and a breaker of its
+    own: uploads are accepted, whatever delays the live side.
     """
 
     settings: Settings
@@ -39,7 +39,7 @@ class Services:
 
 
 def install_services(app: Flask, settings: Settings, clock: Callable[[], datetime]) -> None:
-    """Make the services of an application; this opens no connection yet."""
+    """Make the services of an application; opens no connection yet."""
     deadline, pause = settings.store_deadline, settings.store_pause
 
     def store(threads: int, breaker: str) -> Store:

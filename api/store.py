@@ -1,4 +1,4 @@
-"""Postgres behind a deadline and a breaker; uploads in group commits, and in the spool while it is away."""
+"""Postgres with a deadline and a breaker; group commit of uploads, or the spool while Postgres is away."""
 
 import queue
 import threading
@@ -24,17 +24,16 @@ from shared.uploads import Delivery, Receipt, Verdict, receive
 
 log = structlog.get_logger()
 
-# Seconds. A request that notices so late that its deadline has passed was held up by this process, not by
-# the store.
+# A request that notices its deadline later than this was delayed by this process, not by the store.
 LATE_S = 0.25
 # More would make the first of a batch wait for the last without saving a measurable share of the commit.
 MAX_BATCH = 64
-# In characters. Usual uploads never come near; of the largest, a full batch would outlast the deadline.
+# Characters. Usual uploads are far smaller; a full batch of the largest would take longer than the deadline.
 MAX_BATCH_SIZE = 2_000_000
-# Pushes at once. Each has a connection, which takes longer to open than many uploads to push: a burst that
-# opened one for each would run into the spool's timeout.
+# Pushes at once. To open a connection takes longer than to push many uploads: a burst with one connection for
+# each would run into the spool's timeout.
 MAX_PUSHES = 4
-# No upload has it: to look for it asks the table and learns nothing.
+# No upload has it; to look for it tests the table.
 NIL = UUID(int=0)
 _PROBE = text("SELECT FROM uploads WHERE client_session_uuid = :id")
 
@@ -44,7 +43,7 @@ T = TypeVar("T")
 class Breaker:
     """Let every request through while a store answers; after a failure, one every `pause` seconds.
 
-    A failure is forgotten once no request has asked for two pauses: it says nothing about the store of now.
+    After two pauses without a request the failure is too old, and the breaker closes.
     `name` is the label of the metric.
     """
 
@@ -82,27 +81,27 @@ class Breaker:
 class Store:
     """Use Postgres within a deadline, on a few threads of its own.
 
-    Neither a statement timeout nor a TCP timeout ends the wait for a server that is stopped; the deadline
-    does. A stopped Postgres holds these threads, and no request.
+    Neither a statement timeout nor a TCP timeout ends the wait for a server that is stopped (SIGSTOP); the
+    deadline does. A stopped Postgres holds these threads, but no request.
     """
 
     def __init__(self, engine: Engine, breaker: Breaker, *, deadline: float, threads: int) -> None:
         self._engine = engine
-        # psycopg warns of connections that are forgotten while open.
+        # psycopg warns of open connections that are garbage collected.
         weakref.finalize(self, engine.dispose)
         self._breaker = breaker
         self._deadline = deadline
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
 
     def run(self, work: Callable[[Connection], T]) -> T:
-        """Do something in a transaction, which commits if nothing is raised.
+        """Run a function in a transaction, which commits if nothing is raised.
 
         Raise StoreUnavailableError past the deadline; the work may be committed even then.
         """
         return self.wait(lambda: self._threads.submit(self._transaction, work))
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
-        # Reads end in a commit, too: at a rollback psycopg forgets the statements that it has prepared.
+        # Reads are committed, too: after a rollback psycopg prepares its statements again.
         with self._engine.begin() as connection:
             return work(connection)
 
@@ -124,11 +123,11 @@ class Store:
         except SQLAlchemyError as error:
             if is_away(error):
                 self._breaker.trip()
-            else:  # it answered, if only that a row is locked or that the statement took too long
+            else:  # it answered: a row is locked, or the statement took too long
                 self._breaker.close()
             log.warning("store.failed", error=describe(error), late=False)
-            raise StoreUnavailableError("the store did not do what it was asked for") from None
-        except StudyIngestError:  # refused by what the store knows
+            raise StoreUnavailableError("the store refused the statement") from None
+        except StudyIngestError:  # the store has answered
             self._breaker.close()
             raise
         self._breaker.close()
@@ -138,10 +137,9 @@ class Store:
 class UploadStore:
     """Record uploads durably: in Postgres, or in the spool while Postgres is away.
 
-    One thread writes. Those that wait for it are committed together, and a stopped Postgres holds that
-    thread alone. `arrivals`: an engine whose statements commit by themselves; an arrival is one, and so one
-    round trip instead of three. `store`: looks whether Postgres answers; its breaker and deadline hold for
-    arrivals, too.
+    One thread writes. Uploads that wait for it are committed together, and a stopped Postgres holds only that
+    thread. `autocommit`: the engine that it writes with; each statement commits by itself, in one round trip
+    instead of three. `store`: tests whether Postgres answers; its breaker and deadline apply to uploads, too.
     """
 
     def __init__(
@@ -163,7 +161,7 @@ class UploadStore:
         threading.Thread(target=self._write_batches, name="uploads", daemon=True).start()
 
     def record(self, delivery: Delivery) -> Receipt:
-        """Return once the delivery is durable; raise StoreUnavailableError if no store takes it in time."""
+        """Return once the delivery is durable; raise StoreUnavailableError if no store accepts it in time."""
         try:
             return self._store.wait(lambda: self._enqueue(delivery))
         except StoreUnavailableError:
@@ -172,7 +170,7 @@ class UploadStore:
             return Receipt(Verdict.PENDING)
 
     def check(self) -> None:
-        """Raise StoreUnavailableError if no store would take an upload."""
+        """Raise StoreUnavailableError if no store would accept an upload."""
         try:
             self._store.run(lambda connection: execute(connection, _PROBE, {"id": NIL}))
         except StoreUnavailableError:
@@ -195,10 +193,10 @@ class UploadStore:
                 self._write(wanted)
 
     def _write(self, batch: list[tuple[Delivery, Future[Receipt]]]) -> None:
-        """Commit a batch; if Postgres refuses it, or a row is locked, each upload of it by itself."""
+        """Commit a batch; if Postgres refuses it, or a row is locked, each of its uploads alone."""
         try:
             receipts = self._receive([delivery for delivery, _ in batch])
-        except Exception as error:  # noqa: BLE001  # it belongs to the requests that wait for it
+        except Exception as error:  # noqa: BLE001  # raised in the requests that wait for it
             locked = isinstance(error, DBAPIError) and isinstance(error.orig, LockNotAvailable)
             if len(batch) > 1 and (locked or isinstance(error, DataError)):
                 for each in batch:
@@ -215,7 +213,8 @@ class UploadStore:
             with self._autocommit.connect() as connection:
                 return receive(connection, deliveries, first_try_after=self._first_try_after)
         except OperationalError as error:
-            # The connection may be of before a restart. A ping would cost every arrival a round trip.
+            # The connection may be from before a restart. To test it first would cost every upload a round
+            # trip.
             if again or not error.connection_invalidated:
                 raise
         return self._receive(deliveries, again=True)
@@ -223,7 +222,7 @@ class UploadStore:
     def _push(self, delivery: Delivery) -> None:
         with self._pushes:
             if self._spool is None or not self._spool_breaker.allows():
-                raise StoreUnavailableError("neither Postgres nor a spool takes the upload")
+                raise StoreUnavailableError("neither Postgres nor a spool accepts the upload")
             try:
                 push(self._spool, delivery)
             except StoreUnavailableError:

@@ -137,7 +137,7 @@ def _postgres(settings: Settings) -> Ask:
         with engine.connect() as connection:
             return _standing(connection, settings)
 
-    # psycopg warns of connections that are forgotten while open.
+    # psycopg warns of open connections that are garbage collected.
     weakref.finalize(ask, engine.dispose)
     return ask
 

@@ -50,7 +50,7 @@ def push(redis: Redis, delivery: Delivery) -> None:
         redis.lpush(SPOOL, json.dumps(entry))
     except RedisError as error:
         log.warning("spool.failed", error=type(error).__name__)
-        raise StoreUnavailableError("neither Postgres nor Redis takes the upload") from None
+        raise StoreUnavailableError("neither Postgres nor Redis accepts the upload") from None
 
 
 def answers(redis: Redis) -> bool:

@@ -1,6 +1,6 @@
-"""`/ops`: the operators' pages, a Flask application of their own.
+"""`/ops`: the operators' pages, a separate Flask application.
 
-It is mounted beside the application of uploads: none of this code runs before an upload's route.
+It is mounted next to the application of uploads, so none of this code runs for an upload.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def create_ops_app(settings: Settings, clock: Callable[[], datetime], max_body: int) -> Flask:
-    """Make the application that is mounted at `/ops`; OPS_PASSWORD is set."""
+    """Make the application that is mounted at `/ops`; the caller has checked that OPS_PASSWORD is set."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = max_body
     app.url_map.converters["id"] = _Id
@@ -37,7 +37,7 @@ def create_ops_app(settings: Settings, clock: Callable[[], datetime], max_body: 
 
 
 class _Id(IntegerConverter):
-    """Take no more digits than a bigint has: Python refuses to read many thousands."""
+    """Match no more digits than a bigint has; Python refuses to convert many thousands."""
 
     regex = "[0-9]{1,19}"
 

@@ -19,10 +19,10 @@ blueprint = Blueprint("learner", __name__)
 
 WEEK = 7
 SHADES = 4
-# As many as the largest id has: Python refuses to read many thousands.
+# As many as the largest id has; Python refuses to convert many thousands.
 DIGITS = re.compile("[0-9]{1,19}")
 
-# Midnight of a study date, the probability in percent, and that at a review.
+# Midnight of a study date, the probability in percent on the curve, and that of a review.
 Row = tuple[datetime, tuple[float | None, float | None]]
 
 
@@ -66,7 +66,7 @@ def _weakest(progress: Sequence[dict[str, Any]]) -> str:
 
 
 def weeks(days: Sequence[DueDay]) -> list[list[tuple[DueDay, int] | None]]:
-    """Lay days out in weeks from Monday, each with a shade from 0 to 4; None: outside."""
+    """Arrange days in weeks from Monday, each with a shade from 0 to 4; None: not one of the days."""
     most = max(day.questions for day in days)
     cells: list[tuple[DueDay, int] | None] = [None] * days[0].day.weekday()
     cells += [(day, -(-SHADES * day.questions // most) if most else 0) for day in days]
@@ -75,7 +75,7 @@ def weeks(days: Sequence[DueDay]) -> list[list[tuple[DueDay, int] | None]]:
 
 
 def rows(drawn: Curve) -> list[Row]:
-    """Write a curve as the rows of a table; the first review has no probability, and stands at the top."""
+    """Convert a curve into rows of a table; the first review has no probability, and is drawn at 100 %."""
     line: list[Row] = [(_midnight(day), (_percent(recall), None)) for day, recall in drawn.points]
     dots: list[Row] = [
         (

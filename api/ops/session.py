@@ -48,15 +48,15 @@ from shared.failures import describe
 log = structlog.get_logger()
 
 PATH = "/ops"
-# One shift.
+# A working day.
 LIFETIME = timedelta(hours=12)
-# As hashlib's own documentation advises for logins; 16 MiB and some 50 ms, once a start.
+# As hashlib's documentation advises for logins; 16 MiB and about 50 ms, once at the start.
 SCRYPT_COST = {"n": 2**14, "r": 8, "p": 1}
 # Fixed, so that all web processes agree; this key is used for sessions alone.
 SALT = b"study-ingest /ops session"
 # A person mistypes twice; at this rate a program tries 1,440 passwords a day.
 LOGIN_RATE = RateLimitItemPerMinute(5, multiples=5)
-# Nothing from elsewhere and nothing inline, not even by mistake; Pico draws its icons with data: images.
+# Nothing from another site and nothing inline; Pico draws its icons with data: images.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -68,9 +68,9 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-# What needs no session: the login, and what its page is drawn with.
+# Endpoints that need no session: the login, and the files of its page.
 WITHOUT_SESSION = {"session.ask_password", "session.log_in", "static"}
-# A path that begins so is one of these pages, whatever follows; no header holds a line break.
+# A path below /ops, to which the login may redirect; without a line break, which no header may hold.
 OWN_PATH = re.compile(rf"{PATH}/[!-~]*")
 
 blueprint = Blueprint("session", __name__)
@@ -85,7 +85,7 @@ class LoginLimit:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     def allows(self, address: str) -> bool:
-        """Count a try before the password is looked at, so that many at once are no more than five."""
+        """Count a try before its password is compared, so that simultaneous tries are limited, too."""
         return self._limiter.hit(LOGIN_RATE, address)
 
     def reset(self, address: str) -> None:
@@ -119,17 +119,17 @@ class _Session(SecureCookieSessionInterface):
     digest_method = staticmethod(hashlib.sha256)
 
     def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002  # the base's signature
-        """Tell whether the browser logged in by https."""
+        """Return whether the browser logged in by https."""
         return bool(session.get("https"))
 
 
-def install_session(app: Flask, held: OpsServices) -> None:
+def install_session(app: Flask, ops_services: OpsServices) -> None:
     """Give an application sessions, login and protected forms.
 
-    Cookies are signed by a key made of the password: a new password logs everybody out. The key is costly to
-    make, since a cookie is all that somebody needs who guesses passwords offline.
+    Cookies are signed by a key that is derived from the password: a new password logs everybody out. The
+    derivation is slow on purpose, since passwords can be guessed offline with a cookie.
     """
-    password = held.settings.ops_password.get_secret_value()
+    password = ops_services.settings.ops_password.get_secret_value()
     app.secret_key = hashlib.scrypt(password.encode(), salt=SALT, dklen=32, **SCRYPT_COST)
     app.session_interface = _Session()
     app.config.update(
@@ -143,7 +143,7 @@ def install_session(app: Flask, held: OpsServices) -> None:
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
     )
-    app.extensions[_KEY] = held
+    app.extensions[_KEY] = ops_services
     _csrf.init_app(app)
     app.before_request(admit)
     app.after_request(harden)
@@ -161,7 +161,7 @@ def admit() -> ResponseReturnValue | None:
     if request.endpoint in WITHOUT_SESSION:
         return None
     if "operator" not in session:
-        if "HX-Request" in request.headers:  # a page that was left open: it goes to the login as a whole
+        if "HX-Request" in request.headers:  # an open page whose session has ended: reload it
             return Response(status=401, headers={"HX-Refresh": "true"})
         page = request.root_path + request.full_path.rstrip("?") if request.method == "GET" else None
         return redirect(url_for("session.ask_password", next=page), 303)
@@ -170,7 +170,7 @@ def admit() -> ResponseReturnValue | None:
 
 
 def harden(response: Response) -> Response:
-    """Forbid browsers to run, frame or keep what is not meant for it."""
+    """Set the headers that forbid browsers foreign scripts, frames and caching."""
     response.headers.update(HEADERS)
     if request.endpoint != "static":
         response.headers["Cache-Control"] = "no-store"
@@ -178,7 +178,7 @@ def harden(response: Response) -> Response:
 
 
 def show_error(error: Exception) -> Response:
-    """Show what is wrong, in our own words."""
+    """Show an error as a page; texts of libraries are not shown."""
     headers = {}
     match error:
         case HTTPException(code=int(status)):
@@ -206,10 +206,10 @@ def ask_password() -> ResponseReturnValue:
 
 @blueprint.post("/login")
 def log_in() -> ResponseReturnValue:
-    """Begin a session for the right password, and count the wrong ones.
+    """Begin a session for the right password, and limit the wrong ones.
 
-    The form has no CSRF token: to forge it, one would have to know the password. A token would need a cookie
-    signed by the password's key, with which anybody could try passwords offline, uncounted.
+    The form has no CSRF token: to forge it, an attacker would have to know the password. A token would need a
+    cookie signed by the password's key, with which anybody could guess passwords offline, without a limit.
     """
     address, limit = request.remote_addr or "", services().login_limit
     if not limit.allows(address):
@@ -227,7 +227,7 @@ def log_in() -> ResponseReturnValue:
     limit.reset(address)
     session.clear()
     session.permanent = True
-    # What the browser sees: a proxy in front may speak plain HTTP with us.
+    # As the browser sees it: a proxy in front may use plain HTTP to us.
     session["https"] = request.headers.get("Origin", request.url).startswith("https:")
     session["operator"] = True
     log.info("ops.logged_in")

@@ -1,4 +1,4 @@
-"""Postgres for operators, on connections of their own: uploads never wait for them (I12)."""
+"""Postgres for operators, on connections of their own: uploads never wait for them."""
 
 import weakref
 from collections.abc import Callable
@@ -19,19 +19,19 @@ from shared.failures import describe, is_away
 
 log = structlog.get_logger()
 
-# Of the requests that a web process serves at once, one in so many may be an operator's; each uses a
-# connection to Postgres of its own.
+# Operators may use one in so many of the requests that a web process serves at once; each has its own
+# connection to Postgres.
 SHARE = 16
-# A search may look at more than an upload does, but an operator who waits longer sends it again.
+# A search may read more than an upload does, but an operator who waits longer sends it again.
 DEADLINE_S = 5.0
-# Below the deadline, so that Postgres gives a connection back before its request gives up.
+# Below the deadline, so that the connection is free again before its request gives up.
 STATEMENT_S = 4.0
 LOCK_S = 2.0
-# Long enough for a page that is being made meanwhile.
+# Long enough for another operator's page to be finished.
 FREE_CONNECTION_S = 0.25
 
 AWAY = "Postgres does not answer; uploads go to the spool, if there is one."
-TOO_MANY = "Too many operators ask at once."
+TOO_MANY = "Too many operators' requests at once."
 LOCKED = "Another transaction holds this row."
 SLOW = "Postgres takes too long over this, or another transaction blocks it."
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class OperatorStore:
-    """Run a few operators' requests at a time, each within a deadline; refuse those that are too many."""
+    """Run a few operators' requests at a time, each within a deadline; refuse more."""
 
     def __init__(self, settings: Settings) -> None:
         connections = max(1, settings.web_requests // SHARE)
@@ -47,14 +47,14 @@ class OperatorStore:
         self._engine = make_engine(
             settings.model_copy(update=limits), pool_size=connections, pre_ping=True, scanning=True
         )
-        # psycopg warns of connections that are forgotten while open.
+        # psycopg warns of open connections that are garbage collected.
         weakref.finalize(self, self._engine.dispose)
         self._connections = BoundedSemaphore(connections)
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="ops")
         self._breaker = Breaker(settings.store_pause, "operators")
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """Run a function that reads; raise StoreUnavailableError past the deadline, or when too many ask."""
+        """Run a function that reads; raise StoreUnavailableError past the deadline, or when too many run."""
 
         def within(engine: Engine) -> T:
             with engine.connect() as connection:

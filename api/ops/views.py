@@ -1,4 +1,4 @@
-"""The pages of operators: how the system stands now, uploads, and conflicts."""
+"""The pages of operators: the state of the system, uploads, and conflicts."""
 
 import json
 from collections.abc import Sequence
@@ -49,14 +49,14 @@ log = structlog.get_logger()
 blueprint = Blueprint("views", __name__)
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-# As many points as a phone can show apart.
+# As many points as a phone can show.
 DAY_STEP = 30 * MINUTE
-# Over a shorter time a rate would jump about; over a longer one it would hide a worker that has just died.
+# Over a shorter time a rate varies too much; over a longer one it hides a worker that has just died.
 RATE_MINUTES = 5
 
 UPLOADS_PER_PAGE = 50
 CONFLICTS_PER_PAGE = 100
-# As many as are set back well within the store's deadline.
+# As many as can be set back well within the store's deadline.
 REPLAYS_AT_ONCE = 500
 LONGEST_REASON = 500
 
@@ -72,12 +72,12 @@ class Now:
 
     @property
     def ingest_rate(self) -> float:
-        """Return the uploads ingested a minute, of late."""
+        """Return the uploads ingested per minute in the last minutes."""
         return sum(each.ingested for each in self.hour[-RATE_MINUTES:]) / RATE_MINUTES
 
     @property
     def failure_rate(self) -> float | None:
-        """Return the part of the last hour's uploads that failed; None: none was finished."""
+        """Return the share of the last hour's finished uploads that failed; None if none was finished."""
         failed = sum(each.rejected + each.dead for each in self.hour)
         finished = failed + sum(each.ingested for each in self.hour)
         return failed / finished if finished else None
@@ -85,7 +85,7 @@ class Now:
 
 @blueprint.get("/")
 def now() -> ResponseReturnValue:
-    """Show the state of the system; to a page that is open already, only the part that changes."""
+    """Show the state of the system; an open page (htmx) gets only the part that changes."""
     at, settings = services().clock(), services().settings
 
     def read(connection: Connection) -> Now:
@@ -118,12 +118,12 @@ def _spool() -> str:
 
 # SearchText for people; the validator's are for programs.
 MESSAGES = {
-    "uuid": "This is no uuid; one looks like 6f1c1f0e-6d3a-4d58-9a53-0f2f3b1f6e11.",
+    "uuid": "This is not a uuid; one looks like 6f1c1f0e-6d3a-4d58-9a53-0f2f3b1f6e11.",
     "learner": "A learner's id is a whole number.",
     "status": "There is no such status.",
     "question": "This cannot be the id of a question.",
     "error": "No error can contain this.",
-    "after": "This is no place in the list; search again.",
+    "after": "This page of the list does not exist; search again.",
 }
 
 
@@ -131,7 +131,7 @@ def _place(value: Any) -> Any:
     return TypeAdapter(tuple[AwareDatetime, UUID]).validate_python(tuple(str(value).split("~")))
 
 
-# Postgres keeps no NUL: nothing with one can be found.
+# Postgres cannot store NUL: nothing with one can be found.
 SearchText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
 
@@ -175,7 +175,7 @@ def uploads() -> ResponseReturnValue:
     form, wrong = _read_form()
     if form.uuid and not wrong:
         return redirect(url_for(".upload", uuid=form.uuid), 303)
-    # One row more than is shown tells whether there is a next page.
+    # One row more than is shown: if it is there, there is a next page.
     after = Position(*form.after) if form.after else None
     page = replace(form.search, limit=UPLOADS_PER_PAGE + 1, after=after)
     found = [] if wrong else services().store.read(partial(search, wanted=page))
@@ -196,7 +196,7 @@ def uploads() -> ResponseReturnValue:
 
 @blueprint.get("/uploads/<uuid:uuid>")
 def upload(uuid: UUID) -> ResponseReturnValue:
-    """Show all that is known of an upload but its payload."""
+    """Show all that is known of an upload, except its payload."""
     report, done = services().store.read(
         lambda connection: (report_upload(connection, uuid), effects(connection, uuid))
     )
@@ -207,7 +207,7 @@ def upload(uuid: UUID) -> ResponseReturnValue:
 
 @blueprint.post("/uploads/<uuid:uuid>/payload")
 def payload(uuid: UUID) -> ResponseReturnValue:
-    """Show a learner's answers: on request alone, and the log records the request."""
+    """Show a learner's answers, only on request; the log records it."""
     report = services().store.read(partial(report_upload, client_session_uuid=uuid))
     log.info("ops.payload_shown", upload=str(uuid))
     return render_template("payload.html", upload=report, payload=_as_text(report.payload))
@@ -258,7 +258,7 @@ def replay_all() -> ResponseReturnValue:
     wanted = _failed()
 
     def act(connection: Connection) -> list[UUID]:
-        # In the order of their ids, as arrivals are recorded: so that neither waits for the other in a ring.
+        # In the order of their ids, as uploads are recorded, too: otherwise the two could deadlock.
         some = sorted(find_failed(connection, wanted)[:REPLAYS_AT_ONCE])
         return [uuid for uuid in some if requeue(connection, uuid) is Requeued.SET_BACK]
 
@@ -280,7 +280,7 @@ def _failed() -> Search:
 
 @blueprint.get("/uploads/<uuid:uuid>/void")
 def ask_void(uuid: UUID) -> ResponseReturnValue:
-    """Ask for a reason, which is the confirmation too."""
+    """Ask for a reason; giving one is the confirmation."""
     services().store.read(partial(report_upload, client_session_uuid=uuid))  # 404 where it is unknown
     return render_template("void.html", uuid=uuid, longest=LONGEST_REASON)
 
@@ -290,13 +290,13 @@ def void(uuid: UUID) -> ResponseReturnValue:
     """Void the upload's sessions."""
     reason = request.form.get("reason", "").strip()
     if not reason or len(reason) > LONGEST_REASON or "\0" in reason:
-        wrong = f"Say why, in {LONGEST_REASON} characters at most."
+        wrong = f"A reason of 1 to {LONGEST_REASON} characters is required."
         page = render_template("void.html", uuid=uuid, longest=LONGEST_REASON, reason=reason, wrong=wrong)
         return page, 422
     act = partial(void_upload, client_session_uuid=uuid, reason=reason, now=services().clock())
     sessions = services().store.write(act)
     log.info("ops.voided", upload=str(uuid), sessions=sessions)
-    flash(f"{sessions} sessions voided." if sessions else "It was void already.")
+    flash(f"{sessions} sessions voided." if sessions else "It was voided already.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
 
@@ -312,7 +312,7 @@ def unvoid(uuid: UUID) -> ResponseReturnValue:
     """Bring the upload's voided sessions back."""
     sessions = services().store.write(partial(unvoid_upload, client_session_uuid=uuid))
     log.info("ops.unvoided", upload=str(uuid), sessions=sessions)
-    flash(f"{sessions} sessions are back." if sessions else "It was not void.")
+    flash(f"{sessions} sessions are back." if sessions else "It was not voided.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
 
@@ -325,36 +325,36 @@ def conflicts() -> ResponseReturnValue:
 
 @blueprint.get("/conflicts/<id:conflict>")
 def conflict(conflict: int) -> ResponseReturnValue:
-    """Say what accepting and discarding would do, and ask."""
+    """Explain what accepting and discarding would do, and ask."""
     opened = services().store.read(partial(open_conflict, conflict=conflict))
     return render_template("conflict.html", conflict=opened)
 
 
 @blueprint.post("/conflicts/<id:conflict>/payloads")
 def payloads(conflict: int) -> ResponseReturnValue:
-    """Show both contents: on request alone, and the log records the request."""
+    """Show both contents, only on request; the log records it."""
     opened = services().store.read(partial(open_conflict, conflict=conflict))
     log.info("ops.payload_shown", upload=str(opened.client_session_uuid))
     both = {
-        "What came first": _as_text(opened.first_payload),
-        "What came after it": _as_text(opened.payload),
+        "First content": _as_text(opened.first_payload),
+        "Second content": _as_text(opened.payload),
     }
     return render_template("conflict.html", conflict=opened, both=both)
 
 
 @blueprint.post("/conflicts/<id:conflict>/accept")
 def accept(conflict: int) -> ResponseReturnValue:
-    """Let what came after take the place of what came first."""
+    """Put the second content in the place of the first."""
     act = partial(accept_conflict, conflict=conflict, now=services().clock())
     uuid = services().store.write(act)
     log.info("ops.conflict_accepted", upload=str(uuid))
-    flash("Accepted: it is replayed soon, and what came first is kept as the conflict.")
+    flash("Accepted: the second content is replayed soon, and the first is kept as a conflict.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
 
 @blueprint.post("/conflicts/<id:conflict>/discard")
 def discard(conflict: int) -> ResponseReturnValue:
-    """Delete what came after."""
+    """Delete the second content."""
 
     def act(connection: Connection) -> UUID:
         uuid = open_conflict(connection, conflict).client_session_uuid
@@ -363,5 +363,5 @@ def discard(conflict: int) -> ResponseReturnValue:
 
     uuid = services().store.write(act)
     log.info("ops.conflict_discarded", upload=str(uuid))
-    flash("Discarded: what came first stands.")
+    flash("Discarded: the first content stays.")
     return redirect(url_for(".conflicts"), 303)

@@ -1,4 +1,4 @@
-// Renews what changes, unless the operator has paused it or looks elsewhere.
+// Refreshes the figures, unless the operator has paused it or the page is hidden.
 "use strict";
 
 const EVERY_MS = 5000;

@@ -7,8 +7,8 @@ const plots = new WeakMap();
 function read(table) {
   const rows = [...table.tBodies[0].rows];
   const column = (place) => rows.map((row) => {
-    const said = row.cells[place].textContent.trim();
-    return said === "" ? null : Number(said);
+    const value = row.cells[place].textContent.trim();
+    return value === "" ? null : Number(value);
   });
   const names = [...table.tHead.rows[0].cells].slice(1).map((cell) => cell.textContent);
   const times = rows.map((row) => Number(row.cells[0].dataset.at));
@@ -25,11 +25,11 @@ function clock({ min, max }) {
   return (seconds) => new Date(seconds * 1000).toISOString().slice(...part);
 }
 
-// What a series says where the pointer is, and at its last point where there is none.
-function shown(say) {
+// The legend's value of a series: at the pointer, or at its last point.
+function legend(format) {
   return (plot, _, series, pointed) => {
     const value = plot.data[series].at(pointed ?? -1) ?? null;
-    return value === null ? "" : say(value);
+    return value === null ? "" : format(value);
   };
 }
 
@@ -43,13 +43,13 @@ function options(place, names) {
     spanGaps: true,
     dash: number === 0 ? [] : [number * 4, number * 2],
     points: { show: name === "review", size: 9, fill: colour(`--plot-${number + 1}`) },
-    value: shown((value) => `${value}${unit}`),
+    value: legend((value) => `${value}${unit}`),
   }));
   return {
     width: place.clientWidth,
     height: HEIGHT,
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-    series: [{ label: "UTC", value: shown((at) => new Date(at * 1000).toISOString().slice(0, 16).replace("T", " ")) }, ...series],
+    series: [{ label: "UTC", value: legend((at) => new Date(at * 1000).toISOString().slice(0, 16).replace("T", " ")) }, ...series],
     scales: { y: { range: (_, low, high) => (unit === "%" ? [0, 100] : [0, Math.max(high, 1) * 1.1]) } },
     axes: [{ ...axis, values: (plot, moments) => moments.map(clock(plot.scales.x)) }, { ...axis, values: (_, values) => values.map((value) => `${value}${unit}`) }],
   };

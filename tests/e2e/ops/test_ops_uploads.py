@@ -119,7 +119,7 @@ def test_the_keyboard_alone_leads_to_a_replay(page: Page, ops_engine: Engine) ->
 
     tab_to("Skip to the content")
     page.keyboard.press("Enter")
-    tab_to("Error or reason says")
+    tab_to("Error or reason contains")
     page.keyboard.type("bykeyboard")
     with page.expect_navigation():
         page.keyboard.press("Enter")
@@ -150,15 +150,15 @@ def test_a_conflict_is_accepted_and_one_discarded(page: Page, ops_engine: Engine
         deliver(ops_engine, other, datetime.now(UTC))
     page.goto(f"/ops/uploads/{first['client_session_uuid']}")
     page.get_by_role("link", name="Decide…").first.click()
-    expect(page.get_by_role("region", name="What came first")).to_have_count(0)
+    expect(page.get_by_role("region", name="First content")).to_have_count(0)
     page.get_by_role("button", name="Show both payloads").click()
-    expect(page.get_by_role("region", name="What came after it")).to_contain_text("sci-unit-of-resistance")
+    expect(page.get_by_role("region", name="Second content")).to_contain_text("sci-unit-of-resistance")
     page.get_by_role("button", name="Accept").click()
-    expect(page.get_by_text("Accepted: it is replayed soon")).to_be_visible()
+    expect(page.get_by_text("Accepted: the second content is replayed soon")).to_be_visible()
     wait_for_ingested(page)
     expect(page.get_by_role("region", name="Table: Progress")).to_contain_text("sci-unit-of-resistance")
     expect(page.get_by_role("region", name="Table: Progress")).not_to_contain_text("sci-unit-of-force")
 
     page.get_by_role("link", name="Decide…").first.click()
     page.get_by_role("button", name="Discard").click()
-    expect(page.get_by_text("Discarded: what came first stands.")).to_be_visible()
+    expect(page.get_by_text("Discarded: the first content stays.")).to_be_visible()

@@ -52,7 +52,7 @@ def test_what_is_most_urgent_is_told_until_all_is_well(
         assert "No sweeper has run" in message(web)
         sweep(engine)
         change(engine, "UPDATE uploads SET received_at = now() WHERE status = 'received'")
-        assert "Redis alone holds them" in message(web)
+        assert "only Redis has them" in message(web)
         redis.delete(SPOOL)
     assert message(web) == "There are dead uploads: find out why they failed, then replay them."
     change(engine, "DELETE FROM uploads WHERE status = 'dead'")
