@@ -1,4 +1,4 @@
-"""Send uploads to a study-ingest server as a viewer does, but with retries and a report of each answer."""
+"""Send uploads to a study-ingest server as a viewer does, with retries and the answer to each."""
 
 import json
 import time
@@ -16,7 +16,7 @@ from cli.local.places import data_dir_option, read_env
 from shared.errors import StudyIngestError
 
 PATH = "/ingest/study/attempts"
-# A server that restarts is back within seconds.
+# Enough for a server that restarts, which takes seconds.
 TRIES = 6
 PAUSE_S = 0.5
 POLL_S = 0.1
@@ -35,13 +35,13 @@ class Answer(StrEnum):
 
 
 FINAL = {"ingested": Answer.INGESTED, "rejected": Answer.REJECTED, "dead": Answer.FAILED}
-# After a 202: the upload is in the spool, as Postgres is away, or has just come back.
+# After a 202 these mean: the upload is in the spool, as Postgres is away or has just come back.
 NOT_YET = frozenset({httpx.codes.NOT_FOUND, httpx.codes.SERVICE_UNAVAILABLE})
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The answer to one upload, and why it was refused."""
+    """The answer to one upload; `why` it was refused, if it was."""
 
     answer: Answer
     why: str = ""
@@ -57,7 +57,7 @@ class Sender:
     def __init__(self, url: str, token: str) -> None:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         base = httpx.URL(url.rstrip("/"))
-        # For a server on this machine, a proxy of the environment would be asked in vain.
+        # A proxy of the environment cannot reach a server on this machine's loopback address.
         self.http = httpx.Client(
             base_url=base, headers=headers, timeout=TIMEOUT_S, trust_env=base.host not in LOOPBACK
         )
@@ -121,7 +121,9 @@ def with_sender(command: Callable[..., Any]) -> Callable[..., Any]:
     """Pass a command a `sender` to the server that its options name, else to that of a running `up`."""
 
     @click.option("--url", envvar="API_URL", help="The server; by default that of a running `up`.")
-    @click.option("--token", envvar="VIEWER_SYNC_TOKEN", help="A viewer's token; by default likewise.")
+    @click.option(
+        "--token", envvar="VIEWER_SYNC_TOKEN", help="A viewer's token; by default that of a running `up`."
+    )
     @data_dir_option
     @wraps(command)
     def run(*args: Any, url: str | None, token: str | None, data_dir: Path, **options: Any) -> Any:

@@ -20,7 +20,7 @@ HEADINGS = ("id", "upload", "received", "first received", "upload is")
 
 @click.group()
 def conflicts() -> None:
-    """Decide between two contents that came under one uuid: the first stands until you say otherwise."""
+    """Decide between two contents that came under one uuid: the first stays until you decide."""
 
 
 @conflicts.command("list")

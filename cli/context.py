@@ -1,4 +1,4 @@
-"""What commands share: the stores that they work on, the types of their options, and their tables."""
+"""What commands share: the database, the types of their options, and their output."""
 
 import json
 import os
@@ -36,13 +36,13 @@ COUNTS = {
     "chronic_remaining_count": "chronic",
 }
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-LONGEST_SPAN = timedelta(days=36_525)  # a century: counted back from now, it is still in the calendar
+LONGEST_SPAN = timedelta(days=36_525)  # a century; a date so far back still exists in Python
 SHIFT = re.compile(
     r"[+-](?:(?P<years>\d{1,2})y)?(?:(?P<days>\d{1,5})d)?(?:(?P<hours>\d{1,3})h)?"
     r"(?:(?P<minutes>\d{1,3})m)?(?:(?P<seconds>\d{1,5})s)?"
 )
 LONGEST_TEXT = 500
-PIPE_WIDTH = 1000  # a pipe has no width: nothing is folded there
+PIPE_WIDTH = 1000  # a pipe has no width of its own: lines are not folded there
 MOST_DRAWN = 500  # rows; to draw more as a table takes longer than to find them
 
 
@@ -81,14 +81,14 @@ def complete_environment(data_dir: Path) -> None:
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Raise a ClickException, one line, in place of what the database's driver raised."""
+    """Turn the errors of the database driver into a ClickException of one line."""
     try:
         yield
     except DBAPIError as error:
         line = str(error.orig).partition("\n")[0]
         match error.orig:
             case LockNotAvailable() | QueryCanceled() | DeadlockDetected():
-                line = f"another process holds what this needs ({line}); try again"
+                line = f"another process holds a lock that this needs ({line}); try again"
             case UndefinedTable() | UndefinedColumn():
                 line = f"{line}; is the database migrated? (study-ingest migrate)"
             case OperationalError():
@@ -137,9 +137,9 @@ class Shift(click.ParamType[timedelta]):
 
 
 class Line(click.ParamType[str]):
-    """Read a text of a line or so that Postgres can store: no NUL, nothing that is not Unicode.
+    """Read a short text that Postgres can store: UTF-8 without NUL.
 
-    An empty one is a mistake: an unset variable of a script, and every row contains it.
+    An empty one is refused: it comes from an unset variable of a script, and every row would match it.
     """
 
     name = "text"
@@ -160,7 +160,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table; what does not fit is folded, never cut. A long one is printed as plain columns."""
+    """Print a table; long cells are folded, never cut. A long table is printed as plain columns."""
     cells = [[cell(value) for value in row] for row in rows]
     if len(cells) > MOST_DRAWN:
         lines = [[Text(heading) for heading in headings], *cells]
@@ -178,7 +178,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def cell(value: Any) -> Text:
-    """Write a value so that it is safe in a terminal: what a viewer sent must not control it."""
+    """Format a value for a terminal, without control characters that a viewer may have sent."""
     if isinstance(value, datetime):
         value = f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
     shown = "" if value is None else str(value)

@@ -35,9 +35,9 @@ from shared.study.store import list_progress
 SAMPLE = Path(__file__).with_name("sample")
 LOGS = "logs"
 LEARNER = 42  # not 1: a real catalog's first learner may share the database
-LIVE, VIEWER = 43, 44  # two learners beside the sample's own, with the same questions
-QUESTION = "geo-capital-canada"  # repeated in the session; never known before: a right answer is news
-OLD_EDITION = "sci-unit-of-force"  # the one that the viewer had; by now there is a newer one
+LIVE, VIEWER = 43, 44  # two more learners, with the sample's questions
+QUESTION = "geo-capital-canada"  # repeated in the session; never answered right before: newly correct
+OLD_EDITION = "sci-unit-of-force"  # the edition that the viewer had; there is a newer one now
 UNSURE, UNSURE_DUE = "geo-highest-mountain", "2026-11-23"  # six days since the last answer: half of it later
 QUESTIONS_PER_SUBJECT = 2  # enough for a short live session
 ID_SPACE = 1000  # for the ids of a learner's questions
@@ -57,16 +57,16 @@ _GRADES = text("""
 
 
 class DemoFailedError(StudyIngestError):
-    """Something is not as it should be."""
+    """A check of the demo failed."""
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Exit when all is shown; with --data-dir, the logs are kept.")
+@click.option("--once", is_flag=True, help="Exit at the end; with --data-dir, the logs stay.")
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
     envvar="STUDY_INGEST_DATA_DIR",
-    help=f"As of `up`.  [default: {DEFAULT_DIRECTORY}; with --once a temporary one]",
+    help=f"As for `up`.  [default: {DEFAULT_DIRECTORY}; with --once a temporary one]",
 )
 @click.option(
     "--port",
@@ -76,7 +76,7 @@ class DemoFailedError(StudyIngestError):
 def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
     """Start everything, send a sample of sessions, and show what was learned; then keep running.
 
-    Everything that should be so is checked; exit 1 if anything is not. Safe to run again.
+    Each step is checked; exit 1 if a check fails. Safe to run again.
     """
     console = Console(highlight=False)
     with ExitStack() as cleanup:
@@ -99,9 +99,9 @@ def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
             with readable_errors():
                 Demo(sender, study_token, engine, console).run()
         except DemoFailedError:
-            system.processes.check()  # a process that has ended is the better reason
+            system.processes.check()  # if a process has ended, report that instead
             raise
-        console.print("\n[bold]Everything was as it should be.[/]")
+        console.print("\n[bold]All checks passed.[/]")
         if not once:
             console.print(_closing_words(system.environment, home), markup=False, soft_wrap=True)
             with suppress(KeyboardInterrupt):
@@ -110,7 +110,7 @@ def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """The steps of the demo, on a running system and the database below it; the console shows them."""
+    """The steps of the demo, on a running system and its database; printed to the console."""
 
     sender: Sender
     study_token: str
@@ -118,7 +118,7 @@ class Demo:
     console: Console
 
     def run(self) -> None:
-        """Take every step; raise DemoFailedError where something is not as it should be."""
+        """Run every step; raise DemoFailedError where a check fails."""
         steps = {
             "The catalog is loaded": self.load_the_catalog,
             "Sessions of the weeks before": self.send_earlier_sessions,
@@ -148,7 +148,7 @@ class Demo:
         upload = json.loads(main_upload())
         self._print(f"{len(upload['attempts'])} answers, given offline on {upload['started_at'][:10]}")
         past = datetime.fromisoformat(upload["finished_at"]) < datetime.now(UTC)
-        self._check("they are past by this machine's clock, so that their times stand as sent", holds=past)
+        self._check("they are past by this machine's clock, so that no time is corrected", holds=past)
         before = self._progress(LEARNER)
         is_new = self._send(main_upload()) is Answer.INGESTED
         if is_new:
@@ -208,7 +208,7 @@ class Demo:
         session = self._study("POST", sessions, request)
         path = f"{sessions}/{session['session_id']}"
         for number, question in enumerate(session["questions"]):
-            # In turn each choice and none, sure and unsure.
+            # Each choice in turn and none, sure and unsure.
             choice = number % (len(question["choices"]) + 1)
             selected = choice if choice < len(question["choices"]) else None
             attempt = {"pub_id": question["pub_id"], "selected": selected, "unsure": number % 3 == 0}
@@ -263,7 +263,7 @@ class Demo:
 
     def _check(self, what: str, *, holds: bool) -> None:
         if not holds:
-            raise DemoFailedError(f"this should be so and is not: {what}")
+            raise DemoFailedError(f"this check failed: {what}")
         self._print(f"[green]✓[/] {what}")
 
 
@@ -308,7 +308,7 @@ def catalog_of(learner: int) -> CatalogFile:
 
 
 def upload_of(session: dict[str, Any]) -> dict[str, Any]:
-    """Return an upload of a live session's answers, given by the other learner."""
+    """Make an upload of a live session's answers for the other learner."""
     attempts = [
         {"pub_id": question["pub_id"].replace(str(LIVE), str(VIEWER), 1)}
         | {name: question["answer"][name] for name in ("selected", "unsure", "answered_at")}
@@ -338,7 +338,7 @@ def _attempts_table(
         if not outcome or status != "counted":
             table.add_row(pub_id, f"{status}: {outcome or 'unknown'}", style="dim")
             continue
-        cells = ["", ""]  # its sessions were voided since
+        cells = ["", ""]  # its sessions were voided later
         if now := after.get(key):
             old, moved = before.get(key), f"{now['stability']:>5.2f}"
             if old != now:

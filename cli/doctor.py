@@ -31,14 +31,14 @@ from shared.plan import TOLERANCE
 
 Level = Literal["ok", "warn", "fail"]
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
-# Sweeper and worker of a system that was just started may need some seconds more than its web process.
+# In a system that was just started, sweeper and worker may need some seconds more than the web process.
 START_S = 8.0
 ASK_AGAIN_S = 0.2
 ASK_S = 5.0
 WORKER_ANSWER_S = 2.0  # a worker's main process answers at once; one on a busy machine a little later
-# Beyond it, the log lines of several hosts no longer show what came first.
+# Beyond it, the log lines of several hosts no longer show the order of events.
 NOTICEABLE_S = 2.0
-# Beyond it, a viewer whose clock is right is taken for one whose clock is fast: its times are changed.
+# Beyond it, the times of a viewer whose clock is right are corrected as if its clock were ahead.
 HARMFUL_S = TOLERANCE.total_seconds()
 FULL_SHARE = 0.9  # of `maxmemory`: a burst of uploads fills the rest
 
@@ -55,7 +55,7 @@ _ZONES = text("""
 @data_dir_option
 def doctor(data_dir: Path, *, as_json: bool) -> None:
     """Check settings, stores and processes; name what is wrong and its fix. Exit 1 if anything fails."""
-    with suppress(NothingRunningError):  # then the settings that are missing are the finding
+    with suppress(NothingRunningError):  # then the missing settings are reported
         complete_environment(data_dir)
     failed = False
     for finding in _findings():
@@ -66,7 +66,7 @@ def doctor(data_dir: Path, *, as_json: bool) -> None:
 
 
 class Finding(NamedTuple):
-    """What a check found: a `warn` may be intended, a `fail` cannot be."""
+    """The result of a check: a `warn` may be intended, a `fail` cannot."""
 
     check: str
     level: Level
@@ -75,22 +75,22 @@ class Finding(NamedTuple):
 
 
 def ok(check: str, detail: str) -> Finding:
-    """Make a finding of what is right."""
+    """Make a finding that all is right."""
     return Finding(check, "ok", detail)
 
 
 def warn(check: str, detail: str, fix: str) -> Finding:
-    """Make a finding of what may be intended."""
+    """Make a finding that may be intended."""
     return Finding(check, "warn", detail, fix)
 
 
 def fail(check: str, detail: str, fix: str) -> Finding:
-    """Make a finding of what is wrong."""
+    """Make a finding that something is wrong."""
     return Finding(check, "fail", detail, fix)
 
 
 def line(finding: Finding) -> str:
-    """Write a finding for a terminal, its fix below it."""
+    """Format a finding for a terminal, with its fix below it."""
     level = click.style(f"{finding.level:<4}", fg=COLOURS[finding.level])
     fix = f"\n     fix: {finding.fix}" if finding.fix else ""
     return f"{level} {finding.check}: {finding.detail}{fix}"
@@ -133,7 +133,11 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     if settings.study_tokens:
         yield ok("STUDY_API_TOKEN", "set")
     else:
-        yield warn("STUDY_API_TOKEN", "unset: the live side is closed", "set it, if DS uses the live side")
+        yield warn(
+            "STUDY_API_TOKEN",
+            "unset: the live side is closed",
+            "set it, if the document server uses the live side",
+        )
     if os.environ.get("FLOWER_BASIC_AUTH"):
         yield ok("FLOWER_BASIC_AUTH", "set")
     else:
@@ -151,7 +155,7 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
     try:
         with engine.connect() as connection:
             yield ok("postgres", "answers")
-            scalar(connection, _NOW)  # the first statement also waits for what the driver asks
+            scalar(connection, _NOW)  # the first statement is slower, as the driver asks for types
             before = time.time()
             yield _clock("postgres", scalar(connection, _NOW), before, time.time())
             yield (migrated := _migrations(settings.database_url))
@@ -197,24 +201,24 @@ def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
 
 
 def _health(connection: Connection, settings: Settings) -> Iterator[Finding]:
-    """Judge as the operators' page and the alerts do."""
+    """Judge by the thresholds of `/ops` and of the alerts."""
     standing = health.look(connection)
 
     def sweeper_runs() -> bool:
         nonlocal standing
-        connection.rollback()  # else the clock of the transaction stands still
+        connection.rollback()  # as now() is the start of the transaction
         standing = health.look(connection)
         return health.Problem.SWEEPER_SILENT not in health.problems(standing, settings)
 
     wait_until(sweeper_runs, START_S, pause=ASK_AGAIN_S)
     found = health.problems(standing, settings)
     age = standing.oldest_age
-    detail = "no upload waits" if age is None else f"the oldest upload waits since {age:.0f} s"
+    detail = "no upload waits" if age is None else f"the oldest upload has waited for {age:.0f} s"
     if health.Problem.UPLOADS_OVERDUE in found:
         fix = "fix what else fails here; else start more workers, or read uploads.last_error"
         yield fail("waiting uploads", detail, fix)
     elif health.Problem.BACKLOG in found:
-        fix = "none needed, if they become fewer; else start more workers"
+        fix = "none, if they become fewer; else start more workers"
         yield warn("waiting uploads", f"{standing.waiting} uploads wait, {detail}", fix)
     else:
         yield ok("waiting uploads", detail)
@@ -232,7 +236,7 @@ def _spool(redis_url: str) -> Iterator[Finding]:
             yield ok("spool", "answers")
             yield from _redis("spool", client)
             waiting = client.llen(spool.SPOOL) + client.llen(spool.MOVING)
-            fix = "none needed, if it shrinks; else start Postgres and the sweeper"
+            fix = "none, if it shrinks; else start Postgres and the sweeper"
             detail = f"{waiting} uploads wait in it"
             yield warn("spool length", detail, fix) if waiting else ok("spool length", detail)
             refused = client.llen(spool.REFUSED)
@@ -263,10 +267,10 @@ def _redis(name: str, client: redis.Redis) -> Iterator[Finding]:
     yield _clock(name, seconds + microseconds / 1e6, before, time.time())
     info: dict[str, Any] = client.info("everything")
     if not info["aof_enabled"]:
-        fix = "set `appendonly yes` in redis.conf, and by CONFIG SET for the one that runs"
-        yield fail(f"{name} persistence", "appendonly is off: a restart loses all that it holds", fix)
+        fix = "set `appendonly yes` in redis.conf, and by CONFIG SET in the running server"
+        yield fail(f"{name} persistence", "appendonly is off: a restart loses all its data", fix)
     elif info["aof_last_write_status"] != "ok":
-        fix = "look at its disk: full, or read-only?"
+        fix = "check its disk: is it full or read-only?"
         yield fail(f"{name} persistence", "the append-only file cannot be written", fix)
     else:
         yield ok(f"{name} persistence", "appendonly is on")
@@ -274,12 +278,12 @@ def _redis(name: str, client: redis.Redis) -> Iterator[Finding]:
     if policy == "noeviction":
         yield ok(f"{name} eviction", policy)
     else:
-        fix = "set `maxmemory-policy noeviction`; give other users of this Redis one of their own"
+        fix = "set `maxmemory-policy noeviction`; move its other users to another Redis"
         yield fail(f"{name} eviction", f"{policy}: a full Redis deletes uploads", fix)
     used, most = info["used_memory"], info["maxmemory"]
     detail = f"{used / 2**20:.0f} MiB of {most / 2**20:.0f} MiB" if most else "no maxmemory"
     full = most and used > FULL_SHARE * most
-    fix = "raise maxmemory; a full Redis takes no more"
+    fix = "raise maxmemory: a full Redis accepts nothing"
     yield fail(f"{name} memory", detail, fix) if full else ok(f"{name} memory", detail)
 
 
@@ -303,26 +307,28 @@ def _worker(app: Celery) -> Finding:
         if wait_until(is_served, START_S, pause=ASK_AGAIN_S):
             return ok("worker", "answers")
     except (OperationalError, RedisError) as error:
-        return fail("worker", f"cannot be asked: {error}", "repair the broker, then ask again")
-    return fail("worker", f"none takes from the queue {FINALIZE_QUEUE}", "start the Procfile's `worker`")
+        return fail(
+            "worker", f"the broker cannot be asked: {error}", "repair the broker, then run doctor again"
+        )
+    return fail("worker", f"no worker reads the queue {FINALIZE_QUEUE}", "start the Procfile's `worker`")
 
 
 def _web(settings: Settings, url: str) -> Finding:
-    """Ask the web process; where none answers, say what it would do with these settings."""
+    """Ask the web process; if none answers, say what it would do with these settings."""
     try:
-        # Without a proxy of the environment: the process itself is asked.
+        # Not through a proxy of the environment: this is a check of the process itself.
         answer = httpx.get(f"{url}/readyz", timeout=ASK_S, trust_env=False)
     except httpx.InvalidURL:
-        return fail("web", "API_URL is no URL", "set it to the web process' address: http://host:port")
+        return fail("web", "API_URL is not a URL", "set it to the web process' address: http://host:port")
     except httpx.TransportError:
         would = "accept uploads" if settings.study_ingest_enabled else "answer uploads 503"
-        detail = f"none answers at {url}; by these settings it would {would}"
-        return fail("web", detail, "start the Procfile's `web`, or set API_URL to where it is")
+        detail = f"no web process answers at {url}; with these settings it would {would}"
+        return fail("web", detail, "start the Procfile's `web`, or set API_URL to its address")
     if answer.is_success:
         return ok("web", "accepts uploads")
     if "ingest-closed" in answer.text:
         fix = (
-            "set STUDY_INGEST_ENABLED=1 for the web processes and restart them, if uploads shall be accepted"
+            "set STUDY_INGEST_ENABLED=1 for the web processes and restart them, if uploads should be accepted"
         )
         return warn("web", "STUDY_INGEST_ENABLED is unset there: uploads are answered 503", fix)
     return fail("web", f"not ready: {answer.status_code}", "repair the stores; then look at its log")

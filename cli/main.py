@@ -1,4 +1,4 @@
-"""The command line: every command, loaded when it is run, and errors in a line instead of a traceback."""
+"""The command line: each command is loaded when it is run, and a known error is one line, not a traceback."""
 
 import sys
 from importlib import import_module
@@ -6,16 +6,16 @@ from typing import Any
 
 from shared.errors import StudyIngestError
 
-INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
+INTERRUPTED = 130  # the exit code that a shell reports after Ctrl-C
 
 try:
     import click
 except KeyboardInterrupt:
     sys.exit(INTERRUPTED)
 
-# The module of each command, and how its help begins: to load them all takes two seconds.
+# The module of each command, and the first line of its help: to load all modules takes two seconds.
 COMMANDS = {
-    "catalog": ("cli.maintenance", "Load the questions that uploads are resolved against."),
+    "catalog": ("cli.maintenance", "Load learners, topics and questions."),
     "conflicts": ("cli.conflicts", "Decide between two contents that came under one uuid."),
     "demo": ("cli.demo", "Start everything, send a sample of sessions, and show what was learned."),
     "doctor": ("cli.doctor", "Check settings, stores and processes."),
@@ -23,30 +23,30 @@ COMMANDS = {
     "metrics": ("cli.maintenance", "Serve the metrics of this host's processes to Prometheus."),
     "migrate": ("cli.maintenance", "Bring the database to the newest revision."),
     "progress": ("cli.maintenance", "Print a learner's progress."),
-    "smoke": ("cli.smoke", "Send a synthetic session twice, see that it is learned from once, and void it."),
+    "smoke": ("cli.smoke", "Send a synthetic session twice, check that it counts once, and void it."),
     "stats": ("cli.maintenance", "Count what waits, what failed, and what was done."),
     "up": ("cli.local.up", "Start everything and keep it running."),
     "upload": ("cli.uploads", "Send the uploads of an NDJSON FILE."),
     "uploads": ("cli.uploads", "Find uploads that were received, and act on them."),
-    "verify": ("cli.maintenance", "Fold every attempt log again and compare."),
-    "webhooks": ("cli.webhooks", "See webhooks, and deliver again those that did not arrive."),
+    "verify": ("cli.maintenance", "Fold all attempts again and compare."),
+    "webhooks": ("cli.webhooks", "List webhooks, and deliver again those that did not arrive."),
 }
 
 
 class LazyGroup(click.Group):
-    """Load a command when it is run; print a known error in a line."""
+    """Load a command when it is run; print a known error as one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # as above
-        """Return the command's name and line: what help and completion need."""
+        """Return a stand-in with the command's name and first line, for help and completion."""
         return click.Command(cmd_name, short_help=COMMANDS[cmd_name][1]) if cmd_name in COMMANDS else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command itself: it is run, or completed."""
+        """Load and return the command itself, to be run or completed."""
         name, listed, rest = super().resolve_command(ctx, args)
         if name is None or listed is None:
             return name, listed, rest
@@ -66,4 +66,4 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="study-ingest")
 def main() -> None:
-    """Take in quiz sessions that a viewer solved offline: exactly once, in any order."""
+    """Ingest quiz sessions that were answered offline in a viewer: exactly once, in any order."""

@@ -44,13 +44,13 @@ def migrate(data_dir: Path) -> None:
 
 @click.group()
 def catalog() -> None:
-    """Load the questions that uploads are resolved against."""
+    """Load learners, topics and questions."""
 
 
 @catalog.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
-@click.option("--dry-run", is_flag=True, help="Only say what of known editions would change.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change in stored editions.")
 @with_store
 def load(file: Path, *, force: bool, dry_run: bool, store: Store) -> None:
     """Load learners, topics and questions from a JSON FILE; loading it again changes nothing."""
@@ -73,10 +73,10 @@ def learners() -> None:
 
 @learners.command()
 @click.argument("user_id", type=BIGINT, metavar="ID")
-@click.confirmation_option(prompt="Delete this learner, with all answers and progress, for good?")
+@click.confirmation_option(prompt="Delete this learner, with all answers and progress, permanently?")
 @with_store
 def delete(user_id: int, *, store: Store) -> None:
-    """Delete learner ID, and blank their uploads; also where their row is gone already."""
+    """Delete learner ID and blank their uploads, even if their row was deleted before."""
     with store.engine.begin() as connection:
         blanked = delete_learner(connection, user_id)
     click.echo(f"learner {user_id} is deleted; {blanked} uploads are blanked")
@@ -95,10 +95,10 @@ def progress(user_id: int, *, store: Store) -> None:
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="Fold again what differs, under the learner's lock.")
+@click.option("--repair", is_flag=True, help="Fold the differing questions again, under the learner's lock.")
 @with_store
 def verify(*, repair: bool, store: Store) -> None:
-    """Fold every attempt log again and compare; exit 1 if any progress differs and was not repaired."""
+    """Fold all attempts again and compare; exit 1 if any progress differs and was not repaired."""
     learners = differing = 0
     for checked in finalize.verify(store.engine, repair=repair):
         learners += 1
@@ -135,7 +135,7 @@ def stats(*, as_json: bool, store: Store) -> None:
 def count_backlog() -> dict[str, int | None]:
     """Count the messages in the broker and the uploads in the spool.
 
-    None for one that does not answer, which is named on stderr, or that is not set.
+    None where a store does not answer or is not set; stderr names it.
     """
     backlog: dict[str, int | None] = {"messages": None, "spooled": None}
     if not os.environ.get("BROKER_URL"):
@@ -164,7 +164,7 @@ def metrics(port: int) -> None:
     """Serve the metrics of this host's processes to Prometheus, on the loopback address alone."""
     settings = load_settings(Settings)
     if not settings.prometheus_multiproc_dir:
-        raise ConfigurationError("PROMETHEUS_MULTIPROC_DIR: must be set, as it is for the processes")
+        raise ConfigurationError("PROMETHEUS_MULTIPROC_DIR: must be set, to the directory of the processes")
     try:
         _, serving = start_http_server(port, LOOPBACK, registry(settings))
     except OSError as error:

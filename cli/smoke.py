@@ -1,4 +1,4 @@
-"""`smoke`: send one synthetic session through a live system, and check what becomes of it step by step."""
+"""`smoke`: send one synthetic session to a running system, and check each step."""
 
 import json
 import os
@@ -25,12 +25,12 @@ from shared.errors import ConfigurationError, UnknownSessionError
 from shared.ops.actions import void_upload
 from shared.study.store import list_progress
 
-# The largest id there is: catalogs count from one.
+# The largest possible id, which no catalog uses.
 LEARNER = TOPIC = QUESTION = 2**63 - 1
 PUB_ID = "study-ingest-smoke"
 NAME = "synthetic: study-ingest smoke"
 RIGHT = 1
-# Half of the uuid is fixed, so that people recognise it and an index finds it; no random uuid begins so.
+# Half of the uuid is fixed, so that people recognise it and an index finds it; random uuids differ.
 PREFIX = "0000000000004000"
 FIRST, LAST = UUID(PREFIX + "0" * 16), UUID(PREFIX + "f" * 16)
 CATALOG = CatalogFile.model_validate(
@@ -50,7 +50,7 @@ CATALOG = CatalogFile.model_validate(
         ],
     }
 )
-LONGEST_PATIENCE_S = 3600
+MAX_PATIENCE_S = 3600
 FIX_PROCESS = "run study-ingest doctor: it names the process or store that is away"
 FIX_TOKEN = "set VIEWER_SYNC_TOKEN as the server has it"  # noqa: S105  # a sentence
 FIX_ENGINE = "look for another version of a process; then run study-ingest verify"
@@ -66,7 +66,7 @@ _NOT_VOIDED = text("""
 """)
 
 
-def _number(_: click.Context, option: click.Parameter, seconds: float) -> float:
+def _reject_nan(_: click.Context, option: click.Parameter, seconds: float) -> float:
     if isnan(seconds):
         raise click.BadParameter("must be a number of seconds", param=option)
     return seconds
@@ -76,15 +76,15 @@ def _number(_: click.Context, option: click.Parameter, seconds: float) -> float:
 @click.option("--url", help="The server.  [default: API_URL, or that of a running `up`]")
 @click.option(
     "--patience",
-    type=click.FloatRange(0, LONGEST_PATIENCE_S, min_open=True),
-    callback=_number,
+    type=click.FloatRange(0, MAX_PATIENCE_S, min_open=True),
+    callback=_reject_nan,
     default=60.0,
     show_default=True,
     help="Longest wait for the session to be replayed, in seconds.",
 )
 @with_store
 def smoke(*, url: str | None, patience: float, store: Store) -> None:
-    """Send a synthetic session twice, see that it is learned from once, and void it. Exit 1 if not.
+    """Send a synthetic session twice, check that it counts once, and void it. Exit 1 if a check fails.
 
     Needs VIEWER_SYNC_TOKEN and DATABASE_URL, as the server has them. Safe to run on a live system.
     """
@@ -109,7 +109,7 @@ def _setting(name: str) -> str:
 
 @dataclass(slots=True)
 class SmokeRun:
-    """A session to send to a server, and the database below it; `patience` in seconds a step."""
+    """A session to send to a server, and the server's database; `patience`: seconds for each step."""
 
     sender: Sender
     store: Store
@@ -122,7 +122,7 @@ class SmokeRun:
         self.uuid, self.upload = new_session()
 
     def findings(self) -> Iterator[Finding]:
-        """Take one step after the other, until one fails."""
+        """Run the steps in order, until one fails."""
         for step in (self._prepare, self._send, self._wait, self._send_again, self._compare, self._void):
             yield (finding := step())
             if finding.level == "fail":
@@ -134,7 +134,7 @@ class SmokeRun:
             self._void_upload(self.uuid)
 
     def _prepare(self) -> Finding:
-        """Load the question; void what earlier runs left, before and after what still waits of theirs."""
+        """Load the question; void the sessions of earlier runs, also those that are still to be replayed."""
         with self.store.engine.begin() as connection:
             if not resolve(connection, {PUB_ID}):  # a load makes every learner wait for a moment
                 load_catalog(connection, CATALOG)
@@ -175,7 +175,7 @@ class SmokeRun:
             return not scalar(connection, _WAITING, {"first": FIRST, "last": LAST})
 
     def _void_earlier(self) -> int:
-        """Void the synthetic sessions that were replayed after their run had given up; count them."""
+        """Void the synthetic sessions that were replayed after their run gave up; return how many."""
         with self.store.engine.connect() as connection:
             uuids = scalars(connection, _NOT_VOIDED, {"learner": LEARNER})
         for uuid in uuids:
@@ -193,7 +193,7 @@ class SmokeRun:
 
 
 def new_session() -> tuple[UUID, str]:
-    """Answer the question now, rightly; return the upload's uuid and its JSON text."""
+    """Make an upload that answers the question right, now; return its uuid and its JSON text."""
     uuid, now = UUID(PREFIX + uuid4().hex[16:]), datetime.now(UTC).isoformat()
     attempt = {"pub_id": PUB_ID, "selected": RIGHT, "unsure": False, "answered_at": now}
     return uuid, json.dumps({"client_session_uuid": str(uuid), "attempts": [attempt]})

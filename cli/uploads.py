@@ -60,7 +60,7 @@ FAILED = (Status.REJECTED, Status.DEAD)
 @with_sender
 def upload(file: Path, *, sender: Sender, concurrency: int, wait: bool) -> None:
     """Send the uploads of an NDJSON FILE, one a line; safe to run again. Exit 1 if any failed."""
-    # Only a line feed ends a line: JSON text may hold whatever else str.splitlines splits at.
+    # Only a line feed ends a line: JSON text may hold the other characters at which str.splitlines splits.
     lines = [line for line in file.read_bytes().split(b"\n") if line.strip()]
     with ThreadPoolExecutor(concurrency) as threads:
         sent = _collect(threads.map(lambda line: _send(sender, line), lines), "sending", len(lines))
@@ -103,7 +103,7 @@ def _collect(answers: Iterable[Sent], what: str, total: int) -> list[Sent]:
 def uploads() -> None:
     """Find uploads that were received, and act on them.
 
-    Exit code 0: done, or nothing was left to do. 1: unknown, or refused with nothing changed. 2: wrong usage.
+    Exit code 0: done, or nothing to do. 1: unknown, or refused with nothing changed. 2: wrong usage.
     """
 
 
@@ -112,7 +112,9 @@ def uploads() -> None:
 @click.option("--older-than", type=Duration(), help="Received longer ago than this, e.g. 10m.")
 @click.option("--learner", type=BIGINT, metavar="ID", help="The owner of the questions that it answers.")
 @click.option("--question", type=Line(), metavar="PUB_ID", help="A question that it answers.")
-@click.option("--error", type=Line(), metavar="TEXT", help="A part of its last error or reason, in any case.")
+@click.option(
+    "--error", type=Line(), metavar="TEXT", help="A part of its last error or reason, ignoring case."
+)
 @click.option("--limit", type=COUNT, default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line an upload.")
 @with_store
@@ -155,7 +157,7 @@ def list_(  # noqa: PLR0913  # one for each option
 @click.option("--json", "as_json", is_flag=True, help="One JSON line.")
 @with_store
 def show(uuid: UUID, *, with_payload: bool, as_json: bool, store: Store) -> None:
-    """Show an upload: what happened when, and what became of each topic and attempt."""
+    """Show an upload: its timeline, and what became of each topic and attempt."""
     with store.engine.connect() as connection:
         report = report_upload(connection, uuid)
     if as_json:
@@ -201,14 +203,14 @@ def _print_report(report: UploadReport) -> None:
 @click.option(
     "--error", type=Line(), metavar="TEXT", help="All failed with this in their last error or reason."
 )
-@click.option("--skipped", is_flag=True, help="Add what was skipped of an ingested UUID.")
+@click.option("--skipped", is_flag=True, help="Replay an ingested UUID again, to add its skipped attempts.")
 @click.option(
     "--shift-clock",
     type=Shift(),
     metavar="SHIFT",
     help="Add this to the times of a UUID whose clock was wrong, e.g. +6y12d; shown first, and then asked.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would become of every card; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would change for each question; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_store
 def replay(  # noqa: PLR0913  # one for each option
@@ -225,7 +227,7 @@ def replay(  # noqa: PLR0913  # one for each option
     """Set rejected or dead uploads back to `received`: the sweeper enqueues them at once.
 
     Name one by its UUID, or many by --status and --error. Exit 1 if any was refused; of many, those that are
-    purged are passed over.
+    purged are left out.
     """
     if (status is not None or error is not None) == (uuid is not None):
         raise click.UsageError("name one UUID, or many by --status or --error")
@@ -256,7 +258,7 @@ def replay(  # noqa: PLR0913  # one for each option
 def _replay_all(store: Store, wanted: Search) -> None:
     found, purged = _find(store, wanted)
     counts: Counter[Requeued] = Counter()
-    for uuid in found:  # a transaction each: no lock is held for longer than one takes
+    for uuid in found:  # one transaction for each, so that locks are short
         with store.engine.begin() as connection:
             counts[requeue(connection, uuid)] += 1
     parts = [f"{counts[each]} {each}" for each in Requeued if counts[each]]
@@ -264,7 +266,7 @@ def _replay_all(store: Store, wanted: Search) -> None:
 
 
 def _dry_run_all(store: Store, wanted: Search) -> None:
-    """Try each by itself: what one would do for another is not shown."""
+    """Try each alone: the effect of one on another is not shown."""
     found, purged = _find(store, wanted)
     refused = 0
     for uuid in found:
@@ -298,7 +300,7 @@ def _dry_run(
     why = f" ({shown.upload.reason})" if shown.upload.reason else ""
     click.echo(f"{uuid} would be {shown.upload.status}{why}; nothing was changed")
     if not shown.moved:
-        click.echo("no card would move")
+        click.echo("no progress would change")
         return
     rows = []
     for pub_id, before, after in shown.moved:

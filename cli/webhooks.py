@@ -1,4 +1,4 @@
-"""`webhooks`: what became of them, and another chance for those that were not delivered."""
+"""`webhooks`: list them, and deliver again those that did not arrive."""
 
 import click
 
@@ -10,7 +10,7 @@ UNDELIVERED = click.Choice([Status.DEAD, Status.SKIPPED], case_sensitive=False)
 
 @click.group()
 def webhooks() -> None:
-    """See webhooks, and deliver again those that did not arrive."""
+    """List webhooks, and deliver again those that did not arrive."""
 
 
 @webhooks.command("list")
@@ -33,6 +33,6 @@ def list_(*, status: Status, limit: int, as_json: bool, store: Store) -> None:
 @click.option("--status", type=UNDELIVERED, default=Status.DEAD)
 @with_store
 def retry(*, status: Status, store: Store) -> None:
-    """Let all dead webhooks, or all skipped ones, wait for delivery again."""
+    """Set all dead webhooks, or all skipped ones, back to `waiting`."""
     with store.engine.begin() as connection:
         click.echo(f"{retry_webhooks(connection, status)} webhooks wait again")

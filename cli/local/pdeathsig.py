@@ -1,7 +1,7 @@
-"""Tie a command to the process that starts it: on Linux, a killed parent leaves nothing behind.
+"""Stop a command when its parent process dies, even if that is killed (on Linux).
 
 As a script: `python pdeathsig.py PARENT SIGNAL UID GID COMMAND...`. A script, because a `preexec_fn` is
-unsafe beside threads and warns from Python 3.12 on. On other systems the command runs untied.
+unsafe beside threads and warns from Python 3.12 on. On other systems the command is not stopped.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""What a run keeps on disk: the data directory, and the files, sockets and programs of its servers."""
+"""The paths of a run: the data directory, and the files, sockets and programs of its servers."""
 
 import fcntl
 import hashlib
@@ -23,8 +23,8 @@ from shared.errors import StudyIngestError
 DEFAULT_DIRECTORY = Path(".data")
 ENV = "env"
 SERVERS = "servers"
-TRAVERSABLE = 0o711  # as root the servers run as another user, who passes through to their own directory
-ROOT_SERVERS_DIRECTORY = Path("/var/lib/study-ingest")  # where root keeps what its own directories would hide
+TRAVERSABLE = 0o711  # started by root, the servers run as another user, who has to enter it
+ROOT_SERVERS_DIRECTORY = Path("/var/lib/study-ingest")  # used where that user cannot enter the data directory
 SOCKET_PATH_LIMIT = 80  # the system allows 104 bytes (macOS) or 108, a socket's own name included
 LOCK = "lock"
 LOCK_SECONDS = 1.0  # outlasts `is_locked`, which holds it for an instant
@@ -38,7 +38,7 @@ data_dir_option = click.option(
     envvar="STUDY_INGEST_DATA_DIR",
     default=DEFAULT_DIRECTORY,
     show_default=True,
-    help="Data directory of the `up` to work with, where the environment names no stores.",
+    help="Data directory of the `up` to use, if the environment names no stores.",
 )
 
 
@@ -96,7 +96,7 @@ def locked(home: Path) -> Iterator[None]:
 
 
 def is_locked(home: Path) -> bool:
-    """Tell whether a run holds the servers' directory."""
+    """Return whether a run holds the servers' directory."""
     try:
         with (home / LOCK).open() as lock:
             return not _hold(lock, fcntl.LOCK_SH)
@@ -120,7 +120,7 @@ class Account:
     gid: int
 
     def can_reach(self, path: Path) -> bool:
-        """Tell whether this user may walk down to an absolute path (groups left aside)."""
+        """Return whether this user may enter all directories of an absolute path (ignoring groups)."""
 
         def passes(found: os.stat_result) -> bool:
             return bool(found.st_mode & (stat.S_IXUSR if found.st_uid == self.uid else stat.S_IXOTH))
@@ -141,7 +141,7 @@ class Account:
 
 
 def account_for(directory: Path) -> Account:
-    """Choose ourselves, or for root the owner of the directory, or `nobody` where that is root."""
+    """Return our own account; for root, that of the directory's owner, or `nobody` if that is root, too."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid())
     nearest = next(path for path in [directory, *directory.parents] if path.exists()).stat()
@@ -155,7 +155,7 @@ def make_servers_directory(directory: Path, account: Account) -> Path:
     """Make the servers' directory and return its real path.
 
     Where the account cannot enter the directory around it (root's home), it becomes a link to a place that
-    the account can enter: the permissions of directories that exist are not ours to change.
+    the account can enter: we do not change the permissions of existing directories.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     if not directory.exists() and not account.can_reach(directory.parent.resolve()):

@@ -1,4 +1,4 @@
-"""Run our own Postgres and Valkey, so that a bare machine needs neither installed."""
+"""Run an embedded Postgres and Valkey, so that neither has to be installed."""
 
 import os
 import shutil
@@ -25,34 +25,34 @@ from cli.local.places import (
 )
 from cli.local.supervisor import wait_until
 
-ORPHAN_SECONDS = 30.0  # a server that writes a last checkpoint to a slow disk
+ORPHAN_SECONDS = 30.0  # a server may write a last checkpoint to a slow disk
 START_SECONDS = 60.0  # recovery after a crash, on a slow disk
 STOP_SECONDS = 20.0
 PING_SECONDS = 1.0
-LAST_BACKENDS_SECONDS = 20.0  # a statement of ours that runs longer is stuck
-LOG_TAIL = 1500  # characters: the last screenful
-PASSED_ON = ("PATH", "LD_LIBRARY_PATH")  # of our environment: neither tokens nor PGPORT
+LAST_BACKENDS_SECONDS = 20.0  # a statement of ours that runs longer hangs
+LOG_TAIL = 1500  # characters: about one screen
+PASSED_ON = ("PATH", "LD_LIBRARY_PATH")  # from our environment; not the tokens, and not PGPORT
 USER, DATABASE = "study", "study_ingest"
 PORT = 5432  # names the socket; always passed, since a PGPORT of the environment would change it
 SETTINGS = {
-    "listen_addresses": "",  # unix socket only: nothing to guess, nothing in the way of another server
+    "listen_addresses": "",  # unix socket only: no password to guess, no conflict with another server
     "port": str(PORT),
     "unix_socket_permissions": "0700",
     "timezone": "UTC",
-    "max_connections": "200",  # room for web threads, workers and a crowd of test clients
+    "max_connections": "200",  # enough for web threads, workers and many test clients
     "shared_buffers": "64MB",
     "log_error_verbosity": "terse",  # DETAIL quotes rows, which hold learners' answers
     "log_parameter_max_length_on_error": "0",
-    "log_min_error_statement": "panic",  # as do statements, where values are written into them
+    "log_min_error_statement": "panic",  # statements may hold values, too
 }
 UNSAFE_BUT_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 STILL_IN_USE = "pre-existing shared memory block"
 
 
 class Servers:
-    """Run the embedded servers for the length of a `with`; they keep their state in `directory`.
+    """Run the embedded servers for the length of a `with`; their data is in `directory`.
 
-    `durable=False` gives up surviving a power cut for speed: for tests only. `postgres` and `valkey` may be
+    `durable=False` is faster, but loses data in a power cut: for tests only. `postgres` and `valkey` may be
     stopped, killed and restarted one by one, from a thread that lives until the end.
     """
 
@@ -124,11 +124,11 @@ class ServerProcess(ABC):
 
     @abstractmethod
     def is_ready(self) -> bool:
-        """Tell whether the server accepts clients."""
+        """Return whether the server accepts clients."""
 
     @property
     def pid(self) -> int:
-        """The process id: tests freeze and kill the server by it."""
+        """The process id, by which tests freeze and kill the server."""
         return self._running().pid
 
     def start(self) -> None:
@@ -180,7 +180,7 @@ class ServerProcess(ABC):
     def _spawn(self, command: list[str], stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         with self.log.open("ab") as log:
-            return subprocess.Popen(  # noqa: S603  # our own words and paths; no shell
+            return subprocess.Popen(  # noqa: S603  # our own arguments; no shell
                 tied(command, self.stop_signal, self.account.uid, self.account.gid),
                 stdin=stdin,
                 stdout=log,
@@ -240,7 +240,7 @@ class Postgres(ServerProcess):
     def _initialise(self) -> None:
         unfinished = self.home / "postgres.new"
         shutil.rmtree(unfinished, ignore_errors=True)
-        identity = ["--username", USER, "--auth", "trust"]  # the mode of the sockets' directory is the guard
+        identity = ["--username", USER, "--auth", "trust"]  # the mode of the sockets' directory protects it
         locale = ["--encoding", "UTF8", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
         sync = [] if self.durable else ["--no-sync"]
         self.run_once([str(self.programs / "initdb"), "-D", str(unfinished), *identity, *locale, *sync])
@@ -257,7 +257,7 @@ class Postgres(ServerProcess):
 
 
 class Valkey(ServerProcess):
-    """Run one Valkey that keeps its items under `home`."""
+    """Run one Valkey with its data under `home`."""
 
     name = "valkey"
     stop_signal = signal.SIGTERM
@@ -307,8 +307,8 @@ class Valkey(ServerProcess):
 def stop_orphan(pid_file: Path, path: str, stop_signal: signal.Signals) -> None:
     """Stop the server of a pid file if it still runs with `path` in its command line; remove the file.
 
-    The caller holds the directory's lock, so such a server has lost its run. The pid may by now be another
-    program's (a restarted container): that one is left alone.
+    The caller holds the directory's lock, so the run of such a server has ended. The pid may belong to
+    another program now (in a restarted container): that one is not stopped.
     """
     try:
         pid = int(pid_file.read_text().split()[0])
@@ -331,4 +331,4 @@ def _command_line(pid: int) -> str:
         except OSError:
             return ""
     ask = ["/bin/ps", "-ww", "-o", "args=", "-p", str(pid)]
-    return subprocess.run(ask, capture_output=True, text=True, check=False).stdout  # noqa: S603  # fixed words
+    return subprocess.run(ask, capture_output=True, text=True, check=False).stdout  # noqa: S603  # fixed arguments

@@ -19,14 +19,14 @@ from shared.errors import StudyIngestError
 
 Output = Callable[[str], BinaryIO]  # opens what a process of this name writes to
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_red")
-DRAIN_SECONDS = 1.0  # for what an ended process left in its pipe; a stray grandchild may keep it open
+DRAIN_SECONDS = 1.0  # to read the rest of an ended process' pipe, which a grandchild may keep open
 PAUSE_SECONDS = 0.02  # short beside the 50 ms that a server needs to start
 GRACE_SECONDS = 20.0  # more than the 10 s that a worker gives its running tasks
-CHECK_SECONDS = 1.0  # often enough to notice an end, seldom enough that an idle system sleeps
+CHECK_SECONDS = 1.0  # often enough to notice an end, rarely enough for an idle system
 
 
 class ProcessEndedError(StudyIngestError):
-    """A process ended that should have run on."""
+    """A process has ended that should keep running."""
 
 
 class Supervisor:
@@ -88,7 +88,7 @@ class Supervisor:
             time.sleep(CHECK_SECONDS)
 
     def stop(self) -> None:
-        """Stop every process; kill what is left of it after the grace, or at a second Ctrl-C."""
+        """Stop every process; kill the rest after the grace period, or at a second Ctrl-C."""
         processes = self._processes.values()
         for process in processes:
             process.terminate()
@@ -102,7 +102,7 @@ class Supervisor:
 
 
 def wait_until(done: Callable[[], bool], seconds: float, *, pause: float = PAUSE_SECONDS) -> bool:
-    """Ask until `done` or until the seconds are over; tell whether it was done."""
+    """Call `done` until it returns True or the seconds are over; return which."""
     end = time.monotonic() + seconds
     while not done():
         if time.monotonic() > end:
@@ -143,5 +143,5 @@ def to_terminal() -> Iterator[Output]:
 def _print_lines(prefix: str, pipe: BinaryIO) -> None:
     with pipe:
         for line in pipe:
-            with suppress(BrokenPipeError):  # the processes go on although nobody reads their output
+            with suppress(BrokenPipeError):  # the processes continue, although nobody reads their output
                 click.echo(prefix + line.decode(errors="replace").rstrip())

@@ -1,6 +1,6 @@
 """`up`: run everything on this machine: stores, migrations and the Procfile's processes.
 
-The process that does so stays small: what needs SQLAlchemy, Celery or gevent runs in processes of its own.
+This process stays small: what needs SQLAlchemy, Celery or gevent runs in other processes.
 """
 
 import os
@@ -51,7 +51,7 @@ SECRETS: Mapping[str, Callable[[], str]] = {
 
 
 class NotReadyError(StudyIngestError):
-    """The system does not come up."""
+    """The system does not start."""
 
 
 @click.command()
@@ -86,7 +86,7 @@ def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[
 
     The stores are the embedded ones unless DATABASE_URL or BROKER_URL is set. Port 0 is any free one. The
     processes write to files in `logs`, or to the terminal. SIGTERM and SIGHUP act as Ctrl-C does. Raises a
-    StudyIngestError that says what does not come up.
+    StudyIngestError that names what does not start.
     """
     with ExitStack() as cleanup:
         cleanup.enter_context(_signals_as_interrupt())
@@ -103,7 +103,7 @@ def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[
         last = last_env(home)
         environment = {**addresses(port or free_port(), last), **stores(servers), **tokens(last)}
         _migrate(environment)
-        shutil.rmtree(home / METRICS, ignore_errors=True)  # counted by processes that are gone
+        shutil.rmtree(home / METRICS, ignore_errors=True)  # counts of processes that have ended
         write_env(home, environment)
         output = cleanup.enter_context(_log_files(logs) if logs else to_terminal())
         processes = Supervisor(read_procfile(), output, process_environment(environment, home))
@@ -140,7 +140,7 @@ def tokens(last: Mapping[str, str]) -> dict[str, str]:
 
 
 def process_environment(shown: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return what the processes get: our environment, what the `env` file shows, what only they need."""
+    """Return the environment of the processes: ours, that of the `env` file, and settings of their own."""
     programs = str(Path(sys.executable).parent)
     return {
         **os.environ,
@@ -163,9 +163,9 @@ def read_procfile(path: Path = PROCFILE) -> dict[str, str]:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server could listen at the port."""
+    """Return whether a server could listen at the port."""
     with socket.socket() as probe:
-        # As servers do: else a client's closed connection keeps the port for a minute.
+        # As servers do: without it, a client's closed connection holds the port for a minute.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

@@ -193,7 +193,7 @@ def test_what_waits_too_long_or_is_refused(settings: Settings, redis: Redis, eng
     assert redis.ping()
     told = found(settings)
     assert (told["waiting uploads"].level, told["spool length"].level) == ("fail", "warn")
-    assert "waits since 120" in told["waiting uploads"].detail
+    assert "has waited for 120" in told["waiting uploads"].detail
     assert told["spool length"].detail == "2 uploads wait in it"
     assert spool.REFUSED in told["spool refused"].fix
 

@@ -266,7 +266,7 @@ def test_the_command_tries_and_adds(engine: Engine, database_url: str, early: Se
     assert shown == {"q110", "q112", "late110"}
     assert run(database_url, uuid, "--skipped").stdout == "2 attempts added\n"
     assert run(database_url, uuid, "--skipped").stdout == "0 attempts added\n"
-    assert "no card would move" in run(database_url, uuid, "--skipped", "--dry-run").stdout
+    assert "no progress would change" in run(database_url, uuid, "--skipped", "--dry-run").stdout
 
 
 def test_what_is_voided_while_it_gains_a_session_is_voided_whole(engine: Engine) -> None:
