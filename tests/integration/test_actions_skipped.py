@@ -239,7 +239,7 @@ def test_I1_what_was_graded_is_never_skipped_by_adding(engine: Engine, early: Se
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM published_items WHERE pub_id = 'q120'"))
     before = everything(engine)
-    with pytest.raises(ReplayRefusedError, match="1 attempts"):
+    with pytest.raises(ReplayRefusedError, match="1 graded attempts"):
         add(engine, early)
     assert everything(engine) == before
 
