@@ -39,7 +39,7 @@ ANSWER = {
     "selected": 2,
     "unsure": False,
     "outcome": "correct",
-    "answered_at": "2026-11-22T00:00:41.104417+00:00",
+    "answered_at": "2026-11-22T00:00:41.104417Z",
 }
 
 
@@ -143,8 +143,8 @@ class UploadStatus(BaseModel):
         {
             "client_session_uuid": EXAMPLE_UUID,
             "status": "ingested",
-            "received_at": "2026-11-22T00:12:32.104417+00:00",
-            "finalized_at": "2026-11-22T00:12:32.219203+00:00",
+            "received_at": "2026-11-22T00:12:32.104417Z",
+            "finalized_at": "2026-11-22T00:12:32.219203Z",
             "tries": 1,
             "voided_at": None,
             "reason": None,
@@ -247,7 +247,7 @@ SESSION = {
     "target_per_subject": 2,
     "subject_distribution": {"physics": 1, "chemistry": 1},
     "cursor": 1,
-    "created_at": "2026-11-22T00:00:12.219203+00:00",
+    "created_at": "2026-11-22T00:00:12.219203Z",
     "finished_at": None,
     "voided_at": None,
     "snapshot": None,
@@ -299,7 +299,7 @@ class ClosedSession(BaseModel):
         {
             "session_id": 813,
             "status": "done",
-            "finished_at": "2026-11-22T00:12:30.002113+00:00",
+            "finished_at": "2026-11-22T00:12:30.002113Z",
             "snapshot": SNAPSHOT,
             "questions": RESULT["questions"],
         }
@@ -404,8 +404,8 @@ class PastSessions(Page):
                     "status": "done",
                     "source": "live",
                     "quiz_mode": "random",
-                    "created_at": "2026-11-22T00:00:12.219203+00:00",
-                    "finished_at": "2026-11-22T00:12:30.002113+00:00",
+                    "created_at": "2026-11-22T00:00:12.219203Z",
+                    "finished_at": "2026-11-22T00:12:30.002113Z",
                     "voided_at": None,
                     "snapshot": SNAPSHOT,
                 }
@@ -428,7 +428,7 @@ class DueReviews(Page):
                     "study_topic_id": 4,
                     "subject": "physics",
                     "due": "2026-11-24",
-                    "last_answered_at": "2026-11-22T00:00:41.104417+00:00",
+                    "last_answered_at": "2026-11-22T00:00:41.104417Z",
                     "reviews": 3,
                     "misses": 1,
                 }
@@ -451,7 +451,7 @@ class WrongNotes(Page):
                     "study_topic_id": 4,
                     "subject": "chemistry",
                     "retired": False,
-                    "opened_at": "2026-11-21T23:58:02.661904+00:00",
+                    "opened_at": "2026-11-21T23:58:02.661904Z",
                     "closed_at": None,
                     "misses": 3,
                     "miss_streak": 3,

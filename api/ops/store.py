@@ -31,7 +31,7 @@ LOCK_S = 2.0
 FREE_CONNECTION_S = 0.25
 
 AWAY = "Postgres does not answer; uploads go to the spool, if there is one."
-TOO_MANY = "Too many operators' requests at once."
+TOO_MANY = "Too many requests of operators at once."
 LOCKED = "Another transaction holds this row."
 SLOW = "Postgres takes too long over this, or another transaction blocks it."
 

@@ -81,7 +81,7 @@ def test_loading_again_writes_nothing(engine: Engine) -> None:
         (OTHER_TEXTS, ("texts",), "texts changed; 2 attempts of 1 learners keep their outcomes"),
         (OTHER_ORDER, ("order",), "order changed; 2 attempts of 1 learners keep their outcomes"),
         (KEY_FOLLOWS, ("order", "key"), "order and key changed; 2 attempts of 1 learners could no longer"),
-        (OTHER_QUESTION, ("question",), "question changed; 2 attempts of 1 learners could no longer be interpreted"),
+        (OTHER_QUESTION, ("question",), "question changed; 2 attempts of 1 learners could no longer be"),
     ],
 )
 def test_what_was_answered_is_not_changed_without_force(
