@@ -1,4 +1,4 @@
-"""The worker, but with one question that kills it: to see a deadly payload be counted and buried."""
+"""The worker with one question that kills it: a deadly payload is counted, and becomes dead."""
 
 import ctypes
 import os

@@ -41,7 +41,7 @@ def kill_backend(connection: psycopg.Connection) -> None:
 def broken(engine: Engine, moment: str, number: int, fault: Fault) -> Iterator[None]:
     """Strike `before` or `after` the statement of that number, or at the `commit`; 0 is the first.
 
-    Statements are counted as psycopg gets them, whoever sends them; the engine must connect anew.
+    Statements are counted as psycopg gets them, wherever they are sent; the engine must connect again.
     """
     numbers = count()
 

@@ -34,5 +34,5 @@ def _can_be_said(value: Any) -> bool:
 
 @schemathesis.hook
 def filter_body(_context: Any, body: Any) -> bool:
-    """Leave out bodies that the schema allows and the door, rightly, does not."""
+    """Leave out bodies that the schema allows and the endpoint rightly does not."""
     return _can_be_said(body)

@@ -19,7 +19,7 @@ SAMPLE = 42
 HOSTILE = """"'><script>window.hit=1</script><img src=x onerror=window.hit=1>{{ 7 * 191 }}"""
 VICTIM, TOPIC, QUESTION = 7, 70, 700
 
-_BURY = text("""
+_MARK_DEAD = text("""
     UPDATE uploads SET status = 'dead', finalized_at = now(), tries = 5, last_error = :error
     WHERE client_session_uuid = :id
 """)
@@ -60,11 +60,11 @@ def answers(*pub_ids: str, **unknown: Any) -> dict[str, Any]:
     return upload(*said, **unknown)
 
 
-def bury(engine: Engine, sent: dict[str, Any], error: str) -> UUID:
+def mark_dead(engine: Engine, sent: dict[str, Any], error: str) -> UUID:
     """Deliver an upload, and leave it as one whose tries are exhausted."""
     deliver(engine, sent, datetime.now(UTC))
     with engine.begin() as connection:
-        connection.execute(_BURY, {"id": uuid_of(sent), "error": error})
+        connection.execute(_MARK_DEAD, {"id": uuid_of(sent), "error": error})
     return uuid_of(sent)
 
 
@@ -99,5 +99,5 @@ def _load_hostile(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(_VOID, {"user_id": VICTIM, "reason": HOSTILE})
     ingest(engine, answers(HOSTILE, **{HOSTILE: HOSTILE}))
-    bury(engine, answers(HOSTILE, note=HOSTILE), HOSTILE)
+    mark_dead(engine, answers(HOSTILE, note=HOSTILE), HOSTILE)
     ingest(engine, answers(f"nobody's {HOSTILE}"))

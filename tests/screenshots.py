@@ -55,7 +55,7 @@ def shoot(page: Page, path: str, name: str, height: int = 900) -> None:
 
 
 def visit(page: Page, engine: Engine) -> None:
-    dead = ops_factories.bury(
+    dead = ops_factories.mark_dead(
         engine,
         ops_factories.answers("sci-unit-of-resistance", "geo-capital-canada", "sci-lightest-element"),
         "OperationalError 53100 at shared/replay.py:40 _learn",

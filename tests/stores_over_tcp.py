@@ -14,7 +14,7 @@ BROKER_PORT = 6379
 
 
 def open_to_others(servers: Servers, address: str) -> None:
-    """Let in whoever reaches the address."""
+    """Accept everybody who reaches the address."""
     with (servers.postgres.cluster / "pg_hba.conf").open("a") as rules:
         rules.write("host all all samenet trust\n")
     url = make_url(servers.database_url).set(drivername="postgresql")

@@ -110,14 +110,14 @@ def _begun(sent: dict[str, Any]) -> datetime:
 
 @st.composite
 def deliveries(draw: st.DrawFn, count: int) -> list[tuple[int, str]]:
-    """Make arrivals and rings of so many uploads, in any order; each arrives and is rung for at last."""
+    """Make arrivals and messages of so many uploads, in any order; each arrives and is enqueued at last."""
     steps = [
         (number, step)
         for number in range(count)
-        for step, most in (("arrives", 2), ("rings", 2))
+        for step, most in (("arrives", 2), ("enqueued", 2))
         for _ in range(draw(st.integers(0, most)))
     ]
     final = [
-        (number, step) for number in draw(st.permutations(range(count))) for step in ("arrives", "rings")
+        (number, step) for number in draw(st.permutations(range(count))) for step in ("arrives", "enqueued")
     ]
     return [*draw(st.permutations(steps)), *final]

@@ -13,7 +13,7 @@ def runs_anywhere() -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """`strike` breaks something and, where nothing else does, mends it; `obstacle` says why not here."""
+    """`strike` breaks something and, where nothing else does, repairs it; `obstacle` says why not here."""
 
     name: str
     strike: Callable[[Ground], None]

@@ -27,7 +27,7 @@ LEARNERS = 100
 PATIENT = {
     # A kill counts as a try; here, unlike on any machine, they strike several times a second.
     "max_tries": 50,
-    # What twenty seconds of outage leave behind is not to be rung for again before it can be worked off.
+    # What twenty seconds of outage leave behind must not be enqueued again before it can be worked off.
     "enqueue_again_after": 5.0,
     "queue_limit": 200,
 }

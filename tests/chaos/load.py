@@ -35,7 +35,7 @@ class Accepted:
 
 
 class RefusedError(Exception):
-    """The door does not open to a valid upload."""
+    """A valid upload is not accepted."""
 
 
 class Load:

@@ -1,4 +1,4 @@
-"""A backlog waits in Postgres: it never grows the broker, and nothing of it is buried (I9)."""
+"""A backlog waits in Postgres: it never grows the broker, and none of it becomes dead (I9)."""
 
 import random
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def test_I9_a_backlog_fills_the_queue_to_its_mark_and_no_higher(
         until(lambda: broker.llen(FINALIZE_QUEUE) == MARK, "the sweeper fills the queue")
         for seed in range(2, 12):
             viewer.send(factories.body(factories.random_upload(random.Random(seed), 1, attempts=2)))
-        assert broker.llen(FINALIZE_QUEUE) == MARK, "above half the mark nobody but the sweeper rings"
+        assert broker.llen(FINALIZE_QUEUE) == MARK, "above half the mark only the sweeper enqueues"
         house.start("worker")
         deepest = 0
         while "received" in statuses(engine):
@@ -75,7 +75,7 @@ def test_I9_a_bad_upload_fails_alone_among_those_of_its_ring(
     for name in ("sweeper", "worker"):
         house.start(name)
     until(lambda: statuses(engine).get("ingested") == MESSAGE_SIZE - 1, "its neighbours are ingested")
-    until(lambda: statuses(engine).get("dead"), "it is buried")
+    until(lambda: statuses(engine).get("dead"), "it is dead")
     with engine.connect() as connection:
         error = connection.execute(text("SELECT last_error FROM uploads WHERE status = 'dead'")).scalar_one()
     assert error.startswith("ValidationError")

@@ -55,7 +55,7 @@ def test_I1_an_upload_that_nobody_rang_for_is_swept(
     upload = factories.random_upload(random.Random(2), learner=1)
     assert viewer.send(factories.body(upload)).answer is Answer.RECEIVED
     with Redis.from_url(servers.redis_url.replace("db=1", "db=0")) as broker:
-        until(lambda: broker.llen(FINALIZE_QUEUE), "it is rung for")
+        until(lambda: broker.llen(FINALIZE_QUEUE), "it is enqueued")
         broker.flushall()
     for name in ("worker", "sweeper"):
         house.start(name)
@@ -194,5 +194,5 @@ def test_I1_a_dead_broker_delays_no_sender(
     assert answers == [Answer.RECEIVED] * 20
     for name in ("worker", "sweeper"):
         house.start(name)
-    until(lambda: finished(engine), "the sweeper rings for all")
+    until(lambda: finished(engine), "the sweeper enqueues all")
     assert statuses(engine) == {"ingested": 20}

@@ -24,7 +24,7 @@ from tests.processes import reachable_directory, until
 COMMAND = str(Path(sys.executable).parent / "study-ingest")
 SETTINGS = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", "VIEWER_SYNC_TOKEN", "STUDY_INGEST_DATA_DIR")
 BARE = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5"}  # a ring that is lost is soon missed
+BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5"}  # a lost message is soon replaced
 STOP_SECONDS = 40
 
 LEARNED = """
@@ -86,11 +86,11 @@ def counts(engine: Engine) -> dict[str, int]:
 
 
 def test_once_tells_what_was_learned_and_leaves_nothing_behind(home: Path) -> None:
-    told = demo(TMPDIR=str(home))
-    assert (told.returncode, told.stderr) == (0, "")
-    lines = [line.strip() for line in told.stdout.splitlines()]
+    printed = demo(TMPDIR=str(home))
+    assert (printed.returncode, printed.stderr) == (0, "")
+    lines = [line.strip() for line in printed.stdout.splitlines()]
     assert [line for line in LEARNED.strip().splitlines() if line not in lines] == []
-    assert "\x1b" not in told.stdout
+    assert "\x1b" not in printed.stdout
     assert list(home.iterdir()) == []
 
 
@@ -120,10 +120,10 @@ def test_a_promise_that_is_not_kept_is_said_and_exits_1(
             text("UPDATE study_question_progress SET stability = 99 WHERE user_id = 42 AND reviews = 4")
         )
     (checked,) = (each for each in verify(engine) if each.differing)
-    told = demo("--data-dir", str(home / "data"), **stores)
-    assert told.returncode == 1
-    assert "All checks passed" not in told.stdout
-    assert told.stderr == f"Error: this check failed: {len(checked.differing)} differences\n"
+    printed = demo("--data-dir", str(home / "data"), **stores)
+    assert printed.returncode == 1
+    assert "All checks passed" not in printed.stdout
+    assert printed.stderr == f"Error: this check failed: {len(checked.differing)} differences\n"
 
 
 @contextmanager
@@ -148,11 +148,11 @@ def curl(line: str) -> Any:
 def test_the_printed_commands_work_as_they_stand(home: Path, stores: dict[str, str]) -> None:
     with staying(home, **stores) as (process, said):
 
-        def is_told() -> bool:
+        def is_printed() -> bool:
             assert process.poll() is None, said.read_text()
             return "Then look" in said.read_text() and said.read_text().endswith("\n")
 
-        until(is_told, "the story is told")
+        until(is_printed, "it is printed")
         (line,) = re.findall(r"^curl(?:.*\\\n)*.*$", said.read_text(), re.MULTILINE)
         received = curl(line)
         assert received["status"] == "received"

@@ -82,8 +82,8 @@ def run(*arguments: str, **environment: str) -> tuple[int, dict[str, dict[str, A
         [*COMMAND, "--json", *arguments], env=bare | environment, capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    return done.returncode, {each["check"]: each for each in told}
+    findings = [json.loads(line) for line in done.stdout.splitlines()]
+    return done.returncode, {each["check"]: each for each in findings}
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -99,8 +99,8 @@ def test_what_works_is_well_and_each_process_that_stops_is_missed(
     for name in ("worker", "sweeper"):
         house.start(name)
     until(lambda: levels(found(settings, url)) == {}, "everything is well")
-    code, told = run(**environment(settings), API_URL=url)
-    assert (code, {each["level"] for each in told.values()}) == (0, {"ok"})
+    code, findings = run(**environment(settings), API_URL=url)
+    assert (code, {each["level"] for each in findings.values()}) == (0, {"ok"})
 
     house.kill("worker")
     missed = found(settings, url)
@@ -112,16 +112,16 @@ def test_what_works_is_well_and_each_process_that_stops_is_missed(
     until(lambda: levels(found(settings, url)) == gone, "the sweeper is missed")
     assert "start the Procfile's `sweeper`" in found(settings, url)["sweeper"].fix
     house.start("web", PORT=str(urlsplit(url).port), STUDY_INGEST_ENABLED="")
-    until(lambda: levels(found(settings, url)).get("web") == "warn", "the door is closed")
+    until(lambda: levels(found(settings, url)).get("web") == "warn", "ingest is off")
     assert "STUDY_INGEST_ENABLED=1" in found(settings, url)["web"].fix
 
 
 def test_wrong_settings_are_all_named() -> None:
     wrong = {"DATABASE_URL": "mysql://host/name", "PORT": "http", "WEBHOOK_URL": "http://receiver"}
-    code, told = run("--data-dir", "/nowhere", **wrong)
+    code, findings = run("--data-dir", "/nowhere", **wrong)
     names = {"DATABASE_URL", "BROKER_URL", "PORT", "WEBHOOK_SECRETS"}
-    assert (code, set(told)) == (1, names)
-    assert all(each["level"] == "fail" and f"set {name}" in each["fix"] for name, each in told.items())
+    assert (code, set(findings)) == (1, names)
+    assert all(each["level"] == "fail" and f"set {name}" in each["fix"] for name, each in findings.items())
 
 
 def test_what_is_left_out_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,10 +129,10 @@ def test_what_is_left_out_is_told(settings: Settings, monkeypatch: pytest.Monkey
     names = ("viewer_sync_token", "study_api_token", "redis_url")
     nothing = dict.fromkeys(names, "")
     bare = Settings.model_validate(settings.model_dump() | nothing)
-    told = levels(found(bare))
-    assert told["VIEWER_SYNC_TOKEN"] == "fail"
-    assert {told["STUDY_API_TOKEN"], told["FLOWER_BASIC_AUTH"], told["REDIS_URL"]} == {"warn"}
-    assert "spool" not in told
+    findings = levels(found(bare))
+    assert findings["VIEWER_SYNC_TOKEN"] == "fail"
+    assert {findings["STUDY_API_TOKEN"], findings["FLOWER_BASIC_AUTH"], findings["REDIS_URL"]} == {"warn"}
+    assert "spool" not in findings
 
 
 def test_stores_that_do_not_answer(settings: Settings, database_url: str) -> None:
@@ -142,13 +142,13 @@ def test_stores_that_do_not_answer(settings: Settings, database_url: str) -> Non
         "redis_url": f"redis://127.0.0.1:{port}/1",
         "database_url": shut.render_as_string(hide_password=False),
     }
-    told = found(settings.model_copy(update=away))
-    assert {"postgres": "fail", "broker": "fail", "spool": "fail"}.items() <= levels(told).items()
-    assert 'database "no_such" does not exist' in told["postgres"].detail
-    assert [name in told[check].fix for check, name in STORES.items()] == [True] * 3
+    findings = found(settings.model_copy(update=away))
+    assert {"postgres": "fail", "broker": "fail", "spool": "fail"}.items() <= levels(findings).items()
+    assert 'database "no_such" does not exist' in findings["postgres"].detail
+    assert [name in findings[check].fix for check, name in STORES.items()] == [True] * 3
     refusing = settings.redis_url.replace("unix://", "unix://nobody:wrong@")
-    told = found(settings.model_copy(update={"redis_url": refusing}))
-    assert "WRONGPASS" in told["spool"].detail or "invalid username-password" in told["spool"].detail
+    findings = found(settings.model_copy(update={"redis_url": refusing}))
+    assert "WRONGPASS" in findings["spool"].detail or "invalid username-password" in findings["spool"].detail
 
 
 STORES = {"postgres": "DATABASE_URL", "broker": "BROKER_URL", "spool": "REDIS_URL"}
@@ -158,14 +158,14 @@ def test_a_database_that_is_not_at_the_newest_revision(settings: Settings, engin
     url = settings.database_url
     newest = migrations.current(url)
     migrations.downgrade(url, "-1")
-    told = found(settings)["migrations"]
-    assert (told.level, told.fix) == ("fail", "study-ingest migrate")
-    assert f"1 pending: {newest}" in told.detail
+    findings = found(settings)["migrations"]
+    assert (findings.level, findings.fix) == ("fail", "study-ingest migrate")
+    assert f"1 pending: {newest}" in findings.detail
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'from the future'"))
-    told = found(settings)["migrations"]
-    assert told.level == "fail"
-    assert "run the version" in told.fix
+    findings = found(settings)["migrations"]
+    assert findings.level == "fail"
+    assert "run the version" in findings.fix
 
 
 @pytest.mark.parametrize(
@@ -179,9 +179,9 @@ def test_a_database_that_is_not_at_the_newest_revision(settings: Settings, engin
 def test_a_redis_that_forgets(settings: Settings, redis: Redis, wrong: str, check: str, fix: str) -> None:
     redis.config_set(*wrong.split())
     failing = {at: each for at, each in found(settings).items() if each.level == "fail"}
-    told = {at: each for at, each in failing.items() if at.startswith(("spool", "broker"))}
-    assert set(told) == {f"spool {check}", f"broker {check}"}
-    assert all(fix in each.fix for each in told.values())
+    findings = {at: each for at, each in failing.items() if at.startswith(("spool", "broker"))}
+    assert set(findings) == {f"spool {check}", f"broker {check}"}
+    assert all(fix in each.fix for each in findings.values())
 
 
 def test_what_waits_too_long_or_is_refused(settings: Settings, redis: Redis, engine: Engine) -> None:
@@ -191,11 +191,11 @@ def test_what_waits_too_long_or_is_refused(settings: Settings, redis: Redis, eng
         kept.lpush(spool.SPOOL, "{}", "{}")
         kept.lpush(spool.REFUSED, "{}")
     assert redis.ping()
-    told = found(settings)
-    assert (told["waiting uploads"].level, told["spool length"].level) == ("fail", "warn")
-    assert "has waited for 120" in told["waiting uploads"].detail
-    assert told["spool length"].detail == "2 uploads wait in it"
-    assert spool.REFUSED in told["spool refused"].fix
+    findings = found(settings)
+    assert (findings["waiting uploads"].level, findings["spool length"].level) == ("fail", "warn")
+    assert "has waited for 120" in findings["waiting uploads"].detail
+    assert findings["spool length"].detail == "2 uploads wait in it"
+    assert spool.REFUSED in findings["spool refused"].fix
 
 
 @pytest.mark.skipif(not shutil.which("faketime"), reason="the program faketime is not installed")
@@ -205,11 +205,11 @@ def test_a_clock_that_is_wrong(settings: Settings, offset: str, level: str) -> N
     library = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
     faked = {"LD_PRELOAD": library, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     faked["PYTHONPATH"] = str(ROOT / "tests" / "chaos" / "faked")  # where time.sleep works beside it
-    _, told = run(**environment(settings), **faked)
+    _, findings = run(**environment(settings), **faked)
     for store in ("postgres", "spool", "broker"):
-        assert told[f"{store} clock"]["level"] == level
-        assert "NTP" in told[f"{store} clock"]["fix"]
-        assert ("behind" if offset[0] == "-" else "ahead") in told[f"{store} clock"]["detail"]
+        assert findings[f"{store} clock"]["level"] == level
+        assert "NTP" in findings[f"{store} clock"]["fix"]
+        assert ("behind" if offset[0] == "-" else "ahead") in findings[f"{store} clock"]["detail"]
 
 
 def test_learners_whose_day_is_not_known(settings: Settings, engine: Engine) -> None:
@@ -225,6 +225,6 @@ def test_learners_whose_day_is_not_known(settings: Settings, engine: Engine) -> 
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE users SET time_zone = NULL")
     assert found(settings)["time zones"].level == "ok"  # these settings name a zone for them
-    _, told = run(**environment(settings))
-    assert told["time zones"]["detail"] == "8 learners have none: their days are those of UTC"
-    assert "STUDY_TIME_ZONE" in told["time zones"]["fix"]
+    _, findings = run(**environment(settings))
+    assert findings["time zones"]["detail"] == "8 learners have none: their days are those of UTC"
+    assert "STUDY_TIME_ZONE" in findings["time zones"]["fix"]

@@ -47,8 +47,8 @@ def knows(shown: httpx.Client) -> dict[str, str]:
     """Wait until Flower knows the task's end; return what it tells."""
     until(lambda: shown.get(f"/api/task/info/{UUID}").is_success, "Flower knows the task")
     until(lambda: "SUCCESS" in ask(shown, f"/api/task/info/{UUID}"), "Flower knows its end")
-    told: dict[str, str] = json.loads(ask(shown, f"/api/task/info/{UUID}"))
-    return told
+    task: dict[str, str] = json.loads(ask(shown, f"/api/task/info/{UUID}"))
+    return task
 
 
 def found(shown: httpx.Client, search: str) -> list[dict[str, str]]:
@@ -62,8 +62,8 @@ def test_flower_shows_a_task_to_operators_only_and_orders_nothing(engine: Engine
     with flower(house, OPERATOR) as shown:
         until(lambda: "worker@" in ask(shown, "/api/workers?refresh=1"), "Flower knows the worker")
         send(house, engine)
-        told = knows(shown)
-        assert (told["name"], told["uuid"], told["args"]) == ("finalize_upload", UUID, UUID)
+        task = knows(shown)
+        assert (task["name"], task["uuid"], task["args"]) == ("finalize_upload", UUID, UUID)
         assert [each["uuid"] for each in found(shown, f"args:{UUID}")] == [UUID]
         said = everything_about(shown, UUID)
         assert all(UUID in said[page] for page in (f"/task/{UUID}", TABLE, "/api/tasks"))

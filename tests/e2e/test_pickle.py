@@ -1,4 +1,4 @@
-"""Whoever can write to the broker can run no code of his own by it: workers read JSON alone."""
+"""Those who can write to the broker cannot run code by it: workers read JSON alone."""
 
 import random
 from pathlib import Path

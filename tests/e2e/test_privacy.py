@@ -60,7 +60,7 @@ def broker(broker_url: str) -> Iterator[Redis]:
 
 @pytest.fixture
 def settings(settings: Settings, broker: Redis, receiver: Receiver) -> Settings:
-    """Mark every secret; Postgres trusts whoever reaches its socket, whatever his password."""
+    """Mark every secret; Postgres trusts everybody who reaches its socket, whatever their password."""
     database = make_url(settings.database_url).set(password=MARK)
     redis = f"redis://user:{MARK}@127.0.0.1:{broker.config_get('port')['port']}"
     return settings.model_copy(
@@ -155,9 +155,9 @@ def look_at(shown: httpx.Client, failed: str) -> dict[str, str]:
 def deliver(web: httpx.Client, house: Processes, broker: Redis, postgres: int) -> dict[str, str]:
     """Send good and bad uploads, one of them through the spool; return what Redis kept on the way."""
     for upload in (GOOD, BROKEN, NOBODYS):
-        rings = broker.llen(FINALIZE_QUEUE)
+        messages = broker.llen(FINALIZE_QUEUE)
         web.post(PATH, json=upload, headers=VIEWER)
-        until(partial(_has_more, broker, rings), "it has a ring, and so a task, of its own")
+        until(partial(_has_more, broker, messages), "it has a message, and so a task, of its own")
     web.post(PATH, json=GOOD | {"started_at": None, "finished_at": None}, headers=VIEWER)
     on_the_way = kept(broker)
     for name in ("worker", "sweeper"):
@@ -168,8 +168,8 @@ def deliver(web: httpx.Client, house: Processes, broker: Redis, postgres: int) -
     return on_the_way
 
 
-def _has_more(broker: Redis, rings: int) -> bool:
-    return broker.llen(FINALIZE_QUEUE) > rings
+def _has_more(broker: Redis, messages: int) -> bool:
+    return broker.llen(FINALIZE_QUEUE) > messages
 
 
 ENDS = {"ingested": [GOOD, SPOOLED], "dead": [BROKEN], "rejected": [NOBODYS]}

@@ -83,7 +83,7 @@ def test_I1_what_nobody_rang_for_is_swept(
 ) -> None:
     factories.load_many(engine)
     send(viewer, 3)
-    until(lambda: queue_length(make_celery(house.settings)) > 0, "they are rung for")
+    until(lambda: queue_length(make_celery(house.settings)) > 0, "they are enqueued")
     with rabbit.connect() as connection:
         assert connection.channel().queue_purge(FINALIZE_QUEUE) > 0
     for name in ("worker", "sweeper"):

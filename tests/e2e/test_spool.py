@@ -76,10 +76,10 @@ def test_with_both_stores_away_the_sender_is_told_to_come_back(
     factories.load_many(engine)
     upload = factories.random_upload(random.Random(2), 1)
     with frozen(servers.postgres.pid), frozen(servers.valkey.pid):
-        told = [viewer.http.post(PATH, json=upload) for _ in range(3)]
+        responses = [viewer.http.post(PATH, json=upload) for _ in range(3)]
         ready = viewer.http.get("/readyz").status_code
-    assert [response.status_code for response in told] == [503] * 3
-    assert all(response.headers["Retry-After"] for response in told)
+    assert [response.status_code for response in responses] == [503] * 3
+    assert all(response.headers["Retry-After"] for response in responses)
     assert ready == 503
     until(lambda: viewer.http.post(PATH, json=upload).status_code == 202, "the breaker lets one through")
 

@@ -1,4 +1,4 @@
-"""The sweeper as a process: told to stop, it ends within a webhook's time-out, whatever hangs."""
+"""The sweeper as a process: at SIGTERM, it ends within a webhook's time-out, whatever hangs."""
 
 import signal
 import time
@@ -46,8 +46,8 @@ def test_under_way_webhooks_are_given_up_in_time(
     load(engine)
     ingest(engine, upload(answer("q110", NINE)))
     receiver.then(hang(receiver))
-    told = configured(settings, webhook_url=receiver.url, webhook_timeout=TIMEOUT_S)
-    with processes(told, house.logs) as running:
+    changed = configured(settings, webhook_url=receiver.url, webhook_timeout=TIMEOUT_S)
+    with processes(changed, house.logs) as running:
         start(running, engine)
         until(lambda: len(receiver.requests) == 2, "the receiver hangs")
         code, took = stop(running)

@@ -25,7 +25,7 @@ TOKENS = ("VIEWER_SYNC_TOKEN", "STUDY_API_TOKEN", "OPS_PASSWORD", "METRICS_TOKEN
 KEPT = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", *TOKENS)
 KEYS = ("API_URL", "FLOWER_URL", *KEPT)
 BARE = {name: value for name, value in os.environ.items() if name not in KEYS}
-BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5"}  # a ring that is lost is soon missed
+BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5"}  # a lost message is soon replaced
 STOP_SECONDS = 40
 on_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells a process of its parent's death"
@@ -126,7 +126,7 @@ def test_everything_runs_until_it_is_told_to_stop(home: Path, start: Callable[[P
     assert (up.data_dir / "env").stat().st_mode & 0o777 == 0o600
     with up.viewer() as viewer:
         where = send(viewer)
-        until(lambda: viewer.get(where).json()["status"] == "rejected", "the worker answers the ring")
+        until(lambda: viewer.get(where).json()["status"] == "rejected", "the worker replays it")
     assert up.end(signal.SIGINT) == 0
     with pytest.raises(NothingRunningError):
         read_env(up.data_dir)

@@ -108,8 +108,8 @@ class Contract:
 
 
 @pytest.fixture
-def rung_for(broker_url: str) -> Callable[[], list[str]]:
-    """Return the uploads that the rings in the broker name, in their order."""
+def enqueued_uploads(broker_url: str) -> Callable[[], list[str]]:
+    """Return the uploads that the messages in the broker name, in their order."""
 
     def read() -> list[str]:
         with Redis(unix_socket_path=urlsplit(broker_url).path, db=0) as redis:

@@ -56,11 +56,11 @@ def dead(engine: Engine) -> Sent:
     load(engine)
     sent = upload(answer("q110", AT), answer("q120", AT, WRONG))
     deliver(engine, sent)
-    bury(engine, sent)
+    mark_dead(engine, sent)
     return sent
 
 
-def bury(engine: Engine, sent: Sent) -> None:
+def mark_dead(engine: Engine, sent: Sent) -> None:
     statement = """UPDATE uploads SET status = 'dead', tries = 5, finalized_at = now(),
         last_error = 'KeyError at a' WHERE client_session_uuid = :id"""
     with engine.begin() as connection:
@@ -135,7 +135,7 @@ def test_among_many_the_purged_are_counted_and_no_failure(
     purge(engine)
     other = upload(answer("q110", AT))
     deliver(engine, other)
-    bury(engine, other)
+    mark_dead(engine, other)
     tried = run(database_url, "--status", "dead", "--dry-run")
     assert (tried.exit_code, "1 tried, 0 refused, 1 purged" in tried.stdout) == (0, True)
     result = run(database_url, "--status", "dead")

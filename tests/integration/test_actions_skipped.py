@@ -83,7 +83,7 @@ def left(engine: Engine) -> Any:
     return progress(engine), sorted(attempts, key=str), sorted(kept, key=str)
 
 
-def told(engine: Engine, sent: Sent) -> Any:
+def result_of(engine: Engine, sent: Sent) -> Any:
     """Return an upload's result, without its sessions' ids, order and patterns."""
     result = standing(engine, sent).result
     assert result is not None
@@ -130,7 +130,7 @@ def test_I3_what_joins_late_leaves_what_a_full_catalog_leaves(
         ingest(engine, each)
     load(engine, FULL, force=True)  # q111 may be answered: its choices are corrected
     added = add(engine, sent)
-    late, late_result = left(engine), told(engine, sent)
+    late, late_result = left(engine), result_of(engine, sent)
     assert clean(engine)
     before = everything(engine)
     assert add(engine, sent) == 0
@@ -142,7 +142,7 @@ def test_I3_what_joins_late_leaves_what_a_full_catalog_leaves(
     expected = left(engine)
     assert late == expected
     if added:
-        assert late_result == told(engine, sent)
+        assert late_result == result_of(engine, sent)
 
 
 @pytest.fixture

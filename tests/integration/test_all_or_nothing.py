@@ -30,7 +30,7 @@ STATEMENTS = 10
 
 @pytest.fixture
 def sent(engine: Engine) -> dict[str, Any]:
-    """Deliver an upload of two topics, which updates, inserts and folds anew."""
+    """Deliver an upload of two topics, which updates, inserts and folds again."""
     load(engine)
     ingest(engine, upload(answer("q110", "2026-11-20T12:00:00Z"), answer("q111", "2026-11-20T12:01:00Z")))
     late, newer = "2026-11-20T09:00:00Z", "2026-11-21T09:00:00Z"

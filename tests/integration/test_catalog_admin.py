@@ -196,8 +196,8 @@ CONTRADICTIONS: list[tuple[str, dict[str, list[dict[str, Any]]]]] = [
 def test_a_contradiction_is_told_and_changes_nothing_even_by_force(engine: Engine) -> None:
     load(engine)
     before = everything(engine)
-    for told, catalog in CONTRADICTIONS:
+    for message, catalog in CONTRADICTIONS:
         for force in (False, True):
-            with pytest.raises(CatalogError, match=f"^{told}"):
+            with pytest.raises(CatalogError, match=f"^{message}"):
                 load(engine, catalog, force=force)
     assert everything(engine) == before

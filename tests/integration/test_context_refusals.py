@@ -13,7 +13,7 @@ from shared.models import Upload
 from tests.factories import answer, deliver, load, rows, upload
 
 HOLD = text("SELECT FROM uploads FOR UPDATE")
-BURY = text("UPDATE uploads SET status = 'dead', last_error = 'x', finalized_at = now()")
+MARK_DEAD = text("UPDATE uploads SET status = 'dead', last_error = 'x', finalized_at = now()")
 
 
 def run(database_url: str, *words: str, **environment: str) -> Result:

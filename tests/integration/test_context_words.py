@@ -1,4 +1,4 @@
-"""What an operator types and Postgres cannot take is wrong usage, told in a line."""
+"""What an operator types and Postgres cannot take is wrong usage, named in a line."""
 
 from uuid import uuid4
 

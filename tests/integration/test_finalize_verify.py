@@ -1,4 +1,4 @@
-"""Verify: progress is checked against the attempt log, and mended."""
+"""Verify compares progress with the log of attempts, and repairs it."""
 
 from typing import Any
 
@@ -53,8 +53,8 @@ def tamper(engine: Engine, statement: Any) -> None:
         connection.execute(statement)
 
 
-def mends(engine: Engine, question: int, sound: list[str]) -> bool:
-    """Tell whether one question of Ann's is found, left alone, found again and mended."""
+def repairs(engine: Engine, question: int, sound: list[str]) -> bool:
+    """Tell whether one question of Ann's is found, left alone, found again and repaired."""
     found = [Checked(ANN, {question}), *SOUND[1:]]
     looks = [check(engine), check(engine), check(engine, repair=True), check(engine)]
     return looks == [found, found, found, SOUND] and progress(engine) == sound
@@ -68,19 +68,19 @@ def test_every_changed_value_is_found_and_mended(engine: Engine) -> None:
     sound = progress(engine)
     for change in CHANGES:
         tamper(engine, update(Row).where(Row.study_question_id == 110).values(change))
-        assert mends(engine, 110, sound), change
+        assert repairs(engine, 110, sound), change
 
 
 def test_a_missing_row_is_found_and_mended(engine: Engine) -> None:
     sound = progress(engine)
     tamper(engine, delete(Row).where(Row.study_question_id == 111))
-    assert mends(engine, 111, sound)
+    assert repairs(engine, 111, sound)
 
 
 def test_a_superfluous_row_is_found_and_mended(engine: Engine) -> None:
     sound = progress(engine)
     tamper(engine, insert(Row).values(rows(engine, Row)[0] | {"study_question_id": 120}))
-    assert mends(engine, 120, sound)
+    assert repairs(engine, 120, sound)
 
 
 def test_what_a_voided_session_left_is_found_and_mended(engine: Engine) -> None:

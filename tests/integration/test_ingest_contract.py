@@ -1,4 +1,4 @@
-"""Every status and problem type of the door."""
+"""Every status and problem type of the endpoint."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from shared.payload import EXAMPLE_UPLOAD
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 
-DOOR = "/ingest/study/attempts"
+ENDPOINT = "/ingest/study/attempts"
 RungFor = Callable[[], list[str]]
 
 
@@ -53,9 +53,9 @@ def problem(response: httpx.Response) -> tuple[int, str]:
 
 
 def test_a_new_upload_is_recorded_rung_for_and_answered_with_its_address(
-    web: httpx.Client, engine: Engine, rung_for: RungFor
+    web: httpx.Client, engine: Engine, enqueued_uploads: RungFor
 ) -> None:
-    response = web.post(DOOR, json=EXAMPLE_UPLOAD)
+    response = web.post(ENDPOINT, json=EXAMPLE_UPLOAD)
 
     assert response.status_code == 202
     assert response.json() == {
@@ -64,22 +64,24 @@ def test_a_new_upload_is_recorded_rung_for_and_answered_with_its_address(
     }
     (row,) = rows(engine, "uploads")
     assert (row.status, row.payload) == ("received", EXAMPLE_UPLOAD)
-    wait_for(lambda: rung_for() == [EXAMPLE_UPLOAD["client_session_uuid"]])
+    wait_for(lambda: enqueued_uploads() == [EXAMPLE_UPLOAD["client_session_uuid"]])
     standing = web.get(response.headers["Location"]).json()
     assert standing["client_session_uuid"] == EXAMPLE_UPLOAD["client_session_uuid"]
     assert (standing["status"], standing["tries"], standing["result"]) == ("received", 1, None)
 
 
 def test_a_pending_upload_is_answered_again_without_another_ring(
-    web: httpx.Client, engine: Engine, rung_for: RungFor
+    web: httpx.Client, engine: Engine, enqueued_uploads: RungFor
 ) -> None:
     first, other = an_upload(), an_upload()
     for each in (first, first, other):
-        assert web.post(DOOR, json=each).status_code == 202
+        assert web.post(ENDPOINT, json=each).status_code == 202
 
     new = [each["client_session_uuid"] for each in (first, other)]
-    wait_for(lambda: new[1] in rung_for())  # in the order of their arrival: the repeat would be here by now
-    assert rung_for() == new
+    wait_for(
+        lambda: new[1] in enqueued_uploads()
+    )  # in the order of their arrival: the repeat would be here by now
+    assert enqueued_uploads() == new
     assert len(rows(engine, "uploads")) == 2
 
 
@@ -91,10 +93,10 @@ def test_I8_the_same_content_written_differently_is_the_same_upload(
     elsewhere = upload | {"started_at": "2026-11-22T00:00:00.000Z"}
     spaced = json.dumps(dict(reversed(upload.items())), indent=3)
 
-    assert web.post(DOOR, json=upload).status_code == 202
-    assert web.post(DOOR, json=later).status_code == 202
-    assert web.post(DOOR, json=elsewhere).status_code == 202
-    assert web.post(DOOR, content=spaced, headers={"Content-Type": "application/json"}).status_code == 202
+    assert web.post(ENDPOINT, json=upload).status_code == 202
+    assert web.post(ENDPOINT, json=later).status_code == 202
+    assert web.post(ENDPOINT, json=elsewhere).status_code == 202
+    assert web.post(ENDPOINT, content=spaced, headers={"Content-Type": "application/json"}).status_code == 202
     assert rows(engine, "upload_conflicts") == []
 
 
@@ -103,9 +105,9 @@ def test_I8_other_content_under_the_same_id_is_409_and_kept_for_the_operator(
 ) -> None:
     upload = an_upload()
     other = upload | {"finished_at": None}
-    web.post(DOOR, json=upload)
+    web.post(ENDPOINT, json=upload)
 
-    response = web.post(DOOR, json=other)
+    response = web.post(ENDPOINT, json=other)
 
     assert problem(response) == (409, "/problems/conflicting-upload")
     assert [row.payload for row in rows(engine, "uploads")] == [upload]
@@ -114,10 +116,10 @@ def test_I8_other_content_under_the_same_id_is_409_and_kept_for_the_operator(
 
 def test_an_ingested_upload_is_answered_with_its_result(web: httpx.Client, engine: Engine) -> None:
     upload = an_upload()
-    web.post(DOOR, json=upload)
+    web.post(ENDPOINT, json=upload)
     conclude(engine, upload, status="ingested", result=json.dumps(RESULT))
 
-    response = web.post(DOOR, json=upload)
+    response = web.post(ENDPOINT, json=upload)
 
     assert response.status_code == 200
     assert response.json() == {
@@ -125,7 +127,7 @@ def test_an_ingested_upload_is_answered_with_its_result(web: httpx.Client, engin
         "client_session_uuid": upload["client_session_uuid"],
         "result": RESULT,
     }
-    standing = web.get(f"{DOOR}/{upload['client_session_uuid']}").json()
+    standing = web.get(f"{ENDPOINT}/{upload['client_session_uuid']}").json()
     assert (standing["status"], standing["result"]) == ("ingested", RESULT)
     assert standing["finalized_at"] >= standing["received_at"]
 
@@ -134,27 +136,29 @@ def test_a_rejected_upload_is_422_with_its_reason_until_other_content_supersedes
     web: httpx.Client, engine: Engine
 ) -> None:
     upload = an_upload()
-    web.post(DOOR, json=upload)
+    web.post(ENDPOINT, json=upload)
     conclude(engine, upload, status="rejected", reason="mixed_owners")
 
-    response = web.post(DOOR, json=upload)
+    response = web.post(ENDPOINT, json=upload)
 
     assert problem(response) == (422, "/problems/rejected-upload")
     assert response.json()["reason"] == "mixed_owners"
-    assert web.get(f"{DOOR}/{upload['client_session_uuid']}").json()["reason"] == "mixed_owners"
-    assert web.post(DOOR, json=upload | {"finished_at": None}).status_code == 202
+    assert web.get(f"{ENDPOINT}/{upload['client_session_uuid']}").json()["reason"] == "mixed_owners"
+    assert web.post(ENDPOINT, json=upload | {"finished_at": None}).status_code == 202
 
 
 def test_a_dead_upload_is_kept_and_need_not_be_sent_again(web: httpx.Client, engine: Engine) -> None:
     upload = an_upload()
-    web.post(DOOR, json=upload)
+    web.post(ENDPOINT, json=upload)
     conclude(engine, upload, status="dead")
 
-    assert web.post(DOOR, json=upload).status_code == 202
-    assert web.get(f"{DOOR}/{upload['client_session_uuid']}").json()["status"] == "dead"
+    assert web.post(ENDPOINT, json=upload).status_code == 202
+    assert web.get(f"{ENDPOINT}/{upload['client_session_uuid']}").json()["status"] == "dead"
 
 
-@pytest.mark.parametrize("address", [f"{DOOR}/{NOBODYS}", f"{DOOR}/no-uuid", "/nothing", "/problems/none"])
+@pytest.mark.parametrize(
+    "address", [f"{ENDPOINT}/{NOBODYS}", f"{ENDPOINT}/no-uuid", "/nothing", "/problems/none"]
+)
 def test_what_is_not_there_is_404(web: httpx.Client, address: str) -> None:
     kind = "unknown-upload" if address.count("-") == 4 else "not-found"
     assert problem(web.get(address)) == (404, f"/problems/{kind}")

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from shared.payload import EXAMPLE_UPLOAD
 
-DOOR = "/ingest/study/attempts"
+ENDPOINT = "/ingest/study/attempts"
 GOOD = json.dumps(EXAMPLE_UPLOAD)
 SECRET = "chosen-2"
 
@@ -133,21 +133,23 @@ NO_UPLOAD = {
 
 
 @pytest.fixture
-def leaves_nothing(web: httpx.Client, engine: Engine, rung_for: Callable[[], list[str]]) -> Iterator[None]:
-    """Prove at the end that a good upload is the first that left a row or a ring."""
+def leaves_nothing(
+    web: httpx.Client, engine: Engine, enqueued_uploads: Callable[[], list[str]]
+) -> Iterator[None]:
+    """Prove at the end that a good upload is the first that left a row or a message."""
     yield
     good = str(uuid4())
-    assert web.post(DOOR, json=EXAMPLE_UPLOAD | {"client_session_uuid": good}).status_code == 202
-    while not rung_for():
+    assert web.post(ENDPOINT, json=EXAMPLE_UPLOAD | {"client_session_uuid": good}).status_code == 202
+    while not enqueued_uploads():
         time.sleep(0.01)  # in the order of their arrival, so an earlier one would be here too
-    assert rung_for() == [good]
+    assert enqueued_uploads() == [good]
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM uploads")) == 1
         assert connection.scalar(text("SELECT count(*) FROM upload_conflicts")) == 0
 
 
 def send(web: httpx.Client, body: bytes) -> httpx.Response:
-    return web.post(DOOR, content=body, headers={"Content-Type": "application/json"})
+    return web.post(ENDPOINT, content=body, headers={"Content-Type": "application/json"})
 
 
 @pytest.mark.usefixtures("leaves_nothing")

@@ -13,7 +13,7 @@ from api.app import MAX_BODY
 from api.server import MAX_BUFFERED_BODY
 from shared.payload import EXAMPLE_UPLOAD
 
-DOOR = "/ingest/study/attempts"
+ENDPOINT = "/ingest/study/attempts"
 JSON = {"Content-Type": "application/json"}
 HEAD = b"POST /ingest/study/attempts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer viewer-token\r\n"
 
@@ -36,7 +36,7 @@ def count(engine: Engine) -> int:
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_of_the_limit_is_taken_whole(web: httpx.Client, engine: Engine, *, chunked: bool) -> None:
     body = an_upload_of(MAX_BODY)
-    assert web.post(DOOR, content=chunks(body) if chunked else body, headers=JSON).status_code == 202
+    assert web.post(ENDPOINT, content=chunks(body) if chunked else body, headers=JSON).status_code == 202
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT payload FROM uploads")) == json.loads(body)
 
@@ -49,7 +49,7 @@ def test_a_larger_body_is_413_and_not_cut_short(
     # Cut at the limit, the rest would still be an upload: only blanks follow it.
     body = an_upload_of(MAX_BODY).ljust(size)
 
-    response = web.post(DOOR, content=chunks(body) if chunked else body, headers=JSON)
+    response = web.post(ENDPOINT, content=chunks(body) if chunked else body, headers=JSON)
 
     assert (response.status_code, response.json()["type"]) == (413, "/problems/body-too-large")
     assert count(engine) == 0

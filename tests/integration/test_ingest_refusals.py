@@ -1,4 +1,4 @@
-"""Who and what is turned away at the door, and in which order."""
+"""Who and what is refused, and in which order."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from tests.processes import until
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 
-DOOR = "/ingest/study/attempts"
+ENDPOINT = "/ingest/study/attempts"
 Serve = Callable[..., httpx.Client]
 
 
@@ -57,7 +57,7 @@ def test_without_an_accepted_token_it_is_401(
 ) -> None:
     del web.headers["Authorization"]
     headers = {} if authorization is None else {"Authorization": authorization}
-    address = DOOR if method == "POST" else f"{DOOR}/{uuid4()}"
+    address = ENDPOINT if method == "POST" else f"{ENDPOINT}/{uuid4()}"
 
     response = web.request(method, address, headers=headers, content=json.dumps(EXAMPLE_UPLOAD))
 
@@ -73,7 +73,7 @@ def test_each_of_several_tokens_is_accepted_whatever_the_case_of_the_scheme(
     rotating = settings.model_copy(update={"viewer_sync_token": SecretStr("old, ,new,schlüssel,")})
     web = serve(create_app(rotating), rotating)
 
-    response = web.post(DOOR, json=an_upload(), headers={"Authorization": f"bEARER {token}".encode()})
+    response = web.post(ENDPOINT, json=an_upload(), headers={"Authorization": f"bEARER {token}".encode()})
 
     assert response.status_code == 202
 
@@ -81,22 +81,24 @@ def test_each_of_several_tokens_is_accepted_whatever_the_case_of_the_scheme(
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "json"])
 def test_another_content_type_is_415(web: httpx.Client, content_type: str | None) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
-    response = web.post(DOOR, content=json.dumps(an_upload()), headers=headers)
+    response = web.post(ENDPOINT, content=json.dumps(an_upload()), headers=headers)
     assert problem(response) == (415, "/problems/unsupported-media-type")
 
 
 def test_a_compressed_body_is_415(web: httpx.Client) -> None:
-    response = web.post(DOOR, json=an_upload(), headers={"Content-Encoding": "gzip"})
+    response = web.post(ENDPOINT, json=an_upload(), headers={"Content-Encoding": "gzip"})
     assert problem(response) == (415, "/problems/unsupported-media-type")
 
 
 def test_parameters_of_the_content_type_do_not_matter(web: httpx.Client) -> None:
     headers = {"Content-Type": "Application/JSON; charset=utf-8"}
-    assert web.post(DOOR, content=json.dumps(an_upload()), headers=headers).status_code == 202
+    assert web.post(ENDPOINT, content=json.dumps(an_upload()), headers=headers).status_code == 202
 
 
 def test_a_wrong_payload_is_422_and_pointed_at(web: httpx.Client) -> None:
-    response = web.post(DOOR, json=an_upload(attempts=[{"pub_id": "q", "selected": "2", "unsure": False}]))
+    response = web.post(
+        ENDPOINT, json=an_upload(attempts=[{"pub_id": "q", "selected": "2", "unsure": False}])
+    )
 
     assert problem(response) == (422, "/problems/invalid-payload")
     assert response.json()["errors"] == [
@@ -107,7 +109,7 @@ def test_a_wrong_payload_is_422_and_pointed_at(web: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     ("method", "address", "allowed"),
-    [("GET", DOOR, "POST"), ("DELETE", f"{DOOR}/{NOBODYS}", "GET"), ("POST", "/livez", "GET")],
+    [("GET", ENDPOINT, "POST"), ("DELETE", f"{ENDPOINT}/{NOBODYS}", "GET"), ("POST", "/livez", "GET")],
 )
 def test_another_method_is_405(web: httpx.Client, method: str, address: str, allowed: str) -> None:
     response = web.request(method, address)
@@ -117,14 +119,14 @@ def test_another_method_is_405(web: httpx.Client, method: str, address: str, all
 
 def test_head_answers_as_get_without_a_body(web: httpx.Client) -> None:
     upload = an_upload()
-    location = web.post(DOOR, json=upload).headers["Location"]
+    location = web.post(ENDPOINT, json=upload).headers["Location"]
     response = web.head(location)
     assert (response.status_code, response.content) == (200, b"")
     assert web.head("/nothing").status_code == 404
 
 
 def test_options_names_the_methods(web: httpx.Client) -> None:
-    assert "POST" in web.options(DOOR).headers["Allow"]
+    assert "POST" in web.options(ENDPOINT).headers["Allow"]
 
 
 def test_I10_with_the_flag_unset_ingest_is_503_and_writes_nothing(
@@ -133,7 +135,7 @@ def test_I10_with_the_flag_unset_ingest_is_503_and_writes_nothing(
     closed = settings.model_copy(update={"study_ingest_enabled": False})
     web = serve(create_app(closed), closed)
 
-    refused = [web.post(DOOR, json=EXAMPLE_UPLOAD), web.get(f"{DOOR}/{uuid4()}"), web.get("/readyz")]
+    refused = [web.post(ENDPOINT, json=EXAMPLE_UPLOAD), web.get(f"{ENDPOINT}/{uuid4()}"), web.get("/readyz")]
 
     for response in refused:
         assert problem(response) == (503, "/problems/ingest-closed")
@@ -150,13 +152,17 @@ def test_a_store_that_does_not_answer_is_503_within_the_deadline(
     with engine.begin() as connection:
         connection.execute(text("LOCK TABLE uploads IN ACCESS EXCLUSIVE MODE"))
 
-        refused = [web.post(DOOR, json=EXAMPLE_UPLOAD), web.get(f"{DOOR}/{uuid4()}"), web.get("/readyz")]
+        refused = [
+            web.post(ENDPOINT, json=EXAMPLE_UPLOAD),
+            web.get(f"{ENDPOINT}/{uuid4()}"),
+            web.get("/readyz"),
+        ]
 
         for response in refused:
             assert problem(response) == (503, "/problems/store-unavailable")
             assert int(response.headers["Retry-After"]) > 0
         assert web.get("/livez").status_code == 200
-    until(lambda: web.post(DOOR, json=EXAMPLE_UPLOAD).status_code == 202, "the breaker lets one through")
+    until(lambda: web.post(ENDPOINT, json=EXAMPLE_UPLOAD).status_code == 202, "the breaker lets one through")
 
 
 def test_ready_and_alive(web: httpx.Client) -> None:
@@ -194,7 +200,7 @@ def test_of_several_flaws_the_first_in_a_fixed_order_is_told(
         del web.headers["Authorization"]
 
     response = web.post(
-        DOOR,
+        ENDPOINT,
         content=b"[" * (MAX_BODY + 1 if "size" in flaws else 1),
         headers={"Content-Type": "text/plain" if "type" in flaws else "application/json"},
     )

@@ -1,4 +1,4 @@
-"""What the door lets in, Postgres can hold and a worker can read again."""
+"""What the endpoint accepts, Postgres can hold and a worker can read again."""
 
 import json
 from typing import Any

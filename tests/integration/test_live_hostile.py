@@ -144,10 +144,10 @@ NO_JSON: list[tuple[bytes, str, tuple[int, str]]] = [
 
 @pytest.mark.usefixtures("leaves_nothing")
 def test_what_is_no_json_never_reaches_the_schema(front: Front, subtests: pytest.Subtests) -> None:
-    for body, type_, told in NO_JSON:
+    for body, type_, expected in NO_JSON:
         for path in ("sessions", "sessions/1/attempts"):
             with subtests.test(body=body[:20], path=path):
-                assert refusal(send(front, path, body, type_)) == told
+                assert refusal(send(front, path, body, type_)) == expected
 
 
 NO_QUERY: list[tuple[str, dict[str, str]]] = [

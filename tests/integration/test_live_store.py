@@ -17,11 +17,11 @@ def test_a_frozen_postgres_is_503_and_a_retry_finds_everything_once(
 ) -> None:
     session = started(front.start())
     with frozen(servers.postgres.pid):
-        told = [front.answer(session, "q110") for _ in range(3)]
-        told += [front.start(), front.finalize(session), front.abandon(session), front.get("sessions")]
-        told += [front.get(path) for path in ("reviews", "wrong-notes", "topics/11/weak-areas")]
-    assert {refusal(response) for response in told} == {(503, "store-unavailable")}
-    assert all(response.headers["Retry-After"] for response in told)
+        responses = [front.answer(session, "q110") for _ in range(3)]
+        responses += [front.start(), front.finalize(session), front.abandon(session), front.get("sessions")]
+        responses += [front.get(path) for path in ("reviews", "wrong-notes", "topics/11/weak-areas")]
+    assert {refusal(response) for response in responses} == {(503, "store-unavailable")}
+    assert all(response.headers["Retry-After"] for response in responses)
     until(lambda: front.answer(session, "q110").status_code == 200, "the store is asked again")
     assert front.finalize(session).json()["snapshot"]["correct_count"] == 1
     assert len(rows(engine, StudyQuestionAttempt)) == 1

@@ -12,7 +12,7 @@ from api.app import create_app
 from api.errors import Kind
 from shared.config import Settings
 
-DOOR = "/ingest/study/attempts"
+ENDPOINT = "/ingest/study/attempts"
 # These show the document and are not what it is about.
 UNDESCRIBED = {"/openapi.json", "/docs", "/docs/start.js", "/docs/swagger-ui/<path:name>"}
 
@@ -60,7 +60,7 @@ def test_every_example_is_what_its_schema_says(document: Any) -> None:
 
 
 def test_the_documented_example_is_accepted(web: httpx.Client, document: Any) -> None:
-    assert web.post(DOOR, json=document["components"]["schemas"]["Upload"]["example"]).status_code == 202
+    assert web.post(ENDPOINT, json=document["components"]["schemas"]["Upload"]["example"]).status_code == 202
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_schema_refuses_what_the_door_refuses(
 
     assert judge(document, "Upload").is_valid(body)
     assert not judge(document, "Upload").is_valid(upload)
-    assert web.post(DOOR, json=upload).status_code == 422
+    assert web.post(ENDPOINT, json=upload).status_code == 422
 
 
 def test_the_schema_states_its_limits(document: Any) -> None:

@@ -94,7 +94,7 @@ def test_a_correction_before_the_first_year_is_skipped_not_fatal(engine: Engine)
 def test_progress_recovers_from_a_fast_clock(engine: Engine) -> None:
     takes = [(TAKEN + n * DAY, WRONG if n == 1 else 1) for n in range(4)]
 
-    def told(ahead: timedelta) -> list[str]:
+    def progress_of(ahead: timedelta) -> list[str]:
         for taken, selected in takes:
             ingest(
                 engine,
@@ -103,10 +103,10 @@ def test_progress_recovers_from_a_fast_clock(engine: Engine) -> None:
             )
         return progress(engine)
 
-    wrong_clock = told(300 * DAY)
+    wrong_clock = progress_of(300 * DAY)
     with engine.begin() as connection:
         connection.exec_driver_sql("TRUNCATE study_quiz_sessions, study_question_progress CASCADE")
-    assert told(timedelta(0)) == wrong_clock
+    assert progress_of(timedelta(0)) == wrong_clock
 
 
 @pytest.mark.parametrize(

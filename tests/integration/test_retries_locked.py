@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 from shared.payload import EXAMPLE_UPLOAD
 from shared.uploads import lock
 
-DOOR = "/ingest/study/attempts"
+ENDPOINT = "/ingest/study/attempts"
 REJECT = text("""
     UPDATE uploads SET status = 'rejected', reason = 'unknown_questions', finalized_at = now()
 """)
@@ -21,14 +21,14 @@ def an_upload(**changes: Any) -> dict[str, Any]:
 
 def test_a_locked_upload_delays_no_other(web: httpx.Client, engine: Engine) -> None:
     held = an_upload()
-    web.post(DOOR, json=held)
+    web.post(ENDPOINT, json=held)
     with engine.begin() as connection:
         connection.execute(REJECT)
     with engine.begin() as holder:
         lock(holder, UUID(held["client_session_uuid"]))
-        other_content = web.post(DOOR, json=held | {"finished_at": "2026-11-22T10:00:00Z"})
+        other_content = web.post(ENDPOINT, json=held | {"finished_at": "2026-11-22T10:00:00Z"})
         other = an_upload()
-        told = [web.post(DOOR, json=other), web.get(f"{DOOR}/{other['client_session_uuid']}")]
+        responses = [web.post(ENDPOINT, json=other), web.get(f"{ENDPOINT}/{other['client_session_uuid']}")]
     assert other_content.status_code == 202  # kept in the spool
-    assert [each.status_code for each in told] == [202, 200]
-    assert told[1].json()["status"] == "received"
+    assert [each.status_code for each in responses] == [202, 200]
+    assert responses[1].json()["status"] == "received"

@@ -1,4 +1,4 @@
-"""The sweeper's claim: what waits too long is rung for, oldest first, by one sweeper only."""
+"""The sweeper's claim: what waits too long is enqueued, oldest first, by one sweeper only."""
 
 from uuid import UUID
 

@@ -37,9 +37,9 @@ def sent(engine: Engine) -> dict[str, str]:
             bound = {"id": uuid, "at": timedelta(minutes=10 * age)}
             arrive = "UPDATE uploads SET received_at = now() - :at WHERE client_session_uuid = :id"
             connection.execute(text(arrive), bound)
-        bury = """UPDATE uploads SET status = 'dead', finalized_at = now(), last_error = 'ValueError 100% odd'
+        dead = """UPDATE uploads SET status = 'dead', finalized_at = now(), last_error = 'ValueError 100% odd'
             WHERE client_session_uuid = :id"""
-        connection.execute(text(bury), {"id": uuids["dead"]})
+        connection.execute(text(dead), {"id": uuids["dead"]})
     return uuids
 
 
@@ -160,7 +160,7 @@ def test_an_upload_is_shown_with_all_that_is_known(engine: Engine, database_url:
     deliver(engine, sent | {"attempts": sent["attempts"][:1]})
     assert run(database_url, "void", uuid, "--reason", "lent to a friend").exit_code == 0
     shown = run(database_url, "show", uuid).stdout
-    for told in (
+    for expected in (
         "ingested",
         "received",
         "voided",
@@ -169,7 +169,7 @@ def test_an_upload_is_shown_with_all_that_is_known(engine: Engine, database_url:
         "2026-11-22",
         "1:",
     ):
-        assert told in shown
+        assert expected in shown
     assert "answered_at" not in shown
     assert "answered_at" in run(database_url, "show", uuid, "--payload").stdout
     (line,) = lines(run(database_url, "show", uuid, "--json"))

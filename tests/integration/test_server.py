@@ -18,7 +18,7 @@ from cli.local.supervisor import wait_until
 from shared.config import Settings
 from shared.payload import EXAMPLE_UPLOAD
 
-DOOR = "/ingest/study/attempts"
+ENDPOINT = "/ingest/study/attempts"
 TOKEN = "viewer-token"
 
 
@@ -56,7 +56,7 @@ def process(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str]
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"VIEWER_SYNC_TOKEN": " , "}, "VIEWER_SYNC_TOKEN"),
         ({"PORT": "many"}, "PORT"),
@@ -65,14 +65,14 @@ def process(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str]
     ],
 )
 def test_it_refuses_to_start_with_a_wrong_configuration(
-    settings: Settings, changes: dict[str, str], told: str
+    settings: Settings, changes: dict[str, str], message: str
 ) -> None:
     ended = subprocess.run(
         COMMAND, env=environment(settings, **changes), capture_output=True, text=True, check=False
     )
 
     assert ended.returncode == 2
-    assert told in ended.stderr
+    assert message in ended.stderr
     assert "Traceback" not in ended.stderr
     assert "hidden" not in ended.stderr
 
@@ -87,7 +87,7 @@ def test_a_taken_port_is_told(settings: Settings) -> None:
 
 
 def request_of(body: bytes) -> bytes:
-    lines = [f"POST {DOOR} HTTP/1.1", "Host: x", f"Authorization: Bearer {TOKEN}"]
+    lines = [f"POST {ENDPOINT} HTTP/1.1", "Host: x", f"Authorization: Bearer {TOKEN}"]
     lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "", ""]
     return "\r\n".join(lines).encode() + body
 
@@ -142,7 +142,7 @@ def test_clients_that_ask_on_without_reading_keep_nobody_out(settings: Settings)
             sender = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             sender.sendall(page * 20)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=BEARER, timeout=10) as client:
-            assert [client.post(DOOR, json=EXAMPLE_UPLOAD).status_code for _ in range(3)] == [202] * 3
+            assert [client.post(ENDPOINT, json=EXAMPLE_UPLOAD).status_code for _ in range(3)] == [202] * 3
         web.send_signal(signal.SIGTERM)
         assert web.wait(30) == 0
 
@@ -152,8 +152,11 @@ def test_sigterm_ends_it_while_the_store_is_frozen(settings: Settings, engine: E
     with process(frozen) as (web, port), engine.begin() as connection:
         connection.execute(text("LOCK TABLE uploads IN ACCESS EXCLUSIVE MODE"))
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=BEARER) as client:
-            address = f"{DOOR}/{EXAMPLE_UPLOAD['client_session_uuid']}"
-            assert [client.get(address).status_code, client.post(DOOR, json=EXAMPLE_UPLOAD).status_code] == [
+            address = f"{ENDPOINT}/{EXAMPLE_UPLOAD['client_session_uuid']}"
+            assert [
+                client.get(address).status_code,
+                client.post(ENDPOINT, json=EXAMPLE_UPLOAD).status_code,
+            ] == [
                 503,
                 503,
             ]
@@ -173,8 +176,10 @@ def test_I11_its_log_tells_of_an_upload_and_nothing_of_its_content(settings: Set
     bodies += [json.dumps(upload)[:-1], json.dumps(upload | {"attempts": "marked"})]
     with process(environment(settings)) as (web, port):
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=JSON) as client:
-            answers = [client.post(DOOR, content=body, headers=BEARER) for body in bodies]
-            answers.append(client.post(DOOR, content=bodies[0], headers={"Authorization": "Bearer marked"}))
+            answers = [client.post(ENDPOINT, content=body, headers=BEARER) for body in bodies]
+            answers.append(
+                client.post(ENDPOINT, content=bodies[0], headers={"Authorization": "Bearer marked"})
+            )
         web.send_signal(signal.SIGTERM)
         assert web.stderr
         log = web.stderr.read()

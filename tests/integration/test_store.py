@@ -1,4 +1,4 @@
-"""Where an upload is kept when Postgres is away, and what the sender is told."""
+"""Where an upload is kept when Postgres is away, and what the sender is answered."""
 
 from collections.abc import Callable
 

@@ -70,7 +70,7 @@ def all_delivered(engine: Engine) -> bool:
 
 
 def test_I1_with_the_broker_away_the_spool_is_moved_and_webhooks_are_delivered(
-    engine: Engine, brisk: Settings, rung_for: Callable[[], list[str]]
+    engine: Engine, brisk: Settings, enqueued_uploads: Callable[[], list[str]]
 ) -> None:
     load(engine)
     ingest(engine, upload(answer("q110", NINE)))
@@ -82,13 +82,16 @@ def test_I1_with_the_broker_away_the_spool_is_moved_and_webhooks_are_delivered(
             spool_some(brisk, 150)
             until(lambda: all_delivered(engine), "webhooks are delivered")
             until(lambda: statuses(engine).count("received") == 153, "the spool is in Postgres")
-            assert rung_for() == []
+            assert enqueued_uploads() == []
             link.symlink_to(urlsplit(brisk.broker_url).path)
-            until(lambda: overdue <= set(rung_for()), "the broker is back, and overdue uploads are enqueued")
+            until(
+                lambda: overdue <= set(enqueued_uploads()),
+                "the broker is back, and overdue uploads are enqueued",
+            )
 
 
 def test_several_sweepers_enqueue_and_deliver_each_once(
-    engine: Engine, brisk: Settings, receiver: Receiver, rung_for: Callable[[], list[str]]
+    engine: Engine, brisk: Settings, receiver: Receiver, enqueued_uploads: Callable[[], list[str]]
 ) -> None:
     load(engine)
     for _ in range(MANY // 2):
@@ -96,14 +99,14 @@ def test_several_sweepers_enqueue_and_deliver_each_once(
     overdue = add_overdue(engine, MANY)
     with sweeping(brisk, brisk, brisk):
         until(lambda: all_delivered(engine), "webhooks are delivered")
-        until(lambda: set(rung_for()) == overdue, "all are enqueued")
+        until(lambda: set(enqueued_uploads()) == overdue, "all are enqueued")
         time.sleep(10 * EVERY_S)
-    assert len(rung_for()) == MANY, "nothing is enqueued twice within its lease"
+    assert len(enqueued_uploads()) == MANY, "nothing is enqueued twice within its lease"
     assert len({request.id for request in receiver.verified()}) == len(receiver.requests) == MANY
 
 
 def test_I12_a_receiver_that_hangs_delays_neither_sweep_nor_spool_nor_other_webhooks(
-    engine: Engine, brisk: Settings, receiver: Receiver, rung_for: Callable[[], list[str]]
+    engine: Engine, brisk: Settings, receiver: Receiver, enqueued_uploads: Callable[[], list[str]]
 ) -> None:
     load(engine)
     for _ in range(MAX_DELIVERIES):
@@ -116,7 +119,7 @@ def test_I12_a_receiver_that_hangs_delays_neither_sweep_nor_spool_nor_other_webh
         )
         overdue = add_overdue(engine, 3)
         spool_some(brisk, 3)
-        until(lambda: overdue <= set(rung_for()), "overdue uploads are enqueued", patience=5)
+        until(lambda: overdue <= set(enqueued_uploads()), "overdue uploads are enqueued", patience=5)
         until(lambda: statuses(engine).count("received") == 6, "the spool is in Postgres", patience=5)
         with engine.connect() as connection:
             age = look(connection).heartbeat_age

@@ -1,4 +1,4 @@
-"""What becomes of a delivery at the door: new, known, or a conflict (I8)."""
+"""What becomes of a delivery: new, known, or a conflict (I8)."""
 
 import json
 from datetime import timedelta
@@ -39,7 +39,7 @@ def other(sent: dict[str, Any]) -> dict[str, Any]:
     return sent | {"attempts": sent["attempts"][::-1]}
 
 
-def told(receipt: Receipt) -> tuple[Verdict, str | None, Any]:
+def shown(receipt: Receipt) -> tuple[Verdict, str | None, Any]:
     return receipt.verdict, receipt.reason, json.loads(receipt.result or "null")
 
 
@@ -92,7 +92,7 @@ def close(engine: Engine, status: str) -> None:
 def test_a_final_upload_is_answered_by_its_status(engine: Engine, sent: dict[str, Any]) -> None:
     load(engine)
     result = ingest(engine, sent).result
-    assert told(deliver(engine, sent)) == (Verdict.INGESTED, None, result)
+    assert shown(deliver(engine, sent)) == (Verdict.INGESTED, None, result)
     close(engine, "dead")
     assert deliver(engine, sent).verdict is Verdict.DEAD
 
@@ -104,7 +104,7 @@ def test_new_content_supersedes_a_rejected_upload(
     with engine.begin() as connection:
         connection.execute(text("UPDATE uploads SET tries = 4, last_error = 'of the third try'"))
     refused = ingest(engine, sent)  # the catalog is empty
-    assert told(deliver(engine, sent)) == (Verdict.REJECTED, "unknown_questions", refused.result)
+    assert shown(deliver(engine, sent)) == (Verdict.REJECTED, "unknown_questions", refused.result)
     load(engine)
     assert deliver(engine, other, ARRIVAL + timedelta(days=1)) == NEW
     (row,) = rows(engine, Upload)

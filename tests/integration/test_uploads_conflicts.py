@@ -27,17 +27,17 @@ from tests.factories import (
 )
 from tests.strategies import uploads
 
-BURY = text("UPDATE uploads SET status = 'dead', finalized_at = now()")
+MARK_DEAD = text("UPDATE uploads SET status = 'dead', finalized_at = now()")
 
 
 pytestmark = pytest.mark.usefixtures("catalog")
 
 
 def bring(engine: Engine, sent: dict[str, Any], state: str) -> None:
-    """Let an upload wait, be replayed, be voided then, or be buried."""
+    """Let an upload wait, be replayed, be voided then, or be dead."""
     if state == "dead":
         with engine.begin() as connection:
-            connection.execute(BURY)
+            connection.execute(MARK_DEAD)
     elif state != "waiting":
         work_off(engine, sent)
     if state == "voided":

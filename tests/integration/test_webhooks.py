@@ -24,13 +24,13 @@ from worker.sweeper import MAX_DELIVERIES
 
 
 @pytest.fixture
-def told(settings: Settings, receiver: Receiver) -> Settings:
+def with_receiver(settings: Settings, receiver: Receiver) -> Settings:
     """Return settings that name the receiver."""
     return configured(settings, webhook_url=receiver.url)
 
 
-def impatient(told: Settings, seconds: float = 0.5) -> Settings:
-    return told.model_copy(update={"webhook_timeout": seconds})
+def impatient(with_receiver: Settings, seconds: float = 0.5) -> Settings:
+    return with_receiver.model_copy(update={"webhook_timeout": seconds})
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def outbox(engine: Engine) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.usefixtures("sent")
 def test_I11_a_receiver_learns_which_questions_but_no_answers(
-    engine: Engine, told: Settings, receiver: Receiver
+    engine: Engine, with_receiver: Settings, receiver: Receiver
 ) -> None:
-    assert deliver_due(engine, told) == 2
-    assert deliver_due(engine, told) == 0
+    assert deliver_due(engine, with_receiver) == 2
+    assert deliver_due(engine, with_receiver) == 0
     asked = outbox(engine)
     assert {row["status"] for row in asked.values()} == {"delivered"}
     where = {
@@ -68,11 +68,11 @@ def test_I11_a_receiver_learns_which_questions_but_no_answers(
 
 @pytest.mark.usefixtures("sent")
 def test_only_notes_that_are_open_at_delivery_are_told(
-    engine: Engine, told: Settings, receiver: Receiver
+    engine: Engine, with_receiver: Settings, receiver: Receiver
 ) -> None:
     ingest(engine, upload(answer("q111", ELEVEN)))
     ingest(engine, upload(answer("q111", "2026-11-21T11:00:00Z")))
-    deliver_due(engine, told)
+    deliver_due(engine, with_receiver)
     explained = [
         request.json()["data"]["pub_ids"]
         for request in receiver.verified()
@@ -84,15 +84,15 @@ def test_only_notes_that_are_open_at_delivery_are_told(
 @pytest.mark.parametrize("code", [500, 503, 408, 425, 429])
 @pytest.mark.usefixtures("sent")
 def test_what_fails_for_now_comes_again_under_its_id(
-    engine: Engine, told: Settings, receiver: Receiver, code: int
+    engine: Engine, with_receiver: Settings, receiver: Receiver, code: int
 ) -> None:
     keep_only(engine, "weak_areas")
     receiver.then(status(code, b"not now"), status(204))
-    deliver_due(engine, told)
+    deliver_due(engine, with_receiver)
     assert fates(engine) == [("waiting", 1, f"{code} not now")]
-    assert deliver_due(engine, told) == 0, "not before its time"
+    assert deliver_due(engine, with_receiver) == 0, "not before its time"
     let_all_be_due(engine)
-    deliver_due(engine, told)
+    deliver_due(engine, with_receiver)
     assert fates(engine) == [("delivered", 2, None)]
     assert [request.id for request in receiver.verified()] == [str(outbox(engine)["weak_areas"]["id"])] * 2
 
@@ -100,11 +100,11 @@ def test_what_fails_for_now_comes_again_under_its_id(
 @pytest.mark.parametrize("code", [400, 401, 404, 410, 422])
 @pytest.mark.usefixtures("sent")
 def test_what_is_refused_is_dead_and_says_why(
-    engine: Engine, told: Settings, receiver: Receiver, code: int
+    engine: Engine, with_receiver: Settings, receiver: Receiver, code: int
 ) -> None:
     keep_only(engine, "weak_areas")
     receiver.then(status(code, b"Who are \0 you? \xff" + b"x" * 100_000))
-    deliver_due(engine, told)
+    deliver_due(engine, with_receiver)
     [(fate, tries, kept)] = fates(engine)
     assert (fate, tries) == ("dead", 1)
     assert kept is not None
@@ -113,9 +113,9 @@ def test_what_is_refused_is_dead_and_says_why(
 
 
 @pytest.mark.usefixtures("sent")
-def test_a_redirect_is_not_followed(engine: Engine, told: Settings, receiver: Receiver) -> None:
+def test_a_redirect_is_not_followed(engine: Engine, with_receiver: Settings, receiver: Receiver) -> None:
     receiver.then(status(307, Location="/elsewhere"))
-    deliver_due(engine, told)
+    deliver_due(engine, with_receiver)
     assert fates(engine) == [("dead", 1, "307")] * 2
     assert "/elsewhere" not in {request.path for request in receiver.requests}
 
@@ -131,32 +131,32 @@ BEGINNINGS = {
 @pytest.mark.parametrize("part", [None, *BEGINNINGS])
 @pytest.mark.usefixtures("sent")
 def test_a_receiver_that_hangs_or_trickles_is_given_up(
-    engine: Engine, told: Settings, receiver: Receiver, part: str | None
+    engine: Engine, with_receiver: Settings, receiver: Receiver, part: str | None
 ) -> None:
     receiver.then(trickle(receiver, BEGINNINGS[part]) if part else hang(receiver))
-    deliver_due(engine, impatient(told))
+    deliver_due(engine, impatient(with_receiver))
     assert fates(engine) == [("waiting", 1, "no answer within 0.5 s")] * 2
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.usefixtures("sent")
 def test_the_rest_of_a_good_answer_is_not_waited_for(
-    engine: Engine, told: Settings, receiver: Receiver
+    engine: Engine, with_receiver: Settings, receiver: Receiver
 ) -> None:
     receiver.then(trickle(receiver, b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n"))
-    deliver_due(engine, impatient(told, 2.0))
+    deliver_due(engine, impatient(with_receiver, 2.0))
     assert fates(engine) == [("delivered", 1, None)] * 2
 
 
 @pytest.mark.timeout(20)
 def test_those_that_hang_hang_side_by_side_and_delay_no_other(
-    engine: Engine, told: Settings, receiver: Receiver
+    engine: Engine, with_receiver: Settings, receiver: Receiver
 ) -> None:
     load(engine)
     for _ in range(MAX_DELIVERIES // 2):
         ingest(engine, upload(answer("q110", NINE)))
     receiver.then(*[hang(receiver)] * (MAX_DELIVERIES - 1), status(200))
-    assert deliver_due(engine, impatient(told, 2.0)) == MAX_DELIVERIES
+    assert deliver_due(engine, impatient(with_receiver, 2.0)) == MAX_DELIVERIES
     assert sorted(fate for fate, _, _ in fates(engine)) == ["delivered", *["waiting"] * (MAX_DELIVERIES - 1)]
 
 

@@ -1,4 +1,4 @@
-"""Finalize asks for webhooks: both kinds, once a session, whoever closed it and however."""
+"""Finalize asks for webhooks: both kinds, once a session, however it was closed."""
 
 import pytest
 from sqlalchemy import Engine, text

@@ -1,4 +1,4 @@
-"""Webhooks are claimed by lease, their tries counted, and none is told of a voided session."""
+"""Webhooks are claimed by lease, their tries counted, and none is sent for a voided session."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 
 @pytest.fixture
-def told(settings: Settings, receiver: Receiver) -> Settings:
+def with_receiver(settings: Settings, receiver: Receiver) -> Settings:
     """Return settings that name the receiver."""
     return configured(settings, webhook_url=receiver.url)
 
@@ -38,45 +38,56 @@ def sent(engine: Engine) -> Row:
 
 
 @pytest.mark.usefixtures("sent")
-def test_I9_its_tries_are_exhausted(engine: Engine, told: Settings, receiver: Receiver) -> None:
+def test_I9_its_tries_are_exhausted(engine: Engine, with_receiver: Settings, receiver: Receiver) -> None:
     receiver.then(status(500, b"never"))
     for _ in range(MAX_TRIES + 1):
-        deliver_due(engine, told)
+        deliver_due(engine, with_receiver)
         let_all_be_due(engine)
     assert fates(engine) == [("dead", MAX_TRIES, "500 never")] * 2
     assert len(receiver.requests) == 2 * MAX_TRIES
 
 
-def cut_off(engine: Engine, told: Settings) -> int:
+def cut_off(engine: Engine, with_receiver: Settings) -> int:
     """Claim as a sweeper does that is killed before it could deliver."""
     with engine.begin() as connection:
-        return len(claim(connection, told, limit=MAX_DELIVERIES))
+        return len(claim(connection, with_receiver, limit=MAX_DELIVERIES))
 
 
 @pytest.mark.usefixtures("sent")
-def test_I1_what_was_cut_off_is_delivered_when_its_lease_is_over(engine: Engine, told: Settings) -> None:
-    assert cut_off(engine, told) == 2
-    assert deliver_due(engine, told) == 0
+def test_I1_what_was_cut_off_is_delivered_when_its_lease_is_over(
+    engine: Engine, with_receiver: Settings
+) -> None:
+    assert cut_off(engine, with_receiver) == 2
+    assert deliver_due(engine, with_receiver) == 0
     let_all_be_due(engine)
-    deliver_due(engine, told)
+    deliver_due(engine, with_receiver)
     assert fates(engine) == [("delivered", 2, None)] * 2
 
 
 @pytest.mark.usefixtures("sent")
-def test_I9_what_is_always_cut_off_is_dead(engine: Engine, told: Settings, receiver: Receiver) -> None:
+def test_I9_what_is_always_cut_off_is_dead(
+    engine: Engine, with_receiver: Settings, receiver: Receiver
+) -> None:
     for _ in range(MAX_TRIES):
-        assert cut_off(engine, told) == 2
+        assert cut_off(engine, with_receiver) == 2
         let_all_be_due(engine)
-    deliver_due(engine, told)
+    deliver_due(engine, with_receiver)
     assert fates(engine) == [("dead", MAX_TRIES, "every try was cut off")] * 2
     assert receiver.requests == []
 
 
 @pytest.mark.usefixtures("sent")
-def test_several_deliverers_deliver_each_once(engine: Engine, told: Settings, receiver: Receiver) -> None:
+def test_several_deliverers_deliver_each_once(
+    engine: Engine, with_receiver: Settings, receiver: Receiver
+) -> None:
     for _ in range(MAX_DELIVERIES):
         ingest(engine, upload(answer("q110", ELEVEN)))
-    assert sorted(at_once(4, lambda _: deliver_due(engine, told))) == [0, 2, MAX_DELIVERIES, MAX_DELIVERIES]
+    assert sorted(at_once(4, lambda _: deliver_due(engine, with_receiver))) == [
+        0,
+        2,
+        MAX_DELIVERIES,
+        MAX_DELIVERIES,
+    ]
     assert (
         len({request.id for request in receiver.verified()})
         == len(receiver.requests)
@@ -86,15 +97,17 @@ def test_several_deliverers_deliver_each_once(engine: Engine, told: Settings, re
 
 @pytest.mark.timeout(20)
 @pytest.mark.usefixtures("sent")
-def test_what_another_is_about_to_claim_is_not_waited_for(engine: Engine, told: Settings) -> None:
+def test_what_another_is_about_to_claim_is_not_waited_for(engine: Engine, with_receiver: Settings) -> None:
     with engine.begin() as another:
-        assert len(claim(another, told, limit=1)) == 1
-        assert deliver_due(engine, told) == 1
+        assert len(claim(another, with_receiver, limit=1)) == 1
+        assert deliver_due(engine, with_receiver) == 1
     assert sorted(fate for fate, _, _ in fates(engine)) == ["delivered", "waiting"]
 
 
 @pytest.mark.usefixtures("sent")
-def test_no_transaction_waits_for_the_receiver(engine: Engine, told: Settings, receiver: Receiver) -> None:
+def test_no_transaction_waits_for_the_receiver(
+    engine: Engine, with_receiver: Settings, receiver: Receiver
+) -> None:
     transactions = text("""
         SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
@@ -107,7 +120,7 @@ def test_no_transaction_waits_for_the_receiver(engine: Engine, told: Settings, r
 
     keep_only(engine, "weak_areas")
     receiver.then(first(count, status(200)))
-    deliver_due(engine, told)
+    deliver_due(engine, with_receiver)
     assert counted == [0]
 
 
@@ -117,21 +130,23 @@ def void(engine: Engine, sent: Row) -> int:
 
 
 def test_a_session_may_be_voided_while_the_receiver_thinks(
-    engine: Engine, told: Settings, receiver: Receiver, sent: Row
+    engine: Engine, with_receiver: Settings, receiver: Receiver, sent: Row
 ) -> None:
     receiver.then(first(lambda: void(engine, sent), status(200)))
-    deliver_due(engine, told)
+    deliver_due(engine, with_receiver)
     assert fates(engine) == [("skipped", 1, "session voided")] * 2
 
 
 @pytest.mark.usefixtures("sent")
-def test_nothing_is_told_of_a_voided_session(engine: Engine, told: Settings, receiver: Receiver) -> None:
+def test_nothing_is_sent_for_a_voided_session(
+    engine: Engine, with_receiver: Settings, receiver: Receiver
+) -> None:
     receiver.then(status(500))
-    deliver_due(engine, told)
+    deliver_due(engine, with_receiver)
     with engine.begin() as connection:
         connection.execute(text("UPDATE study_quiz_sessions SET voided_at = now()"))
     let_all_be_due(engine)
-    deliver_due(engine, told)
+    deliver_due(engine, with_receiver)
     assert fates(engine) == [("skipped", 1, "session voided")] * 2
     assert len(receiver.requests) == 2
 
@@ -144,14 +159,14 @@ def test_without_a_receiver_all_are_skipped_and_say_so(engine: Engine, settings:
 
 @pytest.mark.usefixtures("sent")
 def test_a_failure_after_its_lease_does_not_end_that_of_another(
-    engine: Engine, told: Settings, receiver: Receiver
+    engine: Engine, with_receiver: Settings, receiver: Receiver
 ) -> None:
     def overtake() -> None:
         let_all_be_due(engine)
-        cut_off(engine, told)
+        cut_off(engine, with_receiver)
 
     keep_only(engine, "weak_areas")
     receiver.then(first(overtake, status(500)))
-    deliver_due(engine, told)
+    deliver_due(engine, with_receiver)
     assert fates(engine) == [("waiting", 2, None)]
-    assert deliver_due(engine, told) == 0
+    assert deliver_due(engine, with_receiver) == 0

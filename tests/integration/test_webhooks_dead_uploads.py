@@ -1,4 +1,4 @@
-"""The receiver of webhooks is told of an upload that died: signed, at least once, and nothing private."""
+"""The receiver of webhooks gets a message of a dead upload: signed, at least once, and nothing private."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ Sent = dict[str, Any]
 
 
 @pytest.fixture
-def told(settings: Settings, receiver: Receiver) -> Settings:
+def with_receiver(settings: Settings, receiver: Receiver) -> Settings:
     return configured(settings, webhook_url=receiver.url, retry_base=0.001, max_tries=2)
 
 
@@ -29,19 +29,19 @@ def sent(engine: Engine) -> Sent:
     return made
 
 
-def die(engine: Engine, sent: Sent, told: Settings) -> None:
+def exhaust_tries(engine: Engine, sent: Sent, with_receiver: Settings) -> None:
     with engine.begin() as connection:
         start(connection, uuid_of(sent), max_tries=9)
-        while not fail(connection, uuid_of(sent), "ValueError at some place", told):
+        while not fail(connection, uuid_of(sent), "ValueError at some place", with_receiver):
             start(connection, uuid_of(sent), max_tries=9)
 
 
 def test_I11_a_death_is_told_once_by_uuid_time_and_tries(
-    engine: Engine, sent: Sent, told: Settings, receiver: Receiver
+    engine: Engine, sent: Sent, with_receiver: Settings, receiver: Receiver
 ) -> None:
-    die(engine, sent, told)
-    assert deliver_due(engine, told) == 1
-    assert deliver_due(engine, told) == 0
+    exhaust_tries(engine, sent, with_receiver)
+    assert deliver_due(engine, with_receiver) == 1
+    assert deliver_due(engine, with_receiver) == 0
     [webhook], [request] = rows(engine, Outbox), receiver.verified()
     assert request.id == str(webhook["id"])
     assert request.json() == {
@@ -52,57 +52,61 @@ def test_I11_a_death_is_told_once_by_uuid_time_and_tries(
 
 
 def test_I1_what_was_not_taken_is_told_again_by_the_same_id(
-    engine: Engine, sent: Sent, told: Settings, receiver: Receiver
+    engine: Engine, sent: Sent, with_receiver: Settings, receiver: Receiver
 ) -> None:
-    die(engine, sent, told)
+    exhaust_tries(engine, sent, with_receiver)
     receiver.then(status(500, b"later"), status(200))
-    deliver_due(engine, told)
+    deliver_due(engine, with_receiver)
     assert fates(engine) == [("waiting", 1, "500 later")]
     let_all_be_due(engine)
-    deliver_due(engine, told)
+    deliver_due(engine, with_receiver)
     assert fates(engine) == [("delivered", 2, None)]
     assert len({request.id for request in receiver.verified()}) == 1
 
 
-def test_a_start_that_is_one_too_many_is_told_of_too(engine: Engine, sent: Sent, told: Settings) -> None:
+def test_a_start_that_is_one_too_many_is_reported_too(
+    engine: Engine, sent: Sent, with_receiver: Settings
+) -> None:
     with engine.begin() as connection:
         start(connection, uuid_of(sent), max_tries=1)
     assert [row["status"] for row in rows(engine, Upload)] == ["dead"]
-    assert deliver_due(engine, told) == 1
+    assert deliver_due(engine, with_receiver) == 1
 
 
 def test_an_upload_that_dies_again_after_a_replay_is_told_of_again(
-    engine: Engine, sent: Sent, told: Settings, receiver: Receiver
+    engine: Engine, sent: Sent, with_receiver: Settings, receiver: Receiver
 ) -> None:
-    die(engine, sent, told)
-    deliver_due(engine, told)
+    exhaust_tries(engine, sent, with_receiver)
+    deliver_due(engine, with_receiver)
     with engine.begin() as connection:
         requeue(connection, uuid_of(sent))
-    die(engine, sent, told)
-    assert deliver_due(engine, told) == 1
+    exhaust_tries(engine, sent, with_receiver)
+    assert deliver_due(engine, with_receiver) == 1
     assert len({request.id for request in receiver.verified()}) == 2
 
 
-def test_a_death_that_is_rolled_back_is_not_told_of(engine: Engine, sent: Sent, told: Settings) -> None:
+def test_a_death_that_is_rolled_back_is_not_reported(
+    engine: Engine, sent: Sent, with_receiver: Settings
+) -> None:
     with engine.connect() as connection:
         start(connection, uuid_of(sent), max_tries=1)
         connection.rollback()
     assert rows(engine, Outbox) == []
-    assert deliver_due(engine, told) == 0
+    assert deliver_due(engine, with_receiver) == 0
 
 
-def test_without_a_receiver_it_is_skipped(engine: Engine, sent: Sent, told: Settings) -> None:
-    die(engine, sent, told)
-    deliver_due(engine, configured(told, webhook_url=""))
+def test_without_a_receiver_it_is_skipped(engine: Engine, sent: Sent, with_receiver: Settings) -> None:
+    exhaust_tries(engine, sent, with_receiver)
+    deliver_due(engine, configured(with_receiver, webhook_url=""))
     assert [(fate, tries) for fate, tries, _ in fates(engine)] == [("skipped", 0)]
 
 
 def test_a_webhook_of_a_death_is_dead_itself_after_its_tries(
-    engine: Engine, sent: Sent, told: Settings, receiver: Receiver
+    engine: Engine, sent: Sent, with_receiver: Settings, receiver: Receiver
 ) -> None:
-    die(engine, sent, told)
+    exhaust_tries(engine, sent, with_receiver)
     receiver.then(status(500, b"never"))
     for _ in range(MAX_TRIES + 1):
-        deliver_due(engine, told)
+        deliver_due(engine, with_receiver)
         let_all_be_due(engine)
     assert fates(engine) == [("dead", MAX_TRIES, "500 never")]

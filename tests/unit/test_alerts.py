@@ -1,4 +1,4 @@
-"""Every alert asks for metrics that are served; the operators' handbook has its mend, and lists them all."""
+"""Every alert asks for metrics that are served; the operators' handbook has its fix, and lists them all."""
 
 import re
 import shutil

@@ -12,8 +12,8 @@ SOUND = {
 }
 
 
-def load(monkeypatch: pytest.MonkeyPatch, **told: str) -> Settings:
-    for name, value in (SOUND | told).items():
+def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    for name, value in (SOUND | variables).items():
         monkeypatch.setenv(name, value)
     return load_settings(Settings)
 

@@ -11,8 +11,8 @@ URL = "https://receiver.example/path"
 
 
 def load(monkeypatch: pytest.MonkeyPatch, url: str, secrets: str) -> Settings:
-    told = {"WEBHOOK_URL": url, "WEBHOOK_SECRETS": secrets}
-    for name, value in (STORES | told).items():
+    variables = {"WEBHOOK_URL": url, "WEBHOOK_SECRETS": secrets}
+    for name, value in (STORES | variables).items():
         monkeypatch.setenv(name, value)
     return load_settings(Settings)
 

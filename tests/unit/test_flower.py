@@ -9,8 +9,8 @@ from worker.flower import logins
 STORES = {"DATABASE_URL": "postgresql://somebody@host/name", "BROKER_URL": "redis://host"}
 
 
-def load(monkeypatch: pytest.MonkeyPatch, **told: str) -> Settings:
-    for name, value in (STORES | told).items():
+def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
+    for name, value in (STORES | variables).items():
         monkeypatch.setenv(name, value)
     return load_settings(Settings)
 

@@ -56,7 +56,7 @@ def test_each_command_is_where_the_list_says_and_its_help_begins_so() -> None:
     [("study-ingest ver", 1, "verify"), ("study-ingest verify --r", 2, "--repair")],
 )
 def test_a_shell_completes_commands_and_options(words: str, position: int, offered: str) -> None:
-    told = {"_STUDY_INGEST_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(position)}
+    variables = {"_STUDY_INGEST_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(position)}
     command = [str(Path(sys.executable).parent / "study-ingest")]
-    ran = subprocess.run(command, env=os.environ | told, capture_output=True, text=True, check=True)
+    ran = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=True)
     assert ran.stdout == f"plain,{offered}\n"

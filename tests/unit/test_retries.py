@@ -1,4 +1,4 @@
-"""Who shares a ring with whom."""
+"""Which uploads share a message."""
 
 from uuid import UUID
 

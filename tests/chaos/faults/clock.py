@@ -25,7 +25,7 @@ STEP_S = 1.0
 
 
 def _step(ground: Ground) -> None:
-    """Start any one process anew under a clock that a file moves, and move it."""
+    """Start any one process again under a clock that a file moves, and move it."""
     name = ground.chance.choice(list(SOUND))
     with tempfile.TemporaryDirectory() as directory:
         offset = Path(directory) / "offset"
@@ -39,7 +39,7 @@ def _step(ground: Ground) -> None:
 
 
 def _lose_rings(ground: Ground) -> None:
-    """See that nobody waits for the clock to catch up: what is not rung for is swept as ever."""
+    """See that nobody waits for the clock to catch up: what is not enqueued is swept as usual."""
     with frozen(ground.keeper.leader("worker").pid):
         time.sleep(STEP_S)
         wipe(ground)

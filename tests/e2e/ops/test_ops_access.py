@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 from sqlalchemy import Engine
 
-from tests.ops_factories import SAMPLE, answers, bury, contradict, ingest
+from tests.ops_factories import SAMPLE, answers, contradict, ingest, mark_dead
 
 PAGES = [
     "/ops/",
@@ -21,7 +21,7 @@ GRAVE = {"serious", "critical"}
 def pages_of_uploads(engine: Engine) -> list[str]:
     """Name the pages of an upload of each kind, and of the questions that they ask."""
     ingested = ingest(engine, answers("sci-unit-of-force", "sci-unit-of-resistance", "nobody's"))
-    dead = bury(engine, answers("sci-unit-of-force"), "SomeError at shared/replay.py:1")
+    dead = mark_dead(engine, answers("sci-unit-of-force"), "SomeError at shared/replay.py:1")
     asked = [
         f"/ops/uploads/{ingested}/void",
         f"/ops/uploads/{ingested}/unvoid",

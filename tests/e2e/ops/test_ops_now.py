@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import Page, expect
 from sqlalchemy import Engine
 
-from tests.ops_factories import answers, bury
+from tests.ops_factories import answers, mark_dead
 from tests.processes import until
 
 
@@ -19,7 +19,7 @@ def test_it_shows_a_failure_without_a_reload(page: Page, ops_engine: Engine) -> 
     page.evaluate("window.same = true")
     page.get_by_text("The last hour, as a table").click()
     dead = int(figure(page, "Dead"))
-    bury(ops_engine, answers("sci-unit-of-force"), "SomeError at shared/replay.py:1")
+    mark_dead(ops_engine, answers("sci-unit-of-force"), "SomeError at shared/replay.py:1")
     expect(page.locator(".figures")).to_contain_text(re.compile(rf"Dead\s*{dead + 1}"), timeout=20_000)
     expect(page.get_by_role("status")).to_have_text(
         "There are dead uploads: find out why they failed, then replay them."
@@ -42,7 +42,7 @@ def test_without_a_pointer_a_legend_tells_the_last_point(page: Page, ops_engine:
     expect(page.locator(".u-legend")).to_have_count(2)
     assert tells_the_last_point(page)
     dead = int(figure(page, "Dead"))
-    bury(ops_engine, answers("sci-unit-of-force"), "SomeError at shared/replay.py:1")
+    mark_dead(ops_engine, answers("sci-unit-of-force"), "SomeError at shared/replay.py:1")
     expect(page.locator(".figures")).to_contain_text(re.compile(rf"Dead\s*{dead + 1}"), timeout=20_000)
     until(lambda: tells_the_last_point(page), "the legend is renewed with the plot", patience=10)
 

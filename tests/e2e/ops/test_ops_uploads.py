@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import Engine, text
 
 from tests.factories import deliver
-from tests.ops_factories import SAMPLE, answers, bury, ingest, main_uuid
+from tests.ops_factories import SAMPLE, answers, ingest, main_uuid, mark_dead
 from tests.processes import until
 
 # What a screen reader says of a link, a button or a field; not of a region that can be scrolled.
@@ -31,7 +31,7 @@ def wait_for_ingested(page: Page) -> None:
 
 
 def test_a_dead_upload_is_found_by_its_question_read_and_replayed(page: Page, ops_engine: Engine) -> None:
-    uuid = bury(ops_engine, answers("sci-unit-of-resistance", note="in the payload"), FAILURE)
+    uuid = mark_dead(ops_engine, answers("sci-unit-of-resistance", note="in the payload"), FAILURE)
     page.goto("/ops/uploads")
     page.get_by_label("Question's public id").fill("sci-unit-of-resistance")
     page.get_by_label("Status").select_option("dead")
@@ -53,8 +53,8 @@ def test_a_dead_upload_is_found_by_its_question_read_and_replayed(page: Page, op
 
 
 def test_all_that_match_are_replayed_after_one_question(page: Page, ops_engine: Engine) -> None:
-    uuids = [bury(ops_engine, answers("sci-unit-of-force"), f"Rare{n} at x") for n in range(3)]
-    other = bury(ops_engine, answers("sci-unit-of-force"), "Common at x")
+    uuids = [mark_dead(ops_engine, answers("sci-unit-of-force"), f"Rare{n} at x") for n in range(3)]
+    other = mark_dead(ops_engine, answers("sci-unit-of-force"), "Common at x")
     page.goto("/ops/uploads?error=rare&status=dead")
     page.get_by_role("link", name="Replay all failed that match…").click()
     expect(page.get_by_role("main")).to_contain_text("3 rejected or dead uploads match")
@@ -106,7 +106,7 @@ def test_a_wrong_search_says_which_field_is_wrong(page: Page) -> None:
 
 
 def test_the_keyboard_alone_leads_to_a_replay(page: Page, ops_engine: Engine) -> None:
-    uuid = bury(ops_engine, answers("sci-unit-of-force"), "ByKeyboard at x")
+    uuid = mark_dead(ops_engine, answers("sci-unit-of-force"), "ByKeyboard at x")
     page.goto("/ops/uploads")
 
     def tab_to(name: str) -> None:

@@ -21,7 +21,7 @@ def sent(engine: Engine, web: httpx.Client) -> dict[str, Any]:
     return upload(answer("q110", AT))
 
 
-def told(web: httpx.Client, sent: dict[str, Any]) -> str:
+def message(web: httpx.Client, sent: dict[str, Any]) -> str:
     """Ask for a replay; return what its dry run came to."""
     page = web.get(f"/ops/uploads/{sent['client_session_uuid']}/replay")
     assert page.status_code == 200
@@ -35,15 +35,15 @@ def test_what_is_worked_on_is_told_to_be(
     deliver(engine, sent)
     with engine.begin() as worker:
         worker.execute(text(f"SELECT FROM {held} FOR NO KEY UPDATE"))
-        busy = told(web, sent)
+        busy = message(web, sent)
     assert busy.endswith("or its learner; try again.")
     assert "55P03" not in busy
-    assert "it would be" in told(web, sent)
+    assert "it would be" in message(web, sent)
 
 
 def test_what_is_ingested_is_told_to_be(engine: Engine, web: httpx.Client, sent: dict[str, Any]) -> None:
     ingest(engine, sent)
-    assert told(web, sent).endswith("it is ingested already.")
+    assert message(web, sent).endswith("it is ingested already.")
     with engine.begin() as connection:
         void_upload(connection, uuid_of(sent), reason="lent", now=NOW)
-    assert told(web, sent).endswith("it is ingested already (void).")
+    assert message(web, sent).endswith("it is ingested already (void).")

@@ -13,7 +13,7 @@ from shared.config import Settings
 from shared.spool import SPOOL, push
 from tests.clients import log_in
 from tests.factories import answer, deliver, delivery, ingest, load, upload
-from tests.ops_factories import bury, sweep
+from tests.ops_factories import mark_dead, sweep
 
 AT = "2026-11-20T09:00:00Z"
 
@@ -39,7 +39,7 @@ def test_what_is_most_urgent_is_told_until_all_is_well(
     sent = upload(answer("q110", AT))
     ingest(engine, sent)
     deliver(engine, sent | {"attempts": [answer("q111", AT)]})
-    bury(engine, upload(answer("q110", AT)), "KeyError at a")
+    mark_dead(engine, upload(answer("q110", AT)), "KeyError at a")
     late = upload(answer("q120", AT))
     deliver(engine, late)
     change(engine, "UPDATE uploads SET received_at = now() - interval '11 minutes'")

@@ -15,7 +15,7 @@ from tests import factories
 from tests.clients import LOGIN, PASSWORD, log_in, press
 from tests.factories import answer, deliver, upload
 
-DOOR = "/ingest/study/attempts"
+ENDPOINT = "/ingest/study/attempts"
 PAGES = ["/ops/", "/ops/uploads", "/ops/conflicts", "/ops/learners/1", "/ops/learners?learner=1"]
 Serve = Callable[[Flask, Settings], httpx.Client]
 
@@ -186,7 +186,7 @@ def test_operators_who_wait_do_not_keep_uploads_out(settings: Settings, serve: S
         pages = [
             operators.submit(web.get, "/ops/learners/1", timeout=60) for _ in range(settings.web_requests * 2)
         ]
-        assert web.post(DOOR, json=sent).status_code == 202
+        assert web.post(ENDPOINT, json=sent).status_code == 202
         answers = [page.result() for page in pages]
     assert {answer.status_code for answer in answers} == {503}
     # Those that found no place gave their thread back at once.

@@ -1,4 +1,4 @@
-"""An operator is told why he has to wait; only a Postgres that is away shuts the others out too."""
+"""An operator sees why they have to wait; only a Postgres that is away refuses the others too."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

@@ -13,7 +13,7 @@ from shared.config import Settings
 from shared.metrics import Stores
 from tests.clients import log_in, press
 from tests.factories import answer, ingest, load, standing, upload
-from tests.ops_factories import bury, sweep
+from tests.ops_factories import mark_dead, sweep
 
 AT = "2026-11-20T09:00:00Z"
 
@@ -24,7 +24,7 @@ BURY_PURGED = text("""
 """)
 
 
-def bury_purged(engine: Engine, count: int) -> None:
+def mark_dead_and_purged(engine: Engine, count: int) -> None:
     """Leave old uploads as a purge leaves them."""
     with engine.begin() as connection:
         connection.execute(BURY_PURGED, {"count": count})
@@ -38,9 +38,9 @@ def shown(page: httpx.Response) -> str:
 
 def test_all_that_can_be_replayed_is_however_much_is_purged(engine: Engine, web: httpx.Client) -> None:
     load(engine)
-    bury_purged(engine, REPLAYS_AT_ONCE + 1)
+    mark_dead_and_purged(engine, REPLAYS_AT_ONCE + 1)
     sent = upload(answer("q110", AT))
-    bury(engine, sent, "KeyError at a")
+    mark_dead(engine, sent, "KeyError at a")
     log_in(web)
     asked = shown(web.get("/ops/uploads/replay?status=dead"))
     assert "1 rejected or dead uploads match status dead" in asked
@@ -55,7 +55,7 @@ def test_a_failed_upload_that_is_purged_is_at_rest(
     load(engine)
     sweep(engine)
     ingest(engine, upload(answer("q999", AT)))
-    bury(engine, upload(answer("q110", AT)), "KeyError at a")
+    mark_dead(engine, upload(answer("q110", AT)), "KeyError at a")
     log_in(web)
     assert "There are dead uploads" in shown(web.get("/ops/"))
     assert counted(settings) == {"metric": 1, "stats": 1}
