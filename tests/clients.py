@@ -32,6 +32,11 @@ STUDY_TOKEN = {"Authorization": "Bearer study-token"}
 TOPIC, OTHER_TOPIC = 11, 12
 
 
+def rfc3339(at: datetime) -> str:
+    """Write a time as the API does."""
+    return at.isoformat().replace("+00:00", "Z")
+
+
 @dataclass
 class Clock:
     """Tell the time that a test says it is."""

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.models import StudyQuestionAttempt
-from tests.clients import Clock, Front, refusal, started
+from tests.clients import Clock, Front, refusal, rfc3339, started
 from tests.factories import NO_CHOICE, RIGHT, WRONG, load, question, rows
 
 
@@ -54,7 +54,7 @@ def test_I7_an_answer_is_graded_by_the_one_grader(
         "selected": selected,
         "unsure": unsure,
         "outcome": graded[0],
-        "answered_at": now.isoformat(),
+        "answered_at": rfc3339(now),
     }
     (row,) = rows(engine, StudyQuestionAttempt)
     assert ((row["outcome"], row["rating"]), row["counted"], row["ordinal"]) == (graded, True, place)

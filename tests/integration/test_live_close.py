@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from shared.models import StudyQuestionAttempt, StudyQuestionProgress, StudyQuizSession
 from shared.study.finalize import verify
-from tests.clients import Clock, Front, refusal, started
+from tests.clients import Clock, Front, refusal, rfc3339, started
 from tests.factories import RIGHT, WRONG, reviews, rows
 
 
@@ -29,7 +29,7 @@ def test_finalize_leaves_counts_progress_and_due_days_once(
     assert closed.json() == {
         "session_id": session,
         "status": "done",
-        "finished_at": end.isoformat(),
+        "finished_at": rfc3339(end),
         "snapshot": {
             "correct_count": 0,
             "wrong_count": 1,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from tests.clients import OTHER_TOPIC, TOPIC, Clock, Front, started
+from tests.clients import OTHER_TOPIC, TOPIC, Clock, Front, rfc3339, started
 from tests.factories import BEN, NO_CHOICE, RIGHT, WRONG, answer, ingest, load, question, upload
 
 MISSED = range(110, 120)
@@ -144,16 +144,16 @@ def test_wrong_notes_open_close_and_reopen(front: Front, clock: Clock) -> None:
     def listed(state: str) -> list[str]:
         return [each["pub_id"] for each in front.get("wrong-notes", state=state).json()["items"]]
 
-    opened = clock.now.isoformat()
+    opened = rfc3339(clock.now)
     front.sit(("q110", WRONG), ("q111", RIGHT))
     assert (listed("open"), listed("closed")) == (["q110"], [])
     for _ in range(2):
-        closed = clock.advance(days=1).isoformat()
+        closed = rfc3339(clock.advance(days=1))
         front.sit(("q110", RIGHT))
     assert (listed("open"), listed("closed")) == ([], ["q110"])
     (note,) = front.get("wrong-notes", state="closed").json()["items"]
     assert (note["opened_at"], note["closed_at"], note["misses"]) == (opened, closed, 1)
-    reopened = clock.advance(days=1).isoformat()
+    reopened = rfc3339(clock.advance(days=1))
     front.sit(("q110", NO_CHOICE))
     (note,) = front.get("wrong-notes").json()["items"]
     assert (note["opened_at"], note["closed_at"], note["retired"]) == (reopened, None, False)

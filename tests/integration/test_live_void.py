@@ -4,7 +4,7 @@ from sqlalchemy import Engine
 
 from shared.models import StudyQuestionProgress
 from shared.study.finalize import verify
-from tests.clients import STUDY_TOKEN, Clock, Front, refusal, started
+from tests.clients import STUDY_TOKEN, Clock, Front, refusal, rfc3339, started
 from tests.factories import RIGHT, WRONG, reviews, rows
 
 
@@ -27,7 +27,7 @@ def test_a_voided_session_no_longer_counts_until_it_is_brought_back(
     voided = [void(front, session), void(front, session)]
 
     assert voided[0] == voided[1]
-    assert voided[0]["voided_at"] == clock.now.isoformat()
+    assert voided[0]["voided_at"] == rfc3339(clock.now)
     assert [{**row, "updated_at": None} for row in rows(engine, StudyQuestionProgress)] == [
         {**row, "updated_at": None} for row in before
     ]
