@@ -190,4 +190,4 @@ def test_operators_who_wait_do_not_keep_uploads_out(settings: Settings, serve: S
         answers = [page.result() for page in pages]
     assert {answer.status_code for answer in answers} == {503}
     # Those that found no place gave their thread back at once.
-    assert any("Too many operators" in answer.text for answer in answers)
+    assert any("Too many requests of operators" in answer.text for answer in answers)
