@@ -28,8 +28,9 @@ MESSAGE_SHARE = 0.25
 def finalize_upload(self: Task[Any, None], *client_session_uuids: str, again: bool = False) -> None:
     """Replay uploads, each in its own transaction; record failures, for the sweeper to enqueue again.
 
-    The starts of an upload's first message are not counted. A message of the sweeper (`again`), or one that
-    the broker delivers again, may follow a start that killed its worker: each start is counted before it.
+    The first start of an upload is not written: `tries` begins at 1. A message of the sweeper (`again`), or
+    one that the broker delivers again, may follow a start that killed its worker: each start is counted
+    before it.
     """
     counted = again or bool((self.request.delivery_info or {}).get("redelivered"))
     end = time.monotonic() + settings.task_time_limit * MESSAGE_SHARE

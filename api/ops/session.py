@@ -213,7 +213,7 @@ def log_in() -> ResponseReturnValue:
     """
     address, limit = request.remote_addr or "", services().login_limit
     if not limit.allows(address):
-        log.warning("ops.login_refused")
+        log.warning("ops.login_limited")
         wait = limit.retry_after(address)
         page = render_template(
             "error.html", title="Too many wrong passwords", detail=f"Try again in {wait} s."

@@ -235,7 +235,7 @@ def ask_replay(uuid: UUID) -> ResponseReturnValue:
 def replay(uuid: UUID) -> ResponseReturnValue:
     """Set the upload back; the sweeper enqueues it."""
     requeued = services().store.write(partial(requeue, client_session_uuid=uuid))
-    log.info("ops.replayed", upload=str(uuid), outcome=str(requeued))
+    log.info("ops.requeued", upload=str(uuid), result=str(requeued))
     flash("Set back: it is replayed soon." if requeued is Requeued.SET_BACK else f"{requeued.capitalize()}.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
@@ -264,7 +264,7 @@ def replay_all() -> ResponseReturnValue:
 
     uuids = services().store.write(act)
     for uuid in uuids:
-        log.info("ops.replayed", upload=str(uuid), outcome=str(Requeued.SET_BACK))
+        log.info("ops.requeued", upload=str(uuid), result=str(Requeued.SET_BACK))
     flash(f"{len(uuids)} uploads set back: they are replayed soon.")
     return redirect(url_for(".uploads", **_typed()), 303)
 
