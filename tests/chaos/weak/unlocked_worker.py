@@ -7,4 +7,4 @@ from worker.app import app
 
 __all__ = ["app"]
 
-store._LOCK_OWNER = text(str(store._LOCK_OWNER).replace("FOR NO KEY UPDATE", ""))  # noqa: SLF001  # the lock is the statement
+store._LOCK = text(str(store._LOCK).replace("FOR NO KEY UPDATE", ""))  # noqa: SLF001  # the lock is the statement
