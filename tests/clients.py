@@ -64,8 +64,8 @@ class Front:
     def post(self, path: str, body: Any = None) -> httpx.Response:
         return self.web.post(f"/study/users/{self.learner}/{path}", json=body, headers=STUDY_TOKEN)
 
-    def start(self, topic: int = TOPIC, **wish: Any) -> httpx.Response:
-        return self.post("sessions", {"study_topic_id": topic} | wish)
+    def start(self, topic: int = TOPIC, **request: Any) -> httpx.Response:
+        return self.post("sessions", {"study_topic_id": topic} | request)
 
     def read(self, session: int) -> Any:
         return self.get(f"sessions/{session}").json()
@@ -82,9 +82,9 @@ class Front:
     def abandon(self, session: int) -> httpx.Response:
         return self.post(f"sessions/{session}/abandon")
 
-    def sit(self, *answers: tuple[str, int | None], topic: int = TOPIC, **wish: Any) -> Any:
+    def sit(self, *answers: tuple[str, int | None], topic: int = TOPIC, **request: Any) -> Any:
         """Go through a whole session, sure of every answer; return what it left."""
-        session = started(self.start(topic, **wish))
+        session = started(self.start(topic, **request))
         for pub_id, selected in answers:
             assert self.answer(session, pub_id, selected).status_code == 200
         return self.finalize(session).json()

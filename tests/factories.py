@@ -134,7 +134,7 @@ CATALOG: Mapping[str, list[dict[str, Any]]] = {
     "questions": [
         question(100 * learner + n, pub_id)
         for learner in ZONES
-        for n, pub_id in [(10, ""), (10, f"twin{learner}10"), (11, ""), (20, "")]
+        for n, pub_id in [(10, ""), (10, f"second{learner}10"), (11, ""), (20, "")]
     ],
 }
 

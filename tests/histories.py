@@ -1,4 +1,4 @@
-"""Learners' histories as Hypothesis makes them, and a stage to play them on: live, as uploads, or both."""
+"""Learners' histories as Hypothesis makes them, and a runner that plays them: live, as uploads, or both."""
 
 import json
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ Sitting = list[Answer]
 def sittings(draw: st.DrawFn, learner: int) -> Sitting:
     """Make one sitting: each question once, as no live session asks it twice."""
     numbers = draw(st.lists(st.sampled_from([10, 11, 20]), min_size=1, unique=True))
-    names = {10: [f"q{learner}10", f"twin{learner}10"], 11: [f"q{learner}11"], 20: [f"q{learner}20"]}
+    names = {10: [f"q{learner}10", f"second{learner}10"], 11: [f"q{learner}11"], 20: [f"q{learner}20"]}
     return [
         Answer(
             100 * learner + number,
@@ -75,7 +75,7 @@ def sittings(draw: st.DrawFn, learner: int) -> Sitting:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Runner:
     """Where histories are played: a web process, a database, and the clock of both."""
 
     web: httpx.Client

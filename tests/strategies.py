@@ -76,7 +76,7 @@ _offsets = st.sampled_from([UTC, timezone(timedelta(hours=9)), timezone(timedelt
 
 
 def _answers(learner: int, moments: list[datetime]) -> st.SearchStrategy[dict[str, Any]]:
-    names = ["q{}10", "twin{}10", "new{}10", "q{}11", "q{}20", "unknown"]
+    names = ["q{}10", "second{}10", "new{}10", "q{}11", "q{}20", "unknown"]
     pub_ids = [name.format(learner) for name in names]
     return st.fixed_dictionaries(
         {

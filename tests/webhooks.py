@@ -23,7 +23,7 @@ def configured(settings: Settings, **changes: Any) -> Settings:
 def finished_session(engine: Engine) -> dict[str, Any]:
     """Ingest an upload of one topic with a miss, and an unsure pass at a question of two public ids."""
     load(engine)
-    sent = upload(answer("q111", NINE, WRONG), answer("twin110", TEN, RIGHT, unsure=True))
+    sent = upload(answer("q111", NINE, WRONG), answer("second110", TEN, RIGHT, unsure=True))
     ingest(engine, sent)
     return sent
 

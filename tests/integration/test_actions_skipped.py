@@ -49,7 +49,7 @@ TOO_FEW = {"choices": ["a", "b"]}
 EARLY = dict(CATALOG) | {
     "questions": [each | TOO_FEW if each["id"] == 111 else each for each in CATALOG["questions"]]
 }
-NAMES = ["q110", "twin110", "late110", "q111", "q112", "q120", "q121"]
+NAMES = ["q110", "second110", "late110", "q111", "q112", "q120", "q121"]
 
 
 def shrink(engine: Engine) -> None:
@@ -213,19 +213,19 @@ def purge(engine: Engine, sent: Sent) -> None:
         connection.execute(text("UPDATE uploads SET payload = NULL WHERE client_session_uuid = :id"), bound)
 
 
-def lend(engine: Engine, _: Sent) -> None:
+def give_away(engine: Engine, _: Sent) -> None:
     """Let a question that was skipped turn out to be another learner's."""
     load(engine, dict(CATALOG) | {"questions": [*CATALOG["questions"], question(212, "q112")]})
 
 
 @pytest.mark.parametrize(
     ("spoil", "why"),
-    [(void, "unvoid it first"), (purge, "is purged"), (lend, "no longer all belong")],
+    [(void, "unvoid it first"), (purge, "is purged"), (give_away, "no longer all belong")],
 )
 def test_what_cannot_be_added_is_refused_with_nothing_written(
     engine: Engine, early: Sent, spoil: Callable[[Engine, Sent], None], why: str
 ) -> None:
-    if spoil is not lend:
+    if spoil is not give_away:
         load(engine, FULL)
     spoil(engine, early)
     before = everything(engine)

@@ -45,8 +45,8 @@ def test_it_fills_the_tables(engine: Engine) -> None:
     assert [row["time_zone"] for row in rows(engine, User)] == [None, "America/New_York", "Asia/Seoul"]
     assert len(rows(engine, StudyTopic)) == 6
     assert len(rows(engine, StudyQuestion)) == 9
-    assert editions(engine)["twin110"] == {
-        "pub_id": "twin110",
+    assert editions(engine)["second110"] == {
+        "pub_id": "second110",
         "source_id": 110,
         "choices": ["a", "b", "c", "d"],
         "correct_choice": RIGHT,

@@ -35,7 +35,7 @@ KEYS = (RIGHT, WRONG)
 EDITIONS = {
     f"{name}{learner}{number}": 100 * learner + number
     for learner in ZONES
-    for name, number in (("q", 10), ("twin", 10), ("new", 10), ("q", 11))
+    for name, number in (("q", 10), ("second", 10), ("new", 10), ("q", 11))
 }
 
 

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("catalog")
 
 def sessions() -> list[dict[str, Any]]:
     return [
-        upload(answer("q110", AT), answer("twin110", AT, WRONG), answer("q111", AT)),
+        upload(answer("q110", AT), answer("second110", AT, WRONG), answer("q111", AT)),
         upload(answer("q110", NEXT_DAY, WRONG), answer("q120", NEXT_DAY, WRONG)),
         upload(answer("q110", "2026-11-24T09:00:00Z", RIGHT, unsure=True)),
         upload(answer("q110", "2026-11-28T09:00:00Z", NO_CHOICE)),
@@ -99,7 +99,7 @@ def test_every_answer_agrees_with_a_new_key(engine: Engine) -> None:
         for topic in result["topics"]:
             assert [topic[name] for name in COUNTS] == [quizzes[topic["session_id"]][name] for name in COUNTS]
         shown = {question["pub_id"]: question["due"] for question in result["questions"]}
-        assert shown["q110"] == shown.get("twin110", shown["q110"]) == due.isoformat()
+        assert shown["q110"] == shown.get("second110", shown["q110"]) == due.isoformat()
 
 
 def test_only_attempts_at_the_edition_are_graded_again(engine: Engine) -> None:
@@ -113,7 +113,7 @@ def test_only_attempts_at_the_edition_are_graded_again(engine: Engine) -> None:
     ]
     assert grades == [
         ("wrong", 1, True),
-        ("wrong", 1, False),  # under twin110, whose key stays
+        ("wrong", 1, False),  # under second110, whose key stays
         ("correct", 3, True),
         ("unsure", 1, True),
         ("unsure", 1, True),

@@ -70,7 +70,7 @@ def test_I2_what_is_ingested_stays_as_it_is(engine: Engine) -> None:
 
 @pytest.mark.parametrize(("first", "second"), [(MORNING, NOON), (NOON, MORNING), (NOON, NOON)])
 def test_I2_uploads_that_meet_at_a_question_are_folded(engine: Engine, first: str, second: str) -> None:
-    early, late = two_topics(first), upload(answer("twin110", second, WRONG), answer("q111", second))
+    early, late = two_topics(first), upload(answer("second110", second, WRONG), answer("q111", second))
     for each in (early, late):
         deliver(engine, each)
     for worker in overlap(engine, lambda e: work_off(e, early), lambda e: work_off(e, late)):

@@ -13,7 +13,7 @@ from shared.uploads import Verdict
 from tests.factories import ANN, BEN, CHO, answer, deliver, ingest, load, rows, standing, upload, work_off
 
 ANNS = answer("q110", "2026-11-20T09:00:00Z")
-BENS = answer("twin210", "2026-11-20T09:01:00Z")
+BENS = answer("second210", "2026-11-20T09:01:00Z")
 NOBODYS = answer("q999", "2026-11-20T09:02:00Z")
 
 

@@ -68,7 +68,7 @@ def test_the_same_answer_again_is_answered_alike_and_leaves_nothing(
     first = front.answer(session, "q110", WRONG)
     clock.advance(hours=1)
     assert front.answer(session, "q110", WRONG).content == first.content
-    assert front.answer(session, "twin110", WRONG).json() == first.json() | {"pub_id": "twin110"}
+    assert front.answer(session, "second110", WRONG).json() == first.json() | {"pub_id": "second110"}
     assert len(rows(engine, StudyQuestionAttempt)) == 1
 
 
@@ -78,7 +78,7 @@ def test_another_answer_is_409_and_the_first_stands(
 ) -> None:
     session = started(front.start())
     front.answer(session, "q110", WRONG)
-    assert refusal(front.answer(session, "twin110", selected, unsure=unsure)) == (409, "already-answered")
+    assert refusal(front.answer(session, "second110", selected, unsure=unsure)) == (409, "already-answered")
     (row,) = rows(engine, StudyQuestionAttempt)
     assert (row["selected"], row["unsure"]) == (WRONG, False)
 

@@ -27,7 +27,7 @@ def send(front: Front, path: str, body: bytes, type_: str = "application/json") 
     return front.web.post(address, content=body, headers=STUDY_TOKEN | {"Content-Type": type_})
 
 
-WISH = {"study_topic_id": TOPIC}
+START = {"study_topic_id": TOPIC}
 NO_WISH = {
     "null": "null",
     "a list": "[]",
@@ -39,7 +39,7 @@ NO_WISH = {
     "topic negative": '{"study_topic_id": -1}',
     "topic beyond a bigint": f'{{"study_topic_id": {2**63}}}',
     **{
-        f"{field} {wrong}": json.dumps(WISH)[:-1] + f', "{field}": {wrong}}}'
+        f"{field} {wrong}": json.dumps(START)[:-1] + f', "{field}": {wrong}}}'
         for field, many in {
             "quiz_mode": ["null", '"Random"', '""', "1", '"random\\u0000"', "[]"],
             "wrong_only": ["null", "1", '"true"'],

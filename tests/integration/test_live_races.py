@@ -36,8 +36,8 @@ Work = Callable[[Engine], Any]
 def starting(now: datetime) -> Callable[[Engine], Started]:
     def work(engine: Engine) -> Started:
         with engine.begin() as connection:
-            wish = SessionStart(study_topic_id=TOPIC)
-            return start(connection, ANN, wish, Circumstances(now, Random(1), DEFAULT_ZONE))
+            request = SessionStart(study_topic_id=TOPIC)
+            return start(connection, ANN, request, Circumstances(now, Random(1), DEFAULT_ZONE))
 
     return work
 

@@ -31,7 +31,7 @@ def fates(result: dict[str, Any] | None) -> list[str]:
 
 def test_practice_is_kept_and_moves_nothing(engine: Engine) -> None:
     first = answer("q110", NINE, WRONG)
-    repeats = [answer("twin110", TEN), answer("q110", TEN, WRONG), answer("q110", NINE)]
+    repeats = [answer("second110", TEN), answer("q110", TEN, WRONG), answer("q110", NINE)]
     found = ingest(engine, upload(*repeats, first | {"answered_at": "2026-11-20T08:59:59Z"}))
     assert fates(found.result) == ["practice", "practice", "practice", "counted"]
     kept = [(row["ordinal"], row["outcome"], row["counted"]) for row in rows(engine, StudyQuestionAttempt)]

@@ -38,7 +38,9 @@ def test_a_session_without_an_end_ends_with_its_topics_last_answer(engine: Engin
 
 
 def test_the_result_tells_of_topics_attempts_and_questions(engine: Engine) -> None:
-    found = ingest(engine, upload(answer("q120", NINE), answer("twin110", NINE, WRONG), answer("q110", TEN)))
+    found = ingest(
+        engine, upload(answer("q120", NINE), answer("second110", NINE, WRONG), answer("q110", TEN))
+    )
     session_ids = [row["id"] for row in rows(engine, StudyQuizSession)]
     counts = {"unsure_count": 0, "recovered_count": 0, "relapsed_count": 0, "chronic_remaining_count": 0}
     right = {"correct_count": 1, "wrong_count": 0, "newly_correct_count": 1} | counts
@@ -50,13 +52,13 @@ def test_the_result_tells_of_topics_attempts_and_questions(engine: Engine) -> No
         ],
         "attempts": [
             {"pub_id": "q120", "status": "counted"},
-            {"pub_id": "twin110", "status": "counted"},
+            {"pub_id": "second110", "status": "counted"},
             {"pub_id": "q110", "status": "practice"},
         ],
         "questions": [
             {"pub_id": "q110", "due": "2026-11-21"},
             {"pub_id": "q120", "due": "2026-11-22"},
-            {"pub_id": "twin110", "due": "2026-11-21"},
+            {"pub_id": "second110", "due": "2026-11-21"},
         ],
     }
 

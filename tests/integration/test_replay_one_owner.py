@@ -9,7 +9,7 @@ from shared.models import StudyQuizSession
 from tests.factories import IMPOSSIBLE, answer, everything, ingest, rows, upload
 
 AT = "2026-11-20T09:00:00Z"
-ANNS, BENS, CHOS = answer("q110", AT), answer("q210", AT), answer("twin310", AT)
+ANNS, BENS, CHOS = answer("q110", AT), answer("q210", AT), answer("second310", AT)
 UNKNOWN = answer("unknown", AT)
 # Even an answer that would be skipped says whose question it is.
 BENS_SKIPPED = answer("q210", AT, IMPOSSIBLE)

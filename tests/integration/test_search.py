@@ -58,7 +58,7 @@ def sent(engine: Engine) -> dict[str, str]:
         (Search(learner=2), ["ben", "waiting longer"]),
         (Search(learner=1, question="q120"), ["waiting", "dead"]),
         (Search(question="q110"), ["ann", "waiting"]),
-        (Search(question="twin110"), ["ann"]),
+        (Search(question="second110"), ["ann"]),
         (Search(question="q999"), ["unknown"]),
         (Search(question="q110", status=Status.RECEIVED), ["waiting"]),
         (Search(error="VALUEerror"), ["dead"]),
@@ -78,7 +78,7 @@ def test_uploads_are_found(engine: Engine, sent: dict[str, str], wanted: Search,
 
 def test_an_upload_is_each_learners_whose_questions_it_names(engine: Engine) -> None:
     load(engine)
-    mixed = upload(answer("q110", AT), answer("twin210", AT), answer("q211", AT))
+    mixed = upload(answer("q110", AT), answer("second210", AT), answer("q211", AT))
     ingest(engine, mixed)
     purged = upload(answer("q110", AT), answer("q210", AT))
     ingest(engine, purged)

@@ -119,7 +119,7 @@ def shape(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def test_the_json_of_every_command(engine: Engine, settings: Settings) -> None:
     load(engine)
     sent = upload(
-        answer("q111", AT, WRONG), answer("twin110", AT), answer("q999", AT), answer("q120", AT, IMPOSSIBLE)
+        answer("q111", AT, WRONG), answer("second110", AT), answer("q999", AT), answer("q120", AT, IMPOSSIBLE)
     )
     uuid = sent["client_session_uuid"]
     ingest(engine, sent)

@@ -61,9 +61,9 @@ def test_web_processes_agree_on_a_session_until_the_password_changes(
 ) -> None:
     log_in(web)
     changed = settings.model_copy(update={"ops_password": SecretStr("another password")})
-    twin, other = serve(create_app(settings), settings), serve(create_app(changed), changed)
+    same, other = serve(create_app(settings), settings), serve(create_app(changed), changed)
     cookie = {"Cookie": f"study_ingest_ops={web.cookies['study_ingest_ops']}"}
-    assert twin.get("/ops/", headers=cookie).status_code == 200
+    assert same.get("/ops/", headers=cookie).status_code == 200
     assert other.get("/ops/", headers=cookie).status_code == 303
 
 

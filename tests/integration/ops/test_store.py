@@ -30,7 +30,7 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def desk(engine: Engine, web: httpx.Client) -> httpx.Client:
+def ops_client(engine: Engine, web: httpx.Client) -> httpx.Client:
     load(engine)
     log_in(web)
     return web
@@ -44,11 +44,11 @@ def waiting(engine: Engine) -> int | None:
 
 
 @contextmanager
-def held_up(engine: Engine, desk: httpx.Client) -> Iterator[Future[httpx.Response]]:
+def held_up(engine: Engine, ops_client: httpx.Client) -> Iterator[Future[httpx.Response]]:
     """Ask for a page whose statement waits for a lock."""
     with engine.begin() as holder, ThreadPoolExecutor(1) as operator:
         holder.execute(HOLD)
-        page = operator.submit(desk.get, "/ops/learners/1")
+        page = operator.submit(ops_client.get, "/ops/learners/1")
         until(lambda: waiting(engine) is not None, "the page waits")
         yield page
 
@@ -59,40 +59,40 @@ def end(engine: Engine, how: str) -> None:
         connection.execute(text(f"SELECT {how}(:pid)"), {"pid": waiting(engine)})
 
 
-def test_a_row_that_is_held_shuts_nobody_out(engine: Engine, desk: httpx.Client) -> None:
+def test_a_row_that_is_held_shuts_nobody_out(engine: Engine, ops_client: httpx.Client) -> None:
     sent = upload(answer("q110", "2026-11-20T09:00:00Z"))
     ingest(engine, sent)
     uuid = sent["client_session_uuid"]
     with engine.begin() as holder:
         holder.execute(text("SELECT FROM uploads FOR UPDATE"))
-        refused = press(desk, f"/ops/uploads/{uuid}/void", reason="held")
-        now = desk.get("/ops/").text
+        refused = press(ops_client, f"/ops/uploads/{uuid}/void", reason="held")
+        now = ops_client.get("/ops/").text
     assert (refused.status_code, LOCKED in refused.text) == (503, True)
     assert "figures" in now
     assert AWAY not in now
-    assert press(desk, f"/ops/uploads/{uuid}/void", reason="free").status_code == 303
+    assert press(ops_client, f"/ops/uploads/{uuid}/void", reason="free").status_code == 303
 
 
-def test_a_slow_question_shuts_nobody_out(engine: Engine, desk: httpx.Client) -> None:
-    with held_up(engine, desk) as page:
+def test_a_slow_question_shuts_nobody_out(engine: Engine, ops_client: httpx.Client) -> None:
+    with held_up(engine, ops_client) as page:
         end(engine, "pg_cancel_backend")
         slow = page.result()
     assert (slow.status_code, SLOW in slow.text) == (503, True)
-    assert AWAY not in desk.get("/ops/").text
-    assert desk.get("/ops/learners/1").status_code == 200
+    assert AWAY not in ops_client.get("/ops/").text
+    assert ops_client.get("/ops/learners/1").status_code == 200
 
 
-def test_too_many_operators_are_told_so(engine: Engine, desk: httpx.Client) -> None:
-    with held_up(engine, desk):
-        now = desk.get("/ops/").text
+def test_too_many_operators_are_told_so(engine: Engine, ops_client: httpx.Client) -> None:
+    with held_up(engine, ops_client):
+        now = ops_client.get("/ops/").text
     assert TOO_MANY in now
     assert AWAY not in now
 
 
-def test_a_postgres_that_is_away_is_left_alone_for_a_while(engine: Engine, desk: httpx.Client) -> None:
-    with held_up(engine, desk) as page:
+def test_a_postgres_that_is_away_is_left_alone_for_a_while(engine: Engine, ops_client: httpx.Client) -> None:
+    with held_up(engine, ops_client) as page:
         end(engine, "pg_terminate_backend")
         lost = page.result()
     assert (lost.status_code, AWAY in lost.text) == (503, True)
-    assert AWAY in desk.get("/ops/").text
-    assert desk.get("/ops/learners/1").status_code == 503
+    assert AWAY in ops_client.get("/ops/").text
+    assert ops_client.get("/ops/learners/1").status_code == 503
