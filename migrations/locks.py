@@ -37,7 +37,7 @@ def _acquire(connection: Connection, wait: float) -> None:
         time.sleep(POLL)
 
 
-# Whoever waits for a table's lock makes every later query of that table wait behind it: give up soon.
+# A statement that waits for a lock makes every later query of that table wait behind it: give up soon.
 LOCKING = "SET lock_timeout = '5s'; SET statement_timeout = '60s'"
 # CONCURRENTLY waits for every older transaction but holds up nobody; cut short, it leaves an invalid index.
 CONCURRENT = "SET lock_timeout = 0; SET statement_timeout = '1h'"
