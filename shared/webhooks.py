@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -198,16 +197,21 @@ def record(connection: Connection, webhook: Webhook, answer: Answer, settings: S
     execute(connection, _FAIL, parameters)
 
 
-def post(webhook: Webhook, settings: Settings) -> Answer:
+def make_tls() -> ssl.SSLContext:
+    """Make the TLS context of all deliveries: it takes longer than one of them."""
+    return httpx.create_ssl_context()
+
+
+def post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> Answer:
     """Post a webhook; return the answer, or why there was none, within WEBHOOK_TIMEOUT.
 
     On an event loop of its own, for a limit on the whole delivery: a socket's timeout begins again with every
     byte.
     """
-    return asyncio.run(_post(webhook, settings))
+    return asyncio.run(_post(webhook, settings, tls))
 
 
-async def _post(webhook: Webhook, settings: Settings) -> Answer:
+async def _post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> Answer:
     body = webhook.body()
     now = datetime.now(UTC)
     # One signature a key, so that the receiver's secret can be changed before or after ours.
@@ -223,7 +227,7 @@ async def _post(webhook: Webhook, settings: Settings) -> Answer:
     try:
         async with (
             asyncio.timeout(settings.webhook_timeout),
-            httpx.AsyncClient(verify=_tls(), timeout=None) as client,  # noqa: S113  # the line above
+            httpx.AsyncClient(verify=tls, timeout=None) as client,  # noqa: S113  # the line above
             client.stream("POST", settings.webhook_url, content=body, headers=headers) as response,
         ):
             # The status is enough; the rest of the answer may be slow.
@@ -242,12 +246,6 @@ async def _beginning(response: httpx.Response) -> str:
         if len(kept) >= KEPT_BYTES:
             break
     return kept[:KEPT_BYTES].decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """Make the TLS context once: it costs more than a delivery."""
-    return httpx.create_ssl_context()
 
 
 _LIST = text("""

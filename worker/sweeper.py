@@ -84,6 +84,7 @@ class Deliveries:
         self._engine = engine
         self._settings = settings
         self._on_free = on_free
+        self._tls = webhooks.make_tls()
         self._threads: set[threading.Thread] = set()
         self._was_full = False
 
@@ -113,7 +114,7 @@ class Deliveries:
 
     def _deliver(self, webhook: webhooks.Webhook) -> None:
         try:
-            answer = webhooks.post(webhook, self._settings)
+            answer = webhooks.post(webhook, self._settings, self._tls)
             with self._engine.begin() as connection:
                 webhooks.record(connection, webhook, answer, self._settings)
             if answer.delivered:

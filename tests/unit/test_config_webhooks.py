@@ -1,4 +1,4 @@
-"""Follow-ups are configured rightly, or nothing starts; what is wrong is named, not repeated."""
+"""Webhooks are configured rightly, or nothing starts; what is wrong is named, not repeated."""
 
 import pytest
 
