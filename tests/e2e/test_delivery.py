@@ -145,6 +145,7 @@ def busy_children(worker: int) -> list[psutil.Process]:
     return psutil.Process(worker).children(recursive=True)
 
 
+@pytest.mark.timeout(400)  # five times until workers are busy again: on a machine with other work, minutes
 def test_I1_I2_five_kills_and_a_flush_lose_and_double_nothing(
     engine: Engine, house: Processes, viewer: Sender, servers: Servers
 ) -> None:
