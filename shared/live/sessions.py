@@ -249,7 +249,7 @@ def with_snapshot(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _ANSWER = text("""
-    SELECT ordinal, selected, unsure, outcome, answered_at FROM study_question_attempts
+    SELECT pub_id, ordinal, selected, unsure, outcome, answered_at FROM study_question_attempts
     WHERE user_id = :user_id AND study_quiz_session_id = :session_id AND study_question_id = :question_id
         AND counted
 """)
@@ -305,10 +305,15 @@ def submit(  # noqa: PLR0913  # as long as the request that it carries out
         insert_attempts(connection, user_id, {session_id: [attempt]}, {attempt.ordinal})
         execute(connection, _MOVE_CURSOR, bound)
         recorded = next(execute(connection, _ANSWER, bound))
-    elif (recorded.selected, recorded.unsure) != (answer.selected, answer.unsure):
+    # The same choice of another edition may be another answer: choices are told apart by their place.
+    elif (recorded.pub_id, recorded.selected, recorded.unsure) != (
+        answer.pub_id,
+        answer.selected,
+        answer.unsure,
+    ):
         raise AlreadyAnsweredError("the question has another answer")
     recorded_answer: dict[str, Any] = recorded._asdict()
-    return {"pub_id": answer.pub_id} | recorded_answer
+    return recorded_answer
 
 
 _DUE = text(f"""

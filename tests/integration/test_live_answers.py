@@ -68,7 +68,6 @@ def test_the_same_answer_again_is_answered_alike_and_leaves_nothing(
     first = front.answer(session, "q110", WRONG)
     clock.advance(hours=1)
     assert front.answer(session, "q110", WRONG).content == first.content
-    assert front.answer(session, "second110", WRONG).json() == first.json() | {"pub_id": "second110"}
     assert len(rows(engine, StudyQuestionAttempt)) == 1
 
 
@@ -81,6 +80,16 @@ def test_another_answer_is_409_and_the_first_stands(
     assert refusal(front.answer(session, "second110", selected, unsure=unsure)) == (409, "already-answered")
     (row,) = rows(engine, StudyQuestionAttempt)
     assert (row["selected"], row["unsure"]) == (WRONG, False)
+
+
+def test_the_same_choice_of_another_edition_is_another_answer(front: Front, engine: Engine) -> None:
+    """With its choices in another order, the same place holds another choice."""
+    load(engine, {"questions": [question(110, "moved110", choices=["b", "a", "c", "d"], correct_choice=0)]})
+    session = started(front.start())
+    front.answer(session, "q110", RIGHT)
+    assert refusal(front.answer(session, "moved110", RIGHT)) == (409, "already-answered")
+    (row,) = rows(engine, StudyQuestionAttempt)
+    assert (row["pub_id"], row["outcome"]) == ("q110", "correct")
 
 
 def test_the_cursor_is_the_first_place_without_an_answer(front: Front) -> None:
