@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from random import Random
 from typing import Any, NamedTuple
 
+import structlog
 from sqlalchemy import Connection, text
 
 from shared.attempts import insert_attempts
@@ -23,6 +24,7 @@ from shared.errors import (
     UnknownSessionError,
     UnknownTopicError,
 )
+from shared.failures import describe
 from shared.live.forms import MAX_QUESTIONS, SessionStart, Submission
 from shared.plan import PlannedAttempt
 from shared.study.finalize import finalize_session
@@ -30,6 +32,8 @@ from shared.study.grading import grade
 from shared.study.scheduling import Memory, retrievability
 from shared.study.store import SHOWN_DUE, lock_learner, today_of
 from shared.study.voiding import unvoid_sessions, void_sessions
+
+log = structlog.get_logger()
 
 
 class Candidate(NamedTuple):
@@ -366,13 +370,14 @@ def _close(  # noqa: PLR0913  # as above, for both ways to close
     }
 
 
-# Locks their learners too, and passes over those that another sweeper or an answer holds at this moment.
+# Locks their learners too, and passes over those that another sweeper or an answer holds at this moment. By
+# chance, so that those that fail every time do not take the places of the others.
 _IDLE = text("""
     SELECT s.user_id, s.id FROM study_quiz_sessions s JOIN users u ON u.id = s.user_id
     WHERE s.status = 'in_progress' AND s.created_at < :since
         AND NOT EXISTS (SELECT FROM study_question_attempts a
             WHERE a.user_id = s.user_id AND a.study_quiz_session_id = s.id AND a.answered_at >= :since)
-    ORDER BY s.id LIMIT :limit
+    ORDER BY random() LIMIT :limit
     FOR NO KEY UPDATE OF u SKIP LOCKED
 """)
 
@@ -387,14 +392,25 @@ _STILL_IDLE = text("""
 def abandon_idle(
     connection: Connection, *, now: datetime, idle: timedelta, default_zone: str, limit: int = 20
 ) -> int:
-    """Abandon up to `limit` sessions that had no answer for `idle`; their answers count. Return how many."""
+    """Abandon up to `limit` sessions that had no answer for `idle`; their answers count. Return how many.
+
+    One that fails is logged, and left for the next time.
+    """
     since = now - idle
     abandoned = 0
     for user_id, session_id in execute(connection, _IDLE, {"since": since, "limit": limit}).fetchall():
         # What a statement reads while it takes a lock may be older than the lock.
         bound = {"user_id": user_id, "session_id": session_id, "since": since}
-        if scalar(connection, _STILL_IDLE, bound):
-            abandon(connection, user_id, session_id, now=now, default_zone=default_zone)
+        if not scalar(connection, _STILL_IDLE, bound):
+            continue
+        try:
+            with connection.begin_nested():
+                abandon(connection, user_id, session_id, now=now, default_zone=default_zone)
+        except Exception as error:
+            if connection.invalidated:
+                raise
+            log.warning("session.not_abandoned", session=session_id, error=describe(error))
+        else:
             abandoned += 1
     return abandoned
 

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from threading import Thread
 
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, text, update
 
 from shared.live.sessions import abandon_idle
 from shared.models import StudyQuestionProgress, StudyQuizSession
@@ -90,3 +90,28 @@ def test_a_learner_whose_lock_is_held_is_left_for_the_next_time(
     with engine.begin() as connection:
         connection.execute(update(StudyQuizSession).values(created_at=clock.now - 9 * DAY))
     assert sweep(engine, clock) == 0
+
+
+def test_I12_a_session_that_cannot_be_closed_holds_up_no_other(
+    front: Front, engine: Engine, clock: Clock
+) -> None:
+    broken = started(front.start())
+    front.answer(broken, "q110")
+    started(front.start(OTHER_TOPIC))
+    started(Front(front.web, BEN).start(21))
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "ALTER TABLE study_quiz_sessions ADD CHECK"
+                f" (id <> {broken} OR status <> 'abandoned') NOT VALID"
+            )
+        )
+    clock.advance(days=2)
+    assert sum(sweep(engine, clock, limit=1) for _ in range(40)) == 2
+    assert sweep(engine, clock) == 0
+    assert [row["status"] for row in rows(engine, StudyQuizSession)] == [
+        "in_progress",
+        "abandoned",
+        "abandoned",
+    ]
+    assert reviews(engine) == {}
