@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 from redis.retry import Retry
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError
@@ -85,8 +85,11 @@ def drain(redis: Redis, engine: Engine) -> int:
     after its batch is committed.
     """
     entries = [str(entry) for entry in reversed(redis.lrange(MOVING, -BATCH, -1))]  # the oldest is rightmost
-    while len(entries) < BATCH and (entry := redis.lmove(SPOOL, MOVING, "RIGHT", "LEFT")):
-        entries.append(str(entry))
+    try:
+        while len(entries) < BATCH and (entry := redis.lmove(SPOOL, MOVING, "RIGHT", "LEFT")):
+            entries.append(str(entry))
+    except OutOfMemoryError:  # at maxmemory Redis moves nothing, but reads and removes: so it becomes free
+        entries += [str(entry) for entry in reversed(redis.lrange(SPOOL, len(entries) - BATCH, -1))]
     if entries:
         _record(redis, engine, entries)
     return len(entries)
@@ -107,7 +110,8 @@ def _record(redis: Redis, engine: Engine, entries: list[str]) -> None:
     else:
         log.info("spool.moved", uploads=[str(each.client_session_uuid) for each in deliveries])
     for entry in entries:
-        redis.lrem(MOVING, 1, entry)
+        if not redis.lrem(MOVING, 1, entry):
+            redis.lrem(SPOOL, -1, entry)
 
 
 def _read(entry: str) -> Delivery:

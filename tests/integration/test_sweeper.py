@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 
 from shared import spool
 from shared.config import Settings
+from shared.errors import StoreUnavailableError
 from shared.health import look
 from shared.models import StudyQuizSession
 from tests.factories import answer, deliver, delivery, ingest, load, rows, statuses, upload
@@ -149,6 +150,22 @@ def test_I8_one_sweeper_at_a_time_moves_the_spool(engine: Engine, brisk: Setting
             assert redis.llen(spool.SPOOL) == 3, "another moves it"
             connection.commit()
             until(lambda: statuses(engine).count("received") == 3, "the spool is in Postgres")
+
+
+def test_I1_a_spool_that_fills_redis_is_moved(engine: Engine, brisk: Settings, broker_url: str) -> None:
+    assert broker_url
+    spool_some(brisk, 3)
+    with spool.connect(brisk.redis_url) as redis:
+        redis.lmove(spool.SPOOL, spool.MOVING, "RIGHT", "LEFT")
+        redis.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(StoreUnavailableError):
+                spool_some(brisk, 1)
+            assert spool.drain(redis, engine) == 3
+        finally:
+            redis.config_set("maxmemory", 0)
+        assert statuses(engine) == ["received"] * 3
+        assert spool.spooled(redis) == 0
 
 
 def test_live_sessions_that_are_idle_are_abandoned(brisk: Settings, engine: Engine) -> None:
