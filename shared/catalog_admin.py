@@ -348,7 +348,10 @@ def _upsert(connection: Connection, table: type[Base], rows: Sequence[dict[str, 
         return
     statement = insert(table)
     key = next(iter(table.__table__.primary_key)).name
-    new = {name: statement.excluded[name] for name in rows[0] if name != key}
+    # Not the owner of a topic either, which cannot change: as a part of a key, it would make replays wait for
+    # the end of the load.
+    fixed = {key, "user_id"} if table is StudyTopic else {key}
+    new = {name: statement.excluded[name] for name in rows[0] if name not in fixed}
     connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=new), rows)
 
 

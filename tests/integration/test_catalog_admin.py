@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.catalog_admin import EditionChange, compare
+from shared.catalog_admin import EditionChange, compare, load_catalog
 from shared.errors import CatalogError
 from shared.models import PublishedItem, StudyQuestion, StudyTopic, User
 from shared.study.store import lock_learner
@@ -143,6 +143,25 @@ def test_I12_a_load_waits_for_no_learner_whom_it_does_not_concern(engine: Engine
         lock_learner(held, BEN)
         (change,) = load(engine, {"users": [{"id": BEN}], **only(question(210), OTHER_KEY, question(119))})
     assert change.pub_id == "q110"
+
+
+def test_I12_a_load_and_a_session_in_a_topic_that_it_changes_do_not_wait_for_each_other(
+    engine: Engine,
+) -> None:
+    load(engine)
+    patience = text("SET LOCAL lock_timeout = '1s'")
+    exam = {"topics": [{"id": 11, "user_id": ANN, "name": "t", "exam_on": "2027-02-01"}]}
+    with engine.begin() as loading:
+        loading.execute(patience)
+        load_catalog(loading, read(exam))
+        with engine.begin() as starting:
+            starting.execute(patience)
+            starting.execute(
+                text("""
+                    INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids)
+                    VALUES (1, 11, '[]')
+                """)
+            )
 
 
 def test_a_part_of_the_catalog_says_nothing_of_the_rest(engine: Engine) -> None:
