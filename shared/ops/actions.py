@@ -183,10 +183,16 @@ def _supersede(connection: Connection, client_session_uuid: UUID, why: str, now:
         execute(connection, _SUPERSEDE, {"user_id": learner, "session_ids": ids, "now": now})
 
 
-# Sessions that are not superseded come first: superseded content may be another learner's.
+# Sessions that are not superseded come first: superseded content may be another learner's. No index has the
+# others' uuids: they are looked for among the sessions of the learners whose content it was.
 _SESSIONS_EVER = text("""
     SELECT id, user_id, superseded_at IS NULL AS stands FROM study_quiz_sessions
-    WHERE client_session_uuid = CAST(:id AS text) ORDER BY stands DESC
+    WHERE client_session_uuid = CAST(:id AS text) AND user_id = ANY(ARRAY(
+        SELECT user_id FROM study_quiz_sessions
+        WHERE client_session_uuid = CAST(:id AS text) AND superseded_at IS NULL
+        UNION SELECT user_id FROM uploads WHERE client_session_uuid = :id
+        UNION SELECT user_id FROM upload_conflicts WHERE client_session_uuid = :id))
+    ORDER BY stands DESC
 """)
 
 

@@ -7,8 +7,10 @@ from sqlalchemy import Engine, TextClause, text
 
 from shared.config import Settings
 from shared.db import make_engine
+from shared.ops.actions import unvoid_upload, void_upload
+from shared.ops.reports import effects
 from shared.uploads import receive
-from tests.factories import answer, deliver, delivery, ingest, load, upload, work_off
+from tests.factories import NOW, answer, deliver, delivery, ingest, load, upload, uuid_of, work_off
 
 # From the tenth time on, Postgres keeps one plan for all parameters.
 UNTIL_PLANNED = 12
@@ -29,6 +31,21 @@ GROW = (
         INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, status)
         SELECT user_id, study_topic_id, question_ids, status
         FROM (SELECT * FROM study_quiz_sessions LIMIT 1) AS one, generate_series(1, :many)
+    """),
+)
+# Uploads of another learner.
+OTHERS = (
+    text("""
+        WITH session AS (
+            INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, status, source,
+                client_session_uuid)
+            SELECT user_id, study_topic_id, question_ids, status, source, gen_random_uuid()
+            FROM (SELECT * FROM study_quiz_sessions WHERE user_id = 2) AS one, generate_series(1, :many)
+            RETURNING id)
+        INSERT INTO study_question_attempts
+        SELECT user_id, session.id, ordinal, study_question_id, pub_id, selected, unsure, outcome, rating,
+            counted, answered_at, answered_at_raw, utc_offset, study_date, clock_adjusted
+        FROM session, study_question_attempts WHERE user_id = 2
     """),
 )
 FLUSH = text("SELECT pg_stat_force_next_flush()")
@@ -101,3 +118,20 @@ def test_an_arrival_reads_no_more_of_a_table_that_has_grown(engine: Engine, arri
     ingest(engine, upload(answer("q110", "2026-10-01T09:00:00Z")))
     run(engine, GROW, many=MANY)
     assert read_by(arrivals, lambda: arrive(arrivals)) < MANY
+
+
+def test_what_an_operator_does_to_an_upload_reads_no_more_when_others_have_grown(
+    engine: Engine, held: Engine
+) -> None:
+    sent = [upload(answer(pub_id, "2026-10-01T09:00:00Z")) for pub_id in ("q110", "q210")]
+    for each in sent:
+        ingest(engine, each)
+    run(engine, OTHERS, many=MANY)
+
+    def act() -> None:
+        with held.begin() as connection:
+            assert len(effects(connection, uuid_of(sent[0]))) == 1
+            assert void_upload(connection, uuid_of(sent[0]), reason="a test", now=NOW) == 1
+            assert unvoid_upload(connection, uuid_of(sent[0])) == 1
+
+    assert read_by(held, act) < MANY
