@@ -230,7 +230,9 @@ def main() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    log.info("sweeper.started")
     sweeper.run()
+    log.info("sweeper.stopped")
 
 
 if __name__ == "__main__":
