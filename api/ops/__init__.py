@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from flask import Flask
 from markupsafe import Markup
-from werkzeug.routing import IntegerConverter
 
+from api.live import IdConverter
 from api.metrics import count_requests
 from api.ops import learner, views
 from api.ops.session import PATH, LoginLimit, OpsServices, install_session
@@ -25,7 +25,7 @@ def create_ops_app(settings: Settings, clock: Callable[[], datetime], max_body: 
     """Make the application that is mounted at `/ops`; the caller has checked that OPS_PASSWORD is set."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = max_body
-    app.url_map.converters["id"] = _Id
+    app.url_map.converters["id"] = IdConverter
     for name, filter_ in (("second", second), ("minute", minute), ("age", age)):
         app.add_template_filter(filter_, name)
     count_requests(app, settings, prefix=PATH)
@@ -34,12 +34,6 @@ def create_ops_app(settings: Settings, clock: Callable[[], datetime], max_body: 
     app.register_blueprint(views.blueprint)
     app.register_blueprint(learner.blueprint)
     return app
-
-
-class _Id(IntegerConverter):
-    """Match no more digits than a bigint has; Python refuses to convert many thousands."""
-
-    regex = "[0-9]{1,19}"
 
 
 def second(at: datetime | None) -> str:

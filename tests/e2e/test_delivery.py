@@ -104,7 +104,9 @@ def test_I9_a_failing_upload_is_tried_again_and_buried(
     row = upload_row(engine, upload["client_session_uuid"])
     assert (row.status, row.tries) == ("dead", house.settings.max_tries)
     assert row.last_error.startswith("InternalError") or "P0001" in row.last_error
-    assert viewer.send(factories.body(upload)).answer is Answer.RECEIVED, "we hold it; nobody need resend"
+    assert viewer.send(factories.body(upload)).answer is Answer.RECEIVED, (
+        "it is recorded: no second delivery is needed"
+    )
     logged = "".join(house.output(name) for name in house.running) + row.last_error
     assert "secret-answer" not in logged
     events = told_of(house, upload["client_session_uuid"], "worker")
