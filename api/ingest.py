@@ -9,14 +9,14 @@ from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel
 
+from api import schemas
 from api.auth import require_token
 from api.errors import Kind, Problem
 from api.openapi import answers, reads
-from api.schemas import AlreadyIngested, Health, Received, UploadStatus, plain_json_body
 from api.services import services
+from shared import uploads
 from shared.metrics import DELIVERIES
 from shared.payload import Upload, content_hash, parse_upload
-from shared.uploads import Delivery, Receipt, Verdict, find
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ def admit() -> None:
     operation_id="receiveUpload",
     openapi_extensions=reads(upload_routes, Upload),
     responses=answers(
-        {202: Received, 200: AlreadyIngested},
+        {202: schemas.Received, 200: schemas.AlreadyIngested},
         Kind.NOT_JSON,
         Kind.UNAUTHENTICATED,
         Kind.CONFLICTING_UPLOAD,
@@ -63,27 +63,27 @@ def admit() -> None:
 def receive_upload() -> Response | tuple[dict[str, Any], int, dict[str, str]]:
     """Receive a finished session; it may be sent again until it is answered."""
     start = perf_counter()
-    body = plain_json_body()
+    body = schemas.plain_json_body()
     upload = parse_upload(body)
     uuid = upload.client_session_uuid
-    delivery = Delivery(uuid, body.decode(), content_hash(upload), services().clock())
+    delivery = uploads.Delivery(uuid, body.decode(), content_hash(upload), services().clock())
     receipt = services().uploads.record(delivery)
     DELIVERIES.labels(receipt.verdict).inc()
-    if receipt.verdict is Verdict.NEW:
+    if receipt.verdict is uploads.Verdict.NEW:
         services().publisher.enqueue(uuid)
     took = round((perf_counter() - start) * 1000, 1)
     log.info("upload.received", upload=str(uuid), verdict=receipt.verdict, ms=took)
     return _answer(uuid, receipt)
 
 
-def _answer(uuid: UUID, receipt: Receipt) -> Response | tuple[dict[str, Any], int, dict[str, str]]:
+def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response | tuple[dict[str, Any], int, dict[str, str]]:
     match receipt.verdict:
-        case Verdict.CONFLICT:
+        case uploads.Verdict.CONFLICT:
             raise Problem(Kind.CONFLICTING_UPLOAD)
-        case Verdict.REJECTED:
+        case uploads.Verdict.REJECTED:
             fault = {"pointer": "", "detail": f"rejected as {receipt.reason}"}
             raise Problem(Kind.REJECTED_UPLOAD, reason=receipt.reason, errors=[fault])
-        case Verdict.INGESTED:
+        case uploads.Verdict.INGESTED:
             # AlreadyIngested, with the result as the text that is stored: to parse it and write it again
             # would cost as much as all the rest (docs/performance.md, "an ingested upload's result").
             members = f'"client_session_uuid":"{uuid}","result":{receipt.result}'
@@ -91,7 +91,7 @@ def _answer(uuid: UUID, receipt: Receipt) -> Response | tuple[dict[str, Any], in
     # A dead upload is answered as received, too: sending it again would not help.
     location = f"{request.root_path}{request.path}/{uuid}"
     return (
-        Received(status="received", client_session_uuid=uuid).model_dump(mode="json"),
+        schemas.Received(status="received", client_session_uuid=uuid).model_dump(mode="json"),
         202,
         {"Location": location},
     )
@@ -101,7 +101,7 @@ def _answer(uuid: UUID, receipt: Receipt) -> Response | tuple[dict[str, Any], in
     "/<uuid:client_session_uuid>",
     operation_id="readUploadStatus",
     responses=answers(
-        {200: UploadStatus},
+        {200: schemas.UploadStatus},
         Kind.UNAUTHENTICATED,
         Kind.UNKNOWN_UPLOAD,
         Kind.INGEST_CLOSED,
@@ -110,31 +110,31 @@ def _answer(uuid: UUID, receipt: Receipt) -> Response | tuple[dict[str, Any], in
 )
 def read_upload_status(path: UploadPath) -> dict[str, Any]:
     """Show the status of an upload, and what became of its attempts."""
-    found = services().live.run(lambda connection: find(connection, path.client_session_uuid))
+    found = services().live.run(lambda connection: uploads.find(connection, path.client_session_uuid))
     if found is None:
         raise Problem(Kind.UNKNOWN_UPLOAD)
     # As stored: a result names a reason only where there is one.
-    return UploadStatus.model_validate(found._asdict()).model_dump(mode="json", exclude_unset=True)
+    return schemas.UploadStatus.model_validate(found._asdict()).model_dump(mode="json", exclude_unset=True)
 
 
 # These need no token, and answer while ingest is disabled.
 health_routes = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
 
 
-@health_routes.get("/livez", operation_id="checkAlive", responses=answers({200: Health}))
+@health_routes.get("/livez", operation_id="checkAlive", responses=answers({200: schemas.Health}))
 def check_alive() -> dict[str, Any]:
     """Answer that the process is alive; a process that does not answer has to be restarted."""
-    return Health(status="ok").model_dump(mode="json")
+    return schemas.Health(status="ok").model_dump(mode="json")
 
 
 @health_routes.get(
     "/readyz",
     operation_id="checkReady",
-    responses=answers({200: Health}, Kind.INGEST_CLOSED, Kind.STORE_UNAVAILABLE),
+    responses=answers({200: schemas.Health}, Kind.INGEST_CLOSED, Kind.STORE_UNAVAILABLE),
 )
 def check_ready() -> dict[str, Any]:
     """Answer whether an upload would be received; a process that is not ready needs no restart."""
     if not services().settings.study_ingest_enabled:
         raise Problem(Kind.INGEST_CLOSED)
     services().uploads.check()
-    return Health(status="ok").model_dump(mode="json")
+    return schemas.Health(status="ok").model_dump(mode="json")

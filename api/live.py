@@ -21,7 +21,6 @@ from api import schemas
 from api.auth import require_token
 from api.errors import Kind, Problem
 from api.openapi import answers, reads
-from api.schemas import read_body
 from api.services import services
 from shared.live import lists, sessions
 from shared.live.forms import BIGINT, SessionStart, Submission
@@ -115,7 +114,7 @@ def admit() -> None:
 )
 def start_session(path: LearnerPath) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Start a session (201), or resume the one that is in progress in the topic (200)."""
-    form = read_body(SessionStart)
+    form = schemas.read_body(SessionStart)
     now = _now()
     circumstances = sessions.Circumstances(now["now"], SystemRandom(), now["default_zone"])
 
@@ -161,7 +160,7 @@ def read_session(path: SessionPath) -> dict[str, Any]:
 )
 def answer_question(path: SessionPath) -> dict[str, Any]:
     """Answer a question; repeating the same answer returns the same response."""
-    answer = read_body(Submission)
+    answer = schemas.read_body(Submission)
     now = _now()
     recorded = services().live.run(
         lambda connection: sessions.submit(connection, path.user_id, path.session_id, answer, **now)

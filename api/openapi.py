@@ -13,7 +13,7 @@ from flask_openapi3.types import ResponseDict
 from flask_openapi3.utils import parse_body
 from pydantic import BaseModel
 
-from api.errors import MEDIA_TYPE, Kind, Problem, refuse_invalid
+from api import errors
 from api.schemas import ProblemDetails, ProblemExplanation
 
 PAGE = Path(__file__).with_name("docs_page")
@@ -36,23 +36,23 @@ def make_documented_app(import_name: str) -> OpenAPI:
         # Its answer to a wrong request; as `answers` has a "default" for every operation, it adds no other.
         validation_error_status="default",
         validation_error_model=ProblemDetails,
-        validation_error_callback=refuse_invalid,
+        validation_error_callback=errors.refuse_invalid,
     )
 
 
-def answers(bodies: ResponseDict, *kinds: Kind) -> ResponseDict:
+def answers(bodies: ResponseDict, *kinds: errors.Kind) -> ResponseDict:
     """Describe what an operation may answer: bodies by status, and kinds of problems; 500 is added to all."""
 
-    def problem(some: list[Kind]) -> dict[str, Any]:
+    def problem(some: list[errors.Kind]) -> dict[str, Any]:
         media = {
             "schema": {"$ref": f"{OPENAPI3_REF_PREFIX}/{ProblemDetails.__name__}"},
             "examples": {kind.slug: {"summary": kind.advice, "value": kind.body()} for kind in some},
         }
-        return {"description": "; ".join(kind.title for kind in some), "content": {MEDIA_TYPE: media}}
+        return {"description": "; ".join(kind.title for kind in some), "content": {errors.MEDIA_TYPE: media}}
 
     by_status = groupby(sorted(kinds, key=lambda kind: kind.status), key=lambda kind: kind.status)
     problems: ResponseDict = {status: problem(list(some)) for status, some in by_status}
-    return {**bodies, **problems, "default": problem([Kind.INTERNAL_ERROR])}
+    return {**bodies, **problems, "default": problem([errors.Kind.INTERNAL_ERROR])}
 
 
 def reads(blueprint: APIBlueprint, model: type[BaseModel]) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def swagger_ui(name: str) -> Response:
     return send_from_directory(SWAGGER_UI, name)
 
 
-KINDS = {kind.slug: kind for kind in Kind}
+KINDS = {kind.slug: kind for kind in errors.Kind}
 problem_routes = APIBlueprint("problems", __name__, abp_tags=[Tag(name="problems")])
 
 
@@ -106,11 +106,11 @@ class ProblemPath(BaseModel):
 @problem_routes.get(
     "/problems/<slug>",
     operation_id="explainProblem",
-    responses=answers({200: ProblemExplanation}, Kind.NOT_FOUND),
+    responses=answers({200: ProblemExplanation}, errors.Kind.NOT_FOUND),
 )
 def explain(path: ProblemPath) -> dict[str, Any]:
     """Explain a kind of problem, by the `type` of an error."""
     kind = KINDS.get(path.slug)
     if kind is None:
-        raise Problem(Kind.NOT_FOUND)
+        raise errors.Problem(errors.Kind.NOT_FOUND)
     return kind.body(advice=kind.advice)

@@ -8,10 +8,8 @@ from flask import Flask, current_app
 
 from api.publisher import Publisher
 from api.store import Breaker, Store, UploadStore
-from shared.broker import make_celery
+from shared import broker, db, spool
 from shared.config import Settings
-from shared.db import make_engine
-from shared.spool import connect
 
 _KEY = "study_ingest"
 # Each holds a connection to Postgres.
@@ -44,19 +42,19 @@ def install_services(app: Flask, settings: Settings, clock: Callable[[], datetim
 
     def store(threads: int, breaker: str) -> Store:
         limits = {"lock_timeout": deadline * LOCK_SHARE, "task_time_limit": deadline * STATEMENT_SHARE}
-        engine = make_engine(settings.model_copy(update=limits), pool_size=threads, pre_ping=True)
+        engine = db.make_engine(settings.model_copy(update=limits), pool_size=threads, pre_ping=True)
         return Store(engine, Breaker(pause, breaker), deadline=deadline, threads=threads)
 
     brief = settings.model_copy(update={"lock_timeout": deadline * BATCH_LOCK_SHARE})
     uploads = UploadStore(
         store(1, "uploads"),
-        make_engine(brief, autocommit=True),
+        db.make_engine(brief, autocommit=True),
         first_try_after=settings.first_try_after,
-        spool=connect(settings.redis_url) if settings.redis_url else None,
+        spool=spool.connect(settings.redis_url) if settings.redis_url else None,
         breaker=Breaker(pause, "spool"),
     )
     publisher = Publisher(
-        make_celery(settings), pause=settings.enqueue_pause, queue_limit=settings.queue_limit
+        broker.make_celery(settings), pause=settings.enqueue_pause, queue_limit=settings.queue_limit
     )
     app.extensions[_KEY] = Services(settings, clock, uploads, store(LIVE_THREADS, "live"), publisher)
 

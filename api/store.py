@@ -15,12 +15,9 @@ from redis import Redis
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
 
-from shared.db import execute
+from shared import db, failures, metrics, uploads
 from shared.errors import StoreUnavailableError, StudyIngestError
-from shared.failures import describe, is_away
-from shared.metrics import BREAKER_OPEN
 from shared.spool import answers, push
-from shared.uploads import Delivery, Receipt, Verdict, receive
 
 log = structlog.get_logger()
 
@@ -48,7 +45,7 @@ class Breaker:
     """
 
     def __init__(self, pause: float, name: str) -> None:
-        self._open = BREAKER_OPEN.labels(name)
+        self._open = metrics.BREAKER_OPEN.labels(name)
         self._open.set(0)
         self._pause = pause
         self._retry_at: float | None = None
@@ -118,14 +115,14 @@ class Store:
             late = time.monotonic() > late_at
             if not late:
                 self._breaker.trip()
-            log.warning("store.failed", error=describe(error), late=late)
+            log.warning("store.failed", error=failures.describe(error), late=late)
             raise StoreUnavailableError("the store did not answer in time") from None
         except SQLAlchemyError as error:
-            if is_away(error):
+            if failures.is_away(error):
                 self._breaker.trip()
             else:  # it answered: a row is locked, or the statement took too long
                 self._breaker.close()
-            log.warning("store.failed", error=describe(error), late=False)
+            log.warning("store.failed", error=failures.describe(error), late=False)
             raise StoreUnavailableError("the store refused the statement") from None
         except StudyIngestError:  # the store has answered
             self._breaker.close()
@@ -157,28 +154,30 @@ class UploadStore:
         self._spool = spool
         self._spool_breaker = breaker
         self._pushes = threading.BoundedSemaphore(MAX_PUSHES)
-        self._waiting: queue.SimpleQueue[tuple[Delivery, Future[Receipt]]] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[uploads.Delivery, Future[uploads.Receipt]]] = (
+            queue.SimpleQueue()
+        )
         threading.Thread(target=self._write_batches, name="uploads", daemon=True).start()
 
-    def record(self, delivery: Delivery) -> Receipt:
+    def record(self, delivery: uploads.Delivery) -> uploads.Receipt:
         """Return once the delivery is durable; raise StoreUnavailableError if no store accepts it in time."""
         try:
             return self._store.wait(lambda: self._enqueue(delivery))
         except StoreUnavailableError:
             self._push(delivery)
             log.info("upload.spooled", upload=str(delivery.client_session_uuid))
-            return Receipt(Verdict.PENDING)
+            return uploads.Receipt(uploads.Verdict.PENDING)
 
     def check(self) -> None:
         """Raise StoreUnavailableError if no store would accept an upload."""
         try:
-            self._store.run(lambda connection: execute(connection, _PROBE, {"id": NIL}))
+            self._store.run(lambda connection: db.execute(connection, _PROBE, {"id": NIL}))
         except StoreUnavailableError:
             if self._spool is None or not answers(self._spool):
                 raise
 
-    def _enqueue(self, delivery: Delivery) -> Future[Receipt]:
-        future: Future[Receipt] = Future()
+    def _enqueue(self, delivery: uploads.Delivery) -> Future[uploads.Receipt]:
+        future: Future[uploads.Receipt] = Future()
         self._waiting.put((delivery, future))
         return future
 
@@ -192,7 +191,7 @@ class UploadStore:
             if wanted := [each for each in batch if each[1].set_running_or_notify_cancel()]:
                 self._write(wanted)
 
-    def _write(self, batch: list[tuple[Delivery, Future[Receipt]]]) -> None:
+    def _write(self, batch: list[tuple[uploads.Delivery, Future[uploads.Receipt]]]) -> None:
         """Commit a batch; if Postgres refuses it, or a row is locked, each of its uploads alone."""
         try:
             receipts = self._receive([delivery for delivery, _ in batch])
@@ -208,10 +207,10 @@ class UploadStore:
             for (_, future), receipt in zip(batch, receipts, strict=True):
                 future.set_result(receipt)
 
-    def _receive(self, deliveries: list[Delivery], *, again: bool = False) -> list[Receipt]:
+    def _receive(self, deliveries: list[uploads.Delivery], *, again: bool = False) -> list[uploads.Receipt]:
         try:
             with self._autocommit.connect() as connection:
-                return receive(connection, deliveries, first_try_after=self._first_try_after)
+                return uploads.receive(connection, deliveries, first_try_after=self._first_try_after)
         except OperationalError as error:
             # The connection may be from before a restart. To test it first would cost every upload a round
             # trip.
@@ -219,7 +218,7 @@ class UploadStore:
                 raise
         return self._receive(deliveries, again=True)
 
-    def _push(self, delivery: Delivery) -> None:
+    def _push(self, delivery: uploads.Delivery) -> None:
         with self._pushes:
             if self._spool is None or not self._spool_breaker.allows():
                 raise StoreUnavailableError("neither Postgres nor a spool accepts the upload")

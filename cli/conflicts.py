@@ -6,14 +6,8 @@ from datetime import UTC, datetime
 
 import click
 
-from cli.context import BIGINT, COUNT, Store, print_json, print_table, with_store
-from shared.ops.actions import (
-    ListedConflict,
-    accept_conflict,
-    discard_conflict,
-    list_conflicts,
-    open_conflict,
-)
+from cli import context
+from shared.ops import actions
 
 HEADINGS = ("id", "upload", "received", "first received", "upload is")
 
@@ -24,55 +18,55 @@ def conflicts() -> None:
 
 
 @conflicts.command("list")
-@click.option("--limit", type=COUNT, default=50, show_default=True)
+@click.option("--limit", type=context.COUNT, default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a conflict.")
-@with_store
-def list_(*, limit: int, as_json: bool, store: Store) -> None:
+@context.with_store
+def list_(*, limit: int, as_json: bool, store: context.Store) -> None:
     """List conflicts, the newest first."""
     with store.engine.connect() as connection:
-        found = list_conflicts(connection, limit=limit)
+        found = actions.list_conflicts(connection, limit=limit)
     if as_json:
         for each in found:
-            print_json(dict(zip(ListedConflict._fields, each, strict=True)))
+            context.print_json(dict(zip(actions.ListedConflict._fields, each, strict=True)))
     else:
-        print_table(HEADINGS, found)
+        context.print_table(HEADINGS, found)
 
 
 @conflicts.command()
-@click.argument("conflict", metavar="ID", type=BIGINT)
-@with_store
-def show(*, conflict: int, store: Store) -> None:
+@click.argument("conflict", metavar="ID", type=context.BIGINT)
+@context.with_store
+def show(*, conflict: int, store: context.Store) -> None:
     """Show both contents: learners' answers."""
     with store.engine.connect() as connection:
-        opened = open_conflict(connection, conflict)
+        opened = actions.open_conflict(connection, conflict)
     rows = [
         (name.replace("_", " "), value)
         for name, value in asdict(opened).items()
         if not name.endswith("payload")
     ]
-    print_table(("conflict", str(opened.id)), rows)
+    context.print_table(("conflict", str(opened.id)), rows)
     for title, payload in (("first", opened.first_payload), ("came later", opened.payload)):
         click.echo(f"\n{title}")
         click.echo("purged" if payload is None else json.dumps(payload, indent=2))
 
 
 @conflicts.command()
-@click.argument("conflict", metavar="ID", type=BIGINT)
+@click.argument("conflict", metavar="ID", type=context.BIGINT)
 @click.confirmation_option(prompt="Its content will be lost. Discard it?")
-@with_store
-def discard(*, conflict: int, store: Store) -> None:
+@context.with_store
+def discard(*, conflict: int, store: context.Store) -> None:
     """Delete the content that came second."""
     with store.engine.begin() as connection:
-        discard_conflict(connection, conflict)
+        actions.discard_conflict(connection, conflict)
     click.echo("discarded")
 
 
 @conflicts.command()
-@click.argument("conflict", metavar="ID", type=BIGINT)
-@with_store
-def accept(*, conflict: int, store: Store) -> None:
+@click.argument("conflict", metavar="ID", type=context.BIGINT)
+@context.with_store
+def accept(*, conflict: int, store: context.Store) -> None:
     """Replay the content that came second; the first's sessions are voided, and it is kept as a conflict."""
     now = datetime.now(UTC)
     with store.engine.begin() as connection:
-        uuid = accept_conflict(connection, conflict, now=now)
+        uuid = actions.accept_conflict(connection, conflict, now=now)
     click.echo(f"{uuid} has the other content now, and waits to be replayed")

@@ -21,13 +21,13 @@ from rich.padding import Padding
 from rich.table import Table
 from sqlalchemy import Engine, text
 
-from cli.client import PATH, Answer, Sender, first_token
+from cli import client
 from cli.context import COUNTS, readable_errors
 from cli.local.places import DEFAULT_DIRECTORY, TRAVERSABLE
 from cli.local.up import USUAL_PORT, running
+from shared import db
 from shared.catalog_admin import CatalogFile, load_catalog, read_catalog
 from shared.config import StoreSettings
-from shared.db import execute, make_engine
 from shared.errors import StudyIngestError
 from shared.study.finalize import verify
 from shared.study.store import list_progress
@@ -90,11 +90,13 @@ def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
             system = cleanup.enter_context(running(home, port, logs=home / LOGS))
         console.print(f"Everything runs; its logs are in {home / LOGS}", markup=False, soft_wrap=True)
         settings = StoreSettings(database_url=system.environment["DATABASE_URL"])
-        engine = make_engine(settings)
+        engine = db.make_engine(settings)
         cleanup.callback(engine.dispose)
-        sender = Sender(system.environment["API_URL"], first_token(system.environment["VIEWER_SYNC_TOKEN"]))
+        sender = client.Sender(
+            system.environment["API_URL"], client.first_token(system.environment["VIEWER_SYNC_TOKEN"])
+        )
         cleanup.enter_context(sender)
-        study_token = first_token(system.environment["STUDY_API_TOKEN"])
+        study_token = client.first_token(system.environment["STUDY_API_TOKEN"])
         try:
             with readable_errors():
                 Demo(sender, study_token, engine, console).run()
@@ -112,7 +114,7 @@ def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
 class Demo:
     """The steps of the demo, on a running system and its database; printed to the console."""
 
-    sender: Sender
+    sender: client.Sender
     study_token: str
     engine: Engine
     console: Console
@@ -150,7 +152,7 @@ class Demo:
         past = datetime.fromisoformat(upload["finished_at"]) < datetime.now(UTC)
         self._check("they are past by this machine's clock, so that no time is corrected", holds=past)
         before = self._progress(LEARNER)
-        is_new = self._send(main_upload()) is Answer.INGESTED
+        is_new = self._send(main_upload()) is client.Answer.INGESTED
         if is_new:
             self._check("they are received and ingested", holds=True)
         else:
@@ -158,7 +160,7 @@ class Demo:
         after = self._progress(LEARNER)
         result = self.sender.status(upload["client_session_uuid"])["result"]
         with self.engine.connect() as connection:
-            rows = execute(connection, _GRADES, {"uuid": upload["client_session_uuid"]})
+            rows = db.execute(connection, _GRADES, {"uuid": upload["client_session_uuid"]})
             outcomes = {
                 ordinal: "unsure, but right" if outcome == "unsure" and rating != Rating.Again else outcome
                 for ordinal, outcome, rating in rows
@@ -196,7 +198,7 @@ class Demo:
     def send_it_again(self) -> None:
         before = self._progress(LEARNER)
         self._print("the viewer missed the answer, and sends the same upload once more")
-        known = self.sender.send(main_upload()).answer is Answer.ALREADY_INGESTED
+        known = self.sender.send(main_upload()).answer is client.Answer.ALREADY_INGESTED
         self._check("the server answers already_ingested", holds=known)
         self._check("nothing advanced", holds=self._progress(LEARNER) == before)
 
@@ -237,12 +239,12 @@ class Demo:
         with self.engine.begin() as connection:
             load_catalog(connection, catalog)
 
-    def _send(self, upload: str) -> Answer:
+    def _send(self, upload: str) -> client.Answer:
         """Send an upload and wait until it is ingested."""
         sent = self.sender.send(upload)
-        if sent.answer is Answer.RECEIVED:
+        if sent.answer is client.Answer.RECEIVED:
             sent = self.sender.wait(upload, time.monotonic() + WAIT_S)
-        if sent.answer not in {Answer.INGESTED, Answer.ALREADY_INGESTED}:
+        if sent.answer not in {client.Answer.INGESTED, client.Answer.ALREADY_INGESTED}:
             raise DemoFailedError(f"an upload is not ingested, but {sent.answer}: {sent.why}")
         return sent.answer
 
@@ -370,7 +372,7 @@ def _table(*columns: str, **look: Any) -> Table:
 
 def _closing_words(environment: Mapping[str, str], home: Path) -> str:
     """Return where everything is, and commands to try: a new upload, and the learner's progress."""
-    api, token = environment["API_URL"], first_token(environment["VIEWER_SYNC_TOKEN"])
+    api, token = environment["API_URL"], client.first_token(environment["VIEWER_SYNC_TOKEN"])
     (edition,) = (each for _, each in read_sample_catalog().editions if each.pub_id == QUESTION)
     answer = {
         "pub_id": QUESTION,
@@ -381,7 +383,7 @@ def _closing_words(environment: Mapping[str, str], home: Path) -> str:
     body = json.dumps({"client_session_uuid": str(uuid4()), "attempts": [answer]})
     headers = (f"Authorization: Bearer {token}", "Content-Type: application/json")
     options = [f"-H {shlex.quote(header)}" for header in headers]
-    curl = " \\\n  ".join([f"curl -sS {api}{PATH}", *options, f"-d {shlex.quote(body)}"])
+    curl = " \\\n  ".join([f"curl -sS {api}{client.PATH}", *options, f"-d {shlex.quote(body)}"])
     progress = [sys.argv[0], "progress", "--user", str(LEARNER), "--data-dir", str(home.resolve())]
     return f"""\
 It keeps running until Ctrl-C.

@@ -22,12 +22,10 @@ import migrations
 from cli.context import complete_environment
 from cli.local.places import NothingRunningError, data_dir_option
 from cli.local.supervisor import wait_until
-from shared import health, spool
+from shared import db, health, plan, spool
 from shared.broker import FINALIZE_QUEUE, make_celery, queue_length
 from shared.config import Settings, load_settings
-from shared.db import execute, make_engine, scalar
 from shared.errors import ConfigurationError
-from shared.plan import TOLERANCE
 
 Level = Literal["ok", "warn", "fail"]
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -39,7 +37,7 @@ WORKER_ANSWER_S = 2.0  # a worker's main process answers at once; one on a busy 
 # Beyond it, the log lines of several hosts no longer show the order of events.
 NOTICEABLE_S = 2.0
 # Beyond it, the times of a viewer whose clock is right are corrected as if its clock were ahead.
-HARMFUL_S = TOLERANCE.total_seconds()
+HARMFUL_S = plan.TOLERANCE.total_seconds()
 FULL_SHARE = 0.9  # of `maxmemory`: a burst of uploads fills the rest
 
 _NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")
@@ -151,13 +149,13 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 
 def _postgres(settings: Settings) -> Iterator[Finding]:
-    engine = make_engine(settings)
+    engine = db.make_engine(settings)
     try:
         with engine.connect() as connection:
             yield ok("postgres", "answers")
-            scalar(connection, _NOW)  # the first statement is slower, as the driver asks for types
+            db.scalar(connection, _NOW)  # the first statement is slower, as the driver asks for types
             before = time.time()
-            yield _clock("postgres", scalar(connection, _NOW), before, time.time())
+            yield _clock("postgres", db.scalar(connection, _NOW), before, time.time())
             yield (migrated := _migrations(settings.database_url))
             if migrated.level == "ok":
                 yield from _zones(connection, settings)
@@ -184,7 +182,7 @@ def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
     """Name the learners whose study dates are computed in a zone that is not theirs."""
     known, default = available_timezones(), settings.study_time_zone
     right = True
-    for zone, learners, first in execute(connection, _ZONES):
+    for zone, learners, first in db.execute(connection, _ZONES):
         if zone in known or (zone is None and "study_time_zone" in settings.model_fields_set):
             continue
         right = False

@@ -12,16 +12,12 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 
 import migrations
-from cli.context import BIGINT, Store, complete_environment, print_json, print_table, with_store
+from cli import context
 from cli.local.places import data_dir_option
 from cli.local.up import LOOPBACK
-from shared import spool
-from shared.broker import make_celery, queue_length
-from shared.catalog_admin import compare, load_catalog, read_catalog
+from shared import broker, catalog_admin, db, health, spool
 from shared.config import Settings, StoreSettings, load_settings
-from shared.db import scalar
 from shared.errors import ConfigurationError
-from shared.health import look
 from shared.metrics import registry
 from shared.ops.learners import delete_learner
 from shared.ops.reports import Counts, count_since, count_webhooks
@@ -35,7 +31,7 @@ _KNOWN = text("SELECT EXISTS (SELECT FROM users WHERE id = :id)")
 @data_dir_option
 def migrate(data_dir: Path) -> None:
     """Bring the database to the newest revision; safe to run again, and from several hosts at once."""
-    complete_environment(data_dir)
+    context.complete_environment(data_dir)
     url = load_settings(StoreSettings).database_url
     pending = migrations.pending(url)
     migrations.upgrade(url)
@@ -51,12 +47,16 @@ def catalog() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change in stored editions.")
-@with_store
-def load(file: Path, *, force: bool, dry_run: bool, store: Store) -> None:
+@context.with_store
+def load(file: Path, *, force: bool, dry_run: bool, store: context.Store) -> None:
     """Load learners, topics and questions from a JSON FILE; loading it again changes nothing."""
-    loaded = read_catalog(file)
+    loaded = catalog_admin.read_catalog(file)
     with store.engine.begin() as connection:
-        changes = compare(connection, loaded) if dry_run else load_catalog(connection, loaded, force=force)
+        changes = (
+            catalog_admin.compare(connection, loaded)
+            if dry_run
+            else catalog_admin.load_catalog(connection, loaded, force=force)
+        )
     editions = sum(len(question.editions) for question in loaded.questions)
     click.echo(
         f"{len(loaded.users)} learners, {len(loaded.topics)} topics, {len(loaded.questions)} questions,"
@@ -72,10 +72,10 @@ def learners() -> None:
 
 
 @learners.command()
-@click.argument("user_id", type=BIGINT, metavar="ID")
+@click.argument("user_id", type=context.BIGINT, metavar="ID")
 @click.confirmation_option(prompt="Delete this learner, with all answers and progress, permanently?")
-@with_store
-def delete(user_id: int, *, store: Store) -> None:
+@context.with_store
+def delete(user_id: int, *, store: context.Store) -> None:
     """Delete learner ID and blank their uploads, even if their row was deleted before."""
     with store.engine.begin() as connection:
         blanked = delete_learner(connection, user_id)
@@ -83,12 +83,12 @@ def delete(user_id: int, *, store: Store) -> None:
 
 
 @click.command()
-@click.option("--user", "user_id", type=BIGINT, required=True, metavar="ID", help="The learner.")
-@with_store
-def progress(user_id: int, *, store: Store) -> None:
+@click.option("--user", "user_id", type=context.BIGINT, required=True, metavar="ID", help="The learner.")
+@context.with_store
+def progress(user_id: int, *, store: context.Store) -> None:
     """Print a learner's progress: one JSON line a question, sorted by `pub_id`."""
     with store.engine.connect() as connection:
-        if not scalar(connection, _KNOWN, {"id": user_id}):
+        if not db.scalar(connection, _KNOWN, {"id": user_id}):
             raise click.ClickException(f"learner {user_id} is unknown")
         for line in list_progress(connection, user_id):
             click.echo(json.dumps(line))
@@ -96,8 +96,8 @@ def progress(user_id: int, *, store: Store) -> None:
 
 @click.command()
 @click.option("--repair", is_flag=True, help="Fold the differing questions again, under the learner's lock.")
-@with_store
-def verify(*, repair: bool, store: Store) -> None:
+@context.with_store
+def verify(*, repair: bool, store: context.Store) -> None:
     """Fold all attempts again and compare; exit 1 if any progress differs and was not repaired."""
     learners = differing = 0
     for checked in finalize.verify(store.engine, repair=repair):
@@ -112,12 +112,12 @@ def verify(*, repair: bool, store: Store) -> None:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON line.")
-@with_store
-def stats(*, as_json: bool, store: Store) -> None:
+@context.with_store
+def stats(*, as_json: bool, store: context.Store) -> None:
     """Count what waits, what failed, and what was done in the last hour and day."""
     now = datetime.now(UTC)
     with store.engine.connect() as connection:
-        standing = look(connection)._asdict()
+        standing = health.look(connection)._asdict()
         spans = {
             "last_hour": count_since(connection, now - timedelta(hours=1))._asdict(),
             "last_day": count_since(connection, now - timedelta(days=1))._asdict(),
@@ -125,11 +125,13 @@ def stats(*, as_json: bool, store: Store) -> None:
         webhooks = count_webhooks(connection)
     standing |= count_backlog()
     if as_json:
-        print_json({"now": standing, **spans, "webhooks": webhooks})
+        context.print_json({"now": standing, **spans, "webhooks": webhooks})
         return
-    print_table(("now", ""), list(standing.items()))
-    print_table(("uploads", *Counts._fields), [(span, *counts.values()) for span, counts in spans.items()])
-    print_table(("webhooks", ""), list(webhooks.items()))
+    context.print_table(("now", ""), list(standing.items()))
+    context.print_table(
+        ("uploads", *Counts._fields), [(span, *counts.values()) for span, counts in spans.items()]
+    )
+    context.print_table(("webhooks", ""), list(webhooks.items()))
 
 
 def count_backlog() -> dict[str, int | None]:
@@ -142,11 +144,11 @@ def count_backlog() -> dict[str, int | None]:
         click.echo("messages and spool are not counted: BROKER_URL is not set", err=True)
         return backlog
     settings = load_settings(Settings)
-    app = make_celery(settings)
+    app = broker.make_celery(settings)
     try:
         with app.connection_for_read() as connection:
             connection.ensure_connection(max_retries=1)
-        backlog["messages"] = queue_length(app)
+        backlog["messages"] = broker.queue_length(app)
     except (OperationalError, RedisError) as error:
         click.echo(f"messages are not counted: the broker does not answer ({type(error).__name__})", err=True)
     try:

@@ -14,13 +14,11 @@ from uuid import UUID, uuid4
 import click
 from sqlalchemy import text
 
-from cli.client import Answer, Sender, Sent, first_token
+from cli import client, doctor
 from cli.context import Store, with_store
-from cli.doctor import Finding, fail, line, ok
 from cli.local.supervisor import wait_until
-from shared.catalog import resolve
+from shared import catalog, db
 from shared.catalog_admin import CatalogFile, load_catalog
-from shared.db import scalar, scalars
 from shared.errors import ConfigurationError, UnknownSessionError
 from shared.ops.actions import void_upload
 from shared.study.store import list_progress
@@ -89,11 +87,13 @@ def smoke(*, url: str | None, patience: float, store: Store) -> None:
     Needs VIEWER_SYNC_TOKEN and DATABASE_URL, as the server has them. Safe to run on a live system.
     """
     failed = False
-    with Sender(url or _setting("API_URL"), first_token(_setting("VIEWER_SYNC_TOKEN"))) as sender:
+    with client.Sender(
+        url or _setting("API_URL"), client.first_token(_setting("VIEWER_SYNC_TOKEN"))
+    ) as sender:
         run = SmokeRun(sender, store, patience)
         try:
             for finding in run.findings():
-                click.echo(line(finding))
+                click.echo(doctor.line(finding))
                 failed = failed or finding.level == "fail"
         finally:
             run.void_own()
@@ -111,7 +111,7 @@ def _setting(name: str) -> str:
 class SmokeRun:
     """A session to send to a server, and the server's database; `patience`: seconds for each step."""
 
-    sender: Sender
+    sender: client.Sender
     store: Store
     patience: float
     uuid: UUID = field(init=False)
@@ -121,7 +121,7 @@ class SmokeRun:
     def __post_init__(self) -> None:
         self.uuid, self.upload = new_session()
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[doctor.Finding]:
         """Run the steps in order, until one fails."""
         for step in (self._prepare, self._send, self._wait, self._send_again, self._compare, self._void):
             yield (finding := step())
@@ -133,51 +133,53 @@ class SmokeRun:
         with suppress(UnknownSessionError):
             self._void_upload(self.uuid)
 
-    def _prepare(self) -> Finding:
+    def _prepare(self) -> doctor.Finding:
         """Load the question; void the sessions of earlier runs, also those that are still to be replayed."""
         with self.store.engine.begin() as connection:
-            if not resolve(connection, {PUB_ID}):  # a load makes every learner wait for a moment
+            if not catalog.resolve(connection, {PUB_ID}):  # a load makes every learner wait for a moment
                 load_catalog(connection, CATALOG)
         count = self._void_earlier()
         if not wait_until(self._none_waits, self.patience):
-            return fail("ready", "the synthetic session of an earlier run still waits", FIX_PROCESS)
+            return doctor.fail("ready", "the synthetic session of an earlier run still waits", FIX_PROCESS)
         count += self._void_earlier()
         self.before = self._progress()
         voided = f"; {count} sessions of earlier runs voided" if count else ""
-        return ok("ready", f"{PUB_ID} is loaded, of learner {LEARNER}{voided}")
+        return doctor.ok("ready", f"{PUB_ID} is loaded, of learner {LEARNER}{voided}")
 
-    def _send(self) -> Finding:
+    def _send(self) -> doctor.Finding:
         sent = self.sender.send(self.upload)
-        return _judge("sent", sent, Answer.RECEIVED, f"{self.uuid} is received")
+        return _judge("sent", sent, client.Answer.RECEIVED, f"{self.uuid} is received")
 
-    def _wait(self) -> Finding:
+    def _wait(self) -> doctor.Finding:
         sent = self.sender.wait(self.upload, time.monotonic() + self.patience)
-        return _judge("replayed", sent, Answer.INGESTED, "it is ingested")
+        return _judge("replayed", sent, client.Answer.INGESTED, "it is ingested")
 
-    def _send_again(self) -> Finding:
+    def _send_again(self) -> doctor.Finding:
         sent = self.sender.send(self.upload)
-        return _judge("sent again", sent, Answer.ALREADY_INGESTED, "it is known")
+        return _judge("sent again", sent, client.Answer.ALREADY_INGESTED, "it is known")
 
-    def _compare(self) -> Finding:
+    def _compare(self) -> doctor.Finding:
         before, after = (sum(each["reviews"] for each in known) for known in (self.before, self._progress()))
         if after - before == 1:
-            return ok("learned", "progress advanced by one review")
-        return fail("learned", f"progress advanced by {after - before} reviews instead of one", FIX_ENGINE)
+            return doctor.ok("learned", "progress advanced by one review")
+        return doctor.fail(
+            "learned", f"progress advanced by {after - before} reviews instead of one", FIX_ENGINE
+        )
 
-    def _void(self) -> Finding:
+    def _void(self) -> doctor.Finding:
         self.void_own()
         if self._progress() == self.before:
-            return ok("voided", "progress is as it was")
-        return fail("voided", "progress is not as it was", FIX_ENGINE)
+            return doctor.ok("voided", "progress is as it was")
+        return doctor.fail("voided", "progress is not as it was", FIX_ENGINE)
 
     def _none_waits(self) -> bool:
         with self.store.engine.connect() as connection:
-            return not scalar(connection, _WAITING, {"first": FIRST, "last": LAST})
+            return not db.scalar(connection, _WAITING, {"first": FIRST, "last": LAST})
 
     def _void_earlier(self) -> int:
         """Void the synthetic sessions that were replayed after their run gave up; return how many."""
         with self.store.engine.connect() as connection:
-            uuids = scalars(connection, _NOT_VOIDED, {"learner": LEARNER})
+            uuids = db.scalars(connection, _NOT_VOIDED, {"learner": LEARNER})
         for uuid in uuids:
             self._void_upload(uuid)
         return len(uuids)
@@ -199,8 +201,8 @@ def new_session() -> tuple[UUID, str]:
     return uuid, json.dumps({"client_session_uuid": str(uuid), "attempts": [attempt]})
 
 
-def _judge(check: str, sent: Sent, expected: Answer, detail: str) -> Finding:
+def _judge(check: str, sent: client.Sent, expected: client.Answer, detail: str) -> doctor.Finding:
     if sent.answer is expected:
-        return ok(check, detail)
+        return doctor.ok(check, detail)
     fix = FIX_TOKEN if sent.why.startswith("401") else FIX_PROCESS
-    return fail(check, f"{sent.answer}{sent.why and ': '}{sent.why}", fix)
+    return doctor.fail(check, f"{sent.answer}{sent.why and ': '}{sent.why}", fix)

@@ -15,32 +15,9 @@ import click
 from rich.console import Console
 from rich.progress import track
 
-from cli.client import Answer, Sender, Sent, UnreachableServerError, with_sender
-from cli.context import (
-    BIGINT,
-    COUNT,
-    COUNTS,
-    Duration,
-    Line,
-    Shift,
-    Store,
-    print_json,
-    print_table,
-    with_store,
-)
+from cli import client, context
 from shared.errors import ReplayRefusedError
 from shared.ops import actions
-from shared.ops.actions import (
-    Requeued,
-    add_skipped,
-    count_purgeable,
-    count_purged,
-    find_failed,
-    purge,
-    requeue,
-    unvoid_upload,
-    void_upload,
-)
 from shared.ops.dry_run import Card, dry_run_replay
 from shared.ops.reports import UploadReport, report_upload
 from shared.ops.search import Search, search
@@ -57,8 +34,8 @@ FAILED = (Status.REJECTED, Status.DEAD)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True)
 @click.option("--wait", is_flag=True, help="Wait until every upload is final.")
-@with_sender
-def upload(file: Path, *, sender: Sender, concurrency: int, wait: bool) -> None:
+@client.with_sender
+def upload(file: Path, *, sender: client.Sender, concurrency: int, wait: bool) -> None:
     """Send the uploads of an NDJSON FILE, one a line; safe to run again. Exit 1 if any failed."""
     # Only a line feed ends a line: JSON text may hold the other characters at which str.splitlines splits.
     lines = [line for line in file.read_bytes().split(b"\n") if line.strip()]
@@ -72,28 +49,28 @@ def upload(file: Path, *, sender: Sender, concurrency: int, wait: bool) -> None:
         if each.why:
             click.echo(f"line {number}: {each.answer}: {each.why}", err=True)
     counts = Counter(each.answer for each in sent)
-    click.echo(", ".join(f"{counts[answer]} {answer}" for answer in Answer))
-    if counts[Answer.FAILED]:
+    click.echo(", ".join(f"{counts[answer]} {answer}" for answer in client.Answer))
+    if counts[client.Answer.FAILED]:
         sys.exit(1)
 
 
-def _send(sender: Sender, line: bytes) -> Sent:
+def _send(sender: client.Sender, line: bytes) -> client.Sent:
     try:
         return sender.send(line.decode())
     except UnicodeDecodeError:
-        return Sent(Answer.FAILED, "not UTF-8")
-    except UnreachableServerError as error:
-        return Sent(Answer.FAILED, str(error))
+        return client.Sent(client.Answer.FAILED, "not UTF-8")
+    except client.UnreachableServerError as error:
+        return client.Sent(client.Answer.FAILED, str(error))
 
 
-def _wait(sender: Sender, line: bytes, sent: Sent, deadline: float) -> Sent:
+def _wait(sender: client.Sender, line: bytes, sent: client.Sent, deadline: float) -> client.Sent:
     try:
-        return sender.wait(line.decode(), deadline) if sent.answer is Answer.RECEIVED else sent
-    except UnreachableServerError as error:
-        return Sent(Answer.FAILED, str(error))
+        return sender.wait(line.decode(), deadline) if sent.answer is client.Answer.RECEIVED else sent
+    except client.UnreachableServerError as error:
+        return client.Sent(client.Answer.FAILED, str(error))
 
 
-def _collect(answers: Iterable[Sent], what: str, total: int) -> list[Sent]:
+def _collect(answers: Iterable[client.Sent], what: str, total: int) -> list[client.Sent]:
     """Collect the answers; draw a progress bar on a terminal, and nothing elsewhere."""
     console = Console(stderr=True)
     return list(track(answers, what, total=total, console=console, disable=not console.is_terminal))
@@ -109,15 +86,17 @@ def uploads() -> None:
 
 @uploads.command("list")
 @click.option("--status", type=click.Choice(Status, case_sensitive=False))
-@click.option("--older-than", type=Duration(), help="Received longer ago than this, e.g. 10m.")
-@click.option("--learner", type=BIGINT, metavar="ID", help="The owner of the questions that it answers.")
-@click.option("--question", type=Line(), metavar="PUB_ID", help="A question that it answers.")
+@click.option("--older-than", type=context.Duration(), help="Received longer ago than this, e.g. 10m.")
 @click.option(
-    "--error", type=Line(), metavar="TEXT", help="A part of its last error or reason, ignoring case."
+    "--learner", type=context.BIGINT, metavar="ID", help="The owner of the questions that it answers."
 )
-@click.option("--limit", type=COUNT, default=50, show_default=True)
+@click.option("--question", type=context.Line(), metavar="PUB_ID", help="A question that it answers.")
+@click.option(
+    "--error", type=context.Line(), metavar="TEXT", help="A part of its last error or reason, ignoring case."
+)
+@click.option("--limit", type=context.COUNT, default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line an upload.")
-@with_store
+@context.with_store
 def list_(  # noqa: PLR0913  # one for each option
     *,
     status: Status | None,
@@ -127,14 +106,14 @@ def list_(  # noqa: PLR0913  # one for each option
     error: str | None,
     limit: int,
     as_json: bool,
-    store: Store,
+    store: context.Store,
 ) -> None:
     """List uploads: with --status received the longest waiting first, else the newest first."""
     with store.engine.connect() as connection:
         found = search(connection, Search(status, older_than, learner, question, error, limit))
     if as_json:
         for each in found:
-            print_json(each._asdict())
+            context.print_json(each._asdict())
         return
     rows = [
         (
@@ -148,21 +127,23 @@ def list_(  # noqa: PLR0913  # one for each option
         )
         for each in found
     ]
-    print_table(HEADINGS, rows)
+    context.print_table(HEADINGS, rows)
 
 
 @uploads.command()
 @click.argument("uuid", type=click.UUID)
 @click.option("--payload", "with_payload", is_flag=True, help="The payload too: a learner's answers.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line.")
-@with_store
-def show(uuid: UUID, *, with_payload: bool, as_json: bool, store: Store) -> None:
+@context.with_store
+def show(uuid: UUID, *, with_payload: bool, as_json: bool, store: context.Store) -> None:
     """Show an upload: its timeline, and what became of each topic and attempt."""
     with store.engine.connect() as connection:
         report = report_upload(connection, uuid)
     if as_json:
         known = asdict(report) | {"purged": report.payload is None}
-        print_json(known if with_payload else {name: known[name] for name in known if name != "payload"})
+        context.print_json(
+            known if with_payload else {name: known[name] for name in known if name != "payload"}
+        )
         return
     _print_report(report)
     if with_payload:
@@ -172,47 +153,47 @@ def show(uuid: UUID, *, with_payload: bool, as_json: bool, store: Store) -> None
 
 def _print_report(report: UploadReport) -> None:
     values = ((name, getattr(report, name)) for name in SHOWN)
-    print_table(
+    context.print_table(
         ("upload", str(report.client_session_uuid)),
         [(name.replace("_", " "), value) for name, value in values if value is not None],
     )
     click.echo("\ntimeline")
-    print_table(("when", "what"), report.timeline)
+    context.print_table(("when", "what"), report.timeline)
     if result := report.result:
         if result["topics"]:
             click.echo("\ntopics")
-            names = ("session_id", "study_topic_id", *COUNTS)
-            headings = ("session", "topic", *COUNTS.values())
-            print_table(headings, [[topic[name] for name in names] for topic in result["topics"]])
+            names = ("session_id", "study_topic_id", *context.COUNTS)
+            headings = ("session", "topic", *context.COUNTS.values())
+            context.print_table(headings, [[topic[name] for name in names] for topic in result["topics"]])
         click.echo("\nattempts")
         due = {each["pub_id"]: each["due"] for each in result["questions"]}
         rows = [
             (ordinal, each["pub_id"], each["status"], each.get("reason"), due.get(each["pub_id"]))
             for ordinal, each in enumerate(result["attempts"])
         ]
-        print_table(("ordinal", "question", "became", "why", "due"), rows)
+        context.print_table(("ordinal", "question", "became", "why", "due"), rows)
     if report.conflicts:
         click.echo("\nconflicts")
         others = [(each.id, each.received_at, each.content_hash) for each in report.conflicts]
-        print_table(("id", "received", "content"), others)
+        context.print_table(("id", "received", "content"), others)
 
 
 @uploads.command()
 @click.argument("uuid", type=click.UUID, required=False)
 @click.option("--status", type=click.Choice(FAILED, case_sensitive=False), help="All of this status.")
 @click.option(
-    "--error", type=Line(), metavar="TEXT", help="All failed with this in their last error or reason."
+    "--error", type=context.Line(), metavar="TEXT", help="All failed with this in their last error or reason."
 )
 @click.option("--skipped", is_flag=True, help="Replay an ingested UUID again, to add its skipped attempts.")
 @click.option(
     "--shift-clock",
-    type=Shift(),
+    type=context.Shift(),
     metavar="SHIFT",
     help="Add this to the times of a UUID whose clock was wrong, e.g. +6y12d; shown first, and then asked.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would change for each question; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@with_store
+@context.with_store
 def replay(  # noqa: PLR0913  # one for each option
     uuid: UUID | None,
     *,
@@ -222,7 +203,7 @@ def replay(  # noqa: PLR0913  # one for each option
     shift_clock: timedelta | None,
     dry_run: bool,
     yes: bool,
-    store: Store,
+    store: context.Store,
 ) -> None:
     """Set rejected or dead uploads back to `received`: the sweeper enqueues them at once.
 
@@ -246,26 +227,26 @@ def replay(  # noqa: PLR0913  # one for each option
     now, zone = datetime.now(UTC), store.default_zone
     with store.engine.begin() as connection:
         if skipped:
-            message = f"{add_skipped(connection, uuid, now=now, default_zone=zone)} attempts added"
+            message = f"{actions.add_skipped(connection, uuid, now=now, default_zone=zone)} attempts added"
         elif shift_clock is not None:
             requeued = actions.shift_clock(connection, uuid, shift_clock, now=now, default_zone=zone)
             message = f"{uuid} {requeued}"
         else:
-            message = f"{uuid} {requeue(connection, uuid)}"
+            message = f"{uuid} {actions.requeue(connection, uuid)}"
     click.echo(message)
 
 
-def _replay_all(store: Store, wanted: Search) -> None:
+def _replay_all(store: context.Store, wanted: Search) -> None:
     found, purged = _find(store, wanted)
-    counts: Counter[Requeued] = Counter()
+    counts: Counter[actions.Requeued] = Counter()
     for uuid in found:  # one transaction for each, so that locks are short
         with store.engine.begin() as connection:
-            counts[requeue(connection, uuid)] += 1
-    parts = [f"{counts[each]} {each}" for each in Requeued if counts[each]]
+            counts[actions.requeue(connection, uuid)] += 1
+    parts = [f"{counts[each]} {each}" for each in actions.Requeued if counts[each]]
     click.echo(", ".join([*parts, f"{purged} purged"] if purged else parts) or "none found")
 
 
-def _dry_run_all(store: Store, wanted: Search) -> None:
+def _dry_run_all(store: context.Store, wanted: Search) -> None:
     """Try each alone: the effect of one on another is not shown."""
     found, purged = _find(store, wanted)
     refused = 0
@@ -280,14 +261,14 @@ def _dry_run_all(store: Store, wanted: Search) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _find(store: Store, wanted: Search) -> tuple[list[UUID], int]:
+def _find(store: context.Store, wanted: Search) -> tuple[list[UUID], int]:
     """Find the failed uploads that can be replayed, and count those that are purged."""
     with store.engine.connect() as connection:
-        return find_failed(connection, wanted), count_purged(connection, wanted)
+        return actions.find_failed(connection, wanted), actions.count_purged(connection, wanted)
 
 
 def _dry_run(
-    store: Store, uuid: UUID, *, skipped: bool = False, clock_shift: timedelta | None = None
+    store: context.Store, uuid: UUID, *, skipped: bool = False, clock_shift: timedelta | None = None
 ) -> None:
     now, zone = datetime.now(UTC), store.default_zone
     with store.engine.connect() as connection:
@@ -308,7 +289,7 @@ def _dry_run(
         news = _written(after) if after else ["gone"] * len(Card._fields)
         moves = [old if old == new else f"{old} → {new}" for old, new in zip(olds, news, strict=True)]
         rows.append((pub_id, *moves))
-    print_table(("question", *Card._fields), rows)
+    context.print_table(("question", *Card._fields), rows)
 
 
 def _written(card: Card) -> list[str]:
@@ -317,28 +298,30 @@ def _written(card: Card) -> list[str]:
 
 @uploads.command()
 @click.argument("uuid", type=click.UUID)
-@click.option("--reason", type=Line(), required=True, help="Why; kept with the sessions.")
-@with_store
-def void(uuid: UUID, *, reason: str, store: Store) -> None:
+@click.option("--reason", type=context.Line(), required=True, help="Why; kept with the sessions.")
+@context.with_store
+def void(uuid: UUID, *, reason: str, store: context.Store) -> None:
     """Take the sessions of an upload out of the learner's progress; they stay on record."""
     now = datetime.now(UTC)
     with store.engine.begin() as connection:
-        count = void_upload(connection, uuid, reason=reason, now=now)
+        count = actions.void_upload(connection, uuid, reason=reason, now=now)
     click.echo(f"{count} sessions voided" if count else "voided already")
 
 
 @uploads.command()
 @click.argument("uuid", type=click.UUID)
-@with_store
-def unvoid(uuid: UUID, *, store: Store) -> None:
+@context.with_store
+def unvoid(uuid: UUID, *, store: context.Store) -> None:
     """Bring the voided sessions of an upload back into the learner's progress."""
     with store.engine.begin() as connection:
-        count = unvoid_upload(connection, uuid)
+        count = actions.unvoid_upload(connection, uuid)
     click.echo(f"{count} sessions are back" if count else "not voided")
 
 
 @uploads.command("purge")
-@click.option("--older-than", type=Duration(), required=True, help="Final for longer than this, e.g. 90d.")
+@click.option(
+    "--older-than", type=context.Duration(), required=True, help="Final for longer than this, e.g. 90d."
+)
 @click.option(
     "--status",
     type=click.Choice(FINAL, case_sensitive=False),
@@ -346,12 +329,14 @@ def unvoid(uuid: UUID, *, store: Store) -> None:
     help="By default ingested: without its payload, a rejected or dead upload can never be replayed.",
 )
 @click.option("--dry-run", is_flag=True, help="Only count.")
-@with_store
-def purge_(*, older_than: timedelta, status: Status, dry_run: bool, store: Store) -> None:
+@context.with_store
+def purge_(*, older_than: timedelta, status: Status, dry_run: bool, store: context.Store) -> None:
     """Delete the answers of uploads that are done; their rows stay, so that nothing is ingested twice."""
     before = datetime.now(UTC) - older_than
     if dry_run:
         with store.engine.connect() as connection:
-            click.echo(f"{count_purgeable(connection, status, before=before)} payloads would be purged")
+            click.echo(
+                f"{actions.count_purgeable(connection, status, before=before)} payloads would be purged"
+            )
     else:
-        click.echo(f"{sum(purge(store.engine, status, before=before))} payloads purged")
+        click.echo(f"{sum(actions.purge(store.engine, status, before=before))} payloads purged")

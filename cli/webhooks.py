@@ -2,7 +2,7 @@
 
 import click
 
-from cli.context import COUNT, Store, print_json, print_table, with_store
+from cli import context
 from shared.webhooks import Listed, Status, list_webhooks, retry_webhooks
 
 UNDELIVERED = click.Choice([Status.DEAD, Status.SKIPPED], case_sensitive=False)
@@ -15,24 +15,24 @@ def webhooks() -> None:
 
 @webhooks.command("list")
 @click.option("--status", type=click.Choice(Status, case_sensitive=False), default=Status.DEAD)
-@click.option("--limit", type=COUNT, default=50, show_default=True)
+@click.option("--limit", type=context.COUNT, default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a webhook.")
-@with_store
-def list_(*, status: Status, limit: int, as_json: bool, store: Store) -> None:
+@context.with_store
+def list_(*, status: Status, limit: int, as_json: bool, store: context.Store) -> None:
     """List webhooks of a status, by default the dead ones: the newest first."""
     with store.engine.connect() as connection:
         found = list_webhooks(connection, status, limit=limit)
     if as_json:
         for each in found:
-            print_json(each._asdict())
+            context.print_json(each._asdict())
     else:
-        print_table(Listed._fields, found)
+        context.print_table(Listed._fields, found)
 
 
 @webhooks.command()
 @click.option("--status", type=UNDELIVERED, default=Status.DEAD)
-@with_store
-def retry(*, status: Status, store: Store) -> None:
+@context.with_store
+def retry(*, status: Status, store: context.Store) -> None:
     """Set all dead webhooks, or all skipped ones, back to `waiting`."""
     with store.engine.begin() as connection:
         click.echo(f"{retry_webhooks(connection, status)} webhooks wait again")

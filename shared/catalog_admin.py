@@ -6,23 +6,14 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+import pydantic
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 
+from shared import db, models
 from shared.attempts import sessions_of_upload
 from shared.config import TimeZone
-from shared.db import as_json, execute, scalars
 from shared.errors import CatalogError
-from shared.models import Base, PublishedItem, StudyQuestion, StudyTopic, User
 from shared.study.finalize import refold
 from shared.study.grading import grade
 
@@ -33,12 +24,12 @@ def _storable(text: str) -> str:
     return text
 
 
-Id = Annotated[int, Field(gt=0, lt=2**63)]
-Text = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
+Id = Annotated[int, pydantic.Field(gt=0, lt=2**63)]
+Text = Annotated[str, pydantic.Field(min_length=1), pydantic.AfterValidator(_storable)]
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Form(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
 class CatalogUser(_Form):
@@ -60,12 +51,12 @@ class CatalogTopic(_Form):
 class CatalogEdition(_Form):
     """What a learner sees of a question under a public id, and the key that it is graded by."""
 
-    pub_id: Text = Field(max_length=200)
-    choices: list[Annotated[str, AfterValidator(_storable)]] = Field(min_length=2)
-    correct_choice: int = Field(ge=0)
-    published_at: AwareDatetime | None = None
+    pub_id: Text = pydantic.Field(max_length=200)
+    choices: list[Annotated[str, pydantic.AfterValidator(_storable)]] = pydantic.Field(min_length=2)
+    correct_choice: int = pydantic.Field(ge=0)
+    published_at: pydantic.AwareDatetime | None = None
 
-    @model_validator(mode="after")
+    @pydantic.model_validator(mode="after")
     def _right_choice_exists(self) -> Self:
         if self.correct_choice >= len(self.choices):
             raise ValueError("correct_choice is not the index of a choice")
@@ -78,12 +69,12 @@ class CatalogQuestion(_Form):
     id: Id
     user_id: Id
     study_topic_id: Id
-    subject: Text = Field(max_length=120)
-    exam_frequency: float | None = Field(None, ge=0, allow_inf_nan=False)
-    retired_at: AwareDatetime | None = None
-    editions: list[CatalogEdition] = Field(min_length=1)
+    subject: Text = pydantic.Field(max_length=120)
+    exam_frequency: float | None = pydantic.Field(None, ge=0, allow_inf_nan=False)
+    retired_at: pydantic.AwareDatetime | None = None
+    editions: list[CatalogEdition] = pydantic.Field(min_length=1)
 
-    @model_validator(mode="before")
+    @pydantic.model_validator(mode="before")
     @classmethod
     def _flat_form(cls, data: Any) -> Any:
         if not isinstance(data, dict) or "editions" in data:
@@ -109,7 +100,7 @@ def read_catalog(path: Path) -> CatalogFile:
     """Read a catalog; raise CatalogError with one line per mistake."""
     try:
         return CatalogFile.model_validate_json(path.read_bytes())
-    except ValidationError as error:
+    except pydantic.ValidationError as error:
         lines = [f"/{'/'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
         raise CatalogError("\n".join(lines)) from None
 
@@ -187,10 +178,13 @@ def _read(connection: Connection, catalog: CatalogFile) -> _Known:
     questions = [question.id for question in catalog.questions]
     pub_ids = [edition.pub_id for _, edition in catalog.editions]
     return _Known(
-        {row.id: row for row in execute(connection, _USERS, {"ids": users})},
-        {row.id: row for row in execute(connection, _TOPICS, {"ids": topics})},
-        {row.id: row for row in execute(connection, _QUESTIONS, {"ids": questions})},
-        {row.pub_id: row for row in execute(connection, _EDITIONS, {"ids": questions, "pub_ids": pub_ids})},
+        {row.id: row for row in db.execute(connection, _USERS, {"ids": users})},
+        {row.id: row for row in db.execute(connection, _TOPICS, {"ids": topics})},
+        {row.id: row for row in db.execute(connection, _QUESTIONS, {"ids": questions})},
+        {
+            row.pub_id: row
+            for row in db.execute(connection, _EDITIONS, {"ids": questions, "pub_ids": pub_ids})
+        },
     )
 
 
@@ -215,7 +209,7 @@ def _compare(connection: Connection, catalog: CatalogFile, known: _Known) -> lis
             changes.append("owner")
         if changes:
             changed[pub_id] = tuple(changes)
-    answered = {row.pub_id: row for row in execute(connection, _ANSWERED, {"pub_ids": list(changed)})}
+    answered = {row.pub_id: row for row in db.execute(connection, _ANSWERED, {"pub_ids": list(changed)})}
     return [
         EditionChange(pub_id, changes, *(answered[pub_id][1:] if pub_id in answered else (0, 0)))
         for pub_id, changes in sorted(changed.items())
@@ -300,13 +294,13 @@ def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = 
     progress of their questions; new texts change no outcome. Only rows that differ are written. Only learners
     of a changed edition, or with a new time zone, are locked.
     """
-    execute(connection, _ONE_LOAD)
+    db.execute(connection, _ONE_LOAD)
     known = _read(connection, catalog)
     changes = _compare(connection, catalog, known)
-    concerned = scalars(connection, _CONCERNED, {"pub_ids": [each.pub_id for each in changes]})
+    concerned = db.scalars(connection, _CONCERNED, {"pub_ids": [each.pub_id for each in changes]})
     learners = {*concerned, *(user["id"] for user in _new_users(catalog, known))}
-    execute(connection, _LOCK_UPLOADS, {"pub_ids": [each.pub_id for each in changes if each.regraded]})
-    execute(connection, _LOCK_LEARNERS, {"user_ids": list(learners)})
+    db.execute(connection, _LOCK_UPLOADS, {"pub_ids": [each.pub_id for each in changes if each.regraded]})
+    db.execute(connection, _LOCK_LEARNERS, {"user_ids": list(learners)})
 
     changes = _compare(connection, catalog, known)  # again: more may have been answered before the locks
     if any(each.attempts if not force else each.refused for each in changes):
@@ -333,24 +327,28 @@ def _save(connection: Connection, catalog: CatalogFile, known: _Known) -> None:
     """Write the rows that are new or differ."""
     questions = {q.id: q.model_dump(exclude={"editions"}) for q in catalog.questions}
     editions = {e.pub_id: {"source_id": q.id} | e.model_dump() for q, e in catalog.editions}
-    _upsert(connection, User, _new_users(catalog, known))
-    _upsert(connection, StudyTopic, _differing({t.id: t.model_dump() for t in catalog.topics}, known.topics))
-    _upsert(connection, StudyQuestion, _differing(questions, known.questions))
-    _upsert(connection, PublishedItem, _differing(editions, known.editions))
+    _upsert(connection, models.User, _new_users(catalog, known))
+    _upsert(
+        connection,
+        models.StudyTopic,
+        _differing({t.id: t.model_dump() for t in catalog.topics}, known.topics),
+    )
+    _upsert(connection, models.StudyQuestion, _differing(questions, known.questions))
+    _upsert(connection, models.PublishedItem, _differing(editions, known.editions))
 
 
 def _differing(rows: Mapping[Any, dict[str, Any]], known: Mapping[Any, Any]) -> list[dict[str, Any]]:
     return [row for key, row in rows.items() if key not in known or row != known[key]._asdict()]
 
 
-def _upsert(connection: Connection, table: type[Base], rows: Sequence[dict[str, Any]]) -> None:
+def _upsert(connection: Connection, table: type[models.Base], rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         return
     statement = insert(table)
     key = next(iter(table.__table__.primary_key)).name
     # Not the owner of a topic either, which cannot change: as a part of a key, it would make replays wait for
     # the end of the load.
-    fixed = {key, "user_id"} if table is StudyTopic else {key}
+    fixed = {key, "user_id"} if table is models.StudyTopic else {key}
     new = {name: statement.excluded[name] for name in rows[0] if name not in fixed}
     connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=new), rows)
 
@@ -407,23 +405,23 @@ def regrade(connection: Connection, pub_ids: Sequence[str]) -> None:
 
     The caller holds the locks of the learners.
     """
-    attempts = execute(connection, _ATTEMPTS, {"pub_ids": pub_ids}).fetchall()
+    attempts = db.execute(connection, _ATTEMPTS, {"pub_ids": pub_ids}).fetchall()
     graded = [
         {"user_id": a.user_id, "session_id": a.session_id, "ordinal": a.ordinal}
         | grade(a.selected, unsure=a.unsure, correct_choice=a.correct_choice)._asdict()
         for a in attempts
     ]
-    execute(connection, _REGRADE, {"graded": as_json(graded)})
+    db.execute(connection, _REGRADE, {"graded": db.as_json(graded)})
     by_learner = defaultdict(list)
     for attempt in attempts:
         by_learner[attempt.user_id].append(attempt)
     for user_id, theirs in sorted(by_learner.items()):
         questions = sorted({attempt.study_question_id for attempt in theirs})
         sessions = sorted({attempt.session_id for attempt in theirs})
-        execute(connection, _RECOUNT, {"user_id": user_id, "session_ids": sessions})
+        db.execute(connection, _RECOUNT, {"user_id": user_id, "session_ids": sessions})
         refold(connection, user_id, questions)
-        due = dict(execute(connection, _DUE, {"user_id": user_id, "question_ids": questions}).fetchall())
-        for upload, result in execute(connection, _RESULTS, {"user_id": user_id, "session_ids": sessions}):
+        due = dict(db.execute(connection, _DUE, {"user_id": user_id, "question_ids": questions}).fetchall())
+        for upload, result in db.execute(connection, _RESULTS, {"user_id": user_id, "session_ids": sessions}):
             _update_result(connection, upload, result, due)
 
 
@@ -439,4 +437,4 @@ def _update_result(
         for each in result["questions"]
     ]
     updated = result | {"topics": topics, "questions": questions}
-    execute(connection, _SAVE_RESULT, {"id": upload, "result": as_json(updated)})
+    db.execute(connection, _SAVE_RESULT, {"id": upload, "result": db.as_json(updated)})

@@ -17,13 +17,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
-from shared.broker import make_celery, queue_length
+from shared import broker, db, failures, spool
 from shared.config import Settings
-from shared.db import make_engine
-from shared.failures import describe
 from shared.health import Problem, look, problems
 from shared.plan import Fate
-from shared.spool import connect, spooled
 from shared.study.grading import Outcome
 from shared.uploads import Status, Verdict
 
@@ -124,14 +121,14 @@ def _answer(name: str, future: Future[list[Metric]]) -> list[Metric] | None:
         log.warning("scrape.store_failed", store=name, error="no answer in time")
         return None
     if error := future.exception():
-        log.warning("scrape.store_failed", store=name, error=describe(error))
+        log.warning("scrape.store_failed", store=name, error=failures.describe(error))
         return None
     return future.result()
 
 
 def _postgres(settings: Settings) -> Ask:
     brief = {"lock_timeout": DEADLINE_S, "task_time_limit": DEADLINE_S}
-    engine = make_engine(settings.model_copy(update=brief), pre_ping=True, scanning=True)
+    engine = db.make_engine(settings.model_copy(update=brief), pre_ping=True, scanning=True)
 
     def ask() -> list[Metric]:
         with engine.connect() as connection:
@@ -173,13 +170,15 @@ def _standing(connection: Connection, settings: Settings) -> list[Metric]:
 
 
 def _redis(settings: Settings) -> Ask:
-    redis = connect(settings.redis_url)
-    return lambda: [_gauge("spool_length", "Uploads that Redis alone holds", value=spooled(redis))]
+    redis = spool.connect(settings.redis_url)
+    return lambda: [_gauge("spool_length", "Uploads that Redis alone holds", value=spool.spooled(redis))]
 
 
 def _broker(settings: Settings) -> Ask:
-    app = make_celery(settings)
-    return lambda: [_gauge("queue_length", "Messages that wait in the broker", value=queue_length(app))]
+    app = broker.make_celery(settings)
+    return lambda: [
+        _gauge("queue_length", "Messages that wait in the broker", value=broker.queue_length(app))
+    ]
 
 
 def _gauge(name: str, help_text: str, *labels: str, value: float | None = None) -> GaugeMetricFamily:

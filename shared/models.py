@@ -4,28 +4,7 @@ import uuid
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
-from sqlalchemy import (
-    DDL,
-    BigInteger,
-    CheckConstraint,
-    DateTime,
-    Double,
-    FetchedValue,
-    ForeignKey,
-    ForeignKeyConstraint,
-    FromClause,
-    Identity,
-    Index,
-    MetaData,
-    SmallInteger,
-    String,
-    Text,
-    UniqueConstraint,
-    event,
-    false,
-    func,
-    text,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -46,27 +25,29 @@ JSON = JSONB(none_as_null=True)
 class Base(DeclarativeBase):
     """The declarative base; its metadata is compared with the migrations by a test."""
 
-    metadata = MetaData(naming_convention=NAMES)
+    metadata = sa.MetaData(naming_convention=NAMES)
     type_annotation_map: ClassVar = {
-        str: Text,
-        float: Double,
-        datetime: DateTime(timezone=True),
+        str: sa.Text,
+        float: sa.Double,
+        datetime: sa.DateTime(timezone=True),
         dict[str, Any]: JSON,
         list[Any]: JSON,
     }
 
 
 # The ids of the catalog come from outside; without autoincrement=False they would be serial.
-CatalogId = Annotated[int, mapped_column(BigInteger, primary_key=True, autoincrement=False)]
-RowId = Annotated[int, mapped_column(BigInteger, Identity(), primary_key=True)]
-CreatedAt = Annotated[datetime, mapped_column(server_default=func.now())]
-UpdatedAt = Annotated[datetime, mapped_column(server_default=func.now(), server_onupdate=FetchedValue())]
+CatalogId = Annotated[int, mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)]
+RowId = Annotated[int, mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)]
+CreatedAt = Annotated[datetime, mapped_column(server_default=sa.func.now())]
+UpdatedAt = Annotated[
+    datetime, mapped_column(server_default=sa.func.now(), server_onupdate=sa.FetchedValue())
+]
 
 
-def after_create(table: FromClause, sql: str) -> None:
+def after_create(table: sa.FromClause, sql: str) -> None:
     """Run the statements whenever the table is created."""
-    ddl = DDL(sql)  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
-    event.listen(table, "after_create", ddl)
+    ddl = sa.DDL(sql)  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+    sa.event.listen(table, "after_create", ddl)
 
 
 def keep_updated_at(model: type[Base]) -> None:
@@ -107,41 +88,41 @@ class StudyQuestionAttempt(Base):
 
     __tablename__ = "study_question_attempts"
     __table_args__ = (
-        CheckConstraint("outcome IN ('correct', 'wrong', 'unsure')", name="outcome"),
-        CheckConstraint("rating IN (1, 2, 3)", name="rating"),
+        sa.CheckConstraint("outcome IN ('correct', 'wrong', 'unsure')", name="outcome"),
+        sa.CheckConstraint("rating IN (1, 2, 3)", name="rating"),
         # Keys between a learner's tables begin with user_id, so that partitions by learner need no new keys.
-        ForeignKeyConstraint(
+        sa.ForeignKeyConstraint(
             ["user_id", "study_quiz_session_id"],
             ["study_quiz_sessions.user_id", "study_quiz_sessions.id"],
             ondelete="CASCADE",
         ),
-        Index(
+        sa.Index(
             "uq_study_question_attempts_counted",
             "user_id",
             "study_quiz_session_id",
             "study_question_id",
             unique=True,
-            postgresql_where=text("counted"),
+            postgresql_where=sa.text("counted"),
         ),
         # For the fold and the foreign key: only WHERE counted, it would make every cascade scan the table.
-        Index("ix_study_question_attempts_fold", "study_question_id", "user_id", "answered_at"),
+        sa.Index("ix_study_question_attempts_fold", "study_question_id", "user_id", "answered_at"),
     )
 
-    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    study_quiz_session_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    study_quiz_session_id: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
     ordinal: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     study_question_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("study_questions.id", ondelete="CASCADE")
+        sa.BigInteger, sa.ForeignKey("study_questions.id", ondelete="CASCADE")
     )
     pub_id: Mapped[str]
-    selected: Mapped[int | None] = mapped_column(SmallInteger)
+    selected: Mapped[int | None] = mapped_column(sa.SmallInteger)
     unsure: Mapped[bool]
     outcome: Mapped[str]
-    rating: Mapped[int] = mapped_column(SmallInteger)
+    rating: Mapped[int] = mapped_column(sa.SmallInteger)
     counted: Mapped[bool]
     answered_at: Mapped[datetime]
     answered_at_raw: Mapped[datetime]
-    utc_offset: Mapped[int | None] = mapped_column(SmallInteger)
+    utc_offset: Mapped[int | None] = mapped_column(sa.SmallInteger)
     study_date: Mapped[date]
     clock_adjusted: Mapped[bool]
 
@@ -164,11 +145,13 @@ class StudyTopic(Base):
     __tablename__ = "study_topics"
     __table_args__ = (
         # What study_questions refers to, so that a question has its topic's owner.
-        UniqueConstraint("id", "user_id"),
+        sa.UniqueConstraint("id", "user_id"),
     )
 
     id: Mapped[CatalogId]
-    user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[int] = mapped_column(
+        sa.BigInteger, sa.ForeignKey("users.id", ondelete="CASCADE"), index=True
+    )
     name: Mapped[str]
     exam_on: Mapped[date | None]
 
@@ -178,15 +161,15 @@ class StudyQuestion(Base):
 
     __tablename__ = "study_questions"
     __table_args__ = (
-        ForeignKeyConstraint(
+        sa.ForeignKeyConstraint(
             ["study_topic_id", "user_id"], ["study_topics.id", "study_topics.user_id"], ondelete="CASCADE"
         ),
-        Index(None, "study_topic_id", "user_id"),
+        sa.Index(None, "study_topic_id", "user_id"),
     )
 
     id: Mapped[CatalogId]
-    user_id: Mapped[int] = mapped_column(BigInteger)
-    study_topic_id: Mapped[int] = mapped_column(BigInteger)
+    user_id: Mapped[int] = mapped_column(sa.BigInteger)
+    study_topic_id: Mapped[int] = mapped_column(sa.BigInteger)
     subject: Mapped[str]
     exam_frequency: Mapped[float | None]
     retired_at: Mapped[datetime | None]
@@ -202,10 +185,10 @@ class PublishedItem(Base):
 
     pub_id: Mapped[str] = mapped_column(primary_key=True)
     source_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("study_questions.id", ondelete="CASCADE"), index=True
+        sa.BigInteger, sa.ForeignKey("study_questions.id", ondelete="CASCADE"), index=True
     )
     choices: Mapped[list[Any]]
-    correct_choice: Mapped[int] = mapped_column(SmallInteger)
+    correct_choice: Mapped[int] = mapped_column(sa.SmallInteger)
     published_at: Mapped[datetime | None]
 
 
@@ -236,32 +219,32 @@ class Outbox(Base):
 
     __tablename__ = "outbox"
     __table_args__ = (
-        CheckConstraint("kind IN ('explain_misses', 'weak_areas', 'upload.dead')", name="kind"),
-        CheckConstraint("status IN ('waiting', 'delivered', 'skipped', 'dead')", name="status"),
-        CheckConstraint(
+        sa.CheckConstraint("kind IN ('explain_misses', 'weak_areas', 'upload.dead')", name="kind"),
+        sa.CheckConstraint("status IN ('waiting', 'delivered', 'skipped', 'dead')", name="status"),
+        sa.CheckConstraint(
             """CASE WHEN kind = 'upload.dead'
                 THEN client_session_uuid IS NOT NULL AND study_quiz_session_id IS NULL
                 ELSE user_id IS NOT NULL AND study_quiz_session_id IS NOT NULL END""",
             name="subject",
         ),
-        CheckConstraint("(status = 'waiting') = (finished_at IS NULL)", name="finished_at"),
-        ForeignKeyConstraint(
+        sa.CheckConstraint("(status = 'waiting') = (finished_at IS NULL)", name="finished_at"),
+        sa.ForeignKeyConstraint(
             ["user_id", "study_quiz_session_id"],
             ["study_quiz_sessions.user_id", "study_quiz_sessions.id"],
             ondelete="CASCADE",
         ),
-        UniqueConstraint("user_id", "study_quiz_session_id", "kind"),
-        Index("ix_outbox_waiting", "next_try_at", postgresql_where=text("status = 'waiting'")),
+        sa.UniqueConstraint("user_id", "study_quiz_session_id", "kind"),
+        sa.Index("ix_outbox_waiting", "next_try_at", postgresql_where=sa.text("status = 'waiting'")),
     )
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
-    user_id: Mapped[int | None] = mapped_column(BigInteger)
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=sa.func.gen_random_uuid())
+    user_id: Mapped[int | None] = mapped_column(sa.BigInteger)
     kind: Mapped[str]
-    study_quiz_session_id: Mapped[int | None] = mapped_column(BigInteger)
+    study_quiz_session_id: Mapped[int | None] = mapped_column(sa.BigInteger)
     client_session_uuid: Mapped[uuid.UUID | None]
     status: Mapped[str] = mapped_column(server_default="waiting")
     tries: Mapped[int] = mapped_column(server_default="0")
-    next_try_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    next_try_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
     last_error: Mapped[str | None]
     created_at: Mapped[CreatedAt]
     finished_at: Mapped[datetime | None]
@@ -289,30 +272,30 @@ class StudyQuestionProgress(Base):
     __tablename__ = "study_question_progress"
     # No fillfactor: nearly every update moves `due`, which is indexed, so no free space makes it a HOT one.
     __table_args__ = (
-        CheckConstraint("reviews > 0", name="reviews"),
-        CheckConstraint("misses >= 0 AND corrects >= 0 AND misses + corrects <= reviews", name="counts"),
-        CheckConstraint(
+        sa.CheckConstraint("reviews > 0", name="reviews"),
+        sa.CheckConstraint("misses >= 0 AND corrects >= 0 AND misses + corrects <= reviews", name="counts"),
+        sa.CheckConstraint(
             "miss_streak BETWEEN 0 AND misses AND correct_streak BETWEEN 0 AND corrects"
             " AND (miss_streak = 0 OR correct_streak = 0)",
             name="streaks",
         ),
-        CheckConstraint("(correct_streak = 0) = (correct_since IS NULL)", name="correct_since"),
-        CheckConstraint("due <= due_at_most", name="due_at_most"),
-        CheckConstraint("wrong_note IN ('none', 'open', 'closed')", name="wrong_note"),
-        CheckConstraint("(wrong_note = 'none') = (note_opened_at IS NULL)", name="note_opened_at"),
-        CheckConstraint("wrong_note <> 'closed' OR note_closed_at IS NOT NULL", name="note_closed_at"),
-        Index(None, "user_id", "due"),
-        Index(
-            "ix_study_question_progress_open_note", "user_id", postgresql_where=text("wrong_note = 'open'")
+        sa.CheckConstraint("(correct_streak = 0) = (correct_since IS NULL)", name="correct_since"),
+        sa.CheckConstraint("due <= due_at_most", name="due_at_most"),
+        sa.CheckConstraint("wrong_note IN ('none', 'open', 'closed')", name="wrong_note"),
+        sa.CheckConstraint("(wrong_note = 'none') = (note_opened_at IS NULL)", name="note_opened_at"),
+        sa.CheckConstraint("wrong_note <> 'closed' OR note_closed_at IS NOT NULL", name="note_closed_at"),
+        sa.Index(None, "user_id", "due"),
+        sa.Index(
+            "ix_study_question_progress_open_note", "user_id", postgresql_where=sa.text("wrong_note = 'open'")
         ),
     )
 
     # The question first: no other index serves the foreign key, while a learner's rows have one by `due`.
     study_question_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("study_questions.id", ondelete="CASCADE"), primary_key=True
+        sa.BigInteger, sa.ForeignKey("study_questions.id", ondelete="CASCADE"), primary_key=True
     )
     user_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+        sa.BigInteger, sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
     )
     stability: Mapped[float]
     difficulty: Mapped[float]
@@ -347,37 +330,37 @@ class StudyQuizSession(Base):
 
     __tablename__ = "study_quiz_sessions"
     __table_args__ = (
-        Index(
+        sa.Index(
             "uq_study_quiz_sessions_in_progress",
             "user_id",
             "study_topic_id",
             unique=True,
-            postgresql_where=text("status = 'in_progress'"),
+            postgresql_where=sa.text("status = 'in_progress'"),
         ),
         # The last guard against replaying an upload twice.
-        Index(
+        sa.Index(
             "uq_study_quiz_sessions_client_session_uuid_study_topic_id",
             "client_session_uuid",
             "study_topic_id",
             unique=True,
-            postgresql_where=text("client_session_uuid IS NOT NULL AND superseded_at IS NULL"),
+            postgresql_where=sa.text("client_session_uuid IS NOT NULL AND superseded_at IS NULL"),
         ),
         # What the attempts refer to; a learner's sessions are listed by it too.
-        UniqueConstraint("user_id", "id"),
+        sa.UniqueConstraint("user_id", "id"),
     )
 
     id: Mapped[RowId]
-    user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"))
+    user_id: Mapped[int] = mapped_column(sa.BigInteger, sa.ForeignKey("users.id", ondelete="CASCADE"))
     study_topic_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("study_topics.id", ondelete="CASCADE"), index=True
+        sa.BigInteger, sa.ForeignKey("study_topics.id", ondelete="CASCADE"), index=True
     )
     target_per_subject: Mapped[int] = mapped_column(server_default="20")
-    subject_filter: Mapped[str | None] = mapped_column(String(120))
-    wrong_only: Mapped[bool] = mapped_column(server_default=false())
-    quiz_mode: Mapped[str] = mapped_column(String(30), server_default="random")
+    subject_filter: Mapped[str | None] = mapped_column(sa.String(120))
+    wrong_only: Mapped[bool] = mapped_column(server_default=sa.false())
+    quiz_mode: Mapped[str] = mapped_column(sa.String(30), server_default="random")
     question_ids: Mapped[list[Any]]
     subject_distribution: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
-    status: Mapped[str] = mapped_column(String(20), server_default="in_progress")
+    status: Mapped[str] = mapped_column(sa.String(20), server_default="in_progress")
     cursor: Mapped[int] = mapped_column(server_default="0")
     correct_count: Mapped[int] = mapped_column(server_default="0")
     wrong_count: Mapped[int] = mapped_column(server_default="0")
@@ -389,8 +372,8 @@ class StudyQuizSession(Base):
     finished_at: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[UpdatedAt]
-    client_session_uuid: Mapped[str | None] = mapped_column(String(64))
-    source: Mapped[str] = mapped_column(String(20), server_default="live")
+    client_session_uuid: Mapped[str | None] = mapped_column(sa.String(64))
+    source: Mapped[str] = mapped_column(sa.String(20), server_default="live")
     finalized_at: Mapped[datetime | None]
     voided_at: Mapped[datetime | None]
     void_reason: Mapped[str | None]
@@ -413,22 +396,22 @@ class Upload(Base):
 
     __tablename__ = "uploads"
     __table_args__ = (
-        CheckConstraint("status IN ('received', 'ingested', 'rejected', 'dead')", name="status"),
-        CheckConstraint("(status = 'received') = (finalized_at IS NULL)", name="finalized_at"),
-        CheckConstraint("(status = 'rejected') = (reason IS NOT NULL)", name="reason"),
-        CheckConstraint("status <> 'received' OR payload IS NOT NULL", name="payload"),
-        Index("ix_uploads_received", "next_try_at", postgresql_where=text("status = 'received'")),
+        sa.CheckConstraint("status IN ('received', 'ingested', 'rejected', 'dead')", name="status"),
+        sa.CheckConstraint("(status = 'received') = (finalized_at IS NULL)", name="finalized_at"),
+        sa.CheckConstraint("(status = 'rejected') = (reason IS NOT NULL)", name="reason"),
+        sa.CheckConstraint("status <> 'received' OR payload IS NOT NULL", name="payload"),
+        sa.Index("ix_uploads_received", "next_try_at", postgresql_where=sa.text("status = 'received'")),
         # What an operator lists; partial, so that an upload that goes well never touches it.
-        Index(
+        sa.Index(
             "ix_uploads_failed",
             "status",
             "received_at",
-            postgresql_where=text("status IN ('rejected', 'dead')"),
+            postgresql_where=sa.text("status IN ('rejected', 'dead')"),
         ),
-        Index(None, "user_id", postgresql_where=text("user_id IS NOT NULL")),
+        sa.Index(None, "user_id", postgresql_where=sa.text("user_id IS NOT NULL")),
         # Rows are stored nearly in the order of their times: an index of page ranges costs an insert almost
         # nothing.
-        Index(
+        sa.Index(
             "ix_uploads_times",
             "received_at",
             "finalized_at",
@@ -448,7 +431,7 @@ class Upload(Base):
     last_error: Mapped[str | None]
     reason: Mapped[str | None]
     result: Mapped[dict[str, Any] | None]
-    user_id: Mapped[int | None] = mapped_column(BigInteger)
+    user_id: Mapped[int | None] = mapped_column(sa.BigInteger)
     finalized_at: Mapped[datetime | None]
 
 
@@ -459,11 +442,11 @@ class UploadConflict(Base):
     """
 
     __tablename__ = "upload_conflicts"
-    __table_args__ = (UniqueConstraint("client_session_uuid", "content_hash"),)
+    __table_args__ = (sa.UniqueConstraint("client_session_uuid", "content_hash"),)
 
     id: Mapped[RowId]
-    client_session_uuid: Mapped[uuid.UUID] = mapped_column(ForeignKey("uploads.client_session_uuid"))
+    client_session_uuid: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("uploads.client_session_uuid"))
     content_hash: Mapped[str]
     payload: Mapped[dict[str, Any] | None]
     received_at: Mapped[datetime]
-    user_id: Mapped[int | None] = mapped_column(BigInteger)
+    user_id: Mapped[int | None] = mapped_column(sa.BigInteger)

@@ -9,14 +9,13 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from shared import catalog, uploads
 from shared.attempts import insert_sessions, sessions_of_upload
-from shared.catalog import resolve
 from shared.errors import OvertakenError
 from shared.payload import Upload
 from shared.plan import SKIPPED, Plan, Question, make_plan
 from shared.study.finalize import finalize_sessions
 from shared.study.store import load_cached, lock_owner
-from shared.uploads import End, Status, close, lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Replayed:
     `plan`: what its attempts became; None where they were in the log already.
     """
 
-    status: Status
+    status: uploads.Status
     plan: Plan | None
     late: int = 0
 
@@ -39,13 +38,13 @@ def replay(
     Locks are taken in the order upload, learner, quiz session, so that no two replays
     deadlock. Whatever can reject the upload comes before the first write.
     """
-    received = lock(connection, client_session_uuid)
+    received = uploads.lock(connection, client_session_uuid)
     if received is None:
         return None
     upload = Upload.model_validate(received.payload)
     pub_ids = {attempt.pub_id for attempt in upload.attempts}
     learner = lock_owner(connection, pub_ids, default_zone)
-    questions = resolve(connection, pub_ids)
+    questions = catalog.resolve(connection, pub_ids)
     owners = {question.user_id for question in questions.values()}
     owner = owners.pop() if len(owners) == 1 else None
     if owner != (learner and learner.id):
@@ -62,21 +61,21 @@ def replay(
         cached = load_cached(connection, user_id, reviewed)
         due = {question: each.progress.due for question, each in cached.items()}
         result = _result(upload, plan, questions, sessions, due)
-        close(connection, received, End(Status.INGESTED, now, user_id, result))
-        return Replayed(Status.INGESTED, None)
+        uploads.close(connection, received, uploads.End(uploads.Status.INGESTED, now, user_id, result))
+        return Replayed(uploads.Status.INGESTED, None)
 
     if learner is None or not plan.topics:
         reason = "no_usable_attempt" if learner else "mixed_owners" if questions else "unknown_questions"
         result = _result(upload, plan, questions, [], {})
-        close(connection, received, End(Status.REJECTED, now, owner, result, reason))
-        return Replayed(Status.REJECTED, plan)
+        uploads.close(connection, received, uploads.End(uploads.Status.REJECTED, now, owner, result, reason))
+        return Replayed(uploads.Status.REJECTED, plan)
 
     ids = insert_sessions(connection, client_session_uuid, learner.id, plan, now=now)
     done = finalize_sessions(connection, learner.id, [ids[topic] for topic in plan.topics], now=now)
     due = {question: day for each in done for question, day in each.due.items()}
     result = _result(upload, plan, questions, [each.snapshot for each in done], due)
-    close(connection, received, End(Status.INGESTED, now, learner.id, result))
-    return Replayed(Status.INGESTED, plan, sum(each.late for each in done))
+    uploads.close(connection, received, uploads.End(uploads.Status.INGESTED, now, learner.id, result))
+    return Replayed(uploads.Status.INGESTED, plan, sum(each.late for each in done))
 
 
 def _result(

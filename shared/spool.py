@@ -15,10 +15,8 @@ from redis.retry import Retry
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError
 
-from shared.db import scalar
+from shared import db, failures, payload
 from shared.errors import StoreUnavailableError, StudyIngestError
-from shared.failures import describe
-from shared.payload import content_hash, parse_upload
 from shared.uploads import Delivery, receive
 
 log = structlog.get_logger()
@@ -75,7 +73,7 @@ def lock(connection: Connection) -> bool:
 
     Two at once would lose no upload, but of two contents under one uuid the second might become the first.
     """
-    return bool(scalar(connection, _LOCK))
+    return bool(db.scalar(connection, _LOCK))
 
 
 def drain(redis: Redis, engine: Engine) -> int:
@@ -105,7 +103,7 @@ def _record(redis: Redis, engine: Engine, entries: list[str]) -> None:
             for entry in entries:
                 _record(redis, engine, [entry])
             return
-        log.warning("spool.refused", error=describe(error))
+        log.warning("spool.refused", error=failures.describe(error))
         redis.lpush(REFUSED, entries[0])
     else:
         log.info("spool.moved", uploads=[str(each.client_session_uuid) for each in deliveries])
@@ -116,6 +114,6 @@ def _record(redis: Redis, engine: Engine, entries: list[str]) -> None:
 
 def _read(entry: str) -> Delivery:
     spooled = json.loads(entry)
-    upload = parse_upload(spooled["payload"].encode())
+    upload = payload.parse_upload(spooled["payload"].encode())
     received_at = datetime.fromisoformat(spooled["received_at"])
-    return Delivery(upload.client_session_uuid, spooled["payload"], content_hash(upload), received_at)
+    return Delivery(upload.client_session_uuid, spooled["payload"], payload.content_hash(upload), received_at)

@@ -19,10 +19,8 @@ import httpx
 from sqlalchemy import Connection, text
 from standardwebhooks import Webhook as Signer
 
+from shared import db, failures, retries
 from shared.config import Settings
-from shared.db import execute, scalars
-from shared.failures import describe
-from shared.retries import BACKOFF
 
 # A lease outlasts the time-out, so that a late answer is recorded before another sweeper tries.
 LEASES = 2
@@ -147,7 +145,7 @@ _FAIL = text(f"""
     UPDATE outbox SET last_error = :error,
         status = CASE WHEN tries < :max_tries THEN 'waiting' ELSE 'dead' END,
         finished_at = CASE WHEN tries < :max_tries THEN NULL ELSE now() END,
-        next_try_at = now() + {BACKOFF}
+        next_try_at = now() + {retries.BACKOFF}
     WHERE id = :id AND status = 'waiting' AND tries = :tries
 """)  # noqa: S608  # made of a constant
 
@@ -157,13 +155,13 @@ def claim(connection: Connection, settings: Settings, *, limit: int) -> list[Web
 
     Those whose last try was cut off are marked dead, those of a voided session skipped.
     """
-    execute(connection, _MARK_EXHAUSTED, {"max_tries": settings.webhook_max_tries})
-    execute(connection, _SKIP_VOIDED)
+    db.execute(connection, _MARK_EXHAUSTED, {"max_tries": settings.webhook_max_tries})
+    db.execute(connection, _SKIP_VOIDED)
     lease = LEASES * settings.webhook_timeout
-    ids = scalars(connection, _CLAIM, {"limit": limit, "lease": lease})
+    ids = db.scalars(connection, _CLAIM, {"limit": limit, "lease": lease})
     if not ids:
         return []
-    rows = execute(connection, _LOAD, {"ids": ids})
+    rows = db.execute(connection, _LOAD, {"ids": ids})
     return [Webhook(row.id, row.kind, row.tries, row.created_at, _data(row)) for row in rows]
 
 
@@ -176,7 +174,7 @@ def _data(row: Any) -> dict[str, Any]:
 
 def skip_all(connection: Connection, reason: str) -> int:
     """Skip all waiting webhooks; return how many those were."""
-    return execute(connection, _SKIP_ALL, {"reason": reason}).rowcount
+    return db.execute(connection, _SKIP_ALL, {"reason": reason}).rowcount
 
 
 def record(connection: Connection, webhook: Webhook, answer: Answer, settings: Settings) -> None:
@@ -184,7 +182,7 @@ def record(connection: Connection, webhook: Webhook, answer: Answer, settings: S
     if answer.delivered or answer.refused:
         status = Status.DELIVERED if answer.delivered else Status.DEAD
         error = None if answer.delivered else answer.text
-        execute(connection, _FINISH, {"id": webhook.id, "status": status, "error": error})
+        db.execute(connection, _FINISH, {"id": webhook.id, "status": status, "error": error})
         return
     parameters = {
         "id": webhook.id,
@@ -194,7 +192,7 @@ def record(connection: Connection, webhook: Webhook, answer: Answer, settings: S
         "base": settings.retry_base,
         "cap": settings.webhook_retry_cap,
     }
-    execute(connection, _FAIL, parameters)
+    db.execute(connection, _FAIL, parameters)
 
 
 def make_tls() -> ssl.SSLContext:
@@ -236,7 +234,7 @@ async def _post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> An
     except TimeoutError:
         return Answer(None, f"no answer within {settings.webhook_timeout:g} s")
     except Exception as error:  # noqa: BLE001  # whatever it is: recorded as the reason of this try
-        return Answer(None, describe(error))
+        return Answer(None, failures.describe(error))
 
 
 async def _beginning(response: httpx.Response) -> str:
@@ -279,10 +277,10 @@ class Listed(NamedTuple):
 
 def list_webhooks(connection: Connection, status: Status, *, limit: int) -> list[Listed]:
     """List webhooks of a status, the newest first."""
-    rows = execute(connection, _LIST, {"status": status, "limit": limit})
+    rows = db.execute(connection, _LIST, {"status": status, "limit": limit})
     return [Listed(*row) for row in rows]
 
 
 def retry_webhooks(connection: Connection, status: Status) -> int:
     """Set all dead, or all skipped, webhooks back to `waiting` with no try counted; return how many."""
-    return execute(connection, _RETRY, {"status": status}).rowcount
+    return db.execute(connection, _RETRY, {"status": status}).rowcount

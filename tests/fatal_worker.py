@@ -5,13 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import shared.replay
+from shared import catalog
 from worker.app import app
 
 __all__ = ["app"]
 
 FATAL = "q-fatal"
-_resolve = shared.replay.resolve
+_resolve = catalog.resolve
 
 
 def _die() -> None:
@@ -35,4 +35,4 @@ def _resolve_or_die(connection: Any, pub_ids: Any) -> Any:
     return _resolve(connection, pub_ids)
 
 
-shared.replay.resolve = _resolve_or_die
+catalog.resolve = _resolve_or_die

@@ -9,30 +9,28 @@ from typing import Any
 from celery import signals
 from sqlalchemy import Engine
 
-from shared.broker import make_celery
+from shared import broker, db, logs
 from shared.config import Settings, load_settings
-from shared.db import make_engine
 from shared.errors import ConfigurationError
-from shared.logs import configure_logs
 
 try:
     settings = load_settings(Settings)
 except ConfigurationError as error:
     sys.exit(f"study-ingest: {error}")
 
-app = make_celery(settings, worker=True)
+app = broker.make_celery(settings, worker=True)
 app.conf.imports = ["worker.tasks"]
 
 
 @cache
 def engine() -> Engine:
     """Return this process' engine; made at its first use, which is after the fork."""
-    return make_engine(settings)
+    return db.make_engine(settings)
 
 
 @signals.setup_logging.connect(weak=False)
 def _set_logs_up(loglevel: int, **_: Any) -> None:
-    configure_logs()
+    logs.configure_logs()
     # The level of its command line, by default WARNING, is for Celery's own lines; for ours it would be too
     # high.
     logging.getLogger("celery").setLevel(loglevel)

@@ -6,10 +6,9 @@ Flower's own FLOWER_* variables change all of that but the login.
 import os
 import sys
 
-from shared.broker import make_celery
+from shared import broker, logs
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
-from shared.logs import configure_logs
 
 DEFAULTS = {
     "FLOWER_UNAUTHENTICATED_API": "false",
@@ -50,8 +49,8 @@ def main() -> None:
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # its own metrics are not ours
     for name, value in DEFAULTS.items():
         os.environ[name] = os.environ.get(name) or value
-    configure_logs()
-    make_celery(settings, worker=True).start(["flower"])
+    logs.configure_logs()
+    broker.make_celery(settings, worker=True).start(["flower"])
 
 
 if __name__ == "__main__":

@@ -21,16 +21,10 @@ import structlog
 from redis import Redis
 from sqlalchemy import Engine
 
-from shared import health, spool, webhooks
-from shared.broker import MESSAGE_SIZE, enqueue, make_celery, queue_length
+from shared import broker, db, failures, health, logs, metrics, retries, spool, webhooks
 from shared.config import Settings, load_settings
-from shared.db import make_engine
 from shared.errors import ConfigurationError
-from shared.failures import describe
 from shared.live.sessions import abandon_idle
-from shared.logs import configure_logs
-from shared.metrics import ENQUEUE_FAILURES
-from shared.retries import claim_overdue, split_into_messages
 
 # The most connections that the receiver sees at once.
 MAX_DELIVERIES = 16
@@ -64,7 +58,7 @@ class Job:
             has_more = self._do()
         except Exception as error:  # noqa: BLE001  # whatever it is: the next sweep tries again
             if not self._failing:
-                log.warning("sweeper.failing", job=self._name, error=describe(error))
+                log.warning("sweeper.failing", job=self._name, error=failures.describe(error))
             self._failing = True
             return
         if self._failing:
@@ -122,7 +116,7 @@ class Deliveries:
             else:
                 log.warning("webhook.failed", webhook=str(webhook.id), tries=webhook.tries, code=answer.code)
         except Exception as error:  # noqa: BLE001  # its lease ends, and it is tried again
-            log.warning("webhook.unrecorded", webhook=str(webhook.id), error=describe(error))
+            log.warning("webhook.unrecorded", webhook=str(webhook.id), error=failures.describe(error))
         finally:
             self._threads.discard(threading.current_thread())
             if self._was_full:
@@ -134,8 +128,8 @@ class Sweeper:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._engine = make_engine(settings, pool_size=CONNECTIONS, pre_ping=True)
-        self._app = make_celery(settings)
+        self._engine = db.make_engine(settings, pool_size=CONNECTIONS, pre_ping=True)
+        self._app = broker.make_celery(settings)
         self._deliveries = Deliveries(self._engine, settings, self._wake_up_to_deliver)
         every = settings.sweep_every
         self._delivering = Job("webhooks", lambda: bool(self._deliveries.start_due()), every)
@@ -179,19 +173,22 @@ class Sweeper:
 
     def _enqueue(self) -> bool:
         """Enqueue every overdue upload, but never fill the queue above its limit."""
-        with ENQUEUE_FAILURES.count_exceptions():
-            room = self._settings.queue_limit - queue_length(self._app)
+        with metrics.ENQUEUE_FAILURES.count_exceptions():
+            room = self._settings.queue_limit - broker.queue_length(self._app)
         if room <= 0:
             return False
         with self._engine.begin() as connection:
-            overdue = claim_overdue(
-                connection, limit=room * MESSAGE_SIZE, again_after=self._settings.enqueue_again_after
+            overdue = retries.claim_overdue(
+                connection, limit=room * broker.MESSAGE_SIZE, again_after=self._settings.enqueue_again_after
             )
         if not overdue:
             return False
-        with ENQUEUE_FAILURES.count_exceptions(), self._app.producer_pool.acquire(block=True) as producer:
-            for uploads in islice(split_into_messages(overdue, MESSAGE_SIZE), room):
-                enqueue(producer, self._app, uploads, again=True)
+        with (
+            metrics.ENQUEUE_FAILURES.count_exceptions(),
+            self._app.producer_pool.acquire(block=True) as producer,
+        ):
+            for uploads in islice(retries.split_into_messages(overdue, broker.MESSAGE_SIZE), room):
+                broker.enqueue(producer, self._app, uploads, again=True)
                 log.info("uploads.enqueued", uploads=[str(upload) for upload in uploads])
         return False
 
@@ -215,7 +212,7 @@ class Sweeper:
 
 def main() -> None:
     """Run until SIGTERM or SIGINT, then end within a webhook's time-out."""
-    configure_logs()
+    logs.configure_logs()
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each URL, which may hold a token
     try:
         settings = load_settings(Settings)

@@ -9,12 +9,10 @@ from uuid import UUID
 import structlog
 from celery import Task
 
-from shared import broker, metrics
-from shared.db import statements_sent
+from shared import broker, db, metrics, retries
 from shared.errors import FailedUploadError
 from shared.failures import describe, is_transient
 from shared.replay import Replayed, replay
-from shared.retries import Start, fail, postpone, start
 from shared.uploads import Status
 from worker.app import app, engine, settings
 
@@ -51,19 +49,19 @@ def finalize_upload(self: Task[Any, None], *client_session_uuids: str, again: bo
 
 def _start(upload: UUID) -> bool:
     with engine().begin() as connection:
-        started = start(connection, upload, max_tries=settings.max_tries)
-    if started is Start.DEAD:
+        started = retries.start(connection, upload, max_tries=settings.max_tries)
+    if started is retries.Start.DEAD:
         _report_dead(upload)
-    return started is Start.COUNTED
+    return started is retries.Start.COUNTED
 
 
 def _replay(upload: UUID) -> None:
-    began, before = time.monotonic(), statements_sent()
+    began, before = time.monotonic(), db.statements_sent()
     with engine().begin() as connection:
         replayed = replay(connection, upload, now=datetime.now(UTC), default_zone=settings.study_time_zone)
     seconds = time.monotonic() - began
     if replayed:
-        _count(replayed, seconds, statements_sent() - before)
+        _count(replayed, seconds, db.statements_sent() - before)
     status = replayed.status if replayed else "unchanged"
     log.info("upload.replayed", upload=str(upload), status=status, seconds=round(seconds, 4))
 
@@ -89,8 +87,8 @@ def _record(upload: UUID, error: Exception, *, counted: bool) -> None:
     log.warning("upload.failed", upload=str(upload), error=describe(error), transient=transient)
     with engine().begin() as connection:
         if transient:
-            postpone(connection, upload, counted=counted, wait=settings.retry_base)
-        dead = not transient and fail(connection, upload, describe(error), settings)
+            retries.postpone(connection, upload, counted=counted, wait=settings.retry_base)
+        dead = not transient and retries.fail(connection, upload, describe(error), settings)
     if dead:
         _report_dead(upload)
 

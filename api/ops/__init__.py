@@ -11,8 +11,7 @@ from markupsafe import Markup
 
 from api.live import IdConverter
 from api.metrics import count_requests
-from api.ops import learner, views
-from api.ops.session import PATH, LoginLimit, OpsServices, install_session
+from api.ops import learner, session, views
 from api.ops.store import OperatorStore
 from shared.config import Settings
 from shared.spool import connect
@@ -28,9 +27,11 @@ def create_ops_app(settings: Settings, clock: Callable[[], datetime], max_body: 
     app.url_map.converters["id"] = IdConverter
     for name, filter_ in (("second", second), ("minute", minute), ("age", age)):
         app.add_template_filter(filter_, name)
-    count_requests(app, settings, prefix=PATH)
+    count_requests(app, settings, prefix=session.PATH)
     spool = connect(settings.redis_url) if settings.redis_url else None
-    install_session(app, OpsServices(settings, clock, OperatorStore(settings), spool, LoginLimit()))
+    session.install_session(
+        app, session.OpsServices(settings, clock, OperatorStore(settings), spool, session.LoginLimit())
+    )
     app.register_blueprint(views.blueprint)
     app.register_blueprint(learner.blueprint)
     return app

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from api.ops.session import services
 from shared.catalog import resolve
 from shared.live.forms import BIGINT
-from shared.ops.reports import DueDay, LearnerReport, curve, report_learner
+from shared.ops import reports
 from shared.study.progress import Curve
 
 blueprint = Blueprint("learner", __name__)
@@ -41,13 +41,13 @@ def learner(user_id: int) -> ResponseReturnValue:
     now, zone = services().clock(), services().settings.study_time_zone
     asked_for = request.args.get("question", "").strip()
 
-    def read(connection: Connection) -> tuple[LearnerReport, str, Curve | None]:
-        report = report_learner(connection, user_id, now=now, default_zone=zone)
+    def read(connection: Connection) -> tuple[reports.LearnerReport, str, Curve | None]:
+        report = reports.report_learner(connection, user_id, now=now, default_zone=zone)
         pub_id = asked_for or _weakest(report.progress)
         question = resolve(connection, [pub_id]).get(pub_id) if "\0" not in pub_id else None
         if question is None or question.user_id != user_id:
             return report, pub_id, None
-        return report, pub_id, curve(connection, user_id, question.id, now=now, default_zone=zone)
+        return report, pub_id, reports.curve(connection, user_id, question.id, now=now, default_zone=zone)
 
     report, pub_id, drawn = services().store.read(read)
     return render_template(
@@ -65,10 +65,10 @@ def _weakest(progress: Sequence[dict[str, Any]]) -> str:
     return max(progress, key=lambda line: (line["misses"], line["reviews"]))["pub_id"] if progress else ""
 
 
-def weeks(days: Sequence[DueDay]) -> list[list[tuple[DueDay, int] | None]]:
+def weeks(days: Sequence[reports.DueDay]) -> list[list[tuple[reports.DueDay, int] | None]]:
     """Arrange days in weeks from Monday, each with a shade from 0 to 4; None: not one of the days."""
     most = max(day.questions for day in days)
-    cells: list[tuple[DueDay, int] | None] = [None] * days[0].day.weekday()
+    cells: list[tuple[reports.DueDay, int] | None] = [None] * days[0].day.weekday()
     cells += [(day, -(-SHADES * day.questions // most) if most else 0) for day in days]
     cells += [None] * (-len(cells) % WEEK)
     return [cells[start : start + WEEK] for start in range(0, len(cells), WEEK)]

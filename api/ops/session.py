@@ -10,19 +10,8 @@ from datetime import datetime, timedelta
 from hmac import compare_digest
 from http import HTTPStatus
 
+import flask
 import structlog
-from flask import (
-    Blueprint,
-    Flask,
-    Response,
-    abort,
-    current_app,
-    redirect,
-    render_template,
-    request,
-    session,
-    url_for,
-)
 from flask.sessions import SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 from flask_wtf import CSRFProtect
@@ -34,15 +23,8 @@ from werkzeug.exceptions import HTTPException
 
 from api.errors import RETRY_AFTER_S
 from api.ops.store import OperatorStore
+from shared import errors
 from shared.config import Settings
-from shared.errors import (
-    StoreUnavailableError,
-    StudyIngestError,
-    UnknownConflictError,
-    UnknownLearnerError,
-    UnknownSessionError,
-    UnknownUploadError,
-)
 from shared.failures import describe
 
 log = structlog.get_logger()
@@ -73,7 +55,7 @@ WITHOUT_SESSION = {"session.ask_password", "session.log_in", "static"}
 # A path below /ops, to which the login may redirect; without a line break, which no header may hold.
 OWN_PATH = re.compile(rf"{PATH}/[!-~]*")
 
-blueprint = Blueprint("session", __name__)
+blueprint = flask.Blueprint("session", __name__)
 _csrf = CSRFProtect()
 _KEY = "study_ingest_ops"
 
@@ -111,19 +93,19 @@ class OpsServices:
 
 def services() -> OpsServices:
     """Return the services of the current request's application."""
-    found: OpsServices = current_app.extensions[_KEY]
+    found: OpsServices = flask.current_app.extensions[_KEY]
     return found
 
 
 class _Session(SecureCookieSessionInterface):
     digest_method = staticmethod(hashlib.sha256)
 
-    def get_cookie_secure(self, app: Flask) -> bool:  # noqa: ARG002  # the base's signature
+    def get_cookie_secure(self, app: flask.Flask) -> bool:  # noqa: ARG002  # the base's signature
         """Return whether the browser logged in by https."""
-        return bool(session.get("https"))
+        return bool(flask.session.get("https"))
 
 
-def install_session(app: Flask, ops_services: OpsServices) -> None:
+def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
     """Give an application sessions, login and protected forms.
 
     Cookies are signed by a key that is derived from the password: a new password logs everybody out. The
@@ -153,55 +135,64 @@ def install_session(app: Flask, ops_services: OpsServices) -> None:
 
 def admit() -> ResponseReturnValue | None:
     """Send everybody without a session to the login, and refuse forged forms."""
-    if request.method != "GET" and request.headers.get("Sec-Fetch-Site", "none") not in {
+    if flask.request.method != "GET" and flask.request.headers.get("Sec-Fetch-Site", "none") not in {
         "same-origin",
         "none",
     }:
-        abort(403, "This form was sent by another site.")
-    if request.endpoint in WITHOUT_SESSION:
+        flask.abort(403, "This form was sent by another site.")
+    if flask.request.endpoint in WITHOUT_SESSION:
         return None
-    if "operator" not in session:
-        if "HX-Request" in request.headers:  # an open page whose session has ended: reload it
-            return Response(status=401, headers={"HX-Refresh": "true"})
-        page = request.root_path + request.full_path.rstrip("?") if request.method == "GET" else None
-        return redirect(url_for("session.ask_password", next=page), 303)
+    if "operator" not in flask.session:
+        if "HX-Request" in flask.request.headers:  # an open page whose session has ended: reload it
+            return flask.Response(status=401, headers={"HX-Refresh": "true"})
+        page = (
+            flask.request.root_path + flask.request.full_path.rstrip("?")
+            if flask.request.method == "GET"
+            else None
+        )
+        return flask.redirect(flask.url_for("session.ask_password", next=page), 303)
     _csrf.protect()
     return None
 
 
-def harden(response: Response) -> Response:
+def harden(response: flask.Response) -> flask.Response:
     """Set the headers that forbid browsers foreign scripts, frames and caching."""
     response.headers.update(HEADERS)
-    if request.endpoint != "static":
+    if flask.request.endpoint != "static":
         response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def show_error(error: Exception) -> Response:
+def show_error(error: Exception) -> flask.Response:
     """Show an error as a page; texts of libraries are not shown."""
     headers = {}
     match error:
         case HTTPException(code=int(status)):
             detail = error.description or ""
-        case StoreUnavailableError():
+        case errors.StoreUnavailableError():
             status, detail = 503, f"{error} Nothing is lost; try again."
             headers = {"Retry-After": str(RETRY_AFTER_S)}
-        case UnknownLearnerError() | UnknownUploadError() | UnknownSessionError() | UnknownConflictError():
+        case (
+            errors.UnknownLearnerError()
+            | errors.UnknownUploadError()
+            | errors.UnknownSessionError()
+            | errors.UnknownConflictError()
+        ):
             status, detail = 404, f"{error}."
-        case StudyIngestError():
+        case errors.StudyIngestError():
             status, detail = 409, f"{error}."
         case _:
             log.error("request.failed", error=describe(error))
             status, detail = 500, "This should not have happened. The log names the place."
-    log.info("ops.refused", endpoint=request.endpoint, status=status)
-    page = render_template("error.html", title=HTTPStatus(status).phrase, detail=detail)
-    return Response(page, status, headers=headers)
+    log.info("ops.refused", endpoint=flask.request.endpoint, status=status)
+    page = flask.render_template("error.html", title=HTTPStatus(status).phrase, detail=detail)
+    return flask.Response(page, status, headers=headers)
 
 
 @blueprint.get("/login")
 def ask_password() -> ResponseReturnValue:
     """Show the form."""
-    return render_template("login.html")
+    return flask.render_template("login.html")
 
 
 @blueprint.post("/login")
@@ -211,32 +202,32 @@ def log_in() -> ResponseReturnValue:
     The form has no CSRF token: to forge it, an attacker would have to know the password. A token would need a
     cookie signed by the password's key, with which anybody could guess passwords offline, without a limit.
     """
-    address, limit = request.remote_addr or "", services().login_limit
+    address, limit = flask.request.remote_addr or "", services().login_limit
     if not limit.allows(address):
         log.warning("ops.login_limited")
         wait = limit.retry_after(address)
-        page = render_template(
+        page = flask.render_template(
             "error.html", title="Too many wrong passwords", detail=f"Try again in {wait} s."
         )
-        return Response(page, 429, headers={"Retry-After": str(wait)})
+        return flask.Response(page, 429, headers={"Retry-After": str(wait)})
     password = services().settings.ops_password.get_secret_value()
-    typed = request.form.get("password", "")
+    typed = flask.request.form.get("password", "")
     if not compare_digest(password.encode(), typed.encode("utf-8", "replace")):
         log.warning("ops.login_failed")
-        return render_template("login.html", wrong="That is not the password."), 403
+        return flask.render_template("login.html", wrong="That is not the password."), 403
     limit.reset(address)
-    session.clear()
-    session.permanent = True
+    flask.session.clear()
+    flask.session.permanent = True
     # As the browser sees it: a proxy in front may use plain HTTP to us.
-    session["https"] = request.headers.get("Origin", request.url).startswith("https:")
-    session["operator"] = True
+    flask.session["https"] = flask.request.headers.get("Origin", flask.request.url).startswith("https:")
+    flask.session["operator"] = True
     log.info("ops.logged_in")
-    page = request.args.get("next", "")
-    return redirect(page if OWN_PATH.fullmatch(page) else url_for("views.now"), 303)
+    page = flask.request.args.get("next", "")
+    return flask.redirect(page if OWN_PATH.fullmatch(page) else flask.url_for("views.now"), 303)
 
 
 @blueprint.post("/logout")
 def log_out() -> ResponseReturnValue:
     """End the session."""
-    session.clear()
-    return redirect(url_for("session.ask_password"), 303)
+    flask.session.clear()
+    return flask.redirect(flask.url_for("session.ask_password"), 303)

@@ -12,10 +12,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.store import Breaker
+from shared import db, failures
 from shared.config import Settings
-from shared.db import make_engine
 from shared.errors import StoreUnavailableError, StudyIngestError
-from shared.failures import describe, is_away
 
 log = structlog.get_logger()
 
@@ -44,7 +43,7 @@ class OperatorStore:
     def __init__(self, settings: Settings) -> None:
         connections = max(1, settings.web_requests // SHARE)
         limits = {"lock_timeout": LOCK_S, "task_time_limit": STATEMENT_S}
-        self._engine = make_engine(
+        self._engine = db.make_engine(
             settings.model_copy(update=limits), pool_size=connections, pre_ping=True, scanning=True
         )
         # psycopg warns of open connections that are garbage collected.
@@ -86,7 +85,7 @@ class OperatorStore:
             result = future.result(DEADLINE_S)
         except (TimeoutError, SQLAlchemyError) as error:
             future.cancel()
-            log.warning("ops.store_failed", error=describe(error))
+            log.warning("ops.store_failed", error=failures.describe(error))
             raise self._shown(error) from None
         except StudyIngestError:  # Postgres has answered
             self._breaker.close()
@@ -96,7 +95,7 @@ class OperatorStore:
 
     def _shown(self, error: TimeoutError | SQLAlchemyError) -> Exception:
         """Map a database error to what the operator is shown. Only a store that is away opens the breaker."""
-        if isinstance(error, TimeoutError) or is_away(error):
+        if isinstance(error, TimeoutError) or failures.is_away(error):
             self._breaker.trip()
             return StoreUnavailableError(AWAY)
         self._breaker.close()

@@ -8,39 +8,19 @@ from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
+import pydantic
 import structlog
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-)
 from redis.exceptions import RedisError
 from sqlalchemy import Connection
 
 from api.ops.session import services
+from shared import health
 from shared.errors import ReplayRefusedError, StoreUnavailableError
-from shared.health import Problem, SystemState, look, problems
 from shared.live.forms import BIGINT
-from shared.ops.actions import (
-    Requeued,
-    accept_conflict,
-    count_purged,
-    discard_conflict,
-    find_failed,
-    list_conflicts,
-    open_conflict,
-    requeue,
-    unvoid_upload,
-    void_upload,
-)
+from shared.ops import actions, reports
 from shared.ops.dry_run import DryRun, dry_run_replay
-from shared.ops.reports import Activity, activity, effects, report_upload
 from shared.ops.search import Position, Search, search
 from shared.spool import spooled
 from shared.uploads import Status
@@ -65,10 +45,10 @@ LONGEST_REASON = 500
 class Now:
     """The state of the system; `hour` and `day` are counts over time, the oldest first."""
 
-    standing: SystemState
-    problems: frozenset[Problem]
-    hour: Sequence[Activity]
-    day: Sequence[Activity]
+    standing: health.SystemState
+    problems: frozenset[health.Problem]
+    hour: Sequence[reports.Activity]
+    day: Sequence[reports.Activity]
 
     @property
     def ingest_rate(self) -> float:
@@ -89,12 +69,12 @@ def now() -> ResponseReturnValue:
     at, settings = services().clock(), services().settings
 
     def read(connection: Connection) -> Now:
-        standing = look(connection)
+        standing = health.look(connection)
         return Now(
             standing,
-            problems(standing, settings),
-            activity(connection, now=at, steps=HOUR // MINUTE, step=MINUTE),
-            activity(connection, now=at, steps=DAY // DAY_STEP, step=DAY_STEP),
+            health.problems(standing, settings),
+            reports.activity(connection, now=at, steps=HOUR // MINUTE, step=MINUTE),
+            reports.activity(connection, now=at, steps=DAY // DAY_STEP, step=DAY_STEP),
         )
 
     found, trouble = None, ""
@@ -128,24 +108,26 @@ MESSAGES = {
 
 
 def _place(value: Any) -> Any:
-    return TypeAdapter(tuple[AwareDatetime, UUID]).validate_python(tuple(str(value).split("~")))
+    return pydantic.TypeAdapter(tuple[pydantic.AwareDatetime, UUID]).validate_python(
+        tuple(str(value).split("~"))
+    )
 
 
 # Postgres cannot store NUL: nothing with one can be found.
-SearchText = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+SearchText = Annotated[str, pydantic.Field(max_length=200, pattern=r"^[^\x00]*$")]
 
 
-class SearchForm(BaseModel):
+class SearchForm(pydantic.BaseModel):
     """The fields of the search form; an empty one does not narrow the search."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", str_strip_whitespace=True)
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore", str_strip_whitespace=True)
 
     uuid: UUID | None = None
-    learner: Annotated[int, Field(ge=0, lt=BIGINT)] | None = None
+    learner: Annotated[int, pydantic.Field(ge=0, lt=BIGINT)] | None = None
     question: SearchText | None = None
     error: SearchText | None = None
     status: Status | None = None
-    after: Annotated[tuple[datetime, UUID], BeforeValidator(_place)] | None = None
+    after: Annotated[tuple[datetime, UUID], pydantic.BeforeValidator(_place)] | None = None
 
     @property
     def search(self) -> Search:
@@ -163,7 +145,7 @@ def _read_form() -> tuple[SearchForm, dict[str, str]]:
     typed = _typed()
     try:
         return SearchForm.model_validate(typed), {}
-    except ValidationError as error:
+    except pydantic.ValidationError as error:
         names = {str(each["loc"][0]) for each in error.errors(include_input=False)}
         form = SearchForm.model_validate({name: text for name, text in typed.items() if name not in names})
         return form, {name: MESSAGES[name] for name in names}
@@ -198,7 +180,7 @@ def uploads() -> ResponseReturnValue:
 def upload(uuid: UUID) -> ResponseReturnValue:
     """Show all that is known of an upload, except its payload."""
     report, done = services().store.read(
-        lambda connection: (report_upload(connection, uuid), effects(connection, uuid))
+        lambda connection: (reports.report_upload(connection, uuid), reports.effects(connection, uuid))
     )
     questions = report.result["questions"] if report.result else []
     due = {each["pub_id"]: each["due"] for each in questions}
@@ -208,7 +190,7 @@ def upload(uuid: UUID) -> ResponseReturnValue:
 @blueprint.post("/uploads/<uuid:uuid>/payload")
 def payload(uuid: UUID) -> ResponseReturnValue:
     """Show a learner's answers, only on request; the log records it."""
-    report = services().store.read(partial(report_upload, client_session_uuid=uuid))
+    report = services().store.read(partial(reports.report_upload, client_session_uuid=uuid))
     log.info("ops.payload_shown", upload=str(uuid))
     return render_template("payload.html", upload=report, payload=_as_text(report.payload))
 
@@ -234,9 +216,13 @@ def ask_replay(uuid: UUID) -> ResponseReturnValue:
 @blueprint.post("/uploads/<uuid:uuid>/replay")
 def replay(uuid: UUID) -> ResponseReturnValue:
     """Set the upload back; the sweeper enqueues it."""
-    requeued = services().store.write(partial(requeue, client_session_uuid=uuid))
+    requeued = services().store.write(partial(actions.requeue, client_session_uuid=uuid))
     log.info("ops.requeued", upload=str(uuid), result=str(requeued))
-    flash("Set back: it is replayed soon." if requeued is Requeued.SET_BACK else f"{requeued.capitalize()}.")
+    flash(
+        "Set back: it is replayed soon."
+        if requeued is actions.Requeued.SET_BACK
+        else f"{requeued.capitalize()}."
+    )
     return redirect(url_for(".upload", uuid=uuid), 303)
 
 
@@ -245,7 +231,10 @@ def ask_replay_all() -> ResponseReturnValue:
     """Count the failed uploads that match, and ask for confirmation."""
     wanted = _failed()
     count, purged = services().store.read(
-        lambda connection: (len(find_failed(connection, wanted)), count_purged(connection, wanted))
+        lambda connection: (
+            len(actions.find_failed(connection, wanted)),
+            actions.count_purged(connection, wanted),
+        )
     )
     return render_template(
         "replay_all.html", count=count, purged=purged, fields=_typed(), at_once=REPLAYS_AT_ONCE
@@ -259,12 +248,12 @@ def replay_all() -> ResponseReturnValue:
 
     def act(connection: Connection) -> list[UUID]:
         # In the order of their ids, as uploads are recorded, too: otherwise the two could deadlock.
-        some = sorted(find_failed(connection, wanted)[:REPLAYS_AT_ONCE])
-        return [uuid for uuid in some if requeue(connection, uuid) is Requeued.SET_BACK]
+        some = sorted(actions.find_failed(connection, wanted)[:REPLAYS_AT_ONCE])
+        return [uuid for uuid in some if actions.requeue(connection, uuid) is actions.Requeued.SET_BACK]
 
     uuids = services().store.write(act)
     for uuid in uuids:
-        log.info("ops.requeued", upload=str(uuid), result=str(Requeued.SET_BACK))
+        log.info("ops.requeued", upload=str(uuid), result=str(actions.Requeued.SET_BACK))
     flash(f"{len(uuids)} uploads set back: they are replayed soon.")
     return redirect(url_for(".uploads", **_typed()), 303)
 
@@ -281,7 +270,7 @@ def _failed() -> Search:
 @blueprint.get("/uploads/<uuid:uuid>/void")
 def ask_void(uuid: UUID) -> ResponseReturnValue:
     """Ask for a reason; giving one is the confirmation."""
-    services().store.read(partial(report_upload, client_session_uuid=uuid))  # 404 where it is unknown
+    services().store.read(partial(reports.report_upload, client_session_uuid=uuid))  # 404 where it is unknown
     return render_template("void.html", uuid=uuid, longest=LONGEST_REASON)
 
 
@@ -293,7 +282,7 @@ def void(uuid: UUID) -> ResponseReturnValue:
         wrong = f"A reason of 1 to {LONGEST_REASON} characters is required."
         page = render_template("void.html", uuid=uuid, longest=LONGEST_REASON, reason=reason, wrong=wrong)
         return page, 422
-    act = partial(void_upload, client_session_uuid=uuid, reason=reason, now=services().clock())
+    act = partial(actions.void_upload, client_session_uuid=uuid, reason=reason, now=services().clock())
     sessions = services().store.write(act)
     log.info("ops.voided", upload=str(uuid), sessions=sessions)
     flash(f"{sessions} sessions voided." if sessions else "It was voided already.")
@@ -303,14 +292,14 @@ def void(uuid: UUID) -> ResponseReturnValue:
 @blueprint.get("/uploads/<uuid:uuid>/unvoid")
 def ask_unvoid(uuid: UUID) -> ResponseReturnValue:
     """Ask for confirmation."""
-    services().store.read(partial(report_upload, client_session_uuid=uuid))  # 404 where it is unknown
+    services().store.read(partial(reports.report_upload, client_session_uuid=uuid))  # 404 where it is unknown
     return render_template("unvoid.html", uuid=uuid)
 
 
 @blueprint.post("/uploads/<uuid:uuid>/unvoid")
 def unvoid(uuid: UUID) -> ResponseReturnValue:
     """Bring the upload's voided sessions back."""
-    sessions = services().store.write(partial(unvoid_upload, client_session_uuid=uuid))
+    sessions = services().store.write(partial(actions.unvoid_upload, client_session_uuid=uuid))
     log.info("ops.unvoided", upload=str(uuid), sessions=sessions)
     flash(f"{sessions} sessions are back." if sessions else "It was not voided.")
     return redirect(url_for(".upload", uuid=uuid), 303)
@@ -319,21 +308,21 @@ def unvoid(uuid: UUID) -> ResponseReturnValue:
 @blueprint.get("/conflicts")
 def conflicts() -> ResponseReturnValue:
     """List conflicts."""
-    found = services().store.read(partial(list_conflicts, limit=CONFLICTS_PER_PAGE))
+    found = services().store.read(partial(actions.list_conflicts, limit=CONFLICTS_PER_PAGE))
     return render_template("conflicts.html", found=found, limit=CONFLICTS_PER_PAGE)
 
 
 @blueprint.get("/conflicts/<id:conflict>")
 def conflict(conflict: int) -> ResponseReturnValue:
     """Explain what accepting and discarding would do, and ask."""
-    opened = services().store.read(partial(open_conflict, conflict=conflict))
+    opened = services().store.read(partial(actions.open_conflict, conflict=conflict))
     return render_template("conflict.html", conflict=opened)
 
 
 @blueprint.post("/conflicts/<id:conflict>/payloads")
 def payloads(conflict: int) -> ResponseReturnValue:
     """Show both contents, only on request; the log records it."""
-    opened = services().store.read(partial(open_conflict, conflict=conflict))
+    opened = services().store.read(partial(actions.open_conflict, conflict=conflict))
     log.info("ops.payload_shown", upload=str(opened.client_session_uuid))
     both = {
         "First content": _as_text(opened.first_payload),
@@ -345,7 +334,7 @@ def payloads(conflict: int) -> ResponseReturnValue:
 @blueprint.post("/conflicts/<id:conflict>/accept")
 def accept(conflict: int) -> ResponseReturnValue:
     """Put the second content in the place of the first."""
-    act = partial(accept_conflict, conflict=conflict, now=services().clock())
+    act = partial(actions.accept_conflict, conflict=conflict, now=services().clock())
     uuid = services().store.write(act)
     log.info("ops.conflict_accepted", upload=str(uuid))
     flash("Accepted: the second content is replayed soon, and the first is kept as a conflict.")
@@ -357,8 +346,8 @@ def discard(conflict: int) -> ResponseReturnValue:
     """Delete the second content."""
 
     def act(connection: Connection) -> UUID:
-        uuid = open_conflict(connection, conflict).client_session_uuid
-        discard_conflict(connection, conflict)
+        uuid = actions.open_conflict(connection, conflict).client_session_uuid
+        actions.discard_conflict(connection, conflict)
         return uuid
 
     uuid = services().store.write(act)

@@ -12,17 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cli.local import places
 from cli.local.pdeathsig import tied
-from cli.local.places import (
-    Account,
-    ServerError,
-    account_for,
-    locked,
-    make_servers_directory,
-    postgres_programs,
-    socket_directory,
-    valkey_server,
-)
 from cli.local.supervisor import wait_until
 
 ORPHAN_SECONDS = 30.0  # a server may write a last checkpoint to a slow disk
@@ -66,10 +57,10 @@ class Servers:
 
     def __enter__(self) -> Self:
         with ExitStack() as cleanup:
-            account = account_for(self.directory)
-            home = make_servers_directory(self.directory, account)
-            cleanup.enter_context(locked(home))
-            sockets = socket_directory(home, account)
+            account = places.account_for(self.directory)
+            home = places.make_servers_directory(self.directory, account)
+            cleanup.enter_context(places.locked(home))
+            sockets = places.socket_directory(home, account)
             cleanup.callback(shutil.rmtree, sockets, ignore_errors=True)
             if self._with_postgres:
                 self.postgres = Postgres(home, account, sockets, durable=self.durable)
@@ -112,7 +103,7 @@ class ServerProcess(ABC):
     name: str
     stop_signal: signal.Signals
 
-    def __init__(self, home: Path, account: Account) -> None:
+    def __init__(self, home: Path, account: places.Account) -> None:
         self.home = home
         self.account = account
         self.log = home / f"{self.name}.log"
@@ -170,12 +161,12 @@ class ServerProcess(ABC):
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            raise ServerError(f"{self.name} was not started")
+            raise places.ServerError(f"{self.name} was not started")
         return self._process
 
-    def _failure(self, what: str) -> ServerError:
+    def _failure(self, what: str) -> places.ServerError:
         tail = self.log.read_text(errors="replace")[-LOG_TAIL:]
-        return ServerError(f"{self.name} {what}; its log, {self.log}, ends with:\n{tail}")
+        return places.ServerError(f"{self.name} {what}; its log, {self.log}, ends with:\n{tail}")
 
     def _spawn(self, command: list[str], stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -197,11 +188,11 @@ class Postgres(ServerProcess):
     name = "postgres"
     stop_signal = signal.SIGINT  # the fast shutdown: clients are cut off, nothing is lost
 
-    def __init__(self, home: Path, account: Account, sockets: Path, *, durable: bool) -> None:
+    def __init__(self, home: Path, account: places.Account, sockets: Path, *, durable: bool) -> None:
         super().__init__(home, account)
         self.cluster = home / "postgres"
         self.pid_file = self.cluster / "postmaster.pid"
-        self.programs = postgres_programs(home, account)
+        self.programs = places.postgres_programs(home, account)
         self.sockets, self.durable = sockets, durable
 
     def start(self) -> None:
@@ -216,7 +207,7 @@ class Postgres(ServerProcess):
         while True:
             try:
                 return super().start()
-            except ServerError as error:
+            except places.ServerError as error:
                 if STILL_IN_USE not in str(error) or time.monotonic() > end:
                     raise
 
@@ -262,9 +253,9 @@ class Valkey(ServerProcess):
     name = "valkey"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, home: Path, account: Account, sockets: Path, *, durable: bool) -> None:
+    def __init__(self, home: Path, account: places.Account, sockets: Path, *, durable: bool) -> None:
         super().__init__(home, account)
-        self.program, self.durable = valkey_server(home, account), durable
+        self.program, self.durable = places.valkey_server(home, account), durable
         self.store = home / "valkey"
         self.pid_file = self.store / "valkey.pid"
         self.socket = sockets / "valkey.sock"
@@ -317,7 +308,7 @@ def stop_orphan(pid_file: Path, path: str, stop_signal: signal.Signals) -> None:
     if pid and path in _command_line(pid):
         os.kill(pid, stop_signal)
         if not wait_until(lambda: path not in _command_line(pid), ORPHAN_SECONDS):
-            raise ServerError(
+            raise places.ServerError(
                 f"a server of an earlier run (process {pid}) does not stop; end it, then try again"
             )
     pid_file.unlink(missing_ok=True)

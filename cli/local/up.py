@@ -21,10 +21,9 @@ from urllib.parse import urlsplit
 
 import click
 
+from cli.local import places, supervisor
 from cli.local.pdeathsig import tied
-from cli.local.places import ENV, SERVERS, data_dir_option, last_env, make_data_dir, write_env
 from cli.local.servers import Servers
-from cli.local.supervisor import Output, ProcessEndedError, Supervisor, to_files, to_terminal, wait_until
 from shared.errors import StudyIngestError
 
 USUAL_PORT = 8000
@@ -55,7 +54,7 @@ class NotReadyError(StudyIngestError):
 
 
 @click.command()
-@data_dir_option
+@places.data_dir_option
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=USUAL_PORT, show_default=True, help="0: any free one."
 )
@@ -68,7 +67,7 @@ def up(data_dir: Path, *, port: int) -> None:
         api, flower = everything.environment["API_URL"], everything.environment["FLOWER_URL"]
         click.echo(f"ready {api}")
         click.echo(f"for operators: {api}/ops and {flower}")
-        click.echo(f"addresses, tokens and passwords are in {data_dir / ENV}")
+        click.echo(f"addresses, tokens and passwords are in {data_dir / places.ENV}")
         everything.processes.wait()
 
 
@@ -77,7 +76,7 @@ class Running:
     """What runs: its environment, as in the data directory's `env` file, and its processes."""
 
     environment: dict[str, str]
-    processes: Supervisor
+    processes: supervisor.Supervisor
 
 
 @contextmanager
@@ -90,23 +89,23 @@ def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[
     """
     with ExitStack() as cleanup:
         cleanup.enter_context(_signals_as_interrupt())
-        if port and not wait_until(lambda: is_free(port), RELEASE_SECONDS):
+        if port and not supervisor.wait_until(lambda: is_free(port), RELEASE_SECONDS):
             raise NotReadyError(f"port {port} is taken; choose another with --port (0: any that is free)")
-        home = make_data_dir(data_dir)
+        home = places.make_data_dir(data_dir)
         embedded = Servers(
-            home / SERVERS,
+            home / places.SERVERS,
             durable=True,
             postgres=not os.environ.get("DATABASE_URL"),
             valkey=not os.environ.get("BROKER_URL"),
         )
         servers = cleanup.enter_context(embedded)
-        last = last_env(home)
+        last = places.last_env(home)
         environment = {**addresses(port or free_port(), last), **stores(servers), **tokens(last)}
         _migrate(environment)
         shutil.rmtree(home / METRICS, ignore_errors=True)  # counts of processes that have ended
-        write_env(home, environment)
-        output = cleanup.enter_context(_log_files(logs) if logs else to_terminal())
-        processes = Supervisor(read_procfile(), output, process_environment(environment, home))
+        places.write_env(home, environment)
+        output = cleanup.enter_context(_log_files(logs) if logs else supervisor.to_terminal())
+        processes = supervisor.Supervisor(read_procfile(), output, process_environment(environment, home))
         cleanup.enter_context(processes)
         _await_ready(environment["API_URL"], processes)
         yield Running(environment, processes)
@@ -196,11 +195,11 @@ def _signals_as_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def _log_files(logs: Path) -> Iterator[Output]:
+def _log_files(logs: Path) -> Iterator[supervisor.Output]:
     try:
-        yield to_files(logs)
-    except ProcessEndedError as error:
-        raise ProcessEndedError(f"{error}; its log is in {logs}") from None
+        yield supervisor.to_files(logs)
+    except supervisor.ProcessEndedError as error:
+        raise supervisor.ProcessEndedError(f"{error}; its log is in {logs}") from None
 
 
 def _migrate(environment: Mapping[str, str]) -> None:
@@ -217,7 +216,7 @@ def _migrate(environment: Mapping[str, str]) -> None:
         )
 
 
-def _await_ready(url: str, processes: Supervisor) -> None:
+def _await_ready(url: str, processes: supervisor.Supervisor) -> None:
     def is_ready() -> bool:
         processes.check()
         web = HTTPConnection(LOOPBACK, urlsplit(url).port, timeout=ASK_SECONDS)
@@ -229,5 +228,5 @@ def _await_ready(url: str, processes: Supervisor) -> None:
         finally:
             web.close()
 
-    if not wait_until(is_ready, READY_SECONDS):
+    if not supervisor.wait_until(is_ready, READY_SECONDS):
         raise NotReadyError(f"the web process at {url} is not ready after {READY_SECONDS:.0f} s")

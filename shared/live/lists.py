@@ -8,8 +8,8 @@ from pydantic import AwareDatetime, Field
 from sqlalchemy import Connection, text
 
 from shared.db import execute
+from shared.live import sessions
 from shared.live.forms import BIGINT
-from shared.live.sessions import COUNTS, require_learner, require_topic, with_snapshot
 from shared.study.progress import CHRONIC_AFTER
 from shared.study.scheduling import Memory, retrievability
 from shared.study.store import SHOWN_DUE, today_of
@@ -60,7 +60,7 @@ def list_topics(connection: Connection, user_id: int) -> list[Topic]:
 
 _PAST = text(f"""
     SELECT id AS session_id, study_topic_id, status, source, quiz_mode, created_at, finished_at, voided_at,
-        {", ".join(COUNTS)}
+        {", ".join(sessions.COUNTS)}
     FROM study_quiz_sessions
     WHERE user_id = :user_id AND status <> 'in_progress' AND id < :session_id
     ORDER BY id DESC LIMIT :limit
@@ -71,9 +71,9 @@ def past_sessions(
     connection: Connection, user_id: int, *, after: SessionCursor, limit: int
 ) -> list[tuple[SessionCursor, dict[str, Any]]]:
     """List closed sessions, the last recorded first, each with its cursor."""
-    require_learner(connection, user_id)
+    sessions.require_learner(connection, user_id)
     rows = execute(connection, _PAST, after._asdict() | {"user_id": user_id, "limit": limit})
-    return [(SessionCursor(row.session_id), with_snapshot(row._asdict())) for row in rows]
+    return [(SessionCursor(row.session_id), sessions.with_snapshot(row._asdict())) for row in rows]
 
 
 # First, by index: what is due, and what a near exam makes due.
@@ -109,7 +109,7 @@ def due_reviews(  # noqa: PLR0913  # whose, what page, and as of when
     default_zone: str,
 ) -> list[tuple[ReviewCursor, dict[str, Any]]]:
     """List the questions due before a study date, or by today; longest due first, each with its cursor."""
-    require_learner(connection, user_id)
+    sessions.require_learner(connection, user_id)
     today = today_of(connection, user_id, now=now, default_zone=default_zone)
     as_of = {"before": before or today + timedelta(days=1), "today": today, "now": now}
     rows = execute(connection, _DUE, after._asdict() | as_of | {"user_id": user_id, "limit": limit})
@@ -143,7 +143,7 @@ def wrong_notes(  # noqa: PLR0913  # whose, what page, and as of when
     default_zone: str,
 ) -> list[tuple[NoteCursor, dict[str, Any]]]:
     """List the notes of one state, last opened first, each with its cursor."""
-    require_learner(connection, user_id)
+    sessions.require_learner(connection, user_id)
     as_of = {"today": today_of(connection, user_id, now=now, default_zone=default_zone), "now": now}
     page = after._asdict() | {"user_id": user_id, "state": state, "limit": limit}
     rows = execute(connection, _NOTES, page | as_of)
@@ -171,8 +171,8 @@ def weak_areas(
     connection: Connection, user_id: int, topic_id: int, *, now: datetime, default_zone: str
 ) -> list[dict[str, Any]]:
     """Return what is known of each subject that was answered, the weakest first."""
-    require_learner(connection, user_id)
-    require_topic(connection, user_id, topic_id)
+    sessions.require_learner(connection, user_id)
+    sessions.require_topic(connection, user_id, topic_id)
     today = today_of(connection, user_id, now=now, default_zone=default_zone)
     subjects = defaultdict(list)
     for row in execute(connection, _ANSWERED, {"user_id": user_id, "topic_id": topic_id, "now": now}):

@@ -10,28 +10,12 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy import Connection, text
 
-from shared.attempts import insert_attempts
-from shared.catalog import resolve
-from shared.db import execute, scalar
-from shared.errors import (
-    AlreadyAnsweredError,
-    NoSuchChoiceError,
-    NotAskedError,
-    NothingToAskError,
-    OvertakenError,
-    SessionClosedError,
-    UnknownLearnerError,
-    UnknownSessionError,
-    UnknownTopicError,
-)
-from shared.failures import describe
+from shared import attempts, catalog, db, errors, failures
 from shared.live.forms import MAX_QUESTIONS, SessionStart, Submission
 from shared.plan import PlannedAttempt
+from shared.study import grading, store, voiding
 from shared.study.finalize import finalize_session
-from shared.study.grading import grade
 from shared.study.scheduling import Memory, retrievability
-from shared.study.store import SHOWN_DUE, lock_learner, today_of
-from shared.study.voiding import unvoid_sessions, void_sessions
 
 log = structlog.get_logger()
 
@@ -83,28 +67,30 @@ def start(connection: Connection, user_id: int, form: SessionStart, circumstance
     lock_known_learner(connection, user_id)
     require_topic(connection, user_id, form.study_topic_id)
     topic = {"user_id": user_id, "study_topic_id": form.study_topic_id}
-    if found := scalar(connection, _IN_PROGRESS, topic):
+    if found := db.scalar(connection, _IN_PROGRESS, topic):
         return Started(found, new=False)
-    today = today_of(connection, user_id, now=circumstances.now, default_zone=circumstances.default_zone)
+    today = store.today_of(
+        connection, user_id, now=circumstances.now, default_zone=circumstances.default_zone
+    )
     candidates = load_candidates(connection, user_id, form, today=today, now=circumstances.now)
     chosen = choose(candidates, form, today, circumstances.rng)
     if not chosen:
-        raise NothingToAskError("no question of the topic fits")
+        raise errors.NothingToAskError("no question of the topic fits")
     snapshot = {
         "question_ids": json.dumps([each.question_id for each in chosen]),
         "subjects": json.dumps(Counter(each.subject for each in chosen)),
     }
     bound = form.model_dump() | snapshot | {"user_id": user_id, "now": circumstances.now}
-    if made := scalar(connection, _INSERT, bound):
+    if made := db.scalar(connection, _INSERT, bound):
         return Started(made, new=True)
-    if found := scalar(connection, _IN_PROGRESS, topic):  # in spite of the learner's lock
+    if found := db.scalar(connection, _IN_PROGRESS, topic):  # in spite of the learner's lock
         return Started(found, new=False)
-    raise OvertakenError("a session was started and closed meanwhile")
+    raise errors.OvertakenError("a session was started and closed meanwhile")
 
 
 # A frequency that is not known counts as the topic's mean; where none is known, all are alike.
 _CANDIDATES = text(f"""
-    SELECT q.id, q.subject, {SHOWN_DUE} AS due, p.stability, p.difficulty, p.last_study_date,
+    SELECT q.id, q.subject, {store.SHOWN_DUE} AS due, p.stability, p.difficulty, p.last_study_date,
         coalesce(q.exam_frequency, (SELECT avg(exam_frequency) FROM study_questions
             WHERE study_topic_id = :study_topic_id AND user_id = :user_id), 1.0) AS exam_frequency
     FROM study_questions q
@@ -125,7 +111,7 @@ def load_candidates(
     """Load the questions that fit, with what is known of each on the learner's present study date."""
     bound = form.model_dump() | {"user_id": user_id, "today": today, "now": now}
     candidates = []
-    for row in execute(connection, _CANDIDATES, bound):
+    for row in db.execute(connection, _CANDIDATES, bound):
         recall = 0.0
         if row.last_study_date is not None:
             recall = retrievability(Memory(row.stability, row.difficulty), row.last_study_date, today)
@@ -165,33 +151,33 @@ _LOCK = text("""
 
 def lock_known_learner(connection: Connection, user_id: int) -> None:
     """Lock a learner before anything of theirs changes; the quiz session is always locked second."""
-    lock_learner(connection, user_id)
+    store.lock_learner(connection, user_id)
     require_learner(connection, user_id)
 
 
 def require_learner(connection: Connection, user_id: int) -> None:
     """Raise UnknownLearnerError if there is no such learner."""
-    if not scalar(connection, _LEARNER, {"user_id": user_id}):
-        raise UnknownLearnerError(f"there is no learner {user_id}")
+    if not db.scalar(connection, _LEARNER, {"user_id": user_id}):
+        raise errors.UnknownLearnerError(f"there is no learner {user_id}")
 
 
 def require_topic(connection: Connection, user_id: int, topic_id: int) -> None:
     """Raise UnknownTopicError if the learner has no such topic, even if another learner has it."""
-    if not scalar(connection, _TOPIC, {"user_id": user_id, "topic_id": topic_id}):
-        raise UnknownTopicError(f"the learner has no topic {topic_id}")
+    if not db.scalar(connection, _TOPIC, {"user_id": user_id, "topic_id": topic_id}):
+        raise errors.UnknownTopicError(f"the learner has no topic {topic_id}")
 
 
 def lock_session(connection: Connection, user_id: int, session_id: int) -> Any:
     """Lock a session and return its `id`, `status` and `question_ids`; the learner is locked already."""
-    row = execute(connection, _LOCK, {"user_id": user_id, "session_id": session_id}).fetchone()
+    row = db.execute(connection, _LOCK, {"user_id": user_id, "session_id": session_id}).fetchone()
     if row is None:
         raise unknown_session(session_id)
     return row
 
 
-def unknown_session(session_id: int) -> UnknownSessionError:
+def unknown_session(session_id: int) -> errors.UnknownSessionError:
     """Make the error for a session that the learner does not have, even if another learner has it."""
-    return UnknownSessionError(f"the learner has no quiz session {session_id}")
+    return errors.UnknownSessionError(f"the learner has no quiz session {session_id}")
 
 
 COUNTS = (
@@ -230,7 +216,7 @@ _QUESTIONS = text("""
 def read_session(connection: Connection, user_id: int, session_id: int) -> dict[str, Any]:
     """Return a session of a learner, live or uploaded, with its questions and answers."""
     bound = {"user_id": user_id, "session_id": session_id}
-    row = execute(connection, _SESSION, bound).fetchone()
+    row = db.execute(connection, _SESSION, bound).fetchone()
     if row is None:
         raise unknown_session(session_id)
     questions = [
@@ -240,7 +226,7 @@ def read_session(connection: Connection, user_id: int, session_id: int) -> dict[
             if each.answered
             else None,
         }
-        for each in execute(connection, _QUESTIONS, bound)
+        for each in db.execute(connection, _QUESTIONS, bound)
     ]
     return with_snapshot(row._asdict()) | {"questions": questions}
 
@@ -285,14 +271,14 @@ def submit(  # noqa: PLR0913  # as long as the request that it carries out
     lock_known_learner(connection, user_id)
     session = lock_session(connection, user_id, session_id)
     if session.status != "in_progress":
-        raise SessionClosedError(f"the session is {session.status}")
-    question = resolve(connection, [answer.pub_id]).get(answer.pub_id)
+        raise errors.SessionClosedError(f"the session is {session.status}")
+    question = catalog.resolve(connection, [answer.pub_id]).get(answer.pub_id)
     if question is None or question.id not in session.question_ids:
-        raise NotAskedError("the session does not ask this question")
+        raise errors.NotAskedError("the session does not ask this question")
     if answer.selected is not None and answer.selected >= question.choice_count:
-        raise NoSuchChoiceError(f"Input should be less than {question.choice_count}")
+        raise errors.NoSuchChoiceError(f"Input should be less than {question.choice_count}")
     bound = {"user_id": user_id, "session_id": session_id, "question_id": question.id}
-    recorded = execute(connection, _ANSWER, bound).fetchone()
+    recorded = db.execute(connection, _ANSWER, bound).fetchone()
     if recorded is None:
         attempt = PlannedAttempt(
             session.question_ids.index(question.id),
@@ -300,28 +286,28 @@ def submit(  # noqa: PLR0913  # as long as the request that it carries out
             answer.pub_id,
             answer.selected,
             answer.unsure,
-            *grade(answer.selected, unsure=answer.unsure, correct_choice=question.correct_choice),
+            *grading.grade(answer.selected, unsure=answer.unsure, correct_choice=question.correct_choice),
             answered_at=now,
             answered_at_raw=now,
             utc_offset=None,
-            study_date=today_of(connection, user_id, now=now, default_zone=default_zone),
+            study_date=store.today_of(connection, user_id, now=now, default_zone=default_zone),
         )
-        insert_attempts(connection, user_id, {session_id: [attempt]}, {attempt.ordinal})
-        execute(connection, _MOVE_CURSOR, bound)
-        recorded = next(execute(connection, _ANSWER, bound))
+        attempts.insert_attempts(connection, user_id, {session_id: [attempt]}, {attempt.ordinal})
+        db.execute(connection, _MOVE_CURSOR, bound)
+        recorded = next(db.execute(connection, _ANSWER, bound))
     # The same choice of another edition may be another answer: choices are told apart by their place.
     elif (recorded.pub_id, recorded.selected, recorded.unsure) != (
         answer.pub_id,
         answer.selected,
         answer.unsure,
     ):
-        raise AlreadyAnsweredError("the question has another answer")
+        raise errors.AlreadyAnsweredError("the question has another answer")
     recorded_answer: dict[str, Any] = recorded._asdict()
     return recorded_answer
 
 
 _DUE = text(f"""
-    SELECT a.pub_id, {SHOWN_DUE} AS due
+    SELECT a.pub_id, {store.SHOWN_DUE} AS due
     FROM study_question_attempts a
     JOIN study_question_progress p ON p.study_question_id = a.study_question_id AND p.user_id = a.user_id
     JOIN study_questions q ON q.id = a.study_question_id
@@ -355,15 +341,15 @@ def _close(  # noqa: PLR0913  # as above, for both ways to close
     lock_known_learner(connection, user_id)
     found = lock_session(connection, user_id, session_id).status
     if found not in {"in_progress", status}:
-        raise SessionClosedError(f"the session is {found}")
+        raise errors.SessionClosedError(f"the session is {found}")
     bound = {"user_id": user_id, "session_id": session_id}
     if found == "in_progress":
         if status == "abandoned":
-            execute(connection, _ABANDON, bound)
+            db.execute(connection, _ABANDON, bound)
         finalize_session(connection, user_id, session_id, now=now)
-    session = with_snapshot(next(execute(connection, _SESSION, bound))._asdict())
-    today = today_of(connection, user_id, now=now, default_zone=default_zone)
-    due = execute(connection, _DUE, bound | {"today": today})
+    session = with_snapshot(next(db.execute(connection, _SESSION, bound))._asdict())
+    today = store.today_of(connection, user_id, now=now, default_zone=default_zone)
+    due = db.execute(connection, _DUE, bound | {"today": today})
     return {
         **{name: session[name] for name in ("session_id", "status", "finished_at", "snapshot")},
         "questions": [row._asdict() for row in due],
@@ -398,10 +384,10 @@ def abandon_idle(
     """
     since = now - idle
     abandoned = 0
-    for user_id, session_id in execute(connection, _IDLE, {"since": since, "limit": limit}).fetchall():
+    for user_id, session_id in db.execute(connection, _IDLE, {"since": since, "limit": limit}).fetchall():
         # What a statement reads while it takes a lock may be older than the lock.
         bound = {"user_id": user_id, "session_id": session_id, "since": since}
-        if not scalar(connection, _STILL_IDLE, bound):
+        if not db.scalar(connection, _STILL_IDLE, bound):
             continue
         try:
             with connection.begin_nested():
@@ -409,7 +395,7 @@ def abandon_idle(
         except Exception as error:
             if connection.invalidated:
                 raise
-            log.warning("session.not_abandoned", session=session_id, error=describe(error))
+            log.warning("session.not_abandoned", session=session_id, error=failures.describe(error))
         else:
             abandoned += 1
     return abandoned
@@ -425,7 +411,7 @@ def void(
     lock_known_learner(connection, user_id)
     if lock_session(connection, user_id, session_id).status == "in_progress":
         abandon(connection, user_id, session_id, now=now, default_zone=default_zone)
-    void_sessions(connection, user_id, [session_id], reason=VOID_REASON, now=now)
+    voiding.void_sessions(connection, user_id, [session_id], reason=VOID_REASON, now=now)
     return read_session(connection, user_id, session_id)
 
 
@@ -433,5 +419,5 @@ def unvoid(connection: Connection, user_id: int, session_id: int) -> dict[str, A
     """Bring a voided session back; one that is not void stays as it is."""
     lock_known_learner(connection, user_id)
     lock_session(connection, user_id, session_id)
-    unvoid_sessions(connection, user_id, [session_id])
+    voiding.unvoid_sessions(connection, user_id, [session_id])
     return read_session(connection, user_id, session_id)

@@ -9,14 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
-from shared.db import execute, scalar, scalars
-from shared.errors import (
-    ReplayRefusedError,
-    SupersededError,
-    UnknownConflictError,
-    UnknownSessionError,
-    UnknownUploadError,
-)
+from shared import db, errors
 from shared.ops.search import Listed, Search, search
 from shared.plan import SKIPPED, Plan
 from shared.replay import replay
@@ -59,20 +52,20 @@ def requeue(connection: Connection, client_session_uuid: UUID) -> Requeued:
     where the payload is purged.
     """
     failed = {"id": client_session_uuid, "statuses": [Status.REJECTED, Status.DEAD]}
-    if execute(connection, _SET_BACK, failed).rowcount:
+    if db.execute(connection, _SET_BACK, failed).rowcount:
         return Requeued.SET_BACK
     upload = _read(connection, client_session_uuid)
     if upload.status == Status.RECEIVED:
         return Requeued.WAITING
     if upload.status == Status.INGESTED:
         return Requeued.VOIDED if upload.is_voided else Requeued.INGESTED
-    raise ReplayRefusedError(f"the payload of {client_session_uuid} is purged: it cannot be replayed")
+    raise errors.ReplayRefusedError(f"the payload of {client_session_uuid} is purged: it cannot be replayed")
 
 
 def _read(connection: Connection, client_session_uuid: UUID) -> Any:
-    upload = execute(connection, _UPLOAD, {"id": client_session_uuid}).fetchone()
+    upload = db.execute(connection, _UPLOAD, {"id": client_session_uuid}).fetchone()
     if upload is None:
-        raise UnknownUploadError(f"there is no upload {client_session_uuid}")
+        raise errors.UnknownUploadError(f"there is no upload {client_session_uuid}")
     return upload
 
 
@@ -99,25 +92,27 @@ def reingest(connection: Connection, client_session_uuid: UUID, *, now: datetime
     Those are superseded: they stay on record, and never count again. Locks are taken in the order of a
     replay. Raises UnknownUploadError, or ReplayRefusedError: then the caller must roll back.
     """
-    execute(connection, _LOCK, {"id": client_session_uuid})
+    db.execute(connection, _LOCK, {"id": client_session_uuid})
     upload = _read(connection, client_session_uuid)
     if upload.status != Status.INGESTED:
-        raise ReplayRefusedError(f"{client_session_uuid} is {upload.status}: replay it without --skipped")
+        raise errors.ReplayRefusedError(
+            f"{client_session_uuid} is {upload.status}: replay it without --skipped"
+        )
     if upload.payload is None:
-        raise ReplayRefusedError(f"the payload of {client_session_uuid} is purged")
+        raise errors.ReplayRefusedError(f"the payload of {client_session_uuid} is purged")
     if upload.is_voided:
-        raise ReplayRefusedError(f"{client_session_uuid} is voided: unvoid it first")
+        raise errors.ReplayRefusedError(f"{client_session_uuid} is voided: unvoid it first")
     owner = lock_owner(connection, {each["pub_id"] for each in upload.payload["attempts"]}, default_zone)
     if owner is None or owner.id != upload.user_id:
-        raise ReplayRefusedError(
+        raise errors.ReplayRefusedError(
             f"the questions of {client_session_uuid} no longer all belong to its learner"
         )
 
     _supersede(connection, client_session_uuid, "its upload was replayed again", now)
-    execute(connection, _SET_BACK, {"id": client_session_uuid, "statuses": [Status.INGESTED]})
+    db.execute(connection, _SET_BACK, {"id": client_session_uuid, "statuses": [Status.INGESTED]})
     replayed = replay(connection, client_session_uuid, now=now, default_zone=default_zone)
     if replayed is None or replayed.plan is None or replayed.status is not Status.INGESTED:
-        raise ReplayRefusedError(f"{client_session_uuid} would be rejected with the current catalog")
+        raise errors.ReplayRefusedError(f"{client_session_uuid} would be rejected with the current catalog")
     return replayed.plan
 
 
@@ -132,7 +127,7 @@ def shift_clock(
     One that is ingested is replayed in place of the sessions that it has, any other is requeued. The shift
     stays for later replays. Raises as `requeue` and `reingest` do.
     """
-    execute(connection, _SHIFT_CLOCK, {"id": client_session_uuid, "shift": shift})
+    db.execute(connection, _SHIFT_CLOCK, {"id": client_session_uuid, "shift": shift})
     if _read(connection, client_session_uuid).status != Status.INGESTED:
         return requeue(connection, client_session_uuid)
     reingest(connection, client_session_uuid, now=now, default_zone=default_zone)
@@ -147,14 +142,14 @@ def add_skipped(
     Progress becomes the same as with a catalog that was complete from the start. Raises as `reingest`, and
     ReplayRefusedError where an attempt that was graded could not be graded again.
     """
-    execute(connection, _LOCK, {"id": client_session_uuid})
+    db.execute(connection, _LOCK, {"id": client_session_uuid})
     result = _read(connection, client_session_uuid).result or {"attempts": []}
     before = {place for place, each in enumerate(result["attempts"]) if each["status"] == "skipped"}
     with connection.begin_nested() as savepoint:
         plan = reingest(connection, client_session_uuid, now=now, default_zone=default_zone)
         after = {place for place, fate in enumerate(plan.fates) if fate in SKIPPED}
         if after - before:
-            raise ReplayRefusedError(
+            raise errors.ReplayRefusedError(
                 f"{len(after - before)} graded attempts of {client_session_uuid} would be skipped now"
             )
         if after == before:
@@ -175,12 +170,12 @@ _SUPERSEDE = text("""
 
 def _supersede(connection: Connection, client_session_uuid: UUID, why: str, now: datetime) -> None:
     """Void an upload's sessions permanently; the caller holds the upload's lock."""
-    sessions = execute(connection, _SESSIONS, {"id": client_session_uuid}).fetchall()
+    sessions = db.execute(connection, _SESSIONS, {"id": client_session_uuid}).fetchall()
     if sessions:
         ids, learner = [session.id for session in sessions], sessions[0].user_id
         lock_learner(connection, learner)
         void_sessions(connection, learner, ids, reason=f"superseded: {why}", now=now)
-        execute(connection, _SUPERSEDE, {"user_id": learner, "session_ids": ids, "now": now})
+        db.execute(connection, _SUPERSEDE, {"user_id": learner, "session_ids": ids, "now": now})
 
 
 # Sessions that are not superseded come first: superseded content may be another learner's. No index has the
@@ -213,12 +208,12 @@ def _lock_sessions(connection: Connection, client_session_uuid: UUID) -> tuple[i
 
     The upload first: a replay that holds its lock may be adding a session.
     """
-    execute(connection, _LOCK, {"id": client_session_uuid})
-    sessions = execute(connection, _SESSIONS_EVER, {"id": client_session_uuid}).fetchall()
+    db.execute(connection, _LOCK, {"id": client_session_uuid})
+    sessions = db.execute(connection, _SESSIONS_EVER, {"id": client_session_uuid}).fetchall()
     if not sessions:
-        raise UnknownSessionError(f"there is no quiz session of an upload {client_session_uuid}")
+        raise errors.UnknownSessionError(f"there is no quiz session of an upload {client_session_uuid}")
     if not sessions[0].stands:
-        raise SupersededError(
+        raise errors.SupersededError(
             f"all sessions of {client_session_uuid} are superseded; its new content is not ingested yet"
         )
     lock_learner(connection, sessions[0].user_id)
@@ -281,13 +276,13 @@ class OpenedConflict:
 
 def list_conflicts(connection: Connection, *, limit: int) -> list[ListedConflict]:
     """List conflicts, the newest first."""
-    return [ListedConflict(*row) for row in execute(connection, _LIST_CONFLICTS, {"limit": limit})]
+    return [ListedConflict(*row) for row in db.execute(connection, _LIST_CONFLICTS, {"limit": limit})]
 
 
 def open_conflict(connection: Connection, conflict: int) -> OpenedConflict:
     """Look a conflict up; raise UnknownConflictError if there is none."""
-    if (row := execute(connection, _OPEN_CONFLICT, {"id": conflict}).fetchone()) is None:
-        raise UnknownConflictError(f"there is no conflict {conflict}")
+    if (row := db.execute(connection, _OPEN_CONFLICT, {"id": conflict}).fetchone()) is None:
+        raise errors.UnknownConflictError(f"there is no conflict {conflict}")
     return OpenedConflict(*row)
 
 
@@ -298,20 +293,20 @@ def accept_conflict(connection: Connection, conflict: int, *, now: datetime) -> 
     the upload's uuid; raises UnknownConflictError, and ReplayRefusedError where the payload is purged.
     """
     uuid = open_conflict(connection, conflict).client_session_uuid
-    execute(connection, _LOCK, {"id": uuid})
+    db.execute(connection, _LOCK, {"id": uuid})
     if open_conflict(connection, conflict).payload is None:
-        raise ReplayRefusedError(f"the payload of conflict {conflict} is purged")
+        raise errors.ReplayRefusedError(f"the payload of conflict {conflict} is purged")
     _supersede(connection, uuid, "other content was accepted under the same uuid", now)
-    execute(connection, _KEEP_FIRST, {"id": uuid})
-    execute(connection, _TAKE_CONFLICT, {"conflict": conflict})
+    db.execute(connection, _KEEP_FIRST, {"id": uuid})
+    db.execute(connection, _TAKE_CONFLICT, {"conflict": conflict})
     discard_conflict(connection, conflict)
     return uuid
 
 
 def discard_conflict(connection: Connection, conflict: int) -> None:
     """Delete the content that came second; raise UnknownConflictError if there is no such conflict."""
-    if not execute(connection, _DISCARD_CONFLICT, {"id": conflict}).rowcount:
-        raise UnknownConflictError(f"there is no conflict {conflict}")
+    if not db.execute(connection, _DISCARD_CONFLICT, {"id": conflict}).rowcount:
+        raise errors.UnknownConflictError(f"there is no conflict {conflict}")
 
 
 PURGED_AT_ONCE = 500  # rows locked at once; few, so that replays do not wait for them
@@ -353,7 +348,7 @@ _PURGE_CONFLICTS = text("""
 
 def count_purgeable(connection: Connection, status: Status, *, before: datetime) -> int:
     """Count the payloads that would be purged: of uploads of a final status, and of their conflicts."""
-    return int(scalar(connection, _COUNT_PURGEABLE, {"status": status, "before": before}))
+    return int(db.scalar(connection, _COUNT_PURGEABLE, {"status": status, "before": before}))
 
 
 def purge(engine: Engine, status: Status, *, before: datetime, batch: int = PURGED_AT_ONCE) -> Iterator[int]:
@@ -368,7 +363,7 @@ def purge(engine: Engine, status: Status, *, before: datetime, batch: int = PURG
         start: UUID | int = lowest
         while True:
             with engine.begin() as connection:
-                purged = scalars(connection, statement, bound | {"start": start})
+                purged = db.scalars(connection, statement, bound | {"start": start})
             if not purged:
                 break
             yield len(purged)

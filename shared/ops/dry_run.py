@@ -9,10 +9,9 @@ from uuid import UUID
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Connection, text
 
-from shared.db import execute, scalars
+from shared import db, failures
 from shared.errors import ReplayRefusedError, StudyIngestError
-from shared.failures import describe
-from shared.ops.actions import Requeued, add_skipped, requeue, shift_clock
+from shared.ops import actions
 from shared.ops.reports import UploadReport, report_upload
 from shared.replay import replay
 from shared.study.store import lock_owner
@@ -54,7 +53,7 @@ class DryRun:
     upload: UploadReport
     before: Mapping[str, Card]
     after: Mapping[str, Card]
-    already: Requeued | None = None
+    already: actions.Requeued | None = None
 
     @property
     def moved(self) -> list[tuple[str, Card | None, Card | None]]:
@@ -81,20 +80,22 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
     """
     savepoint = connection.begin_nested()
     try:
-        execute(connection, _LOCK_TIMEOUT)
-        execute(connection, _LOCK, {"id": client_session_uuid})
-        pub_ids = scalars(connection, _SENT, {"id": client_session_uuid})
+        db.execute(connection, _LOCK_TIMEOUT)
+        db.execute(connection, _LOCK, {"id": client_session_uuid})
+        pub_ids = db.scalars(connection, _SENT, {"id": client_session_uuid})
         lock_owner(connection, pub_ids, default_zone)
         before = _cards(connection, pub_ids)
         already = None
         if skipped:
-            add_skipped(connection, client_session_uuid, now=now, default_zone=default_zone)
+            actions.add_skipped(connection, client_session_uuid, now=now, default_zone=default_zone)
         elif clock_shift is not None:
-            shift_clock(connection, client_session_uuid, clock_shift, now=now, default_zone=default_zone)
+            actions.shift_clock(
+                connection, client_session_uuid, clock_shift, now=now, default_zone=default_zone
+            )
             replay(connection, client_session_uuid, now=now, default_zone=default_zone)
         else:
-            requeued = requeue(connection, client_session_uuid)
-            already = requeued if requeued in {Requeued.INGESTED, Requeued.VOIDED} else None
+            requeued = actions.requeue(connection, client_session_uuid)
+            already = requeued if requeued in {actions.Requeued.INGESTED, actions.Requeued.VOIDED} else None
             replay(connection, client_session_uuid, now=now, default_zone=default_zone)
         upload = report_upload(connection, client_session_uuid)
         return DryRun(upload, before, _cards(connection, pub_ids), already)
@@ -104,11 +105,11 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
         if isinstance(getattr(error, "orig", None), LockNotAvailable | DeadlockDetected):
             why = f"another process holds {client_session_uuid} or its learner; try again"
         else:
-            why = f"a replay would fail now: {describe(error)}"
+            why = f"a replay would fail now: {failures.describe(error)}"
         raise ReplayRefusedError(why) from None
     finally:
         savepoint.rollback()
 
 
 def _cards(connection: Connection, pub_ids: list[str]) -> dict[str, Card]:
-    return {pub_id: Card(*card) for pub_id, *card in execute(connection, _CARDS, {"pub_ids": pub_ids})}
+    return {pub_id: Card(*card) for pub_id, *card in db.execute(connection, _CARDS, {"pub_ids": pub_ids})}

@@ -8,19 +8,19 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from shared.db import execute
+from shared import db
 from shared.errors import UnknownUploadError
-from shared.live.lists import BEFORE_NOTES, Topic, list_topics, weak_areas, wrong_notes
+from shared.live import lists
 from shared.live.sessions import require_learner
+from shared.study import store
 from shared.study.progress import Curve, Step, fold_steps, forgetting_curve
 from shared.study.scheduling import study_date
-from shared.study.store import SHOWN_DUE, learner_zone, list_progress, load_reviews, today_of
 from shared.uploads import Status
 
 # Overdue questions are shown at today.
 _COUNTS = text(f"""
     SELECT greatest(due, :today) AS day, count(*) AS questions
-    FROM (SELECT {SHOWN_DUE} AS due
+    FROM (SELECT {store.SHOWN_DUE} AS due
         FROM study_question_progress p
         JOIN study_questions q ON q.id = p.study_question_id
         JOIN study_topics t ON t.id = q.study_topic_id
@@ -43,7 +43,7 @@ def due_calendar(
     """Count the questions due on each of some study days, from today on."""
     require_learner(connection, user_id)
     bound = {"user_id": user_id, "today": today, "now": now, "end": today + timedelta(days=days)}
-    counts = {row.day: row.questions for row in execute(connection, _COUNTS, bound)}
+    counts = {row.day: row.questions for row in db.execute(connection, _COUNTS, bound)}
     coming = (today + timedelta(days=number) for number in range(days))
     return [DueDay(day, counts.get(day, 0)) for day in coming]
 
@@ -62,7 +62,7 @@ class LearnerReport:
     zone: str
     progress: list[dict[str, Any]]
     calendar: list[DueDay]
-    areas: list[tuple[Topic, list[dict[str, Any]]]]
+    areas: list[tuple[lists.Topic, list[dict[str, Any]]]]
     notes: list[dict[str, Any]]
 
 
@@ -71,18 +71,24 @@ def report_learner(
 ) -> LearnerReport:
     """Gather what is known of a learner; raise UnknownLearnerError if there is none."""
     require_learner(connection, user_id)
-    zone = learner_zone(connection, user_id, default_zone)
+    zone = store.learner_zone(connection, user_id, default_zone)
     today = study_date(now, None, zone)
-    notes = wrong_notes(
-        connection, user_id, state="open", after=BEFORE_NOTES, limit=NOTES, now=now, default_zone=default_zone
+    notes = lists.wrong_notes(
+        connection,
+        user_id,
+        state="open",
+        after=lists.BEFORE_NOTES,
+        limit=NOTES,
+        now=now,
+        default_zone=default_zone,
     )
     areas = [
-        (topic, weak_areas(connection, user_id, topic.id, now=now, default_zone=default_zone))
-        for topic in list_topics(connection, user_id)
+        (topic, lists.weak_areas(connection, user_id, topic.id, now=now, default_zone=default_zone))
+        for topic in lists.list_topics(connection, user_id)
     ]
     return LearnerReport(
         zone.key,
-        list(list_progress(connection, user_id)),
+        list(store.list_progress(connection, user_id)),
         due_calendar(connection, user_id, today=today, now=now, days=DAYS),
         [(topic, subjects) for topic, subjects in areas if subjects],
         [note for _, note in notes],
@@ -93,8 +99,8 @@ def curve(
     connection: Connection, user_id: int, question_id: int, *, now: datetime, default_zone: str
 ) -> Curve:
     """Compute the forgetting curve of a learner's question, to some weeks from now."""
-    today = today_of(connection, user_id, now=now, default_zone=default_zone)
-    reviews = load_reviews(connection, user_id, [question_id])[question_id]
+    today = store.today_of(connection, user_id, now=now, default_zone=default_zone)
+    reviews = store.load_reviews(connection, user_id, [question_id])[question_id]
     return forgetting_curve(reviews, today + AHEAD)
 
 
@@ -132,7 +138,7 @@ def activity(connection: Connection, *, now: datetime, steps: int, step: timedel
     """Count what happened in each of the last steps, the oldest first; the last one is not over yet."""
     begun = now.timestamp() // step.total_seconds() * step.total_seconds()
     since = datetime.fromtimestamp(begun, now.tzinfo) - step * (steps - 1)
-    rows = execute(connection, _ACTIVITY, {"since": since, "step": step, "now": now})
+    rows = db.execute(connection, _ACTIVITY, {"since": since, "step": step, "now": now})
     return [Activity(*row) for row in rows]
 
 
@@ -158,13 +164,13 @@ class Counts(NamedTuple):
 
 def count_since(connection: Connection, since: datetime) -> Counts:
     """Count what was received and what ended since a time."""
-    (counts,) = execute(connection, _STATUS_COUNTS, {"since": since})
+    (counts,) = db.execute(connection, _STATUS_COUNTS, {"since": since})
     return Counts(*counts)
 
 
 def count_webhooks(connection: Connection) -> dict[str, int]:
     """Count the webhooks of each status."""
-    return {row.status: row.webhooks for row in execute(connection, _WEBHOOKS)}
+    return {row.status: row.webhooks for row in db.execute(connection, _WEBHOOKS)}
 
 
 # What is superseded is void; to say so lets Postgres use the index of the uuids.
@@ -187,10 +193,10 @@ class Effect(NamedTuple):
 
 def effects(connection: Connection, client_session_uuid: UUID) -> list[Effect]:
     """List what an upload's attempts did; none while it is not ingested, or is void."""
-    rows = list(execute(connection, _ATTEMPTS, {"uuid": str(client_session_uuid)}))
+    rows = list(db.execute(connection, _ATTEMPTS, {"uuid": str(client_session_uuid)}))
     if not rows:
         return []
-    reviews = load_reviews(connection, rows[0].user_id, {row.study_question_id for row in rows})
+    reviews = store.load_reviews(connection, rows[0].user_id, {row.study_question_id for row in rows})
     steps = {question: list(fold_steps(each)) for question, each in reviews.items()}
     return [
         next(
@@ -265,9 +271,9 @@ class UploadReport:
 
 def report_upload(connection: Connection, client_session_uuid: UUID) -> UploadReport:
     """Look up all that is known of an upload; raise UnknownUploadError if there is none."""
-    row = execute(connection, _UPLOAD, {"id": client_session_uuid}).fetchone()
+    row = db.execute(connection, _UPLOAD, {"id": client_session_uuid}).fetchone()
     if row is None:
         raise UnknownUploadError(f"there is no upload {client_session_uuid}")
-    conflicts = execute(connection, _CONFLICTS, {"id": client_session_uuid})
+    conflicts = db.execute(connection, _CONFLICTS, {"id": client_session_uuid})
     known = row._asdict() | {"status": Status(row.status)}
     return UploadReport(**known, conflicts=[Conflict(*each) for each in conflicts])

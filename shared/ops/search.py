@@ -6,31 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    CompoundSelect,
-    Connection,
-    Uuid,
-    and_,
-    cast,
-    func,
-    literal,
-    or_,
-    select,
-    true,
-    union,
-    union_all,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from shared.models import (
-    PublishedItem,
-    StudyQuestion,
-    StudyQuestionAttempt,
-    StudyQuizSession,
-    StudyTopic,
-    Upload,
-)
+from shared import models
 from shared.uploads import Status
 
 
@@ -75,16 +54,16 @@ class Search:
 
 
 _LISTED = (
-    Upload.client_session_uuid,
-    Upload.status,
-    Upload.received_at,
-    Upload.finalized_at,
-    Upload.tries,
-    Upload.next_try_at,
-    Upload.user_id,
-    func.jsonb_array_length(Upload.payload["attempts"]).label("attempts"),
-    Upload.reason,
-    Upload.last_error,
+    models.Upload.client_session_uuid,
+    models.Upload.status,
+    models.Upload.received_at,
+    models.Upload.finalized_at,
+    models.Upload.tries,
+    models.Upload.next_try_at,
+    models.Upload.user_id,
+    sa.func.jsonb_array_length(models.Upload.payload["attempts"]).label("attempts"),
+    models.Upload.reason,
+    models.Upload.last_error,
 )
 
 # `received_at` has only an index of page ranges, which gives no order: to list the newest of millions, search
@@ -92,11 +71,11 @@ _LISTED = (
 _LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=30))
 
 
-def search(connection: Connection, wanted: Search) -> list[Listed]:
+def search(connection: sa.Connection, wanted: Search) -> list[Listed]:
     """Find uploads: where they wait, the longest waiting first; else the newest first."""
     waiting = wanted.status is Status.RECEIVED
-    order = Upload.received_at if waiting else Upload.received_at.desc()
-    query = select(*_LISTED).where(*_conditions(wanted)).order_by(order, Upload.client_session_uuid)
+    order = models.Upload.received_at if waiting else models.Upload.received_at.desc()
+    query = sa.select(*_LISTED).where(*_conditions(wanted)).order_by(order, models.Upload.client_session_uuid)
     query = query.limit(wanted.limit)
 
     by_index = wanted.status not in (None, Status.INGESTED) or any(
@@ -104,80 +83,94 @@ def search(connection: Connection, wanted: Search) -> list[Listed]:
     )
     if wanted.limit is not None and not by_index:
         newest = (
-            literal(wanted.after.received_at)
+            sa.literal(wanted.after.received_at)
             if wanted.after
-            else func.now() - (wanted.older_than or timedelta())
+            else sa.func.now() - (wanted.older_than or timedelta())
         )
         for back in _LOOK_BACK:
-            recent = connection.execute(query.where(Upload.received_at >= newest - back)).all()
+            recent = connection.execute(query.where(models.Upload.received_at >= newest - back)).all()
             if len(recent) == wanted.limit:
                 return [Listed(*row) for row in recent]
     return [Listed(*row) for row in connection.execute(query)]
 
 
-def _conditions(wanted: Search) -> Iterator[ColumnElement[bool]]:
+def _conditions(wanted: Search) -> Iterator[sa.ColumnElement[bool]]:
     if wanted.status is not None:
         yield of_status(wanted.status)
     if wanted.older_than is not None:
-        yield Upload.received_at < func.now() - wanted.older_than
+        yield models.Upload.received_at < sa.func.now() - wanted.older_than
     if wanted.after is not None:
         # First the bound, for the index; then leave out those of the same time that were listed already.
-        at, (last_at, last_uuid) = Upload.received_at, wanted.after
+        at, (last_at, last_uuid) = models.Upload.received_at, wanted.after
         bound = at >= last_at if wanted.status is Status.RECEIVED else at <= last_at
-        yield and_(bound, or_(at != last_at, Upload.client_session_uuid > last_uuid))
+        yield sa.and_(bound, sa.or_(at != last_at, models.Upload.client_session_uuid > last_uuid))
     if wanted.learner is not None:
         yield of_learner(wanted.learner)
     if wanted.question is not None:
-        yield Upload.client_session_uuid.in_(with_question(wanted.question))
+        yield models.Upload.client_session_uuid.in_(with_question(wanted.question))
     if wanted.error is not None:
-        yield Upload.client_session_uuid.in_(failing_with(wanted.error))
+        yield models.Upload.client_session_uuid.in_(failing_with(wanted.error))
     if wanted.purged is not None:
-        yield Upload.payload.is_(None) if wanted.purged else Upload.payload.is_not(None)
+        yield models.Upload.payload.is_(None) if wanted.purged else models.Upload.payload.is_not(None)
 
 
-def of_status(*statuses: Status) -> ColumnElement[bool]:
+def of_status(*statuses: Status) -> sa.ColumnElement[bool]:
     """Write statuses into the SQL: Postgres does not use a partial index for a parameter."""
-    return or_(*(Upload.status == literal(status.value, literal_execute=True) for status in statuses))
+    return sa.or_(
+        *(models.Upload.status == sa.literal(status.value, literal_execute=True) for status in statuses)
+    )
 
 
-def of_learner(learner: int) -> ColumnElement[bool]:
+def of_learner(learner: int) -> sa.ColumnElement[bool]:
     """Match a learner's uploads: those that are not ingested, by the owner of their questions."""
     # One join for the questions of all uploads: one for each upload takes seconds with a large catalog.
     theirs = (
-        select(PublishedItem.pub_id).join(StudyQuestion).join(StudyTopic).where(StudyTopic.user_id == learner)
+        sa.select(models.PublishedItem.pub_id)
+        .join(models.StudyQuestion)
+        .join(models.StudyTopic)
+        .where(models.StudyTopic.user_id == learner)
     )
-    attempt = func.jsonb_array_elements(Upload.payload["attempts"], type_=JSONB)
-    sent = _not_ingested(true(), attempt["pub_id"].astext.label("pub_id")).subquery()
-    unfinished = select(sent.c.client_session_uuid).where(sent.c.pub_id.in_(theirs))
+    attempt = sa.func.jsonb_array_elements(models.Upload.payload["attempts"], type_=JSONB)
+    sent = _not_ingested(sa.true(), attempt["pub_id"].astext.label("pub_id")).subquery()
+    unfinished = sa.select(sent.c.client_session_uuid).where(sent.c.pub_id.in_(theirs))
     # An array, so that the planner expects few of them and uses the primary key.
-    array = func.array(unfinished.scalar_subquery())
-    return or_(Upload.user_id == learner, Upload.client_session_uuid == func.any(array))
+    array = sa.func.array(unfinished.scalar_subquery())
+    return sa.or_(models.Upload.user_id == learner, models.Upload.client_session_uuid == sa.func.any(array))
 
 
-def with_question(pub_id: str) -> CompoundSelect[Any]:
+def with_question(pub_id: str) -> sa.CompoundSelect[Any]:
     """Find uploads that answered a question, or were sent with it."""
     answered = (
-        select(cast(StudyQuizSession.client_session_uuid, Uuid))
-        .join(StudyQuestionAttempt)
-        .join(PublishedItem, PublishedItem.source_id == StudyQuestionAttempt.study_question_id)
-        .where(PublishedItem.pub_id == pub_id, StudyQuizSession.client_session_uuid.is_not(None))
+        sa.select(sa.cast(models.StudyQuizSession.client_session_uuid, sa.Uuid))
+        .join(models.StudyQuestionAttempt)
+        .join(
+            models.PublishedItem,
+            models.PublishedItem.source_id == models.StudyQuestionAttempt.study_question_id,
+        )
+        .where(
+            models.PublishedItem.pub_id == pub_id, models.StudyQuizSession.client_session_uuid.is_not(None)
+        )
     )
-    return union(answered, _not_ingested(Upload.payload.contains({"attempts": [{"pub_id": pub_id}]})))
+    return sa.union(
+        answered, _not_ingested(models.Upload.payload.contains({"attempts": [{"pub_id": pub_id}]}))
+    )
 
 
-def failing_with(error: str) -> CompoundSelect[Any]:
+def failing_with(error: str) -> sa.CompoundSelect[Any]:
     """Find uploads by a part of the last error or the reason, in any case."""
     return _not_ingested(
-        or_(
-            Upload.last_error.icontains(error, autoescape=True),
-            Upload.reason.icontains(error, autoescape=True),
+        sa.or_(
+            models.Upload.last_error.icontains(error, autoescape=True),
+            models.Upload.reason.icontains(error, autoescape=True),
         )
     )
 
 
-def _not_ingested(condition: ColumnElement[bool], *columns: ColumnElement[Any]) -> CompoundSelect[Any]:
+def _not_ingested(
+    condition: sa.ColumnElement[bool], *columns: sa.ColumnElement[Any]
+) -> sa.CompoundSelect[Any]:
     """Search the waiting and the failed uploads, each by their partial index."""
-    query = select(Upload.client_session_uuid, *columns).where(condition)
-    return union_all(
+    query = sa.select(models.Upload.client_session_uuid, *columns).where(condition)
+    return sa.union_all(
         query.where(of_status(Status.RECEIVED)), query.where(of_status(Status.REJECTED, Status.DEAD))
     )

@@ -8,17 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
+from shared.study import store
 from shared.study.progress import SCHEDULER, Cached, decide, fold, late
-from shared.study.store import (
-    close_sessions,
-    delete_progress,
-    known_questions,
-    load_cached,
-    load_reviews,
-    load_sessions,
-    lock_learner,
-    save_progress,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +40,16 @@ def finalize_sessions(
 
     No two may be of one topic: so they share no question, and none changes what another is decided by.
     """
-    sessions, cached = load_sessions(connection, user_id, session_ids)
+    sessions, cached = store.load_sessions(connection, user_id, session_ids)
     reviews = chain.from_iterable(sessions.values())
-    history = load_reviews(connection, user_id, late(reviews, cached), excluding=session_ids)
+    history = store.load_reviews(connection, user_id, late(reviews, cached), excluding=session_ids)
 
     decisions = {session: decide(reviews, cached, history) for session, reviews in sessions.items()}
 
     progress = {question: new for each in decisions.values() for question, new in each.progress.items()}
-    save_progress(connection, user_id, progress)
+    store.save_progress(connection, user_id, progress)
     counts = {session: each.counts for session, each in decisions.items()}
-    snapshots = close_sessions(connection, user_id, counts, now=now)
+    snapshots = store.close_sessions(connection, user_id, counts, now=now)
     return [
         Finalized(
             snapshots[session],
@@ -73,10 +64,10 @@ def refold(connection: Connection, user_id: int, question_ids: Iterable[int]) ->
     """Replace the progress of some questions; the caller holds the learner's lock."""
     folded = {
         question: fold(reviews)
-        for question, reviews in load_reviews(connection, user_id, question_ids).items()
+        for question, reviews in store.load_reviews(connection, user_id, question_ids).items()
     }
-    save_progress(connection, user_id, {question: each for question, each in folded.items() if each})
-    delete_progress(connection, user_id, [question for question, each in folded.items() if not each])
+    store.save_progress(connection, user_id, {question: each for question, each in folded.items() if each})
+    store.delete_progress(connection, user_id, [question for question, each in folded.items() if not each])
 
 
 # Questions read at a time, so that the memory for a learner with many years of answers is limited.
@@ -90,10 +81,10 @@ def differing(connection: Connection, user_id: int) -> set[int]:
     the same time.
     """
     found = set()
-    questions = iter(known_questions(connection, user_id))
+    questions = iter(store.known_questions(connection, user_id))
     while batch := list(islice(questions, BATCH)):
-        cached = load_cached(connection, user_id, batch)
-        for question, reviews in load_reviews(connection, user_id, batch).items():
+        cached = store.load_cached(connection, user_id, batch)
+        for question, reviews in store.load_reviews(connection, user_id, batch).items():
             progress = fold(reviews)
             if cached.get(question) != (progress and Cached(progress, SCHEDULER)):
                 found.add(question)
@@ -118,6 +109,6 @@ def verify(engine: Engine, *, repair: bool = False) -> Iterator[Checked]:
             found = differing(connection, user_id)
         if repair and found:
             with engine.begin() as connection:
-                lock_learner(connection, user_id)
+                store.lock_learner(connection, user_id)
                 refold(connection, user_id, found)
         yield Checked(user_id, found)

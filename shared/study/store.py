@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from fsrs import Rating
 from sqlalchemy import Connection, text
 
-from shared.db import as_json, execute, scalar, scalars
+from shared import db
 from shared.study.grading import Outcome
 from shared.study.progress import SCHEDULER, Cached, Counts, Progress, Review, WrongNote
 from shared.study.scheduling import study_date
@@ -36,7 +36,7 @@ def lock_learner(connection: Connection, user_id: int) -> None:
 
     In a statement of its own: what a statement reads while it takes a lock may be older than the lock.
     """
-    execute(connection, _LOCK, {"user_id": user_id})
+    db.execute(connection, _LOCK, {"user_id": user_id})
 
 
 def lock_owner(connection: Connection, pub_ids: Iterable[str], default_zone: str) -> Learner | None:
@@ -44,14 +44,14 @@ def lock_owner(connection: Connection, pub_ids: Iterable[str], default_zone: str
 
     The owner is read before the lock: the caller checks again.
     """
-    user_id = scalar(connection, _OWNER, {"pub_ids": list(pub_ids)})
-    row = execute(connection, _LOCK, {"user_id": user_id}).fetchone() if user_id else None
+    user_id = db.scalar(connection, _OWNER, {"pub_ids": list(pub_ids)})
+    row = db.execute(connection, _LOCK, {"user_id": user_id}).fetchone() if user_id else None
     return None if row is None else Learner(user_id, _zone(row.time_zone, default_zone))
 
 
 def learner_zone(connection: Connection, user_id: int, default_zone: str) -> ZoneInfo:
     """Return the learner's time zone, or the default."""
-    return _zone(scalar(connection, _ZONE, {"user_id": user_id}), default_zone)
+    return _zone(db.scalar(connection, _ZONE, {"user_id": user_id}), default_zone)
 
 
 def today_of(connection: Connection, user_id: int, *, now: datetime, default_zone: str) -> date:
@@ -81,7 +81,7 @@ _LIST = text("""
 
 def list_progress(connection: Connection, user_id: int) -> Iterator[dict[str, Any]]:
     """Yield one JSON object for each question, sorted by public id: times in UTC, `due` a date."""
-    for row in execute(connection, _LIST, {"user_id": user_id}):
+    for row in db.execute(connection, _LIST, {"user_id": user_id}):
         times = {"due": row.due.isoformat(), "last_answered_at": row.last_answered_at.isoformat()}
         yield row._asdict() | times
 
@@ -111,14 +111,14 @@ def load_reviews(
     reviews: dict[int, list[Review]] = {question: [] for question in question_ids}
     if reviews:
         bound = {"user_id": user_id, "session_ids": list(excluding), "question_ids": list(reviews)}
-        for row in execute(connection, _HISTORY, bound):
+        for row in db.execute(connection, _HISTORY, bound):
             reviews[row[0]].append(_review(*row))
     return reviews
 
 
 def known_questions(connection: Connection, user_id: int) -> list[int]:
     """Return the questions that have progress or attempts."""
-    return scalars(connection, _KNOWN, {"user_id": user_id})
+    return db.scalars(connection, _KNOWN, {"user_id": user_id})
 
 
 def _review(question: int, at: datetime, day: date, rating: int, outcome: str, counted: bool) -> Review:  # noqa: FBT001, PLR0913, PLR0917  # the columns of an attempt
@@ -169,7 +169,7 @@ _DELETE = text("""
 
 def load_cached(connection: Connection, user_id: int, question_ids: Iterable[int]) -> dict[int, Cached]:
     """Load the progress of some questions; a question without a review has none."""
-    rows = execute(connection, _LOAD, {"user_id": user_id, "question_ids": list(question_ids)})
+    rows = db.execute(connection, _LOAD, {"user_id": user_id, "question_ids": list(question_ids)})
     return {question: as_cached(*row) for question, *row in rows}
 
 
@@ -184,13 +184,13 @@ def save_progress(connection: Connection, user_id: int, progress: Mapping[int, P
     if not progress:
         return
     rows = [{"study_question_id": question} | new._asdict() for question, new in progress.items()]
-    execute(connection, _SAVE, {"user_id": user_id, "scheduler": SCHEDULER, "progress": as_json(rows)})
+    db.execute(connection, _SAVE, {"user_id": user_id, "scheduler": SCHEDULER, "progress": db.as_json(rows)})
 
 
 def delete_progress(connection: Connection, user_id: int, question_ids: Iterable[int]) -> None:
     """Delete the progress of questions that have no review left."""
     if ids := list(question_ids):
-        execute(connection, _DELETE, {"user_id": user_id, "question_ids": ids})
+        db.execute(connection, _DELETE, {"user_id": user_id, "question_ids": ids})
 
 
 _LOAD_SESSIONS = text(f"""
@@ -231,7 +231,7 @@ def load_sessions(
     sessions: dict[int, list[Review]] = {each: [] for each in session_ids}
     cached = {}
     bound = {"user_id": user_id, "session_ids": session_ids}
-    for session, *row in execute(connection, _LOAD_SESSIONS, bound):
+    for session, *row in db.execute(connection, _LOAD_SESSIONS, bound):
         review = _review(*row[:6])
         sessions[session].append(review)
         if row[6] is not None:
@@ -247,5 +247,5 @@ def close_sessions(
     Return the snapshots of counts by session.
     """
     counted = [{"session_id": session} | each._asdict() for session, each in counts.items()]
-    bound = {"user_id": user_id, "session_ids": list(counts), "counts": as_json(counted), "now": now}
-    return {row.session_id: row._asdict() for row in execute(connection, _CLOSE, bound)}
+    bound = {"user_id": user_id, "session_ids": list(counts), "counts": db.as_json(counted), "now": now}
+    return {row.session_id: row._asdict() for row in db.execute(connection, _CLOSE, bound)}

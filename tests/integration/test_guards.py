@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import IntegrityError
 
-from shared import attempts, replay, uploads
+from shared import attempts, uploads
 from shared.errors import OvertakenError
 from shared.models import StudyQuestionAttempt
 from shared.study import store
@@ -41,7 +41,7 @@ def status_check(patch: Patch, _: Engine) -> None:
         row = connection.execute(uploads._LOCK, {"id": upload}).one()  # noqa: SLF001  as record.lock does
         return uploads.Waiting(upload, row.payload, row.received_at, row.clock_shift)
 
-    patch.setattr(replay, "lock", lock_anyway)
+    patch.setattr(uploads, "lock", lock_anyway)
     strike(patch, uploads, "_CLOSE", "AND finalized_at IS NULL")
 
 

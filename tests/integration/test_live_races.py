@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.errors import AlreadyAnsweredError
-from shared.live import sessions
 from shared.live.forms import SessionStart, Submission
 from shared.live.sessions import Circumstances, Started, finalize, start, submit
 from shared.models import StudyQuestionAttempt, StudyQuizSession
+from shared.study import store
 from shared.study.finalize import verify
 from tests.clients import TOPIC, Clock, Front, started
 from tests.factories import (
@@ -69,7 +69,7 @@ def test_two_starts_make_one_session_even_if_only_the_index_guards_it(
 ) -> None:
     load(engine)
     if not locked:
-        monkeypatch.setattr(sessions, "lock_learner", lambda *_: None)
+        monkeypatch.setattr(store, "lock_learner", lambda *_: None)
     early, late = overlap(engine, starting(clock.now), starting(clock.now))
     first, second = early.result(), late.result()
     assert (first.new, second.new) == (True, False)
