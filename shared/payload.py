@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import takewhile
 from math import isfinite
 from typing import Annotated, Any, Never, TypedDict
@@ -45,7 +46,9 @@ MOMENT_PATTERN = (
     r"[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
     r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 )
-UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+# Not the nil uuid, nor the one whose bits are all ones: clients send them where they have made none.
+UUID_PATTERN = r"^(?![0-]+$)(?![fF-]+$)[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+PLACEHOLDERS = (UUID(int=0), UUID(int=2**128 - 1))
 MAX_ATTEMPTS = 500
 
 _moment_form = re.compile(MOMENT_PATTERN)
@@ -65,9 +68,16 @@ def _moment(value: Any) -> datetime:
 
 
 def _uuid(value: Any) -> UUID:
+    if isinstance(value, str) and value.lower() in map(str, PLACEHOLDERS):
+        raise PydanticCustomError("uuid", "Input should be a UUID made for this session, not nil or all ones")
     if not isinstance(value, str) or not _uuid_form.fullmatch(value):
         raise PydanticCustomError("uuid", "Input should be a UUID of 36 characters")
     return UUID(value)
+
+
+def _integer(value: Any) -> Any:
+    # To JSON Schema 1.0 is an integer. A body is read with Decimal, a stored payload with float.
+    return int(value) if isinstance(value, Decimal | float) and value == int(value) else value
 
 
 Moment = Annotated[
@@ -75,6 +85,9 @@ Moment = Annotated[
     BeforeValidator(_moment),
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": MOMENT_PATTERN}),
 ]
+Integer = Annotated[int, BeforeValidator(_integer)]
+# The limits first: after the validator, the schema would lose them.
+Choice = Annotated[int, Field(ge=0, le=32767), BeforeValidator(_integer)]
 SessionUuid = Annotated[
     UUID,
     BeforeValidator(_uuid),
@@ -90,9 +103,7 @@ class Attempt(_Form):
     """One answer to one question."""
 
     pub_id: str = Field(min_length=1, max_length=200, description="public id of the question")
-    selected: Annotated[int, Field(ge=0, le=32767)] | None = Field(
-        description="0-based index of the choice; null: none was made"
-    )
+    selected: Choice | None = Field(description="0-based index of the choice; null: none was made")
     unsure: bool = Field(description="the learner said so")
     answered_at: Moment = Field(description="with the local offset, from which the study date follows")
 
@@ -176,14 +187,16 @@ MAX_DEPTH = 64
 # Covers every double written out in full (309 digits before the point). With an exponent of three digits at
 # most, a number stays far inside `numeric`: 131,072 digits before the point and 16,383 after it.
 MAX_NUMBER_LENGTH = 400
+MAX_EXPONENT = 999
 # An integer of so many digits is always within a double.
 ALWAYS_FINITE = 300
+# Postgres writes numbers out without exponents: 19,000 times `1e-999` would become 19 MB.
+MAX_ZEROS = 100_000
 
 # An upload of 500 attempts with their four fields holds 2,500 values. A megabyte of the shortest ones,
 # half a million, would keep all other requests of the process waiting for a second.
 MAX_VALUES = 20_000
 
-_LONG_EXPONENT = re.compile(r"[eE][+-]?[0-9]{4}")
 # Possessive, and matches a string without an end: so its time is linear in the body's length.
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _STRING_OR_BRACKET = re.compile(rf"{_STRING.pattern}|[\[\]{{}}]", re.DOTALL)
@@ -195,7 +208,14 @@ def decode(body: bytes) -> Any:
         text = body.decode("utf-8")
         _limit_values(text)
         _limit_depth(text)
-        return _DECODER.decode(text)
+        numbers = _Numbers()
+        return json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_float=numbers.read,
+            parse_int=numbers.read_int,
+            parse_constant=_constant,
+        )
     except UnicodeDecodeError:
         raise NotJsonError("The body is not UTF-8.") from None
     except json.JSONDecodeError as error:
@@ -233,25 +253,30 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _float(literal: str) -> float:
-    if len(literal) > MAX_NUMBER_LENGTH or _LONG_EXPONENT.search(literal) or not isfinite(float(literal)):
-        raise NotJsonError("A number of the body is beyond the range of a double.")
-    return float(literal)
+class _Numbers:
+    """The numbers of one body, limited in size each and in what their exponents write out to together."""
 
+    def __init__(self) -> None:
+        self._zeros = 0
 
-def _int(literal: str) -> int:
-    if len(literal) > ALWAYS_FINITE:
-        _float(literal)
-    return int(literal)
+    def read(self, literal: str) -> Decimal:
+        """Read a number exactly."""
+        exponent = int(literal.lower().partition("e")[2][:MAX_NUMBER_LENGTH] or 0)
+        is_long = len(literal) > MAX_NUMBER_LENGTH or abs(exponent) > MAX_EXPONENT
+        if is_long or not isfinite(float(literal)):
+            raise NotJsonError("A number of the body is beyond the range of a double.")
+        self._zeros += abs(exponent)
+        if self._zeros > MAX_ZEROS:
+            raise NotJsonError(f"The numbers of the body write out to more than {MAX_ZEROS:,} zeros.")
+        return Decimal(literal)
+
+    def read_int(self, literal: str) -> int:
+        """Read a number without point and exponent."""
+        return int(literal if len(literal) <= ALWAYS_FINITE else self.read(literal))
 
 
 def _constant(_name: str) -> Never:
     raise NotJsonError("NaN and Infinity are not JSON.")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_float=_float, parse_int=_int, parse_constant=_constant
-)
 
 
 def content_hash(upload: Upload) -> str:

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from shared.payload import Choice, Integer
+
 BIGINT = 2**63
 RESERVED = "wrong_variants"
 # As many as an upload may hold attempts.
@@ -32,7 +34,7 @@ class SessionStart(_Form):
         json_schema_extra={"example": {"study_topic_id": 4, "quiz_mode": "random", "target_per_subject": 2}}
     )
 
-    study_topic_id: int = Field(ge=0, lt=BIGINT)
+    study_topic_id: Integer = Field(ge=0, lt=BIGINT)
     quiz_mode: Annotated[QuizMode, BeforeValidator(_not_reserved)] = Field(
         "random",
         description="`frequent_focus`: what exams ask often and the learner would miss now; "
@@ -42,8 +44,8 @@ class SessionStart(_Form):
     subject_filter: str | None = Field(
         None, min_length=1, max_length=120, pattern=STORABLE, description="only this subject"
     )
-    target_per_subject: int = Field(20, ge=1, le=100, description="most questions of one subject")
-    new_per_session: int = Field(10, ge=0, le=100, description="most new questions of a `due` session")
+    target_per_subject: Integer = Field(20, ge=1, le=100, description="most questions of one subject")
+    new_per_session: Integer = Field(10, ge=0, le=100, description="most new questions of a `due` session")
 
 
 class Submission(_Form):
@@ -54,7 +56,5 @@ class Submission(_Form):
     )
 
     pub_id: str = Field(min_length=1, max_length=200, pattern=STORABLE)
-    selected: Annotated[int, Field(ge=0, le=32767)] | None = Field(
-        description="0-based index of the choice; null: none was made"
-    )
+    selected: Choice | None = Field(description="0-based index of the choice; null: none was made")
     unsure: bool = Field(description="the learner said so")

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -65,6 +65,11 @@ NO_JSON = {
     "10,000 arrays in an unknown field": with_unknown("[" * 10_000 + "]" * 10_000),
     "10,000 objects in an unknown field": with_unknown('{"a":' * 10_000 + "1" + "}" * 10_000),
     "a million open arrays": b"[" * 1_000_000,
+    "numbers that write out to megabytes": with_unknown(f"[{'1e-999,' * 19_000}1]"),
+    "the same above zero": with_unknown(f"[{'1E+308,' * 19_000}1]"),
+    "the same as zeros": with_unknown(f"[{'-0.0e999,' * 19_000}1]"),
+    "the same, a few digits each": with_unknown(f"[{'1234.5e-99,' * 19_000}1]"),
+    "an exponent of 5,000 digits below zero": with_unknown("1e-" + "9" * 5_000),
     "half a million numbers": with_unknown(f"[{'1,' * 500_000}1]"),
     "300,000 objects": with_unknown(f"[{'{},' * 300_000}1]"),
     "a million escaped quotes": b'"' + b'\\"' * 500_000,
@@ -86,6 +91,9 @@ NO_UPLOAD = {
     "uuid as urn": changed("client_session_uuid", f'"urn:uuid:{uuid4()}"'),
     "uuid and newline": changed("client_session_uuid", f'"{uuid4()}\\n"'),
     "uuid in other digits": changed("client_session_uuid", f'"\uff16{str(uuid4())[1:]}"'),
+    "uuid nil": changed("client_session_uuid", f'"{UUID(int=0)}"'),
+    "uuid all ones": changed("client_session_uuid", f'"{UUID(int=2**128 - 1)}"'),
+    "uuid all ones in capitals": changed("client_session_uuid", f'"{UUID(int=2**128 - 1)}"'.upper()),
     "uuid a number": changed("client_session_uuid", "5"),
     "pub_id a number": attempt("pub_id", "5"),
     "pub_id empty": attempt("pub_id", '""'),
@@ -99,7 +107,11 @@ NO_UPLOAD = {
     "surrogates the wrong way round": with_unknown('"\\ude00\\ud83d"'),
     "no selected": attempt("selected", '1, "x": 1').replace(b'"selected"', b'"chosen"'),
     "selected a string": attempt("selected", '"2"'),
-    "selected a float": attempt("selected", "2.0"),
+    "selected a fraction": attempt("selected", "2.5"),
+    "selected a fraction that a double rounds": attempt("selected", "2.00000000000000000001"),
+    "selected a fraction that a double loses": attempt("selected", "1e-999"),
+    "selected a float too large": attempt("selected", "32768.0"),
+    "selected a float in a string": attempt("selected", '"2.0"'),
     "selected a bool": attempt("selected", "true"),
     "selected negative": attempt("selected", "-1"),
     "selected too large": attempt("selected", "32768"),

@@ -26,6 +26,8 @@ EXTREMES = {
     "the finest number": f"0.{'1' * 398}",
     "too small for a double": "-1e-999",
     "zero with an exponent": "0e999",
+    "an exponent of many zeros": "1e-0000000308",
+    "a list of small numbers": f"[{'1.25e-7,' * 10_000}0]",
     "minus zero": "[-0, -0.0]",
     "as deep as allowed": "[" * 63 + "]" * 63,
     "brackets in a string": json.dumps("[{" * 10_000),

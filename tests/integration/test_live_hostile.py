@@ -34,7 +34,7 @@ NO_WISH = {
     "no topic": "{}",
     "topic null": '{"study_topic_id": null}',
     "topic a string": '{"study_topic_id": "11"}',
-    "topic a float": '{"study_topic_id": 11.0}',
+    "topic a fraction": '{"study_topic_id": 11.5}',
     "topic a bool": '{"study_topic_id": true}',
     "topic negative": '{"study_topic_id": -1}',
     "topic beyond a bigint": f'{{"study_topic_id": {2**63}}}',
@@ -100,7 +100,7 @@ NO_ANSWER = {
                 '"q120"',
                 '"q210"',
             ],
-            "selected": ['"1"', "1.0", "true", "-1", "4", "32768", f"{10**30}", "[1]"],
+            "selected": ['"1"', "1.5", "true", "-1", "4", "32768", f"{10**30}", "[1]"],
             "unsure": ["null", "0", '"false"'],
             "answered_at": ['"2026-11-22T09:00:41Z"'],
             "outcome": ['"correct"'],
@@ -122,6 +122,16 @@ def test_an_answer_that_is_none_is_422_and_leaves_nothing(
             assert refusal(response) == (422, "invalid-request")
             assert response.json()["errors"]
     assert everything(engine) == before
+
+
+def test_an_integer_may_be_written_with_a_point(front: Front) -> None:
+    wanted = b'{"study_topic_id": 11.0, "target_per_subject": 1e1, "new_per_session": 0.0}'
+    session = started(send(front, "sessions", wanted))
+    for _ in range(2):  # written so, it is the same answer
+        answer = b'{"pub_id": "q110", "selected": 1.0, "unsure": false}'
+        answered = send(front, f"sessions/{session}/attempts", answer)
+        assert (answered.status_code, answered.json()["selected"]) == (200, 1)
+        assert front.answer(session, "q110", 1).status_code == 200
 
 
 def test_a_fault_that_only_the_session_knows_is_pointed_at(front: Front) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -135,6 +136,27 @@ def test_I8_the_hash_stays_what_is_stored() -> None:
         '[["q-1", 2, false, "2026-11-22T00:00:41+00:00"], ["q-2", null, true, "2026-11-22T00:01:10+00:00"]]]'
     )
     assert content_hash(parse(PLAIN)) == f"1:{hashlib.sha256(normal.encode()).hexdigest()}"
+
+
+@pytest.mark.parametrize("written", ["2.0", "2e0", "20e-1", "2.000000000000000000000", "0.02E+2"])
+def test_an_integer_may_be_written_with_a_point(written: str) -> None:
+    body = json.dumps(PLAIN).replace('"selected": 2', f'"selected": {written}')
+    upload = parse_upload(body.encode())
+    assert content_hash(upload) == content_hash(parse(PLAIN))
+    # As a worker reads it, from what Postgres stored.
+    assert Upload.model_validate(json.loads(body)) == upload
+
+
+@pytest.mark.parametrize("written", [0, 2**128 - 1])
+def test_a_uuid_that_many_clients_send_is_refused_as_what_it_is(written: int) -> None:
+    with pytest.raises(InvalidPayloadError) as caught:
+        parse(PLAIN | {"client_session_uuid": str(UUID(int=written))})
+    assert caught.value.errors == [
+        {
+            "pointer": "/client_session_uuid",
+            "detail": "Input should be a UUID made for this session, not nil or all ones",
+        }
+    ]
 
 
 @pytest.mark.parametrize(
