@@ -1,20 +1,26 @@
 """A whole log, sent in order and sent as a mess, leaves the same progress byte for byte (I2, I3)."""
 
+import json
 import os
 import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli.local.servers import Servers
-from tests import factories
+from tests import factories, oracle
 from tests.conftest import TEMPLATE, fresh_database
+from tests.factories import DEFAULT_ZONE
 from tests.processes import ROOT, Processes, processes
 
 DATA = ROOT.parent / "shared" / "data"
+CLIENTS = 4
+COPIES = 3
 Log = Callable[[Path], Path]
 
 
@@ -29,22 +35,18 @@ def made_log(place: Path) -> Path:
     return place
 
 
-def real_log(place: Path) -> Path:
+def real_log(place: Path, *options: str) -> Path:
     """Write the log of a real learner."""
     maker = DATA / "make_uploads.py"
-    subprocess.run([sys.executable, str(maker), str(DATA / "review_log.csv"), str(place)], check=True)
+    command = [sys.executable, str(maker), str(DATA / "review_log.csv"), str(place), *options]
+    subprocess.run(command, check=True)
     return place
 
 
-@pytest.fixture(
-    params=[
-        made_log,
-        pytest.param(
-            real_log,
-            marks=pytest.mark.skipif(not DATA.exists(), reason="the real log is not part of the project"),
-        ),
-    ]
-)
+needs_real_log = pytest.mark.skipif(not DATA.exists(), reason="the real log is not part of the project")
+
+
+@pytest.fixture(params=[made_log, pytest.param(real_log, marks=needs_real_log)])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     write: Log = request.param
     return write(tmp_path)
@@ -83,25 +85,68 @@ def install(house: Processes, log: Path) -> str:
     return house.serve()
 
 
-def test_I2_I3_a_shuffled_log_sent_three_times_leaves_the_same_progress(
-    house: Processes, second_house: Processes, log: Path, tmp_path: Path
-) -> None:
-    lines = (log / "uploads.ndjson").read_text().splitlines()
+def send_in_order(house: Processes, log: Path) -> str:
+    """Deliver each upload once, one after the other; return the progress of the first learner."""
     url = install(house, log)
-    said = run(house, "upload", str(log / "uploads.ndjson"), "--concurrency", "1", "--wait", url=url)
-    assert f"{len(lines)} ingested, 0 already ingested, 0 rejected, 0 failed" in said
+    printed = run(house, "upload", str(log / "uploads.ndjson"), "--concurrency", "1", "--wait", url=url)
+    count = len((log / "uploads.ndjson").read_text().splitlines())
+    assert f"{count} ingested, 0 already ingested, 0 rejected, 0 failed" in printed
     assert "0 differences" in run(house, "verify")
     for name in list(house.running):
         house.kill(name)
+    return run(house, "progress", "--user", "1")
 
-    mess = lines * 3
+
+def send_as_a_mess(house: Processes, log: Path, place: Path) -> str:
+    """Deliver each upload three times, shuffled, by four clients at once; return the progress."""
+    mess = (log / "uploads.ndjson").read_text().splitlines() * COPIES
     random.Random(12).shuffle(mess)
-    (tmp_path / "mess.ndjson").write_text("\n".join(mess))
-    url = install(second_house, log)
-    said = run(second_house, "upload", str(tmp_path / "mess.ndjson"), "--concurrency", "4", "--wait", url=url)
-    assert "0 rejected, 0 failed" in said
-    assert "0 differences" in run(second_house, "verify")
+    url = install(house, log)
 
-    first = run(house, "progress", "--user", "1")
+    def send(client: int) -> str:
+        part = place / f"mess-{client}.ndjson"
+        part.write_text("\n".join(mess[client::CLIENTS]))
+        return run(house, "upload", str(part), "--wait", url=url)
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        for printed in clients.map(send, range(CLIENTS)):
+            assert "0 rejected, 0 failed" in printed
+    assert "0 differences" in run(house, "verify")
+    return run(house, "progress", "--user", "1")
+
+
+def test_I2_I3_a_shuffled_log_sent_three_times_leaves_the_same_progress(
+    house: Processes, second_house: Processes, log: Path, tmp_path: Path
+) -> None:
+    first = send_in_order(house, log)
     assert first.count("\n") > 5
-    assert run(second_house, "progress", "--user", "1") == first
+    assert send_as_a_mess(second_house, log, tmp_path) == first
+
+
+@needs_real_log
+def test_I3_editions_and_offsets_change_nothing_but_the_names_of_newer_editions(
+    house: Processes, second_house: Processes, tmp_path: Path
+) -> None:
+    plain, editions = tmp_path / "plain", tmp_path / "editions"
+    first = send_in_order(house, real_log(plain))
+    later = send_as_a_mess(second_house, real_log(editions, "--editions", "--offsets"), tmp_path)
+    assert '.2"' in later
+    assert by_first_edition(later) == by_first_edition(first)
+
+
+def by_first_edition(progress: str) -> list[dict[str, Any]]:
+    """Read printed progress; name each question by its first edition."""
+    lines = [json.loads(line) for line in progress.splitlines()]
+    named = [line | {"pub_id": line["pub_id"].removesuffix(".2")} for line in lines]
+    return sorted(named, key=lambda line: str(line["pub_id"]))
+
+
+@needs_real_log
+def test_I3_a_learner_who_travelled_has_the_progress_that_the_oracle_says(
+    house: Processes, tmp_path: Path
+) -> None:
+    log = real_log(tmp_path / "log", "--editions", "--offsets", "--travel", "Asia/Seoul")
+    printed = send_as_a_mess(house, log, tmp_path)
+    expected = oracle.expected(log / "catalog.json", log / "uploads.ndjson", 1, DEFAULT_ZONE)
+    assert len(expected) > 600
+    assert oracle.printed(printed) == expected
