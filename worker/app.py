@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from shared import broker, db, logs
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
+from worker import consumer
 
 try:
     settings = load_settings(Settings)
@@ -20,6 +21,7 @@ except ConfigurationError as error:
 
 app = broker.make_celery(settings, worker=True)
 app.conf.imports = ["worker.tasks"]
+consumer.install(app)
 
 
 @cache

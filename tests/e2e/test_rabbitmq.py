@@ -5,6 +5,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import amqp
 import psutil
@@ -21,6 +22,7 @@ from tests.faults import frozen
 from tests.processes import Processes, reachable_directory, until
 from tests.rabbitmq import RabbitMQ, program, rabbitmq
 
+BODY = '[["00000000-0000-4000-8000-000000000000"], {}, null]'
 FATAL = "celery --app tests.fatal_worker worker --queues finalize --without-gossip --without-mingle"
 
 
@@ -135,3 +137,34 @@ def test_I1_a_frozen_broker_delays_no_sender_and_is_given_up_on(
     for name in ("worker", "sweeper"):
         house.start(name)
     until(lambda: ends(engine) == {"ingested": 6}, "every upload is ingested")
+
+
+def test_a_malformed_message_is_refused_and_the_queue_goes_on(
+    engine: Engine, house: Processes, viewer: Sender, rabbit: RabbitMQ
+) -> None:
+    factories.load_many(engine)
+    sound = {"task": "finalize_upload", "id": str(uuid4())}
+    wrong = [
+        *(amqp.Message(body, application_headers=sound) for body in ("null", "{}", "[[7], {}, null]")),
+        *(
+            amqp.Message(BODY, application_headers=sound | each)
+            for each in (
+                {"task": []},
+                {"timelimit": [1, "x"]},
+                {"compression": "zlib"},
+                {"eta": "2999-01-01"},
+            )
+        ),
+        amqp.Message(BODY),
+    ]
+    worker = house.start("worker")
+    send(viewer, 1)
+    until(lambda: ends(engine) == {"ingested": 1}, "the worker has made its queue")
+    with rabbit.connect() as connection:
+        for each in wrong:
+            each.properties |= {"content_type": "application/json", "content_encoding": "utf-8"}
+            connection.channel().basic_publish(each, routing_key=FINALIZE_QUEUE)
+    send(viewer, 1, seed=2)
+    until(lambda: ends(engine) == {"ingested": 2}, "the upload behind them is ingested")
+    assert worker.poll() is None
+    assert house.output("worker").count("message.refused") == len(wrong)

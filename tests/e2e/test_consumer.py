@@ -1,0 +1,107 @@
+"""A malformed message costs one log event: the worker goes on, and nothing of the message is quoted (I11)."""
+
+import base64
+import json
+import random
+import zlib
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+from sqlalchemy import Engine
+
+from cli.client import Sender
+from cli.local.servers import Servers
+from shared import broker
+from tests import factories
+from tests.factories import statuses
+from tests.processes import Processes, until
+
+SECRET = "quoted-by-nobody"
+REFUSED = "message.refused"
+LATER = "2999-01-01T00:00:00+00:00"
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+def queue(broker_url: str, servers: Servers) -> Iterator[Redis]:
+    """Return Redis with the workers' queue."""
+    assert broker_url
+    with Redis.from_url(servers.redis_url.replace("db=1", "db=0"), decode_responses=True) as redis:
+        yield redis
+
+
+@pytest.fixture
+def sound(queue: Redis, house: Processes) -> dict[str, Any]:
+    """Take a message as we send it, of an upload that nobody has sent."""
+    app = broker.make_celery(house.settings)
+    with app.producer_pool.acquire() as producer:
+        broker.enqueue(producer, app, [uuid4()])
+    message: dict[str, Any] = json.loads(str(queue.rpop(broker.FINALIZE_QUEUE)))
+    return message
+
+
+def with_body(sound: dict[str, Any], body: bytes) -> dict[str, Any]:
+    return sound | {"body": base64.b64encode(body).decode()}
+
+
+def malformed(sound: dict[str, Any]) -> list[str]:
+    """Return what a stranger or a fault may leave in the queue, or a broker that was shared may hold."""
+    bodies = [
+        *(b"null", b"{}", b"[]", b"7", b"", b"\xff\xfe", b"[[], {}", SECRET.encode(), b"[" * 5000),
+        *(b"[{}, [], null]", b"[[7], {}, null]", b"[[], {}, null]", b"[[null], {}, {}]"),
+        f'[["{SECRET}"], {{}}, null]'.encode(),
+        f'[["{NOBODY}"], {{"{SECRET}": 1}}, null]'.encode(),
+        f'[["{NOBODY}"], {{"again": "{SECRET}"}}, null]'.encode(),
+        f'[["{NOBODY}"], {{}}, {{"chain": [{{"task": "{SECRET}"}}]}}]'.encode(),
+        b'[[{"__type__": "uuid", "__value__": 7}], {}, null]',
+    ]
+    headers: list[dict[str, Any]] = [
+        *({"task": wrong} for wrong in ([], {}, None, 7, SECRET, "celery.backend_cleanup")),
+        *({"id": wrong} for wrong in ([SECRET], None, 7, SECRET)),
+        *({"timelimit": wrong} for wrong in ([1, "x"], SECRET, [0.001, 0.001], 7)),
+        *({"eta": wrong} for wrong in (LATER, SECRET, 7, [])),
+        *({"expires": wrong} for wrong in (LATER, SECRET)),
+        *({"compression": wrong} for wrong in ("gzip", SECRET, [])),
+    ]
+    properties: list[dict[str, Any]] = [
+        *({"delivery_tag": wrong} for wrong in (None, [], {})),
+        *({"delivery_info": wrong} for wrong in (None, [], {}, {"exchange": [], "routing_key": 7})),
+        *({"body_encoding": wrong} for wrong in (SECRET, [])),
+    ]
+    bomb = with_body(sound, zlib.compress(b"0" * 1000))
+    return [
+        *(json.dumps(with_body(sound, body)) for body in bodies),
+        *(json.dumps(sound | {"headers": sound["headers"] | each}) for each in headers),
+        *(json.dumps(sound | {"headers": wrong}) for wrong in (None, [], SECRET, {SECRET: 1})),
+        *(json.dumps(sound | {"properties": sound["properties"] | each}) for each in properties),
+        *(json.dumps(sound | {"properties": wrong}) for wrong in (None, [], SECRET)),
+        *(
+            json.dumps(sound | {"content-type": wrong})
+            for wrong in (None, [], SECRET, "application/x-python")
+        ),
+        json.dumps(bomb | {"headers": sound["headers"] | {"compression": "zlib"}}),
+        *("", "?", "null", "[]", "7", "{}", SECRET, "[" * 5000),
+    ]
+
+
+def test_a_malformed_message_is_refused_and_the_queue_goes_on(
+    engine: Engine, house: Processes, viewer: Sender, queue: Redis, sound: dict[str, Any]
+) -> None:
+    factories.load_many(engine)
+    wrong = malformed(sound)
+    for each in wrong:
+        queue.lpush(broker.FINALIZE_QUEUE, each)
+    queue.lpush(broker.FINALIZE_QUEUE, b"\xff\xfe")
+    worker = house.start("worker")
+    viewer.send(factories.body(factories.random_upload(random.Random(1), learner=1)))
+    until(lambda: statuses(engine) == ["ingested"], "the upload behind them is ingested")
+    output = house.output("worker")
+    assert worker.poll() is None, output
+    events = [line for line in output.splitlines() if REFUSED in line]
+    assert len(events) == len(wrong) + 1
+    assert SECRET not in output
+    assert "Traceback" not in output
+    assert queue.hlen("unacked") == 0, "none comes back after a restart"

@@ -1,0 +1,152 @@
+"""How a worker reads messages: what has not the form of ours is refused, whatever it is.
+
+Celery and kombu trust a message. One that is malformed ended the worker, and each that was started after it
+(celery#7975); a header of a stranger could change time limits, hold an upload back for years or unpack
+gigabytes.
+"""
+
+from collections.abc import Callable
+from queue import Empty
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import kombu.transport
+import structlog
+from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu import Message, compression
+from kombu.transport import redis
+from pydantic import BaseModel, Field, TypeAdapter
+from redis.exceptions import DataError, RedisError
+
+from shared import broker
+
+log = structlog.get_logger()
+
+
+class _Headers(BaseModel):
+    """The headers that Celery acts on; it does not see the others."""
+
+    task: Literal["finalize_upload"]
+    id: UUID
+    timelimit: tuple[None, None] | None = None
+    eta: None = None
+    expires: None = None
+    compression: None = None
+
+
+class _Delivery(BaseModel):
+    """Where the message came from, and goes back to."""
+
+    exchange: str
+    routing_key: str
+
+
+class _Options(BaseModel, extra="forbid"):
+    again: bool = False
+
+
+_BODY = TypeAdapter(tuple[Annotated[list[UUID], Field(min_length=1)], _Options, dict[str, None] | None])
+
+
+def _read(message: Message) -> dict[str, Any]:
+    """Return the headers for Celery; raise ValueError if the message has not the form of ours."""
+    if (message.content_type, message.content_encoding) != ("application/json", "utf-8"):
+        raise ValueError("neither JSON nor UTF-8")
+    headers = _Headers.model_validate(message.headers)
+    _Delivery.model_validate(message.delivery_info)
+    uploads, options, _ = _BODY.validate_json(message.body or "")
+    return {
+        "lang": "py",
+        "task": headers.task,
+        "id": str(headers.id),
+        "argsrepr": " ".join(map(str, uploads)),
+        "kwargsrepr": repr(options.model_dump(exclude_defaults=True)),
+    }
+
+
+class Consumer(CeleryConsumer):
+    """Hand on what has the form of our messages, and refuse the rest."""
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], Any]:
+        """Return what is called with each message."""
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def on_message(message: Message) -> None:
+            try:
+                message.headers = _read(message)
+            except ValueError:
+                _refuse(message)
+            else:
+                handle(message)
+
+        return on_message
+
+    def on_decode_error(self, message: Message, exc: Exception) -> None:
+        """Refuse what cannot be decoded; Celery would log the whole of it."""
+        del exc
+        _refuse(message)
+
+
+def _refuse(message: Message) -> None:
+    _log_refusal()
+    message.reject()
+
+
+def _log_refusal() -> None:
+    log.warning("message.refused")
+
+
+class _RefusingReads:
+    """Refuse an entry of Redis that is no message at all."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        return _or_refuse(super()._brpop_read, **options)  # type: ignore[misc]  # of the class beside it
+
+    def _receive(self) -> Any:
+        return _or_refuse(super()._receive)  # type: ignore[misc]
+
+
+def _or_refuse(read: Callable[..., Any], **options: Any) -> Any:
+    try:
+        return read(**options)
+    except DataError:  # a tag that is no text: raised before anything is sent to Redis
+        _log_refusal()
+    except (Empty, OSError, RedisError):  # of the connection
+        raise
+    except Exception:  # noqa: BLE001  # whatever a text in place of a message leads to
+        _log_refusal()
+    return True
+
+
+class _Channel(_RefusingReads, redis.Channel):
+    pass
+
+
+class _SentinelChannel(_RefusingReads, redis.SentinelChannel):
+    pass
+
+
+class Transport(redis.Transport):
+    """Redis."""
+
+    Channel = _Channel
+
+
+class SentinelTransport(redis.SentinelTransport):
+    """Redis behind Sentinel."""
+
+    Channel = _SentinelChannel
+
+
+def _refuse_compressed(_: bytes) -> bytes:
+    raise ValueError("no message of ours is compressed")
+
+
+def install(app: Any) -> None:
+    """Let a worker's app read with these classes."""
+    app.conf.worker_consumer = f"{__name__}:Consumer"
+    for name in ("redis", "rediss"):
+        kombu.transport.TRANSPORT_ALIASES[name] = f"{__name__}:Transport"
+    kombu.transport.TRANSPORT_ALIASES["sentinel"] = f"{__name__}:SentinelTransport"
+    for kind in compression.encoders():  # unpacked before a consumer sees the message
+        compression.register(_refuse_compressed, _refuse_compressed, kind)
