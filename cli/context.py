@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import wraps
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
 from cli.local.places import data_dir_option, read_env
@@ -63,6 +64,7 @@ def with_store(command: Callable[..., Any]) -> Callable[..., Any]:
         complete_environment(data_dir)
         settings = load_settings(StoreSettings)
         engine = make_engine(settings, scanning=True)
+        event.listen(engine, "begin", _name_operator)
         try:
             with readable_errors():
                 return command(*args, store=Store(engine, settings.study_time_zone), **options)
@@ -70,6 +72,17 @@ def with_store(command: Callable[..., Any]) -> Callable[..., Any]:
             engine.dispose()
 
     return run
+
+
+def _name_operator(connection: Connection) -> None:
+    """Let the events of uploads name who runs the command, in each of its transactions."""
+    try:
+        user = os.environ.get("SUDO_USER") or getuser()
+    except (KeyError, OSError):  # as in a container whose account has no name
+        user = f"uid {os.getuid()}"
+    # By the driver: `act_as` would begin the transaction that begins here.
+    cursor = connection.connection.cursor()
+    cursor.execute("SELECT set_config('study_ingest.actor', %s, true)", [f"{user} (command)"])
 
 
 def complete_environment(data_dir: Path) -> None:

@@ -158,7 +158,7 @@ def _print_report(report: UploadReport) -> None:
         [(name.replace("_", " "), value) for name, value in values if value is not None],
     )
     click.echo("\ntimeline")
-    context.print_table(("when", "what"), report.timeline)
+    context.print_table(("when", "what", "why", "by"), report.timeline)
     if result := report.result:
         if result["topics"]:
             click.echo("\ntopics")

@@ -27,7 +27,7 @@ _LOOK = text("""
         (SELECT extract(epoch FROM now() - beaten_at)::float8 FROM heartbeats WHERE name = 'sweeper')
             AS heartbeat_age
     FROM
-        (SELECT count(*) AS waiting, min(received_at) AS oldest FROM uploads WHERE status = 'received') r,
+        (SELECT count(*) AS waiting, min(waiting_since) AS oldest FROM uploads WHERE status = 'received') r,
         (SELECT count(*) AS rejected FROM uploads WHERE status = 'rejected' AND payload IS NOT NULL) f,
         (SELECT count(*) AS dead FROM uploads WHERE status = 'dead' AND payload IS NOT NULL) d,
         (SELECT count(*) AS conflicts FROM upload_conflicts) c
@@ -42,8 +42,8 @@ _BEAT = text("""
 class SystemState(NamedTuple):
     """Counts of the uploads that are not ingested, the wait of the oldest, and the age of the heartbeat.
 
-    `oldest`: when the longest waiting arrived. Ages are in seconds, None where there is nothing to measure.
-    Failed uploads that are purged are not counted.
+    `oldest`: since when the longest waiting could be worked off. Ages are in seconds, None where there is
+    nothing to measure. Failed uploads that are purged are not counted.
     """
 
     waiting: int

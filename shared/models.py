@@ -391,7 +391,8 @@ class Upload(Base):
     and a crash releases the lock. `content_hash` is `version:hex` and stays when the payload is purged, which
     is then NULL. `user_id` is known once ingested, or blanked; it is not a foreign key, as the row stays when
     the learner is deleted. `clock_shift` is stated by an operator for a wrong clock, and added to every time
-    of the payload.
+    of the payload. `waiting_since` is when it could be worked off: before it may have been in the spool, or
+    dead.
     """
 
     __tablename__ = "uploads"
@@ -424,6 +425,7 @@ class Upload(Base):
     payload: Mapped[dict[str, Any] | None]
     content_hash: Mapped[str]
     received_at: Mapped[datetime]
+    waiting_since: Mapped[CreatedAt]
     clock_shift: Mapped[timedelta | None]
     status: Mapped[str] = mapped_column(server_default="received")
     tries: Mapped[int] = mapped_column(server_default="1")  # the start by the first message
@@ -450,3 +452,31 @@ class UploadConflict(Base):
     payload: Mapped[dict[str, Any] | None]
     received_at: Mapped[datetime]
     user_id: Mapped[int | None] = mapped_column(sa.BigInteger)
+
+
+class UploadEvent(Base):
+    """What happened to an upload; rows are only added.
+
+    `received` and `ingested` are added when the upload's row is about to lose their times, so that an upload
+    that goes well has no event. `actor`: the operator who did it, as their session or command states it.
+    """
+
+    __tablename__ = "upload_events"
+    __table_args__ = (
+        sa.CheckConstraint(
+            "kind IN ('received', 'ingested', 'failed', 'rejected', 'dead', 'replayed', 'voided', 'unvoided',"
+            " 'accepted', 'discarded', 'purged')",
+            name="kind",
+        ),
+    )
+
+    id: Mapped[RowId]
+    client_session_uuid: Mapped[uuid.UUID] = mapped_column(
+        sa.ForeignKey("uploads.client_session_uuid", ondelete="CASCADE"), index=True
+    )
+    at: Mapped[CreatedAt]
+    kind: Mapped[str]
+    detail: Mapped[str | None]
+    actor: Mapped[str | None] = mapped_column(
+        server_default=sa.text("nullif(current_setting('study_ingest.actor', true), '')")
+    )

@@ -26,7 +26,10 @@ _MARK_DEAD = text("""
     WITH dead AS (
         UPDATE uploads SET status = 'dead', finalized_at = now()
         WHERE client_session_uuid = :id AND finalized_at IS NULL AND tries >= :max_tries
-        RETURNING client_session_uuid)
+        RETURNING client_session_uuid, tries
+    ), noted AS (
+        INSERT INTO upload_events (client_session_uuid, kind, detail)
+        SELECT client_session_uuid, 'dead', tries || ' tries' FROM dead)
     INSERT INTO outbox (kind, client_session_uuid) SELECT 'upload.dead', client_session_uuid FROM dead
 """)
 
@@ -35,8 +38,11 @@ _MARK_DEAD = text("""
 BACKOFF = "make_interval(secs => least(:cap, :base * 2.0 ^ least(tries - 1, 32)) * (0.5 + random() / 2))"
 
 _FAIL = text(f"""
-    UPDATE uploads SET last_error = :error, next_try_at = now() + {BACKOFF}
-    WHERE client_session_uuid = :id AND finalized_at IS NULL
+    WITH failed AS (
+        UPDATE uploads SET last_error = :error, next_try_at = now() + {BACKOFF}
+        WHERE client_session_uuid = :id AND finalized_at IS NULL RETURNING client_session_uuid, last_error)
+    INSERT INTO upload_events (client_session_uuid, kind, detail)
+    SELECT client_session_uuid, 'failed', last_error FROM failed
 """)  # noqa: S608  # made of the constant above
 
 _POSTPONE = text("""

@@ -1,4 +1,4 @@
-"""The row of an upload: one row and one content for each uuid, and its final status."""
+"""The row of an upload: one row and one content for each uuid, its final status, and what happened to it."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from shared.db import as_json, execute
+from shared.db import as_json, execute, scalar
 from shared.errors import OvertakenError
 
 
@@ -50,6 +50,64 @@ class Receipt:
     verdict: Verdict
     reason: str | None = None
     result: str | None = None
+
+
+class Event(StrEnum):
+    """The kind of an event of an upload."""
+
+    RECEIVED = "received"
+    INGESTED = "ingested"
+    FAILED = "failed"  # a start that counts as a try
+    REJECTED = "rejected"
+    DEAD = "dead"
+    REPLAYED = "replayed"  # set back by an operator, to be replayed again
+    VOIDED = "voided"
+    UNVOIDED = "unvoided"
+    ACCEPTED = "accepted"  # other content took the place of the first
+    DISCARDED = "discarded"  # other content was deleted
+    PURGED = "purged"
+
+
+_ADD_EVENT = text("""
+    INSERT INTO upload_events (client_session_uuid, at, kind, detail)
+    VALUES (:id, coalesce(CAST(:at AS timestamptz), now()), :kind, :detail)
+""")
+
+# What the row shows, and is about to lose.
+_KEEP_TIMES = text("""
+    INSERT INTO upload_events (client_session_uuid, at, kind, actor)
+    SELECT client_session_uuid, at, kind, NULL FROM uploads CROSS JOIN LATERAL
+        (VALUES (received_at, 'received'), (finalized_at, 'ingested')) AS shown (at, kind)
+    WHERE client_session_uuid = :id AND (kind = status OR kind = 'received' AND :with_arrival)
+""")
+
+_SET_ACTOR = text("SELECT set_config('study_ingest.actor', :actor, true)")
+
+
+def act_as(connection: Connection, actor: str) -> None:
+    """Name the operator who does what the current transaction does: its events hold the name."""
+    scalar(connection, _SET_ACTOR, {"actor": actor})
+
+
+def add_event(
+    connection: Connection,
+    client_session_uuid: UUID,
+    kind: Event,
+    detail: str | None = None,
+    *,
+    at: datetime | None = None,
+) -> None:
+    """Add an event to an upload's history; without `at`, it happens now, by Postgres' clock."""
+    bound = {"id": client_session_uuid, "kind": kind, "detail": detail, "at": at}
+    execute(connection, _ADD_EVENT, bound)
+
+
+def keep_times(connection: Connection, client_session_uuid: UUID, *, with_arrival: bool) -> None:
+    """Add as an event when an upload was ingested, and `with_arrival` when it was received.
+
+    Called before its row loses these times.
+    """
+    execute(connection, _KEEP_TIMES, {"id": client_session_uuid, "with_arrival": with_arrival})
 
 
 # Returns in the same round trip the rows that were there before. LIMIT makes Postgres look each up by the
@@ -120,20 +178,30 @@ def _look_up(connection: Connection, uuids: Collection[UUID]) -> dict[UUID, Any]
     return {row.id: row for row in execute(connection, _KNOWN, {"ids": list(uuids)})} if uuids else {}
 
 
+# The statement sees the row as it was before: so the event has the time of the first content.
 _REPLACE = text("""
-    UPDATE uploads SET payload = CAST(:payload AS jsonb), content_hash = :hash, received_at = :at,
-        clock_shift = NULL, status = 'received', tries = 1,
-        next_try_at = now() + make_interval(secs => :first_try_after), last_error = NULL,
-        reason = NULL, result = NULL, user_id = NULL, finalized_at = NULL
-    WHERE client_session_uuid = :id AND status = 'rejected' AND content_hash = :known_hash
+    WITH replaced AS (
+        UPDATE uploads SET payload = CAST(:payload AS jsonb), content_hash = :hash, received_at = :at,
+            clock_shift = NULL, status = 'received', tries = 1, waiting_since = now(),
+            next_try_at = now() + make_interval(secs => :first_try_after), last_error = NULL,
+            reason = NULL, result = NULL, user_id = NULL, finalized_at = NULL
+        WHERE client_session_uuid = :id AND status = 'rejected' AND content_hash = :known_hash
+        RETURNING client_session_uuid)
+    INSERT INTO upload_events (client_session_uuid, at, kind)
+    SELECT client_session_uuid, uploads.received_at, 'received'
+    FROM replaced JOIN uploads USING (client_session_uuid)
 """)
 
 # With its payload back, an operator can replay it. `finalized_at` is set to now, or the next purge would take
 # it at once. Not where the upload's learner is deleted: nothing would blank these answers again.
 _REFILL = text("""
-    UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now()
-    WHERE client_session_uuid = :id AND content_hash = :hash AND payload IS NULL
-        AND status IN ('rejected', 'dead') AND (user_id IS NULL OR user_id IN (SELECT id FROM users))
+    WITH refilled AS (
+        UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now()
+        WHERE client_session_uuid = :id AND content_hash = :hash AND payload IS NULL
+            AND status IN ('rejected', 'dead') AND (user_id IS NULL OR user_id IN (SELECT id FROM users))
+        RETURNING client_session_uuid)
+    INSERT INTO upload_events (client_session_uuid, kind, detail)
+    SELECT client_session_uuid, 'received', 'the same content, which was purged' FROM refilled
 """)
 
 # Without its payload where the upload's learner is deleted: nothing would blank these answers again.
@@ -243,3 +311,6 @@ def close(connection: Connection, upload: Waiting, end: End) -> None:
     }
     if not execute(connection, _CLOSE, bound).rowcount:
         raise OvertakenError("the upload was closed by another process")
+    if end.status is Status.REJECTED:
+        id_ = upload.client_session_uuid
+        add_event(connection, id_, Event.REJECTED, end.reason, at=end.finalized_at)

@@ -13,8 +13,8 @@ PASSWORD = "a password for tests"
 LOGIN = "/ops/login"
 
 
-def log_in(web: httpx.Client, password: str = PASSWORD, **headers: str) -> httpx.Response:
-    return web.post(LOGIN, data={"password": password}, headers=headers)
+def log_in(web: httpx.Client, password: str = PASSWORD, *, name: str = "", **headers: str) -> httpx.Response:
+    return web.post(LOGIN, data={"password": password, "name": name}, headers=headers)
 
 
 def token(page: httpx.Response) -> str:

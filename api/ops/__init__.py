@@ -4,7 +4,7 @@ It is mounted next to the application of uploads, so none of this code runs for 
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from flask import Flask
 from markupsafe import Markup
@@ -53,11 +53,11 @@ def _time(at: datetime | None, form: str) -> str:
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(), at.strftime(form))
 
 
-def age(span: timedelta | None) -> str:
-    """Show how long something has lasted, in its two largest units."""
-    if span is None:
+def age(lasted: float | None) -> str:
+    """Show how many seconds something has lasted, in its two largest units."""
+    if lasted is None:
         return NONE
-    rest, parts = max(0, int(span.total_seconds())), []
+    rest, parts = max(0, int(lasted)), []
     for unit, seconds in UNITS:
         count, rest = divmod(rest, seconds)
         if count:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hmac import compare_digest
 from http import HTTPStatus
+from typing import TypeVar
 
 import flask
 import structlog
@@ -19,6 +20,7 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis import Redis
+from sqlalchemy import Connection
 from werkzeug.exceptions import HTTPException
 
 from api.errors import RETRY_AFTER_S
@@ -26,6 +28,7 @@ from api.ops.store import OperatorStore
 from shared import errors
 from shared.config import Settings
 from shared.failures import describe
+from shared.uploads import act_as
 
 log = structlog.get_logger()
 
@@ -54,6 +57,9 @@ HEADERS = {
 WITHOUT_SESSION = {"session.ask_password", "session.log_in", "static"}
 # A path below /ops, to which the login may redirect; without a line break, which no header may hold.
 OWN_PATH = re.compile(rf"{PATH}/[!-~]*")
+
+LONGEST_NAME = 50
+T = TypeVar("T")
 
 blueprint = flask.Blueprint("session", __name__)
 _csrf = CSRFProtect()
@@ -95,6 +101,17 @@ def services() -> OpsServices:
     """Return the services of the current request's application."""
     found: OpsServices = flask.current_app.extensions[_KEY]
     return found
+
+
+def write(work: Callable[[Connection], T]) -> T:
+    """Run a function in a transaction, whose events hold the name that the operator logged in with."""
+    actor = f"{flask.session.get('name', '')} (page)".lstrip()
+
+    def act(connection: Connection) -> T:
+        act_as(connection, actor)
+        return work(connection)
+
+    return services().store.write(act)
 
 
 class _Session(SecureCookieSessionInterface):
@@ -221,6 +238,7 @@ def log_in() -> ResponseReturnValue:
     # As the browser sees it: a proxy in front may use plain HTTP to us.
     flask.session["https"] = flask.request.headers.get("Origin", flask.request.url).startswith("https:")
     flask.session["operator"] = True
+    flask.session["name"] = flask.request.form.get("name", "").replace("\0", "").strip()[:LONGEST_NAME]
     log.info("ops.logged_in")
     page = flask.request.args.get("next", "")
     return flask.redirect(page if OWN_PATH.fullmatch(page) else flask.url_for("views.now"), 303)

@@ -15,7 +15,7 @@ from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
 from sqlalchemy import Connection
 
-from api.ops.session import services
+from api.ops.session import services, write
 from shared import health
 from shared.errors import ReplayRefusedError, StoreUnavailableError
 from shared.live.forms import BIGINT
@@ -216,7 +216,7 @@ def ask_replay(uuid: UUID) -> ResponseReturnValue:
 @blueprint.post("/uploads/<uuid:uuid>/replay")
 def replay(uuid: UUID) -> ResponseReturnValue:
     """Set the upload back; the sweeper enqueues it."""
-    requeued = services().store.write(partial(actions.requeue, client_session_uuid=uuid))
+    requeued = write(partial(actions.requeue, client_session_uuid=uuid))
     log.info("ops.requeued", upload=str(uuid), result=str(requeued))
     flash(
         "Set back: it is replayed soon."
@@ -251,7 +251,7 @@ def replay_all() -> ResponseReturnValue:
         some = sorted(actions.find_failed(connection, wanted)[:REPLAYS_AT_ONCE])
         return [uuid for uuid in some if actions.requeue(connection, uuid) is actions.Requeued.SET_BACK]
 
-    uuids = services().store.write(act)
+    uuids = write(act)
     for uuid in uuids:
         log.info("ops.requeued", upload=str(uuid), result=str(actions.Requeued.SET_BACK))
     flash(f"{len(uuids)} uploads set back: they are replayed soon.")
@@ -283,7 +283,7 @@ def void(uuid: UUID) -> ResponseReturnValue:
         page = render_template("void.html", uuid=uuid, longest=LONGEST_REASON, reason=reason, wrong=wrong)
         return page, 422
     act = partial(actions.void_upload, client_session_uuid=uuid, reason=reason, now=services().clock())
-    sessions = services().store.write(act)
+    sessions = write(act)
     log.info("ops.voided", upload=str(uuid), sessions=sessions)
     flash(f"{sessions} sessions voided." if sessions else "It was voided already.")
     return redirect(url_for(".upload", uuid=uuid), 303)
@@ -299,7 +299,7 @@ def ask_unvoid(uuid: UUID) -> ResponseReturnValue:
 @blueprint.post("/uploads/<uuid:uuid>/unvoid")
 def unvoid(uuid: UUID) -> ResponseReturnValue:
     """Bring the upload's voided sessions back."""
-    sessions = services().store.write(partial(actions.unvoid_upload, client_session_uuid=uuid))
+    sessions = write(partial(actions.unvoid_upload, client_session_uuid=uuid))
     log.info("ops.unvoided", upload=str(uuid), sessions=sessions)
     flash(f"{sessions} sessions are back." if sessions else "It was not voided.")
     return redirect(url_for(".upload", uuid=uuid), 303)
@@ -335,7 +335,7 @@ def payloads(conflict: int) -> ResponseReturnValue:
 def accept(conflict: int) -> ResponseReturnValue:
     """Put the second content in the place of the first."""
     act = partial(actions.accept_conflict, conflict=conflict, now=services().clock())
-    uuid = services().store.write(act)
+    uuid = write(act)
     log.info("ops.conflict_accepted", upload=str(uuid))
     flash("Accepted: the second content is replayed soon, and the first is kept as a conflict.")
     return redirect(url_for(".upload", uuid=uuid), 303)
@@ -344,13 +344,7 @@ def accept(conflict: int) -> ResponseReturnValue:
 @blueprint.post("/conflicts/<id:conflict>/discard")
 def discard(conflict: int) -> ResponseReturnValue:
     """Delete the second content."""
-
-    def act(connection: Connection) -> UUID:
-        uuid = actions.open_conflict(connection, conflict).client_session_uuid
-        actions.discard_conflict(connection, conflict)
-        return uuid
-
-    uuid = services().store.write(act)
+    uuid = write(partial(actions.discard_conflict, conflict=conflict))
     log.info("ops.conflict_discarded", upload=str(uuid))
     flash("Discarded: the first content stays.")
     return redirect(url_for(".conflicts"), 303)

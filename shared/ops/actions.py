@@ -15,7 +15,7 @@ from shared.plan import SKIPPED, Plan
 from shared.replay import replay
 from shared.study.store import lock_learner, lock_owner
 from shared.study.voiding import unvoid_sessions, void_sessions
-from shared.uploads import Status
+from shared.uploads import Event, Status, add_event, keep_times
 
 
 class Requeued(StrEnum):
@@ -30,7 +30,8 @@ class Requeued(StrEnum):
 
 # No try is counted yet: unlike a new upload, it has had no first message.
 _SET_BACK = text("""
-    UPDATE uploads SET status = 'received', tries = 0, next_try_at = now(), finalized_at = NULL,
+    UPDATE uploads SET status = 'received', tries = 0, next_try_at = now(), waiting_since = now(),
+        finalized_at = NULL,
         result = NULL, reason = NULL, last_error = coalesce(last_error, 'rejected: ' || reason)
     WHERE client_session_uuid = :id AND payload IS NOT NULL AND status = ANY(CAST(:statuses AS text[]))
 """)
@@ -45,7 +46,7 @@ _UPLOAD = text("""
 _LOCK = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE")
 
 
-def requeue(connection: Connection, client_session_uuid: UUID) -> Requeued:
+def requeue(connection: Connection, client_session_uuid: UUID, why: str | None = None) -> Requeued:
     """Set a rejected or dead upload back to `received`; the sweeper enqueues it. Its last error stays.
 
     An upload that waits or is ingested is not changed. Raises UnknownUploadError, and ReplayRefusedError
@@ -53,6 +54,7 @@ def requeue(connection: Connection, client_session_uuid: UUID) -> Requeued:
     """
     failed = {"id": client_session_uuid, "statuses": [Status.REJECTED, Status.DEAD]}
     if db.execute(connection, _SET_BACK, failed).rowcount:
+        add_event(connection, client_session_uuid, Event.REPLAYED, why)
         return Requeued.SET_BACK
     upload = _read(connection, client_session_uuid)
     if upload.status == Status.RECEIVED:
@@ -86,7 +88,9 @@ def _search_failed(connection: Connection, wanted: Search, *, purged: bool) -> l
     return [upload for each in searches for upload in search(connection, each)]
 
 
-def reingest(connection: Connection, client_session_uuid: UUID, *, now: datetime, default_zone: str) -> Plan:
+def reingest(
+    connection: Connection, client_session_uuid: UUID, why: str, *, now: datetime, default_zone: str
+) -> Plan:
     """Replay an ingested upload with the current catalog, in place of the sessions that it has.
 
     Those are superseded: they stay on record, and never count again. Locks are taken in the order of a
@@ -109,6 +113,8 @@ def reingest(connection: Connection, client_session_uuid: UUID, *, now: datetime
         )
 
     _supersede(connection, client_session_uuid, "its upload was replayed again", now)
+    keep_times(connection, client_session_uuid, with_arrival=False)
+    add_event(connection, client_session_uuid, Event.REPLAYED, why)
     db.execute(connection, _SET_BACK, {"id": client_session_uuid, "statuses": [Status.INGESTED]})
     replayed = replay(connection, client_session_uuid, now=now, default_zone=default_zone)
     if replayed is None or replayed.plan is None or replayed.status is not Status.INGESTED:
@@ -128,9 +134,10 @@ def shift_clock(
     stays for later replays. Raises as `requeue` and `reingest` do.
     """
     db.execute(connection, _SHIFT_CLOCK, {"id": client_session_uuid, "shift": shift})
+    why = f"its clock shifted by {shift}"
     if _read(connection, client_session_uuid).status != Status.INGESTED:
-        return requeue(connection, client_session_uuid)
-    reingest(connection, client_session_uuid, now=now, default_zone=default_zone)
+        return requeue(connection, client_session_uuid, why)
+    reingest(connection, client_session_uuid, why, now=now, default_zone=default_zone)
     return Requeued.REPLAYED
 
 
@@ -146,7 +153,8 @@ def add_skipped(
     result = _read(connection, client_session_uuid).result or {"attempts": []}
     before = {place for place, each in enumerate(result["attempts"]) if each["status"] == "skipped"}
     with connection.begin_nested() as savepoint:
-        plan = reingest(connection, client_session_uuid, now=now, default_zone=default_zone)
+        why = "to add what was skipped"
+        plan = reingest(connection, client_session_uuid, why, now=now, default_zone=default_zone)
         after = {place for place, fate in enumerate(plan.fates) if fate in SKIPPED}
         if after - before:
             raise errors.ReplayRefusedError(
@@ -194,13 +202,19 @@ _SESSIONS_EVER = text("""
 def void_upload(connection: Connection, client_session_uuid: UUID, *, reason: str, now: datetime) -> int:
     """Void the sessions of an upload; return how many were not void before."""
     learner, sessions = _lock_sessions(connection, client_session_uuid)
-    return void_sessions(connection, learner, sessions, reason=reason, now=now)
+    voided = void_sessions(connection, learner, sessions, reason=reason, now=now)
+    if voided:
+        add_event(connection, client_session_uuid, Event.VOIDED, reason, at=now)
+    return voided
 
 
 def unvoid_upload(connection: Connection, client_session_uuid: UUID) -> int:
     """Bring the sessions of an upload back; return how many were void."""
     learner, sessions = _lock_sessions(connection, client_session_uuid)
-    return unvoid_sessions(connection, learner, sessions)
+    unvoided = unvoid_sessions(connection, learner, sessions)
+    if unvoided:
+        add_event(connection, client_session_uuid, Event.UNVOIDED)
+    return unvoided
 
 
 def _lock_sessions(connection: Connection, client_session_uuid: UUID) -> tuple[int, list[int]]:
@@ -243,12 +257,12 @@ _KEEP_FIRST = text("""
 _TAKE_CONFLICT = text("""
     UPDATE uploads SET payload = c.payload, content_hash = c.content_hash, received_at = c.received_at,
         clock_shift = NULL, user_id = c.user_id, status = 'received', tries = 0, next_try_at = now(),
-        finalized_at = NULL, result = NULL, reason = NULL, last_error = NULL
+        waiting_since = now(), finalized_at = NULL, result = NULL, reason = NULL, last_error = NULL
     FROM upload_conflicts c
     WHERE c.id = :conflict AND uploads.client_session_uuid = c.client_session_uuid
 """)
 
-_DISCARD_CONFLICT = text("DELETE FROM upload_conflicts WHERE id = :id")
+_DELETE_CONFLICT = text("DELETE FROM upload_conflicts WHERE id = :id")
 
 
 class ListedConflict(NamedTuple):
@@ -297,16 +311,23 @@ def accept_conflict(connection: Connection, conflict: int, *, now: datetime) -> 
     if open_conflict(connection, conflict).payload is None:
         raise errors.ReplayRefusedError(f"the payload of conflict {conflict} is purged")
     _supersede(connection, uuid, "other content was accepted under the same uuid", now)
+    keep_times(connection, uuid, with_arrival=True)
+    add_event(connection, uuid, Event.ACCEPTED)
     db.execute(connection, _KEEP_FIRST, {"id": uuid})
     db.execute(connection, _TAKE_CONFLICT, {"conflict": conflict})
-    discard_conflict(connection, conflict)
+    db.execute(connection, _DELETE_CONFLICT, {"id": conflict})
     return uuid
 
 
-def discard_conflict(connection: Connection, conflict: int) -> None:
-    """Delete the content that came second; raise UnknownConflictError if there is no such conflict."""
-    if not db.execute(connection, _DISCARD_CONFLICT, {"id": conflict}).rowcount:
+def discard_conflict(connection: Connection, conflict: int) -> UUID:
+    """Delete the content that came second, and return the upload's uuid; raise UnknownConflictError."""
+    discarded = open_conflict(connection, conflict)
+    uuid = discarded.client_session_uuid
+    if not db.execute(connection, _DELETE_CONFLICT, {"id": conflict}).rowcount:
         raise errors.UnknownConflictError(f"there is no conflict {conflict}")
+    add_event(connection, uuid, Event.RECEIVED, "other content", at=discarded.received_at)
+    add_event(connection, uuid, Event.DISCARDED)
+    return uuid
 
 
 PURGED_AT_ONCE = 500  # rows locked at once; few, so that replays do not wait for them
@@ -327,10 +348,12 @@ _PURGE_UPLOADS = text("""
         WHERE status = :status AND finalized_at < :before AND payload IS NOT NULL
             AND client_session_uuid >= :start
         ORDER BY client_session_uuid LIMIT :batch FOR UPDATE SKIP LOCKED
-    )
-    UPDATE uploads SET payload = NULL FROM due
-    WHERE uploads.client_session_uuid = due.client_session_uuid
-    RETURNING uploads.client_session_uuid
+    ), purged AS (
+        UPDATE uploads SET payload = NULL FROM due
+        WHERE uploads.client_session_uuid = due.client_session_uuid
+        RETURNING uploads.client_session_uuid)
+    INSERT INTO upload_events (client_session_uuid, kind) SELECT client_session_uuid, 'purged' FROM purged
+    RETURNING client_session_uuid
 """)
 
 # The upload is locked too: accepting a conflict holds it, and reads the payload.

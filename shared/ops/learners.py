@@ -34,11 +34,14 @@ _BLANK_CONFLICTS = text("""
 
 # A waiting upload is rejected: its questions are deleted.
 _BLANK_UPLOADS = text("""
-    UPDATE uploads SET payload = NULL, result = NULL, user_id = :user_id,
-        status = CASE WHEN status = 'received' THEN 'rejected' ELSE status END,
-        reason = CASE WHEN status = 'received' THEN 'learner_deleted' ELSE reason END,
-        finalized_at = coalesce(finalized_at, now())
-    WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[]))
+    WITH blanked AS (
+        UPDATE uploads SET payload = NULL, result = NULL, user_id = :user_id,
+            status = CASE WHEN status = 'received' THEN 'rejected' ELSE status END,
+            reason = CASE WHEN status = 'received' THEN 'learner_deleted' ELSE reason END,
+            finalized_at = coalesce(finalized_at, now())
+        WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[])) RETURNING client_session_uuid)
+    INSERT INTO upload_events (client_session_uuid, kind, detail)
+    SELECT client_session_uuid, 'purged', 'the learner was deleted' FROM blanked
 """)
 
 _DELETE = text("DELETE FROM users WHERE id = :user_id RETURNING id")

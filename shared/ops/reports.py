@@ -220,6 +220,16 @@ _UPLOAD = text("""
     WHERE u.client_session_uuid = :id
 """)
 
+_EVENTS = text("""
+    SELECT at, kind, detail, actor FROM upload_events WHERE client_session_uuid = :id ORDER BY at, id
+""")
+
+# By the catalog of today.
+_OWNERS = text("""
+    SELECT i.pub_id, q.user_id FROM published_items i JOIN study_questions q ON q.id = i.source_id
+    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
+""")
+
 _CONFLICTS = text("""
     SELECT id, received_at, content_hash FROM upload_conflicts
     WHERE client_session_uuid = :id ORDER BY received_at, id
@@ -235,9 +245,21 @@ class Conflict:
     content_hash: str
 
 
+class Moment(NamedTuple):
+    """What happened to an upload, and when; `actor`: the operator who did it, where that is known."""
+
+    at: datetime
+    what: str
+    detail: str | None = None
+    actor: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class UploadReport:
-    """An upload as an operator may see it; `payload` is None once it is purged."""
+    """An upload as an operator may see it; `payload` is None once it is purged.
+
+    `owners`: whose each question is, by its public id, where the upload is rejected.
+    """
 
     client_session_uuid: UUID
     status: Status
@@ -254,26 +276,34 @@ class UploadReport:
     voided_at: datetime | None
     void_reason: str | None
     conflicts: list[Conflict]
+    events: list[Moment]
+    owners: dict[str, int]
 
     @property
-    def timeline(self) -> list[tuple[datetime, str]]:
+    def timeline(self) -> list[Moment]:
         """List what happened to the upload and when, and its next try."""
-        moments = [(self.received_at, "received")]
-        moments += [(each.received_at, "other content received") for each in self.conflicts]
+        known = {moment[:2] for moment in self.events}
+        shown = [(self.received_at, "received"), (self.finalized_at, str(self.status))]
+        shown += [(self.voided_at, "voided"), *((each.received_at, "received") for each in self.conflicts)]
+        moments = [Moment(at, what) for at, what in shown if at and (at, what) not in known]
         if self.status is Status.RECEIVED:
-            moments.append((self.next_try_at, "next try"))
-        if self.finalized_at:
-            moments.append((self.finalized_at, str(self.status)))
-        if self.voided_at:
-            moments.append((self.voided_at, "voided"))
-        return sorted(moments, key=itemgetter(0))
+            moments.append(Moment(self.next_try_at, "next try"))
+        return sorted([*moments, *self.events], key=itemgetter(0))
 
 
 def report_upload(connection: Connection, client_session_uuid: UUID) -> UploadReport:
     """Look up all that is known of an upload; raise UnknownUploadError if there is none."""
-    row = db.execute(connection, _UPLOAD, {"id": client_session_uuid}).fetchone()
+    bound = {"id": client_session_uuid}
+    row = db.execute(connection, _UPLOAD, bound).fetchone()
     if row is None:
         raise UnknownUploadError(f"there is no upload {client_session_uuid}")
-    conflicts = db.execute(connection, _CONFLICTS, {"id": client_session_uuid})
     known = row._asdict() | {"status": Status(row.status)}
-    return UploadReport(**known, conflicts=[Conflict(*each) for each in conflicts])
+    sent = [each["pub_id"] for each in row.result["attempts"]] if row.reason and row.result else []
+    return UploadReport(
+        **known,
+        conflicts=[
+            Conflict(*each) for each in db.execute(connection, _CONFLICTS, {"id": client_session_uuid})
+        ],
+        events=[Moment(*each) for each in db.execute(connection, _EVENTS, {"id": client_session_uuid})],
+        owners=dict(db.execute(connection, _OWNERS, {"pub_ids": sent}).fetchall()) if sent else {},
+    )

@@ -30,7 +30,7 @@ def test_the_oldest_is_the_longest_waiting(engine: Engine) -> None:
     sent = upload(answer("q110", "2026-11-20T09:00:00Z"))
     deliver(engine, sent)
     with engine.begin() as connection:
-        connection.execute(text("UPDATE uploads SET received_at = now() - interval '90 s'"))
+        connection.execute(text("UPDATE uploads SET waiting_since = now() - interval '90 s'"))
         standing = look(connection)
     assert (standing.waiting, standing.oldest_age) == (1, 90)
     assert standing.oldest is not None

@@ -42,7 +42,7 @@ def test_what_is_most_urgent_is_told_until_all_is_well(
     mark_dead(engine, upload(answer("q110", AT)), "KeyError at a")
     late = upload(answer("q120", AT))
     deliver(engine, late)
-    change(engine, "UPDATE uploads SET received_at = now() - interval '11 minutes'")
+    change(engine, "UPDATE uploads SET waiting_since = now() - interval '11 minutes'")
     with Redis.from_url(settings.redis_url) as redis:
         push(redis, delivery(upload(answer("q110", AT))))
         assert "No sweeper runs" in message(web), "there was no sweep ever"
@@ -51,7 +51,7 @@ def test_what_is_most_urgent_is_told_until_all_is_well(
         change(engine, "UPDATE heartbeats SET beaten_at = now() - interval '61 seconds'")
         assert "No sweeper runs" in message(web)
         sweep(engine)
-        change(engine, "UPDATE uploads SET received_at = now() WHERE status = 'received'")
+        change(engine, "UPDATE uploads SET waiting_since = now() WHERE status = 'received'")
         assert "only Redis has them" in message(web)
         redis.delete(SPOOL)
     assert message(web) == "There are dead uploads: find out why they failed, then replay them."

@@ -71,3 +71,17 @@ def counted(settings: Settings) -> dict[str, float]:
     samples = [sample for metric in Stores(settings).collect() for sample in metric.samples]
     (metric,) = [each.value for each in samples if each.labels.get("status") == "dead"]
     return {"metric": metric, "stats": json.loads(stats.stdout)["now"]["dead"]}
+
+
+def test_the_timeline_names_the_operator_who_logged_in(engine: Engine, web: httpx.Client) -> None:
+    load(engine)
+    sent = upload(answer("q110", AT))
+    mark_dead(engine, sent, "KeyError at a")
+    page = f"/ops/uploads/{sent['client_session_uuid']}"
+    log_in(web, name="Bo <b>")
+    press(web, f"{page}/replay")
+    assert re.search(r"UTC: replayed, by Bo &lt;b&gt; \(page\)", web.get(page).text)
+    log_in(web)
+    ingest(engine, sent)
+    press(web, f"{page}/void", reason="lent to a friend")
+    assert "voided, lent to a friend, by (page)" in shown(web.get(page))
