@@ -13,10 +13,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError
 from redis.retry import Retry
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from shared import db, failures, payload
-from shared.errors import StoreUnavailableError, StudyIngestError
+from shared.errors import StoreUnavailableError
 from shared.uploads import Delivery, receive
 
 log = structlog.get_logger()
@@ -37,6 +37,7 @@ def connect(redis_url: str) -> Redis:
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=SOCKET_TIMEOUT_S,
         decode_responses=True,
+        encoding_errors="surrogateescape",  # an entry that is no UTF-8 is read, refused and kept as it is
         retry=Retry(NoBackoff(), 0),
     )
 
@@ -88,28 +89,42 @@ def drain(redis: Redis, engine: Engine) -> int:
             entries.append(str(entry))
     except OutOfMemoryError:  # at maxmemory Redis moves nothing, but reads and removes: so it becomes free
         entries += [str(entry) for entry in reversed(redis.lrange(SPOOL, len(entries) - BATCH, -1))]
-    if entries:
-        _record(redis, engine, entries)
+    readable = []
+    for entry in entries:
+        try:
+            readable.append((entry, _read(entry)))
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must not hold up the others
+            _set_aside(redis, entry, error)
+    if readable:
+        _record(redis, engine, readable)
     return len(entries)
 
 
-def _record(redis: Redis, engine: Engine, entries: list[str]) -> None:
+def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -> None:
     try:
-        deliveries = [_read(entry) for entry in entries]
         with engine.begin() as connection:
-            receive(connection, deliveries, first_try_after=0)
-    except (DataError, ValueError, KeyError, TypeError, StudyIngestError) as error:
-        if len(entries) > 1:  # one of them is at fault, and must not hold up the others
-            for entry in entries:
-                _record(redis, engine, [entry])
-            return
-        log.warning("spool.refused", error=failures.describe(error))
-        redis.lpush(REFUSED, entries[0])
-    else:
-        log.info("spool.moved", uploads=[str(each.client_session_uuid) for each in deliveries])
-    for entry in entries:
-        if not redis.lrem(MOVING, 1, entry):
-            redis.lrem(SPOOL, -1, entry)
+            receive(connection, [delivery for _, delivery in entries], first_try_after=0)
+    except (DataError, IntegrityError, ValueError) as error:
+        if len(entries) > 1:  # one of them is at fault
+            for each in entries:
+                _record(redis, engine, [each])
+        else:
+            _set_aside(redis, entries[0][0], error)
+        return
+    log.info("spool.moved", uploads=[str(delivery.client_session_uuid) for _, delivery in entries])
+    for entry, _ in entries:
+        _remove(redis, entry)
+
+
+def _set_aside(redis: Redis, entry: str, error: Exception) -> None:
+    log.warning("spool.refused", error=failures.describe(error))
+    redis.lpush(REFUSED, entry)
+    _remove(redis, entry)
+
+
+def _remove(redis: Redis, entry: str) -> None:
+    if not redis.lrem(MOVING, 1, entry):
+        redis.lrem(SPOOL, -1, entry)
 
 
 def _read(entry: str) -> Delivery:

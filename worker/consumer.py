@@ -18,8 +18,6 @@ from kombu.transport import redis
 from pydantic import BaseModel, Field, TypeAdapter
 from redis.exceptions import DataError, RedisError
 
-from shared import broker
-
 log = structlog.get_logger()
 
 

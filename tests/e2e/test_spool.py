@@ -1,5 +1,6 @@
 """While Postgres is away, Redis keeps what arrives; nothing of it is lost or doubled on the way back (I1)."""
 
+import json
 import random
 import time
 from collections.abc import Iterator
@@ -14,11 +15,15 @@ from sqlalchemy import Engine, text
 from cli.client import PATH, Answer, Sender, Sent
 from cli.local.servers import Servers
 from shared import spool
+from shared.models import Upload
 from shared.payload import content_hash, parse_upload
 from shared.uploads import Delivery
 from tests import factories
+from tests.factories import rows
 from tests.faults import frozen
 from tests.processes import PATIENCE_S, Processes, until
+
+SECRET = "quoted-by-nobody"
 
 
 def place_of(upload: dict[str, Any]) -> str:
@@ -149,18 +154,54 @@ def test_I8_after_a_mover_died_the_first_content_stands_all_the_same(engine: Eng
     assert stands == content_hash(parse_upload(factories.body(first).encode()))
 
 
-@pytest.mark.parametrize("unreadable", ["?", "{}", "[]", '{"payload": "{}", "received_at": "today"}'])
-def test_I1_an_entry_that_nobody_can_read_holds_up_no_other(
-    engine: Engine, redis: Redis, unreadable: str
+def malformed() -> list[bytes]:
+    """Return what is no entry of ours, each with a word that no log may quote, where it has words."""
+    sound = json.loads(as_spooled(entry(9)))
+    return [
+        *(
+            b"?",
+            b"",
+            b"{}",
+            b"[]",
+            b"null",
+            b"7",
+            b"[" * 5000,
+            SECRET.encode(),
+            b"\xff\xfe",
+            b"\xff" + SECRET.encode(),
+        ),
+        *(
+            json.dumps(sound | {"payload": each}).encode()
+            for each in (7, None, [], {}, SECRET, "[", "\ud800")
+        ),
+        *(json.dumps(sound | {"payload": sound["payload"] + SECRET}).encode(),),
+        *(json.dumps(sound | {"received_at": each}).encode() for each in (7, None, [], SECRET, "today", "")),
+        as_spooled(entry(9)).encode().replace(b"finished_at", b"finished\xffat"),
+        as_spooled(entry(9)).encode().replace(b"attempts", SECRET.encode()),
+    ]
+
+
+def as_spooled(delivery: Delivery) -> str:
+    return json.dumps({"payload": delivery.payload, "received_at": delivery.received_at.isoformat()})
+
+
+def test_I1_I11_an_entry_that_nobody_can_read_holds_up_no_other_and_is_not_quoted(
+    engine: Engine, house: Processes, redis: Redis, servers: Servers
 ) -> None:
-    redis.lpush(spool.SPOOL, unreadable)
-    spool.push(redis, entry(1))
-    spool.drain(redis, engine)
-    with engine.connect() as connection:
-        kept = connection.execute(text("SELECT client_session_uuid FROM uploads")).scalar_one()
-    assert kept == entry(1).client_session_uuid
-    assert redis.lrange(spool.REFUSED, 0, -1) == [unreadable]
-    assert spool.spooled(redis) == 0
+    wrong = malformed()
+    with Redis.from_url(servers.redis_url) as plain:
+        for each in wrong:
+            plain.lpush(spool.SPOOL, each)
+        spool.push(redis, entry(1))
+        house.start("sweeper")
+        until(lambda: rows(engine, Upload), "the one behind them is moved")
+        until(lambda: not spool.spooled(redis), "the others are set aside")
+        kept = plain.lrange(spool.REFUSED, 0, -1)
+    assert kept == wrong[::-1]
+    assert [row["client_session_uuid"] for row in rows(engine, Upload)] == [entry(1).client_session_uuid]
+    output = house.output("sweeper")
+    assert output.count("spool.refused") == len(wrong)
+    assert SECRET not in output
 
 
 def test_arrival_time_is_that_of_the_arrival(engine: Engine, redis: Redis) -> None:
