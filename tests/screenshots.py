@@ -18,7 +18,7 @@ from api.server import Server
 from cli.local.servers import Servers
 from shared.config import Settings
 from tests import ops_factories
-from tests.browser import chromium
+from tests.chromium import chromium
 from tests.clients import PASSWORD
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"

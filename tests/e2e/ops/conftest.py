@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 from cli.local.servers import Servers
 from shared.config import Settings
 from tests import ops_factories
-from tests.browser import chromium
+from tests.chromium import chromium
 from tests.clients import PASSWORD
 from tests.conftest import TEMPLATE, fresh_database
 from tests.processes import Processes, processes

@@ -1,0 +1,45 @@
+/**
+ * What the outbox does about an answer. Only our own 202 or 200 that carries the session's id is a reason to
+ * delete: a captive portal answers 200 to everything.
+ */
+
+/**
+ * @typedef {{ type: string, title: string, status: number, [member: string]: unknown }} Problem RFC 9457
+ * @typedef {"delete" | "pause" | "later" | "token" | "refuse" | "hold"} Action
+ * @typedef {{ status: number, type?: string, text?: string }} Answer `type` is the Content-Type; status 0: none came
+ */
+
+/** The longest Retry-After that is obeyed, in milliseconds; it also shows that a device's clock was set back. */
+export const LONGEST = 3_600_000;
+
+/**
+ * Decide what an answer to the session `id` means: delete it, pause the whole outbox, try this session later,
+ * ask for a token, or keep it as refused.
+ * @param {string} id
+ * @param {Answer} answer
+ * @returns {[Action, Problem?]}
+ */
+export function judge(id, { status, type = "", text = "" }) {
+  /** @type {any} */
+  let body;
+  try {
+    body = /[/+]json\b/.test(type) && JSON.parse(text);
+  } catch {}
+  if (status < 400) {
+    const ours = (status == 202 || status == 200) && String(body?.client_session_uuid).toLowerCase() == id;
+    return [ours ? "delete" : "pause"];
+  }
+  if ([408, 425, 429, 502, 503, 504].includes(status)) return ["pause"];
+  if (status == 401) return ["token"];
+  const ours = String(body?.type).startsWith("/problems/");
+  return ours && [400, 403, 409, 413, 415, 422].includes(status) ? ["refuse", body] : ["later"];
+}
+
+/**
+ * Read a Retry-After in milliseconds: seconds or a date, one hour at most.
+ * @param {string | null} header
+ */
+export function retryAfter(header) {
+  const wait = header ? +header * 1000 || Date.parse(header) - Date.now() : 0;
+  return Math.min(Math.max(wait || 0, 0), LONGEST);
+}

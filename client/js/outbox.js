@@ -1,0 +1,362 @@
+/**
+ * Finished quiz sessions, kept on the device until the server has recorded them.
+ *
+ * A session is on the disk when `add` resolves, and is deleted only after the server's own answer that carries
+ * its id. Several tabs may share an outbox: one of them sends.
+ */
+
+import { judge, LONGEST, retryAfter } from "./answer.js";
+import { Store } from "./store.js";
+
+/**
+ * @typedef {import("./answer.js").Problem} Problem
+ * @typedef {import("./store.js").Session} Session
+ * @typedef {import("./store.js").Item} Item
+ * @typedef {(why: { refused: boolean }) => string | null | undefined | Promise<string | null | undefined>} Token
+ * @typedef {{
+ *   url: string, learner: string | number, token: Token
+ * }} Options `url` of the server; `token` gives one, or null where there is none at present
+ * @typedef {{
+ *   waiting: number, refused: number, oldest: number | null, nextTry: number | null,
+ *   lastAnswer: { status: number, at: number } | null, persisted: boolean
+ * }} Status times in milliseconds since 1970; `lastAnswer.status` is 0 where none came
+ */
+
+const MAX_ATTEMPTS = 500;
+/** 1 MiB, less what `sent_at` adds. */
+const MAX_BYTES = 1_048_500;
+/** Of the 64 KiB that a browser sends for a page that is being closed. */
+const MAX_KEEPALIVE_BYTES = 61_440;
+const DEADLINE = 30_000;
+/** A tab that shows no progress for so many seconds hangs: another one takes over. */
+const HANGS = 45;
+const LONGEST_PAUSE = 60_000;
+const LONGEST_WAIT = 900_000;
+const STUCK = 8;
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** Events: `change`, `sent`, `refused`, `token-needed`, `stuck`. */
+export class Outbox extends EventTarget {
+  #url;
+  #ask;
+  #name;
+  #store;
+  #channel;
+  /** @type {Promise<void> | undefined} */
+  #drain;
+  /** Which drain may go on: one that has lost the lock stops. */
+  #turn = 0;
+  #again = false;
+  #all = false;
+  #held = false;
+  /** Rounds that failed since the last answer, the end of the pause, and the end that Retry-After asks for. */
+  #pause = [0, 0, 0];
+  /** Tokens that were refused, and what came for the last of them. @type {Set<unknown>} */
+  #refused = new Set();
+  /** @type {Promise<string | null | undefined> | undefined} */
+  #fresh;
+  #flying = 0;
+  /** Seconds without a sign of the tab that sends, counted while this one runs: it may have been suspended. */
+  #silence = 0;
+  /** @type {Status["lastAnswer"]} */
+  #lastAnswer = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+
+  /** @param {Options} options */
+  constructor({ url, learner, token }) {
+    super();
+    this.#url = url.replace(/\/$/, "") + "/ingest/study/attempts";
+    this.#ask = token;
+    this.#name = "study-outbox:" + learner;
+    this.#store = new Store(this.#name);
+    this.#channel = new BroadcastChannel(this.#name);
+    this.#channel.onmessage = ({ data }) => {
+      this.#silence = 0;
+      this.#pause = data;
+      this.#emit("change");
+      this.#wake(); // to take over at once if that tab dies
+    };
+    for (const type of ["online", "pageshow", "visibilitychange"]) {
+      addEventListener(type, () => {
+        if (type == "online") this.#pause[1] = this.#pause[2];
+        this.#wake();
+      });
+    }
+    this.#wake();
+  }
+
+  /**
+   * Keep a finished session, and send it. Resolves when it is on the disk. Rejects where the session can
+   * never be sent, where another one has its id, and where the disk is full.
+   * @param {Session} session
+   */
+  async add(session) {
+    const id = String(session.client_session_uuid).toLowerCase();
+    const text = JSON.stringify({ ...session, sent_at: undefined });
+    const count = session.attempts?.length;
+    if (!UUID.test(id) || !(count > 0 && count <= MAX_ATTEMPTS) || bytes(text).length > MAX_BYTES) {
+      throw new RangeError("a session needs a client_session_uuid, 1 to 500 attempts, at most 1 MiB");
+    }
+    const now = Date.now();
+    await this.#store.add({ id, session: JSON.parse(text), added: now, state: "waiting", tries: 0, nextAt: now });
+    navigator.storage?.persist?.();
+    navigator.serviceWorker?.getRegistration().then((worker) =>
+      /** @type {any} */ (worker)?.sync?.register(this.#name),
+    ).catch(() => {}); // a hint, which most browsers do not take
+    this.#tell();
+    this.#wake();
+  }
+
+  /** Try every session now, unless a Retry-After holds back. Resolves when no more can be done at present. */
+  flush() {
+    this.#all = true;
+    this.#pause[1] = this.#pause[2];
+    this.#refused.clear();
+    this.#fresh = undefined;
+    return this.#wake();
+  }
+
+  /** @returns {Promise<Status>} */
+  async status() {
+    const refused = (await this.#store.list("refused")).length;
+    const waiting = await this.#store.list("waiting");
+    return {
+      waiting: waiting.length,
+      refused,
+      oldest: waiting[0]?.[1] ?? null,
+      nextTry: waiting[0] ? Math.max(this.#pause[1], Math.min(...waiting.map((entry) => entry[2]))) : null,
+      lastAnswer: this.#lastAnswer,
+      persisted: !!(await navigator.storage?.persisted?.()),
+    };
+  }
+
+  /** List what is kept, those refused first, each kind oldest first. */
+  items() {
+    return this.#store.all();
+  }
+
+  /**
+   * Delete a session that the learner gives up.
+   * @param {string} id
+   */
+  async forget(id) {
+    await this.#store.change(id.toLowerCase());
+    this.#tell();
+  }
+
+  /** Write what is kept as NDJSON, which `study-ingest upload` reads. */
+  async export() {
+    return (await this.items()).map(({ session }) => JSON.stringify(session) + "\n").join("");
+  }
+
+  /** @returns {Promise<void>} */
+  async #wake() {
+    this.#again = true;
+    return (this.#drain ??= this.#lock(async () => {
+      const turn = ++this.#turn;
+      while (turn == this.#turn && ((await this.#round(turn)) || this.#again));
+    })
+      // Another tab has taken over, or the store fails.
+      .then(() => 0, () => LONGEST_PAUSE)
+      .then((pause) => this.#schedule(pause)));
+  }
+
+  /**
+   * Run the work in one tab at a time. Nothing is lost without the lock; sessions would be sent twice.
+   * @param {() => Promise<void>} work
+   */
+  async #lock(work) {
+    const { locks } = navigator;
+    if (!locks) return work();
+    const waits = new AbortController();
+    this.#silence = 0;
+    const watch = setInterval(() => ++this.#silence > HANGS && waits.abort(), 1000);
+    const hold = () => {
+      clearInterval(watch);
+      return work();
+    };
+    try {
+      await locks.request(this.#name, { signal: waits.signal }, hold).catch((error) => {
+        if (!waits.signal.aborted) throw error;
+        return locks.request(this.#name, { steal: true }, hold);
+      });
+    } finally {
+      this.#turn++;
+    }
+  }
+
+  /**
+   * Send what is due: one session after a failure, else four at once. Returns whether to go on.
+   * @param {number} turn
+   */
+  async #round(turn) {
+    this.#again = this.#held = false;
+    const now = Date.now();
+    const [rounds, until] = this.#pause;
+    if (due(until) > now) return false;
+    let ids = (await this.#store.list("waiting")).filter(([, , nextAt]) => this.#all || due(nextAt) <= now).map(([, , , id]) => id);
+    if (!ids.length) return false;
+    // After a failure another one each time: it may be the session that fails.
+    if (rounds) ids = [ids[rounds % ids.length]];
+    this.#all &&= rounds > 0;
+    let paused = false;
+    let asked = 0;
+    const lane = async () => {
+      for (let id; !paused && !this.#held && turn == this.#turn && (id = ids.shift()); ) {
+        const [action, wait] = await this.#send(id);
+        if (action == "token") ids.push(id);
+        this.#held ||= action == "hold";
+        paused ||= action == "pause";
+        asked = Math.max(asked, wait);
+      }
+    };
+    await Promise.all([lane(), lane(), lane(), lane()]);
+    if (paused) {
+      this.#held = false;
+      const pause = Math.random() * Math.min(LONGEST_PAUSE, 1000 * 2 ** rounds);
+      this.#pause = [rounds + 1, Date.now() + Math.max(asked, pause), Date.now() + asked];
+      this.#tell();
+    } else if (this.#held) this.#emit("token-needed");
+    else if (rounds) {
+      this.#pause = [0, 0, 0];
+      this.#tell();
+    }
+    return !paused && !this.#held;
+  }
+
+  /**
+   * Send one session, and do what the answer says. Returns that, and the milliseconds of Retry-After.
+   * @param {string} id
+   * @returns {Promise<[import("./answer.js").Action, number]>}
+   */
+  async #send(id) {
+    const item = await this.#store.get(id);
+    if (item?.state != "waiting") return ["delete", 0]; // another tab was faster
+    let token;
+    try {
+      token = await this.#token();
+    } catch {
+      this.#fresh = undefined;
+      return ["pause", 0]; // as where a token is fetched, and the network is away
+    }
+    if (!token) return ["hold", 0];
+    const { wait, ...answer } = await this.#post(bytes(JSON.stringify({ ...item.session, sent_at: localTime() })), token);
+    this.#lastAnswer = { status: answer.status, at: Date.now() };
+    const [action, problem] = judge(id, answer);
+    if (action == "token") await this.#refuse(token);
+    else if (action == "delete") {
+      await this.#store.change(id);
+      this.#emit("sent", { id });
+    } else if (action == "refuse") {
+      await this.#store.change(id, { state: "refused", problem });
+      this.#emit("refused", { ...problem, id });
+    } else if (action == "later") {
+      const tries = item.tries + 1;
+      await this.#store.change(id, { tries, nextAt: Date.now() + Math.min(LONGEST_WAIT, 1000 * 2 ** tries) });
+      if (tries == STUCK) this.#emit("stuck", { id });
+    }
+    this.#tell();
+    return [action, wait];
+  }
+
+  /**
+   * @param {Uint8Array<ArrayBuffer>} body
+   * @param {string} token
+   */
+  async #post(body, token) {
+    const keepalive = this.#flying + body.length <= MAX_KEEPALIVE_BYTES;
+    const share = keepalive ? body.length : 0;
+    this.#flying += share;
+    try {
+      // No `cache` option: "no-store" would ask for a preflight each time.
+      const response = await fetch(this.#url, {
+        method: "POST",
+        body,
+        headers: { Authorization: "Bearer " + token, "Content-Type": "application/json" },
+        credentials: "omit",
+        referrerPolicy: "no-referrer",
+        redirect: "error",
+        keepalive,
+        signal: AbortSignal.timeout(DEADLINE),
+      });
+      const { status, headers } = response;
+      // Read in any case: only then is the share of `keepalive` given back.
+      const text = await response.text();
+      return { status, type: headers.get("Content-Type") ?? "", text, wait: retryAfter(headers.get("Retry-After")) };
+    } catch {
+      return { status: 0, wait: 0 };
+    } finally {
+      this.#flying -= share;
+    }
+  }
+
+  /** Return a token that was not refused; one question for all lanes. */
+  async #token() {
+    let token = await this.#ask({ refused: false });
+    if (this.#refused.has(token)) token = await (this.#fresh ??= (async () => this.#ask({ refused: true }))());
+    return this.#refused.has(token) ? null : token;
+  }
+
+  /**
+   * Note that a token was refused: by its value, as four lanes may have sent the same.
+   * @param {string} token
+   */
+  async #refuse(token) {
+    const fresh = await this.#fresh;
+    if (this.#refused.has(token)) return;
+    this.#refused.add(token);
+    // One that was asked for, and is refused, too: hold, rather than ask for ever.
+    this.#fresh = fresh == token ? Promise.resolve(null) : undefined;
+  }
+
+  /**
+   * Wake again when the next session is due, after a pause at least.
+   * @param {number} pause
+   */
+  async #schedule(pause) {
+    this.#drain = undefined;
+    const { nextTry } = await this.status().catch(() => ({ nextTry: 0 }));
+    clearTimeout(this.#timer);
+    if (nextTry != null && !this.#held) {
+      this.#timer = setTimeout(() => this.#wake(), Math.max(pause, due(nextTry) - Date.now()));
+    }
+  }
+
+  /** Tell this tab and the others that something has changed; to these it is also a sign of progress. */
+  #tell() {
+    this.#channel.postMessage(this.#pause);
+    this.#emit("change");
+  }
+
+  /**
+   * @param {string} type
+   * @param {object} [detail]
+   */
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/**
+ * Write a time as the device's wall clock shows it, with its offset: the study date follows from that.
+ * @param {Date} [at]
+ */
+export function localTime(at = new Date()) {
+  const offset = -at.getTimezoneOffset() * 60_000;
+  const iso = (/** @type {number} */ time) => new Date(time).toISOString();
+  return iso(+at + offset).slice(0, -1) + (offset < 0 ? "-" : "+") + iso(Math.abs(offset)).slice(11, 16);
+}
+
+/**
+ * Return a time at which something is due, or 0 where a clock that was set back makes it too far away.
+ * @param {number} time
+ */
+function due(time) {
+  return time - Date.now() > LONGEST ? 0 : time;
+}
+
+/** @param {string} text */
+function bytes(text) {
+  return new TextEncoder().encode(text);
+}
