@@ -51,12 +51,12 @@ def catalog() -> None:
 def load(file: Path, *, force: bool, dry_run: bool, store: context.Store) -> None:
     """Load learners, topics and questions from a JSON FILE; loading it again changes nothing."""
     loaded = catalog_admin.read_catalog(file)
-    with store.engine.begin() as connection:
-        changes = (
-            catalog_admin.compare(connection, loaded)
-            if dry_run
-            else catalog_admin.load_catalog(connection, loaded, force=force)
-        )
+    with store.engine.connect() as connection:
+        changes = catalog_admin.compare(connection, loaded) if dry_run else []
+        parts = [] if dry_run else catalog_admin.split(connection, loaded, force=force)
+    for part in parts:
+        with store.engine.begin() as connection:
+            changes += catalog_admin.load_catalog(connection, part, force=force)
     editions = sum(len(question.editions) for question in loaded.questions)
     click.echo(
         f"{len(loaded.users)} learners, {len(loaded.topics)} topics, {len(loaded.questions)} questions,"

@@ -1,14 +1,14 @@
 """Load a catalog file into the tables; editions that were answered change only with `force`."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
 import pydantic
 from sqlalchemy import Connection, text
-from sqlalchemy.dialects.postgresql import insert
 
 from shared import db, models
 from shared.attempts import sessions_of_upload
@@ -63,6 +63,9 @@ class CatalogEdition(_Form):
         return self
 
 
+_EDITION_FIELDS = frozenset(CatalogEdition.model_fields)
+
+
 class CatalogQuestion(_Form):
     """A question of a topic with its editions; in the flat form, it holds the fields of its only edition."""
 
@@ -79,7 +82,7 @@ class CatalogQuestion(_Form):
     def _flat_form(cls, data: Any) -> Any:
         if not isinstance(data, dict) or "editions" in data:
             return data
-        edition = {name: data[name] for name in CatalogEdition.model_fields if name in data}
+        edition = {name: data[name] for name in data.keys() & _EDITION_FIELDS}
         return {name: value for name, value in data.items() if name not in edition} | {"editions": [edition]}
 
 
@@ -121,6 +124,11 @@ class EditionChange(NamedTuple):
     def refused(self) -> bool:
         """Return whether it is refused even with `force`: its attempts could no longer be interpreted."""
         return self.attempts > 0 and ("question" in self.changes or {"order", "key"} <= {*self.changes})
+
+    @property
+    def locks(self) -> bool:
+        """Return whether no replay may run meanwhile: other texts change nothing that a replay writes."""
+        return not {"key", "owner", "question"}.isdisjoint(self.changes)
 
     @property
     def regraded(self) -> bool:
@@ -254,8 +262,11 @@ def _repeated(names: Iterable[str]) -> list[str]:
     return [f"{name}: appears twice" for name, times in Counter(names).items() if times > 1]
 
 
-# One load at a time; replays, which only read the editions, go on.
-_ONE_LOAD = text("LOCK TABLE published_items IN SHARE ROW EXCLUSIVE MODE")
+# Rows that are compared, locked and written in one transaction.
+PART = 500
+
+# One load at a time; nothing else waits for this lock.
+_ONE_LOAD = text("SELECT pg_advisory_xact_lock(7319400452)")
 
 # So that no replay grades by a key that is being replaced. In the order of their ids, so that two loads do
 # not deadlock.
@@ -286,31 +297,74 @@ _LOCK_UPLOADS = text("""
 """)
 
 
+def split(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[CatalogFile]:
+    """Split what is new or differs into catalogs of at most PART rows, to be loaded each in a transaction.
+
+    One that locks a learner concerns no other: nobody waits while it waits for a learner who is busy. Raises
+    CatalogError as `load_catalog` does, before anything is written.
+    """
+    known = _read(connection, catalog)
+    changes = _compare(connection, catalog, known)
+    _judge(changes, force=force)
+    users, topics, questions, editions = _new_rows(catalog, known)
+    ids = {row["id"] for row in questions} | {row["source_id"] for row in editions}
+    changed = [question for question in catalog.questions if question.id in ids]
+    locking = {each.pub_id for each in changes if each.locks}
+    sources = {known.editions[pub_id].source_id for pub_id in locking}
+
+    def locked_by_user(row: dict[str, Any]) -> int:
+        return row["id"] if row["id"] in known.users else 0
+
+    def locked_by_question(question: CatalogQuestion) -> int:
+        locks = question.id in sources or not locking.isdisjoint(e.pub_id for e in question.editions)
+        return known.questions.get(question.id, question).user_id if locks else 0
+
+    return [
+        *(CatalogFile(users=part) for part in _parts(users, locked_by_user)),
+        *(CatalogFile(topics=part) for part in _parts(topics)),
+        *(CatalogFile(questions=part) for part in _parts(changed, locked_by_question)),
+    ]
+
+
+def _parts(rows: Sequence[Any], locked: Callable[[Any], int] = lambda _: 0) -> Iterator[list[Any]]:
+    """Group rows by the learner whom they lock, 0 for none, and cut the groups into parts."""
+    for _, group in groupby(sorted(rows, key=locked), locked):
+        while part := list(islice(group, PART)):
+            yield part
+
+
 def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[EditionChange]:
     """Load a catalog and return what it changed in stored editions; loading it again changes nothing.
 
     Raises CatalogError where it contradicts itself or the tables, and, without `force`, where an edition that
     was answered would change. With `force`, a new key grades that edition's attempts again and folds the
     progress of their questions; new texts change no outcome. Only rows that differ are written. Only learners
-    of a changed edition, or with a new time zone, are locked.
+    of an edition whose key, question or owner changes, or with a new time zone, are locked.
     """
     db.execute(connection, _ONE_LOAD)
     known = _read(connection, catalog)
     changes = _compare(connection, catalog, known)
-    concerned = db.scalars(connection, _CONCERNED, {"pub_ids": [each.pub_id for each in changes]})
+    locking = [each.pub_id for each in changes if each.locks]
+    concerned = db.scalars(connection, _CONCERNED, {"pub_ids": locking})
     learners = {*concerned, *(user["id"] for user in _new_users(catalog, known))}
     db.execute(connection, _LOCK_UPLOADS, {"pub_ids": [each.pub_id for each in changes if each.regraded]})
     db.execute(connection, _LOCK_LEARNERS, {"user_ids": list(learners)})
 
     changes = _compare(connection, catalog, known)  # again: more may have been answered before the locks
-    if any(each.attempts if not force else each.refused for each in changes):
-        raise CatalogError("\n".join([*map(str, changes), *([] if force else [_USE_FORCE])]))
-    _save(connection, catalog, known)
+    _judge(changes, force=force)
+    for table, rows in zip(_TABLES, _new_rows(catalog, known), strict=True):
+        _upsert(connection, table, rows)
     if regraded := [each.pub_id for each in changes if each.regraded]:
         regrade(connection, regraded)
     return changes
 
 
+def _judge(changes: list[EditionChange], *, force: bool) -> None:
+    if any(each.attempts if not force else each.refused for each in changes):
+        raise CatalogError("\n".join([*map(str, changes), *([] if force else [_USE_FORCE])]))
+
+
+_TABLES = (models.User, models.StudyTopic, models.StudyQuestion, models.PublishedItem)
 _USE_FORCE = "use --force if a key was wrong or texts are corrected (--dry-run shows what would change)"
 
 
@@ -318,23 +372,21 @@ def _new_users(catalog: CatalogFile, known: _Known) -> list[dict[str, Any]]:
     """List the learners that are new or have another time zone; without one, the stored one stays."""
     return [
         user.model_dump()
-        for user in catalog.users
+        for user in dict.fromkeys(catalog.users)
         if user.id not in known.users or user.time_zone not in {None, known.users[user.id].time_zone}
     ]
 
 
-def _save(connection: Connection, catalog: CatalogFile, known: _Known) -> None:
-    """Write the rows that are new or differ."""
+def _new_rows(catalog: CatalogFile, known: _Known) -> tuple[list[dict[str, Any]], ...]:
+    """List the rows that are new or differ: learners, topics, questions, editions."""
     questions = {q.id: q.model_dump(exclude={"editions"}) for q in catalog.questions}
     editions = {e.pub_id: {"source_id": q.id} | e.model_dump() for q, e in catalog.editions}
-    _upsert(connection, models.User, _new_users(catalog, known))
-    _upsert(
-        connection,
-        models.StudyTopic,
+    return (
+        _new_users(catalog, known),
         _differing({t.id: t.model_dump() for t in catalog.topics}, known.topics),
+        _differing(questions, known.questions),
+        _differing(editions, known.editions),
     )
-    _upsert(connection, models.StudyQuestion, _differing(questions, known.questions))
-    _upsert(connection, models.PublishedItem, _differing(editions, known.editions))
 
 
 def _differing(rows: Mapping[Any, dict[str, Any]], known: Mapping[Any, Any]) -> list[dict[str, Any]]:
@@ -344,13 +396,18 @@ def _differing(rows: Mapping[Any, dict[str, Any]], known: Mapping[Any, Any]) -> 
 def _upsert(connection: Connection, table: type[models.Base], rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         return
-    statement = insert(table)
+    name, columns = table.__tablename__, ", ".join(rows[0])
     key = next(iter(table.__table__.primary_key)).name
     # Not the owner of a topic either, which cannot change: as a part of a key, it would make replays wait for
     # the end of the load.
     fixed = {key, "user_id"} if table is models.StudyTopic else {key}
-    new = {name: statement.excluded[name] for name in rows[0] if name not in fixed}
-    connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=new), rows)
+    new = ", ".join(f"{column} = excluded.{column}" for column in rows[0] if column not in fixed)
+    upsert = f"""
+        INSERT INTO {name} ({columns})
+        SELECT {columns} FROM json_populate_recordset(CAST(NULL AS {name}), CAST(:rows AS json))
+        ON CONFLICT ({key}) DO UPDATE SET {new}
+    """  # noqa: S608  # made of the names of a table
+    connection.execute(text(upsert), {"rows": db.as_json(rows)})
 
 
 _ATTEMPTS = text("""

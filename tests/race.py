@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
 
 _WAITS = text("""
     SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
-        AND application_name = 'second' AND wait_event_type = 'Lock')
+        AND application_name = :name AND wait_event_type = 'Lock')
 """)
 POLL_S = 0.005
 
@@ -38,19 +38,22 @@ def overlap(
         early.add_done_callback(lambda _: arrived.set())
         arrived.wait()
         late = pool.submit(second, other)
-        while not late.done() and not _waits(engine):  # pytest's own timeout ends it
-            time.sleep(POLL_S)
+        wait_until_blocked(engine, late, "second")
         leave.set()
     return early, late
 
 
+def wait_until_blocked(engine: Engine, running: Future[T], name: str = "study-ingest") -> None:
+    """Wait until the connections of this name wait for a lock, or what runs has ended."""
+    while not running.done():  # pytest's own timeout ends it
+        with engine.connect() as connection:
+            if connection.scalar(_WAITS, {"name": name}):
+                return
+        time.sleep(POLL_S)
+
+
 def _another(engine: Engine, name: str) -> Engine:
     return create_engine(engine.url, poolclass=NullPool, connect_args={"application_name": name})
-
-
-def _waits(engine: Engine) -> bool:
-    with engine.connect() as connection:
-        return bool(connection.scalar(_WAITS))
 
 
 def at_once(workers: int, work: Callable[[int], T]) -> list[T]:

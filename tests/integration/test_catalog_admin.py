@@ -1,17 +1,24 @@
 """Loading a catalog: again changes nothing, and what progress stands on changes only on demand."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Engine, text
 
-from shared.catalog_admin import EditionChange, compare, load_catalog
+from cli.main import main
+from shared.catalog_admin import PART, EditionChange, compare, load_catalog
 from shared.errors import CatalogError
 from shared.models import PublishedItem, StudyQuestion, StudyTopic, User
+from shared.ops.learners import delete_learner
 from shared.study.store import lock_learner
 from tests.factories import (
     ANN,
     BEN,
+    CHO,
     RIGHT,
     answer,
     everything,
@@ -22,6 +29,7 @@ from tests.factories import (
     rows,
     upload,
 )
+from tests.race import wait_until_blocked
 
 AT = "2026-11-20T09:00:00Z"
 OWNER = question(110, user_id=BEN, study_topic_id=21)
@@ -145,6 +153,41 @@ def test_I12_a_load_waits_for_no_learner_whom_it_does_not_concern(engine: Engine
     assert change.pub_id == "q110"
 
 
+def test_I12_a_load_waits_for_no_learner_whose_keys_and_owners_stay(engine: Engine) -> None:
+    load(engine)
+    with engine.begin() as held:
+        lock_learner(held, ANN)
+        lock_learner(held, BEN)
+        reordered = question(111, choices=["b", "a", "c", "d"])
+        shown = load(engine, only(OTHER_TEXTS, reordered, question(219)))
+    assert [(each.pub_id, each.changes) for each in shown] == [("q110", ("texts",)), ("q111", ("order",))]
+
+
+def test_I12_a_long_load_locks_few_learners_at_a_time(
+    engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    """A key of Ben's changes, too, and Ben is busy: no other learner is locked while the load waits."""
+    many = [question(1_100_000 + n, user_id=ANN, study_topic_id=11) for n in range(PART)]
+    load(engine)
+    load(engine, only(*many))
+    file = tmp_path / "catalog.json"
+    keys = [each | {"correct_choice": 0} for each in (question(210), *many, question(110), question(310))]
+    file.write_text(json.dumps(only(*keys)))
+    command = ["catalog", "load", str(file)]
+    with ThreadPoolExecutor(1) as pool, engine.begin() as busy:
+        lock_learner(busy, BEN)
+        loading = pool.submit(CliRunner().invoke, main, command, env={"DATABASE_URL": database_url})
+        wait_until_blocked(engine, loading)
+        assert not loading.done()
+        with engine.begin() as other:
+            other.execute(text("SET LOCAL lock_timeout = '1s'"))
+            lock_learner(other, ANN)
+        busy.rollback()
+    assert loading.result().exit_code == 0, loading.result().output
+    written = editions(engine)
+    assert {written[each["pub_id"]]["correct_choice"] for each in keys} == {0}
+
+
 def test_I12_a_load_and_a_session_in_a_topic_that_it_changes_do_not_wait_for_each_other(
     engine: Engine,
 ) -> None:
@@ -164,10 +207,30 @@ def test_I12_a_load_and_a_session_in_a_topic_that_it_changes_do_not_wait_for_eac
             )
 
 
+def test_I12_a_learner_is_deleted_during_a_load_of_others(engine: Engine) -> None:
+    load(engine)
+    with engine.begin() as loading, engine.begin() as deleting:
+        load_catalog(loading, read(only(OTHER_KEY, question(119))))
+        deleting.execute(text("SET LOCAL lock_timeout = '1s'"))
+        delete_learner(deleting, BEN)
+    assert [row["id"] for row in rows(engine, User)] == [ANN, CHO]
+
+
+def test_entries_that_are_equal_are_one(engine: Engine) -> None:
+    new = {
+        "users": [{"id": 9}],
+        "topics": [{"id": 91, "user_id": 9, "name": "t"}],
+        "questions": [question(910, study_topic_id=91, user_id=9)],
+    }
+    twice = {name: each * 2 for name, each in new.items()} | {"questions": new["questions"]}
+    load(engine, twice)
+    assert [row["id"] for row in rows(engine, User)] == [9]
+
+
 def test_a_part_of_the_catalog_says_nothing_of_the_rest(engine: Engine) -> None:
     load(engine)
     before = everything(engine)
-    load(engine, {"users": [{"id": BEN}]})  # and without a time zone, nothing of that either
+    load(engine, {"users": [{"id": BEN}, {"id": BEN}]})  # and without a time zone, nothing of that either
     assert everything(engine) == before
 
 
