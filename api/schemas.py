@@ -93,7 +93,7 @@ class AttemptResult(BaseModel):
 
     pub_id: str
     status: Literal["counted", "practice", "skipped"]
-    reason: Literal["unknown_question", "invalid_choice", "bad_clock"] | None = Field(
+    reason: Literal["unknown_question", "invalid_choice", "bad_clock", "mixed_owners"] | None = Field(
         None, description="why it was skipped"
     )
 

@@ -168,10 +168,18 @@ def _print_report(report: UploadReport) -> None:
         click.echo("\nattempts")
         due = {each["pub_id"]: each["due"] for each in result["questions"]}
         rows = [
-            (ordinal, each["pub_id"], each["status"], each.get("reason"), due.get(each["pub_id"]))
+            (
+                ordinal,
+                pub_id := each["pub_id"],
+                "void" if report.voided_at else each["status"],
+                each.get("reason"),
+                report.owners.get(pub_id) if report.owners else due.get(pub_id),
+            )
             for ordinal, each in enumerate(result["attempts"])
         ]
-        context.print_table(("ordinal", "question", "became", "why", "due"), rows)
+        context.print_table(
+            ("ordinal", "question", "became", "why", "learner" if report.owners else "due"), rows
+        )
     if report.conflicts:
         click.echo("\nconflicts")
         others = [(each.id, each.received_at, each.content_hash) for each in report.conflicts]

@@ -38,16 +38,17 @@ def correct(at: datetime, ahead: timedelta, received_at: datetime) -> datetime |
 
 
 class Fate(StrEnum):
-    """Name what became of an attempt; the last three are reasons to skip it."""
+    """Name what became of an attempt; all but the first two are reasons to skip it."""
 
     COUNTED = "counted"
     PRACTICE = "practice"
     UNKNOWN_QUESTION = "unknown_question"
     INVALID_CHOICE = "invalid_choice"
     BAD_CLOCK = "bad_clock"
+    MIXED_OWNERS = "mixed_owners"  # its upload is rejected for that
 
 
-SKIPPED = frozenset({Fate.UNKNOWN_QUESTION, Fate.INVALID_CHOICE, Fate.BAD_CLOCK})
+SKIPPED = frozenset(Fate) - {Fate.COUNTED, Fate.PRACTICE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,11 @@ class Plan:
     counted: set[int]
     fates: list[Fate]
     finished_at: datetime | None
+
+    def rejected(self, reason: Fate) -> "Plan":
+        """Return what becomes of an upload that is rejected: every attempt is skipped."""
+        fates = [fate if fate in SKIPPED else reason for fate in self.fates]
+        return Plan({}, set(), fates, self.finished_at)
 
 
 def make_plan(

@@ -13,7 +13,7 @@ from shared import catalog, uploads
 from shared.attempts import insert_sessions, sessions_of_upload
 from shared.errors import OvertakenError
 from shared.payload import Upload
-from shared.plan import SKIPPED, Plan, Question, make_plan
+from shared.plan import SKIPPED, Fate, Plan, Question, make_plan
 from shared.study.finalize import finalize_sessions
 from shared.study.store import load_cached, lock_owner
 
@@ -66,6 +66,7 @@ def replay(
 
     if learner is None or not plan.topics:
         reason = "no_usable_attempt" if learner else "mixed_owners" if questions else "unknown_questions"
+        plan = plan.rejected(Fate.MIXED_OWNERS)
         result = _result(upload, plan, questions, [], {})
         uploads.close(connection, received, uploads.End(uploads.Status.REJECTED, now, owner, result, reason))
         return Replayed(uploads.Status.REJECTED, plan)

@@ -85,3 +85,28 @@ def test_the_timeline_names_the_operator_who_logged_in(engine: Engine, web: http
     ingest(engine, sent)
     press(web, f"{page}/void", reason="lent to a friend")
     assert "voided, lent to a friend, by (page)" in shown(web.get(page))
+
+
+def test_the_page_says_whose_the_questions_of_a_rejected_upload_are(
+    engine: Engine, web: httpx.Client
+) -> None:
+    load(engine)
+    sent = upload(answer("q110", AT), answer("q210", AT), answer("q999", AT))
+    ingest(engine, sent)
+    log_in(web)
+    page = shown(web.get(f"/ops/uploads/{sent['client_session_uuid']}"))
+    assert "1 q110 skipped mixed_owners learner 1 2 q210 skipped mixed_owners learner 2" in page
+    assert "3 q999 skipped unknown_question not known" in page
+    assert "counted" not in page
+
+
+def test_no_attempt_of_a_voided_upload_is_said_to_count(engine: Engine, web: httpx.Client) -> None:
+    load(engine)
+    sent = upload(answer("q110", AT))
+    ingest(engine, sent)
+    log_in(web)
+    path = f"/ops/uploads/{sent['client_session_uuid']}"
+    assert "1 q110 counted" in shown(web.get(path))
+    press(web, f"{path}/void", reason="lent to a friend")
+    assert "1 q110 void" in shown(web.get(path))
+    assert "counted" not in shown(web.get(path))
