@@ -45,6 +45,10 @@ def show(*, conflict: int, store: context.Store) -> None:
         if not name.endswith("payload")
     ]
     context.print_table(("conflict", str(opened.id)), rows)
+    if opened.difference:
+        click.echo("\ndifference (- first, + came later)")
+        for line in opened.difference:
+            click.echo(context.cell(line).plain)
     for title, payload in (("first", opened.first_payload), ("came later", opened.payload)):
         click.echo(f"\n{title}")
         click.echo("purged" if payload is None else json.dumps(payload, indent=2))

@@ -26,6 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from cli.local.places import data_dir_option, read_env
 from shared.config import StoreSettings, load_settings
 from shared.db import make_engine
+from shared.ops.actions import read_shift
 
 COUNTS = {
     "correct_count": "correct",
@@ -38,10 +39,6 @@ COUNTS = {
 }
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST_SPAN = timedelta(days=36_525)  # a century; a date so far back still exists in Python
-SHIFT = re.compile(
-    r"[+-](?:(?P<years>\d{1,2})y)?(?:(?P<days>\d{1,5})d)?(?:(?P<hours>\d{1,3})h)?"
-    r"(?:(?P<minutes>\d{1,3})m)?(?:(?P<seconds>\d{1,5})s)?"
-)
 LONGEST_TEXT = 500
 PIPE_WIDTH = 1000  # a pipe has no width of its own: lines are not folded there
 MOST_DRAWN = 500  # rows; to draw more as a table takes longer than to find them
@@ -141,12 +138,10 @@ class Shift(click.ParamType[timedelta]):
     ) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        if not (match := SHIFT.fullmatch(value)) or not any(match.groupdict().values()):
-            self.fail(f"{value!r} is not a shift such as +6y12d or -3h30m", param, ctx)
-        parts = {name: int(number or 0) for name, number in match.groupdict().items()}
-        parts["days"] += 365 * parts.pop("years")
-        span = timedelta(**parts)
-        return -span if value.startswith("-") else span
+        try:
+            return read_shift(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Line(click.ParamType[str]):

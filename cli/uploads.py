@@ -141,6 +141,8 @@ def show(uuid: UUID, *, with_payload: bool, as_json: bool, store: context.Store)
         report = report_upload(connection, uuid)
     if as_json:
         known = asdict(report) | {"purged": report.payload is None}
+        known["timeline"] = [moment._asdict() for moment in report.timeline]
+        del known["events"]
         context.print_json(
             known if with_payload else {name: known[name] for name in known if name != "payload"}
         )

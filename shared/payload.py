@@ -293,5 +293,16 @@ def content_hash(upload: Upload) -> str:
     return "1:" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
+def content_lines(upload: Upload) -> list[str]:
+    """Write the content that is compared, one line each for the session's times and for every attempt."""
+    times = {"started_at": upload.started_at, "finished_at": upload.finished_at}
+    attempts = [
+        f"{a.pub_id}: selected {'nothing' if a.selected is None else a.selected}"
+        f"{', unsure' if a.unsure else ''}, answered_at {_written(a.answered_at)}"
+        for a in upload.attempts
+    ]
+    return [*(f"{name} {_written(at)}" for name, at in times.items() if at), *attempts]
+
+
 def _written(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat() if moment else None

@@ -1,38 +1,38 @@
 """A learner's page: how well they remember a question, what is due, what is weak."""
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
+from functools import partial
 from typing import Any
 
-from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import Connection
 
 from api.ops.session import services
 from shared.catalog import resolve
-from shared.live.forms import BIGINT
 from shared.ops import reports
 from shared.study.progress import Curve
 
 blueprint = Blueprint("learner", __name__)
 
+LEARNERS = 50
 WEEK = 7
 SHADES = 4
-# As many as the largest id has; Python refuses to convert many thousands.
-DIGITS = re.compile("[0-9]{1,19}")
 
 # Midnight of a study date, the probability in percent on the curve, and that of a review.
 Row = tuple[datetime, tuple[float | None, float | None]]
 
 
 @blueprint.get("/learners")
-def find_learner() -> ResponseReturnValue:
-    """Go to the page of the learner whose id was typed."""
+def learners() -> ResponseReturnValue:
+    """List the learners that match; go to the page of the only one, or of the one whose id was typed."""
     typed = request.args.get("learner", "").strip()
-    if not (DIGITS.fullmatch(typed) and int(typed) < BIGINT):
-        abort(422, "A learner's id is a number.")
-    return redirect(url_for(".learner", user_id=int(typed)), 303)
+    search = partial(reports.find_learners, typed=typed, limit=LEARNERS)
+    found = [] if "\0" in typed else services().store.read(search)
+    if typed and found and (len(found) == 1 or str(found[0].id) == typed):
+        return redirect(url_for(".learner", user_id=found[0].id), 303)
+    return render_template("learners.html", found=found, typed=typed, limit=LEARNERS)
 
 
 @blueprint.get("/learners/<id:user_id>")

@@ -202,15 +202,24 @@ def _as_text(payload: dict[str, Any] | None) -> str:
 @blueprint.get("/uploads/<uuid:uuid>/replay")
 def ask_replay(uuid: UUID) -> ResponseReturnValue:
     """Show a dry run of the replay, and ask for confirmation."""
-    now, zone = services().clock(), services().settings.study_time_zone
+    return _dry_run(uuid, "replay.html")
+
+
+def _dry_run(uuid: UUID, template: str, *, shift: str = "") -> ResponseReturnValue:
     dry_run: DryRun | None = None
     refusal = ""
+    act = partial(
+        dry_run_replay,
+        client_session_uuid=uuid,
+        now=services().clock(),
+        default_zone=services().settings.study_time_zone,
+        clock_shift=_read_shift(shift) if shift else None,
+    )
     try:
-        act = partial(dry_run_replay, client_session_uuid=uuid, now=now, default_zone=zone)
         dry_run = services().store.read(act)
     except ReplayRefusedError as error:
         refusal = str(error)
-    return render_template("replay.html", uuid=uuid, dry_run=dry_run, refusal=refusal)
+    return render_template(template, uuid=uuid, dry_run=dry_run, refusal=refusal, shift=shift)
 
 
 @blueprint.post("/uploads/<uuid:uuid>/replay")
@@ -224,6 +233,40 @@ def replay(uuid: UUID) -> ResponseReturnValue:
         else f"{requeued.capitalize()}."
     )
     return redirect(url_for(".upload", uuid=uuid), 303)
+
+
+@blueprint.get("/uploads/<uuid:uuid>/clock")
+def ask_shift(uuid: UUID) -> ResponseReturnValue:
+    """Ask how far the clock was wrong; then show a dry run with that shift, and ask for confirmation."""
+    typed = request.args.get("shift", "").strip()
+    if not typed:
+        services().store.read(partial(reports.report_upload, client_session_uuid=uuid))  # 404 where unknown
+        return render_template("clock.html", uuid=uuid, shift="")
+    return _dry_run(uuid, "clock.html", shift=typed)
+
+
+@blueprint.post("/uploads/<uuid:uuid>/clock")
+def shift_clock(uuid: UUID) -> ResponseReturnValue:
+    """Replay the upload with its times shifted."""
+    now, zone = services().clock(), services().settings.study_time_zone
+    act = partial(
+        actions.shift_clock,
+        client_session_uuid=uuid,
+        shift=_read_shift(request.form.get("shift", "")),
+        now=now,
+        default_zone=zone,
+    )
+    done = write(act)
+    log.info("ops.clock_shifted", upload=str(uuid), result=str(done))
+    flash(f"The clock is shifted: {done}.")
+    return redirect(url_for(".upload", uuid=uuid), 303)
+
+
+def _read_shift(typed: str) -> timedelta:
+    try:
+        return actions.read_shift(typed.strip())
+    except ValueError:
+        abort(422, "A shift is written like +6y12d (the clock was behind) or -3h30m (it was ahead).")
 
 
 @blueprint.get("/uploads/replay")
@@ -339,6 +382,13 @@ def accept(conflict: int) -> ResponseReturnValue:
     log.info("ops.conflict_accepted", upload=str(uuid))
     flash("Accepted: the second content is replayed soon, and the first is kept as a conflict.")
     return redirect(url_for(".upload", uuid=uuid), 303)
+
+
+@blueprint.get("/conflicts/<id:conflict>/discard")
+def ask_discard(conflict: int) -> ResponseReturnValue:
+    """Ask for confirmation: what is discarded is lost."""
+    opened = services().store.read(partial(actions.open_conflict, conflict=conflict))
+    return render_template("discard.html", conflict=opened)
 
 
 @blueprint.post("/conflicts/<id:conflict>/discard")

@@ -1,8 +1,10 @@
 """The actions of operators on uploads: requeue, replay again, void, purge, decide conflicts."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from difflib import unified_diff
 from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -11,6 +13,7 @@ from sqlalchemy import Connection, Engine, text
 
 from shared import db, errors
 from shared.ops.search import Listed, Search, search
+from shared.payload import Upload, content_lines
 from shared.plan import SKIPPED, Plan
 from shared.replay import replay
 from shared.study.store import lock_learner, lock_owner
@@ -122,6 +125,30 @@ def reingest(
     return replayed.plan
 
 
+# A year is 365 days.
+_SHIFT = re.compile(
+    r"[+-](?:(?P<years>\d{1,2})y)?(?:(?P<days>\d{1,5})d)?(?:(?P<hours>\d{1,3})h)?"
+    r"(?:(?P<minutes>\d{1,3})m)?(?:(?P<seconds>\d{1,5})s)?"
+)
+
+
+def read_shift(typed: str) -> timedelta:
+    """Read `+6y12d` or `-3h30m`: how far a clock was behind (+) or ahead (-); raise ValueError."""
+    if not (match := _SHIFT.fullmatch(typed)) or not any(match.groupdict().values()):
+        raise ValueError(f"{typed!r} is not a shift such as +6y12d or -3h30m")
+    parts = {name: int(number or 0) for name, number in match.groupdict().items()}
+    parts["days"] += 365 * parts.pop("years")
+    return timedelta(**parts) * (-1 if typed.startswith("-") else 1)
+
+
+def write_shift(shift: timedelta) -> str:
+    """Write a shift as `read_shift` reads it."""
+    seconds = abs(int(shift.total_seconds()))
+    units = {"d": seconds // 86400, "h": seconds // 3600 % 24, "m": seconds // 60 % 60, "s": seconds % 60}
+    parts = "".join(f"{number}{unit}" for unit, number in units.items() if number)
+    return ("-" if shift < timedelta() else "+") + (parts or "0s")
+
+
 _SHIFT_CLOCK = text("UPDATE uploads SET clock_shift = :shift WHERE client_session_uuid = :id")
 
 
@@ -134,7 +161,7 @@ def shift_clock(
     stays for later replays. Raises as `requeue` and `reingest` do.
     """
     db.execute(connection, _SHIFT_CLOCK, {"id": client_session_uuid, "shift": shift})
-    why = f"its clock shifted by {shift}"
+    why = f"its clock shifted by {write_shift(shift)}"
     if _read(connection, client_session_uuid).status != Status.INGESTED:
         return requeue(connection, client_session_uuid, why)
     reingest(connection, client_session_uuid, why, now=now, default_zone=default_zone)
@@ -286,6 +313,18 @@ class OpenedConflict:
     first_received_at: datetime
     first_status: str
     first_payload: dict[str, Any] | None
+
+    @property
+    def difference(self) -> list[str]:
+        """List the lines of the first content alone, after `-`, and of this one alone, after `+`.
+
+        Empty where one of them is purged.
+        """
+        if self.payload is None or self.first_payload is None:
+            return []
+        first, second = map(Upload.model_validate, (self.first_payload, self.payload))
+        changes = list(unified_diff(content_lines(first), content_lines(second), n=0, lineterm=""))[2:]
+        return [line for line in changes if not line.startswith("@@")]
 
 
 def list_conflicts(connection: Connection, *, limit: int) -> list[ListedConflict]:

@@ -48,6 +48,41 @@ def due_calendar(
     return [DueDay(day, counts.get(day, 0)) for day in coming]
 
 
+# `typed` is compared without patterns: an id by its beginning, zones and topics by any part in any case.
+_FIND_LEARNERS = text("""
+    SELECT u.id, u.time_zone, studied.questions, studied.last_answered_at,
+        ARRAY(SELECT name FROM study_topics t WHERE t.user_id = u.id ORDER BY t.id LIMIT 5) AS topics
+    FROM users u CROSS JOIN LATERAL (
+        SELECT count(*) AS questions, max(last_answered_at) AS last_answered_at
+        FROM study_question_progress p WHERE p.user_id = u.id) AS studied
+    WHERE starts_with(CAST(u.id AS text), :typed) OR position(lower(:typed) IN lower(u.time_zone)) > 0
+        OR EXISTS (SELECT FROM study_topics t
+            WHERE t.user_id = u.id AND position(lower(:typed) IN lower(t.name)) > 0)
+        OR u.id = (SELECT q.user_id FROM published_items i JOIN study_questions q ON q.id = i.source_id
+            WHERE i.pub_id = :typed)
+    ORDER BY CAST(u.id AS text) <> :typed, u.id LIMIT :limit
+""")
+
+
+class FoundLearner(NamedTuple):
+    """A learner in a list: some of their topics, and how many questions they have answered."""
+
+    id: int
+    time_zone: str | None
+    questions: int
+    last_answered_at: datetime | None
+    topics: list[str]
+
+
+def find_learners(connection: Connection, typed: str, *, limit: int) -> list[FoundLearner]:
+    """Find learners by id, time zone, topic or the public id of a question; all for an empty text.
+
+    The one whose id is typed is the first.
+    """
+    rows = db.execute(connection, _FIND_LEARNERS, {"typed": typed, "limit": limit})
+    return [FoundLearner(*row) for row in rows]
+
+
 # This week and the four after it.
 DAYS = 35
 NOTES = 50
@@ -198,14 +233,17 @@ def effects(connection: Connection, client_session_uuid: UUID) -> list[Effect]:
         return []
     reviews = store.load_reviews(connection, rows[0].user_id, {row.study_question_id for row in rows})
     steps = {question: list(fold_steps(each)) for question, each in reviews.items()}
-    return [
-        next(
-            Effect(row.pub_id, step, len(steps[row.study_question_id]))
-            for step in steps[row.study_question_id]
+    done = []
+    for row in rows:
+        theirs = steps[row.study_question_id]
+        same = (
+            step
+            for step in theirs
             if (step.review.answered_at, step.review.counted) == (row.answered_at, row.counted)
         )
-        for row in rows
-    ]
+        if step := next(same, None):  # none where it was voided between the two statements
+            done.append(Effect(row.pub_id, step, len(theirs)))
+    return done
 
 
 _UPLOAD = text("""

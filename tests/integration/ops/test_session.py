@@ -16,7 +16,14 @@ from tests.clients import LOGIN, PASSWORD, log_in, press
 from tests.factories import answer, deliver, upload
 
 ENDPOINT = "/ingest/study/attempts"
-PAGES = ["/ops/", "/ops/uploads", "/ops/conflicts", "/ops/learners/1", "/ops/learners?learner=1"]
+PAGES = [
+    "/ops/",
+    "/ops/uploads",
+    "/ops/conflicts",
+    "/ops/learners/1",
+    "/ops/learners",
+    "/ops/learners?learner=1",
+]
 Serve = Callable[[Flask, Settings], httpx.Client]
 
 
@@ -139,7 +146,7 @@ def test_pages_are_neither_kept_nor_framed_and_run_no_script_but_ours(web: httpx
 
 def test_errors_are_pages_here_and_problems_elsewhere(web: httpx.Client) -> None:
     log_in(web)
-    for path, status in [("/ops/nowhere", 404), ("/ops/learners/9", 404), ("/ops/learners?learner=x", 422)]:
+    for path, status in [("/ops/nowhere", 404), ("/ops/learners/9", 404), ("/ops/conflicts/9/discard", 404)]:
         answer = web.get(path)
         assert (path, answer.status_code) == (path, status)
         assert "<h1>" in answer.text
@@ -153,12 +160,10 @@ def test_errors_are_pages_here_and_problems_elsewhere(web: httpx.Client) -> None
 @pytest.mark.parametrize(
     "learner", ["0" * 20 + "9" * 4400, "0" * 20 + "9" * 30, str(2**63), "-1", "\u0661", ""]
 )
-def test_what_is_no_learners_id_is_refused(web: httpx.Client, learner: str) -> None:
+def test_what_is_no_learners_id_finds_nothing(web: httpx.Client, learner: str) -> None:
     log_in(web)
     answer = web.get("/ops/learners", params={"learner": learner})
-    assert (answer.status_code, "A learner&#39;s id is a number" in answer.text) == (422, True)
-    largest = web.get("/ops/learners", params={"learner": str(2**63 - 1)})
-    assert largest.headers["Location"] == f"/ops/learners/{2**63 - 1}"
+    assert (answer.status_code, "No learner matches" in answer.text) == (200, True)
 
 
 @pytest.mark.parametrize("act", ["", "/replay", "/void", "/unvoid"])

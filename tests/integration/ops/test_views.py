@@ -12,7 +12,7 @@ from cli.main import main
 from shared.config import Settings
 from shared.metrics import Stores
 from tests.clients import log_in, press
-from tests.factories import answer, ingest, load, standing, upload
+from tests.factories import answer, deliver, ingest, load, standing, upload
 from tests.ops_factories import mark_dead, sweep
 
 AT = "2026-11-20T09:00:00Z"
@@ -110,3 +110,57 @@ def test_no_attempt_of_a_voided_upload_is_said_to_count(engine: Engine, web: htt
     press(web, f"{path}/void", reason="lent to a friend")
     assert "1 q110 void" in shown(web.get(path))
     assert "counted" not in shown(web.get(path))
+
+
+def test_a_conflict_shows_what_differs_and_discarding_asks_first(engine: Engine, web: httpx.Client) -> None:
+    load(engine)
+    sent = upload(answer("q110", AT), answer("q111", AT), answer("q120", AT), finished_at=AT)
+    ingest(engine, sent)
+    changed = [
+        answer("q110", AT),
+        answer("q111", AT, None, unsure=True),
+        answer("q120", "2026-11-20T18:00:00+09:00"),
+    ]
+    deliver(engine, sent | {"attempts": changed, "sent_at": "2026-11-21T09:00:00Z"})
+    log_in(web)
+    (path,) = re.findall(r'"(/ops/conflicts/\d+)"', web.get("/ops/conflicts").text)
+    assert "q111" not in web.get(path).text
+    page = shown(press(web, f"{path}/payloads"))
+    assert (
+        "Difference -q111: selected 1, answered_at 2026-11-20T09:00:00+00:00"
+        " +q111: selected nothing, unsure, answered_at 2026-11-20T09:00:00+00:00 Lines of" in page
+    )
+    assert "is deleted permanently" in shown(web.get(f"{path}/discard"))
+    assert web.get(path).status_code == 200, "it is still there"
+    assert press(web, f"{path}/discard").status_code == 303
+    assert web.get(path).status_code == 404
+
+
+def test_an_attempt_without_a_step_leaves_the_page_readable(engine: Engine, web: httpx.Client) -> None:
+    load(engine)
+    sent = upload(answer("q110", AT))
+    ingest(engine, sent)
+    with engine.begin() as connection:  # as where it is voided while the page reads
+        connection.execute(text("UPDATE study_quiz_sessions SET status = 'in_progress'"))
+    log_in(web)
+    assert "q110 counted" in shown(web.get(f"/ops/uploads/{sent['client_session_uuid']}"))
+
+
+def test_a_wrong_clock_is_tried_and_then_shifted(engine: Engine, web: httpx.Client) -> None:
+    load(engine)
+    sent = upload(answer("q110", AT))
+    ingest(engine, sent)
+    log_in(web)
+    page = f"/ops/uploads/{sent['client_session_uuid']}"
+    due_before = standing(engine, sent).result["questions"]
+    assert "Wrong clock" in shown(web.get(page))
+    assert "Shift the clock" not in shown(web.get(f"{page}/clock"))
+    tried = shown(web.get(f"{page}/clock?shift=-1d12h"))
+    assert "rolled back: it would be ingested" in tried
+    assert "shifted by -1d12h" in tried
+    assert standing(engine, sent).result["questions"] == due_before
+    assert press(web, f"{page}/clock", shift="-1d12h").status_code == 303
+    assert "replayed, its clock shifted by -1d12h, by (page)" in shown(web.get(page))
+    assert standing(engine, sent).result["questions"] != due_before
+    assert web.get(f"{page}/clock?shift=yesterday").status_code == 422
+    assert press(web, f"{page}/clock", shift="").status_code == 422
