@@ -97,7 +97,11 @@ class Deliveries:
         for webhook in claimed:
             thread = threading.Thread(target=self._deliver, args=[webhook], name="webhook", daemon=True)
             self._threads.add(thread)
-            thread.start()
+            try:
+                thread.start()
+            except BaseException:  # the system has no thread left; the leases of the rest end
+                self._threads.discard(thread)
+                raise
         return len(claimed)
 
     def wait(self, seconds: float) -> None:

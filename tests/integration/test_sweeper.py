@@ -20,7 +20,7 @@ from tests.factories import answer, deliver, delivery, ingest, load, rows, statu
 from tests.processes import reachable_directory, until
 from tests.receiver import Receiver, hang
 from tests.webhooks import configured, fates
-from worker.sweeper import MAX_DELIVERIES, Sweeper
+from worker.sweeper import MAX_DELIVERIES, Deliveries, Sweeper
 
 NINE = "2026-11-20T09:00:00Z"
 EVERY_S = 0.05
@@ -138,6 +138,21 @@ def test_what_waits_for_a_free_thread_does_not_wait_for_the_next_sweep(
     with sweeping(brisk.model_copy(update={"sweep_every": 3600.0})):
         until(lambda: all_delivered(engine), "webhooks are delivered", patience=20)
     assert len(receiver.requests) == 4 * MAX_DELIVERIES
+
+
+def test_a_thread_that_does_not_start_takes_no_place(engine: Engine, brisk: Settings) -> None:
+    load(engine)
+    for _ in range(MAX_DELIVERIES):
+        ingest(engine, upload(answer("q110", NINE)))
+    deliveries = Deliveries(engine, brisk, on_free=lambda: None)
+    usual = threading.stack_size(1 << 46)  # more than a process can address: no thread starts
+    try:
+        with pytest.raises(RuntimeError, match="thread"):
+            deliveries.start_due()
+    finally:
+        threading.stack_size(usual)
+    assert deliveries.start_due() == MAX_DELIVERIES
+    deliveries.wait(30)
 
 
 def test_I8_one_sweeper_at_a_time_moves_the_spool(engine: Engine, brisk: Settings, broker_url: str) -> None:
