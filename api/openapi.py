@@ -13,8 +13,7 @@ from flask_openapi3.types import ResponseDict
 from flask_openapi3.utils import parse_body
 from pydantic import BaseModel
 
-from api import errors
-from api.schemas import ProblemDetails, ProblemExplanation
+from api import errors, schemas
 
 PAGE = Path(__file__).with_name("docs_page")
 SWAGGER_UI = Path(flask_swagger_ui.__file__).with_name("dist")
@@ -26,8 +25,8 @@ POLICY = (
 
 
 def make_documented_app(import_name: str) -> OpenAPI:
-    """Make a Flask application that describes its routes in `api_doc`."""
-    return OpenAPI(
+    """Make a Flask application that describes its routes in `api_doc`, and the webhooks."""
+    app = OpenAPI(
         import_name,
         static_folder=None,
         info=Info(title="study-ingest", version=version("study-ingest")),
@@ -35,9 +34,11 @@ def make_documented_app(import_name: str) -> OpenAPI:
         doc_ui=False,  # its pages would need other sites, or packages of their own
         # Its answer to a wrong request; as `answers` has a "default" for every operation, it adds no other.
         validation_error_status="default",
-        validation_error_model=ProblemDetails,
+        validation_error_model=schemas.ProblemDetails,
         validation_error_callback=errors.refuse_invalid,
     )
+    describe_webhooks(app)
+    return app
 
 
 def answers(bodies: ResponseDict, *kinds: errors.Kind) -> ResponseDict:
@@ -45,7 +46,7 @@ def answers(bodies: ResponseDict, *kinds: errors.Kind) -> ResponseDict:
 
     def problem(some: list[errors.Kind]) -> dict[str, Any]:
         media = {
-            "schema": {"$ref": f"{OPENAPI3_REF_PREFIX}/{ProblemDetails.__name__}"},
+            "schema": {"$ref": f"{OPENAPI3_REF_PREFIX}/{schemas.ProblemDetails.__name__}"},
             "examples": {kind.slug: {"summary": kind.advice, "value": kind.body()} for kind in some},
         }
         return {"description": "; ".join(kind.title for kind in some), "content": {errors.MEDIA_TYPE: media}}
@@ -60,6 +61,50 @@ def reads(blueprint: APIBlueprint, model: type[BaseModel]) -> dict[str, Any]:
     content, components = parse_body(model)
     blueprint.components_schemas.update(components)
     return {"requestBody": RequestBody(content=content, required=True)}
+
+
+WEBHOOKS = {
+    "explain_misses": schemas.ExplainMissesWebhook,
+    "weak_areas": schemas.WeakAreasWebhook,
+    "upload.dead": schemas.UploadDeadWebhook,
+}
+# docs/webhooks.md explains them.
+WEBHOOK_HEADERS = {
+    "webhook-id": "the same at every try: ignore a message whose id is known",
+    "webhook-timestamp": "when this try was sent, in seconds since 1970; refuse an old one",
+    "webhook-signature": "one `v1,…` for each key, by Standard Webhooks",
+}
+WEBHOOK_ANSWERS = {
+    "2XX": "It is delivered.",
+    "410": "It is dead: it is not sent again, unless an operator does.",
+    "default": "It is sent again, later each time, not before `Retry-After`. Redirects are not followed.",
+}
+
+
+def describe_webhooks(app: OpenAPI) -> None:
+    """Describe the webhooks in the document: flask-openapi3 knows none."""
+    app.openapi_extensions["webhooks"] = webhooks = {}
+    for kind, model in WEBHOOKS.items():
+        content, components = parse_body(model)
+        app.components_schemas.update(components)
+        body = RequestBody(content=content, required=True)
+        webhooks[kind] = {
+            "post": {
+                "summary": model.__doc__,
+                "parameters": [
+                    {
+                        "name": name,
+                        "in": "header",
+                        "required": True,
+                        "description": text,
+                        "schema": {"type": "string"},
+                    }
+                    for name, text in WEBHOOK_HEADERS.items()
+                ],
+                "requestBody": body.model_dump(mode="json", by_alias=True, exclude_unset=True),
+                "responses": {code: {"description": text} for code, text in WEBHOOK_ANSWERS.items()},
+            }
+        }
 
 
 docs_routes = Blueprint("docs", __name__)
@@ -106,7 +151,7 @@ class ProblemPath(BaseModel):
 @problem_routes.get(
     "/problems/<slug>",
     operation_id="explainProblem",
-    responses=answers({200: ProblemExplanation}, errors.Kind.NOT_FOUND),
+    responses=answers({200: schemas.ProblemExplanation}, errors.Kind.NOT_FOUND),
 )
 def explain(path: ProblemPath) -> dict[str, Any]:
     """Explain a kind of problem, by the `type` of an error."""

@@ -170,6 +170,76 @@ class Health(BaseModel):
     status: Literal["ok"]
 
 
+# Webhooks: what shared/webhooks.py sends
+
+
+class SessionData(BaseModel):
+    """The quiz session that a webhook is about."""
+
+    session_id: int
+    user_id: int
+    study_topic_id: int
+
+
+class MissesData(SessionData):
+    """A quiz session, and its questions whose wrong note is open at the time of sending."""
+
+    pub_ids: list[str] = Field(description="each question's current edition, in the order of the session")
+
+
+class DeadUploadData(BaseModel):
+    """An upload whose tries are exhausted."""
+
+    client_session_uuid: UUID
+    tries: int
+
+
+EXAMPLE_SESSION = {"session_id": 812, "user_id": 7, "study_topic_id": 4}
+EXAMPLE_TIME = "2026-11-22T00:12:32.219203+00:00"
+
+
+class ExplainMissesWebhook(BaseModel):
+    """A session is finished: explain what was missed."""
+
+    model_config = with_example(
+        {
+            "type": "explain_misses",
+            "timestamp": EXAMPLE_TIME,
+            "data": EXAMPLE_SESSION | {"pub_ids": ["q-19c0"]},
+        }
+    )
+
+    type: Literal["explain_misses"]
+    timestamp: datetime = Field(description="when the session was finished")
+    data: MissesData
+
+
+class WeakAreasWebhook(BaseModel):
+    """A session is finished: its learner's weak areas may have changed."""
+
+    model_config = with_example({"type": "weak_areas", "timestamp": EXAMPLE_TIME, "data": EXAMPLE_SESSION})
+
+    type: Literal["weak_areas"]
+    timestamp: datetime = Field(description="when the session was finished")
+    data: SessionData
+
+
+class UploadDeadWebhook(BaseModel):
+    """An upload is dead, and waits for an operator."""
+
+    model_config = with_example(
+        {
+            "type": "upload.dead",
+            "timestamp": EXAMPLE_TIME,
+            "data": {"client_session_uuid": EXAMPLE_UUID, "tries": 5},
+        }
+    )
+
+    type: Literal["upload.dead"]
+    timestamp: datetime = Field(description="when it died")
+    data: DeadUploadData
+
+
 # Problems
 
 

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -26,8 +27,8 @@ from shared.config import Settings
 LEASES = 2
 # The part of an answer that is stored: enough to read what is wrong.
 KEPT_BYTES = 300
-# Client errors that are worth another try: the receiver was too slow or too busy.
-TRANSIENT = frozenset({408, 425, 429})
+# The longest wait that a receiver may ask for: one that asks for more is hardly right.
+LONGEST_RETRY_AFTER_S = 86_400.0
 
 
 class Kind(StrEnum):
@@ -52,11 +53,15 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A claimed webhook; `id` is the receiver's idempotency key, `data` the content of the message."""
+    """A claimed webhook; `id` is the receiver's idempotency key, `data` the content of the message.
+
+    `lease`, until when it is claimed, names this try: `tries` begins again where an operator sets it back.
+    """
 
     id: UUID
     kind: str
     tries: int
+    lease: datetime
     created_at: datetime
     data: Mapping[str, Any]
 
@@ -67,10 +72,14 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The receiver's answer; `code` is its HTTP status, None where it gave none."""
+    """The receiver's answer; `code` is its HTTP status, None where it gave none.
+
+    `retry_after`: seconds that it asks us to wait for before the next try.
+    """
 
     code: int | None
     text: str
+    retry_after: float = 0.0
 
     @property
     def delivered(self) -> bool:
@@ -79,10 +88,8 @@ class Answer:
 
     @property
     def refused(self) -> bool:
-        """Return whether another try is useless. After a redirect it is: the URL is wrong and stays wrong."""
-        if self.code is None or self.code in TRANSIENT:
-            return False
-        return httpx.codes.is_redirect(self.code) or httpx.codes.is_client_error(self.code)
+        """Return whether another try is useless: 410 alone says so, a proxy answers 404 during a deploy."""
+        return self.code == httpx.codes.GONE
 
 
 _MARK_EXHAUSTED = text("""
@@ -113,8 +120,8 @@ _CLAIM = text("""
 
 # As things are at delivery, not at finalize. A question is named by its current edition.
 _LOAD = text("""
-    SELECT o.id, o.kind, o.tries, o.created_at, o.user_id, o.client_session_uuid, u.tries AS upload_tries,
-        s.id AS session_id, s.study_topic_id,
+    SELECT o.id, o.kind, o.tries, o.next_try_at, o.created_at, o.user_id, o.client_session_uuid,
+        u.tries AS upload_tries, s.id AS session_id, s.study_topic_id,
         CASE WHEN o.kind = 'explain_misses' THEN ARRAY(
             SELECT e.pub_id FROM study_question_attempts a
             JOIN study_question_progress p
@@ -134,19 +141,19 @@ _SKIP_ALL = text("""
     WHERE id IN (SELECT id FROM outbox WHERE status = 'waiting' FOR NO KEY UPDATE SKIP LOCKED)
 """)
 
-# One that was skipped meanwhile stays so.
+# Only for the same try, here and below: an answer that comes after its lease says nothing of the next try,
+# and one that was skipped meanwhile stays so.
 _FINISH = text("""
     UPDATE outbox SET status = :status, finished_at = now(), last_error = :error
-    WHERE id = :id AND status = 'waiting'
+    WHERE id = :id AND status = 'waiting' AND next_try_at = :lease
 """)
 
-# Only for the same try: an answer that comes after its lease must not shorten the lease of the next try.
 _FAIL = text(f"""
     UPDATE outbox SET last_error = :error,
         status = CASE WHEN tries < :max_tries THEN 'waiting' ELSE 'dead' END,
         finished_at = CASE WHEN tries < :max_tries THEN NULL ELSE now() END,
-        next_try_at = now() + {retries.BACKOFF}
-    WHERE id = :id AND status = 'waiting' AND tries = :tries
+        next_try_at = now() + greatest({retries.BACKOFF}, make_interval(secs => :retry_after))
+    WHERE id = :id AND status = 'waiting' AND next_try_at = :lease
 """)  # noqa: S608  # made of a constant
 
 
@@ -162,7 +169,7 @@ def claim(connection: Connection, settings: Settings, *, limit: int) -> list[Web
     if not ids:
         return []
     rows = db.execute(connection, _LOAD, {"ids": ids})
-    return [Webhook(row.id, row.kind, row.tries, row.created_at, _data(row)) for row in rows]
+    return [Webhook(row.id, row.kind, row.tries, row.next_try_at, row.created_at, _data(row)) for row in rows]
 
 
 def _data(row: Any) -> dict[str, Any]:
@@ -179,20 +186,19 @@ def skip_all(connection: Connection, reason: str) -> int:
 
 def record(connection: Connection, webhook: Webhook, answer: Answer, settings: Settings) -> None:
     """Record an answer: delivered, dead, or waiting for its next try."""
+    try_ = {"id": webhook.id, "lease": webhook.lease}
     if answer.delivered or answer.refused:
         status = Status.DELIVERED if answer.delivered else Status.DEAD
         error = None if answer.delivered else answer.text
-        db.execute(connection, _FINISH, {"id": webhook.id, "status": status, "error": error})
+        db.execute(connection, _FINISH, try_ | {"status": status, "error": error})
         return
-    parameters = {
-        "id": webhook.id,
-        "error": answer.text,
-        "tries": webhook.tries,
-        "max_tries": settings.webhook_max_tries,
+    waits = {
         "base": settings.retry_base,
         "cap": settings.webhook_retry_cap,
+        "retry_after": answer.retry_after,
+        "max_tries": settings.webhook_max_tries,
     }
-    db.execute(connection, _FAIL, parameters)
+    db.execute(connection, _FAIL, try_ | waits | {"error": answer.text})
 
 
 def make_tls() -> ssl.SSLContext:
@@ -230,11 +236,23 @@ async def _post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> An
         ):
             # The status is enough; the rest of the answer may be slow.
             words = "" if response.is_success else await _beginning(response)
-            return Answer(response.status_code, f"{response.status_code} {words}".rstrip())
+            asked = response.headers.get("retry-after", "")
+            return Answer(
+                response.status_code, f"{response.status_code} {words}".rstrip(), _retry_after(asked, now)
+            )
     except TimeoutError:
         return Answer(None, f"no answer within {settings.webhook_timeout:g} s")
     except Exception as error:  # noqa: BLE001  # whatever it is: recorded as the reason of this try
         return Answer(None, failures.describe(error))
+
+
+def _retry_after(asked: str, now: datetime) -> float:
+    """Read a `Retry-After`, in seconds or as a date; 0 for one that is neither."""
+    try:
+        seconds = float(asked) if asked.isdecimal() else (parsedate_to_datetime(asked) - now).total_seconds()
+    except (ValueError, TypeError, OverflowError):  # a date without a zone; one after the year 9999
+        return 0.0
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)
 
 
 async def _beginning(response: httpx.Response) -> str:

@@ -7,14 +7,23 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from sqlalchemy import Engine, text
 
 from api.app import create_app
-from api.errors import Kind
+from api.errors import Kind as ProblemKind
 from shared.config import Settings
+from shared.webhooks import Kind
+from tests.receiver import Receiver
+from tests.webhooks import configured, deliver_due, finished_session
 
 ENDPOINT = "/ingest/study/attempts"
 # These show the document and are not what it is about.
 UNDESCRIBED = {"/openapi.json", "/docs", "/docs/start.js", "/docs/swagger-ui/<path:name>"}
+
+DEAD_UPLOAD = text("""
+    INSERT INTO outbox (kind, client_session_uuid)
+    SELECT 'upload.dead', client_session_uuid FROM uploads
+""")
 
 # Pages for people.
 OPS = "/ops"
@@ -50,6 +59,21 @@ def test_every_route_is_described(document: Any, settings: Settings) -> None:
     app = create_app(settings)
     rules = {rule.rule for rule in app.url_map.iter_rules() if not rule.rule.startswith(OPS)} - UNDESCRIBED
     assert {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule) for rule in rules} == set(document["paths"])
+
+
+def test_the_document_describes_every_webhook_as_it_is_sent(
+    document: Any, engine: Engine, settings: Settings, receiver: Receiver
+) -> None:
+    finished_session(engine)
+    with engine.begin() as connection:
+        connection.execute(DEAD_UPLOAD)
+    deliver_due(engine, configured(settings, webhook_url=receiver.url))
+    assert {request.json()["type"] for request in receiver.requests} == {*document["webhooks"]} == {*Kind}
+    for request in receiver.verified():
+        described = document["webhooks"][request.json()["type"]]["post"]
+        (media,) = described["requestBody"]["content"].values()
+        judge(document, media["schema"]["$ref"].rpartition("/")[2]).validate(request.json())
+        assert {each["name"] for each in described["parameters"]} <= request.headers.keys()
 
 
 def test_every_example_is_what_its_schema_says(document: Any) -> None:
@@ -103,7 +127,7 @@ def test_the_schema_states_its_limits(document: Any) -> None:
 
 
 def test_each_problem_type_leads_to_its_explanation(web: httpx.Client) -> None:
-    for kind in Kind:
+    for kind in ProblemKind:
         explanation = web.get(kind.type).json()
         assert (explanation["title"], explanation["status"]) == (kind.title, kind.status)
 

@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 
 from shared.config import Settings
 from shared.ops.actions import void_upload
-from shared.webhooks import claim
+from shared.webhooks import Status, claim, retry_webhooks
 from tests.factories import NOW, answer, ingest, upload, uuid_of
 from tests.race import at_once
 from tests.receiver import Receiver, first, status
@@ -169,4 +169,24 @@ def test_a_failure_after_its_lease_does_not_end_that_of_another(
     receiver.then(first(overtake, status(500)))
     deliver_due(engine, with_receiver)
     assert fates(engine) == [("waiting", 2, None)]
+    assert deliver_due(engine, with_receiver) == 0
+
+
+@pytest.mark.parametrize("answer_of_the_first", [410, 200, 503])
+@pytest.mark.usefixtures("sent")
+def test_an_answer_of_an_earlier_try_does_not_end_the_present_one(
+    engine: Engine, with_receiver: Settings, receiver: Receiver, answer_of_the_first: int
+) -> None:
+    """Its lease ends, it is dead, an operator sets it back, and it is claimed again as the first try."""
+
+    def retry() -> None:
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE outbox SET status = 'dead', finished_at = now()"))
+            assert retry_webhooks(connection, Status.DEAD) == 1
+        cut_off(engine, with_receiver)
+
+    keep_only(engine, "weak_areas")
+    receiver.then(first(retry, status(answer_of_the_first)))
+    deliver_due(engine, with_receiver)
+    assert fates(engine) == [("waiting", 1, None)]
     assert deliver_due(engine, with_receiver) == 0
