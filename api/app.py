@@ -13,6 +13,7 @@ from api.ingest import health_routes, upload_routes
 from api.metrics import install_metrics
 from api.ops import create_ops_app
 from api.ops.session import PATH
+from api.proxies import ProxyHeaders
 from api.services import install_services
 from shared.config import Settings
 from shared.errors import ConfigurationError
@@ -41,4 +42,5 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = SYSTEM_CLOCK)
     if settings.ops_password.get_secret_value():
         operators = create_ops_app(settings, clock, MAX_BODY)
         app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {PATH: operators})  # type: ignore[method-assign]
+    app.wsgi_app = ProxyHeaders(app.wsgi_app, settings)  # type: ignore[method-assign]
     return app

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import flask_swagger_ui
-from flask import Blueprint, Response, current_app, send_from_directory
+from flask import Blueprint, Response, current_app, request, send_from_directory
 from flask_openapi3 import APIBlueprint, Info, OpenAPI, RequestBody, Tag
 from flask_openapi3.models import OPENAPI3_REF_PREFIX
 from flask_openapi3.types import ResponseDict
@@ -112,10 +112,10 @@ docs_routes = Blueprint("docs", __name__)
 
 @docs_routes.get("/openapi.json")
 def document() -> dict[str, Any]:
-    """Serve the document, which flask-openapi3 composes once."""
+    """Serve the document, which flask-openapi3 composes once, with the path that we are served under."""
     app = current_app
     assert isinstance(app, OpenAPI)  # noqa: S101  # for the type
-    return app.api_doc
+    return app.api_doc | {"servers": [{"url": request.root_path or "/"}]}
 
 
 @docs_routes.get("/docs")

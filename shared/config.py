@@ -1,7 +1,9 @@
 """Every setting, read from the environment once and checked there."""
 
+import re
 from base64 import b64decode
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -96,11 +98,35 @@ def _http_url(url: str) -> str:
     return url
 
 
+Network = IPv4Network | IPv6Network
+# Neither `//`, which a browser takes for another host, nor anything that has to be quoted.
+URL_PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
+
+
+def _url_prefix(path: str) -> str:
+    if path.rstrip("/") and not URL_PREFIX.fullmatch(path.rstrip("/")):
+        raise ValueError("must be a path such as /study")
+    return path.rstrip("/")
+
+
+def _networks(text: str) -> str:
+    for each in _listed(text):
+        try:
+            ip_network(each)
+        except ValueError:
+            raise ValueError(
+                "must be addresses or networks such as 10.0.0.0/8, separated by commas"
+            ) from None
+    return text
+
+
 TimeZone = Annotated[str, AfterValidator(_iana_zone)]
 PostgresUrl = Annotated[str, AfterValidator(postgres_url)]
 BrokerUrl = Annotated[str, AfterValidator(broker_url)]
 RedisUrl = Annotated[str, AfterValidator(redis_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+UrlPrefix = Annotated[str, AfterValidator(_url_prefix)]
+Networks = Annotated[str, AfterValidator(_networks)]
 Seconds = Annotated[float, Field(gt=0)]
 # One address can try some thousand passwords a day, and nothing limits the addresses.
 SHORTEST_PASSWORD = 12
@@ -154,6 +180,10 @@ class Settings(StoreSettings):
     )
     host: str = Field("127.0.0.1", description="address that the web process binds")
     port: int = Field(8000, ge=0, le=65535, description="port that the web process binds")
+    url_prefix: UrlPrefix = Field("", description="path below which a proxy serves everything, e.g. `/study`")
+    trusted_proxies: Networks = Field(
+        "", description="addresses whose `X-Forwarded-For`, `-Proto`, `-Prefix` hold, separated by commas"
+    )
     web_requests: int = Field(32, ge=1, description="requests that a web process serves at once")
     max_tries: int = Field(5, ge=2, description="starts of one upload before it is `dead`")
     queue_limit: int = Field(200, ge=2, description="messages in the broker above which no more are added")
@@ -196,13 +226,22 @@ class Settings(StoreSettings):
         return _tokens(self.metrics_token)
 
     @cached_property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """List the networks of the proxies that are trusted."""
+        return tuple(ip_network(each) for each in _listed(self.trusted_proxies))
+
+    @cached_property
     def webhook_keys(self) -> tuple[bytes, ...]:
         """List the keys that webhooks are signed with; several, so that they can be rotated."""
         return tuple(signing_key(secret) for secret in _tokens(self.webhook_secrets))
 
 
 def _tokens(secret: SecretStr) -> tuple[str, ...]:
-    return tuple(token for part in secret.get_secret_value().split(",") if (token := part.strip()))
+    return _listed(secret.get_secret_value())
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(each for part in text.split(",") if (each := part.strip()))
 
 
 def load_settings(kind: type[S]) -> S:

@@ -1,2 +1,2 @@
 // validatorUrl: null, or Swagger UI would show the document to another site.
-SwaggerUIBundle({ url: "/openapi.json", dom_id: "#document", deepLinking: true, validatorUrl: null });
+SwaggerUIBundle({ url: "openapi.json", dom_id: "#document", deepLinking: true, validatorUrl: null });

@@ -55,8 +55,8 @@ HEADERS = {
 }
 # Endpoints that need no session: the login, and the files of its page.
 WITHOUT_SESSION = {"session.ask_password", "session.log_in", "static"}
-# A path below /ops, to which the login may redirect; without a line break, which no header may hold.
-OWN_PATH = re.compile(rf"{PATH}/[!-~]*")
+# What follows our own path where the login may redirect to it; no header may hold a line break.
+PLAIN = re.compile(r"/[!-~]*")
 
 LONGEST_NAME = 50
 T = TypeVar("T")
@@ -117,6 +117,10 @@ def write(work: Callable[[Connection], T]) -> T:
 class _Session(SecureCookieSessionInterface):
     digest_method = staticmethod(hashlib.sha256)
 
+    def get_cookie_path(self, app: flask.Flask) -> str:  # noqa: ARG002  # the base's signature
+        """Return the path of the pages, as the browser sees it."""
+        return flask.request.root_path
+
     def get_cookie_secure(self, app: flask.Flask) -> bool:  # noqa: ARG002  # the base's signature
         """Return whether the browser logged in by https."""
         return bool(flask.session.get("https"))
@@ -133,7 +137,6 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
     app.session_interface = _Session()
     app.config.update(
         SESSION_COOKIE_NAME="study_ingest_ops",
-        SESSION_COOKIE_PATH=PATH,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Strict",
         SESSION_REFRESH_EACH_REQUEST=False,
@@ -141,6 +144,8 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
         # `admit` checks the token, after the session; the token lasts as long as the session does.
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
+        # It would compare the Referer's port with `Host`, which many proxies send without one.
+        WTF_CSRF_SSL_STRICT=False,
     )
     app.extensions[_KEY] = ops_services
     _csrf.init_app(app)
@@ -221,7 +226,7 @@ def log_in() -> ResponseReturnValue:
     """
     address, limit = flask.request.remote_addr or "", services().login_limit
     if not limit.allows(address):
-        log.warning("ops.login_limited")
+        log.warning("ops.login_limited", address=address)
         wait = limit.retry_after(address)
         page = flask.render_template(
             "error.html", title="Too many wrong passwords", detail=f"Try again in {wait} s."
@@ -230,7 +235,7 @@ def log_in() -> ResponseReturnValue:
     password = services().settings.ops_password.get_secret_value()
     typed = flask.request.form.get("password", "")
     if not compare_digest(password.encode(), typed.encode("utf-8", "replace")):
-        log.warning("ops.login_failed")
+        log.warning("ops.login_failed", address=address)
         return flask.render_template("login.html", wrong="That is not the password."), 403
     limit.reset(address)
     flask.session.clear()
@@ -239,9 +244,11 @@ def log_in() -> ResponseReturnValue:
     flask.session["https"] = flask.request.headers.get("Origin", flask.request.url).startswith("https:")
     flask.session["operator"] = True
     flask.session["name"] = flask.request.form.get("name", "").replace("\0", "").strip()[:LONGEST_NAME]
-    log.info("ops.logged_in")
+    log.info("ops.logged_in", address=address)
     page = flask.request.args.get("next", "")
-    return flask.redirect(page if OWN_PATH.fullmatch(page) else flask.url_for("views.now"), 303)
+    own = flask.request.root_path
+    is_own = page.startswith(own) and PLAIN.fullmatch(page.removeprefix(own))
+    return flask.redirect(page if is_own else flask.url_for("views.now"), 303)
 
 
 @blueprint.post("/logout")

@@ -1,0 +1,53 @@
+"""What a proxy in front changes of a request: the client's address, the scheme, the path.
+
+werkzeug's ProxyFix believes everybody, and waitress one address alone.
+"""
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from shared.config import URL_PREFIX, Settings
+
+
+class ProxyHeaders:
+    """Believe X-Forwarded-For, -Proto and -Prefix of trusted proxies, and serve below URL_PREFIX."""
+
+    def __init__(self, app: WSGIApplication, settings: Settings) -> None:
+        self._app = app
+        self._trusted = settings.proxy_networks
+        self._prefix = settings.url_prefix
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request, as if the client had sent it without the proxies between."""
+        prefix = ""
+        if self._trusts(environ["REMOTE_ADDR"]):
+            # Each proxy adds the address that it sees; what stands before the first that is not trusted was
+            # sent by the client.
+            for hop in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+                if not _is_address(hop.strip()):
+                    break
+                environ["REMOTE_ADDR"] = hop.strip()
+                if not self._trusts(hop.strip()):
+                    break
+            if environ.get("HTTP_X_FORWARDED_PROTO") == "https":
+                environ["wsgi.url_scheme"] = "https"
+            prefix = environ.get("HTTP_X_FORWARDED_PREFIX", "").rstrip("/")
+        if URL_PREFIX.fullmatch(prefix):  # the proxy has cut it off
+            environ["SCRIPT_NAME"] = prefix
+        elif self._prefix:
+            environ["SCRIPT_NAME"] = self._prefix
+            if environ["PATH_INFO"].startswith(f"{self._prefix}/"):
+                environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(self._prefix)
+        return self._app(environ, start_response)
+
+    def _trusts(self, address: str) -> bool:
+        return any(ip_address(address) in network for network in self._trusted)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
