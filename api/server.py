@@ -1,38 +1,51 @@
 """The web process: waitress, which reads whole requests, so that a slow sender holds a socket but no thread.
 
-This module adds three things to waitress: what it refuses is answered as a problem, a request is timed from
-its first byte, and SIGTERM loses no request that has arrived.
+This module adds to waitress: what it refuses is answered as a problem, a body is read only from a sender with
+a token, strangers make room where there are too many connections, a request is timed from its first byte, and
+SIGTERM loses no request that has arrived.
 """
 
 import json
 import logging
 import signal
 import sys
-from time import monotonic
+from functools import partial
+from operator import attrgetter
+from socket import SHUT_WR
+from time import monotonic, time
 from typing import Any
 
 import structlog
 from flask import Flask
 from waitress import create_server, wasyncore
+from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask
+from waitress.utilities import Error
 
 from api.app import MAX_BODY, create_app
+from api.auth import may_send_body
 from api.errors import MEDIA_TYPE, body_of_status
+from api.ops.session import PATH
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
 from shared.logs import configure_logs
 
-# The application refuses bodies over its own limit; this limits what is buffered before that. Between the
-# two, a body is read to its end, so that its sender gets the answer 413 and not a reset connection.
-MAX_BUFFERED_BODY = 4 * MAX_BODY
+# With the sizes of its chunks; the application refuses bodies over its own limit exactly.
+MAX_CHUNKED_BODY = 2 * MAX_BODY
+# A login and a search take a fraction of it; they carry no token.
+MAX_FORM = 64 * 1024
 # Many times the threads: slow senders must not exhaust the connections.
 MAX_CONNECTIONS = 500
 # Enough for the largest upload at 70 kbit/s, and longer than a proxy usually keeps an idle connection: so a
 # proxy never sends a request on a connection that is being closed.
 CONNECTION_TIMEOUT_S = 120
 LOOK_FOR_TIMEOUTS_S = 10
+# After the answer, what a client still sends is read and thrown away for so long: closing on unread bytes
+# would reset the connection, and the answer could be lost.
+LINGER_S = 10
 # Several times the deadline of one request.
 DRAIN_S = 10.0
 # A thread that is still busy then waits for a client that does not read.
@@ -41,6 +54,11 @@ TICK_S = 0.5
 WRONG_CONFIGURATION = 2
 
 log = structlog.get_logger()
+
+
+class _NotFoundError(Error):  # type: ignore[misc]  # waitress has no types
+    code = 404
+    reason = "Not Found"
 
 
 class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
@@ -56,17 +74,76 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
         self.write(body)
 
 
+class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
+    """Judge a request when its head is complete, before any of its body is kept."""
+
+    has_token = False
+    is_cut = False
+    chunked: bool
+    content_length: int
+
+    def __init__(self, adj: Adjustments, settings: Settings) -> None:
+        super().__init__(adj)
+        self._settings = settings
+
+    def received(self, data: bytes) -> int:
+        """Parse some bytes; return how many belong to this request."""
+        consumed: int = super().received(data)
+        # The rest of a body that is not read is no next request.
+        return len(data) if self.is_cut else consumed
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Parse the head, and leave out a body that cannot be accepted: the application then says why."""
+        super().parse_header(header_plus)
+        if "//" in self.path:
+            # waitress and werkzeug would take it for `/`, or redirect to a host that the request names.
+            self.error = _NotFoundError("")
+        # RFC 9112, section 6.3: the two ends may disagree about where such a request ends.
+        is_ambiguous = self.chunked or "TRANSFER_ENCODING" in self.headers
+        if is_ambiguous and ("CONTENT_LENGTH" in self.headers or self.version == "1.0"):
+            self.headers["CONNECTION"] = "close"
+        self.has_token = may_send_body(self._settings, self.headers.get("AUTHORIZATION", ""))
+        path = self.path.removeprefix(self._settings.url_prefix)
+        is_form = path.startswith(f"{PATH}/") and not self.chunked
+        limit = MAX_BODY if self.has_token else MAX_FORM if is_form else 0
+        if self.error or self.content_length > limit or (self.chunked and not self.has_token):
+            self.is_cut = True
+            self.chunked, self.content_length, self.body_rcv = False, 0, None
+            self.expect_continue = False
+            self.headers["CONNECTION"] = "close"
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     """Protect from clients that send slowly, and from clients that do not read the answers."""
 
     error_task_class = _ProblemTask
     last_activity: float
+    close_when_flushed: bool
+    will_close: bool
+    is_lingering = False
+
+    def __init__(self, settings: Settings, server: BaseWSGIServer, *args: Any, **kwargs: Any) -> None:
+        super().__init__(server, *args, **kwargs)
+        self.parser_class = partial(_Request, settings=settings)
+        channels = server.active_channels.values()
+        if len(channels) >= MAX_CONNECTIONS:
+            # Of those that have shown no token for what they now send, the one that has been silent longest.
+            strangers = (each for each in channels if not each.requests and not each.has_token)
+            if oldest := min(strangers, key=attrgetter("last_activity"), default=None):
+                oldest.handle_close()
+
+    @property
+    def has_token(self) -> bool:
+        """Return whether the request that is being read has a token."""
+        return self.request is not None and self.request.has_token
 
     def received(self, data: bytes) -> bool:
         """Answer only the first of several requests that were sent at once, and close the connection.
 
         A client that reads none of the answers would block the thread that writes them.
         """
+        if self.is_lingering:
+            return False
         received: bool = super().received(data)
         with self.requests_lock:
             if len(self.requests) > 1:
@@ -78,8 +155,21 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         """Time a request from its first byte: timed from the last, a slow one would never time out."""
         unfinished, since = self.request, self.last_activity
         super().handle_read()
-        if unfinished is not None and self.request is unfinished:
+        if self.is_lingering or (unfinished is not None and self.request is unfinished):
             self.last_activity = since
+
+    def handle_write(self) -> None:
+        """Send the answer; after the last one, close our half, and wait for the client to close its own."""
+        if self.close_when_flushed and self.total_outbufs_len:
+            self._flush_exception(self._flush_some)
+        if self.close_when_flushed and not self.total_outbufs_len and not self.will_close:
+            self.close_when_flushed, self.is_lingering = False, True
+            self.last_activity = time() - CONNECTION_TIMEOUT_S + LINGER_S
+            try:
+                self.socket.shutdown(SHUT_WR)
+            except OSError:  # the client is gone
+                self.will_close = True
+        super().handle_write()
 
 
 class Server:
@@ -94,9 +184,11 @@ class Server:
                 map=self._sockets,
                 host=settings.host,
                 port=settings.port,
+                clear_untrusted_proxy_headers=False,  # api/proxies.py reads them
                 threads=settings.web_requests,
-                connection_limit=MAX_CONNECTIONS,
-                max_request_body_size=MAX_BUFFERED_BODY,
+                # Reached where all of them have tokens; it counts our own sockets, too.
+                connection_limit=MAX_CONNECTIONS + 10,
+                max_request_body_size=MAX_CHUNKED_BODY,
                 channel_timeout=CONNECTION_TIMEOUT_S,
                 cleanup_interval=LOOK_FOR_TIMEOUTS_S,
                 ident="study-ingest",
@@ -105,7 +197,7 @@ class Server:
             raise ConfigurationError(f"HOST, PORT: cannot be listened on: {error}") from None
         self._listeners = [each for each in self._sockets.values() if isinstance(each, BaseWSGIServer)]
         for listener in self._listeners:
-            listener.channel_class = _Channel
+            listener.channel_class = partial(_Channel, settings)
 
     @property
     def port(self) -> int:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from api.app import MAX_BODY
-from api.server import MAX_BUFFERED_BODY
+from api.server import MAX_FORM
 from shared.payload import EXAMPLE_UPLOAD
 
 ENDPOINT = "/ingest/study/attempts"
@@ -41,7 +41,7 @@ def test_a_body_of_the_limit_is_taken_whole(web: httpx.Client, engine: Engine, *
         assert connection.scalar(text("SELECT payload FROM uploads")) == json.loads(body)
 
 
-@pytest.mark.parametrize("size", [MAX_BODY + 1, 2 * MAX_BODY])
+@pytest.mark.parametrize("size", [MAX_BODY + 1, 2 * MAX_BODY, 20 * MAX_BODY])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_larger_body_is_413_and_not_cut_short(
     web: httpx.Client, engine: Engine, size: int, *, chunked: bool
@@ -66,13 +66,13 @@ def exchange(web: httpx.Client, request: bytes) -> httpx.Response:
     return httpx.Response(int(status.split()[1]), headers=headers, content=body)  # type: ignore[arg-type]
 
 
-CHUNKED = HEAD + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+TYPE = b"Content-Type: application/json\r\n"
+CHUNKED = HEAD + TYPE + b"Transfer-Encoding: chunked\r\n\r\n"
 MAX_HEAD = 256 * 1024  # waitress's own limit
 
-# Where a limit is meant, not a byte more than it is sent: closing on unread bytes would reset the connection.
 NO_HTTP = {
-    "far too large, announced": (413, HEAD + b"Content-Length: %d\r\n\r\n" % (10 * MAX_BUFFERED_BODY)),
-    "far too large, chunked": (413, CHUNKED + (b"%x\r\n" % (2 * MAX_BUFFERED_BODY)).ljust(MAX_BUFFERED_BODY)),
+    "far too large, announced": (413, HEAD + TYPE + b"Content-Length: %d\r\n\r\n" % (10 * MAX_BODY)),
+    "far too large, chunked": (413, CHUNKED + (b"%x\r\n" % (3 * MAX_BODY)).ljust(3 * MAX_BODY)),
     "a chunk of no size": (400, CHUNKED + b"viewer-token\r\n"),
     "another transfer encoding": (501, HEAD + b"Transfer-Encoding: gzip\r\n\r\n"),
     "a length that is no number": (400, HEAD + b"Content-Length: -1\r\n\r\n"),
@@ -92,3 +92,79 @@ def test_what_the_server_refuses_is_a_problem_that_quotes_nothing(
     assert response.json()["status"] == status
     assert "viewer-token" not in response.text
     assert count(engine) == 0
+
+
+STRANGER = HEAD.replace(b"viewer-token", b"viewer-token1")
+LENGTH = b"Content-Length: %d\r\n\r\n" % MAX_BODY
+BODIES = {
+    "announced": LENGTH,
+    "announced, and asked for": b"Expect: 100-continue\r\n" + LENGTH,
+    "chunked": b"Transfer-Encoding: chunked\r\n\r\n",
+    "small": b"Content-Length: 1\r\n\r\n",
+    "both": b"Transfer-Encoding: chunked\r\n" + LENGTH,
+}
+
+
+@pytest.mark.parametrize("announced", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (STRANGER, 401),
+        (STRANGER.replace(b"ingest/study/attempts", b"study/users/1/sessions"), 401),
+        (STRANGER.replace(b"Authorization", b"X"), 401),
+        (STRANGER.replace(b"/ingest", b"/elsewhere"), 404),
+    ],
+)
+def test_a_stranger_is_answered_before_any_of_the_body_is_read(
+    web: httpx.Client, head: bytes, status: int, announced: bytes
+) -> None:
+    response = exchange(web, head + TYPE + announced)
+    assert (response.status_code, response.headers["Connection"]) == (status, "close")
+
+
+def test_a_form_of_an_operator_needs_no_token_and_is_small(web: httpx.Client) -> None:
+    for size, status in [(MAX_FORM, 404), (MAX_FORM + 1, 404)]:  # there is no page without a password
+        head = b"POST /ops/login HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+        with socket.create_connection((web.base_url.host, web.base_url.port or 80)) as connection:
+            connection.sendall(head)
+            connection.settimeout(0.5 if size == MAX_FORM else 20)
+            try:
+                answered = bool(connection.recv(1))
+            except TimeoutError:
+                answered = False
+        assert answered is (size > MAX_FORM), status
+
+
+def test_what_follows_a_body_that_is_not_read_is_no_next_request(web: httpx.Client, engine: Engine) -> None:
+    upload = json.dumps(EXAMPLE_UPLOAD).encode()
+    hidden = HEAD + TYPE + b"Content-Length: %d\r\n\r\n" % len(upload) + upload
+    response = exchange(web, STRANGER + LENGTH + hidden * 3)
+    assert response.status_code == 401
+    large = HEAD + TYPE + b"Content-Length: %d\r\n\r\n" % (2 * MAX_BODY)
+    assert exchange(web, large + hidden).status_code == 413
+    assert count(engine) == 0
+
+
+UPLOAD = json.dumps(EXAMPLE_UPLOAD).encode()
+CHUNK = b"%x\r\n%s\r\n0\r\n\r\n" % (len(UPLOAD), UPLOAD)
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "status"),
+    [
+        (b"1.1", b"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n" % len(CHUNK), 202),
+        (b"1.1", b"Content-Length: 5\r\ntransfer-encoding: Chunked\r\n", 202),
+        (b"1.0", b"Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n", 400),
+        (b"1.0", b"Transfer-Encoding: chunked\r\nConnection: keep-alive\r\nContent-Length: 5\r\n", 400),
+        (b"1.1", b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\nContent-Length: 6\r\n", 202),
+    ],
+)
+def test_a_request_whose_end_is_doubtful_is_the_last_of_its_connection(
+    web: httpx.Client, engine: Engine, version: bytes, headers: bytes, status: int
+) -> None:
+    head = HEAD.replace(b"HTTP/1.1", b"HTTP/" + version) + TYPE + headers
+    hidden = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    response = exchange(web, head + b"\r\n" + CHUNK + hidden)
+    assert (response.status_code, response.headers["Connection"]) == (status, "close")
+    assert b"HTTP/1.1 200" not in response.content
+    assert count(engine) == (status == 202)

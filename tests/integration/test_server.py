@@ -14,6 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
+from api.server import MAX_CONNECTIONS
 from cli.local.supervisor import wait_until
 from shared.config import Settings
 from shared.payload import EXAMPLE_UPLOAD
@@ -192,3 +193,23 @@ def test_I11_its_log_tells_of_an_upload_and_nothing_of_its_content(settings: Set
     for said in [log, *(answer.text for answer in answers)]:
         assert "marked" not in said
         assert TOKEN not in said
+
+
+def test_I12_strangers_that_are_idle_shut_nobody_out(settings: Settings) -> None:
+    head = request_of(b"{}")[:-4]
+    beginnings = [b"", b"P", head.replace(TOKEN.encode(), b"x") + b"\r\n", b"GET /livez HTTP/1.1\r\n\r\n"]
+    with process(environment(settings)) as (web, port), ExitStack() as stack:
+        uploading = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        body = json.dumps(EXAMPLE_UPLOAD).encode()
+        uploading.sendall(request_of(body)[: -len(body)])
+        for number in range(MAX_CONNECTIONS + 25):
+            stranger = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            stranger.sendall(beginnings[number % len(beginnings)])
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=BEARER, timeout=20) as client:
+            for _ in range(3):
+                upload = EXAMPLE_UPLOAD | {"client_session_uuid": str(uuid4())}
+                assert client.post(ENDPOINT, json=upload).status_code == 202
+        # Who began to send with a token goes on, though nobody has been silent for longer.
+        uploading.sendall(body)
+        assert uploading.recv(65536).startswith(b"HTTP/1.1 202 ")
+        assert web.poll() is None
