@@ -40,6 +40,8 @@ COUNTS = {
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST_SPAN = timedelta(days=36_525)  # a century; a date so far back still exists in Python
 LONGEST_TEXT = 500
+GAP = 3  # between two columns
+WHOLE = 40  # characters of a word that are never folded, such as a uuid
 PIPE_WIDTH = 1000  # a pipe has no width of its own: lines are not folded there
 MOST_DRAWN = 500  # rows; to draw more as a table takes longer than to find them
 
@@ -168,7 +170,11 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table; long cells are folded, never cut. A long table is printed as plain columns."""
+    """Print a table; long texts are folded, but no word is: a terminal that is too narrow breaks the lines.
+
+    A long table is printed as plain columns.
+    """
+    rows = list(rows)
     cells = [[cell(value) for value in row] for row in rows]
     if len(cells) > MOST_DRAWN:
         lines = [[Text(heading) for heading in headings], *cells]
@@ -178,11 +184,27 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
             click.echo("  ".join(padded).rstrip())
         return
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    room = (Console().width if sys.stdout.isatty() else PIPE_WIDTH) - GAP * (len(headings) - 1)
+    widths, least = _widths(headings, rows)
+    for column in sorted(range(len(headings)), key=lambda each: least[each] - widths[each]):
+        widths[column] -= min(widths[column] - least[column], max(0, sum(widths) - room))
+    for heading, width in zip(headings, widths, strict=True):
+        table.add_column(heading, overflow="fold", width=width)
     for row in cells:
         table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+    Console(width=sum(widths) + GAP * len(headings)).print(table)
+
+
+def _widths(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[int], list[int]]:
+    """Return how wide each column would be, and how narrow it may become: no uuid, time or id is folded."""
+    wide, narrow = [], []
+    for heading, *column in zip(headings, *rows, strict=True):
+        shown = [heading, *(cell(value).plain for value in column)]
+        whole = [heading, *(cell(value).plain for value in column if isinstance(value, datetime))]
+        words = [word for text in shown for word in text.split(" ")]
+        wide.append(max(map(len, shown)))
+        narrow.append(min(max(map(len, [*whole, *words])), WHOLE))
+    return wide, narrow
 
 
 def cell(value: Any) -> Text:

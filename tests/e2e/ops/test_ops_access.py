@@ -12,6 +12,7 @@ PAGES = [
     "/ops/uploads",
     "/ops/uploads?status=dead",
     "/ops/conflicts",
+    "/ops/learners",
     f"/ops/learners/{SAMPLE}",
     "/ops/nowhere",
 ]
@@ -25,9 +26,11 @@ def pages_of_uploads(engine: Engine) -> list[str]:
     asked = [
         f"/ops/uploads/{ingested}/void",
         f"/ops/uploads/{ingested}/unvoid",
+        f"/ops/uploads/{ingested}/clock?shift=-1h",
         f"/ops/uploads/{dead}/replay",
     ]
-    asked += ["/ops/uploads/replay?status=dead", f"/ops/conflicts/{contradict(engine)}"]
+    conflict = f"/ops/conflicts/{contradict(engine)}"
+    asked += ["/ops/uploads/replay?status=dead", conflict, f"{conflict}/discard"]
     return [f"/ops/uploads/{ingested}", f"/ops/uploads/{dead}", *asked, "/ops/uploads?uuid=none&learner=x"]
 
 

@@ -7,7 +7,14 @@ from sqlalchemy import Engine, text
 from tests.ops_factories import HOSTILE, VICTIM
 
 ATTACKS = text("SELECT client_session_uuid FROM uploads WHERE CAST(payload AS text) LIKE '%window.hit%'")
-PAGES = ["/ops/", "/ops/uploads", "/ops/uploads?status=dead", f"/ops/learners/{VICTIM}", "/ops/conflicts"]
+PAGES = [
+    "/ops/",
+    "/ops/uploads",
+    "/ops/uploads?status=dead",
+    f"/ops/learners/{VICTIM}",
+    "/ops/conflicts",
+    "/ops/learners",
+]
 
 
 def watched(page: Page) -> list[str]:
