@@ -324,9 +324,10 @@ class UploadReport:
         shown = [(self.received_at, "received"), (self.finalized_at, str(self.status))]
         shown += [(self.voided_at, "voided"), *((each.received_at, "received") for each in self.conflicts)]
         moments = [Moment(at, what) for at, what in shown if at and (at, what) not in known]
+        moments += self.events
         if self.status is Status.RECEIVED:
             moments.append(Moment(self.next_try_at, "next try"))
-        return sorted([*moments, *self.events], key=itemgetter(0))
+        return sorted(moments, key=itemgetter(0))
 
 
 def report_upload(connection: Connection, client_session_uuid: UUID) -> UploadReport:

@@ -56,6 +56,7 @@ def test_a_replay_does_not_erase_that_the_upload_was_dead(
     deliver(engine, sent, datetime.now(UTC))
     kill(engine, sent, settings.model_copy(update={"max_tries": 2}))
     run(database_url, "uploads", "replay", str(uuid_of(sent)))
+    assert kinds(engine, sent) == ["received", "failed", "failed", "dead", "replayed", "next try"]
     work_off(engine, sent)
     assert kinds(engine, sent) == ["received", "failed", "failed", "dead", "replayed", "ingested"]
     _, failed, _, dead, replayed, ended = report(engine, sent).timeline
