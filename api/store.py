@@ -13,7 +13,7 @@ import structlog
 from psycopg.errors import LockNotAvailable
 from redis import Redis
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 
 from shared import db, failures, metrics, uploads
 from shared.errors import StoreUnavailableError, StudyIngestError
@@ -30,9 +30,9 @@ MAX_BATCH_SIZE = 2_000_000
 # Pushes at once. To open a connection takes longer than to push many uploads: a burst with one connection for
 # each would run into the spool's timeout.
 MAX_PUSHES = 4
-# No upload has it; to look for it tests the table.
+# No upload has it; to lock it tests whether the table can be written: a standby refuses.
 NIL = UUID(int=0)
-_PROBE = text("SELECT FROM uploads WHERE client_session_uuid = :id")
+_PROBE = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR KEY SHARE")
 
 T = TypeVar("T")
 
@@ -211,7 +211,7 @@ class UploadStore:
         try:
             with self._autocommit.connect() as connection:
                 return uploads.receive(connection, deliveries, first_try_after=self._first_try_after)
-        except OperationalError as error:
+        except DBAPIError as error:
             # The connection may be from before a restart. To test it first would cost every upload a round
             # trip.
             if again or not error.connection_invalidated:

@@ -42,6 +42,8 @@ FULL_SHARE = 0.9  # of `maxmemory`: a burst of uploads fills the rest
 
 _NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")
 
+_READ_ONLY = text("SHOW transaction_read_only")
+
 _ZONES = text("""
     SELECT time_zone, count(*), (array_agg(id ORDER BY id))[1:5] FROM users
     GROUP BY time_zone ORDER BY time_zone
@@ -152,7 +154,7 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
     engine = db.make_engine(settings)
     try:
         with engine.connect() as connection:
-            yield ok("postgres", "answers")
+            yield _standing(connection, settings)
             db.scalar(connection, _NOW)  # the first statement is slower, as the driver asks for types
             before = time.time()
             yield _clock("postgres", db.scalar(connection, _NOW), before, time.time())
@@ -166,6 +168,23 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
         yield fail("postgres", detail, "start Postgres, or correct DATABASE_URL: host, user, password, name")
     finally:
         engine.dispose()
+
+
+def _standing(connection: Connection, settings: Settings) -> Finding:
+    """Say whether Postgres can be written, by every text and through what."""
+    if db.scalar(connection, _READ_ONLY) == "on":
+        fix = "promote it, or name every host in DATABASE_URL: postgresql://app@db1,db2/study"
+        return fail("postgres", "it is a standby, or read-only: nothing can be written", fix)
+    if (encoding := db.encoding(connection)) != "UTF8":
+        fix = "move to a database that is created with ENCODING 'UTF8'"
+        return fail("postgres", f"the database's encoding is {encoding}", fix)
+    if not db.is_pooled(connection):
+        return ok("postgres", "answers")
+    prepares = "with" if settings.pooler_prepares else "without"
+    detail = f"answers, through a pooler, {prepares} prepared statements"
+    if settings.migrate_database_url:
+        return ok("postgres", detail)
+    return warn("postgres", detail, "set MIGRATE_DATABASE_URL to the URL of Postgres itself, for `migrate`")
 
 
 def _migrations(database_url: str) -> Finding:

@@ -32,7 +32,8 @@ _KNOWN = text("SELECT EXISTS (SELECT FROM users WHERE id = :id)")
 def migrate(data_dir: Path) -> None:
     """Bring the database to the newest revision; safe to run again, and from several hosts at once."""
     context.complete_environment(data_dir)
-    url = load_settings(StoreSettings).database_url
+    settings = load_settings(StoreSettings)
+    url = settings.migrate_database_url or settings.database_url
     pending = migrations.pending(url)
     migrations.upgrade(url)
     click.echo(f"{len(pending)} revisions applied" if pending else "nothing to do")

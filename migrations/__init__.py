@@ -13,9 +13,11 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
 from alembic.util import CommandError
-from sqlalchemy import NullPool, create_engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from shared.config import StoreSettings
+from shared.db import make_engine
 from shared.errors import StudyIngestError
 
 
@@ -34,6 +36,16 @@ def readable_errors() -> Iterator[None]:
         raise MigrationError(str(error)) from error
 
 
+@contextmanager
+def connected(database_url: str) -> Iterator[Engine]:
+    """Connect as every process does, for a deploy: one connection holds its lock, another migrates."""
+    engine = make_engine(StoreSettings(database_url=database_url), pool_size=2, scanning=True)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
 def upgrade(database_url: str, revision: str = "head") -> None:
     """Go forward to the revision; does nothing where the database is there already."""
     with readable_errors():
@@ -48,8 +60,7 @@ def downgrade(database_url: str, revision: str) -> None:
 
 def current(database_url: str) -> str | None:
     """Return the database's revision, None for a database that was never migrated."""
-    engine = create_engine(database_url, poolclass=NullPool)
-    with readable_errors(), engine.connect() as connection:
+    with readable_errors(), connected(database_url) as engine, engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 

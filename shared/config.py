@@ -5,15 +5,15 @@ from base64 import b64decode
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from redis import Redis
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from shared.errors import ConfigurationError
 
@@ -37,17 +37,20 @@ BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps")
 
 
 def postgres_url(url: str) -> str:
-    """Return a Postgres URL that names the driver psycopg; raise ValueError if it is malformed."""
-    scheme, separator, rest = url.partition("://")
-    if scheme in {"postgres", "postgresql"}:
-        scheme = "postgresql+psycopg"
-    try:
-        sound = scheme == "postgresql+psycopg" and separator and make_url(f"{scheme}://{rest}")
-    except (ArgumentError, ValueError):
-        sound = False
-    if not sound:
+    """Return a Postgres URL as libpq reads it, several hosts included, or an empty one; raise ValueError."""
+    scheme, _, rest = url.partition("://")
+    if url and scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
         raise ValueError("must be a Postgres URL: postgresql://user@host/name")
-    return f"{scheme}://{rest}"
+    names = [name for name, _ in parse_qsl(rest.partition("?")[2])]
+    if len(set(names)) < len(names):  # libpq would take the last and say nothing
+        raise ValueError("names a parameter twice; several hosts are written host=a,b&port=1,2")
+    try:
+        ports = str(conninfo_to_dict(f"postgresql://{rest}").get("port", "")).split(",")
+    except ProgrammingError:
+        ports = ["unreadable"]
+    if not all(0 < int(port) < 2**16 if port.isdecimal() else not port for port in ports):
+        raise ValueError("must be a URL as libpq reads it: postgresql://user@host:5432/name?sslmode=require")
+    return f"postgresql://{rest}" if url else ""
 
 
 def broker_url(url: str) -> str:
@@ -142,7 +145,7 @@ class Timings(BaseSettings):
     idle_timeout: Seconds = Field(30.0, description="longest idle time inside a transaction, in seconds")
     task_time_limit: Seconds = Field(60.0, description="seconds after which a stuck worker is killed")
     store_deadline: Seconds = Field(1.0, description="seconds a request waits for Postgres before 503")
-    store_pause: Seconds = Field(4.0, description="seconds between two requests that try a failed store")
+    store_pause: Seconds = Field(0.5, description="seconds between two requests that try a failed store")
     first_try_after: Seconds = Field(30.0, description="seconds before the sweeper enqueues a new upload")
     enqueue_again_after: Seconds = Field(60.0, description="seconds before the sweeper enqueues it once more")
     enqueue_pause: Seconds = Field(3.0, description="seconds without enqueuing after the broker failed")
@@ -156,6 +159,12 @@ class Timings(BaseSettings):
     webhook_retry_cap: Seconds = Field(7200.0, description="as `RETRY_CAP`, for webhooks")
     webhook_max_tries: int = Field(20, ge=1, description="deliveries of one webhook before it is `dead`")
     visibility_timeout: Seconds = Field(120.0, description="seconds before Redis delivers a message again")
+    migrate_database_url: PostgresUrl = Field(
+        "", description="Postgres itself, for `migrate`, where `DATABASE_URL` is a pooler"
+    )
+    pooler_prepares: bool = Field(
+        default=False, description="use prepared statements through a pooler, too: it must support them"
+    )
 
 
 class StoreSettings(Timings):

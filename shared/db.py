@@ -6,16 +6,39 @@ from functools import cache, partial
 from typing import Any
 
 import psycopg
-from psycopg.rows import RowMaker, namedtuple_row
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import FeatureNotSupported, ReadOnlySqlTransaction
+from psycopg.rows import RowFactory, RowMaker, namedtuple_row, tuple_row
 from pydantic_core import to_json
-from sqlalchemy import Connection, Engine, TextClause, create_engine, make_url
+from sqlalchemy import Connection, Engine, ExceptionContext, TextClause, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.config import StoreSettings
 
-# Postgres drops the locks of a host that vanishes before the task's time limit starts another worker.
-TCP_USER_TIMEOUT_MS = 20_000
-CONNECT_TIMEOUT_S = 3
+# The URL may set others.
+DEFAULTS = {
+    "connect_timeout": 3,
+    # Postgres drops the locks of a host that vanishes before the task's time limit starts another worker.
+    "tcp_user_timeout": 20_000,  # ms
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "application_name": "study-ingest",
+}
+# What our statements and the driver's readers rely on, whatever a server, a database or a role sets.
+RELIED_ON = {
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "extra_float_digits": "1",  # stability and difficulty come back as they were written
+    "default_transaction_isolation": "read committed",
+}
+# What makes a connection useless, though it is open: the server became a standby, or a migration changed the
+# columns that a prepared statement returns. Another connection may lead to a better server, and has no plans.
+_USELESS = (ReadOnlySqlTransaction, FeatureNotSupported)
+# Key in a connection's `info`: the statement that sets up each transaction of a pooler.
+_EACH_TRANSACTION = "each transaction"
 
 
 def make_engine(
@@ -29,37 +52,85 @@ def make_engine(
     """Make an engine; call it after a fork, never before.
 
     `autocommit`: each statement commits by itself. `scanning`: for statements that read whole tables.
+    libpq reads the URL: several hosts, `options`, `sslmode` and the rest apply to every process alike.
     Parameters are hidden from error texts, since they hold learners' answers (I11).
     """
+    arguments = DEFAULTS | conninfo_to_dict(settings.database_url)
+    if "," in str(arguments.get("host")):  # one of them may be a standby
+        arguments.setdefault("target_session_attrs", "read-write")
     limits = {
         "lock_timeout": settings.lock_timeout,
         "idle_in_transaction_session_timeout": settings.idle_timeout,
         "statement_timeout": settings.task_time_limit,
     }
-    options = {name: int(value * 1000) for name, value in limits.items()} | {"timezone": "UTC"}
+    wanted = RELIED_ON | {name: f"{value * 1000:.0f}" for name, value in limits.items()}
+    if "search_path" not in str(arguments.get("options")):
+        wanted["search_path"] = "public"
     # A plan made on an empty table would read all of it as it grows, until an ANALYZE
     # (tests/integration/test_plans.py).
     if not scanning:
-        options["enable_seqscan"] = "off"
-    return create_engine(
-        settings.database_url,
+        wanted["enable_seqscan"] = "off"
+    engine = create_engine(
+        "postgresql+psycopg://",
+        connect_args=arguments | {"client_encoding": "UTF8"},
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=pre_ping,
         hide_parameters=True,
         # Switching a connection to it and back at each use would cost as much as a statement.
-        isolation_level="AUTOCOMMIT" if autocommit else None,
+        isolation_level="AUTOCOMMIT" if autocommit else "READ COMMITTED",
         pool_reset_on_return=None if autocommit else "rollback",
-        connect_args={
-            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "tcp_user_timeout": TCP_USER_TIMEOUT_MS,
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 2,
-            "application_name": "study-ingest",
-        },
     )
+    event.listen(engine, "connect", partial(_set_up, settings, wanted))
+    event.listen(engine, "begin", _set_up_transaction)
+    event.listen(engine, "handle_error", _give_up)
+    return engine
+
+
+def _set_up(
+    settings: StoreSettings, wanted: Mapping[str, str], driver: psycopg.Connection, entry: ConnectionPoolEntry
+) -> None:
+    """Set what we rely on: once, or where the connection leads to a pooler, for each transaction alone.
+
+    A pooler gives each transaction another session of Postgres, with another process than it has named.
+    """
+    is_pooled = f"pg_backend_pid() <> {driver.info.backend_pid}"
+    values = ", ".join(f"set_config('{name}', '{value}', {is_pooled})" for name, value in wanted.items())
+    statement = f"SELECT {is_pooled}, {values}"
+    try:
+        row = driver.execute(statement.encode()).fetchone()
+        driver.commit()
+    except psycopg.Error:
+        driver.close()
+        raise
+    if row and row[0]:
+        entry.info[_EACH_TRANSACTION] = statement.encode()
+        driver.autocommit = False  # outside of a transaction nothing can be set
+        driver.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        if not settings.pooler_prepares:
+            driver.prepare_threshold = None
+
+
+def _set_up_transaction(connection: Connection) -> None:
+    if statement := connection.info.get(_EACH_TRANSACTION):
+        _send(connection, statement, {}, tuple_row)
+
+
+def is_pooled(connection: Connection) -> bool:
+    """Return whether a connection leads to a pooler, which gives each transaction another session."""
+    return _EACH_TRANSACTION in connection.info
+
+
+_ENCODING = text("SHOW server_encoding")
+
+
+def encoding(connection: Connection) -> str:
+    """Return the encoding of the database; any but UTF8 cannot store what viewers may send."""
+    return str(scalar(connection, _ENCODING))
+
+
+def _give_up(context: ExceptionContext) -> None:
+    context.is_disconnect = context.is_disconnect or isinstance(context.original_exception, _USELESS)
 
 
 Cursor = psycopg.Cursor[Any]
@@ -90,15 +161,22 @@ def execute(
     if not connection.in_transaction():
         connection.begin()
     _sent.count += 1
-    driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's
     query, rows = _compiled(statement)
+    return _send(connection, query, parameters or {}, rows)
+
+
+def _send(
+    connection: Connection, query: bytes, parameters: Mapping[str, Any], rows: RowFactory[Any]
+) -> Cursor:
+    driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's
     try:
-        return driver.cursor(row_factory=rows).execute(query, parameters or {})
+        return driver.cursor(row_factory=rows).execute(query, parameters)
     except psycopg.Error as error:
-        if driver.closed:  # lost: the pool must not hand it out again
+        lost = driver.closed or isinstance(error, _USELESS)
+        if lost:  # the pool must not hand it out again
             connection.invalidate(error)
         raise DBAPIError.instance(
-            None, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=driver.closed
+            None, None, error, psycopg.Error, hide_parameters=True, connection_invalidated=lost
         ) from error
 
 

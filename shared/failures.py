@@ -12,11 +12,14 @@ ROOT = Path(__file__).resolve().parent.parent
 # Every statement is sent from this module, so it is not named as the place of a failure.
 _SENDER = ROOT / "shared/db.py"
 
-# SQLSTATEs of faults that are not the upload's own: serialization, deadlock, lock timeout, too many
-# connections, shutdown, crash, start-up; and the class of lost connections. Not the idle timeout: the
-# upload's own replay computed that long within its transaction.
-_TRANSIENT = frozenset({"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03"})
-_CONNECTION_CLASS = "08"
+# Faults that are not the upload's own, by SQLSTATE. Classes: lost connections, prepared statements that a
+# pooler lost, serialization and deadlocks, a statement that does not fit the schema (of the next release, or
+# not yet migrated) or the role's grants, resources, shutdown and start. Then: lock timeout, a standby, plans
+# from before a migration. Not the idle timeout: the upload's own replay computed that long within its
+# transaction.
+_TRANSIENT_CLASSES = ("08", "26", "40", "42", "53", "57P")
+_READ_ONLY = "25006"
+_TRANSIENT = frozenset({"55P03", _READ_ONLY, "0A000"})
 
 
 def is_transient(error: BaseException) -> bool:
@@ -28,14 +31,14 @@ def is_transient(error: BaseException) -> bool:
     state = _sqlstate(error)
     if not state:
         return error.connection_invalidated
-    return state in _TRANSIENT or state.startswith(_CONNECTION_CLASS)
+    return state in _TRANSIENT or state.startswith(_TRANSIENT_CLASSES)
 
 
 def is_away(error: BaseException) -> bool:
-    """Return whether a statement failed because Postgres could not be reached or the connection was lost."""
-    if not isinstance(error, OperationalError):
-        return False
-    return error.connection_invalidated or not _sqlstate(error)
+    """Return whether a statement failed as no Postgres that takes writes could be reached."""
+    if isinstance(error, OperationalError):
+        return error.connection_invalidated or not _sqlstate(error)
+    return isinstance(error, DBAPIError) and _sqlstate(error) == _READ_ONLY
 
 
 def describe(error: BaseException) -> str:

@@ -16,8 +16,10 @@ from sqlalchemy import Engine, make_url, text
 
 import migrations
 from cli.doctor import Finding, examine
+from cli.local.servers import Servers
 from shared import spool
 from shared.config import Settings
+from tests.conftest import administer, with_database
 from tests.processes import ROOT, Processes, free_port, processes, until
 
 COMMAND = [str(Path(sys.executable).parent / "study-ingest"), "doctor"]
@@ -152,6 +154,21 @@ def test_stores_that_do_not_answer(settings: Settings, database_url: str) -> Non
 
 
 STORES = {"postgres": "DATABASE_URL", "broker": "BROKER_URL", "spool": "REDIS_URL"}
+
+
+def test_a_database_that_takes_no_uploads(settings: Settings, servers: Servers, database_url: str) -> None:
+    name = make_url(database_url).database
+    administer(servers.database_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    unwritable = found(settings)["postgres"]
+    assert unwritable.level == "fail"
+    assert "name every host in DATABASE_URL" in unwritable.fix
+    locale = "LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0"
+    administer(servers.database_url, f"CREATE DATABASE latin1 ENCODING 'LATIN1' {locale}")
+    latin1 = with_database(settings.database_url, "latin1")
+    refused = found(settings.model_copy(update={"database_url": latin1}))["postgres"]
+    administer(servers.database_url, "DROP DATABASE latin1")
+    assert (refused.level, "encoding is LATIN1" in refused.detail) == ("fail", True)
+    assert "ENCODING 'UTF8'" in refused.fix
 
 
 def test_a_database_that_is_not_at_the_newest_revision(settings: Settings, engine: Engine) -> None:

@@ -86,4 +86,4 @@ def test_errors_can_be_read(empty_database_url: str) -> None:
     with pytest.raises(migrations.MigrationError, match="Can't locate revision identified by '999'"):
         migrations.upgrade(empty_database_url, "999")
     with pytest.raises(migrations.MigrationError, match="No such file or directory"):
-        migrations.current("postgresql+psycopg://nobody@/nothing?host=/nowhere")
+        migrations.current("postgresql://nobody@/nothing?host=/nowhere")

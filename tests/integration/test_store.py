@@ -12,7 +12,7 @@ from shared.config import Settings
 from shared.payload import EXAMPLE_UPLOAD
 
 Serve = Callable[[Flask, Settings], httpx.Client]
-NOWHERE = "postgresql+psycopg://nobody@127.0.0.1:1/nothing"
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
 @pytest.mark.parametrize(("spool", "status"), [(True, 202), (False, 503)])

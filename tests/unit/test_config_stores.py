@@ -23,6 +23,10 @@ def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
     [
         *[("DATABASE_URL", url) for url in ("nonsense", "mysql://h/x", "postgresql://x@h:abc/x")],
         ("DATABASE_URL", "postgresql://x@[::bad/x"),
+        ("DATABASE_URL", "postgresql://a:1,b:99999/x"),
+        ("DATABASE_URL", "postgresql:///x?host=a&port=zwei"),
+        ("DATABASE_URL", "postgresql:///x?host=a:1&host=b:2"),
+        ("DATABASE_URL", "postgresql://a/x?sslmod=require"),
         *[("BROKER_URL", url) for url in ("nonsense", "foo://x", "redis://127.0.0.1:abc/0")],
         ("BROKER_URL", "redis+socket://name:password@/path"),
         *[("REDIS_URL", url) for url in ("nonsense", "http://x", "redis://h:abc/1")],
@@ -40,6 +44,9 @@ def test_an_address_that_cannot_be_one_is_refused(
     ("name", "url"),
     [
         ("DATABASE_URL", "postgres://u:p@h:5432/x?host=/tmp"),
+        ("DATABASE_URL", "postgresql://a:1,b:2/x?target_session_attrs=read-write"),
+        ("DATABASE_URL", "postgresql:///x?host=a,b&port=1,2&target_session_attrs=primary"),
+        ("DATABASE_URL", "postgresql://u@[::1],h/x?options=-csearch_path%3Dstudy"),
         ("BROKER_URL", "redis+socket:///tmp/sock?virtual_host=0"),
         ("BROKER_URL", "amqp://guest:guest@host//"),
         ("BROKER_URL", "sentinel://a:26379/0;sentinel://b:26379/0"),

@@ -1,0 +1,113 @@
+"""A standby takes over under load: every process finds it by itself, nothing is lost or doubled (I1, I2)."""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+from sqlalchemy import Engine
+
+import migrations
+from cli.client import Answer, Sender
+from shared.config import Settings
+from shared.db import make_engine
+from shared.study.finalize import verify
+from tests import factories
+from tests.factories import statuses
+from tests.processes import Processes, processes, reachable_directory, until
+from tests.standby import Pair, pair, url
+
+
+@pytest.fixture
+def stores() -> Iterator[Pair]:
+    with reachable_directory() as home, pair(home) as made:
+        yield made
+
+
+@pytest.fixture
+def settings(settings: Settings, stores: Pair) -> Settings:
+    both = url(stores.primary, stores.standby)
+    migrations.upgrade(both)
+    return settings.model_copy(update={"database_url": both})
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    """Follow the primary as the processes do."""
+    engine = make_engine(settings, pre_ping=True, scanning=True)
+    yield engine
+    engine.dispose()
+
+
+class Load:
+    """Send one upload after the other from a thread, until it is stopped."""
+
+    def __init__(self, viewer: Sender) -> None:
+        self.answers: list[Answer] = []
+        self._viewer = viewer
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._send)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _send(self) -> None:
+        chance = random.Random(8)
+        while not self._stopped.is_set():
+            upload = factories.random_upload(chance, learner=1 + len(self.answers) % 3)
+            self.answers.append(self._viewer.send(factories.body(upload)).answer)
+            time.sleep(0.05)
+
+
+def new(house: Processes) -> int:
+    """Count the uploads that Postgres, not the spool, recorded for the web process."""
+    return house.output("web").count('"verdict":"new"')
+
+
+def test_I1_I2_a_promoted_standby_is_found_by_every_process(
+    engine: Engine, house: Processes, viewer: Sender, stores: Pair
+) -> None:
+    factories.load_many(engine)
+    for name in ("worker", "sweeper"):
+        house.start(name)
+
+    def ends() -> Counter[str]:
+        return Counter(statuses(engine))
+
+    with Load(viewer) as load:
+        until(lambda: ends()["ingested"] >= 5, "uploads are replayed")
+        stores.primary.kill()
+        time.sleep(1)
+        stores.promote()
+        recorded = new(house)
+        until(lambda: new(house) > recorded, "uploads are recorded by the new primary")
+    assert set(load.answers) == {Answer.RECEIVED}
+    until(lambda: ends() == {"ingested": len(load.answers)}, "every upload is ingested")
+    assert [checked.differing for checked in verify(engine)] == [set()] * 3
+
+
+def test_I1_processes_that_found_only_a_standby_go_on_when_it_is_promoted(
+    engine: Engine, settings: Settings, stores: Pair, tmp_path: Path
+) -> None:
+    factories.load_many(engine)
+    alone = settings.model_copy(update={"database_url": url(stores.standby)})
+    with processes(alone, tmp_path) as house, Sender(house.serve(), "viewer-token") as viewer:
+        for name in ("worker", "sweeper"):
+            house.start(name)
+        with Load(viewer) as load:
+            until(lambda: len(load.answers) > 10, "uploads are accepted")
+            assert new(house) == 0
+            stores.primary.kill()
+            stores.promote()
+            until(lambda: new(house) > 0, "uploads are recorded by Postgres")
+        assert set(load.answers) == {Answer.RECEIVED}
+        until(lambda: statuses(engine) == ["ingested"] * len(load.answers), "every upload is ingested")
