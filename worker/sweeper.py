@@ -1,9 +1,10 @@
 """Do what no request and no replay waits for: `python -m worker.sweeper`.
 
-Every SWEEP_EVERY seconds the loop writes its heartbeat, enqueues overdue uploads, moves the spool into
-Postgres and starts the webhooks that are due, each on a thread of its own. Every minute it abandons live
-sessions that are idle. Several sweepers may run: rows are claimed by leases, or by locks that the others pass
-over, and one at a time moves the spool. A store that is away stops only the jobs that need it.
+Every SWEEP_EVERY seconds the loop writes its heartbeat, enqueues overdue uploads and starts the webhooks that
+are due, each on a thread of its own; every half second it moves the spool into Postgres. Every minute it
+abandons live sessions that are idle. Several sweepers may run: rows are claimed by leases, or by locks that
+the others pass over, and one at a time moves the spool. A store that is away stops only the jobs that need
+it.
 """
 
 import logging
@@ -32,6 +33,8 @@ MAX_DELIVERIES = 16
 CONNECTIONS = 3
 # Nobody waits for it.
 IDLE_EVERY_S = 60.0
+# Only Redis holds what is in the spool: Postgres gets it as soon as it is back.
+SPOOL_EVERY_S = 0.5
 # Beyond a webhook's time-out, to record its answer.
 GRACE_S = 1.0
 
@@ -145,7 +148,7 @@ class Sweeper:
         ]
         if settings.redis_url:
             redis = spool.connect(settings.redis_url)
-            self._jobs.append(Job("spool", lambda: self._drain(redis), every))
+            self._jobs.append(Job("spool", lambda: self._drain(redis), min(every, SPOOL_EVERY_S)))
         # Not an Event: a signal handler could wait for a lock that the loop itself holds.
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_stopping = False
@@ -210,6 +213,8 @@ class Sweeper:
 
     def _drain(self, redis: Redis) -> bool:
         """Move a batch of the uploads that Redis holds since Postgres was away."""
+        if not spool.spooled(redis):
+            return False
         with self._engine.begin() as connection:
             return spool.lock(connection) and spool.drain(redis, self._engine) > 0
 

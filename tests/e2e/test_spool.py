@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,13 +16,14 @@ from sqlalchemy import Engine, text
 from cli.client import PATH, Answer, Sender, Sent
 from cli.local.servers import Servers
 from shared import spool
+from shared.config import Settings
 from shared.models import Upload
 from shared.payload import content_hash, parse_upload
 from shared.uploads import Delivery
 from tests import factories
 from tests.factories import rows
 from tests.faults import frozen
-from tests.processes import PATIENCE_S, Processes, until
+from tests.processes import PATIENCE_S, Processes, processes, until
 
 SECRET = "quoted-by-nobody"
 
@@ -73,6 +75,27 @@ def test_I1_a_sender_waits_for_what_only_the_spool_knows(
     for name in ("worker", "sweeper"):
         house.start(name)
     assert viewer.wait(body, time.monotonic() + PATIENCE_S) == Sent(Answer.INGESTED)
+
+
+def test_I1_postgres_has_what_was_spooled_as_soon_as_it_is_back(
+    engine: Engine, settings: Settings, servers: Servers, tmp_path: Path
+) -> None:
+    factories.load_many(engine)
+    with (
+        processes(settings, tmp_path, sweep_every=10 * PATIENCE_S) as house,
+        Sender(house.serve(), "viewer-token") as viewer,
+        spool.connect(servers.redis_url) as redis,
+    ):
+        house.start("sweeper")
+        until(lambda: "sweeper.started" in house.output("sweeper"), "the sweeper runs")
+        with frozen(servers.postgres.pid):
+            for seed in range(5):
+                body = factories.body(factories.random_upload(random.Random(seed), 1))
+                assert viewer.send(body).answer is Answer.RECEIVED
+            assert spool.spooled(redis) == 5
+        until(lambda: spool.spooled(redis) == 0, "the spool is empty before the next sweep")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM uploads")).scalar_one() == 5
 
 
 def test_with_both_stores_away_the_sender_is_told_to_come_back(
