@@ -7,7 +7,7 @@ from functools import partial
 from flask_openapi3 import OpenAPI
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from api import live, openapi
+from api import live, openapi, viewer
 from api.errors import install_problems
 from api.ingest import health_routes, upload_routes
 from api.metrics import install_metrics
@@ -39,6 +39,8 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = SYSTEM_CLOCK)
     for routes in (upload_routes, live.blueprint, health_routes, openapi.problem_routes):
         app.register_api(routes)
     app.register_blueprint(openapi.docs_routes)
+    if settings.viewer_page:
+        app.register_blueprint(viewer.routes)
     if settings.ops_password.get_secret_value():
         operators = create_ops_app(settings, clock, MAX_BODY)
         app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {PATH: operators})  # type: ignore[method-assign]

@@ -390,6 +390,8 @@ It keeps running until Ctrl-C.
 
    API           {api}
    its docs      {api}/docs
+   quiz page     {api}/viewer/
+   sign-in link  {api}/viewer/#learner={LEARNER}&token={token}
    operators     {api}/ops
    password      {environment["OPS_PASSWORD"]}
    Flower        {environment["FLOWER_URL"]}

@@ -201,6 +201,7 @@ class Settings(StoreSettings):
         SecretStr(""), validate_default=True, description="keys to sign with, `whsec_…`, separated by commas"
     )
     prometheus_multiproc_dir: str = Field("", description="directory of a host's metrics; unset: no metrics")
+    viewer_page: bool = Field(default=False, description="serve the sample quiz page at `/viewer/`")
     metrics_token: SecretStr = Field(
         SecretStr(""), description="tokens of `/metrics`, separated by commas; unset: no `/metrics`"
     )

@@ -67,6 +67,7 @@ def up(data_dir: Path, *, port: int) -> None:
         api, flower = everything.environment["API_URL"], everything.environment["FLOWER_URL"]
         click.echo(f"ready {api}")
         click.echo(f"for operators: {api}/ops and {flower}")
+        click.echo(f"quiz page: {api}/viewer/")
         click.echo(f"addresses, tokens and passwords are in {data_dir / places.ENV}")
         everything.processes.wait()
 
@@ -147,6 +148,7 @@ def process_environment(shown: Mapping[str, str], home: Path) -> dict[str, str]:
         "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
         "STUDY_INGEST_ENABLED": "1",
+        "VIEWER_PAGE": "1",
         "HOST": LOOPBACK,
         "PORT": str(urlsplit(shown["API_URL"]).port),
         "FLOWER_ADDRESS": LOOPBACK,

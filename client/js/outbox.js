@@ -247,14 +247,14 @@ export class Outbox extends EventTarget {
     if (action == "token") await this.#refuse(token);
     else if (action == "delete") {
       await this.#store.change(id);
-      this.#emit("sent", { id });
+      this.#emit("sent", item);
     } else if (action == "refuse") {
       await this.#store.change(id, { state: "refused", problem });
       this.#emit("refused", { ...problem, id });
     } else if (action == "later") {
       const tries = item.tries + 1;
       await this.#store.change(id, { tries, nextAt: Date.now() + Math.min(LONGEST_WAIT, 1000 * 2 ** tries) });
-      if (tries == STUCK) this.#emit("stuck", { id });
+      if (tries == STUCK) this.#emit("stuck", item);
     }
     this.#tell();
     return [action, wait];

@@ -1,0 +1,58 @@
+/** What the page keeps on the device, beside the outbox: who is signed in, the session begun, and those finished. */
+
+/**
+ * @typedef {{ learner: string, token: string }} Account
+ * @typedef {{
+ *   topic: string, questions: { pub_id: string, text: string, choices: string[] }[],
+ *   session: { client_session_uuid: string, started_at: string, finished_at?: string, attempts: object[] }
+ * }} Draft
+ * @typedef {{ id: string, what: string, at: number, refused?: boolean, why?: string }} Finished `why`: what the server made of it
+ */
+
+const VALUES = "values";
+
+/**
+ * Read a value; undefined where there is none.
+ * @param {string} key
+ * @returns {Promise<any>}
+ */
+export function read(key) {
+  return run("readonly", (values) => values.get(key));
+}
+
+/**
+ * Keep a value, on the disk when it resolves; undefined deletes it.
+ * @param {string} key
+ * @param {unknown} value
+ */
+export function keep(key, value) {
+  return run("readwrite", (values) => (value === undefined ? values.delete(key) : values.put(value, key)));
+}
+
+/**
+ * @param {IDBTransactionMode} mode
+ * @param {(values: IDBObjectStore) => IDBRequest} work
+ */
+async function run(mode, work) {
+  const database = await open();
+  try {
+    return await new Promise((resolve, reject) => {
+      const transaction = database.transaction(VALUES, mode, { durability: "strict" });
+      const request = work(transaction.objectStore(VALUES));
+      transaction.oncomplete = () => resolve(request.result);
+      transaction.onabort = () => reject(transaction.error);
+    });
+  } finally {
+    database.close();
+  }
+}
+
+/** @returns {Promise<IDBDatabase>} */
+function open() {
+  return new Promise((resolve, reject) => {
+    const request = indexedDB.open("viewer", 1);
+    request.onupgradeneeded = () => request.result.createObjectStore(VALUES);
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}

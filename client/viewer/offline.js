@@ -1,0 +1,39 @@
+/** The page without a network: all its files, from a cache that is filled at once and as a whole. */
+
+// The server writes a digest of the files here: when one changes, this worker is new, and fetches them all.
+const VERSION = "{version}";
+const CACHE = "viewer-" + VERSION;
+const FILES = [
+  "./",
+  "viewer.css",
+  "viewer.js",
+  "device.js",
+  "questions.json",
+  "manifest.webmanifest",
+  "icon.svg",
+  "icon-192.png",
+  "icon-512.png",
+  "study-outbox/outbox.js",
+  "study-outbox/store.js",
+  "study-outbox/answer.js",
+];
+
+self.addEventListener("install", (event) => {
+  self.skipWaiting();
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "reload" })))));
+});
+
+self.addEventListener("activate", (event) => {
+  const old = (names) => names.filter((name) => name.startsWith("viewer-") && name != CACHE);
+  event.waitUntil(
+    caches.keys().then((names) => Promise.all(old(names).map((name) => caches.delete(name)))).then(() => self.clients.claim()),
+  );
+});
+
+self.addEventListener("fetch", (event) => {
+  // Uploads are the outbox's own: a worker that answered them could lose them.
+  if (event.request.method != "GET" || !event.request.url.startsWith(self.registration.scope)) return;
+  event.respondWith(
+    caches.open(CACHE).then((cache) => cache.match(event.request, { ignoreSearch: true })).then((found) => found ?? fetch(event.request)),
+  );
+});

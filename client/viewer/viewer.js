@@ -1,0 +1,384 @@
+/** The quiz page: choose a topic, answer, finish; and see what became of the sessions. Works without a network. */
+
+import { keep, read } from "./device.js";
+import { localTime, Outbox } from "./study-outbox/outbox.js";
+
+/** @typedef {import("./device.js").Account} Account */
+/** @typedef {import("./device.js").Draft} Draft */
+/** @typedef {import("./device.js").Finished} Finished */
+/** @typedef {{ name: string, questions: Draft["questions"] }} Topic */
+
+const QUESTIONS = 5;
+const SHOWN = 10;
+/** The page is served below the API. */
+const SERVER = new URL("..", location.href).href;
+const RESULT_AFTER = 1500;
+const SECTIONS = ["sign-in", "topics", "question", "finished"];
+
+/** @type {Topic[]} */
+const topics = await (await fetch("questions.json")).json();
+const topicOf = new Map(topics.flatMap(({ name, questions }) => questions.map(({ pub_id }) => [pub_id, name])));
+
+/** @type {Account | undefined} */
+let account;
+/** @type {Outbox | undefined} */
+let outbox;
+/** @type {Draft | undefined} */
+let draft;
+/** Drafts are written one after the other. @type {Promise<unknown>} */
+let written = Promise.resolve();
+/** @type {ReturnType<typeof setTimeout>} */
+let later;
+
+/**
+ * @param {string} selector
+ * @returns {any}
+ */
+const $ = (selector) => document.querySelector(selector);
+
+/**
+ * Make an element. Texts are set as texts, never as HTML.
+ * @param {string} tag
+ * @param {Record<string, unknown>} [properties]
+ * @param {(Node | string)[]} children
+ */
+function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+/**
+ * Count something in words.
+ * @param {number} count
+ * @param {string} noun
+ */
+const plural = (count, noun) => `${count} ${noun}${count == 1 ? "" : "s"}`;
+
+/**
+ * Show one part of the page, and move the focus to its heading.
+ * @param {string} name
+ */
+function show(name) {
+  for (const each of SECTIONS) $("#" + each).hidden = each != name;
+  $("#sessions").hidden = name == "question" || !account;
+  $("#notice").hidden = true;
+  $(`#${name}-title`).focus();
+  scrollTo(0, 0);
+}
+
+/** @param {unknown} error */
+function notify(error) {
+  $("#notice").textContent = error instanceof Error ? error.message : String(error);
+  $("#notice").hidden = false;
+}
+
+// Signing in
+
+/**
+ * Read the account from a sign-in link: a learner's token, whose `sub` is the learner, or a learner and a token.
+ * @param {string} link
+ * @returns {Account | undefined}
+ */
+function accountOf(link) {
+  const parameters = new URLSearchParams(link.slice(link.indexOf("#") + 1));
+  const token = parameters.get("token");
+  if (!token) return undefined;
+  try {
+    const part = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+    return { learner: String(JSON.parse(atob(part)).sub), token };
+  } catch {
+    const learner = parameters.get("learner");
+    return learner ? { learner, token } : undefined;
+  }
+}
+
+/** @param {string} link */
+async function signIn(link) {
+  const found = accountOf(link);
+  if (!found) return notify("This is no sign-in link.");
+  await keep("account", found);
+  history.replaceState(null, "", location.pathname);
+  location.reload();
+}
+
+async function signOut() {
+  await keep("account", undefined);
+  location.reload();
+}
+
+function askToSignIn() {
+  const waits = "Your sign-in has ended. Your sessions stay on this device, and are sent when you have signed in again: open a new sign-in link, or paste it here.";
+  if (account) $("#sign-in-why").textContent = waits;
+  if ($("#question").hidden) show("sign-in");
+}
+
+// Answering
+
+/** @param {Draft | undefined} value */
+function keepDraft(value) {
+  const copy = structuredClone(value);
+  written = written.catch(() => {}).then(() => keep("draft", copy));
+  return written;
+}
+
+function showTopics() {
+  show("topics");
+  $("#topics ul").replaceChildren(
+    ...topics.map((topic) =>
+      element("li", {}, element("button", { type: "button", onclick: () => start(topic) },
+        topic.name, element("small", {}, plural(Math.min(QUESTIONS, topic.questions.length), "question")))),
+    ),
+  );
+}
+
+/** @param {Topic} topic */
+async function start(topic) {
+  const questions = topic.questions
+    .map((question) => ({ question, at: Math.random() }))
+    .sort((one, other) => one.at - other.at)
+    .slice(0, QUESTIONS)
+    .map(({ question }) => question);
+  const session = { client_session_uuid: crypto.randomUUID(), started_at: localTime(), attempts: [] };
+  draft = { topic: topic.name, questions, session };
+  showQuestion();
+  await keepDraft(draft);
+}
+
+function showQuestion() {
+  if (!draft) return;
+  const { questions, session } = draft;
+  const index = session.attempts.length;
+  const { text, choices } = questions[index];
+  $("#question-title").textContent = text;
+  $(".count span").textContent = `${draft.topic}, question ${index + 1} of ${questions.length}`;
+  Object.assign($("progress"), { value: index, max: questions.length });
+  $(".choices").replaceChildren(
+    ...choices.map((choice, n) =>
+      element("label", {}, element("input", { type: "radio", name: "choice", value: String(n) }), choice)),
+  );
+  $("[name=unsure]").checked = false;
+  showNext();
+  show("question");
+}
+
+/** Name what the button does: a question may be left without an answer. */
+function showNext() {
+  $("#question [type=submit]").textContent = $("[name=choice]:checked") ? "Next" : "Skip";
+  $("#leave").textContent = draft?.session.attempts.length ? "Finish now" : "Leave";
+}
+
+async function answer() {
+  if (!draft || draft.session.finished_at) return finish();
+  const chosen = $("[name=choice]:checked");
+  const { questions, session } = draft;
+  session.attempts.push({
+    pub_id: questions[session.attempts.length].pub_id,
+    selected: chosen ? Number(chosen.value) : null,
+    unsure: $("[name=unsure]").checked,
+    answered_at: localTime(),
+  });
+  if (session.attempts.length == questions.length) return finish();
+  showQuestion();
+  keepDraft(draft).catch(notify); // the next answer need not wait for it
+}
+
+/** Hand the session over to the outbox. Where that fails, the draft stays, and the button tries again. */
+async function finish() {
+  if (!draft || !outbox) return;
+  const { session } = draft;
+  if (session.attempts.length) {
+    // Kept first: after a crash on the way, the same session is added again, which changes nothing.
+    session.finished_at ??= localTime();
+    await keepDraft(draft);
+    await outbox.add(session);
+    const id = session.client_session_uuid;
+    const others = (await finished()).filter((each) => each.id != id);
+    await keep("finished", [{ id, what: describe(session), at: Date.now() }, ...others].slice(0, SHOWN));
+  }
+  await keepDraft(undefined);
+  draft = undefined;
+  if (!session.attempts.length) return showTopics();
+  $("#finished > p").textContent = `${plural(session.attempts.length, "answer")} saved on this device. They are sent by themselves as soon as there is a network: you can close this page.`;
+  show("finished");
+}
+
+// The sessions
+
+/**
+ * @param {string} id
+ * @param {string} what
+ * @param {number} at
+ * @param {string} state
+ * @param {string} [why]
+ */
+function entry(id, what, at, state, why) {
+  const time = new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  const made = element("li", {}, element("span", { className: "what" }, `${what}, ${time}`), element("span", { className: `state ${state}` }, state));
+  made.dataset.id = id;
+  if (why) made.append(element("p", { className: "why" }, why));
+  return made;
+}
+
+/**
+ * @param {string} title
+ * @param {unknown} [why] a name such as `other_learner`
+ */
+const reason = (title, why) => (why ? `${title}: ${String(why).replaceAll("_", " ")}` : title);
+
+/** @param {import("./study-outbox/store.js").Session} session */
+function describe(session) {
+  const first = /** @type {{ pub_id: string }} */ (session.attempts[0]);
+  return `${topicOf.get(first.pub_id) ?? "Session"}, ${plural(session.attempts.length, "answer")}`;
+}
+
+/** @returns {Promise<Finished[]>} */
+const finished = async () => (await read("finished")) ?? [];
+
+async function showSessions() {
+  if (!outbox) return;
+  const [status, items, all] = await Promise.all([outbox.status(), outbox.items(), finished()]);
+  const kept = items.reverse().map(({ id, session, added, state, problem, tries }) => {
+    const fault = tries ? `The server had a fault with it ${plural(tries, "time")}. It is tried again.` : "";
+    const why = problem ? reason(problem.title, problem.reason) : fault;
+    const made = entry(id, describe(session), added, state, why);
+    if (state == "refused") {
+      const remove = () => forget(id, describe(session));
+      made.append(element("button", { type: "button", className: "quiet", onclick: remove }, "Delete"));
+    }
+    return made;
+  });
+  // A session that the outbox has no longer was recorded by the server.
+  const sent = all.filter(({ id }) => !items.some((item) => item.id == id));
+  $("#sessions ul").replaceChildren(
+    ...kept,
+    ...sent.map(({ id, what, at, refused, why }) => entry(id, what, at, refused ? "refused" : "sent", why)),
+  );
+  $("#summary").textContent = summarise(status, sent.length);
+  $("#send").hidden = !status.waiting;
+  $("#save").hidden = !items.length;
+  const away = status.waiting > 0 && status.lastAnswer?.status === 0;
+  $("#network").textContent = !navigator.onLine ? "Offline" : away ? "No connection to the server" : "";
+  clearTimeout(later);
+  if (sent.some(({ why }) => !why)) later = setTimeout(() => readResults(sent), RESULT_AFTER);
+}
+
+/**
+ * Ask what the server made of the sessions that it has recorded.
+ * @param {Finished[]} sent
+ */
+async function readResults(sent) {
+  for (const { id } of sent.filter(({ why }) => !why)) {
+    const headers = { Authorization: `Bearer ${account?.token}` };
+    const answer = await fetch(`${SERVER}ingest/study/attempts/${id}`, { headers }).catch(() => undefined);
+    const upload = answer?.ok ? await answer.json() : {};
+    if (!upload.finalized_at) continue;
+    /** @param {string} count */
+    const sum = (count) => (upload.result?.topics ?? []).reduce((/** @type {number} */ all, /** @type {any} */ topic) => all + topic[count], 0);
+    const why = upload.reason
+      ? reason("The server could not use it", upload.reason)
+      : `${sum("correct_count")} correct, ${sum("wrong_count")} wrong, ${sum("unsure_count")} unsure`;
+    const all = await finished();
+    await keep("finished", all.map((each) => (each.id == id ? { ...each, why, refused: !!upload.reason } : each)));
+  }
+  await showSessions();
+}
+
+/**
+ * @param {import("./study-outbox/outbox.js").Status} status
+ * @param {number} sent
+ */
+function summarise({ waiting, refused, nextTry }, sent) {
+  const parts = [];
+  if (waiting) parts.push(`${plural(waiting, "session")} ${waiting == 1 ? "waits" : "wait"} on this device.`);
+  if (waiting && nextTry && nextTry > Date.now() + 5000) {
+    parts.push(`Next try at ${new Date(nextTry).toLocaleTimeString([], { timeStyle: "short" })}.`);
+  }
+  if (refused) parts.push(`${plural(refused, "session")} ${refused == 1 ? "was" : "were"} refused.`);
+  if (!parts.length) parts.push(sent ? "Everything is sent." : "None yet.");
+  return parts.join(" ");
+}
+
+/**
+ * @param {string} id
+ * @param {string} what
+ */
+async function forget(id, what) {
+  if (!confirm(`Delete this session (${what})? Its answers are lost.`)) return;
+  await keep("finished", (await finished()).filter((each) => each.id != id));
+  await outbox?.forget(id);
+}
+
+async function save() {
+  const file = new Blob([(await outbox?.export()) ?? ""], { type: "application/x-ndjson" });
+  const link = element("a", { href: URL.createObjectURL(file), download: "sessions.ndjson" });
+  link.click();
+}
+
+// The start
+
+/** @param {KeyboardEvent} event */
+function press(event) {
+  if ($("#question").hidden || event.ctrlKey || event.altKey || event.metaKey) return;
+  const choice = $(`[name=choice][value="${Number(event.key) - 1}"]`);
+  if (choice) choice.click();
+  else if (event.key == "u") $("[name=unsure]").click();
+  else if (event.key == "Enter" && document.activeElement?.tagName != "BUTTON") $("#question form").requestSubmit();
+  else return;
+  event.preventDefault();
+}
+
+function listen() {
+  const on = (/** @type {string} */ selector, /** @type {string} */ type, /** @type {() => unknown} */ act) => {
+    let busy = false;
+    $(selector).addEventListener(type, async (/** @type {Event} */ event) => {
+      event.preventDefault();
+      if (busy) return;
+      busy = true;
+      await Promise.resolve(act()).catch(notify);
+      busy = false;
+    });
+  };
+  on("#sign-in form", "submit", () => signIn($("#link").value));
+  on("#question form", "submit", answer);
+  $("#question form").addEventListener("change", showNext);
+  on("#leave", "click", finish);
+  on("#finished button", "click", showTopics);
+  on("#send", "click", () => outbox?.flush());
+  on("#save", "click", save);
+  on("#sign-out", "click", signOut);
+  document.addEventListener("keydown", press);
+  for (const type of ["online", "offline"]) addEventListener(type, () => void showSessions());
+  addEventListener("hashchange", () => location.hash && void signIn(location.hash));
+}
+
+async function open() {
+  listen();
+  if (location.hash.includes("token=")) await signIn(location.hash);
+  account = await read("account");
+  if (!account) return show("sign-in");
+  $("#learner").textContent = `Learner ${account.learner}`;
+  $("#sign-out").hidden = false;
+  outbox = new Outbox({
+    url: SERVER,
+    learner: account.learner,
+    // Read each time: another tab may have signed in.
+    token: async ({ refused }) => (refused ? null : (await read("account"))?.token),
+  });
+  outbox.addEventListener("change", () => void showSessions());
+  outbox.addEventListener("token-needed", askToSignIn);
+  draft = await read("draft");
+  if (draft?.session.finished_at) await finish();
+  else if (draft) showQuestion();
+  else showTopics();
+  await showSessions();
+}
+
+if ("serviceWorker" in navigator) {
+  // Browsers without modules in service workers get the page offline, without Background Sync.
+  navigator.serviceWorker
+    .register("sw.js", { type: "module" })
+    .catch(() => navigator.serviceWorker.register("offline.js"))
+    .catch(notify);
+}
+await open().catch(notify);
