@@ -108,8 +108,12 @@ class Processes:
         port = free_port()
         self.start("web", PORT=str(port))
         url = f"http://127.0.0.1:{port}"
-        until(lambda: _ready(url), "the web process is ready")
+        self.until_ready(url)
         return url
+
+    def until_ready(self, url: str) -> None:
+        """Wait until a web process accepts uploads."""
+        until(lambda: _ready(url), "the web process is ready")
 
     def _environment(self) -> dict[str, str]:
         return {name.upper(): _plain(value) for name, value in self.settings.model_dump().items()}

@@ -1,0 +1,214 @@
+"""One installation for all tests of a browser; each takes learners and devices of its own."""
+
+import itertools
+import json
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Playwright, sync_playwright
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from cli.demo import LEARNER as SAMPLE
+from cli.demo import read_sample_catalog
+from cli.local.servers import Servers
+from shared.catalog_admin import load_catalog
+from shared.config import Settings
+from shared.study.finalize import verify
+from shared.study.store import list_progress
+from tests import factories
+from tests.browser.device import WAITING, Device, device
+from tests.browser.proxy import Proxy, proxying
+from tests.conftest import TEMPLATE, fresh_database
+from tests.processes import Processes, processes, until
+
+LEARNERS = 36  # the sample's are 42 to 44
+# So many further on is a learner with the same questions in the same zone, who gets the reference delivery.
+TWIN = 18
+ATTEMPTS = 3
+PATIENCE_S = 180.0
+_KEPT = text("""
+    SELECT CAST(client_session_uuid AS text), status FROM uploads
+    WHERE CAST(client_session_uuid AS text) = ANY(:uuids)
+""")
+
+figures: list[str] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="as often as the goals say, instead of a few times")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if figures:
+        terminalreporter.section("figures")
+        for line in figures:
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Print a figure at the end of the run."""
+    return lambda line: figures.append(f"{request.node.name}: {line}")
+
+
+@pytest.fixture
+def times(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """Choose how often: in the short form, and in the long one."""
+    return lambda short, long: long if request.config.getoption("--long") else short
+
+
+@pytest.fixture(scope="session")
+def viewer_settings(servers: Servers, template_url: str) -> Iterator[Settings]:
+    assert template_url
+    for url in fresh_database(servers, TEMPLATE):
+        yield Settings(
+            database_url=url,
+            broker_url=servers.broker_url.replace("virtual_host=0", "virtual_host=6"),
+            redis_url=servers.redis_url.replace("db=1", "db=9"),
+            study_ingest_enabled=True,
+            viewer_sync_token="viewer-token",
+            viewer_page=True,
+            store_deadline=3.0,
+        )
+
+
+@pytest.fixture(scope="session")
+def viewer_engine(viewer_settings: Settings) -> Iterator[Engine]:
+    engine = create_engine(viewer_settings.database_url, poolclass=NullPool)
+    factories.load_many(engine, LEARNERS)
+    yield engine
+    engine.dispose()
+
+
+@dataclass
+class Installation:
+    """The processes, and the address of the web process, which stays the same over restarts."""
+
+    house: Processes
+    port: int
+    engine: Engine
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start_web(self) -> None:
+        self.house.start("web", PORT=str(self.port))
+        self.house.until_ready(self.url)
+
+
+@pytest.fixture(scope="session")
+def installation(
+    viewer_settings: Settings, viewer_engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    with processes(viewer_settings, tmp_path_factory.mktemp("viewer")) as house:
+        for name in ("worker", "sweeper"):
+            house.start(name)
+        url = house.serve()
+        yield Installation(house, int(url.rpartition(":")[2]), viewer_engine)
+
+
+@pytest.fixture
+def proxy(installation: Installation) -> Iterator[Proxy]:
+    with proxying(installation.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture
+def phone(playwright: Playwright, proxy: Proxy, tmp_path: Path) -> Iterator[Device]:
+    """Give a test a device whose network is the proxy."""
+    with device(playwright, tmp_path / "profile", proxy.url) as made:
+        yield made
+
+
+_learners = itertools.count(1)
+
+
+@dataclass
+class Learner:
+    """A learner, the sessions that were made for them, and what became of these."""
+
+    number: int
+    engine: Engine
+    made: dict[str, dict[str, Any]] = field(default_factory=dict)
+    token: str = "viewer-token"
+
+    def sessions(self, count: int, attempts: int = ATTEMPTS) -> list[dict[str, Any]]:
+        chance = random.Random(f"{self.number} {len(self.made)} {os.getpid()}")
+        made = [factories.random_upload(chance, self.number, attempts) for _ in range(count)]
+        for each in made:
+            del each["sent_at"]
+        self.made |= {each["client_session_uuid"]: each for each in made}
+        return made
+
+    def await_ingested(self, uuids: set[str]) -> None:
+        until(lambda: self._standing(uuids)["received"] == 0, "all are worked off", PATIENCE_S)
+
+    def lost(self, uuids: set[str]) -> int:
+        """Count the sessions that are not ingested."""
+        self.await_ingested(uuids)
+        return len(uuids) - self._standing(uuids)["ingested"]
+
+    def progress_is_that_of_one_delivery(self, uuids: set[str]) -> bool:
+        """Compare with a twin, to whom each session is delivered once, in order."""
+        twin = self.number + TWIN
+        for upload in sorted((self.made[uuid] for uuid in uuids), key=lambda each: each["finished_at"]):
+            written = json.dumps(upload).replace(f"q-{self.number}-", f"q-{twin}-")
+            factories.ingest(self.engine, json.loads(written) | {"client_session_uuid": _other(upload)})
+        with self.engine.connect() as connection:
+            mine, reference = (
+                [
+                    line | {"pub_id": line["pub_id"].rpartition("-")[2]}
+                    for line in list_progress(connection, one)
+                ]
+                for one in (self.number, twin)
+            )
+        return mine == reference
+
+    def _standing(self, uuids: set[str]) -> Counter[str]:
+        with self.engine.connect() as connection:
+            rows = connection.execute(_KEPT, {"uuids": sorted(uuids)}).all()
+        return Counter(status for _, status in rows)
+
+
+def _other(upload: dict[str, Any]) -> str:
+    uuid = upload["client_session_uuid"]
+    return uuid[:-1] + ("0" if uuid[-1] != "0" else "1")
+
+
+@pytest.fixture
+def learner(viewer_engine: Engine) -> Learner:
+    """Give a test a learner whom no other test has."""
+    number = next(_learners)
+    assert number <= TWIN
+    return Learner(number, viewer_engine)
+
+
+@pytest.fixture
+def sample_learner(viewer_engine: Engine) -> Learner:
+    """Give a test the learner of the sample, whose questions the page has."""
+    with viewer_engine.begin() as connection:
+        load_catalog(connection, read_sample_catalog())
+    return Learner(SAMPLE, viewer_engine)
+
+
+def drained(page: Page, patience: float = PATIENCE_S) -> None:
+    """Wait until an outbox is empty."""
+    until(lambda: page.evaluate(WAITING) == 0, "the outbox is empty", patience)
+
+
+def no_differences(engine: Engine) -> bool:
+    return not any(each.differing for each in verify(engine))

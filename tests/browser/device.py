@@ -1,0 +1,115 @@
+"""A learner's device: Chromium with a profile of its own, which can be killed and started again."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from playwright.sync_api import BrowserContext, Error, Page, Playwright
+
+from tests.chromium import FLAGS
+
+# Opens an outbox in the page; `acknowledge` hears of each session that `add` has put on the disk.
+OPEN = """async ({learner, token, url}) => {
+    const { Outbox } = await import("/viewer/study-outbox/outbox.js");
+    window.events = [];
+    window.tokens ??= [token];
+    window.outbox = new Outbox({ url: url ?? location.origin, learner,
+        token: ({ refused }) => (refused && window.renew ? window.renew() : window.tokens.at(-1)) });
+    const note = ({ type, detail }) => window.events.push([type, detail?.id, detail?.type]);
+    for (const type of ["sent", "refused", "token-needed", "stuck"]) window.outbox.addEventListener(type, note);
+}"""
+ADD = """(sessions) => void (async () => {
+    for (const session of sessions) {
+        await window.outbox.add(session);
+        window.acknowledge(session.client_session_uuid);
+    }
+})()"""
+# Without a word of the outbox' own: the database of a learner, as a page that opens it would see it.
+WAITING = "() => window.outbox.status().then(({ waiting }) => waiting)"
+
+
+@dataclass
+class Device:
+    """One profile; `acknowledged` are the ids that were heard of before a kill."""
+
+    playwright: Playwright
+    profile: Path
+    url: str
+    acknowledged: set[str] = field(default_factory=set)
+    options: dict[str, Any] = field(default_factory=dict)
+    kills: int = 0
+    _context: BrowserContext | None = None
+
+    @property
+    def context(self) -> BrowserContext:
+        if self._context is None:
+            self._context = self.playwright.chromium.launch_persistent_context(
+                self.profile,
+                executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
+                args=FLAGS,
+                base_url=self.url,
+                service_workers="allow",
+                **self.options,
+            )
+            self._context.set_default_timeout(60_000)
+            self._context.expose_binding("acknowledge", lambda _, uuid: self.acknowledged.add(uuid))
+        return self._context
+
+    def page(self, path: str = "/viewer/") -> Page:
+        """Open a tab."""
+        page = self.context.new_page()
+        page.goto(path)
+        return page
+
+    def outbox(self, learner: int, token: str, **options: Any) -> Page:
+        """Open a tab with a learner's outbox as `window.outbox`."""
+        page = self.page()
+        page.evaluate(OPEN, {"learner": str(learner), "token": token, **options})
+        return page
+
+    def browser(self) -> psutil.Process:
+        """Find the browser's main process."""
+        mine = f"--user-data-dir={self.profile}"
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                line = child.cmdline()
+                if mine in line and not any(part.startswith("--type=") for part in line):
+                    return child
+        raise AssertionError("the browser does not run")
+
+    def kill(self) -> None:
+        """End the whole browser with SIGKILL, at once."""
+        main = self.browser()
+        family = [*main.children(recursive=True), main]
+        for each in family:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(family, timeout=10)
+        self.kills += 1
+        self.close()
+
+    def close(self) -> None:
+        if self._context is not None:
+            with suppress(Error):
+                self._context.close()
+            self._context = None
+        # A killed browser leaves its lock.
+        for name in ("SingletonLock", "SingletonCookie", "SingletonSocket"):
+            (self.profile / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def device(playwright: Playwright, profile: Path, url: str, **options: Any) -> Iterator[Device]:
+    """Give a test a device; it skips where there is no Chromium."""
+    if not (shutil.which("chromium") or shutil.which("google-chrome")):
+        pytest.skip("no chromium is on the PATH: install Debian's package")
+    made = Device(playwright, profile, url, options=options)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -1,0 +1,205 @@
+"""T8 and T13: the page works offline, after a kill, with the keyboard alone, and for those who see little."""
+
+import json
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Installation, Learner
+from tests.browser.device import Device
+from tests.browser.proxy import Handler, Proxy
+from tests.processes import until
+
+TOPICS = ("Science", "Geography", "History")
+
+
+def sign_in(phone: Device, learner: Learner) -> Page:
+    page = phone.page(f"/viewer/#learner={learner.number}&token={learner.token}")
+    page.get_by_role("heading", name="Choose a topic").wait_for()
+    assert "token" not in page.url
+    page.evaluate("() => navigator.serviceWorker.ready.then(() => undefined)")
+    until(
+        lambda: page.evaluate("() => !!navigator.serviceWorker.controller"), "the service worker controls it"
+    )
+    return page
+
+
+def play(page: Page, topic: str = "Science", answers: str = "1234") -> None:
+    """Answer a session with the keyboard: a key for each choice."""
+    page.get_by_role("button", name=topic).click()
+    for key in answers:
+        page.keyboard.press(key)
+        page.keyboard.press("Enter")
+
+
+def states(page: Page) -> list[str]:
+    return page.locator("#sessions .state").all_inner_texts()
+
+
+def finished(page: Page) -> None:
+    page.get_by_role("heading", name="Finished").wait_for()
+
+
+def test_T8_the_page_works_offline_after_a_kill_and_sends_later(
+    phone: Device, proxy: Proxy, installation: Installation, sample_learner: Learner
+) -> None:
+    sign_in(phone, sample_learner)
+    installation.house.kill("web")
+    try:
+        page = phone.page()
+        play(page, "Science", "12344")
+        finished(page)
+        play_half(page)
+        phone.kill()
+        page = phone.page()
+        # The session that was begun goes on where it was.
+        expect(page.get_by_text("Geography, question 3 of 5")).to_be_visible()
+        for key in "111":
+            page.keyboard.press(key)
+            page.keyboard.press("Enter")
+        finished(page)
+        expect(page.locator("#summary")).to_contain_text("2 sessions wait on this device.")
+        assert states(page) == ["waiting", "waiting"]
+    finally:
+        installation.start_web()
+    page.get_by_role("button", name="Send now").click()
+    until(lambda: states(page) == ["sent", "sent"], "both are sent")
+    expect(page.locator("#sessions .why").first).to_contain_text("correct", timeout=60_000)
+    assert sample_learner.lost(set(proxy.recorded())) == 0
+    assert len(set(proxy.recorded())) == 2
+
+
+def play_half(page: Page) -> None:
+    page.get_by_role("button", name="Choose a topic").click()
+    play(page, "Geography", "22")
+    expect(page.get_by_text("Geography, question 3 of 5")).to_be_visible()
+    page.wait_for_timeout(300)  # drafts are written behind the answers
+
+
+def test_T8_a_new_service_worker_takes_over_with_a_full_outbox(
+    phone: Device, proxy: Proxy, sample_learner: Learner
+) -> None:
+    page = sign_in(phone, sample_learner)
+    proxy.fault = Handler.reset
+    play(page, "History", "11111")
+    finished(page)
+    assert states(page) == ["waiting"]
+    proxy.new_version = True
+    page.evaluate("async () => void (await (await navigator.serviceWorker.getRegistration()).update())")
+    until(lambda: len(page.evaluate("() => caches.keys()")) == 1, "the old cache is gone")
+    until(lambda: "new-version" in page.evaluate("() => caches.keys()")[0], "the new one is there")
+    page.reload()
+    proxy.fault = None
+    until(lambda: states(page) == ["sent"], "it is sent")
+
+
+def refuse(handler: Handler) -> int:
+    problem = {
+        "type": "/problems/rejected-upload",
+        "title": "The upload was rejected",
+        "status": 422,
+        "reason": "other_learner",
+    }
+    return handler.answer(422, json.dumps(problem).encode(), {"Content-Type": "application/problem+json"})
+
+
+def test_T8_a_refused_session_is_shown_and_can_be_deleted(
+    phone: Device, proxy: Proxy, sample_learner: Learner
+) -> None:
+    page = sign_in(phone, sample_learner)
+    proxy.fault = refuse
+    play(page, "History", "11111")
+    until(lambda: states(page) == ["refused"], "it is refused")
+    expect(page.get_by_text("The upload was rejected: other learner")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as a file").click()
+    assert download.value.path().read_text().count('"client_session_uuid"') == 1
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    until(lambda: states(page) == [], "it is deleted")
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_runs_under_its_policy(
+    phone: Device, proxy: Proxy, sample_learner: Learner
+) -> None:
+    said: list[str] = []
+    asked: set[str] = set()
+    phone.context.on("console", lambda message: said.append(message.text))
+    phone.context.on("request", lambda request: asked.add(request.url))
+    page = sign_in(phone, sample_learner)
+    play(page, "Science", "11111")
+    finished(page)
+    until(lambda: states(page) == ["sent"], "it is sent")
+    assert said == []
+    assert {url for url in asked if not url.startswith(proxy.url)} == set()
+    # A script that gets into the page all the same does not run.
+    page.evaluate("""() => {
+        const script = document.createElement("script");
+        script.textContent = "window.hit = 1";
+        document.body.append(script);
+    }""")
+    assert page.evaluate("() => window.hit") is None
+
+
+def faults(page: Page) -> list[str]:
+    return [
+        f"{each['id']}: {node['html']}"
+        for each in Axe().run(page).response["violations"]
+        for node in each["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_T13_axe_finds_nothing_in_any_part_of_the_page(
+    phone: Device, proxy: Proxy, sample_learner: Learner, scheme: str
+) -> None:
+    phone.options |= {"color_scheme": scheme, "viewport": {"width": 390, "height": 844}}
+    page = phone.page()
+    page.get_by_role("heading", name="Sign in").wait_for()
+    assert faults(page) == []
+    page.close()
+    page = sign_in(phone, sample_learner)
+    assert faults(page) == []
+    page.get_by_role("button", name="Science").click()
+    page.keyboard.press("2")
+    assert faults(page) == []
+    proxy.fault = refuse
+    for key in "11111":
+        page.keyboard.press(key)
+        page.keyboard.press("Enter")
+    finished(page)
+    until(lambda: states(page) == ["refused"], "it is refused")
+    proxy.fault = Handler.reset
+    page.get_by_role("button", name="Choose a topic").click()
+    play(page, "History", "11111")
+    until(lambda: states(page) == ["waiting", "refused"], "another waits")
+    assert faults(page) == []
+    # Nothing stands beyond the edge of a phone.
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_T13_a_session_with_the_tab_key_alone(phone: Device, sample_learner: Learner) -> None:
+    page = sign_in(phone, sample_learner)
+    assert focused(page) == "Choose a topic"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    for number in range(1, 6):
+        expect(page.locator(".count span")).to_have_text(f"Science, question {number} of 5")
+        assert focused(page) == page.locator("#question-title").inner_text()
+        page.keyboard.press("Tab")  # to the choices
+        page.keyboard.press("Space")
+        page.keyboard.press("ArrowDown")
+        assert page.locator("[name=choice]").nth(1).is_checked()
+        page.keyboard.press("Tab")  # to "not sure"
+        page.keyboard.press("Space")
+        assert page.get_by_label("I am not sure").is_checked()
+        page.keyboard.press("Tab")
+        assert focused(page) == "Next"
+        page.keyboard.press("Enter")
+    finished(page)
+    assert focused(page) == "Finished"
+
+
+def focused(page: Page) -> str:
+    return page.evaluate("() => document.activeElement.textContent")
