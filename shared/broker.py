@@ -42,6 +42,10 @@ def make_celery(settings: Settings, *, worker: bool = False) -> Celery:
         broker_connection_timeout=CONNECT_TIMEOUT_S,
         broker_pool_acquire_timeout=CONNECT_TIMEOUT_S,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # after hours without a broker, too
+        # A broker that refuses, such as a Redis that is read-only since a fail-over or whose disk is full,
+        # would end the worker.
+        broker_channel_error_retry=True,
         worker_soft_shutdown_timeout=SOFT_SHUTDOWN_S,
         worker_enable_soft_shutdown_on_idle=False,
         broker_transport_options=_transport_options(settings, worker=worker),

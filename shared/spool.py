@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.retry import Retry
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, IntegrityError
@@ -39,6 +39,7 @@ def connect(redis_url: str) -> Redis:
         decode_responses=True,
         encoding_errors="surrogateescape",  # an entry that is no UTF-8 is read, refused and kept as it is
         retry=Retry(NoBackoff(), 0),
+        retry_on_error=[ReadOnlyError],  # not to retry, but to connect again, to what is the master now
     )
 
 

@@ -5,6 +5,7 @@ Celery and kombu trust a message. One that is malformed ended the worker, and ea
 gigabytes.
 """
 
+import time
 from collections.abc import Callable
 from queue import Empty
 from typing import Annotated, Any, Literal
@@ -19,6 +20,9 @@ from pydantic import BaseModel, Field, TypeAdapter
 from redis.exceptions import DataError, RedisError
 
 log = structlog.get_logger()
+
+# Celery by itself would try again five times a second, each with two lines in the log.
+REFUSED_PAUSE_S = 1.0
 
 
 class _Headers(BaseModel):
@@ -65,6 +69,8 @@ def _read(message: Message) -> dict[str, Any]:
 class Consumer(CeleryConsumer):
     """Hand on what has the form of our messages, and refuse the rest."""
 
+    connection_errors: tuple[type[Exception], ...]
+
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], Any]:
         """Return what is called with each message."""
         handle = super().create_task_handler(*args, **kwargs)
@@ -78,6 +84,17 @@ class Consumer(CeleryConsumer):
                 handle(message)
 
         return on_message
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """Try again a little later: the broker answers, and refuses."""
+        super().on_connection_error_before_connected(exc)
+        time.sleep(REFUSED_PAUSE_S)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Connect again; a little later where the broker answers, and refuses."""
+        super().on_connection_error_after_connected(exc)
+        if not isinstance(exc, self.connection_errors):
+            time.sleep(REFUSED_PAUSE_S)
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
         """Refuse what cannot be decoded; Celery would log the whole of it."""

@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -12,16 +13,18 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine
 
-from cli.client import Sender
+from cli.client import Answer, Sender
 from cli.local.servers import Servers
 from shared import broker
 from tests import factories
 from tests.factories import statuses
-from tests.processes import Processes, until
+from tests.processes import PROCFILE, Processes, until
 
 SECRET = "quoted-by-nobody"
 REFUSED = "message.refused"
 LATER = "2999-01-01T00:00:00+00:00"
+# Some sweeps, and a start of a worker.
+REFUSED_S = 6.0
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
@@ -41,6 +44,11 @@ def sound(queue: Redis, house: Processes) -> dict[str, Any]:
         broker.enqueue(producer, app, [uuid4()])
     message: dict[str, Any] = json.loads(str(queue.rpop(broker.FINALIZE_QUEUE)))
     return message
+
+
+def send(viewer: Sender, chance: random.Random) -> None:
+    sent = viewer.send(factories.body(factories.random_upload(chance, learner=1)))
+    assert sent.answer is Answer.RECEIVED
 
 
 def with_body(sound: dict[str, Any], body: bytes) -> dict[str, Any]:
@@ -96,7 +104,7 @@ def test_a_malformed_message_is_refused_and_the_queue_goes_on(
         queue.lpush(broker.FINALIZE_QUEUE, each)
     queue.lpush(broker.FINALIZE_QUEUE, b"\xff\xfe")
     worker = house.start("worker")
-    viewer.send(factories.body(factories.random_upload(random.Random(1), learner=1)))
+    send(viewer, random.Random(1))
     until(lambda: statuses(engine) == ["ingested"], "the upload behind them is ingested")
     output = house.output("worker")
     assert worker.poll() is None, output
@@ -105,3 +113,45 @@ def test_a_malformed_message_is_refused_and_the_queue_goes_on(
     assert SECRET not in output
     assert "Traceback" not in output
     assert queue.hlen("unacked") == 0, "none comes back after a restart"
+
+
+def refuse(queue: Redis, how: str) -> None:
+    """Let Redis answer, but take nothing."""
+    if how == "read-only":  # as after a fail-over
+        queue.replicaof("127.0.0.1", "1")
+    elif how == "forbidden":
+        queue.execute_command("ACL", "SETUSER", "default", "-@write")
+    elif how == "forbidden to wait":
+        queue.execute_command("ACL", "SETUSER", "default", "-brpop")
+    else:
+        queue.config_set("maxmemory", 1)
+
+
+def accept(queue: Redis) -> None:
+    queue.replicaof("NO", "ONE")
+    queue.execute_command("ACL", "SETUSER", "default", "+@all")
+    queue.config_set("maxmemory", 0)
+
+
+@pytest.mark.parametrize("how", ["read-only", "forbidden", "forbidden to wait", "full"])
+def test_I1_while_redis_refuses_uploads_are_accepted_and_every_process_comes_back(
+    engine: Engine, house: Processes, viewer: Sender, queue: Redis, how: str
+) -> None:
+    factories.load_many(engine)
+    names = ("worker", "sweeper")
+    for name in names:
+        house.start(name)
+    chance = random.Random(1)
+    send(viewer, chance)
+    until(lambda: statuses(engine) == ["ingested"], "everything runs")
+    refuse(queue, how)
+    try:
+        send(viewer, chance)
+        house.start("late", PROCFILE["worker"].replace("worker@", "late@"))
+        time.sleep(REFUSED_S)
+        send(viewer, chance)
+    finally:
+        accept(queue)
+    send(viewer, chance)
+    until(lambda: statuses(engine) == ["ingested"] * 4, "everything is ingested", 90)
+    assert [house.running[name].poll() for name in (*names, "late")] == [None] * 3
