@@ -164,7 +164,9 @@ def admit() -> ResponseReturnValue | None:
         flask.abort(403, "This form was sent by another site.")
     if flask.request.endpoint in WITHOUT_SESSION:
         return None
-    if "operator" not in flask.session:
+    # The cookie's own age counts from the last answer that changed it.
+    if flask.session.get("until", 0) <= services().clock().timestamp():
+        flask.session.clear()
         if "HX-Request" in flask.request.headers:  # an open page whose session has ended: reload it
             return flask.Response(status=401, headers={"HX-Refresh": "true"})
         page = (
@@ -242,7 +244,7 @@ def log_in() -> ResponseReturnValue:
     flask.session.permanent = True
     # As the browser sees it: a proxy in front may use plain HTTP to us.
     flask.session["https"] = flask.request.headers.get("Origin", flask.request.url).startswith("https:")
-    flask.session["operator"] = True
+    flask.session["until"] = (services().clock() + LIFETIME).timestamp()
     flask.session["name"] = flask.request.form.get("name", "").replace("\0", "").strip()[:LONGEST_NAME]
     log.info("ops.logged_in", address=address)
     page = flask.request.args.get("next", "")

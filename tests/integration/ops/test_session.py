@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -12,9 +13,10 @@ from sqlalchemy import Engine, text
 from api.app import create_app
 from shared.config import Settings
 from tests import factories
-from tests.clients import LOGIN, PASSWORD, log_in, press
-from tests.factories import answer, deliver, upload
+from tests.clients import LOGIN, PASSWORD, Clock, log_in, press
+from tests.factories import answer, deliver, upload, work_off
 
+AT = "2026-11-20T09:00:00Z"
 ENDPOINT = "/ingest/study/attempts"
 PAGES = [
     "/ops/",
@@ -196,3 +198,28 @@ def test_operators_who_wait_do_not_keep_uploads_out(settings: Settings, serve: S
     assert {answer.status_code for answer in answers} == {503}
     # Those that found no place gave their thread back at once.
     assert any("Too many requests of operators" in answer.text for answer in answers)
+
+
+def test_a_session_ends_twelve_hours_after_the_login_whatever_is_done(
+    settings: Settings, serve: Serve, engine: Engine
+) -> None:
+    # The real time and more: the cookie's signature has a time of its own.
+    clock = Clock(datetime.now(UTC))
+    web = serve(create_app(settings, clock), settings)
+    factories.load(engine)
+    deliver(engine, sent := upload(answer("q110", AT)))
+    work_off(engine, sent)
+    log_in(web)
+    for hours in (1, 10):
+        clock.advance(hours=hours)
+        # Its message is kept in the cookie, which is signed once more.
+        voided = press(web, f"/ops/uploads/{sent['client_session_uuid']}/void", reason="test")
+        assert "Set-Cookie" in voided.headers
+        assert web.get("/ops/").status_code == 200
+    clock.advance(minutes=59)
+    assert web.get("/ops/").status_code == 200
+    clock.advance(minutes=1)
+    assert web.get("/ops/").headers["Location"].startswith(LOGIN)
+    assert web.get("/ops/", headers={"HX-Request": "true"}).status_code == 401
+    log_in(web)
+    assert web.get("/ops/").status_code == 200
