@@ -210,8 +210,12 @@ _KEEP_CONFLICT = text("""
     SELECT :id, :hash, CASE WHEN user_id IS NULL OR user_id IN (SELECT id FROM users)
         THEN CAST(:payload AS jsonb) END, :at
     FROM uploads WHERE client_session_uuid = :id
+        AND (SELECT count(*) FROM upload_conflicts WHERE client_session_uuid = :id) < :most
     ON CONFLICT (client_session_uuid, content_hash) DO NOTHING
 """)
+
+# A sender that changes its content at each try would fill the table; an operator decides between a few.
+MAX_CONFLICTS = 10
 
 
 def _receive_again(connection: Connection, delivery: Delivery, known: Any, first_try_after: float) -> Receipt:
@@ -233,7 +237,7 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
             return Receipt(Verdict.NEW)
         known = _look_up(connection, [delivery.client_session_uuid])[delivery.client_session_uuid]
         return _receive_again(connection, delivery, known, first_try_after)
-    execute(connection, _KEEP_CONFLICT, content)
+    execute(connection, _KEEP_CONFLICT, content | {"most": MAX_CONFLICTS})
     return Receipt(Verdict.CONFLICT)
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.models import Upload, UploadConflict
-from shared.uploads import Receipt, Verdict, receive
+from shared.uploads import MAX_CONFLICTS, Receipt, Verdict, receive
 from tests.factories import (
     ARRIVAL,
     answer,
@@ -114,6 +114,24 @@ def test_new_content_supersedes_a_rejected_upload(
     assert deliver(engine, sent) == CONFLICT
     work_off(engine, other)
     assert standing(engine, other).status == "ingested"
+
+
+def test_conflicts_of_one_uuid_are_few(engine: Engine, sent: dict[str, Any]) -> None:
+    deliver(engine, sent)
+    contents = [sent | {"finished_at": f"2026-11-22T09:{n:02}:00Z"} for n in range(MAX_CONFLICTS + 3)]
+    for _ in range(2):
+        assert [deliver(engine, content) for content in contents] == [CONFLICT] * len(contents)
+    # Another uuid has a number of its own.
+    another = upload(*sent["attempts"])
+    assert [deliver(engine, another), deliver(engine, another | {"sent_at": None, "started_at": AT})] == [
+        NEW,
+        CONFLICT,
+    ]
+    kept = [row["payload"] for row in rows(engine, UploadConflict)]
+    assert [each for each in kept if each["client_session_uuid"] == sent["client_session_uuid"]] == contents[
+        :MAX_CONFLICTS
+    ]
+    assert len(kept) == MAX_CONFLICTS + 1
 
 
 def test_two_supersede_a_rejected_upload_at_once_and_one_does(
