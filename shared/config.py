@@ -131,8 +131,8 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 UrlPrefix = Annotated[str, AfterValidator(_url_prefix)]
 Networks = Annotated[str, AfterValidator(_networks)]
 Seconds = Annotated[float, Field(gt=0)]
-# One address can try some thousand passwords a day, and nothing limits the addresses.
-SHORTEST_PASSWORD = 12
+# Their least length. One address can try some thousand passwords a day, and any number of tokens.
+LOGINS = {"viewer_sync_token": 16, "study_api_token": 16, "metrics_token": 16, "ops_password": 12}
 S = TypeVar("S", bound="StoreSettings")
 
 
@@ -180,7 +180,9 @@ class Settings(StoreSettings):
     broker_url: BrokerUrl = Field(description="Celery's broker: `redis://`, `redis+socket://` or `amqp://`")
     redis_url: RedisUrl = Field("", description="Redis in redis-py's form, for the spool; unset: no spool")
     study_ingest_enabled: bool = Field(default=False, description="accept uploads; unset: answer 503")
-    viewer_sync_token: SecretStr = Field(SecretStr(""), description="viewers' tokens, separated by commas")
+    viewer_sync_token: SecretStr = Field(
+        SecretStr(""), description="viewers' tokens, 16 characters or more each, separated by commas"
+    )
     study_api_token: SecretStr = Field(
         SecretStr(""), description="tokens of the live side, separated by commas"
     )
@@ -213,12 +215,17 @@ class Settings(StoreSettings):
             raise ValueError("must be set, as WEBHOOK_URL is")
         return secrets
 
-    @field_validator("ops_password")
+    @field_validator(*LOGINS)
     @classmethod
-    def _withstand_guesses(cls, password: SecretStr) -> SecretStr:
-        if 0 < len(password.get_secret_value()) < SHORTEST_PASSWORD:
-            raise ValueError(f"must have {SHORTEST_PASSWORD} characters or more")
-        return password
+    def _withstand_guesses(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        shortest = LOGINS[str(info.field_name)]
+        if any(len(each) < shortest for each in _tokens(secret)):
+            raise ValueError(f"must have {shortest} characters or more, each of several")
+        # Who has a learner's device must not have the front end's or the operators' rights.
+        known = [each for name in LOGINS if name in info.data for each in _tokens(info.data[name])]
+        if len({*known, *_tokens(secret)}) < len(known) + len(_tokens(secret)):
+            raise ValueError("must hold nothing twice, and nothing of another setting")
+        return secret
 
     @cached_property
     def viewer_tokens(self) -> tuple[str, ...]:

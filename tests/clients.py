@@ -28,7 +28,7 @@ def press(web: httpx.Client, path: str, **fields: str) -> httpx.Response:
     return web.post(path, data={"csrf_token": token(web.get("/ops/"))} | fields)
 
 
-STUDY_TOKEN = {"Authorization": "Bearer study-token"}
+STUDY_TOKEN = {"Authorization": "Bearer study-token-of-tests"}
 TOPIC, OTHER_TOPIC = 11, 12
 
 

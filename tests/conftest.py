@@ -99,8 +99,8 @@ def settings(database_url: str, broker_url: str, servers: Servers) -> Settings:
         broker_url=broker_url,
         redis_url=servers.redis_url,
         study_ingest_enabled=True,
-        viewer_sync_token="viewer-token",
-        study_api_token="study-token",
+        viewer_sync_token="viewer-token-of-tests",
+        study_api_token="study-token-of-tests",
         store_deadline=3.0,  # for tests side by side on a machine that has other work
     )
 

@@ -13,7 +13,7 @@ from tests import factories
 from tests.marks import MARK
 
 VIEWER = {"Authorization": f"Bearer {MARK}-viewer", "Content-Type": "application/json"}
-FRONT = {"Authorization": f"Bearer {MARK}-front"}
+FRONT = {"Authorization": f"Bearer {MARK}-front-end"}
 LIVE = "/study/users/1/sessions"
 
 

@@ -105,7 +105,7 @@ def _settings(servers: Servers) -> Settings:
         "broker_url": servers.broker_url,
         "redis_url": servers.redis_url,
         "study_ingest_enabled": True,
-        "viewer_sync_token": "viewer-token",
+        "viewer_sync_token": "viewer-token-of-tests",
         "port": free_port(),
     }
     return Settings(**BRISK | PATIENT | own)

@@ -49,7 +49,7 @@ class Load:
         self._over = threading.Event()
         self._next_at = 0.0
         self._give_up_at = math.inf
-        headers = {"Authorization": "Bearer viewer-token"}
+        headers = {"Authorization": "Bearer viewer-token-of-tests"}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
         self._pool = ThreadPoolExecutor(SENDERS, thread_name_prefix="viewer")
         self._senders: list[Future[None]] = []

@@ -20,5 +20,5 @@ def house(settings: Settings, tmp_path: Path) -> Iterator[Processes]:
 @pytest.fixture
 def viewer(house: Processes) -> Iterator[Sender]:
     """Send to a web process of this test's own."""
-    with Sender(house.serve(), "viewer-token") as sender:
+    with Sender(house.serve(), "viewer-token-of-tests") as sender:
         yield sender

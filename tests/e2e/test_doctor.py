@@ -89,7 +89,7 @@ def run(*arguments: str, **environment: str) -> tuple[int, dict[str, dict[str, A
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    secrets = {"VIEWER_SYNC_TOKEN": "viewer-token", "STUDY_API_TOKEN": "study-token"}
+    secrets = {"VIEWER_SYNC_TOKEN": "viewer-token-of-tests", "STUDY_API_TOKEN": "study-token-of-tests"}
     stores = {"DATABASE_URL": settings.database_url, "BROKER_URL": settings.broker_url}
     return secrets | stores | {"REDIS_URL": settings.redis_url, "FLOWER_BASIC_AUTH": "operator:password"}
 

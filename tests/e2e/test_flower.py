@@ -36,7 +36,7 @@ def send(house: Processes, engine: Engine) -> None:
     """Send an upload that is marked all over, and wait for its end."""
     factories.load_many(engine)
     with httpx.Client(base_url=house.serve()) as web:
-        token = {"Authorization": "Bearer viewer-token"}
+        token = {"Authorization": "Bearer viewer-token-of-tests"}
         assert web.post(PATH, json=UPLOAD, headers=VIEWER | token).status_code == 202
     query = text("SELECT status <> 'received' FROM uploads")
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

@@ -20,7 +20,7 @@ from tests import factories
 from tests.processes import ROOT, Processes
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-TOKENS = {"VIEWER_SYNC_TOKEN": "viewer-token", "STUDY_API_TOKEN": "study-token"}
+TOKENS = {"VIEWER_SYNC_TOKEN": "viewer-token-of-tests", "STUDY_API_TOKEN": "study-token-of-tests"}
 HOOKS = {"SCHEMATHESIS_HOOKS": "tests.fuzz_hooks", "PYTHONPATH": str(ROOT)}
 # A profile's number is meant for one test; here every operation has so many in each of several phases.
 EXAMPLES = hypothesis.settings().max_examples // 5

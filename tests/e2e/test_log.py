@@ -67,7 +67,7 @@ def run(house: Processes, *arguments: str, url: str = "") -> str:
     stores = {
         "DATABASE_URL": house.settings.database_url,
         "API_URL": url,
-        "VIEWER_SYNC_TOKEN": "viewer-token",
+        "VIEWER_SYNC_TOKEN": "viewer-token-of-tests",
     }
     command = [sys.executable, "-c", "from cli.main import main; main()", *arguments]
     done = subprocess.run(

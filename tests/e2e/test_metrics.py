@@ -21,7 +21,7 @@ from tests import factories
 from tests.faults import frozen
 from tests.processes import Processes, free_port, until
 
-TOKEN = {"Authorization": "Bearer metrics-token"}
+TOKEN = {"Authorization": "Bearer metrics-token-of-tests"}
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
     return settings.model_copy(
         update={
             "prometheus_multiproc_dir": str(tmp_path / "metrics"),
-            "metrics_token": SecretStr("old,metrics-token"),
+            "metrics_token": SecretStr("old-metrics-token,metrics-token-of-tests"),
         }
     )
 
@@ -87,7 +87,7 @@ def test_what_every_process_counts_is_served_also_after_a_restart(
     assert found["uploads rejected"] == 1
     assert [found[f"problem {each}"] for each in Problem] == [0] * len(Problem)
     assert found["uploads received"] == found["oldest_received_age_seconds"] == found["spool_length"] == 0
-    private = [first["client_session_uuid"], "q-1-", "metrics-token", "viewer-token"]
+    private = [first["client_session_uuid"], "q-1-", "metrics-token-of-tests", "viewer-token-of-tests"]
     page = viewer.http.get("/metrics", headers=TOKEN).text
     assert [each for each in private if each in page] == []
 

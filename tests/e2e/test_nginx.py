@@ -19,7 +19,7 @@ from tests.nginx import FORWARDED, nginx
 from tests.processes import Processes
 
 ENDPOINT = "/study/ingest/study/attempts"
-TOKEN = {"Authorization": "Bearer viewer-token"}
+TOKEN = {"Authorization": "Bearer viewer-token-of-tests"}
 LOGIN = "/study/ops/login"
 TRUSTING = {"trusted_proxies": "127.0.0.1"}
 Behind = Callable[..., httpx.Client]

@@ -69,7 +69,7 @@ def settings(settings: Settings, broker: Redis, receiver: Receiver) -> Settings:
             "broker_url": f"{redis}/0",
             "redis_url": f"{redis}/1",
             "viewer_sync_token": SecretStr(f"{MARK}-viewer"),
-            "study_api_token": SecretStr(f"{MARK}-front"),
+            "study_api_token": SecretStr(f"{MARK}-front-end"),
             "webhook_url": f"{receiver.url}&{MARK}",
             "webhook_secrets": SecretStr(f"whsec_{b64encode(MARK.encode() * 3).decode()}"),
             "retry_base": 0.1,

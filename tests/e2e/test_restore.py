@@ -25,7 +25,7 @@ KEPT, LATER = (
     [factories.random_upload(random.Random(seed), 1 + seed % 3) for seed in seeds]
     for seeds in ((1, 2, 3, 4, 5), (6, 7, 8))
 )
-VIEWER = {"Authorization": "Bearer viewer-token"}
+VIEWER = {"Authorization": "Bearer viewer-token-of-tests"}
 EVERY_PROCESS = ("worker", "sweeper")
 INGESTED = text("SELECT count(*) FROM uploads WHERE status = 'ingested'")
 
@@ -51,7 +51,7 @@ def installation(
             broker_url=servers.broker_url,
             redis_url=servers.redis_url,
             study_ingest_enabled=True,
-            viewer_sync_token="viewer-token",
+            viewer_sync_token="viewer-token-of-tests",
         )
         with processes(settings, logs) as house:
             yield servers, engine, house

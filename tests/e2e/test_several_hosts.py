@@ -58,7 +58,7 @@ class Site:
         file.write_text("\n".join(uploads))
         url = f"http://{self.web.address}:{WEB_PORT}"
         script = f"{sys.executable} -c 'from cli.main import main; main()' upload {file} --url {url}"
-        command = self.store.command(f"{script} --token viewer-token")
+        command = self.store.command(f"{script} --token viewer-token-of-tests")
         done = subprocess.run(
             ["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True
         )
@@ -117,7 +117,7 @@ def site(network: list[Host], stores: str, tmp_path: Path) -> Iterator[Site]:
         broker_url=f"redis://{store.address}:{BROKER_PORT}/0",
         redis_url=f"redis://{store.address}:{BROKER_PORT}/1",
         study_ingest_enabled=True,
-        viewer_sync_token="viewer-token",
+        viewer_sync_token="viewer-token-of-tests",
         host=web.address,
         port=WEB_PORT,
     )

@@ -18,7 +18,7 @@ from tests import factories
 from tests.processes import Processes
 
 SENDERS = 40
-HEAD = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer viewer-token\r\n"
+HEAD = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer viewer-token-of-tests\r\n"
 TYPE = "Content-Type: application/json\r\n"
 # Cut off within the head, within an announced body, and within a chunk.
 BEGINNINGS = [

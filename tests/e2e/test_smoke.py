@@ -27,7 +27,7 @@ TWICE = text("""
 def smoke(house: Processes, viewer: Sender) -> Smoke:
     """Run the command against a web process and a worker."""
     house.start("worker")
-    known = {"DATABASE_URL": house.settings.database_url, "VIEWER_SYNC_TOKEN": "viewer-token,older"}
+    known = {"DATABASE_URL": house.settings.database_url, "VIEWER_SYNC_TOKEN": "viewer-token-of-tests,older"}
 
     def run(*words: str, **environment: str) -> Result:
         command = ["smoke", "--url", str(viewer.http.base_url), *words]

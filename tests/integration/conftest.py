@@ -23,7 +23,7 @@ from shared.config import Settings
 from tests import factories
 from tests.clients import Clock, Front
 
-TOKEN = {"Authorization": "Bearer viewer-token"}
+TOKEN = {"Authorization": "Bearer viewer-token-of-tests"}
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ def sent(receiver: Receiver, lines: bytes, folder: Path) -> Result:
     file.write_bytes(lines)
     url = f"http://127.0.0.1:{receiver.server.server_port}"
     return CliRunner().invoke(
-        main, ["upload", str(file), "--url", url, "--token", "viewer-token", "--concurrency", "1"]
+        main, ["upload", str(file), "--url", url, "--token", "viewer-token-of-tests", "--concurrency", "1"]
     )
 
 

@@ -15,7 +15,7 @@ from shared.payload import EXAMPLE_UPLOAD
 
 ENDPOINT = "/ingest/study/attempts"
 JSON = {"Content-Type": "application/json"}
-HEAD = b"POST /ingest/study/attempts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer viewer-token\r\n"
+HEAD = b"POST /ingest/study/attempts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer viewer-token-of-tests\r\n"
 
 
 def an_upload_of(size: int) -> bytes:
@@ -73,10 +73,10 @@ MAX_HEAD = 256 * 1024  # waitress's own limit
 NO_HTTP = {
     "far too large, announced": (413, HEAD + TYPE + b"Content-Length: %d\r\n\r\n" % (10 * MAX_BODY)),
     "far too large, chunked": (413, CHUNKED + (b"%x\r\n" % (3 * MAX_BODY)).ljust(3 * MAX_BODY)),
-    "a chunk of no size": (400, CHUNKED + b"viewer-token\r\n"),
+    "a chunk of no size": (400, CHUNKED + b"viewer-token-of-tests\r\n"),
     "another transfer encoding": (501, HEAD + b"Transfer-Encoding: gzip\r\n\r\n"),
     "a length that is no number": (400, HEAD + b"Content-Length: -1\r\n\r\n"),
-    "a bare line feed in a header": (400, HEAD + b"X: viewer-token\nY: 1\r\n\r\n"),
+    "a bare line feed in a header": (400, HEAD + b"X: viewer-token-of-tests\nY: 1\r\n\r\n"),
     "endless headers": (431, (HEAD + b"X: ").ljust(MAX_HEAD, b"x")),
 }
 
@@ -90,11 +90,11 @@ def test_what_the_server_refuses_is_a_problem_that_quotes_nothing(
     assert response.status_code == status
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.json()["status"] == status
-    assert "viewer-token" not in response.text
+    assert "viewer-token-of-tests" not in response.text
     assert count(engine) == 0
 
 
-STRANGER = HEAD.replace(b"viewer-token", b"viewer-token1")
+STRANGER = HEAD.replace(b"viewer-token-of-tests", b"viewer-token-of-tests1")
 LENGTH = b"Content-Length: %d\r\n\r\n" % MAX_BODY
 BODIES = {
     "announced": LENGTH,

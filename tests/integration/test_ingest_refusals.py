@@ -41,14 +41,14 @@ def problem(response: httpx.Response) -> tuple[int, str]:
     [
         None,
         "",
-        "viewer-token",
+        "viewer-token-of-tests",
         "Bearer",
         "Bearer viewer-toke",
-        "Bearer viewer-token2",
-        "Basic viewer-token",
-        "Bearer study-token",
+        "Bearer viewer-token-of-tests2",
+        "Basic viewer-token-of-tests",
+        "Bearer study-token-of-tests",
         b"Bearer viewer-t\xf6ken",
-        "Bearer old,new",
+        "Bearer old-token-of-tests,new-token-of-tests",
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -66,11 +66,12 @@ def test_without_an_accepted_token_it_is_401(
     assert uploads(engine) == 0
 
 
-@pytest.mark.parametrize("token", ["old", "new", "schlüssel"])
+@pytest.mark.parametrize("token", ["old-token-of-tests", "new-token-of-tests", "schlüssel-für-tests"])
 def test_each_of_several_tokens_is_accepted_whatever_the_case_of_the_scheme(
     serve: Serve, settings: Settings, token: str
 ) -> None:
-    rotating = settings.model_copy(update={"viewer_sync_token": SecretStr("old, ,new,schlüssel,")})
+    several = SecretStr("old-token-of-tests, ,new-token-of-tests,schlüssel-für-tests,")
+    rotating = settings.model_copy(update={"viewer_sync_token": several})
     web = serve(create_app(rotating), rotating)
 
     response = web.post(ENDPOINT, json=an_upload(), headers={"Authorization": f"bEARER {token}".encode()})

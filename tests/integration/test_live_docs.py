@@ -47,7 +47,7 @@ def answers(
     got = []
     for command, _ in EXCHANGES:
         clock.advance(seconds=10)
-        got.append(web.send(request_of(command, web, "study-token")))
+        got.append(web.send(request_of(command, web, "study-token-of-tests")))
     return got
 
 

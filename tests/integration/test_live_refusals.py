@@ -44,7 +44,14 @@ def test_it_is_open_while_uploads_are_not(serve: Serve, settings: Settings, engi
 
 @pytest.mark.usefixtures("leaves_nothing")
 @pytest.mark.parametrize(
-    "given", ["", "Bearer", "Bearer viewer-token", "Bearer study-token-", "Basic study-token"]
+    "given",
+    [
+        "",
+        "Bearer",
+        "Bearer viewer-token-of-tests",
+        "Bearer study-token-of-tests-",
+        "Basic study-token-of-tests",
+    ],
 )
 def test_a_wrong_token_is_401_for_every_route(front: Front, given: str) -> None:
     routes = [("POST", "sessions"), ("GET", "sessions"), ("GET", "sessions/1"), ("GET", "reviews")]

@@ -20,7 +20,7 @@ from shared.config import Settings
 from shared.payload import EXAMPLE_UPLOAD
 
 ENDPOINT = "/ingest/study/attempts"
-TOKEN = "viewer-token"
+TOKEN = "viewer-token-of-tests"
 
 
 def environment(settings: Settings, **changes: str) -> dict[str, str]:

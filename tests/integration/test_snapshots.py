@@ -95,9 +95,9 @@ def test_the_metrics(settings: Settings, tmp_path: Path) -> None:
         if isinstance(metric, MetricWrapperBase) and metric._name.startswith("study_ingest"):
             name = metric._name + "_total" * (metric._type == "counter")
             found.add(" ".join([metric._type, name, *metric._labelnames]))
-    served = {"prometheus_multiproc_dir": str(tmp_path), "metrics_token": SecretStr("metrics-token")}
+    served = {"prometheus_multiproc_dir": str(tmp_path), "metrics_token": SecretStr("metrics-token-of-tests")}
     client = create_app(settings.model_copy(update=served)).test_client()
-    page = client.get("/metrics", headers={"Authorization": "Bearer metrics-token"})
+    page = client.get("/metrics", headers={"Authorization": "Bearer metrics-token-of-tests"})
     for family in text_string_to_metric_families(page.text):
         found.add(" ".join([family.type, family.name, *family.samples[0].labels]))
     compare("metrics.txt", sorted(found))

@@ -27,7 +27,7 @@ def ops_settings(servers: Servers, template_url: str) -> Iterator[Settings]:
             broker_url=servers.broker_url.replace("virtual_host=0", "virtual_host=7"),
             redis_url=servers.redis_url.replace("db=1", "db=8"),
             study_ingest_enabled=True,
-            viewer_sync_token="viewer-token",
+            viewer_sync_token="viewer-token-of-tests",
             ops_password=SecretStr(PASSWORD),
         )
 
