@@ -73,7 +73,7 @@ def viewer_settings(servers: Servers, template_url: str) -> Iterator[Settings]:
             broker_url=servers.broker_url.replace("virtual_host=0", "virtual_host=6"),
             redis_url=servers.redis_url.replace("db=1", "db=9"),
             study_ingest_enabled=True,
-            viewer_sync_token="viewer-token",
+            viewer_sync_token="viewer-token-of-tests",
             viewer_page=True,
             store_deadline=3.0,
         )
@@ -144,7 +144,7 @@ class Learner:
     number: int
     engine: Engine
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
-    token: str = "viewer-token"
+    token: str = "viewer-token-of-tests"
 
     def sessions(self, count: int, attempts: int = ATTEMPTS) -> list[dict[str, Any]]:
         chance = random.Random(f"{self.number} {len(self.made)} {os.getpid()}")

@@ -83,7 +83,7 @@ def test_I1_postgres_has_what_was_spooled_as_soon_as_it_is_back(
     factories.load_many(engine)
     with (
         processes(settings, tmp_path, sweep_every=10 * PATIENCE_S) as house,
-        Sender(house.serve(), "viewer-token") as viewer,
+        Sender(house.serve(), "viewer-token-of-tests") as viewer,
         spool.connect(servers.redis_url) as redis,
     ):
         house.start("sweeper")

@@ -100,7 +100,7 @@ def test_I1_processes_that_found_only_a_standby_go_on_when_it_is_promoted(
 ) -> None:
     factories.load_many(engine)
     alone = settings.model_copy(update={"database_url": url(stores.standby)})
-    with processes(alone, tmp_path) as house, Sender(house.serve(), "viewer-token") as viewer:
+    with processes(alone, tmp_path) as house, Sender(house.serve(), "viewer-token-of-tests") as viewer:
         for name in ("worker", "sweeper"):
             house.start(name)
         with Load(viewer) as load:
