@@ -33,6 +33,7 @@ class Kind(Enum):
         "The question has another answer",
         "Read the session again; an answer cannot be changed.",
     )
+    UNKNOWN_CURSOR = 410, "The place in the changes is not known here", "Read again without `after`."
     BODY_TOO_LARGE = 413, "The body is too large", "Split the session, or omit fields."
     UNSUPPORTED_MEDIA_TYPE = 415, "The body must be plain application/json", "Name the type; do not compress."
     INVALID_PAYLOAD = 422, "The payload is not a valid upload", "Fix what `errors` points at."
@@ -91,6 +92,7 @@ _OF_ERROR: dict[type[Exception], Kind] = {
     errors.SupersededError: Kind.SESSION_CLOSED,
     errors.AlreadyAnsweredError: Kind.ALREADY_ANSWERED,
     errors.NothingToAskError: Kind.NOTHING_TO_ASK,
+    errors.UnknownCursorError: Kind.UNKNOWN_CURSOR,
     errors.NotAskedError: Kind.INVALID_REQUEST,
     errors.NoSuchChoiceError: Kind.INVALID_REQUEST,
 }

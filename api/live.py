@@ -10,7 +10,7 @@ from random import SystemRandom
 from typing import Annotated, Any, TypedDict, TypeVar
 
 import structlog
-from flask import request, url_for
+from flask import Response, jsonify, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -311,6 +311,28 @@ def list_due_reviews(path: LearnerPath, query: ReviewQuery) -> dict[str, Any]:
         )
     )
     return schemas.DueReviews.model_validate(_page(rows, query.limit)).model_dump(mode="json")
+
+
+@blueprint.get(
+    "/progress",
+    operation_id="listProgress",
+    responses=answers(
+        {200: schemas.ProgressPage, 304: {"description": "as `If-None-Match` names it"}},
+        *COMMON,
+        Kind.INVALID_REQUEST,
+    ),
+)
+def list_progress(path: LearnerPath, query: PageQuery) -> Response:
+    """List what is known of each question that the learner answered; 304 where `If-None-Match` names it."""
+    after, limit = _place(query, lists.BEFORE_PROGRESS), query.limit + 1
+    rows = services().live.run(
+        lambda connection: lists.progress(connection, path.user_id, after=after, limit=limit)
+    )
+    page = schemas.ProgressPage.model_validate(_page(rows, query.limit)).model_dump(mode="json")
+    response = jsonify(page)
+    response.add_etag()
+    response.make_conditional(request)
+    return response
 
 
 @blueprint.get(

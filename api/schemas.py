@@ -510,6 +510,79 @@ class DueReviews(Page):
     items: list[DueReview]
 
 
+class Progress(BaseModel):
+    """What is known of a question; `due` follows from memory alone, whatever the date of an exam."""
+
+    stability: float = Field(description="days after which nine of ten such questions are still known")
+    difficulty: float = Field(ge=1, le=10)
+    due: date
+    last_answered_at: datetime = Field(description="of the newest answer, practice too")
+    reviews: int = Field(description="answers that counted")
+    misses: int
+    miss_streak: int
+    correct_streak: int
+    wrong_note: Literal["none", "open", "closed"]
+
+
+class NamedProgress(Progress):
+    """What is known of a question, by the public id of its current edition."""
+
+    pub_id: str
+
+
+PROGRESS = {
+    "stability": 8.29,
+    "difficulty": 5.31,
+    "due": "2026-11-30",
+    "last_answered_at": "2026-11-22T00:00:41.104417Z",
+    "reviews": 3,
+    "misses": 1,
+    "miss_streak": 0,
+    "correct_streak": 2,
+    "wrong_note": "closed",
+}
+
+
+class ProgressPage(Page):
+    """What is known of a learner's questions, in the order of their public ids."""
+
+    model_config = with_example({"items": [PROGRESS | {"pub_id": "q-7f3a"}], "next_cursor": None})
+
+    items: list[NamedProgress]
+
+
+class ChangedQuestion(Progress):
+    """What is known of a question, by its id in the catalog."""
+
+    question_id: int
+
+
+class ChangedLearner(BaseModel):
+    """A learner, and questions whose progress changed."""
+
+    user_id: int
+    complete: bool = Field(description="these are all questions of the learner: forget any other")
+    questions: list[ChangedQuestion]
+
+
+class Changes(BaseModel):
+    """Whose progress has changed."""
+
+    model_config = with_example(
+        {
+            "learners": [
+                {"user_id": 7, "complete": False, "questions": [PROGRESS | {"question_id": 701}]},
+            ],
+            "next": "81530",
+            "more": False,
+        }
+    )
+
+    learners: list[ChangedLearner]
+    next: str = Field(description="`after` of the next request; keep it with the copy")
+    more: bool = Field(description="there is more already: ask again at once")
+
+
 class WrongNotes(Page):
     """Wrong notes, last opened first."""
 

@@ -71,3 +71,7 @@ class NoSuchChoiceError(StudyIngestError):
 
 class AlreadyAnsweredError(StudyIngestError):
     """The question has another answer in this session."""
+
+
+class UnknownCursorError(StudyIngestError):
+    """A reader's place in the changes is not known here."""

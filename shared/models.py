@@ -35,6 +35,16 @@ class Base(DeclarativeBase):
     }
 
 
+class TransactionId(sa.types.UserDefinedType[str]):
+    """Postgres' `xid8`: counts transactions, and is never used twice."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """Return the name of the type."""
+        return "xid8"
+
+
 # The ids of the catalog come from outside; without autoincrement=False they would be serial.
 CatalogId = Annotated[int, mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)]
 RowId = Annotated[int, mapped_column(sa.BigInteger, sa.Identity(), primary_key=True)]
@@ -266,7 +276,8 @@ class StudyQuestionProgress(Base):
     unsure-but-right attempt sets. `last_answered_at` and `last_study_date` are those of the newest attempt
     folded, practice too; `reviews`, `misses` and `corrects` count the counted ones. `correct_since` is the
     study date of the first of the present row of corrects. `scheduler` names the behaviour that led here:
-    where it differs from today's, the row must be folded again.
+    where it differs from today's, the row must be folded again. `changed_xid`: the last transaction that
+    saved it, see `LearnerChanges`.
     """
 
     __tablename__ = "study_question_progress"
@@ -314,10 +325,24 @@ class StudyQuestionProgress(Base):
     note_closed_at: Mapped[datetime | None]
     scheduler: Mapped[str]
     updated_at: Mapped[UpdatedAt]
+    changed_xid: Mapped[str | None] = mapped_column(TransactionId)
 
 
 keep_updated_at(StudyQuestionProgress)
 expect_new_learners(StudyQuestionProgress)
+
+
+class LearnerChanges(Base):
+    """The last transaction that changed progress of a learner, and the last that deleted any (`whole_xid`).
+
+    No foreign key: the row stays when the learner is deleted, which is a change, too.
+    """
+
+    __tablename__ = "learner_changes"
+
+    user_id: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    changed_xid: Mapped[str] = mapped_column(TransactionId, index=True)
+    whole_xid: Mapped[str] = mapped_column(TransactionId)
 
 
 class StudyQuizSession(Base):

@@ -219,7 +219,7 @@ def _rows(connection: Connection, table: FromClause) -> list[dict[str, Any]]:
 def progress(engine: Engine) -> list[str]:
     """Return the progress of all learners: as it is shown, then as it is kept."""
     kept = [
-        {name: str(value) for name, value in row.items() if name != "updated_at"}
+        {name: str(value) for name, value in row.items() if name not in {"updated_at", "changed_xid"}}
         for row in rows(engine, StudyQuestionProgress)
     ]
     with engine.connect() as connection:

@@ -9,10 +9,10 @@ from sqlalchemy import Connection, text
 
 from shared.db import execute
 from shared.live import sessions
-from shared.live.forms import BIGINT
+from shared.live.forms import BIGINT, STORABLE
 from shared.study.progress import CHRONIC_AFTER
 from shared.study.scheduling import Memory, retrievability
-from shared.study.store import SHOWN_DUE, today_of
+from shared.study.store import SHOWN_DUE, list_progress, today_of
 
 _Id = Annotated[int, Field(ge=0, lt=BIGINT)]
 
@@ -37,9 +37,16 @@ class NoteCursor(NamedTuple):
     question_id: _Id
 
 
+class ProgressCursor(NamedTuple):
+    """Where a page of progress ends; public ids come in the order of their bytes."""
+
+    pub_id: Annotated[str, Field(max_length=200, pattern=STORABLE)]
+
+
 # Before the first of each list.
 BEFORE_SESSIONS = SessionCursor(BIGINT - 1)
 BEFORE_REVIEWS = ReviewCursor(date.min, 0)
+BEFORE_PROGRESS = ProgressCursor("")
 BEFORE_NOTES = NoteCursor(datetime.max.replace(tzinfo=UTC), BIGINT - 1)
 
 
@@ -114,6 +121,15 @@ def due_reviews(  # noqa: PLR0913  # whose, what page, and as of when
     as_of = {"before": before or today + timedelta(days=1), "today": today, "now": now}
     rows = execute(connection, _DUE, after._asdict() | as_of | {"user_id": user_id, "limit": limit})
     return [(ReviewCursor(row.due, row.id), _without_id(row)) for row in rows]
+
+
+def progress(
+    connection: Connection, user_id: int, *, after: ProgressCursor, limit: int
+) -> list[tuple[ProgressCursor, dict[str, Any]]]:
+    """List what is known of each question that the learner answered, each with its cursor."""
+    sessions.require_learner(connection, user_id)
+    lines = list_progress(connection, user_id, after=after.pub_id, limit=limit)
+    return [(ProgressCursor(line["pub_id"]), line) for line in lines]
 
 
 NoteState = Literal["open", "closed"]

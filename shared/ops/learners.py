@@ -3,6 +3,7 @@
 from sqlalchemy import Connection, text
 
 from shared.db import execute, scalars
+from shared.study.store import mark_whole
 
 # Ingested uploads have their `user_id`. The others belong to the learners whose questions they name, as long
 # as the catalog has these. In the order of their ids, and before the learner, as a replay locks them.
@@ -59,4 +60,5 @@ def delete_learner(connection: Connection, user_id: int) -> int:
     execute(connection, _BLANK_CONFLICTS, bound | {"uploads": uploads})
     execute(connection, _BLANK_UPLOADS, bound | {"uploads": uploads})
     execute(connection, _DELETE, {"user_id": user_id})
+    mark_whole(connection, user_id)
     return len(uploads)

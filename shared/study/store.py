@@ -70,18 +70,24 @@ def _zone(name: str | None, default_zone: str) -> ZoneInfo:
 # For progress p, its question's topic t and the learner's date :today: no due date is later than the exam.
 SHOWN_DUE = "CASE WHEN t.exam_on >= :today THEN least(p.due, t.exam_on) ELSE p.due END"
 
-_LIST = text("""
-    SELECT e.pub_id, p.stability, p.difficulty, p.due, p.last_answered_at, p.reviews, p.misses, p.miss_streak,
-        p.correct_streak, p.wrong_note
+# What is shown of progress p.
+SHOWN = """p.stability, p.difficulty, p.due, p.last_answered_at, p.reviews, p.misses, p.miss_streak,
+    p.correct_streak, p.wrong_note"""
+
+_LIST = text(f"""
+    SELECT e.pub_id, {SHOWN}
     FROM study_question_progress p JOIN current_editions e ON e.source_id = p.study_question_id
-    WHERE p.user_id = :user_id
+    WHERE p.user_id = :user_id AND e.pub_id COLLATE "C" > :after
     ORDER BY e.pub_id COLLATE "C"
-""")
+    LIMIT :limit
+""")  # noqa: S608  # made of the constant above
 
 
-def list_progress(connection: Connection, user_id: int) -> Iterator[dict[str, Any]]:
+def list_progress(
+    connection: Connection, user_id: int, *, after: str = "", limit: int | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield one JSON object for each question, sorted by public id: times in UTC, `due` a date."""
-    for row in db.execute(connection, _LIST, {"user_id": user_id}):
+    for row in db.execute(connection, _LIST, {"user_id": user_id, "after": after, "limit": limit}):
         times = {"due": row.due.isoformat(), "last_answered_at": row.last_answered_at.isoformat()}
         yield row._asdict() | times
 
@@ -150,20 +156,35 @@ _LOAD = text(f"""
     WHERE user_id = :user_id AND study_question_id = ANY(CAST(:question_ids AS bigint[]))
 """)  # noqa: S608  # made of the constants above
 
+# For `shared.changes`: the learner's row names the last transaction that changed progress of theirs.
+_CHANGED = """
+    INSERT INTO learner_changes (user_id, changed_xid, whole_xid)
+    VALUES (:user_id, pg_current_xact_id(), pg_current_xact_id())
+    ON CONFLICT (user_id) DO UPDATE SET
+        changed_xid = greatest(learner_changes.changed_xid, excluded.changed_xid)
+"""
+
 _SAVE = text(f"""
+    WITH changed AS ({_CHANGED})
     INSERT INTO study_question_progress
-        (user_id, scheduler, study_question_id, {", ".join(COLUMNS)})
-    SELECT :user_id, :scheduler, saved.*
+        (user_id, scheduler, changed_xid, study_question_id, {", ".join(COLUMNS)})
+    SELECT :user_id, :scheduler, pg_current_xact_id(), saved.*
     FROM json_to_recordset(CAST(:progress AS json))
         AS saved (study_question_id bigint, {", ".join(f"{name} {_TYPES[name]}" for name in COLUMNS)})
     ON CONFLICT (study_question_id, user_id) DO UPDATE SET
         scheduler = excluded.scheduler,
+        changed_xid = excluded.changed_xid,
         {", ".join(f"{name} = excluded.{name}" for name in COLUMNS)}
 """)  # noqa: S608  # made of the constants above
 
 _DELETE = text("""
     DELETE FROM study_question_progress
     WHERE user_id = :user_id AND study_question_id = ANY(CAST(:question_ids AS bigint[]))
+""")
+
+# A row that is gone cannot say when it went: whoever reads changes gets all that is left.
+_WHOLE = text(f"""
+    {_CHANGED}, whole_xid = greatest(learner_changes.whole_xid, excluded.whole_xid)
 """)
 
 
@@ -191,6 +212,12 @@ def delete_progress(connection: Connection, user_id: int, question_ids: Iterable
     """Delete the progress of questions that have no review left."""
     if ids := list(question_ids):
         db.execute(connection, _DELETE, {"user_id": user_id, "question_ids": ids})
+        mark_whole(connection, user_id)
+
+
+def mark_whole(connection: Connection, user_id: int) -> None:
+    """Note that progress of a learner was deleted."""
+    db.execute(connection, _WHOLE, {"user_id": user_id})
 
 
 _LOAD_SESSIONS = text(f"""

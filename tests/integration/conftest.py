@@ -101,8 +101,8 @@ class Contract:
         for template, operations in self.described["paths"].items():
             pattern = re.sub(r"\{\w+\}", "[^/]+", template)
             if re.fullmatch(pattern, response.request.url.path) and method in operations:
-                responses = operations[method]["responses"]
-                found: dict[str, Any] = responses[str(response.status_code)]["content"]
+                described = operations[method]["responses"][str(response.status_code)]
+                found: dict[str, Any] | None = described.get("content")  # none for a 304
                 return found
         return None
 

@@ -43,7 +43,7 @@ def examples(document: Any) -> list[tuple[dict[str, Any], Any]]:
     """List every schema that has examples with each of them."""
     schemas = document["components"]["schemas"].values()
     operations = [each for path in document["paths"].values() for each in path.values()]
-    answers = [answer["content"] for each in operations for answer in each["responses"].values()]
+    answers = [answer.get("content", {}) for each in operations for answer in each["responses"].values()]
     media = [each for content in answers for each in content.values()]
     return [(each, each["example"]) for each in schemas if "example" in each] + [
         (each["schema"], shown["value"]) for each in media for shown in each.get("examples", {}).values()

@@ -1,0 +1,75 @@
+"""The route by which a document server keeps a copy of all progress."""
+
+import threading
+import time
+from typing import Any
+
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel, ConfigDict, Field
+
+from api import schemas
+from api.auth import require_token
+from api.errors import Kind, Problem
+from api.openapi import answers
+from api.services import services
+from shared.changes import Changes, Cursor, read_changes
+
+blueprint = APIBlueprint("changes", __name__, abp_tags=[Tag(name="results")], abp_security=[{"study": []}])
+
+MAX_LEARNERS = 100
+MAX_WAIT_S = 30
+LOOK_EVERY_S = 0.5
+# A reader that waits occupies one of WEB_REQUESTS; beyond these few, readers are answered at once.
+_waiting = threading.BoundedSemaphore(4)
+
+
+class ChangesQuery(BaseModel):
+    """From where, and how much."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    after: str = Field("", max_length=60, description="`next` of the answer before; without it, everything")
+    limit: int = Field(20, ge=1, le=MAX_LEARNERS, description="most learners of an answer")
+    wait: int = Field(0, ge=0, le=MAX_WAIT_S, description="seconds to wait where nothing has changed")
+
+
+@blueprint.get(
+    "/study/changes",
+    operation_id="readChanges",
+    responses=answers(
+        {200: schemas.Changes},
+        Kind.UNAUTHENTICATED,
+        Kind.UNKNOWN_CURSOR,
+        Kind.INVALID_REQUEST,
+        Kind.LIVE_CLOSED,
+        Kind.STORE_UNAVAILABLE,
+    ),
+)
+def show_changes(query: ChangesQuery) -> dict[str, Any]:
+    """Read whose progress has changed, and how: in the order of commits, none passed over."""
+    if not services().settings.study_tokens:
+        raise Problem(Kind.LIVE_CLOSED)
+    require_token(services().settings.study_tokens)
+    try:
+        cursor = Cursor.read(query.after)
+    except ValueError:
+        fault = {"pointer": "/after", "detail": "Input should be the `next` of the answer before"}
+        raise Problem(Kind.INVALID_REQUEST, errors=[fault]) from None
+    found = _read(cursor, query.limit)
+    if query.wait and _waiting.acquire(blocking=False):
+        try:
+            end = time.monotonic() + query.wait
+            while not (found.learners or found.more) and time.monotonic() < end:
+                time.sleep(LOOK_EVERY_S)
+                found = _read(found.next, query.limit)
+        finally:
+            _waiting.release()
+    return schemas.Changes(
+        learners=[schemas.ChangedLearner.model_validate(each) for each in found.learners],
+        next=str(found.next),
+        more=found.more,
+    ).model_dump(mode="json")
+
+
+def _read(cursor: Cursor, limit: int) -> Changes:
+    return services().live.run(lambda connection: read_changes(connection, cursor, limit=limit))

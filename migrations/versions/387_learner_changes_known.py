@@ -1,0 +1,18 @@
+"""Name this transaction for every learner who has progress already."""
+
+from alembic import op
+
+revision = "387"
+down_revision = "386"
+
+
+def upgrade() -> None:
+    op.execute("""
+        INSERT INTO learner_changes (user_id, changed_xid, whole_xid)
+        SELECT DISTINCT user_id, pg_current_xact_id(), pg_current_xact_id() FROM study_question_progress
+        ON CONFLICT (user_id) DO NOTHING
+    """)
+
+
+def downgrade() -> None:
+    op.execute("DELETE FROM learner_changes")
