@@ -23,7 +23,7 @@ from rich.text import Text
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
-from cli.local.places import data_dir_option, read_env
+from cli.local.places import act_as_owner, data_dir_option, read_env
 from shared.config import StoreSettings, load_settings
 from shared.db import make_engine
 from shared.ops.actions import read_shift
@@ -87,6 +87,7 @@ def _name_operator(connection: Connection) -> None:
 def complete_environment(data_dir: Path) -> None:
     """Complete the environment with that of a running `up`, unless it names its own database."""
     if not os.environ.get("DATABASE_URL"):
+        act_as_owner(data_dir)
         for name, value in read_env(data_dir).items():
             os.environ.setdefault(name, value)
 

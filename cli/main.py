@@ -61,6 +61,8 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except StudyIngestError as error:
             raise click.ClickException(str(error)) from None
+        except PermissionError as error:
+            raise click.ClickException(f"{error.filename}: permission denied") from None
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -15,9 +15,11 @@ from types import TracebackType
 from typing import Self
 
 import httpx
+import pytest
 from pydantic import SecretStr
 
 from cli.local.pdeathsig import tied
+from cli.local.places import Account
 from shared.config import Settings
 
 
@@ -28,6 +30,36 @@ def reachable_directory() -> Iterator[Path]:
         path = Path(name)
         path.chmod(0o711)
         yield path
+
+
+FOREIGN = 1  # daemon: a user that every system has
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users")
+CELERY = """#!{python}
+import sys
+from celery.__main__ import main
+sys.exit(main())
+"""
+
+
+def reachable_python(directory: Path) -> Path:
+    """Return a Python with our packages that every user can run; skip the test where there is none."""
+    if Account(FOREIGN, FOREIGN).can_reach(Path(sys.executable).resolve()):
+        return Path(sys.executable)
+    ours = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    system = Path("/usr/bin", ours)
+    if not system.exists():
+        pytest.skip(f"no {ours} that every user can run")
+    subprocess.run([system, "-m", "venv", "--without-pip", directory], check=True)
+    packages = directory / "lib" / ours / "site-packages"
+    # redis-py asks for this package before 3.11.3, so it may be missing in ours.
+    (packages / "async_timeout.py").write_text("from asyncio import timeout")
+    (packages / "ours.pth").write_text(
+        "\n".join(path for path in sys.path if path.endswith("site-packages")) + f"\n{ROOT}\n"
+    )
+    python, celery = directory / "bin" / "python", directory / "bin" / "celery"
+    celery.write_text(CELERY.format(python=python))
+    celery.chmod(0o755)
+    return python
 
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -4,11 +4,14 @@ Flower's own FLOWER_* variables change all of that but the login.
 """
 
 import os
+import stat
 import sys
+from pathlib import Path
 
 from shared import broker, logs
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
+from shared.ownership import first_open_to_others
 
 DEFAULTS = {
     "FLOWER_UNAUTHENTICATED_API": "false",
@@ -38,17 +41,33 @@ def logins(text: str) -> list[str]:
     return found
 
 
+def private(state: Path) -> None:
+    """Raise ConfigurationError where others can write Flower's state: to read a pickle runs its code."""
+    files = [each for each in state.parent.glob(f"{state.name}*") if not _is_own(each.lstat())]
+    if path := first_open_to_others(state.parent, os.geteuid()) or next(iter(files), None):
+        raise ConfigurationError(
+            f"FLOWER_DB: others can write to {path}, and so run code in Flower: delete it, or set another"
+        )
+
+
+def _is_own(found: os.stat_result) -> bool:
+    is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+    return is_ours and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
 def main() -> None:
     """Run Flower until a signal stops it; exit at once where no login is set."""
+    for name, value in DEFAULTS.items():
+        os.environ[name] = os.environ.get(name) or value
     try:
         settings = load_settings(Settings)
         os.environ["FLOWER_BASIC_AUTH"] = ",".join(logins(os.environ.get("FLOWER_BASIC_AUTH", "")))
+        if os.environ["FLOWER_PERSISTENT"].lower() == "true":
+            private(Path(os.environ["FLOWER_DB"]).absolute())
     except ConfigurationError as error:
         sys.exit(f"study-ingest: {error}")
-    os.umask(0o077)  # its file is a pickle: a user who can write to it can run code
+    os.umask(0o077)
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # its own metrics are not ours
-    for name, value in DEFAULTS.items():
-        os.environ[name] = os.environ.get(name) or value
     logs.configure_logs()
     broker.make_celery(settings, worker=True).start(["flower"])
 

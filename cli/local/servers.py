@@ -165,12 +165,13 @@ class ServerProcess(ABC):
         return self._process
 
     def _failure(self, what: str) -> places.ServerError:
-        tail = self.log.read_text(errors="replace")[-LOG_TAIL:]
+        with places.open_own(self.log, os.O_RDONLY) as log:
+            tail = log.read().decode(errors="replace")[-LOG_TAIL:]
         return places.ServerError(f"{self.name} {what}; its log, {self.log}, ends with:\n{tail}")
 
     def _spawn(self, command: list[str], stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        with self.log.open("ab") as log:
+        with places.open_own(self.log, os.O_RDWR | os.O_APPEND | os.O_CREAT) as log:
             return subprocess.Popen(  # noqa: S603  # our own arguments; no shell
                 tied(command, self.stop_signal, self.account.uid, self.account.gid),
                 stdin=stdin,
@@ -192,7 +193,7 @@ class Postgres(ServerProcess):
         super().__init__(home, account)
         self.cluster = home / "postgres"
         self.pid_file = self.cluster / "postmaster.pid"
-        self.programs = places.postgres_programs(home, account)
+        self.programs = places.postgres_programs(account)
         self.sockets, self.durable = sockets, durable
 
     def start(self) -> None:
@@ -255,7 +256,7 @@ class Valkey(ServerProcess):
 
     def __init__(self, home: Path, account: places.Account, sockets: Path, *, durable: bool) -> None:
         super().__init__(home, account)
-        self.program, self.durable = places.valkey_server(home, account), durable
+        self.program, self.durable = places.valkey_server(account), durable
         self.store = home / "valkey"
         self.pid_file = self.store / "valkey.pid"
         self.socket = sockets / "valkey.sock"

@@ -92,6 +92,7 @@ def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[
         cleanup.enter_context(_signals_as_interrupt())
         if port and not supervisor.wait_until(lambda: is_free(port), RELEASE_SECONDS):
             raise NotReadyError(f"port {port} is taken; choose another with --port (0: any that is free)")
+        places.act_as_owner(data_dir)
         home = places.make_data_dir(data_dir)
         embedded = Servers(
             home / places.SERVERS,

@@ -1,7 +1,9 @@
 """The data directory's `env`: other commands find by it what runs."""
 
+import os
 import socket
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from cli.local.places import SERVERS, NothingRunningError, last_env, make_data_dir, read_env, write_env
 from cli.local.servers import Servers
 from cli.local.up import SECRETS, addresses, free_port, process_environment, stores, tokens
-from tests.processes import reachable_directory
+from tests.processes import FOREIGN, as_root, reachable_directory, reachable_python
 
 OUR_OWN = [*SECRETS, "DATABASE_URL", "BROKER_URL", "REDIS_URL"]
 
@@ -92,3 +94,64 @@ def test_flower_stays_at_its_port_until_somebody_else_is_there(tmp_path: Path) -
         moved = addresses(8000, last)
     assert moved["API_URL"] == last["API_URL"]
     assert moved["FLOWER_URL"] != last["FLOWER_URL"]
+
+
+Act = Callable[[Path], subprocess.CompletedProcess[str]]
+ACT_AS_OWNER = """
+import os, pathlib, sys
+from cli.local import places
+places.act_as_owner(pathlib.Path(sys.argv[1]))
+print(os.getresuid(), os.getresgid(), os.getgroups())
+"""
+
+
+@pytest.fixture
+def act_as_owner(data_dir: Path) -> Act:
+    python = reachable_python(data_dir.parent / "python")
+
+    def run(path: Path) -> subprocess.CompletedProcess[str]:
+        command = [python, "-c", ACT_AS_OWNER, str(path)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return run
+
+
+@as_root
+def test_root_becomes_the_owner_of_what_is_not_its_own(data_dir: Path, act_as_owner: Act) -> None:
+    """A directory, what is to be made in it, root's in it, a link, and a link of root's into it."""
+    foreign = data_dir / "foreign"
+    foreign.mkdir()
+    os.chown(foreign, FOREIGN, 0)  # root's group does not make its owner a member of it
+    within = foreign / "roots"
+    within.mkdir()
+    theirs = data_dir / "theirs"
+    theirs.symlink_to(data_dir)
+    os.chown(theirs, FOREIGN, FOREIGN, follow_symlinks=False)
+    ours = data_dir / "ours"
+    ours.symlink_to(within)
+    owner = f"{(FOREIGN,) * 3} {(FOREIGN,) * 3} []\n"
+    for path in (foreign, foreign / "not" / "yet", within, theirs, theirs / "data", ours):
+        assert (path, act_as_owner(path).stdout) == (path, owner)
+    for path in (data_dir, data_dir / "new"):
+        assert act_as_owner(path).stdout.startswith("(0, 0, 0) (0, 0, 0)")
+
+
+@as_root
+def test_root_does_not_use_what_others_can_write_to(data_dir: Path, act_as_owner: Act) -> None:
+    shared = data_dir / "shared"
+    shared.mkdir()
+    os.chown(shared, 0, FOREIGN)
+    for path, mode in ((shared, 0o777), (shared, 0o1777), (shared / "new", 0o777), (shared, 0o770)):
+        shared.chmod(mode)
+        assert f"others can write to {shared}" in act_as_owner(path).stderr
+    shared.chmod(0o1777)
+    assert act_as_owner(shared / "new").returncode == 0
+
+
+@as_root
+def test_an_owner_who_cannot_run_the_program_is_named(data_dir: Path, act_as_owner: Act) -> None:
+    os.chown(data_dir, FOREIGN, FOREIGN)
+    data_dir.parent.chmod(0o700)
+    refused = act_as_owner(data_dir).stderr
+    assert f"{data_dir} belongs to user {FOREIGN}, who cannot reach " in refused
+    assert "run it as that user, or choose a --data-dir that is root's" in refused

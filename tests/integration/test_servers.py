@@ -14,11 +14,10 @@ import pytest
 from redis import Redis
 from sqlalchemy import create_engine, text
 
-from cli.local.places import POSTGRES, VALKEY, ServerError, account_for, postgres_programs
+from cli.local.places import LOCK, POSTGRES, VALKEY, ServerError, account_for, postgres_programs
 from cli.local.servers import Servers, stop_orphan
-from tests.processes import reachable_directory
+from tests.processes import as_root, reachable_directory
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users")
 on_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells a process of its parent's death"
 )
@@ -204,16 +203,31 @@ def test_root_lets_the_owner_of_the_directory_run_the_servers(home: Path) -> Non
 
 @as_root
 def test_programs_out_of_reach_run_from_a_copy(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.local.places.ROOT_SERVERS_DIRECTORY", home.parent / "var")
     closed = home.parent / "closed"
     closed.mkdir(mode=0o700)
-    packages = postgres_programs(home, account_for(Path("/"))).parents[2]
+    packages = postgres_programs(account_for(Path("/"))).parents[2]
     for name in (POSTGRES, f"{POSTGRES}.libs", VALKEY):
         shutil.copytree(packages / name, closed / name, symlinks=True)
     monkeypatch.syspath_prepend(closed)
     monkeypatch.delitem(sys.modules, VALKEY, raising=False)  # its plugin of pytest has loaded it
     with Servers(home, durable=False) as servers:
         for server in (servers.postgres, servers.valkey):
-            assert Path(psutil.Process(server.pid).exe()).is_relative_to(home)
+            assert Path(psutil.Process(server.pid).exe()).is_relative_to(home.parent / "var")
+
+
+@as_root
+@pytest.mark.parametrize("name", ["postgres.log", "valkey.log", LOCK])
+def test_root_follows_no_link_of_the_servers_account(home: Path, name: str) -> None:
+    roots = home.parent / "roots"
+    roots.write_text("kept")
+    with Servers(home, durable=False, postgres=False):
+        pass
+    (home / name).unlink(missing_ok=True)
+    (home / name).symlink_to(roots)
+    with pytest.raises(ServerError, match=f"{name} is a link: remove it"), Servers(home, durable=False):
+        pass
+    assert roots.read_text() == "kept"
 
 
 def test_only_servers_that_are_wanted_need_their_package(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

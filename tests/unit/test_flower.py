@@ -1,10 +1,15 @@
 """Flower's logins and the broker's address are right, or nothing starts; what is wrong is not repeated."""
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
-from worker.flower import logins
+from tests.processes import FOREIGN, as_root, reachable_directory
+from worker.flower import logins, private
 
 STORES = {"DATABASE_URL": "postgresql://somebody@host/name", "BROKER_URL": "redis://host"}
 
@@ -42,3 +47,47 @@ def test_a_brokers_socket_has_no_password(monkeypatch: pytest.MonkeyPatch, user:
 @pytest.mark.parametrize("url", ["redis+socket:///run/redis.sock?virtual_host=0", "redis://user:hidden@host"])
 def test_a_password_goes_over_tcp(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     assert load(monkeypatch, BROKER_URL=url).broker_url == url
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    with reachable_directory() as path:
+        yield path / "flower.db"
+
+
+def test_its_state_may_be_missing_or_its_own(state: Path) -> None:
+    private(state)
+    state.touch(mode=0o600)
+    private(state)
+
+
+@pytest.mark.parametrize(
+    ("what", "mode"),
+    [("flower.db", 0o622), ("flower.db.dat", 0o602), (".", 0o777), (".", 0o1777), (".", 0o722)],
+)
+def test_its_state_is_no_pickle_that_others_may_write(state: Path, what: str, mode: int) -> None:
+    changed = state.parent / what
+    changed.touch()
+    if what == ".":
+        os.chown(changed, -1, FOREIGN) if os.geteuid() == 0 else mode == 0o722 and pytest.skip(
+            "only root can"
+        )
+    changed.chmod(mode)
+    with pytest.raises(ConfigurationError, match=f"^FLOWER_DB: others can write to {changed}"):
+        private(state)
+
+
+def test_its_state_is_no_link(state: Path) -> None:
+    state.symlink_to(state.parent / "elsewhere")
+    with pytest.raises(ConfigurationError, match=r"^FLOWER_DB: others"):
+        private(state)
+
+
+@as_root
+@pytest.mark.parametrize("what", ["flower.db", "flower.db.dir", "."])
+def test_its_state_is_no_pickle_that_others_own(state: Path, what: str) -> None:
+    planted = state.parent / what
+    planted.touch(mode=0o600)
+    os.chown(planted, FOREIGN, FOREIGN)
+    with pytest.raises(ConfigurationError, match=r"^FLOWER_DB: others"):
+        private(state)

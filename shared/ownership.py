@@ -1,0 +1,24 @@
+"""Who can replace a file: whoever can write to it, or to a directory on the way to it."""
+
+import os
+import stat
+from pathlib import Path
+
+
+def first_open_to_others(path: Path, uid: int) -> Path | None:
+    """Return the first existing part of a path, links too, that others than root and this user can replace.
+
+    Groups that we belong to are trusted.
+    """
+    groups = {0, os.getegid(), *os.getgroups()}
+    for whole in (path.absolute(), path.resolve()):
+        for part in filter(os.path.lexists, [*reversed(whole.parents), whole]):
+            found = part.lstat()
+            if found.st_uid not in {0, uid}:
+                return part
+            others = stat.S_IWOTH if found.st_gid in groups else stat.S_IWOTH | stat.S_IWGRP
+            # In /tmp, where the sticky bit is set, what exists can be replaced by its owner alone.
+            kept = part != whole and found.st_mode & stat.S_ISVTX
+            if found.st_mode & others and not kept and not stat.S_ISLNK(found.st_mode):
+                return part
+    return None
