@@ -209,7 +209,7 @@ class UploadStore:
 
     def _receive(self, deliveries: list[uploads.Delivery], *, again: bool = False) -> list[uploads.Receipt]:
         try:
-            with self._autocommit.connect() as connection:
+            with self._autocommit.begin() as connection:
                 return uploads.receive(connection, deliveries, first_try_after=self._first_try_after)
         except DBAPIError as error:
             # The connection may be from before a restart. To test it first would cost every upload a round
