@@ -25,6 +25,7 @@ COMMANDS = {
     "progress": ("cli.maintenance", "Print a learner's progress."),
     "smoke": ("cli.smoke", "Send a synthetic session twice, check that it counts once, and void it."),
     "stats": ("cli.maintenance", "Count what waits, what failed, and what was done."),
+    "tokens": ("cli.tokens", "Make the keys of learners' tokens, and sign tokens for learners."),
     "up": ("cli.local.up", "Start everything and keep it running."),
     "upload": ("cli.uploads", "Send the uploads of an NDJSON FILE."),
     "uploads": ("cli.uploads", "Find uploads that were received, and act on them."),

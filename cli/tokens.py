@@ -1,0 +1,65 @@
+"""`tokens`: make the keys of learners' tokens, and sign tokens for learners."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+from joserfc.errors import JoseError
+
+from cli.context import Duration
+from shared.tokens import HIGHEST_LEARNER, generate_key, load_keys, mint, public_half
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def tokens() -> None:
+    """Make the keys of learners' tokens, and sign tokens for learners."""
+
+
+@tokens.command()
+@click.option("--signing-key", type=FILE, required=True, help="The new file of the private key.")
+@click.option(
+    "--keys", type=FILE, envvar="VIEWER_TOKEN_KEYS", required=True, help="The server's file of keys."
+)
+@click.option("--algorithm", type=click.Choice(["EdDSA", "HS256"]), default="EdDSA", show_default=True)
+def keygen(*, signing_key: Path, keys: Path, algorithm: str) -> None:
+    """Make a key, and add the half that verifies to the server's keys.
+
+    With HS256 both files hold the same secret: for one host. The server reads its file again by itself. To
+    end a key, take it out of that file.
+    """
+    if signing_key.exists():
+        raise click.ClickException(f"{signing_key} exists: name a new file")
+    known = json.loads(keys.read_bytes())["keys"] if keys.exists() and load_keys(keys) else []
+    key = generate_key(algorithm)
+    _write(signing_key, key, mode=0o600)
+    # In place, so that owner and mode stay; the server keeps its keys while half of the file is there.
+    _write(keys, {"keys": [*known, public_half(key)]}, mode=0o644 if algorithm == "EdDSA" else 0o600)
+    click.echo(f"{signing_key} signs, {keys} verifies: {key['kid']}")
+
+
+def _write(path: Path, value: object, *, mode: int) -> None:
+    path.touch(mode)
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+@tokens.command("mint")
+@click.option("--learner", type=click.IntRange(1, HIGHEST_LEARNER), required=True, metavar="ID")
+@click.option(
+    "--for", "valid", type=Duration(), default="12h", show_default=True, help="How long it is good."
+)
+@click.option("--signing-key", type=FILE, envvar="VIEWER_SIGNING_KEY", required=True)
+@click.option("--audience", envvar="VIEWER_TOKEN_AUDIENCE", required=True)
+@click.option("--issuer", envvar="VIEWER_TOKEN_ISSUER", default="")
+def mint_(*, learner: int, valid: timedelta, signing_key: Path, audience: str, issuer: str) -> None:
+    """Print a token for a learner."""
+    try:
+        key = json.loads(signing_key.read_bytes())
+        token = mint(key, learner, audience=audience, issuer=issuer, now=datetime.now(UTC), valid=valid)
+    except OSError as error:
+        raise click.ClickException(f"{signing_key}: {error.strerror}") from None
+    except (JoseError, ValueError, KeyError, TypeError):
+        raise click.ClickException(f"{signing_key}: no private key of `tokens keygen`") from None
+    click.echo(token)

@@ -1,0 +1,178 @@
+"""Tokens of single learners: JWTs that the document server signs, and the keys that verify them."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import structlog
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import JWKRegistry, Key, OctKey
+from joserfc.jws import JWSRegistry
+
+from shared.errors import ConfigurationError, StudyIngestError
+
+log = structlog.get_logger()
+
+LONGEST = 4096  # bytes of a token
+LEEWAY = timedelta(seconds=60)
+CACHED = 10_000  # tokens
+# The algorithm belongs to the key, never to the token: a type of key has one, which may have two names.
+ALGORITHMS = {"OKP": ("EdDSA", "Ed25519"), "oct": ("HS256",)}
+SHORTEST_SECRET = 32  # bytes, as RFC 7518 asks for HS256
+TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
+HIGHEST_LEARNER = 2**63 - 1
+_LEARNER = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+
+
+class InvalidTokenError(StudyIngestError):
+    """A token is not accepted; the text says why, for the log, and quotes nothing of the token."""
+
+
+class _Registry(JWSRegistry):
+    def get_alg(self, name: str) -> Any:
+        # joserfc warns of the older name, which most libraries still write (RFC 9864).
+        return super().get_alg("Ed25519" if name == "EdDSA" else name)
+
+
+_REGISTRY = _Registry(algorithms=["Ed25519", "HS256"])
+
+
+class _Verified(NamedTuple):
+    learner: int
+    expires: float  # seconds since 1970
+
+
+class LearnerTokens:
+    """Verify tokens by a file of keys (JWKS, RFC 7517), which is read again whenever it changes.
+
+    A file that cannot be read then leaves the keys as they are: half of a file must not refuse every learner.
+    At first it raises ConfigurationError.
+    """
+
+    def __init__(self, path: Path, *, audience: str, issuer: str = "") -> None:
+        self._path = path
+        self._claims: dict[str, Any] = {name: {"essential": True} for name in ("sub", "exp")}
+        self._claims["aud"] = {"essential": True, "value": audience}
+        if issuer:
+            self._claims["iss"] = {"essential": True, "value": issuer}
+        self._version = self._current_version()
+        self._keys = load_keys(path)
+        # Of accepted tokens alone. To verify a signature costs a thousand times what a look-up costs.
+        self._verified: dict[str, _Verified] = {}
+
+    def verify(self, token: str, now: datetime) -> int:
+        """Return the learner whom a token names; raise InvalidTokenError if it is not accepted."""
+        if (version := self._current_version()) != self._version:
+            self._version = version
+            self._read_again()
+        verified = self._verified.get(token) or self._verify(token, now)
+        if now.timestamp() >= verified.expires + LEEWAY.total_seconds():
+            raise InvalidTokenError("it has expired")
+        return verified.learner
+
+    def _current_version(self) -> tuple[int, ...] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
+
+    def _read_again(self) -> None:
+        try:
+            self._keys = load_keys(self._path)
+        except ConfigurationError as error:
+            log.warning("token_keys.unreadable", error=str(error))
+        else:
+            self._verified.clear()
+            log.info("token_keys.read", keys=len(self._keys))
+
+    def _verify(self, token: str, now: datetime) -> _Verified:
+        if len(token) > LONGEST:
+            raise InvalidTokenError(f"it is longer than {LONGEST} bytes")
+        claims = jwt.JWTClaimsRegistry(
+            int(now.timestamp()), leeway=int(LEEWAY.total_seconds()), **self._claims
+        )
+        try:
+            read = jwt.decode(token, self._key, registry=_REGISTRY)
+            claims.validate(read.claims)
+        except JoseError as error:
+            raise InvalidTokenError(type(error).__name__) from None
+        except (ValueError, TypeError, KeyError) as error:  # of parts that are not what the RFC says
+            raise InvalidTokenError(f"it cannot be read: {type(error).__name__}") from None
+        if str(read.header.get("typ", "JWT")).lower() not in TYPES:
+            raise InvalidTokenError("its `typ` is that of another use")
+        subject = read.claims["sub"]
+        if not _LEARNER.fullmatch(subject) or int(subject) > HIGHEST_LEARNER:
+            raise InvalidTokenError("its `sub` is no learner's id")
+        if len(self._verified) >= CACHED:
+            del self._verified[next(iter(self._verified))]
+        self._verified[token] = verified = _Verified(int(subject), read.claims["exp"])
+        return verified
+
+    def _key(self, token: Any) -> Key:
+        """Choose the key by its id alone; a key that the token brings along is never read."""
+        key = self._keys.get(token.headers().get("kid"))
+        if key is None:
+            raise InvalidTokenError("no key has its `kid`")
+        return key
+
+
+def load_keys(path: Path) -> Mapping[str, Key]:
+    """Read a file of keys, by their ids; raise ConfigurationError where one of them is of no use here."""
+    try:
+        described = json.loads(path.read_bytes())["keys"]
+        keys = [_import_key(each) for each in described]
+    except OSError as error:
+        raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: {error.strerror}") from None
+    except (JoseError, ValueError, TypeError, KeyError) as error:  # texts of ours, or of a library: no value
+        why = error if type(error) is ValueError else type(error).__name__
+        raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: no JSON Web Key Set: {why}") from None
+    if len(found := {str(key.kid): key for key in keys}) < len(keys):
+        raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: two keys have the same `kid`")
+    return found
+
+
+def _import_key(described: Mapping[str, Any]) -> Key:
+    algorithms = ALGORITHMS.get(described["kty"], ())
+    if not algorithms or described.get("crv", "Ed25519") != "Ed25519":
+        raise ValueError("a key must be OKP with Ed25519 (for EdDSA), or oct (for HS256)")
+    if described.get("alg", algorithms[0]) not in algorithms or described.get("use", "sig") != "sig":
+        raise ValueError(f"a key's `alg` must be {algorithms[0]} and its `use` sig, where it has them")
+    if not isinstance(described["kid"], str) or not described["kid"]:
+        raise ValueError("every key must have a `kid`")
+    # Without `alg`, as that may be written in two ways, and without the private half of a pair.
+    key = JWKRegistry.import_key({k: v for k, v in described.items() if k in {"kty", "crv", "x", "k", "kid"}})
+    if isinstance(key, OctKey) and len(key.raw_value) < SHORTEST_SECRET:
+        raise ValueError(f"an oct key must have {SHORTEST_SECRET} bytes or more")
+    return key
+
+
+def generate_key(algorithm: str) -> dict[str, Any]:
+    """Make a key, private half included, as a JSON Web Key; its `kid` is its thumbprint."""
+    kind, size = ("OKP", "Ed25519") if algorithm == "EdDSA" else ("oct", 8 * SHORTEST_SECRET)
+    key = JWKRegistry.generate_key(kind, size, auto_kid=True)
+    return {**key.as_dict(private=True), "alg": algorithm, "use": "sig"}
+
+
+def public_half(key: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what verifies a key's tokens: all of it where it is a shared secret."""
+    return {name: value for name, value in key.items() if name != "d"}
+
+
+def mint(  # noqa: PLR0913  # one for each claim
+    key: Mapping[str, Any], learner: int, *, audience: str, issuer: str, now: datetime, valid: timedelta
+) -> str:
+    """Sign a token for a learner with a private JSON Web Key."""
+    claims = {
+        "sub": str(learner),
+        "aud": audience,
+        "iat": int(now.timestamp()),
+        "exp": int((now + valid).timestamp()),
+    } | ({"iss": issuer} if issuer else {})
+    signer = JWKRegistry.import_key({name: value for name, value in key.items() if name != "alg"})
+    header = {"alg": key["alg"], "kid": key["kid"], "typ": "at+jwt"}
+    return jwt.encode(header, claims, signer, registry=_REGISTRY)

@@ -1,0 +1,76 @@
+"""`tokens keygen` and `tokens mint`: what one makes the other signs with, and the server accepts."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.tokens import tokens
+from shared.tokens import InvalidTokenError, LearnerTokens
+
+AUDIENCE = "https://ds.example"
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(
+        tokens, [str(each) for each in arguments], env={"VIEWER_TOKEN_AUDIENCE": AUDIENCE}
+    )
+
+
+def minted(signing_key: Path, *options: str) -> str:
+    result = run("mint", "--learner", "42", "--signing-key", signing_key, *options)
+    assert result.exit_code == 0, result.output
+    return result.stdout.strip()
+
+
+@pytest.mark.parametrize("algorithm", ["EdDSA", "HS256"])
+def test_a_minted_token_is_accepted_for_as_long_as_it_says(tmp_path: Path, algorithm: str) -> None:
+    keys, signing_key = tmp_path / "keys.json", tmp_path / "signing.json"
+    made = run("keygen", "--signing-key", signing_key, "--keys", keys, "--algorithm", algorithm)
+    assert made.exit_code == 0, made.output
+    learners = LearnerTokens(keys, audience=AUDIENCE)
+    now = datetime.now(UTC)
+    assert learners.verify(minted(signing_key), now + timedelta(hours=11, minutes=59)) == 42
+    with pytest.raises(InvalidTokenError):
+        learners.verify(minted(signing_key, "--for", "10m"), now + timedelta(minutes=12))
+
+
+def test_a_second_key_leaves_the_first_as_it_is(tmp_path: Path) -> None:
+    keys, signing_keys = tmp_path / "keys.json", [tmp_path / "1.json", tmp_path / "2.json"]
+    for each in signing_keys:
+        assert run("keygen", "--signing-key", each, "--keys", keys).exit_code == 0
+    learners = LearnerTokens(keys, audience=AUDIENCE)
+    assert {learners.verify(minted(each), datetime.now(UTC)) for each in signing_keys} == {42}
+
+
+def test_the_private_half_is_in_one_file_that_its_owner_alone_may_read(tmp_path: Path) -> None:
+    keys, signing_key = tmp_path / "keys.json", tmp_path / "signing.json"
+    made = run("keygen", "--signing-key", signing_key, "--keys", keys)
+    private = json.loads(signing_key.read_text())["d"]
+    assert signing_key.stat().st_mode & 0o777 == 0o600
+    assert private not in keys.read_text() + made.output
+    again = run("keygen", "--signing-key", signing_key, "--keys", keys)
+    assert (again.exit_code, json.loads(signing_key.read_text())["d"]) == (1, private)
+    assert again.stderr == f"Error: {signing_key} exists: name a new file\n"
+
+
+def test_a_shared_secret_is_in_files_that_their_owner_alone_may_read(tmp_path: Path) -> None:
+    keys, signing_key = tmp_path / "keys.json", tmp_path / "signing.json"
+    run("keygen", "--signing-key", signing_key, "--keys", keys, "--algorithm", "HS256")
+    assert {each.stat().st_mode & 0o777 for each in (keys, signing_key)} == {0o600}
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(None, "No such file or directory"), ("{", "no private key"), ('{"keys": []}', "no private key"),
+     ('{"kty": "OKP", "crv": "Ed25519", "x": "AA", "alg": "EdDSA", "kid": "a"}', "no private key")],
+)  # fmt: skip
+def test_a_file_that_cannot_sign_is_named(tmp_path: Path, content: str | None, why: str) -> None:
+    path = tmp_path / "signing.json"
+    if content:
+        path.write_text(content)
+    result = run("mint", "--learner", "42", "--signing-key", path)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {path}: {why}")
