@@ -49,7 +49,9 @@ _OF_UPLOAD = text("""
     SELECT id AS session_id, user_id, study_topic_id, correct_count, wrong_count, unsure_count,
         newly_correct_count, recovered_count, relapsed_count, chronic_remaining_count
     FROM study_quiz_sessions
-    WHERE client_session_uuid = :client_session_uuid AND superseded_at IS NULL ORDER BY id
+    WHERE superseded_at IS NULL AND (client_session_uuid = :id
+        OR client_session_uuid = CAST(:other_id AS text) AND user_id = :user_id)
+    ORDER BY id
 """)
 
 
@@ -116,7 +118,17 @@ def _attempts(key: str, sessions: Mapping[int, Sequence[PlannedAttempt]], counte
     return as_json(rows)
 
 
-def sessions_of_upload(connection: Connection, client_session_uuid: UUID) -> list[dict[str, Any]]:
-    """Return the counts of an upload's sessions, an empty list if it was never ingested."""
-    rows = execute(connection, _OF_UPLOAD, {"client_session_uuid": str(client_session_uuid)})
-    return [row._asdict() for row in rows]
+def sessions_of_upload(
+    connection: Connection,
+    client_session_uuid: UUID,
+    *,
+    other_uuid: UUID | None = None,
+    user_id: int | None = None,
+) -> list[dict[str, Any]]:
+    """Return the counts of an upload's sessions, an empty list if it was never ingested.
+
+    With `other_uuid`, also of that learner's sessions under this uuid: see `uploads.own_uuid`.
+    """
+    other = other_uuid and str(other_uuid)
+    bound = {"id": str(client_session_uuid), "other_id": other, "user_id": user_id}
+    return [row._asdict() for row in execute(connection, _OF_UPLOAD, bound)]

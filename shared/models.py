@@ -415,9 +415,9 @@ class Upload(Base):
     stand, `reason` says why) | `dead` (tries exhausted). There is no `running`: a lock on the row shows it,
     and a crash releases the lock. `content_hash` is `version:hex` and stays when the payload is purged, which
     is then NULL. `user_id` is known once ingested, or blanked; it is not a foreign key, as the row stays when
-    the learner is deleted. `clock_shift` is stated by an operator for a wrong clock, and added to every time
-    of the payload. `waiting_since` is when it could be worked off: before it may have been in the spool, or
-    dead.
+    the learner is deleted. `learner_id` is whom the sender's token names, NULL for a trusted sender.
+    `clock_shift` is stated by an operator for a wrong clock, and added to every time of the payload.
+    `waiting_since` is when it could be worked off: before it may have been in the spool, or dead.
     """
 
     __tablename__ = "uploads"
@@ -451,6 +451,7 @@ class Upload(Base):
     content_hash: Mapped[str]
     received_at: Mapped[datetime]
     waiting_since: Mapped[CreatedAt]
+    learner_id: Mapped[int | None] = mapped_column(sa.BigInteger)
     clock_shift: Mapped[timedelta | None]
     status: Mapped[str] = mapped_column(server_default="received")
     tries: Mapped[int] = mapped_column(server_default="1")  # the start by the first message
@@ -465,7 +466,8 @@ class Upload(Base):
 class UploadConflict(Base):
     """Other content under the uuid of an upload, kept for an operator; the first content stays in `uploads`.
 
-    `user_id` is known where this content was ingested before another one was accepted in its place.
+    `learner_id` as in `Upload`; `user_id` is known where this content was ingested before another one was
+    accepted in its place.
     """
 
     __tablename__ = "upload_conflicts"
@@ -476,6 +478,7 @@ class UploadConflict(Base):
     content_hash: Mapped[str]
     payload: Mapped[dict[str, Any] | None]
     received_at: Mapped[datetime]
+    learner_id: Mapped[int | None] = mapped_column(sa.BigInteger)
     user_id: Mapped[int | None] = mapped_column(sa.BigInteger)
 
 

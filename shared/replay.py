@@ -46,16 +46,23 @@ def replay(
     learner = lock_owner(connection, pub_ids, default_zone)
     questions = catalog.resolve(connection, pub_ids)
     owners = {question.user_id for question in questions.values()}
+    # To a sender who is not trusted, nothing tells another learner's questions from unknown ones.
+    is_others = received.learner_id is not None and bool(owners - {received.learner_id})
     owner = owners.pop() if len(owners) == 1 else None
     if owner != (learner and learner.id):
         raise OvertakenError("a question changed its owner during the replay")
     zone = learner.zone if learner else ZoneInfo(default_zone)
     shift = received.clock_shift
-    plan = make_plan(upload, received.received_at, questions, zone, clock_shift=shift)
+    known = {} if is_others else questions
+    plan = make_plan(upload, received.received_at, known, zone, clock_shift=shift)
 
     # Its sessions may be there although its row is new: the row was lost and the upload sent again, or the
-    # database was restored in part.
-    if sessions := sessions_of_upload(connection, client_session_uuid):
+    # database was restored in part. Or they stand under the learner's other uuid: see `uploads.own_uuid`.
+    other_uuid, user_id = upload.client_session_uuid, learner.id if learner and not is_others else None
+    if user_id is not None and other_uuid == client_session_uuid:
+        other_uuid = uploads.own_uuid(other_uuid, user_id)
+    sessions = sessions_of_upload(connection, client_session_uuid, other_uuid=other_uuid, user_id=user_id)
+    if sessions:
         user_id = {session.pop("user_id") for session in sessions}.pop()
         reviewed = [attempt.question.id for attempts in plan.topics.values() for attempt in attempts]
         cached = load_cached(connection, user_id, reviewed)
@@ -66,6 +73,7 @@ def replay(
 
     if learner is None or not plan.topics:
         reason = "no_usable_attempt" if learner else "mixed_owners" if questions else "unknown_questions"
+        reason = uploads.OTHER_LEARNER if is_others else reason
         plan = plan.rejected(Fate.MIXED_OWNERS)
         result = _result(upload, plan, questions, [], {})
         uploads.close(connection, received, uploads.End(uploads.Status.REJECTED, now, owner, result, reason))

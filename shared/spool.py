@@ -45,7 +45,11 @@ def connect(redis_url: str) -> Redis:
 
 def push(redis: Redis, delivery: Delivery) -> None:
     """Put a delivery into the spool; raise StoreUnavailableError if Redis does not take it."""
-    entry = {"payload": delivery.payload, "received_at": delivery.received_at.isoformat()}
+    entry = {
+        "payload": delivery.payload,
+        "received_at": delivery.received_at.isoformat(),
+        "learner_id": delivery.learner_id,
+    }
     try:
         redis.lpush(SPOOL, json.dumps(entry))
     except RedisError as error:
@@ -132,4 +136,7 @@ def _read(entry: str) -> Delivery:
     spooled = json.loads(entry)
     upload = payload.parse_upload(spooled["payload"].encode())
     received_at = datetime.fromisoformat(spooled["received_at"])
-    return Delivery(upload.client_session_uuid, spooled["payload"], payload.content_hash(upload), received_at)
+    content = payload.content_hash(upload)
+    # An entry of the release before has no `learner_id`.
+    learner = spooled.get("learner_id")
+    return Delivery(upload.client_session_uuid, spooled["payload"], content, received_at, learner)

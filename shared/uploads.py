@@ -1,16 +1,19 @@
 """The row of an upload: one row and one content for each uuid, its final status, and what happened to it."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from sqlalchemy import Connection, text
 
 from shared.db import as_json, execute, scalar
 from shared.errors import OvertakenError
+
+# The reason of an upload whose questions are another learner's than its sender's token names.
+OTHER_LEARNER = "other_learner"
 
 
 class Status(StrEnum):
@@ -24,12 +27,16 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One arrival of an upload; `payload` is the body's JSON text, as sent."""
+    """One arrival of an upload; `payload` is the body's JSON text, as sent.
+
+    `learner_id`: whom the sender's token names; None for a trusted sender, who sends for every learner.
+    """
 
     client_session_uuid: UUID
     payload: str
     content_hash: str
     received_at: datetime
+    learner_id: int | None = None
 
 
 class Verdict(StrEnum):
@@ -45,11 +52,23 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The answer to a delivery; `reason` and `result` (JSON text) where the upload was already final."""
+    """The answer to a delivery; `reason` and `result` (JSON text) where the upload was already final.
+
+    `recorded_as`: the uuid of its row, where another learner's upload has the sender's.
+    """
 
     verdict: Verdict
     reason: str | None = None
     result: str | None = None
+    recorded_as: UUID | None = None
+
+
+def own_uuid(client_session_uuid: UUID, learner_id: int) -> UUID:
+    """Return the uuid under which a learner's upload is recorded where another's has the one it was sent by.
+
+    So a learner is answered as if there were no other: that tells them nothing.
+    """
+    return uuid5(client_session_uuid, str(learner_id))
 
 
 class Event(StrEnum):
@@ -115,18 +134,18 @@ def keep_times(connection: Connection, client_session_uuid: UUID, *, with_arriva
 _INSERT = text("""
     WITH delivery AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:deliveries AS json))
-            AS delivery (id uuid, payload jsonb, hash text, at timestamptz)
+            AS delivery (id uuid, payload jsonb, hash text, at timestamptz, learner bigint)
     ), new AS (
-        INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at)
-        SELECT id, payload, hash, at, now() + make_interval(secs => :first_try_after) FROM delivery
+        INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, learner_id, next_try_at)
+        SELECT id, payload, hash, at, learner, now() + make_interval(secs => :first_try_after) FROM delivery
         ON CONFLICT (client_session_uuid) DO NOTHING
         RETURNING client_session_uuid
     )
     SELECT id, new.client_session_uuid IS NOT NULL AS is_new, coalesce(status, '') AS status, content_hash,
-        reason, result, is_purged
+        reason, result, is_purged, learner_id, user_id
     FROM delivery LEFT JOIN new ON new.client_session_uuid = id
         LEFT JOIN LATERAL (SELECT status, content_hash, reason, CAST(result AS text) AS result,
-                payload IS NULL AS is_purged
+                payload IS NULL AS is_purged, learner_id, user_id
             FROM uploads WHERE client_session_uuid = id LIMIT 1) AS known ON TRUE
 """)
 
@@ -144,7 +163,8 @@ def receive(
     # A payload is JSON already: to quote it as text would cost more than all the rest. In the order of
     # their ids, so that two processes with the same uploads never wait for each other.
     rows = ",".join(
-        f'{{"id":"{id_}","hash":"{d.content_hash}","at":"{d.received_at.isoformat()}","payload":{d.payload}}}'
+        f'{{"id":"{id_}","hash":"{d.content_hash}","at":"{d.received_at.isoformat()}",'
+        f'"learner":{"null" if d.learner_id is None else d.learner_id},"payload":{d.payload}}}'
         for id_, d in sorted(first.items())
     )
     bound = {"deliveries": f"[{rows}]", "first_try_after": first_try_after}
@@ -169,7 +189,7 @@ def receive(
 
 _KNOWN = text("""
     SELECT client_session_uuid AS id, status, content_hash, reason, CAST(result AS text) AS result,
-        payload IS NULL AS is_purged
+        payload IS NULL AS is_purged, learner_id, user_id
     FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))
 """)
 
@@ -182,7 +202,7 @@ def _look_up(connection: Connection, uuids: Collection[UUID]) -> dict[UUID, Any]
 _REPLACE = text("""
     WITH replaced AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), content_hash = :hash, received_at = :at,
-            clock_shift = NULL, status = 'received', tries = 1, waiting_since = now(),
+            learner_id = :learner, clock_shift = NULL, status = 'received', tries = 1, waiting_since = now(),
             next_try_at = now() + make_interval(secs => :first_try_after), last_error = NULL,
             reason = NULL, result = NULL, user_id = NULL, finalized_at = NULL
         WHERE client_session_uuid = :id AND status = 'rejected' AND content_hash = :known_hash
@@ -206,11 +226,12 @@ _REFILL = text("""
 
 # Without its payload where the upload's learner is deleted: nothing would blank these answers again.
 _KEEP_CONFLICT = text("""
-    INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at)
+    INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at, learner_id)
     SELECT :id, :hash, CASE WHEN user_id IS NULL OR user_id IN (SELECT id FROM users)
-        THEN CAST(:payload AS jsonb) END, :at
+        THEN CAST(:payload AS jsonb) END, :at, :learner
     FROM uploads WHERE client_session_uuid = :id
-        AND (SELECT count(*) FROM upload_conflicts WHERE client_session_uuid = :id) < :most
+        AND (SELECT count(*) FROM upload_conflicts WHERE client_session_uuid = :id)
+            < coalesce(CAST(:most AS bigint), 9223372036854775807)
     ON CONFLICT (client_session_uuid, content_hash) DO NOTHING
 """)
 
@@ -220,13 +241,22 @@ MAX_CONFLICTS = 10
 
 def _receive_again(connection: Connection, delivery: Delivery, known: Any, first_try_after: float) -> Receipt:
     """Answer a delivery whose uuid is known: a repeat, new content for a rejected upload, or a conflict."""
+    learner = delivery.learner_id
+    owner = known.user_id if known.learner_id is None else known.learner_id
+    if learner is not None and owner not in {None, learner}:
+        own = replace(delivery, client_session_uuid=own_uuid(delivery.client_session_uuid, learner))
+        (receipt,) = receive(connection, [own], first_try_after=first_try_after)
+        return replace(receipt, recorded_as=own.client_session_uuid)
     content = {
         "id": delivery.client_session_uuid,
         "payload": delivery.payload,
         "hash": delivery.content_hash,
         "at": delivery.received_at,
+        "learner": learner,
     }
-    if known.content_hash == delivery.content_hash:
+    # A trusted sender may send what was rejected for its token.
+    is_same_sender = known.reason != OTHER_LEARNER or known.learner_id == learner
+    if known.content_hash == delivery.content_hash and is_same_sender:
         if known.is_purged and known.status in {Status.REJECTED, Status.DEAD}:
             execute(connection, _REFILL, content)
         verdict = Verdict.PENDING if known.status == Status.RECEIVED else Verdict(known.status)
@@ -237,20 +267,25 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
             return Receipt(Verdict.NEW)
         known = _look_up(connection, [delivery.client_session_uuid])[delivery.client_session_uuid]
         return _receive_again(connection, delivery, known, first_try_after)
-    execute(connection, _KEEP_CONFLICT, content | {"most": MAX_CONFLICTS})
-    return Receipt(Verdict.CONFLICT)
+    # Whose the first is, is not known before its replay: 409 would tell a learner of another's upload. So it
+    # is kept in any case.
+    is_untold = learner is not None and owner is None
+    execute(connection, _KEEP_CONFLICT, content | {"most": None if is_untold else MAX_CONFLICTS})
+    return Receipt(Verdict.PENDING if is_untold else Verdict.CONFLICT)
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A `received` upload whose row the caller has locked.
 
-    `payload` is its decoded JSON; `clock_shift` what an operator stated that its times lack.
+    `payload` is its decoded JSON; `learner_id` is whom the sender's token names, None for a trusted sender;
+    `clock_shift` what an operator stated that its times lack.
     """
 
     client_session_uuid: UUID
     payload: dict[str, Any]
     received_at: datetime
+    learner_id: int | None
     clock_shift: timedelta | None
 
 
@@ -269,15 +304,18 @@ class End:
 
 
 _FIND = text("""
-    SELECT client_session_uuid, status, received_at, finalized_at, tries, reason, result,
+    SELECT CAST(:id AS uuid) AS client_session_uuid, status, received_at, finalized_at, tries, reason, result,
         (SELECT max(voided_at) FROM study_quiz_sessions
          WHERE client_session_uuid = CAST(uploads.client_session_uuid AS text)
            AND superseded_at IS NULL) AS voided_at
-    FROM uploads WHERE client_session_uuid = :id
+    FROM uploads
+    WHERE client_session_uuid = ANY(CAST(:ids AS uuid[])) AND (CAST(:learner AS bigint) IS NULL
+        OR learner_id = :learner OR learner_id IS NULL AND user_id = :learner)
+    ORDER BY client_session_uuid <> :id LIMIT 1
 """)
 
 _LOCK = text("""
-    SELECT status, payload, received_at, clock_shift FROM uploads
+    SELECT status, payload, received_at, learner_id, clock_shift FROM uploads
     WHERE client_session_uuid = :id FOR NO KEY UPDATE
 """)
 
@@ -290,9 +328,14 @@ _CLOSE = text("""
 """)
 
 
-def find(connection: Connection, client_session_uuid: UUID) -> Any:
-    """Return the row that shows an upload to its sender; None for an unknown one."""
-    return execute(connection, _FIND, {"id": client_session_uuid}).fetchone()
+def find(connection: Connection, client_session_uuid: UUID, learner_id: int | None = None) -> Any:
+    """Return the row that shows an upload to its sender; None for an unknown one, or another learner's."""
+    ids = [client_session_uuid]
+    if learner_id is not None:
+        ids.append(own_uuid(client_session_uuid, learner_id))
+    return execute(
+        connection, _FIND, {"id": client_session_uuid, "ids": ids, "learner": learner_id}
+    ).fetchone()
 
 
 def lock(connection: Connection, client_session_uuid: UUID) -> Waiting | None:
@@ -300,7 +343,7 @@ def lock(connection: Connection, client_session_uuid: UUID) -> Waiting | None:
     row = execute(connection, _LOCK, {"id": client_session_uuid}).fetchone()
     if row is None or row.status != Status.RECEIVED:
         return None
-    return Waiting(client_session_uuid, row.payload, row.received_at, row.clock_shift)
+    return Waiting(client_session_uuid, row.payload, row.received_at, row.learner_id, row.clock_shift)
 
 
 def close(connection: Connection, upload: Waiting, end: End) -> None:

@@ -170,15 +170,19 @@ def uuid_of(sent: dict[str, Any]) -> UUID:
     return UUID(sent["client_session_uuid"])
 
 
-def delivery(sent: dict[str, Any], received_at: datetime = ARRIVAL) -> Delivery:
+def delivery(
+    sent: dict[str, Any], received_at: datetime = ARRIVAL, learner_id: int | None = None
+) -> Delivery:
     body = json.dumps(sent)
     read = parse_upload(body.encode())
-    return Delivery(read.client_session_uuid, body, content_hash(read), received_at)
+    return Delivery(read.client_session_uuid, body, content_hash(read), received_at, learner_id)
 
 
-def deliver(engine: Engine, sent: dict[str, Any], received_at: datetime = ARRIVAL) -> Receipt:
+def deliver(
+    engine: Engine, sent: dict[str, Any], received_at: datetime = ARRIVAL, learner_id: int | None = None
+) -> Receipt:
     with engine.begin() as connection:
-        (receipt,) = receive(connection, [delivery(sent, received_at)], first_try_after=30)
+        (receipt,) = receive(connection, [delivery(sent, received_at, learner_id)], first_try_after=30)
     return receipt
 
 

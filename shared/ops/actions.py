@@ -274,8 +274,9 @@ _OPEN_CONFLICT = text("""
 
 # Under a new id: accepting the same conflict twice must not swap the two back.
 _KEEP_FIRST = text("""
-    INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at, user_id)
-    SELECT client_session_uuid, content_hash, payload, received_at, user_id FROM uploads
+    INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at, learner_id,
+        user_id)
+    SELECT client_session_uuid, content_hash, payload, received_at, learner_id, user_id FROM uploads
     WHERE client_session_uuid = :id
     ON CONFLICT (client_session_uuid, content_hash) DO NOTHING
 """)
@@ -283,8 +284,9 @@ _KEEP_FIRST = text("""
 # Set back as by _SET_BACK, with the conflict's content.
 _TAKE_CONFLICT = text("""
     UPDATE uploads SET payload = c.payload, content_hash = c.content_hash, received_at = c.received_at,
-        clock_shift = NULL, user_id = c.user_id, status = 'received', tries = 0, next_try_at = now(),
-        waiting_since = now(), finalized_at = NULL, result = NULL, reason = NULL, last_error = NULL
+        clock_shift = NULL, learner_id = c.learner_id, user_id = c.user_id, status = 'received', tries = 0,
+        next_try_at = now(), waiting_since = now(), finalized_at = NULL, result = NULL, reason = NULL,
+        last_error = NULL
     FROM upload_conflicts c
     WHERE c.id = :conflict AND uploads.client_session_uuid = c.client_session_uuid
 """)

@@ -5,17 +5,19 @@ from sqlalchemy import Connection, text
 from shared.db import execute, scalars
 from shared.study.store import mark_whole
 
-# Ingested uploads have their `user_id`. The others belong to the learners whose questions they name, as long
-# as the catalog has these. In the order of their ids, and before the learner, as a replay locks them.
+# Ingested uploads have their `user_id`. The others belong to the learner whom their sender's token names, or
+# to the learners whose questions they name, as long as the catalog has these. In the order of their ids, and
+# before the learner, as a replay locks them.
 _LOCK_UPLOADS = text("""
     SELECT client_session_uuid FROM uploads
     WHERE client_session_uuid IN (
         SELECT client_session_uuid FROM uploads WHERE user_id = :user_id
         UNION ALL
         SELECT client_session_uuid FROM uploads
-        WHERE (status = 'received' OR status IN ('rejected', 'dead')) AND user_id IS NULL
-            AND EXISTS (SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
-                WHERE named #>> '{}' = ANY(CAST(:pub_ids AS text[]))))
+        WHERE (status = 'received' OR status IN ('rejected', 'dead')) AND (learner_id = :user_id
+                OR user_id IS NULL AND EXISTS (
+                    SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
+                    WHERE named #>> '{}' = ANY(CAST(:pub_ids AS text[])))))
     ORDER BY client_session_uuid FOR NO KEY UPDATE
 """)
 
@@ -27,7 +29,7 @@ _PUB_IDS = text("""
 # A conflict that was never ingested is blanked with its upload, too.
 _BLANK_CONFLICTS = text("""
     UPDATE upload_conflicts SET payload = NULL
-    WHERE user_id = :user_id OR user_id IS NULL AND (
+    WHERE :user_id IN (user_id, learner_id) OR user_id IS NULL AND (
         client_session_uuid = ANY(CAST(:uploads AS uuid[]))
         OR EXISTS (SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
             WHERE named #>> '{}' = ANY(CAST(:pub_ids AS text[]))))

@@ -39,7 +39,7 @@ def row_lock(patch: Patch, _: Engine) -> None:
 def status_check(patch: Patch, _: Engine) -> None:
     def lock_anyway(connection: Connection, upload: UUID) -> uploads.Waiting:
         row = connection.execute(uploads._LOCK, {"id": upload}).one()  # noqa: SLF001  as record.lock does
-        return uploads.Waiting(upload, row.payload, row.received_at, row.clock_shift)
+        return uploads.Waiting(upload, row.payload, row.received_at, row.learner_id, row.clock_shift)
 
     patch.setattr(uploads, "lock", lock_anyway)
     strike(patch, uploads, "_CLOSE", "AND finalized_at IS NULL")
