@@ -13,6 +13,7 @@ from api.ingest import health_routes, upload_routes
 from api.metrics import install_metrics
 from api.ops import create_ops_app
 from api.ops.session import PATH
+from api.origins import install_origins
 from api.proxies import ProxyHeaders
 from api.services import install_services
 from shared.config import Settings
@@ -27,8 +28,10 @@ SYSTEM_CLOCK = partial(datetime.now, UTC)
 
 def create_app(settings: Settings, clock: Callable[[], datetime] = SYSTEM_CLOCK) -> OpenAPI:
     """Make the application; raise ConfigurationError if uploads are enabled without a token."""
-    if settings.study_ingest_enabled and not settings.viewer_tokens:
-        raise ConfigurationError("VIEWER_SYNC_TOKEN: must be set, as STUDY_INGEST_ENABLED is")
+    if settings.study_ingest_enabled and not (settings.viewer_tokens or settings.viewer_token_keys):
+        raise ConfigurationError(
+            "VIEWER_SYNC_TOKEN or VIEWER_TOKEN_KEYS: must be set, as STUDY_INGEST_ENABLED is"
+        )
     app = openapi.make_documented_app(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]  # members in the order of their model
@@ -36,6 +39,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = SYSTEM_CLOCK)
     install_services(app, settings, clock)
     install_metrics(app, settings)
     install_problems(app)
+    install_origins(app, settings.origins)
     for routes in (upload_routes, live.blueprint, changes.blueprint, health_routes, openapi.problem_routes):
         app.register_api(routes)
     app.register_blueprint(openapi.docs_routes)
