@@ -1,29 +1,86 @@
-"""Bearer tokens, compared in constant time."""
+"""Bearer tokens: shared ones, compared in constant time, and those of single learners."""
 
+import time
+from collections.abc import Callable
+from datetime import datetime
 from hmac import compare_digest
+from math import ceil
+from pathlib import Path
 
+import structlog
 from flask import request
+from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
 
 from api.errors import Kind, Problem
 from shared.config import Settings
+from shared.tokens import InvalidTokenError, LearnerTokens
+
+log = structlog.get_logger()
 
 
 def require_token(tokens: tuple[str, ...]) -> None:
     """Refuse a request that carries none of the tokens."""
-    if not carries(tokens, request.headers.get("Authorization", "")):
+    if not _is_one_of(tokens, _bearer_token(request.headers.get("Authorization", ""))):
         raise Problem(Kind.UNAUTHENTICATED)
 
 
-def may_send_body(settings: Settings, authorization: str) -> bool:
-    """Return whether a sender has a token of any kind; the server asks before it reads the body."""
-    return carries((*settings.viewer_tokens, *settings.study_tokens), authorization)
+class Senders:
+    """Who may send uploads: trusted senders by a shared token, learners by one of their own and at a rate.
+
+    Raises ConfigurationError where the file of keys is wrong.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._learner_tokens = settings.viewer_token_keys and LearnerTokens(
+            Path(settings.viewer_token_keys),
+            audience=settings.viewer_token_audience,
+            issuer=settings.viewer_token_issuer,
+        )
+        self._rate = parse(settings.viewer_rate)
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+
+    def may_send_body(self, authorization: str) -> bool:
+        """Return whether a sender has a token of any kind; the server asks before it reads the body."""
+        token = _bearer_token(authorization)
+        if _is_one_of((*self._settings.viewer_tokens, *self._settings.study_tokens), token):
+            return True
+        try:
+            return bool(self._learner_tokens and self._learner_tokens.verify(token, self._clock()))
+        except InvalidTokenError:
+            return False
+
+    def identify(self) -> int | None:
+        """Return the learner whom the request's token names, None for a trusted sender; refuse any other."""
+        token = _bearer_token(request.headers.get("Authorization", ""))
+        if _is_one_of(self._settings.viewer_tokens, token):
+            return None
+        if not token or not self._learner_tokens:
+            raise Problem(Kind.UNAUTHENTICATED)
+        try:
+            learner = self._learner_tokens.verify(token, self._clock())
+        except InvalidTokenError as error:
+            log.info("token.refused", why=str(error))
+            # RFC 6750, section 3.1: it may be renewed.
+            headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+            raise Problem(Kind.UNAUTHENTICATED, headers) from None
+        if not self._limiter.hit(self._rate, str(learner)):
+            reset = self._limiter.get_window_stats(self._rate, str(learner)).reset_time
+            raise Problem(Kind.TOO_MANY_REQUESTS, {"Retry-After": str(max(1, ceil(reset - time.time())))})
+        return learner
 
 
-def carries(tokens: tuple[str, ...], authorization: str) -> bool:
-    """Return whether the header holds one of the tokens."""
+def _bearer_token(authorization: str) -> str:
     scheme, _, credentials = authorization.partition(" ")
+    return credentials.strip(" ") if scheme.lower() == "bearer" else ""
+
+
+def _is_one_of(tokens: tuple[str, ...], sent: str) -> bool:
     # WSGI decodes headers as Latin-1, whatever their bytes are.
-    sent = credentials.strip(" ").encode("latin-1", "replace")
-    # A list, so that every token is compared: the time must not depend on which one matches.
-    matches = [compare_digest(token.encode(), sent) for token in tokens]
-    return scheme.lower() == "bearer" and any(matches)
+    encoded = sent.encode("latin-1", "replace")
+    # All are compared first: the time must not depend on which one matches.
+    matches = [compare_digest(token.encode(), encoded) for token in tokens]
+    return any(matches)

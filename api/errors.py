@@ -1,6 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457), wherever a request is refused."""
 
 import json
+from collections.abc import Mapping
 from enum import Enum
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -40,6 +41,7 @@ class Kind(Enum):
     INVALID_REQUEST = 422, "The request does not fit its schema", "Fix what `errors` points at."
     NOTHING_TO_ASK = 422, "No question fits", "Ask for less: another subject, or not only wrong ones."
     REJECTED_UPLOAD = 422, "The upload was rejected", "See `reason`; sending the same again changes nothing."
+    TOO_MANY_REQUESTS = 429, "The learner sends too much at once", "Wait as long as `Retry-After` says."
     INTERNAL_ERROR = (
         500,
         "Something went wrong here",
@@ -105,11 +107,12 @@ _POINTERS: dict[type[Exception], str] = {
 
 
 class Problem(Exception):  # noqa: N818  # RFC 9457's own word
-    """Refuse a request; `members` are added to the standard members of the problem."""
+    """Refuse a request; `members` are added to the standard members of the problem, `headers` to its own."""
 
-    def __init__(self, kind: Kind, **members: Any) -> None:
+    def __init__(self, kind: Kind, headers: Mapping[str, str] | None = None, **members: Any) -> None:
         super().__init__(kind.title)
         self.body = kind.body(**members)
+        self.headers = headers or {}
 
 
 def refuse_invalid(error: ValidationError) -> NoReturn:
@@ -141,6 +144,8 @@ def _answer(error: Exception) -> Response:
     if isinstance(error, HTTPException):  # such as Allow
         response.headers.update((k, v) for k, v in error.get_headers() if k != "Content-Type")
     response.headers.update(_HEADERS.get(body["status"], {}))
+    if isinstance(error, Problem):
+        response.headers.update(error.headers)
     return response
 
 

@@ -5,12 +5,11 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from flask import Response, request
+from flask import Response, g, request
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel
 
 from api import schemas
-from api.auth import require_token
 from api.errors import Kind, Problem
 from api.openapi import answers, reads
 from api.services import services
@@ -37,10 +36,10 @@ class UploadPath(BaseModel):
 
 @upload_routes.before_request
 def admit() -> None:
-    """Refuse every request while ingest is disabled, then those without a token."""
+    """Refuse every request while ingest is disabled, then those without a token; learn whose the token is."""
     if not services().settings.study_ingest_enabled:
         raise Problem(Kind.INGEST_CLOSED)
-    require_token(services().settings.viewer_tokens)
+    g.learner_id = services().senders.identify()
 
 
 @upload_routes.post(
@@ -56,6 +55,7 @@ def admit() -> None:
         Kind.UNSUPPORTED_MEDIA_TYPE,
         Kind.INVALID_PAYLOAD,
         Kind.REJECTED_UPLOAD,
+        Kind.TOO_MANY_REQUESTS,
         Kind.INGEST_CLOSED,
         Kind.STORE_UNAVAILABLE,
     ),
@@ -66,11 +66,12 @@ def receive_upload() -> Response | tuple[dict[str, Any], int, dict[str, str]]:
     body = schemas.plain_json_body()
     upload = parse_upload(body)
     uuid = upload.client_session_uuid
-    delivery = uploads.Delivery(uuid, body.decode(), content_hash(upload), services().clock())
+    content = content_hash(upload)
+    delivery = uploads.Delivery(uuid, body.decode(), content, services().clock(), g.learner_id)
     receipt = services().uploads.record(delivery)
     DELIVERIES.labels(receipt.verdict).inc()
     if receipt.verdict is uploads.Verdict.NEW:
-        services().publisher.enqueue(uuid)
+        services().publisher.enqueue(receipt.recorded_as or uuid)
     took = round((perf_counter() - start) * 1000, 1)
     log.info("upload.received", upload=str(uuid), verdict=receipt.verdict, ms=took)
     return _answer(uuid, receipt)
@@ -104,13 +105,15 @@ def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response | tuple[dict[str, 
         {200: schemas.UploadStatus},
         Kind.UNAUTHENTICATED,
         Kind.UNKNOWN_UPLOAD,
+        Kind.TOO_MANY_REQUESTS,
         Kind.INGEST_CLOSED,
         Kind.STORE_UNAVAILABLE,
     ),
 )
 def read_upload_status(path: UploadPath) -> dict[str, Any]:
-    """Show the status of an upload, and what became of its attempts."""
-    found = services().live.run(lambda connection: uploads.find(connection, path.client_session_uuid))
+    """Show the status of an upload, and what became of its attempts; a learner sees their own alone."""
+    uuid, learner_id = path.client_session_uuid, g.learner_id
+    found = services().live.run(lambda connection: uploads.find(connection, uuid, learner_id))
     if found is None:
         raise Problem(Kind.UNKNOWN_UPLOAD)
     # As stored: a result names a reason only where there is one.

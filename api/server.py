@@ -26,9 +26,10 @@ from waitress.task import ErrorTask
 from waitress.utilities import Error
 
 from api.app import MAX_BODY, create_app
-from api.auth import may_send_body
+from api.auth import Senders
 from api.errors import MEDIA_TYPE, body_of_status
 from api.ops.session import PATH
+from api.services import services
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
 from shared.logs import configure_logs
@@ -82,9 +83,10 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
     chunked: bool
     content_length: int
 
-    def __init__(self, adj: Adjustments, settings: Settings) -> None:
+    def __init__(self, adj: Adjustments, settings: Settings, senders: Senders) -> None:
         super().__init__(adj)
         self._settings = settings
+        self._senders = senders
 
     def received(self, data: bytes) -> int:
         """Parse some bytes; return how many belong to this request."""
@@ -102,7 +104,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
         is_ambiguous = self.chunked or "TRANSFER_ENCODING" in self.headers
         if is_ambiguous and ("CONTENT_LENGTH" in self.headers or self.version == "1.0"):
             self.headers["CONNECTION"] = "close"
-        self.has_token = may_send_body(self._settings, self.headers.get("AUTHORIZATION", ""))
+        self.has_token = self._senders.may_send_body(self.headers.get("AUTHORIZATION", ""))
         path = self.path.removeprefix(self._settings.url_prefix)
         is_form = path.startswith(f"{PATH}/") and not self.chunked
         limit = MAX_BODY if self.has_token else MAX_FORM if is_form else 0
@@ -122,9 +124,11 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
     will_close: bool
     is_lingering = False
 
-    def __init__(self, settings: Settings, server: BaseWSGIServer, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, settings: Settings, senders: Senders, server: BaseWSGIServer, *args: Any, **kwargs: Any
+    ) -> None:
         super().__init__(server, *args, **kwargs)
-        self.parser_class = partial(_Request, settings=settings)
+        self.parser_class = partial(_Request, settings=settings, senders=senders)
         channels = server.active_channels.values()
         if len(channels) >= MAX_CONNECTIONS:
             # Of those that have shown no token for what they now send, the one that has been silent longest.
@@ -195,9 +199,11 @@ class Server:
             )
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"HOST, PORT: cannot be listened on: {error}") from None
+        with app.app_context():
+            senders = services().senders
         self._listeners = [each for each in self._sockets.values() if isinstance(each, BaseWSGIServer)]
         for listener in self._listeners:
-            listener.channel_class = partial(_Channel, settings)
+            listener.channel_class = partial(_Channel, settings, senders)
 
     @property
     def port(self) -> int:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from flask import Flask, current_app
 
+from api.auth import Senders
 from api.publisher import Publisher
 from api.store import Breaker, Store, UploadStore
 from shared import broker, db, spool
@@ -23,7 +24,7 @@ BATCH_LOCK_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The settings, the clock, two ways to Postgres, and the broker.
+    """The settings, the clock, who may send uploads, two ways to Postgres, and the broker.
 
     `uploads` records uploads; `live` serves all other requests. Each has connections and a breaker of its
     own: uploads are accepted, whatever delays the live side.
@@ -31,6 +32,7 @@ class Services:
 
     settings: Settings
     clock: Callable[[], datetime]
+    senders: Senders
     uploads: UploadStore
     live: Store
     publisher: Publisher
@@ -38,6 +40,7 @@ class Services:
 
 def install_services(app: Flask, settings: Settings, clock: Callable[[], datetime]) -> None:
     """Make the services of an application; opens no connection yet."""
+    senders = Senders(settings, clock)
     deadline, pause = settings.store_deadline, settings.store_pause
 
     def store(threads: int, breaker: str) -> Store:
@@ -56,7 +59,7 @@ def install_services(app: Flask, settings: Settings, clock: Callable[[], datetim
     publisher = Publisher(
         broker.make_celery(settings), pause=settings.enqueue_pause, queue_limit=settings.queue_limit
     )
-    app.extensions[_KEY] = Services(settings, clock, uploads, store(LIVE_THREADS, "live"), publisher)
+    app.extensions[_KEY] = Services(settings, clock, senders, uploads, store(LIVE_THREADS, "live"), publisher)
 
 
 def services() -> Services:

@@ -26,6 +26,7 @@ from shared import db, health, plan, spool
 from shared.broker import FINALIZE_QUEUE, make_celery, queue_length
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
+from shared.tokens import load_keys
 
 Level = Literal["ok", "warn", "fail"]
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -126,10 +127,17 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     """Name what does not work without the settings that are unset."""
     if settings.viewer_tokens:
         yield ok("VIEWER_SYNC_TOKEN", "set")
-    else:
+    elif not settings.viewer_token_keys:
         unset = fail if settings.study_ingest_enabled else warn
-        fix = "set it to a long random text, here and in the viewer"
+        fix = "set it to a long random text, here and for trusted senders, or set VIEWER_TOKEN_KEYS"
         yield unset("VIEWER_SYNC_TOKEN", "unset: no viewer can send", fix)
+    if settings.viewer_token_keys:
+        try:
+            keys = load_keys(Path(settings.viewer_token_keys))
+            yield ok("VIEWER_TOKEN_KEYS", f"{len(keys)} keys")
+        except ConfigurationError as error:
+            fix = "make it with `study-ingest tokens keygen`; until then the old keys hold"
+            yield fail("VIEWER_TOKEN_KEYS", str(error).removeprefix("VIEWER_TOKEN_KEYS: "), fix)
     if settings.study_tokens:
         yield ok("STUDY_API_TOKEN", "set")
     else:

@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
+from limits import parse
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -33,6 +34,10 @@ def signing_key(secret: str) -> bytes:
     return key
 
 
+# In lower case and without the usual port: it is compared with what a browser sends.
+ORIGIN = re.compile(
+    r"(?!http:.*:80$|https:.*:443$)[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[1-9][0-9]*)?", re.ASCII
+)
 BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps")
 
 
@@ -123,6 +128,23 @@ def _networks(text: str) -> str:
     return text
 
 
+def _origins(origins: str) -> str:
+    for origin in _listed(origins):
+        if not ORIGIN.fullmatch(origin):
+            raise ValueError("each must be an origin as browsers write it: https://host or https://host:8443")
+    return origins
+
+
+def _rate(rate: str) -> str:
+    try:
+        sound = parse(rate).amount > 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ValueError("must be a number and a span, such as 600/minute")
+    return rate
+
+
 TimeZone = Annotated[str, AfterValidator(_iana_zone)]
 PostgresUrl = Annotated[str, AfterValidator(postgres_url)]
 BrokerUrl = Annotated[str, AfterValidator(broker_url)]
@@ -130,6 +152,8 @@ RedisUrl = Annotated[str, AfterValidator(redis_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 UrlPrefix = Annotated[str, AfterValidator(_url_prefix)]
 Networks = Annotated[str, AfterValidator(_networks)]
+Origins = Annotated[str, AfterValidator(_origins)]
+Rate = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0)]
 # Their least length. One address can try some thousand passwords a day, and any number of tokens.
 LOGINS = {"viewer_sync_token": 16, "study_api_token": 16, "metrics_token": 16, "ops_password": 12}
@@ -181,8 +205,20 @@ class Settings(StoreSettings):
     redis_url: RedisUrl = Field("", description="Redis in redis-py's form, for the spool; unset: no spool")
     study_ingest_enabled: bool = Field(default=False, description="accept uploads; unset: answer 503")
     viewer_sync_token: SecretStr = Field(
-        SecretStr(""), description="viewers' tokens, 16 characters or more each, separated by commas"
+        SecretStr(""),
+        description="tokens of trusted senders, 16 characters or more each, separated by commas",
     )
+    viewer_origins: Origins = Field(
+        "", description="origins of viewers in browsers, `https://…`, separated by commas; unset: none"
+    )
+    viewer_token_keys: str = Field(
+        "", description="file of keys (JWKS) that verify learners' tokens; unset: no such tokens"
+    )
+    viewer_token_audience: str = Field(
+        "", validate_default=True, description="`aud` of learners' tokens; required with VIEWER_TOKEN_KEYS"
+    )
+    viewer_token_issuer: str = Field("", description="`iss` of learners' tokens; unset: any")
+    viewer_rate: Rate = Field("600/minute", description="requests of one learner that a web process answers")
     study_api_token: SecretStr = Field(
         SecretStr(""), description="tokens of the live side, separated by commas"
     )
@@ -208,6 +244,13 @@ class Settings(StoreSettings):
         SecretStr(""), description="tokens of `/metrics`, separated by commas; unset: no `/metrics`"
     )
 
+    @field_validator("viewer_token_audience")
+    @classmethod
+    def _name_audience(cls, audience: str, info: ValidationInfo) -> str:
+        if not audience and info.data.get("viewer_token_keys"):
+            raise ValueError("must be set, as VIEWER_TOKEN_KEYS is")
+        return audience
+
     @field_validator("webhook_secrets")
     @classmethod
     def _sign(cls, secrets: SecretStr, info: ValidationInfo) -> SecretStr:
@@ -231,6 +274,11 @@ class Settings(StoreSettings):
     def viewer_tokens(self) -> tuple[str, ...]:
         """List the accepted viewer tokens; several, so that they can be rotated."""
         return _tokens(self.viewer_sync_token)
+
+    @cached_property
+    def origins(self) -> frozenset[str]:
+        """List the origins whose scripts may send uploads."""
+        return frozenset(_listed(self.viewer_origins))
 
     @cached_property
     def study_tokens(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The row of an upload: one row and one content for each uuid, its final status, and what happened to it."""
 
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -230,8 +231,7 @@ _KEEP_CONFLICT = text("""
     SELECT :id, :hash, CASE WHEN user_id IS NULL OR user_id IN (SELECT id FROM users)
         THEN CAST(:payload AS jsonb) END, :at, :learner
     FROM uploads WHERE client_session_uuid = :id
-        AND (SELECT count(*) FROM upload_conflicts WHERE client_session_uuid = :id)
-            < coalesce(CAST(:most AS bigint), 9223372036854775807)
+        AND (SELECT count(*) FROM upload_conflicts WHERE client_session_uuid = :id) < :most
     ON CONFLICT (client_session_uuid, content_hash) DO NOTHING
 """)
 
@@ -267,11 +267,13 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
             return Receipt(Verdict.NEW)
         known = _look_up(connection, [delivery.client_session_uuid])[delivery.client_session_uuid]
         return _receive_again(connection, delivery, known, first_try_after)
-    # Whose the first is, is not known before its replay: 409 would tell a learner of another's upload. So it
-    # is kept in any case.
-    is_untold = learner is not None and owner is None
-    execute(connection, _KEEP_CONFLICT, content | {"most": None if is_untold else MAX_CONFLICTS})
-    return Receipt(Verdict.PENDING if is_untold else Verdict.CONFLICT)
+    if learner is not None and owner is None:
+        # Whose the first is, is not known before its replay, and 409 would tell of another's upload. So this
+        # one is kept in any case; VIEWER_RATE is its limit.
+        execute(connection, _KEEP_CONFLICT, content | {"most": sys.maxsize})
+        return Receipt(Verdict.PENDING)
+    execute(connection, _KEEP_CONFLICT, content | {"most": MAX_CONFLICTS})
+    return Receipt(Verdict.CONFLICT)
 
 
 @dataclass(frozen=True, slots=True)
