@@ -107,7 +107,7 @@ def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
         if not once:
             console.print(_closing_words(system.environment, home), markup=False, soft_wrap=True)
             with suppress(KeyboardInterrupt):
-                system.processes.wait()
+                system.keep()
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class Servers:
     def __init__(self, directory: Path, *, durable: bool, postgres: bool = True, valkey: bool = True) -> None:
         self.directory, self.durable = directory, durable
         self._with_postgres, self._with_valkey = postgres, valkey
+        self.processes: list[ServerProcess] = []
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
@@ -66,10 +67,12 @@ class Servers:
                 self.postgres = Postgres(home, account, sockets, durable=self.durable)
                 cleanup.callback(self.postgres.stop)
                 self.postgres.start()
+                self.processes.append(self.postgres)
             if self._with_valkey:
                 self.valkey = Valkey(home, account, sockets, durable=self.durable)
                 cleanup.callback(self.valkey.stop)
                 self.valkey.start()
+                self.processes.append(self.valkey)
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -121,6 +124,10 @@ class ServerProcess(ABC):
     def pid(self) -> int:
         """The process id, by which tests freeze and kill the server."""
         return self._running().pid
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while the server runs."""
+        return self._running().poll()
 
     def start(self) -> None:
         """Start the server and wait until it accepts clients."""

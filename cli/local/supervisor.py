@@ -1,4 +1,4 @@
-"""Run several commands side by side: all of them, or none."""
+"""Run several commands side by side, and start again what ends."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NoReturn, Self
@@ -23,10 +24,47 @@ DRAIN_SECONDS = 1.0  # to read the rest of an ended process' pipe, which a grand
 PAUSE_SECONDS = 0.02  # short beside the 50 ms that a server needs to start
 GRACE_SECONDS = 20.0  # more than the 10 s that a worker gives its running tasks
 CHECK_SECONDS = 1.0  # often enough to notice an end, rarely enough for an idle system
+BRIEF_SECONDS = 10.0  # what ends sooner after its start has failed at once
+LONGEST_PAUSE_SECONDS = 30.0
+MOST_FAILURES = 8  # at once and in a row: about two minutes of them
 
 
 class ProcessEndedError(StudyIngestError):
     """A process has ended that should keep running."""
+
+
+class Restarts:
+    """Start a process again when it ends: at once, or after a pause that doubles where it fails at once.
+
+    `poll` returns its exit code, None while it runs; `start` may raise a StudyIngestError.
+    """
+
+    def __init__(self, name: str, poll: Callable[[], int | None], start: Callable[[], None]) -> None:
+        self._name, self._poll, self._start = name, poll, start
+        self._started_at: float | None = None
+        self._failures = 0
+        self._due: float | None = None
+
+    def look(self, now: float) -> None:
+        """Start it if it has ended and its pause is over; raise ProcessEndedError if it fails for ever."""
+        if self._started_at is None:
+            self._started_at = now
+        code = self._poll()
+        if code is None:
+            return
+        if self._due is None:
+            self._failures = self._failures + 1 if now < self._started_at + BRIEF_SECONDS else 0
+            if self._failures == MOST_FAILURES:
+                raise ProcessEndedError(f"{_end(self._name, code)}, as after its last {MOST_FAILURES} starts")
+            pause = min(2.0 ** (self._failures - 1), LONGEST_PAUSE_SECONDS) if self._failures else 0.0
+            self._due = now + pause
+            click.echo(f"{_end(self._name, code)}; it is started again{f' in {pause:.0f} s' * bool(pause)}")
+        if now >= self._due:
+            self._due = self._started_at = None
+            try:
+                self._start()
+            except StudyIngestError as error:
+                click.echo(str(error))
 
 
 class Supervisor:
@@ -49,16 +87,8 @@ class Supervisor:
 
     def __enter__(self) -> Self:
         try:
-            for name, command in self.commands.items():
-                with self.output(name) as output:
-                    self._processes[name] = subprocess.Popen(  # noqa: S603  # a Procfile is written for a shell
-                        tied(["/bin/sh", "-c", f"exec {command}"], signal.SIGKILL),
-                        stdin=subprocess.DEVNULL,
-                        stdout=output,
-                        stderr=output,
-                        env=dict(self.environment),
-                        start_new_session=True,  # Ctrl-C reaches the supervisor alone
-                    )
+            for name in self.commands:
+                self._start(name)
         except BaseException:
             self.stop()
             raise
@@ -71,21 +101,36 @@ class Supervisor:
 
     def check(self) -> None:
         """Raise ProcessEndedError where a process has ended."""
-        for name, process in self._processes.items():
-            code = process.poll()
+        for name in self.commands:
+            code = self._poll(name)
             if code is not None:
-                how = (
-                    f"was killed by {signal.Signals(-code).name}"
-                    if code < 0
-                    else f"ended with exit code {code}"
-                )
-                raise ProcessEndedError(f"{name} {how}")
+                raise ProcessEndedError(_end(name, code))
 
-    def wait(self) -> NoReturn:
-        """Wait until a process ends, and raise ProcessEndedError."""
+    def keep(self, *others: Restarts) -> NoReturn:
+        """Start again every process that ends, and those of `others`, until one fails for ever."""
+        ours = [
+            Restarts(name, partial(self._poll, name), partial(self._start, name)) for name in self.commands
+        ]
         while True:
-            self.check()
+            for each in (*others, *ours):
+                each.look(time.monotonic())
             time.sleep(CHECK_SECONDS)
+
+    def _poll(self, name: str) -> int | None:
+        return self._processes[name].poll()
+
+    def _start(self, name: str) -> None:
+        if name in self._processes:
+            self._end_group(self._processes[name])  # what a leader that was killed has left
+        with self.output(name) as output:
+            self._processes[name] = subprocess.Popen(  # noqa: S603  # a Procfile is written for a shell
+                tied(["/bin/sh", "-c", f"exec {self.commands[name]}"], signal.SIGKILL),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=dict(self.environment),
+                start_new_session=True,  # Ctrl-C reaches the supervisor alone
+            )
 
     def stop(self) -> None:
         """Stop every process; kill the rest after the grace period, or at a second Ctrl-C."""
@@ -96,9 +141,18 @@ class Supervisor:
             wait_until(lambda: all(process.poll() is not None for process in processes), self.grace)
         finally:
             for process in processes:
-                with suppress(ProcessLookupError, PermissionError):  # macOS: the latter for an ended group
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                self._end_group(process)
+
+    @staticmethod
+    def _end_group(process: subprocess.Popen[bytes]) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # macOS: the latter for an ended group
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _end(name: str, code: int) -> str:
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    return f"{name} {how}"
 
 
 def wait_until(done: Callable[[], bool], seconds: float, *, pause: float = PAUSE_SECONDS) -> bool:
@@ -121,13 +175,15 @@ def to_files(directory: Path) -> Output:
 def to_terminal() -> Iterator[Output]:
     """Print the lines of all processes, each after its process's name."""
     threads: list[threading.Thread] = []
+    colours: dict[str, str] = {}  # a process that is started again keeps its own
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
     def open_pipe(name: str) -> BinaryIO:
         reading, writing = os.pipe()
         prefix = f"{name:<8} | "
         if coloured:
-            prefix = click.style(prefix, fg=COLOURS[len(threads) % len(COLOURS)])
+            colour = colours.setdefault(name, COLOURS[len(colours) % len(COLOURS)])
+            prefix = click.style(prefix, fg=colour)
         thread = threading.Thread(target=_print_lines, args=(prefix, os.fdopen(reading, "rb")), daemon=True)
         threads.append(thread)
         thread.start()

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import click
@@ -69,7 +70,7 @@ def up(data_dir: Path, *, port: int) -> None:
         click.echo(f"for operators: {api}/ops and {flower}")
         click.echo(f"quiz page: {api}/viewer/")
         click.echo(f"addresses, tokens and passwords are in {data_dir / places.ENV}")
-        everything.processes.wait()
+        everything.keep()
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,12 @@ class Running:
 
     environment: dict[str, str]
     processes: supervisor.Supervisor
+    servers: Servers
+
+    def keep(self) -> NoReturn:
+        """Start again whatever ends."""
+        servers = self.servers.processes
+        self.processes.keep(*(supervisor.Restarts(each.name, each.poll, each.start) for each in servers))
 
 
 @contextmanager
@@ -110,7 +117,7 @@ def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[
         processes = supervisor.Supervisor(read_procfile(), output, process_environment(environment, home))
         cleanup.enter_context(processes)
         _await_ready(environment["API_URL"], processes)
-        yield Running(environment, processes)
+        yield Running(environment, processes, servers)
 
 
 def addresses(port: int, last: Mapping[str, str]) -> dict[str, str]:

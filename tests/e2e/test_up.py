@@ -49,9 +49,12 @@ class Up:
 
     def find(self, words: str) -> psutil.Process:
         """Find its process with these words in the command line."""
-        family = psutil.Process(self.process.pid).children()
-        (found,) = (each for each in family if words in " ".join(each.cmdline()))
+        (found,) = self.find_all(words)
         return found
+
+    def find_all(self, words: str) -> list[psutil.Process]:
+        family = psutil.Process(self.process.pid).children()
+        return [each for each in family if words in " ".join(each.cmdline())]
 
     def end(self, number: signal.Signals) -> int:
         """Send it a signal; return its exit code once every process is gone."""
@@ -181,13 +184,35 @@ def test_a_killed_up_takes_everything_along_and_loses_nothing(
         until(lambda: viewer.get(where).json()["status"] == "rejected", "the upload comes to its end")
 
 
-def test_a_process_that_dies_ends_the_run_and_is_named(home: Path, start: Callable[[Path], Up]) -> None:
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [("worker@", "worker"), ("-m api", "web"), ("bin/postgres", "postgres"), ("valkey-server", "valkey")],
+)
+def test_what_dies_is_named_and_started_again(
+    home: Path, start: Callable[[Path], Up], words: str, name: str
+) -> None:
     up = start(home / "data")
-    family = psutil.Process(up.process.pid).children(recursive=True)
-    up.find("worker@").kill()
-    assert up.process.wait(STOP_SECONDS) == 1
-    assert "Error: worker was killed by SIGKILL" in up.said()
-    assert psutil.wait_procs(family, timeout=STOP_SECONDS)[1] == []
+    died = up.find(words)
+    died.kill()
+    until(lambda: f"{name} was killed by SIGKILL; it is started again" in up.said(), "it is noticed")
+    until(lambda: [died] != up.find_all(words) != [], "another runs in its place")
+    with up.viewer() as viewer:
+        until(lambda: is_ready(viewer), "uploads are accepted again")
+        where = send(viewer)
+        until(lambda: status(viewer, where) == "rejected", "the worker replays it")
+    assert up.end(signal.SIGINT) == 0
+
+
+def is_ready(viewer: httpx.Client) -> bool:
+    try:
+        return viewer.get("/readyz").is_success
+    except httpx.TransportError:
+        return False
+
+
+def status(viewer: httpx.Client, where: str) -> str | None:
+    answer = viewer.get(where)  # 404 or 503 while it is in the spool alone
+    return str(answer.json()["status"]) if answer.is_success else None
 
 
 def test_two_run_side_by_side_but_not_on_one_port(home: Path, start: Callable[[Path], Up]) -> None:

@@ -1,16 +1,19 @@
-"""The supervisor: all processes run or none does, and each gets its time to end."""
+"""The supervisor: what ends is started again, and each process gets its time to end."""
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import psutil
 import pytest
 
-from cli.local.supervisor import ProcessEndedError, Supervisor, to_files, to_terminal
+from cli.local.places import ServerError
+from cli.local.supervisor import ProcessEndedError, Restarts, Supervisor, to_files, to_terminal
 from cli.local.up import read_procfile
 from tests.processes import until
 
@@ -23,7 +26,7 @@ import os, sys
 from cli.local.supervisor import Supervisor, to_files, to_terminal
 commands = {"one": sys.argv[1], "other": sys.argv[2]}
 with to_terminal() as output, Supervisor(commands, output, os.environ) as processes:
-    processes.wait()
+    processes.keep()
 """
 
 
@@ -47,28 +50,71 @@ def _sleepers(process: psutil.Process) -> list[psutil.Process]:
     return [child for child in process.children(recursive=True) if child.name() == "sleep"]
 
 
+def wait_for_an_end(processes: Supervisor) -> None:
+    while True:
+        processes.check()
+
+
 def test_a_process_that_ends_is_named_and_takes_the_others_along(tmp_path: Path) -> None:
     with (
         pytest.raises(ProcessEndedError, match="broken ended with exit code 3"),
         supervisor(tmp_path, sound=SLEEP, broken="sh -c 'exit 3'") as processes,
     ):
-        processes.wait()
+        wait_for_an_end(processes)
     assert _sleepers(psutil.Process()) == []
 
 
-def test_a_process_that_is_killed_is_named_with_the_signal(tmp_path: Path) -> None:
-    with supervisor(tmp_path, one=SLEEP) as processes:
-        children(1)[0].kill()
-        with pytest.raises(ProcessEndedError, match="one was killed by SIGKILL"):
-            processes.wait()
+def test_a_process_that_is_killed_is_started_again_and_leaves_no_children() -> None:
+    with supervise("sh -c 'sleep 600 & wait'", SLEEP, stdout=subprocess.PIPE) as process:
+        before = children(2)
+        (leader,) = (each.parent() for each in before if each.ppid() != process.pid)
+        assert leader
+        leader.kill()
+        until(lambda: len({*_sleepers(psutil.Process())} - {*before}) == 1, "another child sleeps")
+        assert len(children(2)) == 2
+        process.send_signal(signal.SIGINT)
+        assert process.stdout
+        assert "one was killed by SIGKILL; it is started again" in process.stdout.read()
 
 
-def test_even_a_process_that_ends_well_is_missed(tmp_path: Path) -> None:
-    with (
-        pytest.raises(ProcessEndedError, match="one ended with exit code 0"),
-        supervisor(tmp_path, one="true") as processes,
-    ):
-        processes.wait()
+def look_for_ever(restarts: Restarts) -> None:
+    for second in count():
+        restarts.look(second)
+
+
+def test_what_fails_at_once_is_started_after_longer_and_longer_pauses_and_then_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    starts: list[int] = []
+    restarts = Restarts("broken", lambda: 3, lambda: starts.append(0))
+    with pytest.raises(ProcessEndedError, match="broken ended with exit code 3, as after its last 8 starts"):
+        look_for_ever(restarts)
+    assert len(starts) == 7
+    shown = capsys.readouterr().out
+    assert re.findall(r"again in (\d+) s", shown) == ["1", "2", "4", "8", "16", "30", "30"]
+
+
+def test_what_runs_for_a_while_each_time_is_started_again_for_ever() -> None:
+    starts: list[int] = []
+    codes = iter([None, 1] * 100)
+    restarts = Restarts("frail", lambda: next(codes), lambda: starts.append(0))
+    for minute in range(200):
+        restarts.look(minute * 60.0)
+    assert len(starts) == 100
+
+
+def test_a_start_that_fails_is_named_and_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    failures = ["valkey did not start", "valkey did not start"]
+
+    def start() -> None:
+        if failures:
+            raise ServerError(failures.pop())
+
+    restarts = Restarts("valkey", lambda: 1 if failures else None, start)
+    for second in range(20):
+        restarts.look(second)
+    assert not failures
+    assert capsys.readouterr().out.count("valkey did not start\n") == 2
 
 
 def test_a_leader_is_told_to_stop_and_its_children_are_left_to_it(tmp_path: Path) -> None:
@@ -111,7 +157,7 @@ def test_lines_are_shown_under_the_name_of_their_process(capsys: pytest.CaptureF
         to_terminal() as output,
         Supervisor(commands, output, os.environ) as processes,
     ):
-        processes.wait()
+        wait_for_an_end(processes)
     assert capsys.readouterr().out == "web      | one\nweb      | two\nweb      | three\n"
 
 
@@ -120,12 +166,15 @@ def test_names_are_coloured_on_a_terminal_unless_unwanted(
     environment: dict[str, str], *, coloured: bool
 ) -> None:
     reading, terminal = pty.openpty()
-    with supervise("echo hello", SLEEP, stdout=terminal, stderr=terminal, env=os.environ | environment):
-        pass
-    shown = os.read(reading, 10_000).decode()
+    with supervise(
+        "echo hello", SLEEP, stdout=terminal, stderr=terminal, env=os.environ | environment
+    ) as process:
+        shown = ""
+        while "hello" not in shown:
+            shown += os.read(reading, 10_000).decode()
+        process.send_signal(signal.SIGINT)
     for end in (reading, terminal):
         os.close(end)
-    assert "hello" in shown
     assert ("\x1b[36mone " in shown) is coloured
 
 
