@@ -7,12 +7,13 @@ from http import HTTPStatus
 from typing import Any, NoReturn
 
 import structlog
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from shared import errors
 from shared.failures import describe
+from shared.metrics import REFUSALS
 from shared.payload import MAX_FAULTS, InvalidPayloadError, NotJsonError
 
 
@@ -70,6 +71,9 @@ class Kind(Enum):
         """Compose the body of a problem of this kind."""
         return {"type": self.type, "title": self.title, "status": self.status} | members
 
+
+for _kind in Kind:  # to Prometheus, a counter that appears with its first event has not risen
+    REFUSALS.labels(_kind.slug)
 
 log = structlog.get_logger()
 
@@ -137,9 +141,28 @@ def install_problems(app: Flask) -> None:
     app.register_error_handler(Exception, _answer)
 
 
+def note_refusal(
+    body: dict[str, Any], *, address: str | None, endpoint: str | None = None, upload: str | None = None
+) -> None:
+    """Log and count a problem: its type, and the places of its faults, never what stood there."""
+    REFUSALS.labels(body["type"].rpartition("/")[2]).inc()
+    log.info(
+        "request.refused",
+        problem=body["type"],
+        pointers=[fault["pointer"] for fault in body.get("errors", [])],
+        upload=upload,
+        endpoint=endpoint,
+        address=address,
+    )
+
+
 def _answer(error: Exception) -> Response:
     body = _body(error)
-    log.info("request.refused", endpoint=request.endpoint, problem=body["type"])
+    asked = (request.view_args or {}).get("client_session_uuid")
+    uuid = g.get("upload") or getattr(error, "upload", None) or asked
+    note_refusal(
+        body, address=request.remote_addr, endpoint=request.endpoint, upload=str(uuid) if uuid else None
+    )
     response = Response(json.dumps(body), body["status"], mimetype=MEDIA_TYPE)
     if isinstance(error, HTTPException):  # such as Allow
         response.headers.update((k, v) for k, v in error.get_headers() if k != "Content-Type")

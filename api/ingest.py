@@ -65,7 +65,7 @@ def receive_upload() -> Response | tuple[dict[str, Any], int, dict[str, str]]:
     start = perf_counter()
     body = schemas.plain_json_body()
     upload = parse_upload(body)
-    uuid = upload.client_session_uuid
+    uuid = g.upload = upload.client_session_uuid
     content = content_hash(upload)
     delivery = uploads.Delivery(uuid, body.decode(), content, services().clock(), g.learner_id)
     receipt = services().uploads.record(delivery)

@@ -27,7 +27,7 @@ from waitress.utilities import Error
 
 from api.app import MAX_BODY, create_app
 from api.auth import Senders
-from api.errors import MEDIA_TYPE, body_of_status
+from api.errors import MEDIA_TYPE, body_of_status, note_refusal
 from api.ops.session import PATH
 from api.services import services
 from shared.config import Settings, load_settings
@@ -67,7 +67,9 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
 
     def execute(self) -> None:
         error = self.request.error
-        body = json.dumps(body_of_status(error.code)).encode()
+        problem = body_of_status(error.code)
+        note_refusal(problem, address=self.channel.addr[0])
+        body = json.dumps(problem).encode()
         self.status = f"{error.code} {error.reason}"
         self.content_length = len(body)
         self.response_headers.append(("Content-Type", MEDIA_TYPE))

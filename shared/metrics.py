@@ -40,6 +40,9 @@ REQUESTS = Counter("requests", "Requests answered", ("route", "method", "status"
 REQUEST_SECONDS = Histogram(
     "request_seconds", "Time to answer a request", ("route", "method"), SPACE, buckets=REQUEST_BUCKETS
 )
+REFUSALS = Counter(
+    "refusals", "Requests of the API that were answered with a problem, by its type", ("problem",), SPACE
+)
 DELIVERIES = Counter(
     "deliveries", "Deliveries by verdict: all but `new` and `conflict` are duplicates", ("verdict",), SPACE
 )

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import takewhile
@@ -28,11 +29,15 @@ class Fault(TypedDict):
 
 
 class InvalidPayloadError(StudyIngestError):
-    """The body is JSON, but not an upload."""
+    """The body is JSON, but not an upload; `upload` is its uuid if that at least is sound."""
 
-    def __init__(self, errors: list[Fault]) -> None:
+    upload: UUID | None = None
+
+    def __init__(self, errors: list[Fault], sent: Any) -> None:
         super().__init__("The payload is not a valid upload.")
         self.errors = errors[:MAX_FAULTS]
+        with suppress(PydanticCustomError, TypeError, KeyError):
+            self.upload = _uuid(sent["client_session_uuid"])
 
 
 class NotJsonError(StudyIngestError):
@@ -148,12 +153,12 @@ def parse_upload(body: bytes) -> Upload:
     value = decode(body)
     # In JSON that is valid UTF-8, only an escape can write a NUL or a surrogate.
     if rb"\u" in body and (faults := [*_unstorable(value)]):
-        raise InvalidPayloadError(faults)
+        raise InvalidPayloadError(faults, value)
     try:
         return Upload.model_validate(value)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        raise InvalidPayloadError([_fault(e["loc"], e["msg"]) for e in found]) from None
+        raise InvalidPayloadError([_fault(e["loc"], e["msg"]) for e in found], value) from None
 
 
 def _unstorable(value: Any) -> Iterator[Fault]:

@@ -9,9 +9,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
+from structlog.testing import capture_logs
 
 from api.app import MAX_BODY, create_app
 from shared.config import Settings
+from shared.metrics import REFUSALS
 from shared.payload import EXAMPLE_UPLOAD
 from tests.processes import until
 
@@ -207,3 +209,26 @@ def test_of_several_flaws_the_first_in_a_fixed_order_is_told(
     )
 
     assert problem(response)[1] == f"/problems/{kind}"
+
+
+def test_I11_a_refusal_is_logged_by_uuid_and_pointer_and_counted_by_problem(web: httpx.Client) -> None:
+    upload = an_upload()
+    wrong = upload | {"attempts": [EXAMPLE_UPLOAD["attempts"][0] | {"selected": "secret", "pub_id": 5}]}
+    known = upload["client_session_uuid"]
+    for body, uuid in [
+        (wrong, known),
+        (wrong | {"client_session_uuid": "secret"}, None),
+        (wrong | {"client_session_uuid": ["secret"]}, None),
+        ("secret", None),
+        ([], None),
+    ]:
+        counted = REFUSALS.labels("invalid-payload")._value  # noqa: SLF001  # the library has no other way
+        before = counted.get()
+        with capture_logs() as logs:
+            assert web.post(ENDPOINT, json=body).status_code == 422
+        (logged,) = [each for each in logs if each["event"] == "request.refused"]
+        assert (logged["upload"], logged["problem"]) == (uuid, "/problems/invalid-payload")
+        assert "secret" not in json.dumps(logged)
+        assert counted.get() == before + 1
+        if uuid:
+            assert logged["pointers"] == ["/attempts/0/pub_id", "/attempts/0/selected"]

@@ -187,6 +187,16 @@ def test_I11_its_log_tells_of_an_upload_and_nothing_of_its_content(settings: Set
 
     assert [answer.status_code for answer in answers] == [202, 409, 422, 400, 422, 401]
     events = [json.loads(line) for line in log.splitlines()]
+    refused = [event for event in events if event["event"] == "request.refused"]
+    known = EXAMPLE_UPLOAD["client_session_uuid"]
+    assert [(event["upload"], event["pointers"]) for event in refused] == [
+        (known, []),  # the conflict
+        (known, [""]),
+        (None, []),
+        (known, ["/attempts"]),
+        (None, []),
+    ]
+    assert {event["address"] for event in refused} == {"127.0.0.1"}
     received = [event for event in events if event["event"] == "upload.received"]
     assert [event["verdict"] for event in received] == ["new", "conflict"]
     assert {event["upload"] for event in received} == {EXAMPLE_UPLOAD["client_session_uuid"]}
