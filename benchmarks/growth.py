@@ -9,7 +9,7 @@ import psycopg
 from sqlalchemy import Engine, text
 
 from benchmarks.figures import Figure, ratio
-from benchmarks.servers import PROCFILE, TOKEN, Stores, libpq, running, serving
+from benchmarks.servers import PROCFILE, STUDY_TOKEN, Stores, libpq, running, serving
 from benchmarks.workload import ATTEMPTS, QUESTIONS, TOPICS, check_replayed, make_catalog, make_uploads
 from cli.local.up import LOOPBACK
 from shared.ops.actions import void_upload
@@ -159,7 +159,7 @@ def _study(port: int, learner: int) -> None:
     """Use every route of the live side: a session, its voiding, and all lists."""
     with httpx.Client(
         base_url=f"http://{LOOPBACK}:{port}/study/users/{learner}",
-        headers={"Authorization": f"Bearer {TOKEN}"},
+        headers={"Authorization": f"Bearer {STUDY_TOKEN}"},
         trust_env=False,
     ) as client:
         topic = learner * TOPICS

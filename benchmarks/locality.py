@@ -20,7 +20,7 @@ import click
 from werkzeug.test import TestResponse
 
 from api.app import create_app
-from benchmarks.servers import TOKEN, start_stores, variables
+from benchmarks.servers import STUDY_TOKEN, TOKEN, start_stores, variables
 from shared.catalog_admin import load_catalog, read_catalog
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,7 +84,8 @@ def main() -> None:
         web = create_app(settings).test_client()
 
         def post(path: str, body: Any) -> TestResponse:
-            response = web.post(path, json=body, headers={"Authorization": f"Bearer {TOKEN}"})
+            token = STUDY_TOKEN if path.startswith("/study") else TOKEN
+            response = web.post(path, json=body, headers={"Authorization": f"Bearer {token}"})
             if not response.is_json or response.status_code >= 400:  # noqa: PLR2004  # an error of HTTP
                 raise ValueError(f"{path}: {response.status}: {response.text}")
             time.sleep(AFTER_S)

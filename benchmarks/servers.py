@@ -26,7 +26,9 @@ READY_SECONDS = 60.0
 PROCFILE = read_procfile()
 # Patches gevent first, as our own web process does: every web process that is compared runs on greenlets.
 GEVENT = "python -m gevent.monkey --module"
-TOKEN = "benchmark"  # noqa: S105  # it opens what lives for minutes
+# They open what lives for minutes.
+TOKEN = "viewer of a benchmark"  # noqa: S105
+STUDY_TOKEN = "front of a benchmark"  # noqa: S105
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Stores:
             redis_url=self.servers.redis_url,
             study_ingest_enabled=True,
             viewer_sync_token=TOKEN,
-            study_api_token=TOKEN,
+            study_api_token=STUDY_TOKEN,
         ).model_copy(update=changes)
 
     def url(self, database: str) -> str:
@@ -109,7 +111,7 @@ def running(stores: Stores, settings: Settings, commands: Mapping[str, str]) -> 
 
 def variables(settings: Settings) -> dict[str, str]:
     """Return the environment variables of processes with these settings."""
-    values = settings.model_dump(mode="json") | {"viewer_sync_token": TOKEN, "study_api_token": TOKEN}
+    values = settings.model_dump(mode="json") | {"viewer_sync_token": TOKEN, "study_api_token": STUDY_TOKEN}
     programs = str(Path(sys.executable).parent)
     path = {"PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])}
     return os.environ | path | {name.upper(): str(value) for name, value in values.items()}
