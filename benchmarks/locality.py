@@ -80,7 +80,7 @@ def main() -> None:
     with start_stores() as stores, stores.database("locality") as database, stores.engine(database) as engine:
         settings = stores.settings(database)
         with engine.begin() as connection:
-            load_catalog(connection, read_catalog(SAMPLE / "catalog.json"))
+            load_catalog(connection, read_catalog((SAMPLE / "catalog.json").read_bytes()))
         web = create_app(settings).test_client()
 
         def post(path: str, body: Any) -> TestResponse:

@@ -1,9 +1,12 @@
 """What commands share: the database, the types of their options, and their output."""
 
+import codecs
+import gzip
 import json
 import os
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,6 +110,26 @@ def readable_errors() -> Iterator[None]:
             case OperationalError():
                 line = f"Postgres cannot be reached: {line}"
         raise click.ClickException(line) from None
+
+
+FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+_GZIP = b"\x1f\x8b"
+
+
+def read_file(file: Path) -> bytes:
+    """Read a text that an operator names, `-` for the standard input, as UTF-8 without a byte order mark.
+
+    What is packed by gzip is unpacked.
+    """
+    try:
+        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        if content.startswith(_GZIP):
+            content = gzip.decompress(content)
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes it
+            content = content.decode("utf-16").encode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{file} cannot be read: {error}") from None
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 BIGINT = click.IntRange(0, 2**63 - 1)

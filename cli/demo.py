@@ -271,7 +271,7 @@ class Demo:
 
 def read_sample_catalog() -> CatalogFile:
     """Return forty questions of three topics, and their learner."""
-    return read_catalog(SAMPLE / "catalog.json")
+    return read_catalog((SAMPLE / "catalog.json").read_bytes())
 
 
 def earlier_uploads() -> list[str]:

@@ -45,13 +45,16 @@ def catalog() -> None:
 
 
 @catalog.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=context.FILE)
 @click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change in stored editions.")
 @context.with_store
 def load(file: Path, *, force: bool, dry_run: bool, store: context.Store) -> None:
-    """Load learners, topics and questions from a JSON FILE; loading it again changes nothing."""
-    loaded = catalog_admin.read_catalog(file)
+    """Load learners, topics and questions from a JSON FILE; loading it again changes nothing.
+
+    FILE may be packed by gzip, or - for the standard input.
+    """
+    loaded = catalog_admin.read_catalog(context.read_file(file))
     with store.engine.connect() as connection:
         changes = catalog_admin.compare(connection, loaded) if dry_run else []
         parts = [] if dry_run else catalog_admin.split(connection, loaded, force=force)

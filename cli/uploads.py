@@ -31,21 +31,26 @@ FAILED = (Status.REJECTED, Status.DEAD)
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=context.FILE)
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True)
 @click.option("--wait", is_flag=True, help="Wait until every upload is final.")
 @client.with_sender
 def upload(file: Path, *, sender: client.Sender, concurrency: int, wait: bool) -> None:
-    """Send the uploads of an NDJSON FILE, one a line; safe to run again. Exit 1 if any failed."""
+    """Send the uploads of an NDJSON FILE, one a line; safe to run again. Exit 1 if any failed.
+
+    FILE may be packed by gzip, or - for the standard input.
+    """
     # Only a line feed ends a line: JSON text may hold the other characters at which str.splitlines splits.
-    lines = [line for line in file.read_bytes().split(b"\n") if line.strip()]
+    all_lines = enumerate(context.read_file(file).split(b"\n"), start=1)
+    numbered = {number: line for number, line in all_lines if line.strip()}
+    lines = list(numbered.values())
     with ThreadPoolExecutor(concurrency) as threads:
         sent = _collect(threads.map(lambda line: _send(sender, line), lines), "sending", len(lines))
         if wait:
             deadline = time.monotonic() + WAIT_S
             waited = threads.map(lambda line, each: _wait(sender, line, each, deadline), lines, sent)
             sent = _collect(waited, "waiting", len(lines))
-    for number, each in enumerate(sent, start=1):
+    for number, each in zip(numbered, sent, strict=True):
         if each.why:
             click.echo(f"line {number}: {each.answer}: {each.why}", err=True)
     counts = Counter(each.answer for each in sent)

@@ -1,10 +1,10 @@
 """Load a catalog file into the tables; editions that were answered change only with `force`."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from itertools import groupby, islice
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
 import pydantic
@@ -14,6 +14,7 @@ from shared import db, models
 from shared.attempts import sessions_of_upload
 from shared.config import TimeZone
 from shared.errors import CatalogError
+from shared.payload import normal_id
 from shared.study.finalize import refold
 from shared.study.grading import grade
 
@@ -51,7 +52,12 @@ class CatalogTopic(_Form):
 class CatalogEdition(_Form):
     """What a learner sees of a question under a public id, and the key that it is graded by."""
 
-    pub_id: Text = pydantic.Field(max_length=200)
+    pub_id: Annotated[
+        str,
+        pydantic.AfterValidator(normal_id),
+        pydantic.Field(min_length=1, max_length=200),
+        pydantic.AfterValidator(_storable),
+    ]
     choices: list[Annotated[str, pydantic.AfterValidator(_storable)]] = pydantic.Field(min_length=2)
     correct_choice: int = pydantic.Field(ge=0)
     published_at: pydantic.AwareDatetime | None = None
@@ -99,13 +105,28 @@ class CatalogFile(_Form):
         return ((question, edition) for question in self.questions for edition in question.editions)
 
 
-def read_catalog(path: Path) -> CatalogFile:
+def read_catalog(text: bytes) -> CatalogFile:
     """Read a catalog; raise CatalogError with one line per mistake."""
     try:
-        return CatalogFile.model_validate_json(path.read_bytes())
+        return CatalogFile.model_validate(json.loads(text, object_pairs_hook=_object))
+    except json.JSONDecodeError as error:
+        raise CatalogError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise CatalogError(f"line {line} is not UTF-8: save the file as UTF-8") from None
+    except RecursionError:
+        raise CatalogError("it nests too deeply for a catalog") from None
     except pydantic.ValidationError as error:
         lines = [f"/{'/'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
         raise CatalogError("\n".join(lines)) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        entry = members.get("pub_id") or members.get("id") or "the catalog"
+        raise CatalogError("\n".join(_repeated(f"the key {name} of {entry}" for name, _ in pairs)))
+    return members
 
 
 class EditionChange(NamedTuple):

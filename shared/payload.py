@@ -10,9 +10,18 @@ from decimal import Decimal
 from itertools import takewhile
 from math import isfinite
 from typing import Annotated, Any, Never, TypedDict
+from unicodedata import normalize
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from shared.errors import StudyIngestError
@@ -80,6 +89,15 @@ def _uuid(value: Any) -> UUID:
     return UUID(value)
 
 
+# Around a public id they are left out, by `normal_id` and by the statements that read payloads.
+SPACES = " \t\n\r\f\v\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"
+
+
+def normal_id(pub_id: str) -> str:
+    """Write a public id as it is stored and compared: in NFC, without spaces around it."""
+    return normalize("NFC", pub_id).strip(SPACES)
+
+
 def _integer(value: Any) -> Any:
     # To JSON Schema 1.0 is an integer. A body is read with Decimal, a stored payload with float.
     return int(value) if isinstance(value, Decimal | float) and value == int(value) else value
@@ -93,6 +111,11 @@ Moment = Annotated[
 Integer = Annotated[int, BeforeValidator(_integer)]
 # The limits first: after the validator, the schema would lose them.
 Choice = Annotated[int, Field(ge=0, le=32767), BeforeValidator(_integer)]
+# No NUL, which Postgres cannot hold, and more than spaces.
+_PUB_ID_PATTERN = r"^[^\x00]*[^\s\ufeff\x00][^\x00]*$"
+PubId = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=_PUB_ID_PATTERN), AfterValidator(normal_id)
+]
 SessionUuid = Annotated[
     UUID,
     BeforeValidator(_uuid),
@@ -107,7 +130,7 @@ class _Form(BaseModel):
 class Attempt(_Form):
     """One answer to one question."""
 
-    pub_id: str = Field(min_length=1, max_length=200, description="public id of the question")
+    pub_id: PubId = Field(description="public id of the question")
     selected: Choice | None = Field(description="0-based index of the choice; null: none was made")
     unsure: bool = Field(description="the learner said so")
     answered_at: Moment = Field(description="with the local offset, from which the study date follows")

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from api.ops.session import services
 from shared.catalog import resolve
 from shared.ops import reports
+from shared.payload import normal_id
 from shared.study.progress import Curve
 
 blueprint = Blueprint("learner", __name__)
@@ -28,7 +29,7 @@ Row = tuple[datetime, tuple[float | None, float | None]]
 def learners() -> ResponseReturnValue:
     """List the learners that match; go to the page of the only one, or of the one whose id was typed."""
     typed = request.args.get("learner", "").strip()
-    search = partial(reports.find_learners, typed=typed, limit=LEARNERS)
+    search = partial(reports.find_learners, typed=normal_id(typed), limit=LEARNERS)
     found = [] if "\0" in typed else services().store.read(search)
     if typed and found and (len(found) == 1 or str(found[0].id) == typed):
         return redirect(url_for(".learner", user_id=found[0].id), 303)
@@ -39,7 +40,7 @@ def learners() -> ResponseReturnValue:
 def learner(user_id: int) -> ResponseReturnValue:
     """Show a learner, and the forgetting curve of the question asked for, or of the weakest."""
     now, zone = services().clock(), services().settings.study_time_zone
-    asked_for = request.args.get("question", "").strip()
+    asked_for = normal_id(request.args.get("question", ""))
 
     def read(connection: Connection) -> tuple[reports.LearnerReport, str, Curve | None]:
         report = reports.report_learner(connection, user_id, now=now, default_zone=zone)

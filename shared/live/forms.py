@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from shared.payload import Choice, Integer
+from shared.payload import Choice, Integer, PubId
 
 BIGINT = 2**63
 RESERVED = "wrong_variants"
@@ -55,6 +55,6 @@ class Submission(_Form):
         json_schema_extra={"example": {"pub_id": "q-7f3a", "selected": 2, "unsure": False}}
     )
 
-    pub_id: str = Field(min_length=1, max_length=200, pattern=STORABLE)
+    pub_id: PubId
     selected: Choice | None = Field(description="0-based index of the choice; null: none was made")
     unsure: bool = Field(description="the learner said so")

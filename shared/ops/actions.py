@@ -109,7 +109,8 @@ def reingest(
         raise errors.ReplayRefusedError(f"the payload of {client_session_uuid} is purged")
     if upload.is_voided:
         raise errors.ReplayRefusedError(f"{client_session_uuid} is voided: unvoid it first")
-    owner = lock_owner(connection, {each["pub_id"] for each in upload.payload["attempts"]}, default_zone)
+    attempts = Upload.model_validate(upload.payload).attempts
+    owner = lock_owner(connection, {each.pub_id for each in attempts}, default_zone)
     if owner is None or owner.id != upload.user_id:
         raise errors.ReplayRefusedError(
             f"the questions of {client_session_uuid} no longer all belong to its learner"

@@ -13,6 +13,7 @@ from shared import db, failures
 from shared.errors import ReplayRefusedError, StudyIngestError
 from shared.ops import actions
 from shared.ops.reports import UploadReport, report_upload
+from shared.payload import SPACES
 from shared.replay import replay
 from shared.study.store import lock_owner
 
@@ -22,7 +23,7 @@ _LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '2s'")
 _LOCK = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE")
 
 _SENT = text("""
-    SELECT DISTINCT sent ->> 'pub_id'
+    SELECT DISTINCT normalize(btrim(sent ->> 'pub_id', :spaces))
     FROM uploads CROSS JOIN jsonb_array_elements(payload -> 'attempts') AS sent
     WHERE client_session_uuid = :id
 """)
@@ -82,7 +83,7 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
     try:
         db.execute(connection, _LOCK_TIMEOUT)
         db.execute(connection, _LOCK, {"id": client_session_uuid})
-        pub_ids = db.scalars(connection, _SENT, {"id": client_session_uuid})
+        pub_ids = db.scalars(connection, _SENT, {"id": client_session_uuid, "spaces": SPACES})
         lock_owner(connection, pub_ids, default_zone)
         before = _cards(connection, pub_ids)
         already = None

@@ -3,6 +3,7 @@
 from sqlalchemy import Connection, text
 
 from shared.db import execute, scalars
+from shared.payload import SPACES
 from shared.study.store import mark_whole
 
 # Ingested uploads have their `user_id`. The others belong to the learner whom their sender's token names, or
@@ -17,7 +18,7 @@ _LOCK_UPLOADS = text("""
         WHERE (status = 'received' OR status IN ('rejected', 'dead')) AND (learner_id = :user_id
                 OR user_id IS NULL AND EXISTS (
                     SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
-                    WHERE named #>> '{}' = ANY(CAST(:pub_ids AS text[])))))
+                    WHERE normalize(btrim(named #>> '{}', :spaces)) = ANY(CAST(:pub_ids AS text[])))))
     ORDER BY client_session_uuid FOR NO KEY UPDATE
 """)
 
@@ -32,7 +33,7 @@ _BLANK_CONFLICTS = text("""
     WHERE :user_id IN (user_id, learner_id) OR user_id IS NULL AND (
         client_session_uuid = ANY(CAST(:uploads AS uuid[]))
         OR EXISTS (SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
-            WHERE named #>> '{}' = ANY(CAST(:pub_ids AS text[]))))
+            WHERE normalize(btrim(named #>> '{}', :spaces)) = ANY(CAST(:pub_ids AS text[]))))
 """)
 
 # A waiting upload is rejected: its questions are deleted.
@@ -57,7 +58,8 @@ def delete_learner(connection: Connection, user_id: int) -> int:
     deleted, and not stored again. Where the learner's own row was deleted before, ingested uploads are
     blanked, too; of the others, the owner can no longer be found in the catalog.
     """
-    bound = {"user_id": user_id, "pub_ids": scalars(connection, _PUB_IDS, {"user_id": user_id})}
+    pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id})
+    bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
     uploads = scalars(connection, _LOCK_UPLOADS, bound)
     execute(connection, _BLANK_CONFLICTS, bound | {"uploads": uploads})
     execute(connection, _BLANK_UPLOADS, bound | {"uploads": uploads})

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared import models
+from shared.payload import SPACES, normal_id
 from shared.uploads import Status
 
 
@@ -130,8 +131,7 @@ def of_learner(learner: int) -> sa.ColumnElement[bool]:
         .join(models.StudyTopic)
         .where(models.StudyTopic.user_id == learner)
     )
-    attempt = sa.func.jsonb_array_elements(models.Upload.payload["attempts"], type_=JSONB)
-    sent = _not_ingested(sa.true(), attempt["pub_id"].astext.label("pub_id")).subquery()
+    sent = _sent()
     unfinished = sa.select(sent.c.client_session_uuid).where(sent.c.pub_id.in_(theirs))
     # An array, so that the planner expects few of them and uses the primary key.
     array = sa.func.array(unfinished.scalar_subquery())
@@ -140,6 +140,7 @@ def of_learner(learner: int) -> sa.ColumnElement[bool]:
 
 def with_question(pub_id: str) -> sa.CompoundSelect[Any]:
     """Find uploads that answered a question, or were sent with it."""
+    pub_id, sent = normal_id(pub_id), _sent()
     answered = (
         sa.select(sa.cast(models.StudyQuizSession.client_session_uuid, sa.Uuid))
         .join(models.StudyQuestionAttempt)
@@ -151,9 +152,14 @@ def with_question(pub_id: str) -> sa.CompoundSelect[Any]:
             models.PublishedItem.pub_id == pub_id, models.StudyQuizSession.client_session_uuid.is_not(None)
         )
     )
-    return sa.union(
-        answered, _not_ingested(models.Upload.payload.contains({"attempts": [{"pub_id": pub_id}]}))
-    )
+    return sa.union(answered, sa.select(sent.c.client_session_uuid).where(sent.c.pub_id == pub_id))
+
+
+def _sent() -> sa.Subquery:
+    """Select the public id of each attempt of the uploads that are not ingested."""
+    attempt = sa.func.jsonb_array_elements(models.Upload.payload["attempts"], type_=JSONB)
+    pub_id = sa.func.normalize(sa.func.btrim(attempt["pub_id"].astext, SPACES))
+    return _not_ingested(sa.true(), pub_id.label("pub_id")).subquery()
 
 
 def failing_with(error: str) -> sa.CompoundSelect[Any]:

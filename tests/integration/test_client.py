@@ -1,5 +1,7 @@
 """`upload` tells of each line what became of it, whatever stands between it and the server."""
 
+import codecs
+import gzip
 from pathlib import Path
 
 import pytest
@@ -8,17 +10,20 @@ from click.testing import CliRunner, Result
 from cli.main import main
 from tests.receiver import Receiver, status
 
+TOKEN = "viewer-token-of-tests"
 PAGE = b"<html>not the server</html>"
 TAKEN = status(202, b'{"status": "received"}')
 
 
-def sent(receiver: Receiver, lines: bytes, folder: Path) -> Result:
-    """Send an NDJSON file, one line after the other."""
+def sent(receiver: Receiver, lines: bytes, folder: Path, *, piped: bool = False) -> Result:
+    """Send an NDJSON file, or the standard input, one line after the other."""
     file = folder / "lines.ndjson"
     file.write_bytes(lines)
     url = f"http://127.0.0.1:{receiver.server.server_port}"
     return CliRunner().invoke(
-        main, ["upload", str(file), "--url", url, "--token", "viewer-token-of-tests", "--concurrency", "1"]
+        main,
+        ["upload", "-" if piped else str(file), "--url", url, "--token", TOKEN, "--concurrency", "1"],
+        input=lines if piped else None,
     )
 
 
@@ -45,3 +50,42 @@ def test_only_a_line_feed_ends_a_line(receiver: Receiver, tmp_path: Path) -> Non
     result = sent(receiver, "\r\n\n".join([*lines, ""]).encode(), tmp_path)
     assert result.exit_code == 0, result.output
     assert [request.body.decode().rstrip("\r") for request in receiver.requests] == lines
+
+
+CASES = [b'{"a": 1}', b'{"b": 2}']
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        codecs.BOM_UTF8 + b"\n".join(CASES),
+        gzip.compress(codecs.BOM_UTF8 + b"\r\n".join(CASES)),
+        b"\n".join(CASES).decode().encode("utf-16"),
+        b"\n\n" + b"\n \n".join(CASES) + b"\n\n",
+    ],
+)
+@pytest.mark.parametrize("given", ["file", "pipe"])
+def test_a_file_is_read_as_other_tools_leave_it(
+    receiver: Receiver, tmp_path: Path, content: bytes, given: str
+) -> None:
+    receiver.then(TAKEN, TAKEN)
+    result = sent(receiver, content, tmp_path, piped=given == "pipe")
+    assert result.stdout.startswith("2 received"), result.output
+    assert [request.body.strip() for request in receiver.requests] == CASES
+
+
+def test_a_line_is_called_as_an_editor_counts_it(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.then(TAKEN, status(422, b'{"title": "Invalid upload"}'))
+    result = sent(receiver, b'{"a": 1}\n\n{"bad": 1}\n', tmp_path)
+    assert result.stderr == "line 3: failed: 422 Invalid upload\n"
+
+
+@pytest.mark.parametrize("content", [b"\x1f\x8bnot gzip", gzip.compress(b"{}")[:-9], b"\xff\xfe\x00"])
+def test_a_file_that_cannot_be_unpacked_is_named(receiver: Receiver, tmp_path: Path, content: bytes) -> None:
+    result = sent(receiver, content, tmp_path)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert "lines.ndjson cannot be read: " in result.stderr
+
+
+def test_an_empty_file_sends_nothing(receiver: Receiver, tmp_path: Path) -> None:
+    assert sent(receiver, b"\n \n", tmp_path).stdout.startswith("0 received")

@@ -1,7 +1,6 @@
 """What a catalog file may not say."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,8 +25,28 @@ EDITION = {"pub_id": "q", "choices": ["yes", "no"], "correct_choice": 0}
         ({"editions": [EDITION]}, "/questions/0/pub_id: .*not permitted"),
     ],
 )
-def test_each_mistake_is_named_with_its_place(change: dict[str, Any], complaint: str, tmp_path: Path) -> None:
-    path = tmp_path / "catalog.json"
-    path.write_text(json.dumps({"questions": [question(110) | change]}))
+def test_each_mistake_is_named_with_its_place(change: dict[str, Any], complaint: str) -> None:
     with pytest.raises(CatalogError, match=complaint):
-        read_catalog(path)
+        read_catalog(json.dumps({"questions": [question(110) | change]}).encode())
+
+
+FLAT = '{"id": 110, "pub_id": "q110", "correct_choice": 0, "choices": ["a", "b"], "correct_choice": 1}'
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (f'{{"questions": [{FLAT}]}}', "the key correct_choice of q110: appears twice"),
+        ('{"topics": [{"id": 7, "id": 8}]}', "the key id of 8: appears twice"),
+        ('{"users": [], "users": []}', "the key users of the catalog: appears twice"),
+        ('{"users": [\n{"id": 1},\n]}', "line 3, column 1: "),
+        ('{"users": [\n{"id": \xff}]}', "line 2 is not UTF-8: save the file as UTF-8"),
+        ("[" * 100_000, "it nests too deeply for a catalog"),
+        ("", "line 1, column 1: "),
+        ("[]", "^/: "),
+        ('{"questions": [{"id": 1, "exam_frequency": NaN}]}', "/questions/0/exam_frequency: .*finite"),
+    ],
+)
+def test_a_file_that_says_two_things_or_nothing_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(CatalogError, match=complaint):
+        read_catalog(text.encode("latin-1"))

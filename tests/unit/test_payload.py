@@ -18,6 +18,7 @@ from shared.payload import (
     NotJsonError,
     Upload,
     content_hash,
+    normal_id,
     parse_upload,
 )
 
@@ -28,7 +29,7 @@ written = moments.map(datetime.isoformat)
 storable = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 attempts = st.fixed_dictionaries(
     {
-        "pub_id": st.text(storable, min_size=1, max_size=200),
+        "pub_id": st.text(storable, min_size=1, max_size=200).filter(normal_id),
         "selected": st.none() | st.integers(0, 32767),
         "unsure": st.booleans(),
         "answered_at": written,
@@ -67,7 +68,7 @@ def test_an_upload_says_what_was_sent(sent: dict[str, Any]) -> None:
     assert str(upload.client_session_uuid) == sent["client_session_uuid"]
     for read, attempt in zip(upload.attempts, sent["attempts"], strict=True):
         assert (read.pub_id, read.selected, read.unsure) == (
-            attempt["pub_id"],
+            normal_id(attempt["pub_id"]),
             attempt["selected"],
             attempt["unsure"],
         )
@@ -116,7 +117,7 @@ def elsewhere(moment: str, zone: timezone) -> str:
         *(
             {"attempts": [PLAIN["attempts"][0] | change, PLAIN["attempts"][1]]}
             for change in (
-                {"pub_id": "q-1 "},
+                {"pub_id": "q-1-"},
                 {"selected": 3},
                 {"selected": None},
                 {"unsure": True},
@@ -238,3 +239,9 @@ def test_no_body_breaks_the_reader(body: bytes) -> None:
 def test_nothing_like_json_breaks_the_reader(body: str) -> None:
     with pytest.raises((NotJsonError, InvalidPayloadError)):
         parse_upload(body.encode())
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\n", "\N{NO-BREAK SPACE}", "\N{ZERO WIDTH NO-BREAK SPACE} "])
+def test_a_public_id_of_spaces_names_nothing(blank: str) -> None:
+    with pytest.raises(InvalidPayloadError):
+        parse(PLAIN | {"attempts": [PLAIN["attempts"][0] | {"pub_id": blank}]})
