@@ -1,7 +1,6 @@
 """What scripts of other origins may do: send uploads and read the answers, where the origin is listed."""
 
 from collections.abc import Callable
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -11,6 +10,7 @@ from shared.config import Settings
 from tests.factories import answer, upload
 
 ENDPOINT = "/ingest/study/attempts"
+UPLOAD = "6f1c1f0e-6d3a-4d58-9a53-0f2f3b1f6e11"  # the same in every process of the tests
 VIEWER, OTHER = "https://viewer.example", "https://viewer.example.evil"
 ASK = {
     "Access-Control-Request-Method": "POST",
@@ -29,7 +29,7 @@ def allowed(response: httpx.Response) -> dict[str, str]:
     return {k: v for k, v in response.headers.items() if k.startswith("access-control-")}
 
 
-@pytest.mark.parametrize("path", [ENDPOINT, f"{ENDPOINT}/{uuid4()}", "/ingest/nothing"])
+@pytest.mark.parametrize("path", [ENDPOINT, f"{ENDPOINT}/{UPLOAD}", "/ingest/nothing"])
 @pytest.mark.parametrize("is_enabled", [True, False])
 def test_a_preflight_is_answered_before_token_and_flag(
     serve: Serve, settings: Settings, path: str, *, is_enabled: bool
@@ -68,11 +68,11 @@ def test_the_headers_stand_on_errors_too(web: httpx.Client, settings: Settings, 
     answers = {
         202: web.post(ENDPOINT, json=upload(answer("q", "2026-11-20T09:00:00Z")), headers={"Origin": VIEWER}),
         400: web.post(ENDPOINT, content=b"{", headers={"Origin": VIEWER} | json_type),
-        401: web.get(f"{ENDPOINT}/{uuid4()}", headers={"Origin": VIEWER, "Authorization": "Bearer x"}),
+        401: web.get(f"{ENDPOINT}/{UPLOAD}", headers={"Origin": VIEWER, "Authorization": "Bearer x"}),
         404: web.get("/ingest/nothing", headers={"Origin": VIEWER}),
         405: web.put(ENDPOINT, headers={"Origin": VIEWER}),
         413: web.post(ENDPOINT, content=too_large, headers={"Origin": VIEWER} | json_type),
-        503: serve(create_app(closed), closed).get(f"{ENDPOINT}/{uuid4()}", headers={"Origin": VIEWER}),
+        503: serve(create_app(closed), closed).get(f"{ENDPOINT}/{UPLOAD}", headers={"Origin": VIEWER}),
     }
     for status, response in answers.items():
         assert response.status_code == status
@@ -88,6 +88,6 @@ def test_nothing_but_ingest_is_open_to_other_origins(web: httpx.Client, path: st
 
 def test_without_the_setting_nothing_is_said_of_origins(serve: Serve, settings: Settings) -> None:
     web = serve(create_app(settings), settings)
-    response = web.get(f"{ENDPOINT}/{uuid4()}", headers={"Origin": VIEWER})
+    response = web.get(f"{ENDPOINT}/{UPLOAD}", headers={"Origin": VIEWER})
     assert allowed(response) == {}
     assert "Vary" not in response.headers
