@@ -20,6 +20,8 @@ const FILES = [
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
+  // Where the browser can: uploads do not even start this worker.
+  event.addRoutes?.({ condition: { requestMethod: "POST" }, source: "network" });
   event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "reload" })))));
 });
 

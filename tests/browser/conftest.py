@@ -5,7 +5,7 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from cli.demo import LEARNER as SAMPLE
-from cli.demo import read_sample_catalog
+from cli.demo import LIVE, VIEWER, read_sample_catalog
 from cli.local.servers import Servers
-from shared.catalog_admin import load_catalog
+from shared.catalog_admin import CatalogFile, load_catalog
 from shared.config import Settings
 from shared.study.finalize import verify
 from shared.study.store import list_progress
@@ -28,10 +28,13 @@ from tests.browser.proxy import Proxy, proxying
 from tests.conftest import TEMPLATE, fresh_database
 from tests.processes import Processes, processes, until
 
-LEARNERS = 36  # the sample's are 42 to 44
+LEARNERS = 90
 # So many further on is a learner with the same questions in the same zone, who gets the reference delivery.
-TWIN = 18
+TWIN = 45
 ATTEMPTS = 3
+TOKEN = "viewer-token-of-tests"
+# Tokens that say which tab sent a session.
+TABS = [f"token-of-tab-{number}-of-tests" for number in range(5)]
 PATIENCE_S = 180.0
 _KEPT = text("""
     SELECT CAST(client_session_uuid AS text), status FROM uploads
@@ -52,16 +55,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(line)
 
 
-@pytest.fixture
-def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Print a figure at the end of the run."""
-    return lambda line: figures.append(f"{request.node.name}: {line}")
+@dataclass(frozen=True)
+class Run:
+    """The short form or the long one, and what is printed at the end."""
+
+    is_long: bool
+    test: str
+
+    def times(self, short: int, long: int) -> int:
+        return long if self.is_long else short
+
+    def figure(self, line: str) -> None:
+        figures.append(f"{self.test}: {line}")
 
 
 @pytest.fixture
-def times(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
-    """Choose how often: in the short form, and in the long one."""
-    return lambda short, long: long if request.config.getoption("--long") else short
+def run(request: pytest.FixtureRequest) -> Run:
+    return Run(request.config.getoption("--long"), request.node.name)
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +83,7 @@ def viewer_settings(servers: Servers, template_url: str) -> Iterator[Settings]:
             broker_url=servers.broker_url.replace("virtual_host=0", "virtual_host=6"),
             redis_url=servers.redis_url.replace("db=1", "db=9"),
             study_ingest_enabled=True,
-            viewer_sync_token="viewer-token-of-tests",
+            viewer_sync_token=",".join([TOKEN, *TABS]),
             viewer_page=True,
             store_deadline=3.0,
         )
@@ -82,9 +92,20 @@ def viewer_settings(servers: Servers, template_url: str) -> Iterator[Settings]:
 @pytest.fixture(scope="session")
 def viewer_engine(viewer_settings: Settings) -> Iterator[Engine]:
     engine = create_engine(viewer_settings.database_url, poolclass=NullPool)
-    factories.load_many(engine, LEARNERS)
+    with engine.begin() as connection:
+        load_catalog(connection, without_the_sample(factories.many_learners(LEARNERS)))
     yield engine
     engine.dispose()
+
+
+def without_the_sample(catalog: CatalogFile) -> CatalogFile:
+    """Leave out the learners that the sample's catalog has."""
+    sample = {SAMPLE, LIVE, VIEWER}
+    return CatalogFile(
+        users=[each for each in catalog.users if each.id not in sample],
+        topics=[each for each in catalog.topics if each.user_id not in sample],
+        questions=[each for each in catalog.questions if each.user_id not in sample],
+    )
 
 
 @dataclass
@@ -130,11 +151,11 @@ def playwright() -> Iterator[Playwright]:
 @pytest.fixture
 def phone(playwright: Playwright, proxy: Proxy, tmp_path: Path) -> Iterator[Device]:
     """Give a test a device whose network is the proxy."""
-    with device(playwright, tmp_path / "profile", proxy.url) as made:
+    with device(playwright, tmp_path / "profile", proxy) as made:
         yield made
 
 
-_learners = itertools.count(1)
+_learners = (number for number in itertools.count(1) if number not in {SAMPLE, LIVE, VIEWER})
 
 
 @dataclass
@@ -144,7 +165,7 @@ class Learner:
     number: int
     engine: Engine
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
-    token: str = "viewer-token-of-tests"
+    token: str = TOKEN
 
     def sessions(self, count: int, attempts: int = ATTEMPTS) -> list[dict[str, Any]]:
         chance = random.Random(f"{self.number} {len(self.made)} {os.getpid()}")
@@ -193,7 +214,7 @@ def _other(upload: dict[str, Any]) -> str:
 def learner(viewer_engine: Engine) -> Learner:
     """Give a test a learner whom no other test has."""
     number = next(_learners)
-    assert number <= TWIN
+    assert number < SAMPLE
     return Learner(number, viewer_engine)
 
 

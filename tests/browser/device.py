@@ -11,6 +11,7 @@ import psutil
 import pytest
 from playwright.sync_api import BrowserContext, Error, Page, Playwright
 
+from tests.browser.proxy import Proxy
 from tests.chromium import FLAGS
 
 # Opens an outbox in the page; `acknowledge` hears of each session that `add` has put on the disk.
@@ -21,7 +22,7 @@ OPEN = """async ({learner, token, url}) => {
     window.outbox = new Outbox({ url: url ?? location.origin, learner,
         token: ({ refused }) => (refused && window.renew ? window.renew() : window.tokens.at(-1)) });
     const note = ({ type, detail }) => window.events.push([type, detail?.id, detail?.type]);
-    for (const type of ["sent", "refused", "token-needed", "stuck"]) window.outbox.addEventListener(type, note);
+    for (const type of ["sent", "refused", "token-needed"]) window.outbox.addEventListener(type, note);
 }"""
 ADD = """(sessions) => void (async () => {
     for (const session of sessions) {
@@ -39,7 +40,7 @@ class Device:
 
     playwright: Playwright
     profile: Path
-    url: str
+    proxy: Proxy
     acknowledged: set[str] = field(default_factory=set)
     options: dict[str, Any] = field(default_factory=dict)
     kills: int = 0
@@ -52,7 +53,7 @@ class Device:
                 self.profile,
                 executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
                 args=FLAGS,
-                base_url=self.url,
+                base_url=self.proxy.url,
                 service_workers="allow",
                 **self.options,
             )
@@ -104,11 +105,11 @@ class Device:
 
 
 @contextmanager
-def device(playwright: Playwright, profile: Path, url: str, **options: Any) -> Iterator[Device]:
+def device(playwright: Playwright, profile: Path, proxy: Proxy, **options: Any) -> Iterator[Device]:
     """Give a test a device; it skips where there is no Chromium."""
     if not (shutil.which("chromium") or shutil.which("google-chrome")):
         pytest.skip("no chromium is on the PATH: install Debian's package")
-    made = Device(playwright, profile, url, options=options)
+    made = Device(playwright, profile, proxy, options=options)
     try:
         yield made
     finally:

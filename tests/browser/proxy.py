@@ -35,13 +35,14 @@ class Proxy:
     upstream: str
     fault: "Callable[[Handler], int] | None" = None
     posts: list[Post] = field(default_factory=list)
+    received: list[str] = field(default_factory=list)
     preflights: int = 0
     new_version: bool = False
     url: str = ""
 
     def recorded(self) -> list[str]:
-        """Return the ids that were answered as recorded, each as often as that."""
-        return [post.uuid for post in list(self.posts) if post.status in {200, 202}]
+        """Return the ids that the web process has recorded, each as often as it said so."""
+        return list(self.received)
 
     def repeated(self) -> int:
         """Count the sessions that were recorded once more after their first time."""
@@ -75,6 +76,8 @@ class Handler(BaseHTTPRequestHandler):
             web.request(self.command, self.path, self.body or None, headers)
             answer = web.getresponse()
             kept = {k: v for k, v in answer.getheaders() if k.lower() not in HOP_BY_HOP}
+            if self.command == "POST" and answer.status in {200, 202}:
+                self.proxy.received.append(json.loads(self.body)["client_session_uuid"])
             return answer.status, answer.read(), kept
         except (OSError, HTTPException):
             return None

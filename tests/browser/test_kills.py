@@ -1,11 +1,9 @@
 """T1: the browser is killed while it adds and sends."""
 
 import random
-from collections.abc import Callable
 
-from tests.browser.conftest import Learner, drained
+from tests.browser.conftest import Learner, Run, drained
 from tests.browser.device import ADD, Device
-from tests.browser.proxy import Proxy
 
 SESSIONS = 50
 ANSWER_S = 0.02
@@ -13,13 +11,11 @@ ANSWER_S = 0.02
 
 def test_T1_nothing_is_lost_at_any_kill(
     phone: Device,
-    proxy: Proxy,
     learner: Learner,
-    times: Callable[[int, int], int],
-    figure: Callable[[str], None],
+    run: Run,
 ) -> None:
     chance = random.Random(1)
-    for _ in range(times(3, 100)):
+    for _ in range(run.times(3, 100)):
         page = phone.outbox(learner.number, learner.token)
         page.evaluate(ADD, learner.sessions(SESSIONS))
         page.wait_for_timeout(chance.uniform(50, 600))
@@ -27,10 +23,10 @@ def test_T1_nothing_is_lost_at_any_kill(
     page = phone.outbox(learner.number, learner.token)
     drained(page)
     lost = learner.lost(phone.acknowledged)
-    figure(
+    run.figure(
         f"{phone.kills} kills, {len(phone.acknowledged)} acknowledged, lost {lost}, "
-        f"recorded {len(set(proxy.recorded()))}, sent again {proxy.repeated()}"
+        f"recorded {len(set(phone.proxy.recorded()))}, sent again {phone.proxy.repeated()}"
     )
     assert len(phone.acknowledged) >= phone.kills
     assert lost == 0
-    assert learner.progress_is_that_of_one_delivery(set(proxy.recorded()))
+    assert learner.progress_is_that_of_one_delivery(set(phone.proxy.recorded()))

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Installation, Learner
 from tests.browser.device import Device
-from tests.browser.proxy import Handler, Proxy
+from tests.browser.proxy import Handler
 from tests.processes import until
 
 TOPICS = ("Science", "Geography", "History")
@@ -42,7 +42,7 @@ def finished(page: Page) -> None:
 
 
 def test_T8_the_page_works_offline_after_a_kill_and_sends_later(
-    phone: Device, proxy: Proxy, installation: Installation, sample_learner: Learner
+    phone: Device, installation: Installation, sample_learner: Learner
 ) -> None:
     sign_in(phone, sample_learner)
     installation.house.kill("web")
@@ -66,8 +66,8 @@ def test_T8_the_page_works_offline_after_a_kill_and_sends_later(
     page.get_by_role("button", name="Send now").click()
     until(lambda: states(page) == ["sent", "sent"], "both are sent")
     expect(page.locator("#sessions .why").first).to_contain_text("correct", timeout=60_000)
-    assert sample_learner.lost(set(proxy.recorded())) == 0
-    assert len(set(proxy.recorded())) == 2
+    assert sample_learner.lost(set(phone.proxy.recorded())) == 0
+    assert len(set(phone.proxy.recorded())) == 2
 
 
 def play_half(page: Page) -> None:
@@ -78,19 +78,19 @@ def play_half(page: Page) -> None:
 
 
 def test_T8_a_new_service_worker_takes_over_with_a_full_outbox(
-    phone: Device, proxy: Proxy, sample_learner: Learner
+    phone: Device, sample_learner: Learner
 ) -> None:
     page = sign_in(phone, sample_learner)
-    proxy.fault = Handler.reset
+    phone.proxy.fault = Handler.reset
     play(page, "History", "11111")
     finished(page)
     assert states(page) == ["waiting"]
-    proxy.new_version = True
+    phone.proxy.new_version = True
     page.evaluate("async () => void (await (await navigator.serviceWorker.getRegistration()).update())")
     until(lambda: len(page.evaluate("() => caches.keys()")) == 1, "the old cache is gone")
     until(lambda: "new-version" in page.evaluate("() => caches.keys()")[0], "the new one is there")
     page.reload()
-    proxy.fault = None
+    phone.proxy.fault = None
     until(lambda: states(page) == ["sent"], "it is sent")
 
 
@@ -104,11 +104,9 @@ def refuse(handler: Handler) -> int:
     return handler.answer(422, json.dumps(problem).encode(), {"Content-Type": "application/problem+json"})
 
 
-def test_T8_a_refused_session_is_shown_and_can_be_deleted(
-    phone: Device, proxy: Proxy, sample_learner: Learner
-) -> None:
+def test_T8_a_refused_session_is_shown_and_can_be_deleted(phone: Device, sample_learner: Learner) -> None:
     page = sign_in(phone, sample_learner)
-    proxy.fault = refuse
+    phone.proxy.fault = refuse
     play(page, "History", "11111")
     until(lambda: states(page) == ["refused"], "it is refused")
     expect(page.get_by_text("The upload was rejected: other learner")).to_be_visible()
@@ -121,7 +119,7 @@ def test_T8_a_refused_session_is_shown_and_can_be_deleted(
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_runs_under_its_policy(
-    phone: Device, proxy: Proxy, sample_learner: Learner
+    phone: Device, sample_learner: Learner
 ) -> None:
     said: list[str] = []
     asked: set[str] = set()
@@ -132,7 +130,7 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_under_its_policy(
     finished(page)
     until(lambda: states(page) == ["sent"], "it is sent")
     assert said == []
-    assert {url for url in asked if not url.startswith(proxy.url)} == set()
+    assert {url for url in asked if not url.startswith(phone.proxy.url)} == set()
     # A script that gets into the page all the same does not run.
     page.evaluate("""() => {
         const script = document.createElement("script");
@@ -152,7 +150,7 @@ def faults(page: Page) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_T13_axe_finds_nothing_in_any_part_of_the_page(
-    phone: Device, proxy: Proxy, sample_learner: Learner, scheme: str
+    phone: Device, sample_learner: Learner, scheme: str
 ) -> None:
     phone.options |= {"color_scheme": scheme, "viewport": {"width": 390, "height": 844}}
     page = phone.page()
@@ -164,13 +162,13 @@ def test_T13_axe_finds_nothing_in_any_part_of_the_page(
     page.get_by_role("button", name="Science").click()
     page.keyboard.press("2")
     assert faults(page) == []
-    proxy.fault = refuse
+    phone.proxy.fault = refuse
     for key in "11111":
         page.keyboard.press(key)
         page.keyboard.press("Enter")
     finished(page)
     until(lambda: states(page) == ["refused"], "it is refused")
-    proxy.fault = Handler.reset
+    phone.proxy.fault = Handler.reset
     page.get_by_role("button", name="Choose a topic").click()
     play(page, "History", "11111")
     until(lambda: states(page) == ["waiting", "refused"], "another waits")

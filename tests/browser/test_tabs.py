@@ -1,0 +1,133 @@
+"""T5: several tabs share an outbox; one of them is closed, crashes or hangs."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
+import pytest
+from playwright.sync_api import Error, Page
+
+from tests.browser.conftest import TABS, Learner, Run
+from tests.browser.device import ADD, WAITING, Device
+from tests.browser.proxy import Handler, Post, Proxy
+from tests.processes import until
+
+SESSIONS = 60
+
+
+def at_50_ms(handler: Handler) -> int:
+    time.sleep(0.05)
+    return handler.pass_on()
+
+
+def queue(phone: Device, learner: Learner, count: int) -> None:
+    """Put sessions into the outbox of somebody who is not signed in."""
+    page = phone.outbox(learner.number, "")
+    page.evaluate(ADD, learner.sessions(count))
+    until(lambda: page.evaluate(WAITING) == count, "all are added")
+    page.close()
+
+
+def open_tabs(phone: Device, learner: Learner, count: int) -> dict[str, Page]:
+    """Open tabs, each with a token of its own, so that a post says which tab sent it; the first one sends."""
+    return {token: phone.outbox(learner.number, token) for token in TABS[:count]}
+
+
+def all_recorded(phone: Device, count: int, pages: list[Page]) -> None:
+    def is_done() -> bool:
+        pages[0].evaluate("() => 0")  # lets the browser's messages in
+        return len(set(phone.proxy.recorded())) == count
+
+    until(is_done, "all are recorded", 120)
+
+
+@pytest.mark.parametrize("tabs", [2, 5])
+def test_T5_each_session_is_sent_once_however_many_tabs_there_are(
+    phone: Device, learner: Learner, run: Run, tabs: int
+) -> None:
+    queue(phone, learner, SESSIONS)
+    phone.proxy.fault = at_50_ms
+    pages = list(open_tabs(phone, learner, tabs).values())
+    for page in pages:
+        page.evaluate("() => window.outbox.flush()")
+    all_recorded(phone, SESSIONS, pages)
+    run.figure(f"{tabs} tabs, {SESSIONS} sessions: {len(phone.proxy.posts)} posts")
+    assert len(phone.proxy.posts) == SESSIONS
+    assert learner.lost(set(learner.made)) == 0
+
+
+def close(page: Page) -> None:
+    page.close(run_before_unload=False)
+
+
+def crash(page: Page) -> None:
+    with suppress(Error):
+        page.goto("chrome://crash", timeout=1000)
+
+
+@pytest.mark.parametrize("end", [close, crash])
+def test_T5_another_tab_goes_on_where_one_ended(
+    phone: Device,
+    learner: Learner,
+    run: Run,
+    end: Callable[[Page], None],
+) -> None:
+    queue(phone, learner, SESSIONS)
+    phone.proxy.fault = at_50_ms
+    pages = open_tabs(phone, learner, 3)
+    until(lambda: pages[TABS[2]].evaluate(WAITING) < SESSIONS - 8 and phone.proxy.posts, "one of them sends")
+    sender = phone.proxy.posts[-1].token
+    end(pages.pop(sender))
+    gone = time.monotonic()
+    all_recorded(phone, SESSIONS, list(pages.values()))
+    first = min(post.at for post in phone.proxy.posts if post.token != sender)
+    run.figure(
+        f"{end.__name__}: the next tab's first post {(first - gone) * 1000:.0f} ms after the end was noticed"
+    )
+    assert learner.lost(set(learner.made)) == 0
+    assert phone.proxy.repeated() <= 4  # those that were on their way
+
+
+def renderer_of(page: Page, device: Device) -> psutil.Process:
+    """Find a tab's process: the one that computes while the tab does."""
+    family = [
+        each for each in device.browser().children(recursive=True) if "--type=renderer" in each.cmdline()
+    ]
+    before = {each.pid: sum(each.cpu_times()[:2]) for each in family}
+    page.evaluate("() => { for (const end = performance.now() + 1500; performance.now() < end; ); }")
+    return max(family, key=lambda each: sum(each.cpu_times()[:2]) - before[each.pid])
+
+
+def test_T5_a_tab_that_hangs_loses_its_turn_and_stops(phone: Device, learner: Learner, run: Run) -> None:
+    queue(phone, learner, SESSIONS)
+    phone.proxy.fault = lambda handler: handler.answer(503, b"", {"Retry-After": "8"})
+    pages = open_tabs(phone, learner, 2)
+    renderers = {token: renderer_of(page, phone) for token, page in pages.items()}
+    assert len(set(renderers.values())) == 2
+    phone.proxy.fault = at_50_ms
+    watch = phone.outbox(learner.number, "")
+    until(lambda: watch.evaluate(WAITING) < SESSIONS - 8, "one of them sends")
+    sender = phone.proxy.posts[-1].token
+    os.kill(renderers[sender].pid, signal.SIGSTOP)
+    hung = time.monotonic()
+    try:
+        del pages[sender]
+        ((token, other),) = pages.items()
+        all_recorded(phone, SESSIONS, [other])
+        first = min(post.at for post in by(token, phone.proxy) if post.at > hung)
+        run.figure(f"first post of the other tab {first - hung:.1f} s after the first one hung")
+    finally:
+        os.kill(renderers[sender].pid, signal.SIGCONT)
+    # It has lost its turn: what it had begun may be sent twice, and nothing else.
+    other.evaluate(ADD, learner.sessions(8))
+    until(lambda: other.evaluate(WAITING) == 0, "the new ones are sent")
+    other.wait_for_timeout(1000)
+    assert phone.proxy.repeated() <= 4
+    assert learner.lost(set(learner.made)) == 0
+
+
+def by(token: str, proxy: Proxy) -> list[Post]:
+    return [post for post in list(proxy.posts) if post.token == token]
