@@ -1,6 +1,7 @@
 """`demo`: start everything, send a sample of sessions, and show and check what was learned from them."""
 
 import json
+import os
 import shlex
 import sys
 import tempfile
@@ -8,7 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,6 +32,7 @@ from shared.config import StoreSettings
 from shared.errors import StudyIngestError
 from shared.study.finalize import verify
 from shared.study.store import list_progress
+from shared.tokens import mint
 
 SAMPLE = Path(__file__).with_name("sample")
 LOGS = "logs"
@@ -42,6 +44,7 @@ UNSURE, UNSURE_DUE = "geo-highest-mountain", "2026-11-23"  # six days since the 
 QUESTIONS_PER_SUBJECT = 2  # enough for a short live session
 ID_SPACE = 1000  # for the ids of a learner's questions
 WAIT_S = 60.0  # workers that have just started take a few seconds
+TOKEN_VALID = timedelta(hours=12)
 INDENT = 3
 STABILITY = "stability: days after which nine of ten such questions are still known"
 COLOURS = {"correct": "green", "wrong": "red", "unsure": "yellow", "unsure, but right": "yellow"}
@@ -380,6 +383,14 @@ def _closing_words(environment: Mapping[str, str], home: Path) -> str:
         "unsure": False,
         "answered_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    learner_token = environment["VIEWER_SIGNING_KEY"] and mint(
+        json.loads(Path(environment["VIEWER_SIGNING_KEY"]).read_bytes()),
+        LEARNER,
+        audience=environment["VIEWER_TOKEN_AUDIENCE"],
+        issuer=os.environ.get("VIEWER_TOKEN_ISSUER", ""),
+        now=datetime.now(UTC),
+        valid=TOKEN_VALID,
+    )
     body = json.dumps({"client_session_uuid": str(uuid4()), "attempts": [answer]})
     headers = (f"Authorization: Bearer {token}", "Content-Type: application/json")
     options = [f"-H {shlex.quote(header)}" for header in headers]
@@ -391,7 +402,7 @@ It keeps running until Ctrl-C.
    API           {api}
    its docs      {api}/docs
    quiz page     {api}/viewer/
-   sign-in link  {api}/viewer/#learner={LEARNER}&token={token}
+   sign-in link  {api}/viewer/#learner={LEARNER}&token={learner_token or "(a token of your own)"}
    operators     {api}/ops
    password      {environment["OPS_PASSWORD"]}
    Flower        {environment["FLOWER_URL"]}

@@ -8,6 +8,7 @@ import click
 from joserfc.errors import JoseError
 
 from cli.context import Duration
+from cli.local.places import data_dir_option, read_env
 from shared.tokens import HIGHEST_LEARNER, generate_key, load_keys, mint, public_half
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -50,11 +51,23 @@ def _write(path: Path, value: object, *, mode: int) -> None:
 @click.option(
     "--for", "valid", type=Duration(), default="12h", show_default=True, help="How long it is good."
 )
-@click.option("--signing-key", type=FILE, envvar="VIEWER_SIGNING_KEY", required=True)
-@click.option("--audience", envvar="VIEWER_TOKEN_AUDIENCE", required=True)
+@click.option("--signing-key", type=FILE, envvar="VIEWER_SIGNING_KEY", help="Made by `tokens keygen`.")
+@click.option("--audience", envvar="VIEWER_TOKEN_AUDIENCE")
 @click.option("--issuer", envvar="VIEWER_TOKEN_ISSUER", default="")
-def mint_(*, learner: int, valid: timedelta, signing_key: Path, audience: str, issuer: str) -> None:
-    """Print a token for a learner."""
+@data_dir_option
+def mint_(  # noqa: PLR0913  # one for each option
+    *,
+    learner: int,
+    valid: timedelta,
+    signing_key: Path | None,
+    audience: str | None,
+    issuer: str,
+    data_dir: Path,
+) -> None:
+    """Print a token for a learner; key and audience are by default those of a running `up`."""
+    running = {} if signing_key and audience else read_env(data_dir)
+    signing_key = signing_key or Path(running["VIEWER_SIGNING_KEY"])
+    audience = audience or running["VIEWER_TOKEN_AUDIENCE"]
     try:
         key = json.loads(signing_key.read_bytes())
         token = mint(key, learner, audience=audience, issuer=issuer, now=datetime.now(UTC), valid=valid)

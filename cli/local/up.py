@@ -31,6 +31,8 @@ USUAL_PORT = 8000
 LOOPBACK = "127.0.0.1"
 PROCFILE = Path(__file__).resolve().parents[2] / "Procfile"
 FLOWER_DB = "flower.db"
+VIEWER_KEYS, SIGNING_KEY = "viewer-keys.json", "viewer-signing-key.json"
+AUDIENCE = "study-ingest"
 METRICS = "metrics"
 RELEASE_SECONDS = 1.0  # within which the web process of a killed run releases its port
 READY_SECONDS = 60.0
@@ -109,8 +111,13 @@ def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[
         )
         servers = cleanup.enter_context(embedded)
         last = places.last_env(home)
-        environment = {**addresses(port or free_port(), last), **stores(servers), **tokens(last)}
-        _migrate(environment)
+        environment = {
+            **addresses(port or free_port(), last),
+            **stores(servers),
+            **tokens(last),
+            **learner_tokens(home),
+        }
+        _run(environment, "the database could not be migrated", "migrate")
         shutil.rmtree(home / METRICS, ignore_errors=True)  # counts of processes that have ended
         places.write_env(home, environment)
         output = cleanup.enter_context(_log_files(logs) if logs else supervisor.to_terminal())
@@ -145,6 +152,19 @@ def stores(servers: Servers) -> dict[str, str]:
 def tokens(last: Mapping[str, str]) -> dict[str, str]:
     """Take each token from our own environment, else from the last run, else make one."""
     return {name: os.environ.get(name) or last.get(name) or new() for name, new in SECRETS.items()}
+
+
+def learner_tokens(home: Path) -> dict[str, str]:
+    """Return the settings of learners' tokens: those of our environment, else keys of our own, made once."""
+    settings = {"VIEWER_TOKEN_KEYS": str(home / VIEWER_KEYS), "VIEWER_TOKEN_AUDIENCE": AUDIENCE}
+    settings["VIEWER_SIGNING_KEY"] = str(home / SIGNING_KEY)
+    if os.environ.get("VIEWER_TOKEN_KEYS"):
+        return {name: os.environ.get(name, "") for name in settings}
+    if not (home / VIEWER_KEYS).exists():
+        (home / SIGNING_KEY).unlink(missing_ok=True)  # of a start that was interrupted
+        files = ("--signing-key", settings["VIEWER_SIGNING_KEY"], "--keys", settings["VIEWER_TOKEN_KEYS"])
+        _run({}, "the keys of learners' tokens could not be made", "tokens", "keygen", *files)
+    return settings
 
 
 def process_environment(shown: Mapping[str, str], home: Path) -> dict[str, str]:
@@ -212,18 +232,16 @@ def _log_files(logs: Path) -> Iterator[supervisor.Output]:
         raise supervisor.ProcessEndedError(f"{error}; its log is in {logs}") from None
 
 
-def _migrate(environment: Mapping[str, str]) -> None:
+def _run(environment: Mapping[str, str], failure: str, *command: str) -> None:
     ran = subprocess.run(  # noqa: S603  # our own command; no shell
-        tied([sys.executable, "-P", "-m", "cli", "migrate"], signal.SIGTERM),
+        tied([sys.executable, "-P", "-m", "cli", *command], signal.SIGTERM),
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
     )
     if ran.returncode != 0:
-        raise NotReadyError(
-            f"the database could not be migrated: {ran.stderr.removeprefix('Error: ').strip()}"
-        )
+        raise NotReadyError(f"{failure}: {ran.stderr.removeprefix('Error: ').strip()}")
 
 
 def _await_ready(url: str, processes: supervisor.Supervisor) -> None:

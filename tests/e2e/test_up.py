@@ -22,7 +22,8 @@ from tests.processes import reachable_directory, until
 
 COMMAND = str(Path(sys.executable).parent / "study-ingest")
 TOKENS = ("VIEWER_SYNC_TOKEN", "STUDY_API_TOKEN", "OPS_PASSWORD", "METRICS_TOKEN", "FLOWER_BASIC_AUTH")
-KEPT = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", *TOKENS)
+LEARNERS = ("VIEWER_TOKEN_KEYS", "VIEWER_TOKEN_AUDIENCE", "VIEWER_SIGNING_KEY")
+KEPT = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", *TOKENS, *LEARNERS)
 KEYS = ("API_URL", "FLOWER_URL", *KEPT)
 BARE = {name: value for name, value in os.environ.items() if name not in KEYS}
 BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5"}  # a lost message is soon replaced
@@ -126,10 +127,16 @@ def test_everything_runs_until_it_is_told_to_stop(home: Path, start: Callable[[P
     assert verify(up.data_dir).returncode == 0
     env = read_env(up.data_dir)
     assert sorted(env) == sorted(KEYS)
+    assert Path(env["VIEWER_SIGNING_KEY"]).stat().st_mode & 0o777 == 0o600
     assert (up.data_dir / "env").stat().st_mode & 0o777 == 0o600
     with up.viewer() as viewer:
         where = send(viewer)
         until(lambda: viewer.get(where).json()["status"] == "rejected", "the worker replays it")
+        mint = [COMMAND, "tokens", "mint", "--learner", "1", "--data-dir", str(up.data_dir)]
+        token = subprocess.run(mint, env=BARE, capture_output=True, text=True, check=True).stdout.strip()
+        viewer.headers["Authorization"] = f"Bearer {token}"
+        assert viewer.get(where).status_code == 404  # another's
+        send(viewer)
     assert up.end(signal.SIGINT) == 0
     with pytest.raises(NothingRunningError):
         read_env(up.data_dir)
@@ -217,7 +224,7 @@ def status(viewer: httpx.Client, where: str) -> str | None:
 
 def test_two_run_side_by_side_but_not_on_one_port(home: Path, start: Callable[[Path], Up]) -> None:
     first, second = (read_env(start(home / name).data_dir) for name in ("first", "second"))
-    for name in KEYS:
+    for name in set(KEYS) - {"VIEWER_TOKEN_AUDIENCE"}:
         assert first[name] != second[name]
     port = str(httpx.URL(first["API_URL"]).port)
     third = [COMMAND, "up", "--data-dir", str(home / "third"), "--port", port]
