@@ -1,5 +1,6 @@
 """The command line: each command is loaded when it is run, and a known error is one line, not a traceback."""
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -58,6 +59,8 @@ class LazyGroup(click.Group):
         return name, getattr(module, name), rest
 
     def invoke(self, ctx: click.Context) -> Any:
+        # The directory is of the processes that stay: a command would leave its own counts there.
+        ctx.obj = os.environ.pop("PROMETHEUS_MULTIPROC_DIR", "")
         try:
             return super().invoke(ctx)
         except StudyIngestError as error:

@@ -166,10 +166,11 @@ def count_backlog() -> dict[str, int | None]:
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=9464, show_default=True)
-def metrics(port: int) -> None:
+@click.pass_obj
+def metrics(directory: str, port: int) -> None:
     """Serve the metrics of this host's processes to Prometheus, on the loopback address alone."""
-    settings = load_settings(Settings)
-    if not settings.prometheus_multiproc_dir:
+    settings = load_settings(Settings).model_copy(update={"prometheus_multiproc_dir": directory})
+    if not directory:
         raise ConfigurationError("PROMETHEUS_MULTIPROC_DIR: must be set, to the directory of the processes")
     try:
         _, serving = start_http_server(port, LOOPBACK, registry(settings))

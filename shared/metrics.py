@@ -4,6 +4,8 @@ Each store is asked on its own thread, within a deadline.
 """
 
 import os
+import re
+import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -13,6 +15,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.metrics_core import Metric as metrics_core_Metric
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection
@@ -24,11 +27,41 @@ from shared.plan import Fate
 from shared.study.grading import Outcome
 from shared.uploads import Status, Verdict
 
-# The library does not make it.
-if directory := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-    Path(directory).mkdir(parents=True, exist_ok=True)
-else:  # set but empty is unset, as for every setting; the library would write to the working directory
+log = structlog.get_logger()
+
+
+def _is_whole(file: str) -> bool:
+    """Return whether a file can be read: one is torn if its process, or the host, ended at a bad moment."""
+    try:
+        MultiProcessCollector.merge([file])  # type: ignore[no-untyped-call]  # as below
+    except Exception:  # noqa: BLE001  # the library raises whatever its parts do
+        return False
+    return True
+
+
+class _OwnFile(MmapedDict):
+    """The file of this process; a torn one, of an earlier process with the same id, is replaced."""
+
+    def __init__(self, filename: str, read_mode: bool = False) -> None:  # noqa: FBT001, FBT002  # the library's
+        if not _is_whole(filename):
+            Path(filename).unlink(missing_ok=True)
+        super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
+
+
+def _prepare_files(directory: str) -> None:
+    """Make the directory, which the library does not; count in memory alone where there is or can be none."""
+    values.MmapedDict = _OwnFile  # type: ignore[attr-defined]  # where the library looks it up
+    try:
+        if directory:  # empty is unset; the library would write to the working directory
+            Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=directory).close()  # raises where it cannot be used
+            return
+    except OSError as error:
+        log.warning("metrics.off", error=failures.describe(error))
     values.ValueClass = values.MutexValue
+
+
+_prepare_files(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
 
 SPACE = "study_ingest"
 # A request ends by the deadlines of two stores, a replay by the time limit of a task.
@@ -85,8 +118,6 @@ for _counter, _words in (
 ):
     for _word in _words:
         _counter.labels(_word)
-
-log = structlog.get_logger()
 
 # Prometheus waits for 10 s by default; a healthy store answers in milliseconds.
 DEADLINE_S = 2.0
@@ -191,22 +222,24 @@ def _gauge(name: str, help_text: str, *labels: str, value: float | None = None) 
 def registry(settings: Settings) -> CollectorRegistry:
     """Make what a scrape collects: the counts of all processes of this host, and what the stores know."""
     made = CollectorRegistry()
-    made.register(_Files(Path(settings.prometheus_multiproc_dir)))
+    made.register(Files(Path(settings.prometheus_multiproc_dir)))
     made.register(Stores(settings))
     return made
 
 
-class _Files(Collector):
-    """Add up the files of all processes, including those that have ended.
+# As the library names them: the kind, that of a gauge, and the process.
+FILE_NAME = re.compile(r"(counter|histogram|gauge_[a-z]+)_\d+\.db")
 
-    A file is empty for a moment when it is made, and stays so if its process is killed then. The library's
-    own collector would fail at it.
-    """
+
+class Files(Collector):
+    """Add up the files of all processes, including those that have ended; torn ones are passed over."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def collect(self) -> Iterable[metrics_core_Metric]:
-        files = [str(file) for file in self._directory.glob("*.db") if file.stat().st_size]
-        found: Iterable[metrics_core_Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        files = [str(file) for file in self._directory.glob("*.db") if FILE_NAME.fullmatch(file.name)]
+        found: Iterable[metrics_core_Metric] = MultiProcessCollector.merge(  # type: ignore[no-untyped-call]
+            [file for file in files if _is_whole(file)]
+        )
         return found
