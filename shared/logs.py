@@ -1,17 +1,28 @@
-"""Logs: one JSON line for each event, with a static name and fields, never a payload or a token."""
+"""Logs: one JSON line for each event, with a static name and fields; no payload, token or SQL statement."""
 
 import logging
 import sys
+import traceback
 from typing import Any
 
 import structlog
 from pydantic_core import to_json
 
+from shared.failures import describe
+
+
+def _place(exc_info: structlog.typing.ExcInfo) -> list[str]:
+    """Name an exception and each place it passed; its text may quote a statement or a value."""
+    _, error, _ = exc_info
+    frames = traceback.extract_tb(error.__traceback__)
+    return [describe(error), *(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)]
+
+
 _STAMPED: list[structlog.types.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.format_exc_info,
+    structlog.processors.ExceptionRenderer(_place),
 ]
 
 

@@ -33,17 +33,20 @@ def finalize_upload(self: Task[Any, None], *client_session_uuids: str, again: bo
     counted = again or bool((self.request.delivery_info or {}).get("redelivered"))
     end = time.monotonic() + settings.task_time_limit * MESSAGE_SHARE
     failures = []
-    for upload in map(UUID, client_session_uuids):
-        if time.monotonic() > end:
-            break  # the sweeper enqueues the rest
-        if counted and not _start(upload):
-            continue
-        try:
-            _replay(upload)
-        except Exception as error:  # noqa: BLE001  # whatever it is: recorded, and raised below
-            _record(upload, error, counted=counted)
-            failures.append(describe(error))
-    if failures:  # not raised from its cause: exceptions of libraries may quote values
+    try:
+        for upload in map(UUID, client_session_uuids):
+            if time.monotonic() > end:
+                break  # the sweeper enqueues the rest
+            if counted and not _start(upload):
+                continue
+            try:
+                _replay(upload)
+            except Exception as error:  # noqa: BLE001  # whatever it is: recorded, and raised below
+                failures.append(describe(error))
+                _record(upload, error, counted=counted)
+    except Exception as error:  # noqa: BLE001  # not even recorded: the sweeper enqueues the rest
+        failures.append(describe(error))
+    if failures:  # not raised from its cause: exceptions of libraries quote statements and values
         raise FailedUploadError("; ".join(failures))
 
 
