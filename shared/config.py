@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from limits import parse
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -41,6 +42,9 @@ ORIGIN = re.compile(
 BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps")
 
 
+_PARAMETERS = {each.keyword.decode() for each in Conninfo.get_defaults()}
+
+
 def postgres_url(url: str) -> str:
     """Return a Postgres URL as libpq reads it, several hosts included, or an empty one; raise ValueError."""
     scheme, _, rest = url.partition("://")
@@ -49,6 +53,8 @@ def postgres_url(url: str) -> str:
     names = [name for name, _ in parse_qsl(rest.partition("?")[2])]
     if len(set(names)) < len(names):  # libpq would take the last and say nothing
         raise ValueError("names a parameter twice; several hosts are written host=a,b&port=1,2")
+    if unknown := set(names) - _PARAMETERS:
+        raise ValueError(f"libpq knows no parameter {', '.join(sorted(unknown))}")
     try:
         ports = str(conninfo_to_dict(f"postgresql://{rest}").get("port", "")).split(",")
     except ProgrammingError:
