@@ -6,7 +6,8 @@ WORKDIR /opt/study-ingest
 ENV UV_LINK_MODE=copy PATH=/opt/study-ingest/.venv/bin:$PATH PYTHONUNBUFFERED=1
 
 COPY pyproject.toml uv.lock ./
-RUN uv sync --locked --no-dev --no-install-project --compile-bytecode
+COPY client/python/pyproject.toml client/python/
+RUN uv sync --locked --no-dev --no-install-workspace --compile-bytecode
 COPY . .
 RUN uv sync --locked --no-dev --compile-bytecode \
     && useradd --system --create-home --home-dir /var/lib/study-ingest study-ingest

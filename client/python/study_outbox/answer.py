@@ -1,0 +1,83 @@
+"""What an outbox does about an answer.
+
+Only the server's own 202 or 200 that carries the session's id is a reason to delete: a captive portal answers
+200 to everything. `client/vectors.json` has an example of each case.
+"""
+
+import json
+import math
+import random
+import re
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Any
+
+LONGEST_RETRY_AFTER = 3600.0
+LONGEST_PAUSE = 60.0
+_JSON = re.compile(r"[/+]json\b")
+_RECORDED = frozenset({200, 202})
+_AWAY = frozenset({408, 425, 429, 502, 503, 504})
+_FINAL = frozenset({400, 403, 409, 413, 415, 422})
+
+
+class Action(StrEnum):
+    """What to do about an answer."""
+
+    DELETE = "delete"  # it is recorded
+    PAUSE = "pause"  # the whole outbox: no answer of ours came, or the server cannot take any now
+    LATER = "later"  # this session alone
+    TOKEN = "token"  # noqa: S105  # ask for another one
+    REFUSE = "refuse"  # keep it with the server's problem, and do not send it again
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it came; status 0: none did. `wait` is its Retry-After, in seconds."""
+
+    status: int
+    type: str = ""
+    text: str = ""
+    wait: float = 0.0
+
+
+def judge(session_id: str, answer: Answer) -> tuple[Action, dict[str, Any]]:
+    """Decide what an answer to a session means; also return the JSON object that it holds, if any."""
+    body = _read(answer)
+    if answer.status < 400:  # noqa: PLR2004  # the first of the errors
+        recorded = str(body.get("client_session_uuid")).lower() == session_id.lower()
+        return (Action.DELETE if answer.status in _RECORDED and recorded else Action.PAUSE), body
+    if answer.status in _AWAY:
+        return Action.PAUSE, body
+    if answer.status == 401:  # noqa: PLR2004  # as its name says nothing more
+        return Action.TOKEN, body
+    is_ours = str(body.get("type")).startswith("/problems/")
+    return (Action.REFUSE if is_ours and answer.status in _FINAL else Action.LATER), body
+
+
+def _read(answer: Answer) -> dict[str, Any]:
+    if not _JSON.search(answer.type):
+        return {}
+    try:
+        body = json.loads(answer.text)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def retry_after(header: str | None) -> float:
+    """Read a Retry-After in seconds: a number or a date, one hour at most, 0 where it says nothing."""
+    try:
+        wait = float(header or 0)
+    except ValueError:
+        try:
+            wait = parsedate_to_datetime(header or "").timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return 0.0
+    return 0.0 if math.isnan(wait) else min(max(wait, 0.0), LONGEST_RETRY_AFTER)
+
+
+def pause_after(rounds: int) -> float:
+    """Return how long to pause after so many rounds that failed: up to 1, 2, 4, … 60 s, all of it chance."""
+    return random.uniform(0, min(LONGEST_PAUSE, 2.0 ** min(rounds, 10)))  # noqa: S311  # no secret

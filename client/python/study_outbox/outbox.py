@@ -1,0 +1,316 @@
+"""An outbox: a session is on disk when `add` returns, and deleted only once the server has recorded it."""
+
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from os import PathLike
+from typing import Any, Self
+
+import httpx
+
+from study_outbox.answer import Action, Answer, judge, pause_after, retry_after
+from study_outbox.store import Item, Store
+
+log = logging.getLogger("study_outbox")
+
+PATH = "/ingest/study/attempts"
+LANES = 4
+DEADLINE = 30.0
+LONGEST_ANSWER = 1_000_000  # bytes
+MAX_ATTEMPTS = 500
+MAX_BYTES = 1_048_500  # 1 MiB, less what `sent_at` adds
+LONGEST_WAIT = 900.0
+STUCK = 8  # tries
+MAX_REFUSALS = 2 * LANES
+# Even without a wake: another process may have left a session, and a token may be there again.
+LOOK_AGAIN = 60.0
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UNASKED = object()
+
+Token = str | Callable[[bool], str | None]
+
+
+class InvalidSessionError(ValueError):
+    """A session that the server could never accept."""
+
+
+class Event(StrEnum):
+    """What happened; its callback also gets the session, where it is about one."""
+
+    CHANGE = "change"
+    SENT = "sent"
+    REFUSED = "refused"
+    TOKEN_NEEDED = "token-needed"  # noqa: S105  # sign in, then `flush`
+    STUCK = "stuck"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of an outbox; times in seconds since 1970. `last_answer`: status (0: none came) and time."""
+
+    waiting: int
+    refused: int
+    oldest: float | None
+    next_try: float | None
+    last_answer: tuple[int, float] | None
+
+
+@dataclass(slots=True)
+class _Round:
+    """What the lanes of one drain know of each other."""
+
+    everything: bool
+    tried: set[str] = field(default_factory=set)
+    is_paused: bool = False
+    is_held: bool = False
+    wait: float = 0.0
+    refusals: int = 0
+
+
+class Outbox:
+    """The sessions of one learner, in a file that several processes may share.
+
+    `token`: the learner's, or a function that returns one, None where there is none at present. It is called
+    with True once a token was refused. `on_event` is called from the threads that send.
+
+    As a context manager it sends in the background; leaving it waits for what is under way, 30 s at most.
+    Without, `flush` alone sends.
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        url: str,
+        learner: str | int,
+        token: Token,
+        on_event: Callable[[Event, Item | None], object] = lambda _event, _item: None,
+    ) -> None:
+        self._ask = token if callable(token) else lambda _refused: token
+        self._on_event = on_event
+        self._store = Store(path, str(learner))
+        base = httpx.URL(url.rstrip("/"))
+        # A proxy of the environment cannot reach a server on this machine's loopback address.
+        self._http = httpx.Client(base_url=base, timeout=DEADLINE, trust_env=base.host not in LOOPBACK)
+        self._pool = ThreadPoolExecutor(LANES, thread_name_prefix="study-outbox")
+        self._thread = threading.Thread(target=self._run, name="study-outbox", daemon=True)
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._draining = threading.Lock()
+        self._tokens = threading.Lock()
+        self._refused: set[str] = set()
+        self._fresh: Any = _UNASKED
+        # Rounds that failed since the last answer; the end of the pause, and what Retry-After says of it.
+        self._failed_rounds = 0
+        self._paused_until = self._asked_until = 0.0
+        self._last_answer: tuple[int, float] | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop sending, and close the file; what waits stays in it."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        with self._draining:
+            self._pool.shutdown()
+            self._http.close()
+            self._store.close()
+
+    def add(self, session: dict[str, Any]) -> None:
+        """Keep a finished session; it is on disk when this returns.
+
+        Raise InvalidSessionError where it can never be sent, KnownSessionError where another has its id,
+        sqlite3.Error where the disk is full.
+        """
+        session_id = str(session.get("client_session_uuid")).lower()
+        attempts = session.get("attempts")
+        try:
+            content = {name: value for name, value in session.items() if name != "sent_at"}
+            text = json.dumps(content, allow_nan=False, ensure_ascii=False)
+            size = len(text.encode())
+        except (TypeError, ValueError) as error:
+            raise InvalidSessionError(f"a session must be JSON: {type(error).__name__}") from None
+        if not _UUID.fullmatch(session_id):
+            raise InvalidSessionError("a session needs a client_session_uuid, made for it")
+        if not isinstance(attempts, list) or not 0 < len(attempts) <= MAX_ATTEMPTS or size > MAX_BYTES:
+            raise InvalidSessionError(f"a session needs 1 to {MAX_ATTEMPTS} attempts, and has at most 1 MiB")
+        self._store.add(session_id, text)
+        self._on_event(Event.CHANGE, None)
+        self._wake.set()
+
+    def flush(self) -> None:
+        """Try every session now, unless a Retry-After holds back; return when no more can be done."""
+        with self._draining:
+            self._paused_until = self._asked_until
+            with self._tokens:
+                self._refused.clear()
+                self._fresh = _UNASKED
+            self._drain(everything=True)
+
+    def status(self) -> Status:
+        """Return what waits, and when it is tried next."""
+        waiting, refused, oldest, next_at = self._store.count()
+        pause = time.time() + max(0.0, self._paused_until - time.monotonic())
+        next_try = None if next_at is None else max(next_at, pause)
+        return Status(waiting, refused, oldest, next_try, self._last_answer)
+
+    def items(self) -> list[Item]:
+        """List what is kept, those refused first, each kind oldest first."""
+        return self._store.items()
+
+    def forget(self, session_id: str) -> None:
+        """Delete a session that the learner gives up."""
+        self._store.delete(session_id.lower())
+        self._on_event(Event.CHANGE, None)
+
+    def export(self) -> str:
+        """Write what is kept as NDJSON, which `study-ingest upload` reads."""
+        return "".join(json.dumps(item.session) + "\n" for item in self.items())
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                with self._draining:
+                    is_held = self._drain(everything=False)
+                next_try = self.status().next_try
+                wait = LOOK_AGAIN if is_held or next_try is None else next_try - time.time()
+            except Exception:  # of the disk, or a callback: later it may be another
+                log.exception("the outbox cannot send; it tries again in %.0f s", LOOK_AGAIN)
+                wait = LOOK_AGAIN
+            self._wake.wait(min(max(wait, 0.0), LOOK_AGAIN))
+
+    def _drain(self, *, everything: bool) -> bool:
+        """Send what is due, until nothing is left or no answer comes; return whether a token is missing."""
+        done = _Round(everything)
+        while not self._stop.is_set() and time.monotonic() >= self._paused_until:
+            before = len(done.tried)
+            # After a failure one alone, and another one each time: it may be the session that fails.
+            is_probe = self._failed_rounds > 0
+            lanes = [self._pool.submit(self._lane, done, is_probe) for _ in range(1 if is_probe else LANES)]
+            for lane in lanes:
+                lane.result()
+            if done.is_paused:
+                pause = pause_after(self._failed_rounds)
+                self._failed_rounds += 1
+                self._asked_until = time.monotonic() + done.wait
+                self._paused_until = max(self._asked_until, time.monotonic() + pause)
+                self._on_event(Event.CHANGE, None)
+                return False
+            if done.is_held:
+                self._fresh = _UNASKED
+                self._on_event(Event.TOKEN_NEEDED, None)
+                return True
+            if len(done.tried) == before:
+                return False
+            self._failed_rounds = 0
+        return False
+
+    def _lane(self, done: _Round, is_probe: bool) -> None:  # noqa: FBT001  # passed on by a pool
+        while not (done.is_paused or done.is_held or self._stop.is_set()):
+            skip = self._failed_rounds % max(1, self._store.count()[0]) if is_probe else 0
+            item = self._store.claim(everything=done.everything, but=done.tried, skip=skip)
+            if item is None and skip:
+                item = self._store.claim(everything=done.everything, but=done.tried, skip=0)
+            if item is None:
+                return
+            done.tried.add(item.id)
+            self._send(item, done)
+            if is_probe:
+                return
+
+    def _send(self, item: Item, done: _Round) -> None:
+        """Send a session, and do what the answer says."""
+        try:
+            token = self._token()
+        except Exception:  # as where a token is fetched, and the network is away
+            log.warning("no token can be had", exc_info=True)
+            self._store.release(item.id)
+            done.is_paused = True
+            return
+        if token is None:
+            self._store.release(item.id)
+            done.is_held = True
+            return
+        answer = self._post(item, token)
+        self._last_answer = (answer.status, time.time())
+        action, body = judge(item.id, answer)
+        match action:
+            case Action.DELETE:
+                self._store.delete(item.id)
+                self._on_event(Event.SENT, item)
+            case Action.REFUSE:
+                self._store.refuse(item.id, body)
+                self._on_event(Event.REFUSED, item)
+            case Action.LATER:
+                tries = item.tries + 1
+                self._store.postpone(item.id, tries, time.time() + min(LONGEST_WAIT, 2.0 ** min(tries, 10)))
+                if tries == STUCK:
+                    self._on_event(Event.STUCK, item)
+            case Action.TOKEN:
+                self._refuse(token)
+                self._store.release(item.id)
+                done.tried.discard(item.id)
+                done.refusals += 1
+                # Of a function that makes another token each time, none of which is accepted.
+                done.is_held |= done.refusals > MAX_REFUSALS
+            case Action.PAUSE:
+                self._store.release(item.id)
+                done.is_paused = True
+                done.wait = max(done.wait, answer.wait)
+        self._on_event(Event.CHANGE, None)
+
+    def _post(self, item: Item, token: str) -> Answer:
+        body = json.dumps(item.session | {"sent_at": local_time()}, ensure_ascii=False)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        end = time.monotonic() + DEADLINE
+        try:
+            with self._http.stream("POST", PATH, content=body.encode(), headers=headers) as response:
+                text = b""
+                for part in response.iter_bytes():
+                    text += part
+                    if len(text) > LONGEST_ANSWER or time.monotonic() > end:
+                        return Answer(0)
+        except (httpx.HTTPError, UnicodeError):
+            return Answer(0)
+        wait = retry_after(response.headers.get("Retry-After"))
+        kind = response.headers.get("Content-Type", "")
+        return Answer(response.status_code, kind, text.decode(errors="replace"), wait)
+
+    def _token(self) -> str | None:
+        """Return a token that was not refused; one question for all lanes."""
+        with self._tokens:
+            token = self._ask(False)  # noqa: FBT003  # whether it was refused
+            if token in self._refused:
+                if self._fresh is _UNASKED:
+                    self._fresh = self._ask(True)  # noqa: FBT003  # as above
+                token = self._fresh
+            return None if token in self._refused else token
+
+    def _refuse(self, token: str) -> None:
+        """Note that a token was refused: by its value, as all lanes may have sent the same."""
+        with self._tokens:
+            if token not in self._refused:
+                self._refused.add(token)
+                if token != self._fresh:
+                    self._fresh = _UNASKED
+
+
+def local_time(at: datetime | None = None) -> str:
+    """Write a time as the device's wall clock shows it, with its offset: the study date follows from that."""
+    return (at or datetime.now()).astimezone().isoformat(timespec="milliseconds")  # noqa: DTZ005  # made aware
