@@ -8,7 +8,7 @@ from celery import Celery
 from kombu import Producer
 from kombu.exceptions import ChannelError
 
-from shared.config import Settings
+from shared.config import BrokerSettings
 
 FINALIZE = "finalize_upload"
 FINALIZE_QUEUE = "finalize"
@@ -26,7 +26,7 @@ SENDER_SOCKET_TIMEOUT_S = 1.0
 WORKER_SOCKET_TIMEOUT_S = 5.0
 
 
-def make_celery(settings: Settings, *, worker: bool = False) -> Celery:
+def make_celery(settings: BrokerSettings, *, worker: bool = False) -> Celery:
     """Make the Celery app of a sender, or of a worker."""
     app = Celery("study-ingest", broker=settings.broker_url, set_as_current=worker)
     app.conf.update(
@@ -57,7 +57,7 @@ def make_celery(settings: Settings, *, worker: bool = False) -> Celery:
     return app
 
 
-def _transport_options(settings: Settings, *, worker: bool) -> dict[str, Any]:
+def _transport_options(settings: BrokerSettings, *, worker: bool) -> dict[str, Any]:
     timeout = WORKER_SOCKET_TIMEOUT_S if worker else SENDER_SOCKET_TIMEOUT_S
     if settings.broker_url.startswith(AMQP):
         return {"confirm_publish": True, "read_timeout": timeout, "write_timeout": timeout}

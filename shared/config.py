@@ -163,7 +163,7 @@ Rate = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0)]
 # Their least length. One address can try some thousand passwords a day, and any number of tokens.
 LOGINS = {"viewer_sync_token": 16, "study_api_token": 16, "metrics_token": 16, "ops_password": 12}
-S = TypeVar("S", bound="StoreSettings")
+S = TypeVar("S", bound="Timings")
 
 
 class Timings(BaseSettings):
@@ -204,10 +204,15 @@ class StoreSettings(Timings):
     study_time_zone: TimeZone = Field("UTC", description="IANA zone of learners who have none of their own")
 
 
-class Settings(StoreSettings):
-    """The whole configuration of web, worker and sweeper; Flower reads its own FLOWER_* variables."""
+class BrokerSettings(Timings):
+    """What is needed to reach the broker: all that Flower gets, beside its own FLOWER_* variables."""
 
     broker_url: BrokerUrl = Field(description="Celery's broker: `redis://`, `redis+socket://` or `amqp://`")
+
+
+class Settings(BrokerSettings, StoreSettings):
+    """The whole configuration of web, worker and sweeper."""
+
     redis_url: RedisUrl = Field("", description="Redis in redis-py's form, for the spool; unset: no spool")
     study_ingest_enabled: bool = Field(default=False, description="accept uploads; unset: answer 503")
     viewer_sync_token: SecretStr = Field(

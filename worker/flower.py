@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from shared import broker, logs
-from shared.config import Settings, load_settings
+from shared.config import BrokerSettings, load_settings
 from shared.errors import ConfigurationError
 from shared.ownership import first_open_to_others
 
@@ -60,7 +60,7 @@ def main() -> None:
     for name, value in DEFAULTS.items():
         os.environ[name] = os.environ.get(name) or value
     try:
-        settings = load_settings(Settings)
+        settings = load_settings(BrokerSettings)
         os.environ["FLOWER_BASIC_AUTH"] = ",".join(logins(os.environ.get("FLOWER_BASIC_AUTH", "")))
         if os.environ["FLOWER_PERSISTENT"].lower() == "true":
             private(Path(os.environ["FLOWER_DB"]).absolute())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.config import Settings, load_settings
+from shared.config import BrokerSettings, Settings, load_settings
 from shared.errors import ConfigurationError
 from tests.processes import FOREIGN, as_root, reachable_directory
 from worker.flower import logins, private
@@ -47,6 +47,13 @@ def test_a_brokers_socket_has_no_password(monkeypatch: pytest.MonkeyPatch, user:
 @pytest.mark.parametrize("url", ["redis+socket:///run/redis.sock?virtual_host=0", "redis://user:hidden@host"])
 def test_a_password_goes_over_tcp(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     assert load(monkeypatch, BROKER_URL=url).broker_url == url
+
+
+def test_it_needs_no_secret_but_the_brokers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in STORES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BROKER_URL", "redis://host")
+    assert load_settings(BrokerSettings).broker_url == "redis://host"
 
 
 @pytest.fixture
