@@ -54,7 +54,8 @@ def reachable_python(directory: Path) -> Path:
     # redis-py asks for this package before 3.11.3, so it may be missing in ours.
     (packages / "async_timeout.py").write_text("from asyncio import timeout")
     (packages / "ours.pth").write_text(
-        "\n".join(path for path in sys.path if path.endswith("site-packages")) + f"\n{ROOT}\n{ROOT}/client/python\n"
+        "\n".join(path for path in sys.path if path.endswith("site-packages"))
+        + f"\n{ROOT}\n{ROOT}/client/python\n"
     )
     python, celery = directory / "bin" / "python", directory / "bin" / "celery"
     celery.write_text(CELERY.format(python=python))

@@ -31,15 +31,54 @@ SECRETS = {
 REMAP = "env REMAP_SIGTERM=SIGQUIT "
 
 
-def test_compose_hands_the_settings_to_every_process() -> None:
+def test_compose_hands_each_process_its_own_settings() -> None:
     procfile = read_procfile()
-    assert set(COMPOSE["services"]) == {*procfile, "postgres", "redis", "migrate"}
+    services = COMPOSE["services"]
+    assert set(services) == {*procfile, "postgres", "redis", "migrate"}
     for name, command in procfile.items():
-        service = COMPOSE["services"][name]
+        service = services[name]
         assert service["command"] == command
-        assert service["env_file"] == ".env"
-        assert set(service["environment"]) < NAMES
-        assert "STUDY_INGEST_ENABLED" not in service["environment"]
+        assert "env_file" not in service
+        assert set(service["environment"]) <= NAMES | {"PGPASSWORD"}
+        for secret, owners in SECRETS.items():
+            assert (secret, secret in service["environment"]) == (
+                secret,
+                name in owners and secret != "METRICS_TOKEN",
+            )
+    given = set().union(*(services[name]["environment"] for name in procfile))
+    assert NAMES - given == {"PROMETHEUS_MULTIPROC_DIR", "METRICS_TOKEN"}
+    assert services["web"]["environment"]["STUDY_INGEST_ENABLED"] is None
+
+
+def test_compose_restricts_and_watches_every_container() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["mem_limit"], name
+        assert service["pids_limit"], name
+        assert ("healthcheck" in service) == (name != "migrate"), name
+        assert ("cap_add" in service) == (name in {"postgres", "redis"}), name
+    assert re.findall(r"\$\{[^}]*\$\{", (ROOT / "compose.yaml").read_text()) == []
+
+
+def test_the_images_of_the_processes_are_pinned_and_slim() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    bases = {line.split()[1] for line in lines if line.startswith("FROM")}
+    assert all(re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base) for base in bases)
+    pinned = re.search(r"uv==[\d.]+", (ROOT / "dev").read_text())
+    assert pinned
+    assert any(pinned.group() in line for line in lines)
+    assert "USER study-ingest" in lines
+    copied = {name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]}
+    assert copied >= {"api", "cli", "migrations", "shared", "worker", "Procfile"}
+    assert copied.isdisjoint({".", "tests", "benchmarks", ".data"})
+
+
+def test_the_grants_of_the_documents_are_those_of_compose() -> None:
+    (documented,) = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "security.md").read_text(), re.DOTALL)
+    executed = (ROOT / "deploy" / "postgres" / "role.sql").read_text()
+    assert documented.strip() in executed
 
 
 def test_systemd_runs_every_process_of_the_procfile() -> None:
