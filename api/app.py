@@ -7,7 +7,7 @@ from functools import partial
 from flask_openapi3 import OpenAPI
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from api import changes, live, openapi, viewer
+from api import catalog, changes, live, openapi, viewer
 from api.errors import install_problems
 from api.ingest import health_routes, upload_routes
 from api.metrics import install_metrics
@@ -40,7 +40,14 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = SYSTEM_CLOCK)
     install_metrics(app, settings)
     install_problems(app)
     install_origins(app, settings.origins)
-    for routes in (upload_routes, live.blueprint, changes.blueprint, health_routes, openapi.problem_routes):
+    for routes in (
+        upload_routes,
+        live.blueprint,
+        catalog.blueprint,
+        changes.blueprint,
+        health_routes,
+        openapi.problem_routes,
+    ):
         app.register_api(routes)
     app.register_blueprint(openapi.docs_routes)
     if settings.viewer_page:

@@ -46,7 +46,8 @@ class Senders:
     def may_send_body(self, authorization: str) -> bool:
         """Return whether a sender has a token of any kind; the server asks before it reads the body."""
         token = _bearer_token(authorization)
-        if _is_one_of((*self._settings.viewer_tokens, *self._settings.study_tokens), token):
+        settings = self._settings
+        if _is_one_of((*settings.viewer_tokens, *settings.study_tokens, *settings.catalog_tokens), token):
             return True
         try:
             return bool(self._learner_tokens and self._learner_tokens.verify(token, self._clock()))

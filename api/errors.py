@@ -43,6 +43,7 @@ class Kind(Enum):
     NOTHING_TO_ASK = 422, "No question fits", "Ask for less: another subject, or not only wrong ones."
     REJECTED_UPLOAD = 422, "The upload was rejected", "See `reason`; sending the same again changes nothing."
     TOO_MANY_REQUESTS = 429, "The learner sends too much at once", "Wait as long as `Retry-After` says."
+    INVALID_CATALOG = 422, "The catalog is not valid", "Fix what `errors` points at; nothing was loaded."
     INTERNAL_ERROR = (
         500,
         "Something went wrong here",
@@ -50,6 +51,7 @@ class Kind(Enum):
     )
     INGEST_CLOSED = 503, "Uploads are not accepted now", "Keep the upload, and try again later."
     LIVE_CLOSED = 503, "The live side is not enabled", "The operator sets STUDY_API_TOKEN."
+    CATALOG_CLOSED = 503, "The catalog is not served here", "The operator sets CATALOG_TOKEN."
     STORE_UNAVAILABLE = 503, "Nothing can be stored now", "Keep the upload, and try again later."
 
     def __init__(self, status: int, title: str, advice: str) -> None:

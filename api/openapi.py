@@ -30,7 +30,9 @@ def make_documented_app(import_name: str) -> OpenAPI:
         import_name,
         static_folder=None,
         info=Info(title="study-ingest", version=version("study-ingest")),
-        security_schemes={name: {"type": "http", "scheme": "bearer"} for name in ("viewer", "study")},
+        security_schemes={
+            name: {"type": "http", "scheme": "bearer"} for name in ("viewer", "study", "catalog")
+        },
         doc_ui=False,  # its pages would need other sites, or packages of their own
         # Its answer to a wrong request; as `answers` has a "default" for every operation, it adds no other.
         validation_error_status="default",

@@ -606,3 +606,76 @@ class WrongNotes(Page):
     )
 
     items: list[WrongNote]
+
+
+# The catalog
+
+
+class ChangedEdition(BaseModel):
+    """What a load changed in a stored edition, and how many answers of how many learners it has."""
+
+    pub_id: str
+    changes: list[Literal["texts", "order", "key", "owner", "question"]]
+    attempts: int
+    learners: int
+
+
+class LoadedCatalog(BaseModel):
+    """What was read of a catalog, and what it changed in stored editions."""
+
+    model_config = with_example(
+        {
+            "learners": 1,
+            "topics": 1,
+            "questions": 2,
+            "editions": 3,
+            "changes": [{"pub_id": "q-7f3a", "changes": ["key"], "attempts": 12, "learners": 1}],
+        }
+    )
+
+    learners: int
+    topics: int
+    questions: int
+    editions: int
+    changes: list[ChangedEdition]
+
+
+class TopicDigest(BaseModel):
+    """A topic, how many questions it asks, and a hash of itself and of these (docs/adopting.md)."""
+
+    topic_id: int
+    questions: int
+    digest: str
+
+
+class Digests(BaseModel):
+    """Topics in the order of their ids; an empty page is the last."""
+
+    model_config = with_example({"topics": [{"topic_id": 70, "questions": 2, "digest": "9f86d081884c7d65"}]})
+
+    topics: list[TopicDigest]
+
+
+class QuestionIds(BaseModel):
+    """The questions that a topic asks."""
+
+    model_config = with_example({"ids": [701, 702]})
+
+    ids: list[int]
+
+
+class Withdrawn(BaseModel):
+    """How many questions are deleted, and how many retired, as they were answered or are being asked."""
+
+    model_config = with_example({"deleted": 0, "retired": 1})
+
+    deleted: int
+    retired: int
+
+
+class DeletedLearner(BaseModel):
+    """How many uploads of the learner were blanked."""
+
+    model_config = with_example({"uploads": 36})
+
+    uploads: int

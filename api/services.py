@@ -15,6 +15,8 @@ from shared.config import Settings
 _KEY = "study_ingest"
 # Each holds a connection to Postgres.
 LIVE_THREADS = 4
+# A part of a catalog, or a correction that grades thousands of answers again.
+CATALOG_DEADLINE_S = 30.0
 # Shorter than the deadline, so that a thread and its connection are free when their request has given up.
 LOCK_SHARE = 0.7
 STATEMENT_SHARE = 0.9
@@ -24,10 +26,10 @@ BATCH_LOCK_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The settings, the clock, who may send uploads, two ways to Postgres, and the broker.
+    """The settings, the clock, who may send uploads, three ways to Postgres, and the broker.
 
-    `uploads` records uploads; `live` serves all other requests. Each has connections and a breaker of its
-    own: uploads are accepted, whatever delays the live side.
+    `uploads` records uploads, `catalog` loads catalogs, `live` serves all other requests. Each has its own
+    connections and breaker: uploads are accepted, whatever delays the others.
     """
 
     settings: Settings
@@ -35,6 +37,7 @@ class Services:
     senders: Senders
     uploads: UploadStore
     live: Store
+    catalog: Store
     publisher: Publisher
 
 
@@ -43,7 +46,7 @@ def install_services(app: Flask, settings: Settings, clock: Callable[[], datetim
     senders = Senders(settings, clock)
     deadline, pause = settings.store_deadline, settings.store_pause
 
-    def store(threads: int, breaker: str) -> Store:
+    def store(threads: int, breaker: str, deadline: float = deadline) -> Store:
         limits = {"lock_timeout": deadline * LOCK_SHARE, "task_time_limit": deadline * STATEMENT_SHARE}
         engine = db.make_engine(settings.model_copy(update=limits), pool_size=threads, pre_ping=True)
         return Store(engine, Breaker(pause, breaker), deadline=deadline, threads=threads)
@@ -59,7 +62,8 @@ def install_services(app: Flask, settings: Settings, clock: Callable[[], datetim
     publisher = Publisher(
         broker.make_celery(settings), pause=settings.enqueue_pause, queue_limit=settings.queue_limit
     )
-    app.extensions[_KEY] = Services(settings, clock, senders, uploads, store(LIVE_THREADS, "live"), publisher)
+    live, catalog = store(LIVE_THREADS, "live"), store(1, "catalog", CATALOG_DEADLINE_S)
+    app.extensions[_KEY] = Services(settings, clock, senders, uploads, live, catalog, publisher)
 
 
 def services() -> Services:

@@ -18,8 +18,8 @@ from cli.local.up import LOOPBACK
 from shared import broker, catalog_admin, db, health, spool
 from shared.config import Settings, StoreSettings, load_settings
 from shared.errors import ConfigurationError
+from shared.learners import delete_learner
 from shared.metrics import registry
-from shared.ops.learners import delete_learner
 from shared.ops.reports import Counts, count_since, count_webhooks
 from shared.study import finalize
 from shared.study.store import list_progress

@@ -233,6 +233,9 @@ class Settings(BrokerSettings, StoreSettings):
     study_api_token: SecretStr = Field(
         SecretStr(""), description="tokens of the live side, separated by commas"
     )
+    catalog_token: SecretStr = Field(
+        SecretStr(""), description="tokens of `/catalog`, separated by commas; unset: no `/catalog`"
+    )
     ops_password: SecretStr = Field(
         SecretStr(""), description="password of `/ops`, 12 characters or more; unset: no `/ops`"
     )
@@ -295,6 +298,11 @@ class Settings(BrokerSettings, StoreSettings):
     def study_tokens(self) -> tuple[str, ...]:
         """List the accepted tokens of the live side."""
         return _tokens(self.study_api_token)
+
+    @cached_property
+    def catalog_tokens(self) -> tuple[str, ...]:
+        """List the accepted tokens of document servers that keep the catalog in step."""
+        return _tokens(self.catalog_token)
 
     @cached_property
     def metrics_tokens(self) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ from sqlalchemy import Engine, text
 
 from cli.client import PATH
 from shared.errors import SupersededError
+from shared.learners import delete_learner
 from shared.models import StudyQuizSession, Upload, UploadConflict
 from shared.ops.actions import accept_conflict, add_skipped, unvoid_upload, void_upload
-from shared.ops.learners import delete_learner
 from shared.study.finalize import verify
 from shared.uploads import Verdict
 from tests.clients import Front, refusal

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, text
 from cli.main import main
 from shared.catalog_admin import PART, EditionChange, compare, load_catalog
 from shared.errors import CatalogError
+from shared.learners import delete_learner
 from shared.models import PublishedItem, StudyQuestion, StudyTopic, User
-from shared.ops.learners import delete_learner
 from shared.study.store import lock_learner
 from tests.factories import (
     ANN,

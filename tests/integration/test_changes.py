@@ -15,9 +15,9 @@ from shared.catalog_admin import regrade
 from shared.config import StoreSettings
 from shared.db import make_engine
 from shared.errors import UnknownCursorError
+from shared.learners import delete_learner
 from shared.models import PublishedItem, StudyQuestionProgress
 from shared.ops.actions import unvoid_upload, void_upload
-from shared.ops.learners import delete_learner
 from shared.replay import replay
 from shared.study.store import lock_learner
 from tests.factories import (

@@ -19,9 +19,9 @@ from api.app import create_app
 from cli.local.servers import Servers
 from shared import spool
 from shared.config import Settings
+from shared.learners import delete_learner
 from shared.models import Upload, UploadConflict
 from shared.ops.actions import accept_conflict
-from shared.ops.learners import delete_learner
 from shared.tokens import generate_key, mint, public_half
 from tests.factories import (
     ANN,

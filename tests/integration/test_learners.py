@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, text
 
 from cli.main import main
+from shared.learners import delete_learner
 from shared.models import StudyQuestionProgress, StudyQuizSession, Upload, UploadConflict, User
-from shared.ops.learners import delete_learner
 from shared.uploads import Verdict
 from tests.factories import ANN, BEN, CHO, answer, deliver, ingest, load, rows, standing, upload, work_off
 

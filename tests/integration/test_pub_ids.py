@@ -5,9 +5,9 @@ from unicodedata import normalize
 import pytest
 from sqlalchemy import Engine
 
+from shared.learners import delete_learner
 from shared.models import PublishedItem, StudyQuestionAttempt, Upload
 from shared.ops.dry_run import dry_run_replay
-from shared.ops.learners import delete_learner
 from shared.ops.search import Search, search
 from shared.uploads import Verdict
 from tests.clients import TOPIC, Front, started

@@ -1,0 +1,183 @@
+"""The routes by which a document server apart keeps the catalog in step."""
+
+from functools import partial
+from typing import Annotated, Any
+
+import structlog
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel, ConfigDict, Field
+
+from api import schemas
+from api.auth import require_token
+from api.errors import Kind, Problem
+from api.openapi import answers, reads
+from api.services import services
+from shared import catalog_admin, catalog_sync
+from shared.errors import CatalogError
+from shared.learners import delete_learner
+from shared.live.forms import BIGINT
+
+log = structlog.get_logger()
+
+blueprint = APIBlueprint(
+    "catalog", __name__, url_prefix="/catalog", abp_tags=[Tag(name="catalog")], abp_security=[{"catalog": []}]
+)
+
+COMMON = (Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.CATALOG_CLOSED, Kind.STORE_UNAVAILABLE)
+MAX_TOPICS = 1000
+Id = Annotated[int, Field(ge=0, lt=BIGINT)]
+
+
+class LoadQuery(BaseModel):
+    """How to load."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    force: bool = Field(default=False, description="correct keys (answers are graded again), texts, owners")
+    dry_run: bool = Field(default=False, description="only say what would change in stored editions")
+
+
+class DigestQuery(BaseModel):
+    """Which topics."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    after: int = Field(0, ge=0, lt=BIGINT, description="the last topic of the page before")
+    limit: int = Field(MAX_TOPICS, ge=1, le=MAX_TOPICS, description="most topics of a page")
+
+
+class ThingPath(BaseModel):
+    """Which one."""
+
+    thing_id: Id
+
+
+@blueprint.before_request
+def admit() -> None:
+    """Refuse every request where no token is configured, then those without one."""
+    if not services().settings.catalog_tokens:
+        raise Problem(Kind.CATALOG_CLOSED)
+    require_token(services().settings.catalog_tokens)
+
+
+@blueprint.put(
+    "",
+    operation_id="loadCatalog",
+    openapi_extensions=reads(blueprint, catalog_admin.CatalogFile),
+    responses=answers(
+        {200: schemas.LoadedCatalog},
+        *COMMON,
+        Kind.BODY_TOO_LARGE,
+        Kind.UNSUPPORTED_MEDIA_TYPE,
+        Kind.INVALID_CATALOG,
+    ),
+)
+def load_catalog(query: LoadQuery) -> dict[str, Any]:
+    """Load learners, topics and questions; rows that are not named stay, loading again changes nothing.
+
+    A catalog with a mistake is refused whole, before anything is written. One without is written in parts of
+    500 rows, each in a transaction: after a 503, send it again.
+    """
+    body = schemas.plain_json_body()
+    catalog = None
+    try:
+        catalog = catalog_admin.read_catalog(body)
+        changes = _load(catalog, query)
+    except CatalogError as error:
+        faults = [_fault(line, catalog) for line in str(error).splitlines()]
+        raise Problem(Kind.INVALID_CATALOG, errors=faults) from None
+    editions = sum(len(question.editions) for question in catalog.questions)
+    counts = {
+        "learners": len(catalog.users),
+        "topics": len(catalog.topics),
+        "questions": len(catalog.questions),
+        "editions": editions,
+    }
+    log.info("catalog.loaded", dry_run=query.dry_run, changed=len(changes), **counts)
+    return schemas.LoadedCatalog.model_validate(
+        counts | {"changes": [each._asdict() for each in changes]}
+    ).model_dump(mode="json")
+
+
+def _load(catalog: catalog_admin.CatalogFile, query: LoadQuery) -> list[catalog_admin.EditionChange]:
+    run = services().catalog.run
+    if query.dry_run:
+        return run(lambda connection: catalog_admin.compare(connection, catalog))
+    load = partial(catalog_admin.load_catalog, force=query.force)
+    parts = run(lambda connection: catalog_admin.split(connection, catalog, force=query.force))
+    return [change for part in parts for change in run(partial(load, catalog=part))]
+
+
+def _fault(line: str, catalog: catalog_admin.CatalogFile | None) -> dict[str, str]:
+    """Point at the row that a line of a CatalogError is about."""
+    subject, _, detail = line.partition(": ")
+    if subject.startswith("/"):
+        return {"pointer": subject, "detail": detail}
+    if catalog is None:
+        return {"pointer": "", "detail": line}
+    pointers = {f"learner {each.id}": f"/users/{n}" for n, each in enumerate(catalog.users)}
+    pointers |= {f"topic {each.id}": f"/topics/{n}" for n, each in enumerate(catalog.topics)}
+    for n, question in enumerate(catalog.questions):
+        pointers[f"question {question.id}"] = f"/questions/{n}"
+        pointers |= {edition.pub_id: f"/questions/{n}" for edition in question.editions}
+    return {"pointer": pointers.get(subject, ""), "detail": line}
+
+
+@blueprint.get(
+    "/digest",
+    operation_id="digestCatalog",
+    responses=answers({200: schemas.Digests}, *COMMON, Kind.INVALID_REQUEST),
+)
+def show_digests(query: DigestQuery) -> dict[str, Any]:
+    """List how many questions each topic asks, and a hash of them: topics that differ have to be sent."""
+    now = services().clock()
+    found = services().catalog.run(
+        lambda c: catalog_sync.stored_digests(c, after=query.after, limit=query.limit, now=now)
+    )
+    topics = [schemas.TopicDigest.model_validate(each._asdict()) for each in found]
+    return schemas.Digests(topics=topics).model_dump()
+
+
+@blueprint.get(
+    "/topics/<id:thing_id>/questions",
+    operation_id="listTopicQuestions",
+    responses=answers({200: schemas.QuestionIds}, *COMMON),
+)
+def list_questions(path: ThingPath) -> dict[str, Any]:
+    """List the questions that a topic asks: what a sync does not find among its own, it withdraws."""
+    now = services().clock()
+    ids = services().catalog.run(lambda c: catalog_sync.asked_questions(c, path.thing_id, now=now))
+    return schemas.QuestionIds(ids=ids).model_dump()
+
+
+_WITHDRAWN = answers({200: schemas.Withdrawn}, *COMMON)
+
+
+@blueprint.delete("/questions/<id:thing_id>", operation_id="withdrawQuestion", responses=_WITHDRAWN)
+def withdraw_question(path: ThingPath) -> dict[str, Any]:
+    """Withdraw a question: deleted where nobody has answered it, else retired; its past stays right."""
+    now = services().clock()
+    done = services().catalog.run(lambda c: catalog_sync.withdraw(c, [path.thing_id], now=now))
+    log.info("catalog.withdrawn", question=path.thing_id, deleted=done.deleted, retired=done.retired)
+    return schemas.Withdrawn.model_validate(done._asdict()).model_dump()
+
+
+@blueprint.delete("/topics/<id:thing_id>", operation_id="withdrawTopic", responses=_WITHDRAWN)
+def withdraw_topic(path: ThingPath) -> dict[str, Any]:
+    """Withdraw the questions of a topic, and delete it where nobody has studied it."""
+    now = services().clock()
+    done = services().catalog.run(lambda c: catalog_sync.withdraw_topic(c, path.thing_id, now=now))
+    log.info("catalog.withdrawn", topic=path.thing_id, deleted=done.deleted, retired=done.retired)
+    return schemas.Withdrawn.model_validate(done._asdict()).model_dump()
+
+
+@blueprint.delete(
+    "/learners/<id:thing_id>",
+    operation_id="deleteLearner",
+    responses=answers({200: schemas.DeletedLearner}, *COMMON),
+)
+def remove_learner(path: ThingPath) -> dict[str, Any]:
+    """Delete a learner with all that is known of them, and blank the payloads of their uploads."""
+    blanked = services().catalog.run(lambda c: delete_learner(c, path.thing_id))
+    log.info("learner.deleted", learner=path.thing_id, uploads=blanked)
+    return schemas.DeletedLearner(uploads=blanked).model_dump()

@@ -1,0 +1,129 @@
+"""The catalog over HTTP: loaded, compared, withdrawn, and refused row by row."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+
+from api.app import create_app
+from shared.config import Settings
+from shared.models import StudyQuestion
+from tests.clients import Clock, refusal
+from tests.factories import (
+    ANN,
+    CATALOG,
+    RIGHT,
+    WRONG,
+    answer,
+    everything,
+    ingest,
+    load,
+    question,
+    rows,
+    upload,
+)
+
+TOKEN = "catalog-token-of-tests"
+AT = "2026-11-19T09:00:00Z"
+Serve = Callable[..., httpx.Client]
+
+
+@pytest.fixture
+def server(serve: Serve, settings: Settings, clock: Clock) -> httpx.Client:
+    settings = Settings.model_validate(settings.model_dump() | {"catalog_token": TOKEN})
+    web = serve(create_app(settings, clock), settings)
+    web.headers["Authorization"] = f"Bearer {TOKEN}"
+    return web
+
+
+def put(server: httpx.Client, catalog: Any, **query: Any) -> httpx.Response:
+    return server.put("/catalog", json=catalog, params=query)
+
+
+def test_a_catalog_is_loaded_and_loading_it_again_changes_nothing(
+    server: httpx.Client, engine: Engine
+) -> None:
+    catalog = {name: list(each) for name, each in CATALOG.items()}
+    loaded = put(server, catalog)
+    assert loaded.json() == {"learners": 3, "topics": 6, "questions": 12, "editions": 12, "changes": []}
+    before = everything(engine)
+    assert put(server, catalog).json() == loaded.json()
+    assert everything(engine) == before
+
+
+def test_a_changed_key_is_refused_until_forced_and_a_dry_run_says_what_it_would_do(
+    server: httpx.Client, engine: Engine
+) -> None:
+    load(engine)
+    ingest(engine, upload(answer("q110", AT, RIGHT)))
+    changed = {"questions": [question(110, correct_choice=WRONG)]}
+    said = [{"pub_id": "q110", "changes": ["key"], "attempts": 1, "learners": 1}]
+    assert put(server, changed, dry_run=True).json()["changes"] == said
+    refused = put(server, changed)
+    assert refusal(refused) == (422, "invalid-catalog")
+    assert refused.json()["errors"][0]["pointer"] == "/questions/0"
+    assert put(server, changed, force=True).json()["changes"] == said
+
+
+@pytest.mark.parametrize(
+    ("catalog", "pointers"),
+    [
+        ({"questions": [question(110), question(111, correct_choice=9)]}, ["/questions/1/editions/0"]),
+        ({"topics": [{"id": 1, "user_id": 99, "name": "x"}]}, ["/topics/0"]),
+        (
+            {"questions": [question(110, study_topic_id=99), question(111, user_id=2)]},
+            ["/questions/0", "/questions/1"],
+        ),
+        ({"topic": []}, ["/topic"]),
+        ([], ["/"]),
+    ],
+)
+def test_every_refused_row_is_pointed_at_and_nothing_is_written(
+    server: httpx.Client, engine: Engine, catalog: Any, pointers: list[str]
+) -> None:
+    load(engine)
+    before = everything(engine)
+    refused = put(server, catalog)
+    assert refusal(refused) == (422, "invalid-catalog")
+    assert [each["pointer"] for each in refused.json()["errors"]] == pointers
+    assert everything(engine) == before
+
+
+def test_what_is_not_json_is_refused(server: httpx.Client) -> None:
+    refused = server.put("/catalog", content=b"{", headers={"Content-Type": "application/json"})
+    assert refusal(refused) == (422, "invalid-catalog")
+
+
+def test_a_sync_finds_what_differs_and_withdraws_what_is_gone(server: httpx.Client, engine: Engine) -> None:
+    load(engine)
+    ingest(engine, upload(answer("q110", AT)))
+    before = {each["topic_id"]: each for each in server.get("/catalog/digest").json()["topics"]}
+    assert server.get("/catalog/topics/11/questions").json() == {"ids": [110, 111]}
+    assert server.delete("/catalog/questions/110").json() == {"deleted": 0, "retired": 1}
+    assert server.delete("/catalog/questions/111").json() == {"deleted": 1, "retired": 0}
+    after = {each["topic_id"]: each for each in server.get("/catalog/digest").json()["topics"]}
+    assert {topic for topic in before if before[topic] != after[topic]} == {11}
+    assert server.delete("/catalog/topics/12").json() == {"deleted": 1, "retired": 0}
+    assert 12 not in {
+        each["topic_id"] for each in server.get("/catalog/digest", params={"after": 11}).json()["topics"]
+    }
+
+
+def test_a_learner_is_deleted(server: httpx.Client, engine: Engine) -> None:
+    load(engine)
+    ingest(engine, upload(answer("q110", AT)))
+    assert server.delete(f"/catalog/learners/{ANN}").json() == {"uploads": 1}
+    assert all(row["user_id"] != ANN for row in rows(engine, StudyQuestion))
+    assert server.delete(f"/catalog/learners/{ANN}").json() == {"uploads": 1}
+
+
+@pytest.mark.parametrize("path", ["/catalog/digest", "/catalog/topics/11/questions"])
+def test_only_its_own_token_opens_it(server: httpx.Client, web: httpx.Client, path: str) -> None:
+    assert refusal(web.get(path)) == (503, "catalog-closed")
+    for token in ("study-token-of-tests", "viewer-token-of-tests", "x"):
+        assert refusal(server.get(path, headers={"Authorization": f"Bearer {token}"})) == (
+            401,
+            "unauthenticated",
+        )
