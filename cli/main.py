@@ -16,7 +16,7 @@ except KeyboardInterrupt:
 
 # The module of each command, and the first line of its help: to load all modules takes two seconds.
 COMMANDS = {
-    "catalog": ("cli.maintenance", "Load learners, topics and questions."),
+    "catalog": ("cli.catalog", "Load learners, topics and questions."),
     "conflicts": ("cli.conflicts", "Decide between two contents that came under one uuid."),
     "demo": ("cli.demo", "Start everything, send a sample of sessions, and show what was learned."),
     "doctor": ("cli.doctor", "Check settings, stores and processes."),

@@ -1,4 +1,4 @@
-"""`migrate`, `catalog`, `progress`, `verify`, `stats` and `metrics`."""
+"""`migrate`, `learners`, `progress`, `verify`, `stats` and `metrics`."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import migrations
 from cli import context
 from cli.local.places import data_dir_option
 from cli.local.up import LOOPBACK
-from shared import broker, catalog_admin, db, health, spool
+from shared import broker, db, health, spool
 from shared.config import Settings, StoreSettings, load_settings
 from shared.errors import ConfigurationError
 from shared.learners import delete_learner
@@ -37,37 +37,6 @@ def migrate(data_dir: Path) -> None:
     pending = migrations.pending(url)
     migrations.upgrade(url)
     click.echo(f"{len(pending)} revisions applied" if pending else "nothing to do")
-
-
-@click.group()
-def catalog() -> None:
-    """Load learners, topics and questions."""
-
-
-@catalog.command()
-@click.argument("file", type=context.FILE)
-@click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
-@click.option("--dry-run", is_flag=True, help="Only show what would change in stored editions.")
-@context.with_store
-def load(file: Path, *, force: bool, dry_run: bool, store: context.Store) -> None:
-    """Load learners, topics and questions from a JSON FILE; loading it again changes nothing.
-
-    FILE may be packed by gzip, or - for the standard input.
-    """
-    loaded = catalog_admin.read_catalog(context.read_file(file))
-    with store.engine.connect() as connection:
-        changes = catalog_admin.compare(connection, loaded) if dry_run else []
-        parts = [] if dry_run else catalog_admin.split(connection, loaded, force=force)
-    for part in parts:
-        with store.engine.begin() as connection:
-            changes += catalog_admin.load_catalog(connection, part, force=force)
-    editions = sum(len(question.editions) for question in loaded.questions)
-    click.echo(
-        f"{len(loaded.users)} learners, {len(loaded.topics)} topics, {len(loaded.questions)} questions,"
-        f" {editions} editions" + (" (nothing is loaded: dry run)" if dry_run else "")
-    )
-    for change in changes:
-        click.echo(str(change))
 
 
 @click.group()

@@ -162,7 +162,13 @@ Origins = Annotated[str, AfterValidator(_origins)]
 Rate = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0)]
 # Their least length. One address can try some thousand passwords a day, and any number of tokens.
-LOGINS = {"viewer_sync_token": 16, "study_api_token": 16, "metrics_token": 16, "ops_password": 12}
+LOGINS = {
+    "viewer_sync_token": 16,
+    "study_api_token": 16,
+    "catalog_token": 16,
+    "metrics_token": 16,
+    "ops_password": 12,
+}
 S = TypeVar("S", bound="Timings")
 
 

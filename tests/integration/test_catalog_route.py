@@ -1,13 +1,17 @@
 """The catalog over HTTP: loaded, compared, withdrawn, and refused row by row."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner, Result
 from sqlalchemy import Engine
 
 from api.app import create_app
+from cli.main import main
 from shared.config import Settings
 from shared.models import StudyQuestion
 from tests.clients import Clock, refusal
@@ -127,3 +131,41 @@ def test_only_its_own_token_opens_it(server: httpx.Client, web: httpx.Client, pa
             401,
             "unauthenticated",
         )
+
+
+def sync(server: httpx.Client, file: Path, catalog: Any, *words: str) -> Result:
+    file.write_text(json.dumps(catalog))
+    command = ["catalog", "sync", str(file), "--url", str(server.base_url), *words]
+    return CliRunner().invoke(main, command, env={"CATALOG_TOKEN": TOKEN})
+
+
+def test_sync_sends_what_differs_and_withdraws_what_the_file_does_not_have(
+    server: httpx.Client, engine: Engine, tmp_path: Path
+) -> None:
+    file = tmp_path / "catalog.json"
+    assert "6 of 6 topics differed: 12 questions sent, 0 withdrawn" in sync(server, file, CATALOG).stdout
+    assert "0 of 6 topics differed: 0 questions sent, 0 withdrawn" in sync(server, file, CATALOG).stdout
+    ingest(engine, upload(answer("q110", AT)))
+    rest = [each for each in CATALOG["questions"] if each["id"] not in {110, 111}]
+    kept = {**CATALOG, "questions": [*rest, question(112)]}
+    assert "1 of 6 topics differed: 1 questions sent, 2 withdrawn" in sync(server, file, kept).stdout
+    assert "0 of 6 topics differed" in sync(server, file, kept).stdout
+    assert {row["id"] for row in rows(engine, StudyQuestion) if row["study_topic_id"] == 11} == {110, 112}
+
+
+def test_sync_says_in_lines_what_the_server_refuses(
+    server: httpx.Client, engine: Engine, tmp_path: Path
+) -> None:
+    load(engine)
+    ingest(engine, upload(answer("q110", AT, RIGHT)))
+    changed = [
+        each | {"correct_choice": WRONG} if each["pub_id"] == "q110" else each
+        for each in CATALOG["questions"]
+    ]
+    refused = sync(server, tmp_path / "c.json", {**CATALOG, "questions": changed})
+    assert refused.exit_code == 1
+    assert "/questions/0: q110: key changed; 1 attempts of 1 learners are graded again" in refused.stderr
+    forced = sync(server, tmp_path / "c.json", {**CATALOG, "questions": changed}, "--force")
+    assert "q110: key changed" in forced.stdout
+    away = httpx.Client(base_url="http://127.0.0.1:9")
+    assert "no answer of study-ingest" in sync(away, tmp_path / "c.json", CATALOG).stderr

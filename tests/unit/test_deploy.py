@@ -23,6 +23,7 @@ SECRETS = {
     "REDIS_URL": STORES,
     "VIEWER_SYNC_TOKEN": {"web"},
     "STUDY_API_TOKEN": {"web"},
+    "CATALOG_TOKEN": {"web"},
     "OPS_PASSWORD": {"web"},
     "METRICS_TOKEN": {"web"},
     "WEBHOOK_SECRETS": {"sweeper"},

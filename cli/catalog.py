@@ -1,0 +1,138 @@
+"""`catalog`: load learners, topics and questions into the database, or keep them in step over HTTP."""
+
+import os
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+from rich.console import Console
+from rich.progress import track
+
+from cli import client, context
+from shared import catalog_admin, catalog_sync
+from shared.catalog_admin import CatalogFile, CatalogQuestion
+from shared.errors import ConfigurationError, StudyIngestError
+
+# A request holds at most so many bytes of rows; the server takes 1 MiB.
+MAX_REQUEST = 900_000
+TIMEOUT_S = 120.0
+
+
+class RefusedCatalogError(StudyIngestError):
+    """The server refuses a part of a catalog, or the request; the text says which and why."""
+
+
+@click.group()
+def catalog() -> None:
+    """Load learners, topics and questions."""
+
+
+@catalog.command()
+@click.argument("file", type=context.FILE)
+@click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change in stored editions.")
+@context.with_store
+def load(file: Path, *, force: bool, dry_run: bool, store: context.Store) -> None:
+    """Load learners, topics and questions from a JSON FILE; loading it again changes nothing.
+
+    FILE may be packed by gzip, or - for the standard input.
+    """
+    loaded = catalog_admin.read_catalog(context.read_file(file))
+    with store.engine.connect() as connection:
+        changes = catalog_admin.compare(connection, loaded) if dry_run else []
+        parts = [] if dry_run else catalog_admin.split(connection, loaded, force=force)
+    for part in parts:
+        with store.engine.begin() as connection:
+            changes += catalog_admin.load_catalog(connection, part, force=force)
+    editions = sum(len(question.editions) for question in loaded.questions)
+    click.echo(
+        f"{len(loaded.users)} learners, {len(loaded.topics)} topics, {len(loaded.questions)} questions,"
+        f" {editions} editions" + (" (nothing is loaded: dry run)" if dry_run else "")
+    )
+    for change in changes:
+        click.echo(str(change))
+
+
+@catalog.command()
+@click.argument("file", type=context.FILE)
+@click.option("--url", required=True, help="The server, e.g. https://ingest.example")
+@click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
+def sync(file: Path, url: str, *, force: bool) -> None:
+    """Send what differs from a server's catalog, and withdraw the questions that FILE does not have.
+
+    Only topics that FILE names are touched. Needs CATALOG_TOKEN, as the server has it. Safe to run again.
+    """
+    token = client.first_token(os.environ.get("CATALOG_TOKEN", ""))
+    if not token:
+        raise ConfigurationError("CATALOG_TOKEN: set it as the server has it")
+    wanted = catalog_admin.read_catalog(context.read_file(file))
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT_S) as server:
+        differing = _differing(server, wanted)
+        topics = [topic for topic in wanted.topics if topic.id in differing]
+        questions = [each for each in wanted.questions if each.study_topic_id in differing]
+        sent = CatalogFile(users=wanted.users, topics=topics, questions=questions)
+        changes: list[dict[str, Any]] = []
+        for part in track([*_parts(sent)], "sending", console=Console(stderr=True), transient=True):
+            body = part.model_dump_json(exclude_defaults=True).encode()
+            answer = _ask(server, "PUT", "/catalog", params={"force": force}, content=body)
+            changes += answer["changes"]
+        gone = [*_gone(server, differing, questions)]
+        for question in track(gone, "withdrawing", console=Console(stderr=True), transient=True):
+            _ask(server, "DELETE", f"/catalog/questions/{question}")
+    click.echo(
+        f"{len(differing)} of {len(wanted.topics)} topics differed: {len(questions)} questions sent,"
+        f" {len(gone)} withdrawn"
+    )
+    for change in changes:
+        click.echo(str(catalog_admin.EditionChange(**change)))
+
+
+def _ask(server: httpx.Client, method: str, path: str, **request: Any) -> Any:
+    try:
+        response = server.request(method, path, headers={"Content-Type": "application/json"}, **request)
+        if response.is_success:
+            return response.json()
+        problem = response.json()
+        lines = [f"{each['pointer']}: {each['detail']}" for each in problem.get("errors", [])]
+        raise RefusedCatalogError("\n".join([f"{method} {path}: {problem['title']}", *lines]))
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
+        raise RefusedCatalogError(
+            f"{method} {path}: no answer of study-ingest ({type(error).__name__})"
+        ) from None
+
+
+def _differing(server: httpx.Client, wanted: CatalogFile) -> set[int]:
+    """Return the topics of the file whose digest the server does not have."""
+    stored: dict[int, str] = {}
+    after = 0
+    while page := _ask(server, "GET", "/catalog/digest", params={"after": after})["topics"]:
+        stored |= {each["topic_id"]: each["digest"] for each in page}
+        after = page[-1]["topic_id"]
+    ours = catalog_sync.digests(wanted, now=datetime.now(UTC))
+    return {topic for topic, each in ours.items() if stored.get(topic) != each.digest}
+
+
+def _gone(server: httpx.Client, topics: Iterable[int], questions: list[CatalogQuestion]) -> Iterator[int]:
+    known = {question.id for question in questions}
+    for topic in sorted(topics):
+        ids = _ask(server, "GET", f"/catalog/topics/{topic}/questions")["ids"]
+        yield from (each for each in ids if each not in known)
+
+
+def _parts(sent: CatalogFile) -> Iterator[CatalogFile]:
+    """Cut a catalog into requests: learners first, then topics, then questions."""
+    for kind in CatalogFile.model_fields:
+        part: list[Any] = []
+        size = 0
+        for row in getattr(sent, kind):
+            size += len(row.model_dump_json())
+            if part and size > MAX_REQUEST:
+                yield CatalogFile(**{kind: part})
+                part, size = [], len(row.model_dump_json())
+            part.append(row)
+        if part:
+            yield CatalogFile(**{kind: part})
