@@ -7,20 +7,28 @@ from shared.payload import SPACES
 from shared.study.store import mark_whole
 
 # Ingested uploads have their `user_id`. The others belong to the learner whom their sender's token names, or
-# to the learners whose questions they name, as long as the catalog has these. In the order of their ids, and
-# before the learner, as a replay locks them.
-_LOCK_UPLOADS = text("""
+# to the learners whose questions they name, as long as the catalog has these.
+_THEIRS = """
+    SELECT client_session_uuid FROM uploads WHERE user_id = :user_id
+    UNION ALL
     SELECT client_session_uuid FROM uploads
-    WHERE client_session_uuid IN (
-        SELECT client_session_uuid FROM uploads WHERE user_id = :user_id
-        UNION ALL
-        SELECT client_session_uuid FROM uploads
-        WHERE (status = 'received' OR status IN ('rejected', 'dead')) AND (learner_id = :user_id
-                OR user_id IS NULL AND EXISTS (
-                    SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
-                    WHERE normalize(btrim(named #>> '{}', :spaces)) = ANY(CAST(:pub_ids AS text[])))))
+    WHERE (status = 'received' OR status IN ('rejected', 'dead')) AND (learner_id = :user_id
+            OR user_id IS NULL AND EXISTS (
+                SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
+                WHERE normalize(btrim(named #>> '{}', :spaces)) = ANY(CAST(:pub_ids AS text[]))))
+"""
+
+# In the order of their ids, and before the learner, as a replay locks them.
+_LOCK_UPLOADS = text(f"""
+    SELECT client_session_uuid FROM uploads WHERE client_session_uuid IN ({_THEIRS})
     ORDER BY client_session_uuid FOR NO KEY UPDATE
-""")
+""")  # noqa: S608  # made of the constant above
+
+# Other content may have taken the place of a rejected one while this waited for its row.
+_STILL_THEIRS = text(f"""
+    SELECT client_session_uuid FROM ({_THEIRS}) AS theirs
+    WHERE client_session_uuid = ANY(CAST(:locked AS uuid[]))
+""")  # noqa: S608  # as above
 
 _PUB_IDS = text("""
     SELECT i.pub_id FROM study_questions q JOIN published_items i ON i.source_id = q.id
@@ -60,7 +68,8 @@ def delete_learner(connection: Connection, user_id: int) -> int:
     """
     pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id})
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
-    uploads = scalars(connection, _LOCK_UPLOADS, bound)
+    locked = scalars(connection, _LOCK_UPLOADS, bound)
+    uploads = scalars(connection, _STILL_THEIRS, bound | {"locked": locked})
     execute(connection, _BLANK_CONFLICTS, bound | {"uploads": uploads})
     execute(connection, _BLANK_UPLOADS, bound | {"uploads": uploads})
     execute(connection, _DELETE, {"user_id": user_id})

@@ -11,6 +11,7 @@ from shared.learners import delete_learner
 from shared.models import StudyQuestionProgress, StudyQuizSession, Upload, UploadConflict, User
 from shared.uploads import Verdict
 from tests.factories import ANN, BEN, CHO, answer, deliver, ingest, load, rows, standing, upload, work_off
+from tests.race import overlap
 
 ANNS = answer("q110", "2026-11-20T09:00:00Z")
 BENS = answer("second210", "2026-11-20T09:01:00Z")
@@ -73,6 +74,26 @@ def test_I11_what_an_operator_put_back_is_blanked(engine: Engine) -> None:
     delete(engine, ANN)
     assert payloads(engine) == [None]
     assert standing(engine, sent).reason == "learner_deleted"
+
+
+@pytest.mark.parametrize(
+    ("content", "left"),
+    [(BENS, ("received", None)), (NOBODYS, ("received", None)), (ANNS, ("rejected", "learner_deleted"))],
+)
+def test_I1_what_replaces_a_rejected_upload_meanwhile_is_blanked_only_if_it_is_theirs(
+    engine: Engine, content: dict[str, Any], left: tuple[str, str | None]
+) -> None:
+    """The deletion has found the rejected content, and waits while other content takes its place."""
+    sent = upload(ANNS, NOBODYS)
+    deliver(engine, sent)
+    end(engine, "rejected")
+    new = other(sent, content)
+    replaced, deleted = overlap(engine, lambda db: deliver(db, new), lambda db: delete(db, ANN))
+    assert replaced.result().verdict == Verdict.NEW
+    deleted.result()
+    found = standing(engine, sent)
+    assert (found.status, found.reason) == left
+    assert payloads(engine) == [None if left[0] == "rejected" else new]
 
 
 @pytest.mark.parametrize("learner", [ANN, BEN])
