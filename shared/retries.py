@@ -46,7 +46,8 @@ _FAIL = text(f"""
 """)  # noqa: S608  # made of the constant above
 
 _POSTPONE = text("""
-    UPDATE uploads SET tries = tries - :counted, next_try_at = now() + make_interval(secs => :wait)
+    UPDATE uploads SET tries = tries - :counted, next_try_at = now() + make_interval(secs => :wait),
+        last_error = :error
     WHERE client_session_uuid = :id AND finalized_at IS NULL
 """)
 
@@ -101,9 +102,12 @@ def fail(connection: Connection, client_session_uuid: UUID, error: str, settings
     return bool(dead.rowcount)
 
 
-def postpone(connection: Connection, client_session_uuid: UUID, *, counted: bool, wait: float) -> None:
-    """Set the time of the next try after a transient fault, and take back the count of a `counted` start."""
-    execute(connection, _POSTPONE, {"id": client_session_uuid, "counted": int(counted), "wait": wait})
+def postpone(
+    connection: Connection, client_session_uuid: UUID, error: str, *, counted: bool, wait: float
+) -> None:
+    """Record a transient fault and when the next try is due; take back the count of a `counted` start."""
+    bound = {"id": client_session_uuid, "error": error, "counted": int(counted), "wait": wait}
+    execute(connection, _POSTPONE, bound)
 
 
 def claim_overdue(connection: Connection, *, limit: int, again_after: float) -> list[Overdue]:

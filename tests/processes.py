@@ -99,10 +99,11 @@ def until(true: Callable[[], object], what: str, patience: float = PATIENCE_S) -
 
 @dataclass
 class Processes:
-    """Start and kill processes; their output goes to one log file each."""
+    """Start and kill processes, of the code in `root`; their output goes to one log file each."""
 
     settings: Settings
     logs: Path
+    root: Path = ROOT
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -119,8 +120,8 @@ class Processes:
         with (self.logs / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
                 tied(["/bin/sh", "-c", f"exec {command or PROCFILE[name]}"], signal.SIGKILL),
-                cwd=ROOT,
-                env=os.environ | PATH | self._environment() | environment,
+                cwd=self.root,
+                env=self.environment() | environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -148,8 +149,9 @@ class Processes:
         """Wait until a web process accepts uploads."""
         until(lambda: _ready(url), "the web process is ready")
 
-    def _environment(self) -> dict[str, str]:
-        return {name.upper(): _plain(value) for name, value in self.settings.model_dump().items()}
+    def environment(self) -> dict[str, str]:
+        settings = {name.upper(): _plain(value) for name, value in self.settings.model_dump().items()}
+        return os.environ | PATH | {"PYTHONPATH": str(self.root)} | settings
 
 
 def _plain(value: object) -> str:

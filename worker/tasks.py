@@ -86,12 +86,12 @@ def _count(replayed: Replayed, seconds: float, statements: int) -> None:
 
 
 def _record(upload: UUID, error: Exception, *, counted: bool) -> None:
-    transient = is_transient(error)
-    log.warning("upload.failed", upload=str(upload), error=describe(error), transient=transient)
+    transient, described = is_transient(error), describe(error)
+    log.warning("upload.failed", upload=str(upload), error=described, transient=transient)
     with engine().begin() as connection:
         if transient:
-            retries.postpone(connection, upload, counted=counted, wait=settings.retry_base)
-        dead = not transient and retries.fail(connection, upload, describe(error), settings)
+            retries.postpone(connection, upload, described, counted=counted, wait=settings.retry_base)
+        dead = not transient and retries.fail(connection, upload, described, settings)
     if dead:
         _report_dead(upload)
 

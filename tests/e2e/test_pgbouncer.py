@@ -103,7 +103,7 @@ def test_I1_I2_every_process_works_through_it(
 
     def send(seed: int) -> list[int]:
         chance, answered = random.Random(seed), []
-        with Sender(url, "viewer-token") as own:
+        with Sender(url, "viewer-token-of-tests") as own:
             for _ in range(EACH):
                 upload = factories.random_upload(chance, learner=1 + seed % 3)
                 answered.append(own.http.post(PATH, json=upload).status_code)

@@ -101,9 +101,9 @@ def test_I9_what_is_not_its_own_fault_gives_a_counted_start_back(
 ) -> None:
     start(engine, sent)
     with engine.begin() as connection:
-        retries.postpone(connection, uuid_of(sent), counted=counted, wait=40)
+        retries.postpone(connection, uuid_of(sent), "DeadlockDetected", counted=counted, wait=40)
         assert connection.scalar(text("SELECT next_try_at - now() FROM uploads")) == timedelta(seconds=40)
-    assert (row(engine)["tries"], row(engine)["last_error"]) == (left, None)
+    assert (row(engine)["tries"], row(engine)["last_error"]) == (left, "DeadlockDetected")
 
 
 def test_a_final_upload_neither_fails_nor_waits(engine: Engine, sent: Sent, patience: Settings) -> None:
@@ -111,5 +111,5 @@ def test_a_final_upload_neither_fails_nor_waits(engine: Engine, sent: Sent, pati
     before = row(engine)
     with engine.begin() as connection:
         retries.fail(connection, uuid_of(sent), "too late", patience)
-        retries.postpone(connection, uuid_of(sent), counted=True, wait=40)
+        retries.postpone(connection, uuid_of(sent), "too late", counted=True, wait=40)
     assert row(engine) == before
