@@ -1,0 +1,30 @@
+"""A device for a test to kill: it adds sessions to an outbox, prints each id once it is kept, and sends."""
+
+import json
+import sys
+import time
+
+import study_outbox.outbox
+import study_outbox.store
+from study_outbox import Outbox
+
+# Seconds where the product waits a minute: a device that is killed leaves its sessions for so long.
+study_outbox.store.LEASE = 2.0
+study_outbox.outbox.LOOK_AGAIN = 0.5
+study_outbox.outbox.LONGEST_PAUSE = 1.0
+
+
+def main(path: str, url: str, learner: str, token: str) -> None:
+    """Add the sessions that come as lines; send until killed."""
+    with Outbox(path, url=url, learner=learner, token=token) as outbox:
+        for line in sys.stdin:
+            session = json.loads(line)
+            outbox.add(session)
+            sys.stdout.write(f"{session['client_session_uuid']}\n")
+            sys.stdout.flush()
+        while True:
+            time.sleep(60)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
