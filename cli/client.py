@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import wraps
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,11 +15,13 @@ import httpx
 
 from cli.local.places import data_dir_option, read_env
 from shared.errors import StudyIngestError
+from study_outbox import AWAY, pause_after, retry_after
 
 PATH = "/ingest/study/attempts"
-# Enough for a server that restarts, which takes seconds.
-TRIES = 6
-PAUSE_S = 0.5
+# Enough for a server that restarts, which takes seconds; for one that has not answered yet, in any case.
+PATIENCE_S = 8.0
+# Enough for a store that restarts or fails over.
+IMPORT_PATIENCE_S = 300.0
 POLL_S = 0.1
 TIMEOUT_S = 30.0
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -48,19 +51,24 @@ class Sent:
 
 
 class UnreachableServerError(StudyIngestError):
-    """The server did not answer as it should in any of the tries."""
+    """The server did not answer as it should, for as long as it was asked."""
 
 
 class Sender:
-    """One pool of connections to one server; threads may share it."""
+    """One pool of connections to one server; threads may share it.
 
-    def __init__(self, url: str, token: str) -> None:
+    `patience`: seconds for which a request is repeated while the server is away, as an outbox does.
+    """
+
+    def __init__(self, url: str, token: str, *, patience: float = PATIENCE_S) -> None:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         base = httpx.URL(url.rstrip("/"))
         # A proxy of the environment cannot reach a server on this machine's loopback address.
         self.http = httpx.Client(
             base_url=base, headers=headers, timeout=TIMEOUT_S, trust_env=base.host not in LOOPBACK
         )
+        self._patience = patience
+        self._has_answered = False
 
     def __enter__(self) -> Self:
         return self
@@ -101,17 +109,25 @@ class Sender:
         return _body(response)
 
     def _request(self, method: str, path: str, *, content: bytes | None = None) -> httpx.Response:
-        """Repeat a request until its answer is not 503, at most TRIES times."""
-        for attempt in range(TRIES):
-            time.sleep(PAUSE_S * attempt)
+        """Repeat a request while the server is away; wait as long as its Retry-After says."""
+        start = time.monotonic()
+        for failed in count():
             answer: httpx.Response | httpx.TransportError
+            wait = 0.0
             try:
                 answer = self.http.request(method, path, content=content)
             except httpx.TransportError as error:
                 answer = error
             else:
-                if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                self._has_answered = True
+                if answer.status_code not in AWAY:
                     break
+                wait = retry_after(answer.headers.get("Retry-After"))
+            patience = self._patience if self._has_answered else PATIENCE_S
+            remaining = start + patience - time.monotonic()
+            if remaining <= 0:
+                break
+            time.sleep(min(remaining, max(wait, pause_after(failed))))
         if isinstance(answer, httpx.TransportError):
             raise UnreachableServerError(f"{self.http.base_url} cannot be reached: {type(answer).__name__}")
         return answer
@@ -128,7 +144,9 @@ def with_sender(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def run(*args: Any, url: str | None, token: str | None, data_dir: Path, **options: Any) -> Any:
         running = {} if url and token else read_env(data_dir)
-        with Sender(url or running["API_URL"], first_token(token or running["VIEWER_SYNC_TOKEN"])) as sender:
+        url = url or running["API_URL"]
+        token = first_token(token or running["VIEWER_SYNC_TOKEN"])
+        with Sender(url, token, patience=IMPORT_PATIENCE_S) as sender:
             return command(*args, sender=sender, **options)
 
     return run

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from cli import client
 from cli.main import main
 from tests.receiver import Receiver, status
 
@@ -27,7 +28,7 @@ def sent(receiver: Receiver, lines: bytes, folder: Path, *, piped: bool = False)
     )
 
 
-@pytest.mark.parametrize("code", [200, 202, 404, 502])
+@pytest.mark.parametrize("code", [200, 202, 404])
 def test_an_answer_that_is_not_the_servers_fails_its_line_alone(
     receiver: Receiver, tmp_path: Path, code: int
 ) -> None:
@@ -35,6 +36,28 @@ def test_an_answer_that_is_not_the_servers_fails_its_line_alone(
     result = sent(receiver, b"{}\n{}\n", tmp_path)
     assert (result.exit_code, f"line 1: failed: {code} " in result.stderr) == (1, True), result.output
     assert result.stdout == "1 received, 0 ingested, 0 already ingested, 0 rejected, 1 failed\n"
+
+
+@pytest.mark.parametrize("code", [429, 502, 503, 504])
+def test_an_import_waits_for_a_server_that_is_away(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr(client.time, "sleep", asked.append)
+    away = status(code, PAGE, **{"Retry-After": "30"})
+    receiver.then(away, away, TAKEN)
+    result = sent(receiver, b"{}\n", tmp_path)
+    assert (result.exit_code, asked) == (0, [30, 30]), result.output
+
+
+def test_an_import_fails_where_the_server_stays_away(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "IMPORT_PATIENCE_S", 0.5)
+    receiver.then(status(503, PAGE, **{"Retry-After": "30"}))
+    result = sent(receiver, b"{}\n", tmp_path)
+    assert (result.exit_code, result.stderr) == (1, "line 1: failed: 503 Service Unavailable\n")
+    assert len(receiver.requests) == 2
 
 
 def test_a_line_that_is_no_text_fails_alone(receiver: Receiver, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ LONGEST_RETRY_AFTER = 3600.0
 LONGEST_PAUSE = 60.0
 _JSON = re.compile(r"[/+]json\b")
 _RECORDED = frozenset({200, 202})
-_AWAY = frozenset({408, 425, 429, 502, 503, 504})
+# The server cannot take any session now.
+AWAY = frozenset({408, 425, 429, 502, 503, 504})
 _FINAL = frozenset({400, 403, 409, 413, 415, 422})
 
 
@@ -48,7 +49,7 @@ def judge(session_id: str, answer: Answer) -> tuple[Action, dict[str, Any]]:
     if answer.status < 400:  # noqa: PLR2004  # the first of the errors
         recorded = str(body.get("client_session_uuid")).lower() == session_id.lower()
         return (Action.DELETE if answer.status in _RECORDED and recorded else Action.PAUSE), body
-    if answer.status in _AWAY:
+    if answer.status in AWAY:
         return Action.PAUSE, body
     if answer.status == 401:  # noqa: PLR2004  # as its name says nothing more
         return Action.TOKEN, body
