@@ -49,12 +49,17 @@ export class Outbox extends EventTarget {
   #again = false;
   #all = false;
   #held = false;
-  /** Rounds that failed since the last answer, the end of the pause, and the end that Retry-After asks for. */
-  #pause = [0, 0, 0];
+  /**
+   * Rounds that failed since the last answer, the end of the pause, and the end that Retry-After asks for. It
+   * begins as after a failure: four posts at once would each ask for a preflight.
+   */
+  #pause = [1, 0, 0];
   /** Tokens that were refused, and what came for the last of them. @type {Set<unknown>} */
   #refused = new Set();
   /** @type {Promise<string | null | undefined> | undefined} */
   #fresh;
+  /** The last token that was not refused. @type {unknown} */
+  #good;
   #flying = 0;
   /** Seconds without a sign of the tab that sends, counted while this one runs: it may have been suspended. */
   #silence = 0;
@@ -96,7 +101,7 @@ export class Outbox extends EventTarget {
     const text = JSON.stringify({ ...session, sent_at: undefined });
     const count = session.attempts?.length;
     if (!UUID.test(id) || !(count > 0 && count <= MAX_ATTEMPTS) || bytes(text).length > MAX_BYTES) {
-      throw new RangeError("a session needs a client_session_uuid, 1 to 500 attempts, at most 1 MiB");
+      throw new RangeError("a session has a client_session_uuid, 1 to 500 attempts, 1 MiB at most");
     }
     const now = Date.now();
     await this.#store.add({ id, session: JSON.parse(text), added: now, state: "waiting", tries: 0, nextAt: now });
@@ -119,13 +124,12 @@ export class Outbox extends EventTarget {
 
   /** @returns {Promise<Status>} */
   async status() {
-    const refused = (await this.#store.list("refused")).length;
     const waiting = await this.#store.list("waiting");
     return {
       waiting: waiting.length,
-      refused,
+      refused: (await this.#store.list("refused")).length,
       oldest: waiting[0]?.[1] ?? null,
-      nextTry: waiting[0] ? Math.max(this.#pause[1], Math.min(...waiting.map((entry) => entry[2]))) : null,
+      nextTry: waiting.length ? Math.max(this.#pause[1], Math.min(...waiting.map((entry) => entry[2]))) : null,
       lastAnswer: this.#lastAnswer,
       persisted: !!(await navigator.storage?.persisted?.()),
     };
@@ -245,7 +249,8 @@ export class Outbox extends EventTarget {
     this.#lastAnswer = { status: answer.status, at: Date.now() };
     const [action, problem] = judge(id, answer);
     if (action == "token") await this.#refuse(token);
-    else if (action == "delete") {
+    else this.#good = token;
+    if (action == "delete") {
       await this.#store.change(id);
       this.#emit("sent", item);
     } else if (action == "refuse") {
@@ -265,8 +270,7 @@ export class Outbox extends EventTarget {
    * @param {string} token
    */
   async #post(body, token) {
-    const keepalive = this.#flying + body.length <= MAX_KEEPALIVE_BYTES;
-    const share = keepalive ? body.length : 0;
+    const share = this.#flying + body.length <= MAX_KEEPALIVE_BYTES ? body.length : 0;
     this.#flying += share;
     try {
       // No `cache` option: "no-store" would ask for a preflight each time.
@@ -277,7 +281,7 @@ export class Outbox extends EventTarget {
         credentials: "omit",
         referrerPolicy: "no-referrer",
         redirect: "error",
-        keepalive,
+        keepalive: share > 0,
         signal: AbortSignal.timeout(DEADLINE),
       });
       const { status, headers } = response;
@@ -306,8 +310,8 @@ export class Outbox extends EventTarget {
     const fresh = await this.#fresh;
     if (this.#refused.has(token)) return;
     this.#refused.add(token);
-    // One that was asked for, and is refused, too: hold, rather than ask for ever.
-    this.#fresh = fresh == token ? Promise.resolve(null) : undefined;
+    // One that was asked for, and was never good: hold, rather than ask for ever.
+    this.#fresh = fresh == token && this.#good != token ? Promise.resolve(null) : undefined;
   }
 
   /**

@@ -225,6 +225,18 @@ test("a source that goes on giving the old token first is asked for the new one 
   assert.equal(asked, 1);
 });
 
+test("a renewed token that was good is renewed once more when it is refused, hours later", async () => {
+  let good = "second";
+  let current = "first";
+  const token = ({ refused }) => (refused ? (current = good) : current);
+  answer = (request, response) => (request.token == good ? recorded : problem(401, "unauthenticated"))(request, response);
+  const { outbox } = open(token);
+  for (good of ["second", "third", "fourth"]) {
+    await outbox.add(session());
+    await isEmpty(outbox);
+  }
+});
+
 for (const [name, fresh] of [["none", () => null], ["the same", () => "old"], ["another that is refused", () => "bad"]]) {
   test(`refused, and the new token is ${name}: hold, and go on after signing in`, async () => {
     let current = "old";
