@@ -1,7 +1,6 @@
 """`demo`: start everything, send a sample of sessions, and show and check what was learned from them."""
 
 import json
-import os
 import shlex
 import sys
 import tempfile
@@ -9,7 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,19 +23,18 @@ from sqlalchemy import Engine, text
 
 from cli import client
 from cli.context import COUNTS, readable_errors
+from cli.local import up
 from cli.local.places import DEFAULT_DIRECTORY, TRAVERSABLE
-from cli.local.up import USUAL_PORT, running
 from shared import db
 from shared.catalog_admin import CatalogFile, load_catalog, read_catalog
 from shared.config import StoreSettings
 from shared.errors import StudyIngestError
 from shared.study.finalize import verify
 from shared.study.store import list_progress
-from shared.tokens import mint
 
 SAMPLE = Path(__file__).with_name("sample")
 LOGS = "logs"
-LEARNER = 42  # not 1: a real catalog's first learner may share the database
+LEARNER = up.SAMPLE_LEARNER
 LIVE, VIEWER = 43, 44  # two more learners, with the sample's questions
 QUESTION = "geo-capital-canada"  # repeated in the session; never answered right before: newly correct
 OLD_EDITION = "sci-unit-of-force"  # the edition that the viewer had; there is a newer one now
@@ -44,7 +42,6 @@ UNSURE, UNSURE_DUE = "geo-highest-mountain", "2026-11-23"  # six days since the 
 QUESTIONS_PER_SUBJECT = 2  # enough for a short live session
 ID_SPACE = 1000  # for the ids of a learner's questions
 WAIT_S = 60.0  # workers that have just started take a few seconds
-TOKEN_VALID = timedelta(hours=12)
 INDENT = 3
 STABILITY = "stability: days after which nine of ten such questions are still known"
 COLOURS = {"correct": "green", "wrong": "red", "unsure": "yellow", "unsure, but right": "yellow"}
@@ -74,7 +71,7 @@ class DemoFailedError(StudyIngestError):
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    help=f"0: any free one.  [default: {USUAL_PORT}; with --once any free one]",
+    help=f"0: any free one.  [default: {up.USUAL_PORT}; with --once any free one]",
 )
 def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
     """Start everything, send a sample of sessions, and show what was learned; then keep running.
@@ -88,9 +85,9 @@ def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
             data_dir.chmod(TRAVERSABLE)
         home = data_dir or DEFAULT_DIRECTORY
         if port is None:
-            port = 0 if once else USUAL_PORT
+            port = 0 if once else up.USUAL_PORT
         with console.status("starting Postgres, Valkey and every process"):
-            system = cleanup.enter_context(running(home, port, logs=home / LOGS))
+            system = cleanup.enter_context(up.running(home, port, logs=home / LOGS))
         console.print(f"Everything runs; its logs are in {home / LOGS}", markup=False, soft_wrap=True)
         settings = StoreSettings(database_url=system.environment["DATABASE_URL"])
         engine = db.make_engine(settings)
@@ -108,7 +105,8 @@ def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
             raise
         console.print("\n[bold]All checks passed.[/]")
         if not once:
-            console.print(_closing_words(system.environment, home), markup=False, soft_wrap=True)
+            words = _closing_words(system.environment, home, system.sign_in_link())
+            console.print(words, markup=False, soft_wrap=True)
             with suppress(KeyboardInterrupt):
                 system.keep()
 
@@ -373,7 +371,7 @@ def _table(*columns: str, **look: Any) -> Table:
     return table
 
 
-def _closing_words(environment: Mapping[str, str], home: Path) -> str:
+def _closing_words(environment: Mapping[str, str], home: Path, link: str) -> str:
     """Return where everything is, and commands to try: a new upload, and the learner's progress."""
     api, token = environment["API_URL"], client.first_token(environment["VIEWER_SYNC_TOKEN"])
     (edition,) = (each for _, each in read_sample_catalog().editions if each.pub_id == QUESTION)
@@ -383,14 +381,6 @@ def _closing_words(environment: Mapping[str, str], home: Path) -> str:
         "unsure": False,
         "answered_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    learner_token = environment["VIEWER_SIGNING_KEY"] and mint(
-        json.loads(Path(environment["VIEWER_SIGNING_KEY"]).read_bytes()),
-        LEARNER,
-        audience=environment["VIEWER_TOKEN_AUDIENCE"],
-        issuer=os.environ.get("VIEWER_TOKEN_ISSUER", ""),
-        now=datetime.now(UTC),
-        valid=TOKEN_VALID,
-    )
     body = json.dumps({"client_session_uuid": str(uuid4()), "attempts": [answer]})
     headers = (f"Authorization: Bearer {token}", "Content-Type: application/json")
     options = [f"-H {shlex.quote(header)}" for header in headers]
@@ -401,8 +391,7 @@ It keeps running until Ctrl-C.
 
    API           {api}
    its docs      {api}/docs
-   quiz page     {api}/viewer/
-   sign-in link  {api}/viewer/#learner={LEARNER}&token={learner_token or "(a token of your own)"}
+   quiz page     {link}
    operators     {api}/ops
    password      {environment["OPS_PASSWORD"]}
    Flower        {environment["FLOWER_URL"]}

@@ -31,6 +31,8 @@ USUAL_PORT = 8000
 LOOPBACK = "127.0.0.1"
 PROCFILE = Path(__file__).resolve().parents[2] / "Procfile"
 FLOWER_DB = "flower.db"
+SAMPLE = PROCFILE.parent / "cli" / "sample" / "catalog.json"
+SAMPLE_LEARNER = 42  # not 1: a real catalog's first learner may share the database
 VIEWER_KEYS, SIGNING_KEY = "viewer-keys.json", "viewer-signing-key.json"
 AUDIENCE = "study-ingest"
 METRICS = "metrics"
@@ -70,7 +72,8 @@ def up(data_dir: Path, *, port: int) -> None:
         api, flower = everything.environment["API_URL"], everything.environment["FLOWER_URL"]
         click.echo(f"ready {api}")
         click.echo(f"for operators: {api}/ops and {flower}")
-        click.echo(f"quiz page: {api}/viewer/")
+        click.echo(f"quiz page: {everything.sign_in_link()}")
+        click.echo(f"its learner and questions: study-ingest catalog load {SAMPLE}")
         click.echo(f"addresses, tokens and passwords are in {data_dir / places.ENV}")
         everything.keep()
 
@@ -82,6 +85,14 @@ class Running:
     environment: dict[str, str]
     processes: supervisor.Supervisor
     servers: Servers
+
+    def sign_in_link(self) -> str:
+        """Return the quiz page's address, with a sign-in of twelve hours for the sample's learner."""
+        page = f"{self.environment['API_URL']}/viewer/"
+        if not self.environment["VIEWER_SIGNING_KEY"]:
+            return page
+        mint = ("tokens", "mint", "--learner", str(SAMPLE_LEARNER))
+        return f"{page}#token={_run(self.environment, 'no sign-in link could be made', *mint)}"
 
     def keep(self) -> NoReturn:
         """Start again whatever ends."""
@@ -232,7 +243,7 @@ def _log_files(logs: Path) -> Iterator[supervisor.Output]:
         raise supervisor.ProcessEndedError(f"{error}; its log is in {logs}") from None
 
 
-def _run(environment: Mapping[str, str], failure: str, *command: str) -> None:
+def _run(environment: Mapping[str, str], failure: str, *command: str) -> str:
     ran = subprocess.run(  # noqa: S603  # our own command; no shell
         tied([sys.executable, "-P", "-m", "cli", *command], signal.SIGTERM),
         env={**os.environ, **environment},
@@ -242,6 +253,7 @@ def _run(environment: Mapping[str, str], failure: str, *command: str) -> None:
     )
     if ran.returncode != 0:
         raise NotReadyError(f"{failure}: {ran.stderr.removeprefix('Error: ').strip()}")
+    return ran.stdout.strip()
 
 
 def _await_ready(url: str, processes: supervisor.Supervisor) -> None:
