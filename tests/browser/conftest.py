@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sqlalchemy.pool import NullPool
 from cli.demo import LEARNER as SAMPLE
 from cli.demo import LIVE, VIEWER, read_sample_catalog
 from cli.local.servers import Servers
+from shared import tokens
 from shared.catalog_admin import CatalogFile, load_catalog
 from shared.config import Settings
 from shared.study.finalize import verify
@@ -26,12 +28,13 @@ from tests import factories
 from tests.browser.device import WAITING, Device, device
 from tests.browser.proxy import Proxy, proxying
 from tests.conftest import TEMPLATE, fresh_database
-from tests.processes import Processes, processes, until
+from tests.processes import Processes, free_port, processes, until
 
 LEARNERS = 90
 # So many further on is a learner with the same questions in the same zone, who gets the reference delivery.
 TWIN = 45
 ATTEMPTS = 3
+AUDIENCE = "https://ds.example"
 TOKEN = "viewer-token-of-tests"
 # Tokens that say which tab sent a session.
 TABS = [f"token-of-tab-{number}-of-tests" for number in range(5)]
@@ -39,6 +42,10 @@ PATIENCE_S = 180.0
 _KEPT = text("""
     SELECT CAST(client_session_uuid AS text), status FROM uploads
     WHERE CAST(client_session_uuid AS text) = ANY(:uuids)
+""")
+_REJECTED = text("""
+    SELECT CAST(client_session_uuid AS text), reason FROM uploads
+    WHERE CAST(client_session_uuid AS text) = ANY(:uuids) AND status = 'rejected'
 """)
 
 figures: list[str] = []
@@ -74,11 +81,42 @@ def run(request: pytest.FixtureRequest) -> Run:
     return Run(request.config.getoption("--long"), request.node.name)
 
 
+class Issuer:
+    """Where learners sign in: it signs their tokens, and writes the server's file of keys."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.rotate()
+
+    def rotate(self) -> None:
+        """Sign with a new key from now on; tokens of the old one are good no more."""
+        self._key = tokens.generate_key("EdDSA")
+        new = self.file.with_suffix(".new")
+        new.write_text(json.dumps({"keys": [tokens.public_half(self._key)]}))
+        new.replace(self.file)
+
+    def token(self, learner: int, valid: timedelta = timedelta(hours=12)) -> str:
+        now = datetime.now(UTC) - (timedelta(days=1) if valid <= timedelta(0) else timedelta(0))
+        return tokens.mint(self._key, learner, audience=AUDIENCE, issuer="", now=now, valid=abs(valid))
+
+
 @pytest.fixture(scope="session")
-def viewer_settings(servers: Servers, template_url: str) -> Iterator[Settings]:
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
+    return Issuer(tmp_path_factory.mktemp("keys") / "keys.json")
+
+
+@pytest.fixture(scope="session")
+def viewer_settings(servers: Servers, template_url: str, issuer: Issuer) -> Iterator[Settings]:
     assert template_url
+    port = free_port()
     for url in fresh_database(servers, TEMPLATE):
         yield Settings(
+            port=port,
+            # The same server by another name: another origin to a browser.
+            viewer_origins=f"http://localhost:{port}",
+            viewer_token_keys=str(issuer.file),
+            viewer_token_audience=AUDIENCE,
+            viewer_rate="100000/minute",
             database_url=url,
             broker_url=servers.broker_url.replace("virtual_host=0", "virtual_host=6"),
             redis_url=servers.redis_url.replace("db=1", "db=9"),
@@ -113,15 +151,14 @@ class Installation:
     """The processes, and the address of the web process, which stays the same over restarts."""
 
     house: Processes
-    port: int
     engine: Engine
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.house.settings.port}"
 
     def start_web(self) -> None:
-        self.house.start("web", PORT=str(self.port))
+        self.house.start("web")
         self.house.until_ready(self.url)
 
 
@@ -132,8 +169,9 @@ def installation(
     with processes(viewer_settings, tmp_path_factory.mktemp("viewer")) as house:
         for name in ("worker", "sweeper"):
             house.start(name)
-        url = house.serve()
-        yield Installation(house, int(url.rpartition(":")[2]), viewer_engine)
+        made = Installation(house, viewer_engine)
+        made.start_web()
+        yield made
 
 
 @pytest.fixture
@@ -189,15 +227,19 @@ class Learner:
         for upload in sorted((self.made[uuid] for uuid in uuids), key=lambda each: each["finished_at"]):
             written = json.dumps(upload).replace(f"q-{self.number}-", f"q-{twin}-")
             factories.ingest(self.engine, json.loads(written) | {"client_session_uuid": _other(upload)})
-        with self.engine.connect() as connection:
-            mine, reference = (
-                [
-                    line | {"pub_id": line["pub_id"].rpartition("-")[2]}
-                    for line in list_progress(connection, one)
-                ]
-                for one in (self.number, twin)
-            )
+        mine, reference = (
+            [line | {"pub_id": line["pub_id"].rpartition("-")[2]} for line in learner.progress()]
+            for learner in (self, Learner(twin, self.engine))
+        )
         return mine == reference
+
+    def progress(self) -> list[dict[str, Any]]:
+        with self.engine.connect() as connection:
+            return [*list_progress(connection, self.number)]
+
+    def rejections(self, uuids: set[str]) -> dict[str, str]:
+        with self.engine.connect() as connection:
+            return dict(connection.execute(_REJECTED, {"uuids": sorted(uuids)}).all())
 
     def _standing(self, uuids: set[str]) -> Counter[str]:
         with self.engine.connect() as connection:

@@ -37,6 +37,7 @@ class Proxy:
     posts: list[Post] = field(default_factory=list)
     received: list[str] = field(default_factory=list)
     preflights: int = 0
+    preflight_s: float = 0.0
     new_version: bool = False
     url: str = ""
 
@@ -105,6 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.command == "OPTIONS":
             self.proxy.preflights += 1
+            time.sleep(self.proxy.preflight_s)
         if self.command != "POST" or self.path != UPLOADS:
             self.pass_on()
             return

@@ -1,6 +1,10 @@
 """T6: tokens are refused, renewed or missing; the sessions wait."""
 
-from tests.browser.conftest import Learner, Run, drained
+from datetime import timedelta
+
+from playwright.sync_api import Page
+
+from tests.browser.conftest import Issuer, Learner, Run, drained
 from tests.browser.device import ADD, WAITING, Device
 from tests.processes import until
 
@@ -45,3 +49,41 @@ def test_T6_without_a_good_token_everything_waits_untouched_until_the_learner_si
     drained(page)
     assert learner.lost(set(learner.made)) == 0
     assert learner.progress_is_that_of_one_delivery(set(learner.made))
+
+
+def test_T6_an_expired_token_and_one_of_a_key_that_was_taken_out_are_renewed(
+    phone: Device, learner: Learner, issuer: Issuer
+) -> None:
+    page = phone.outbox(learner.number, issuer.token(learner.number, timedelta(hours=-1)))
+    page.evaluate(RENEW, issuer.token(learner.number))
+    page.evaluate(ADD, learner.sessions(SESSIONS))
+    all_sent(phone, page, SESSIONS)
+    issuer.rotate()
+    page.evaluate(RENEW, issuer.token(learner.number))
+    page.evaluate(ADD, learner.sessions(SESSIONS))
+    all_sent(phone, page, 2 * SESSIONS)
+    assert {post.status for post in phone.proxy.posts} == {202, 401}
+    assert learner.lost(set(learner.made)) == 0
+    assert learner.progress_is_that_of_one_delivery(set(learner.made))
+
+
+def all_sent(phone: Device, page: Page, count: int) -> None:
+    def is_done() -> bool:
+        return page.evaluate(WAITING) == 0 and len(set(phone.proxy.recorded())) == count
+
+    until(is_done, "all are sent")
+
+
+def test_T6_another_learners_questions_are_rejected_and_move_nothing(
+    phone: Device, learner: Learner, issuer: Issuer
+) -> None:
+    other = Learner(learner.number + 1, learner.engine)
+    (session,) = other.sessions(1)
+    page = phone.outbox(learner.number, issuer.token(learner.number))
+    page.evaluate(ADD, [session])
+    until(lambda: page.evaluate("() => window.outbox.status().then((it) => !it.waiting)"), "it is sent")
+    learner.await_ingested(set(phone.proxy.recorded()))
+    assert learner.rejections(set(phone.proxy.recorded())) == {
+        session["client_session_uuid"]: "other_learner"
+    }
+    assert learner.progress() == other.progress() == []
