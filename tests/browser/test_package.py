@@ -11,7 +11,8 @@ import pytest
 from tests.browser.conftest import Run
 
 PACKAGE = Path(__file__).resolve().parents[2] / "client" / "js"
-NPM = shutil.which("npm") or ""
+NPM, NODE = shutil.which("npm") or "", shutil.which("node") or ""
+OLDEST_NODE = 20
 LARGEST = 3 * 1024
 MODULES = {"answer", "outbox", "store", "sw"}
 
@@ -20,6 +21,9 @@ MODULES = {"answer", "outbox", "store", "sw"}
 def installed() -> Path:
     if not NPM:
         pytest.skip("no npm is on the PATH: install Debian's package")
+    version = subprocess.run([NODE, "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.removeprefix("v").partition(".")[0]) < OLDEST_NODE:
+        pytest.skip(f"Node is {version.strip()}; the unit tests need {OLDEST_NODE}")
     npm("ci", "--ignore-scripts", "--no-audit", "--no-fund")
     return PACKAGE
 
