@@ -93,6 +93,7 @@ _OF_STATUS = {
 _OF_ERROR: dict[type[Exception], Kind] = {
     errors.StoreUnavailableError: Kind.STORE_UNAVAILABLE,
     errors.OvertakenError: Kind.STORE_UNAVAILABLE,
+    errors.UnstorableError: Kind.INVALID_PAYLOAD,
     errors.UnknownLearnerError: Kind.UNKNOWN_LEARNER,
     errors.UnknownTopicError: Kind.UNKNOWN_TOPIC,
     errors.UnknownSessionError: Kind.UNKNOWN_SESSION,
@@ -106,6 +107,7 @@ _OF_ERROR: dict[type[Exception], Kind] = {
 }
 # The field of the body that an error concerns, where only the database shows that it is wrong.
 _POINTERS: dict[type[Exception], str] = {
+    errors.UnstorableError: "",
     errors.NothingToAskError: "",
     errors.NotAskedError: "/pub_id",
     errors.NoSuchChoiceError: "/selected",

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 
 from shared import db, failures, metrics, uploads
-from shared.errors import StoreUnavailableError, StudyIngestError
+from shared.errors import StoreUnavailableError, StudyIngestError, UnstorableError
 from shared.spool import answers, push
 
 log = structlog.get_logger()
@@ -200,9 +200,12 @@ class UploadStore:
             if len(batch) > 1 and (locked or isinstance(error, DataError)):
                 for each in batch:
                     self._write([each])
-            else:
-                for _, future in batch:
-                    future.set_exception(error)
+                return
+            if isinstance(error, DataError):
+                log.warning("store.failed", error=failures.describe(error), late=False)
+                error = UnstorableError("it holds a value that cannot be stored")
+            for _, future in batch:
+                future.set_exception(error)
         else:
             for (_, future), receipt in zip(batch, receipts, strict=True):
                 future.set_result(receipt)

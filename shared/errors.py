@@ -13,6 +13,10 @@ class StoreUnavailableError(StudyIngestError):
     """Nothing could be stored in time; the sender may try again."""
 
 
+class UnstorableError(StudyIngestError):
+    """Postgres cannot store this upload, and never will; others are not concerned."""
+
+
 class OvertakenError(StudyIngestError):
     """Something changed in spite of our locks: roll back and try again."""
 
