@@ -1,8 +1,7 @@
 """The web application: its parts, put together."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime
 
 from flask_openapi3 import OpenAPI
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
@@ -15,7 +14,7 @@ from api.ops import create_ops_app
 from api.ops.session import PATH
 from api.origins import install_origins
 from api.proxies import ProxyHeaders
-from api.services import install_services
+from api.services import SYSTEM_CLOCK, install_services
 from shared.config import Settings
 from shared.errors import ConfigurationError
 
@@ -23,11 +22,11 @@ from shared.errors import ConfigurationError
 MAX_BODY = 1024 * 1024
 
 
-SYSTEM_CLOCK = partial(datetime.now, UTC)
+def create_app(settings: Settings, clock: Callable[[], datetime] | None = None) -> OpenAPI:
+    """Make the application; raise ConfigurationError if uploads are enabled without a token.
 
-
-def create_app(settings: Settings, clock: Callable[[], datetime] = SYSTEM_CLOCK) -> OpenAPI:
-    """Make the application; raise ConfigurationError if uploads are enabled without a token."""
+    `clock` takes the place of the clocks of Postgres and of this host.
+    """
     if settings.study_ingest_enabled and not (settings.viewer_tokens or settings.viewer_token_keys):
         raise ConfigurationError(
             "VIEWER_SYNC_TOKEN or VIEWER_TOKEN_KEYS: must be set, as STUDY_INGEST_ENABLED is"
@@ -53,7 +52,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = SYSTEM_CLOCK)
     if settings.viewer_page:
         app.register_blueprint(viewer.routes)
     if settings.ops_password.get_secret_value():
-        operators = create_ops_app(settings, clock, MAX_BODY)
+        operators = create_ops_app(settings, clock or SYSTEM_CLOCK, MAX_BODY)
         app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {PATH: operators})  # type: ignore[method-assign]
     app.wsgi_app = ProxyHeaders(app.wsgi_app, settings)  # type: ignore[method-assign]
     return app

@@ -130,9 +130,9 @@ def _fault(line: str, catalog: catalog_admin.CatalogFile | None) -> dict[str, st
 )
 def show_digests(query: DigestQuery) -> dict[str, Any]:
     """List how many questions each topic asks, and a hash of them: topics that differ have to be sent."""
-    now = services().clock()
+    now = services().now
     found = services().catalog.run(
-        lambda c: catalog_sync.stored_digests(c, after=query.after, limit=query.limit, now=now)
+        lambda c: catalog_sync.stored_digests(c, after=query.after, limit=query.limit, now=now(c))
     )
     topics = [schemas.TopicDigest.model_validate(each._asdict()) for each in found]
     return schemas.Digests(topics=topics).model_dump()
@@ -145,8 +145,8 @@ def show_digests(query: DigestQuery) -> dict[str, Any]:
 )
 def list_questions(path: ThingPath) -> dict[str, Any]:
     """List the questions that a topic asks: what a sync does not find among its own, it withdraws."""
-    now = services().clock()
-    ids = services().catalog.run(lambda c: catalog_sync.asked_questions(c, path.thing_id, now=now))
+    now = services().now
+    ids = services().catalog.run(lambda c: catalog_sync.asked_questions(c, path.thing_id, now=now(c)))
     return schemas.QuestionIds(ids=ids).model_dump()
 
 
@@ -156,8 +156,8 @@ _WITHDRAWN = answers({200: schemas.Withdrawn}, *COMMON)
 @blueprint.delete("/questions/<id:thing_id>", operation_id="withdrawQuestion", responses=_WITHDRAWN)
 def withdraw_question(path: ThingPath) -> dict[str, Any]:
     """Withdraw a question: deleted where nobody has answered it, else retired; its past stays right."""
-    now = services().clock()
-    done = services().catalog.run(lambda c: catalog_sync.withdraw(c, [path.thing_id], now=now))
+    now = services().now
+    done = services().catalog.run(lambda c: catalog_sync.withdraw(c, [path.thing_id], now=now(c)))
     log.info("catalog.withdrawn", question=path.thing_id, deleted=done.deleted, retired=done.retired)
     return schemas.Withdrawn.model_validate(done._asdict()).model_dump()
 
@@ -165,8 +165,8 @@ def withdraw_question(path: ThingPath) -> dict[str, Any]:
 @blueprint.delete("/topics/<id:thing_id>", operation_id="withdrawTopic", responses=_WITHDRAWN)
 def withdraw_topic(path: ThingPath) -> dict[str, Any]:
     """Withdraw the questions of a topic, and delete it where nobody has studied it."""
-    now = services().clock()
-    done = services().catalog.run(lambda c: catalog_sync.withdraw_topic(c, path.thing_id, now=now))
+    now = services().now
+    done = services().catalog.run(lambda c: catalog_sync.withdraw_topic(c, path.thing_id, now=now(c)))
     log.info("catalog.withdrawn", topic=path.thing_id, deleted=done.deleted, retired=done.retired)
     return schemas.Withdrawn.model_validate(done._asdict()).model_dump()
 

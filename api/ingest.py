@@ -67,7 +67,7 @@ def receive_upload() -> Response | tuple[dict[str, Any], int, dict[str, str]]:
     upload = parse_upload(body)
     uuid = g.upload = upload.client_session_uuid
     content = content_hash(upload)
-    delivery = uploads.Delivery(uuid, body.decode(), content, services().clock(), g.learner_id)
+    delivery = uploads.Delivery(uuid, body.decode(), content, learner_id=g.learner_id)
     receipt = services().uploads.record(delivery)
     DELIVERIES.labels(receipt.verdict).inc()
     if receipt.verdict is uploads.Verdict.NEW:

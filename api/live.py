@@ -50,6 +50,7 @@ MAX_PAGE = 100
 MAX_CURSOR = 200
 
 Id = Annotated[int, Field(ge=0, le=BIGINT - 1)]
+T = TypeVar("T")
 P = TypeVar("P", bound=tuple[Any, ...])
 
 
@@ -82,8 +83,10 @@ class _Now(TypedDict):
     default_zone: str
 
 
-def _now() -> _Now:
-    return {"now": services().clock(), "default_zone": services().settings.study_time_zone}
+def _run_now(work: Callable[[Connection, _Now], T]) -> T:
+    """Do what depends on the time, by the clock of the database."""
+    now, store, zone = services().now, services().live, services().settings.study_time_zone
+    return store.run(lambda connection: work(connection, {"now": now(connection), "default_zone": zone}))
 
 
 @blueprint.before_request
@@ -115,14 +118,13 @@ def admit() -> None:
 def start_session(path: LearnerPath) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Start a session (201), or resume the one that is in progress in the topic (200)."""
     form = schemas.read_body(SessionStart)
-    now = _now()
-    circumstances = sessions.Circumstances(now["now"], SystemRandom(), now["default_zone"])
 
-    def start(connection: Connection) -> tuple[dict[str, Any], bool]:
+    def start(connection: Connection, now: _Now) -> tuple[dict[str, Any], bool]:
+        circumstances = sessions.Circumstances(now["now"], SystemRandom(), now["default_zone"])
         session_id, new = sessions.start(connection, path.user_id, form, circumstances)
         return sessions.read_session(connection, path.user_id, session_id), new
 
-    session, new = services().live.run(start)
+    session, new = _run_now(start)
     log.info("session.started", session=session["session_id"], new=new)
     location = url_for(".read_session", user_id=path.user_id, session_id=session["session_id"])
     return (
@@ -161,9 +163,8 @@ def read_session(path: SessionPath) -> dict[str, Any]:
 def answer_question(path: SessionPath) -> dict[str, Any]:
     """Answer a question; repeating the same answer returns the same response."""
     answer = schemas.read_body(Submission)
-    now = _now()
-    recorded = services().live.run(
-        lambda connection: sessions.submit(connection, path.user_id, path.session_id, answer, **now)
+    recorded = _run_now(
+        lambda connection, now: sessions.submit(connection, path.user_id, path.session_id, answer, **now)
     )
     return schemas.RecordedAnswer.model_validate(recorded).model_dump(mode="json")
 
@@ -184,8 +185,7 @@ def abandon_session(path: SessionPath) -> dict[str, Any]:
 
 
 def _close(close: Callable[..., dict[str, Any]], path: SessionPath) -> dict[str, Any]:
-    now = _now()
-    closed = services().live.run(lambda connection: close(connection, path.user_id, path.session_id, **now))
+    closed = _run_now(lambda connection, now: close(connection, path.user_id, path.session_id, **now))
     log.info("session.closed", session=path.session_id, status=closed["status"])
     return schemas.ClosedSession.model_validate(closed).model_dump(mode="json")
 
@@ -197,10 +197,7 @@ def _close(close: Callable[..., dict[str, Any]], path: SessionPath) -> dict[str,
 )
 def void_session(path: SessionPath) -> dict[str, Any]:
     """Void a session: it stays on record, but no longer counts; one in progress is abandoned first."""
-    now = _now()
-    voided = services().live.run(
-        lambda connection: sessions.void(connection, path.user_id, path.session_id, **now)
-    )
+    voided = _run_now(lambda connection, now: sessions.void(connection, path.user_id, path.session_id, **now))
     log.info("session.voided", session=path.session_id)
     return schemas.QuizSession.model_validate(voided).model_dump(mode="json")
 
@@ -304,9 +301,9 @@ def list_sessions(path: LearnerPath, query: PageQuery) -> dict[str, Any]:
 )
 def list_due_reviews(path: LearnerPath, query: ReviewQuery) -> dict[str, Any]:
     """List the questions that are due, longest due first."""
-    after, limit, now = _place(query, lists.BEFORE_REVIEWS), query.limit + 1, _now()
-    rows = services().live.run(
-        lambda connection: lists.due_reviews(
+    after, limit = _place(query, lists.BEFORE_REVIEWS), query.limit + 1
+    rows = _run_now(
+        lambda connection, now: lists.due_reviews(
             connection, path.user_id, before=query.due_before, after=after, limit=limit, **now
         )
     )
@@ -342,9 +339,9 @@ def list_progress(path: LearnerPath, query: PageQuery) -> Response:
 )
 def list_wrong_notes(path: LearnerPath, query: NoteQuery) -> dict[str, Any]:
     """List wrong notes, last opened first."""
-    after, limit, now = _place(query, lists.BEFORE_NOTES), query.limit + 1, _now()
-    rows = services().live.run(
-        lambda connection: lists.wrong_notes(
+    after, limit = _place(query, lists.BEFORE_NOTES), query.limit + 1
+    rows = _run_now(
+        lambda connection, now: lists.wrong_notes(
             connection, path.user_id, state=query.state, after=after, limit=limit, **now
         )
     )
@@ -358,8 +355,5 @@ def list_wrong_notes(path: LearnerPath, query: NoteQuery) -> dict[str, Any]:
 )
 def list_weak_areas(path: TopicPath) -> dict[str, Any]:
     """List the subjects of a topic, the weakest first."""
-    now = _now()
-    areas = services().live.run(
-        lambda connection: lists.weak_areas(connection, path.user_id, path.topic_id, **now)
-    )
+    areas = _run_now(lambda connection, now: lists.weak_areas(connection, path.user_id, path.topic_id, **now))
     return schemas.WeakAreas.model_validate({"items": areas}).model_dump(mode="json")

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 
 from flask import Flask, current_app
+from sqlalchemy import Connection
 
 from api.auth import Senders
 from api.publisher import Publisher
@@ -13,6 +15,7 @@ from shared import broker, db, spool
 from shared.config import Settings
 
 _KEY = "study_ingest"
+SYSTEM_CLOCK = partial(datetime.now, UTC)
 # Each holds a connection to Postgres.
 LIVE_THREADS = 4
 # A part of a catalog, or a correction that grades thousands of answers again.
@@ -26,14 +29,14 @@ BATCH_LOCK_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The settings, the clock, who may send uploads, three ways to Postgres, and the broker.
+    """The settings, the clock of the database, who may send uploads, three ways to Postgres, and the broker.
 
     `uploads` records uploads, `catalog` loads catalogs, `live` serves all other requests. Each has its own
     connections and breaker: uploads are accepted, whatever delays the others.
     """
 
     settings: Settings
-    clock: Callable[[], datetime]
+    now: Callable[[Connection], datetime]
     senders: Senders
     uploads: UploadStore
     live: Store
@@ -41,9 +44,10 @@ class Services:
     publisher: Publisher
 
 
-def install_services(app: Flask, settings: Settings, clock: Callable[[], datetime]) -> None:
-    """Make the services of an application; opens no connection yet."""
-    senders = Senders(settings, clock)
+def install_services(app: Flask, settings: Settings, clock: Callable[[], datetime] | None) -> None:
+    """Make the services of an application, with its stores' clock or another; opens no connection yet."""
+    now = (lambda _connection: clock()) if clock else db.now
+    senders = Senders(settings, clock or SYSTEM_CLOCK)
     deadline, pause = settings.store_deadline, settings.store_pause
 
     def store(threads: int, breaker: str, deadline: float = deadline) -> Store:
@@ -63,7 +67,7 @@ def install_services(app: Flask, settings: Settings, clock: Callable[[], datetim
         broker.make_celery(settings), pause=settings.enqueue_pause, queue_limit=settings.queue_limit
     )
     live, catalog = store(LIVE_THREADS, "live"), store(1, "catalog", CATALOG_DEADLINE_S)
-    app.extensions[_KEY] = Services(settings, clock, senders, uploads, live, catalog, publisher)
+    app.extensions[_KEY] = Services(settings, now, senders, uploads, live, catalog, publisher)
 
 
 def services() -> Services:

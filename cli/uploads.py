@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cli import client, context
+from shared import db
 from shared.errors import ReplayRefusedError
 from shared.ops import actions
 from shared.ops.dry_run import Card, dry_run_replay
@@ -347,11 +348,10 @@ def unvoid(uuid: UUID, *, store: context.Store) -> None:
 @context.with_store
 def purge_(*, older_than: timedelta, status: Status, dry_run: bool, store: context.Store) -> None:
     """Delete the answers of uploads that are done; their rows stay, so that nothing is ingested twice."""
-    before = datetime.now(UTC) - older_than
-    if dry_run:
-        with store.engine.connect() as connection:
-            click.echo(
-                f"{actions.count_purgeable(connection, status, before=before)} payloads would be purged"
-            )
-    else:
+    with store.engine.connect() as connection:
+        before = db.now(connection) - older_than
+        if dry_run:
+            count = actions.count_purgeable(connection, status, before=before)
+            click.echo(f"{count} payloads would be purged")
+    if not dry_run:
         click.echo(f"{sum(actions.purge(store.engine, status, before=before))} payloads purged")

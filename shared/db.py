@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache, partial
 from typing import Any
 
@@ -191,6 +192,15 @@ def scalars(
 ) -> list[Any]:
     """Return the only column of every row."""
     return [value for (value,) in execute(connection, statement, parameters)]
+
+
+_NOW = text("SELECT now()")
+
+
+def now(connection: Connection) -> datetime:
+    """Return when the transaction began, by Postgres' clock; those of hosts differ."""
+    moment: datetime = scalar(connection, _NOW)
+    return moment
 
 
 def as_json(value: Any) -> str:

@@ -5,7 +5,8 @@ leaves it in `MOVING`, where the next one finds it. To move one twice changes no
 """
 
 import json
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from redis import Redis
@@ -45,16 +46,22 @@ def connect(redis_url: str) -> Redis:
 
 def push(redis: Redis, delivery: Delivery) -> None:
     """Put a delivery into the spool; raise StoreUnavailableError if Redis does not take it."""
-    entry = {
-        "payload": delivery.payload,
-        "received_at": delivery.received_at.isoformat(),
-        "learner_id": delivery.learner_id,
-    }
     try:
+        entry = {
+            "payload": delivery.payload,
+            "received_at": _now(redis).isoformat(),
+            "learner_id": delivery.learner_id,
+        }
         redis.lpush(SPOOL, json.dumps(entry))
     except RedisError as error:
         log.warning("spool.failed", error=type(error).__name__)
         raise StoreUnavailableError("neither Postgres nor Redis accepts the upload") from None
+
+
+def _now(redis: Redis) -> datetime:
+    """Return the time by the clock of Redis, to which all web processes and sweepers compare."""
+    seconds, microseconds = redis.time()
+    return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
 
 
 def answers(redis: Redis) -> bool:
@@ -108,8 +115,15 @@ def drain(redis: Redis, engine: Engine) -> int:
 def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -> None:
     try:
         with engine.begin() as connection:
-            receive(connection, [delivery for _, delivery in entries], first_try_after=0)
-    except (DataError, IntegrityError, ValueError) as error:
+            # An age is the same by any clock; no entry is from the future.
+            now, redis_now = db.now(connection), _now(redis)
+            deliveries = [
+                replace(delivery, received_at=now - max(redis_now - pushed_at, timedelta()))
+                for _, delivery in entries
+                if (pushed_at := delivery.received_at)
+            ]
+            receive(connection, deliveries, first_try_after=0)
+    except (DataError, IntegrityError, ValueError, OverflowError) as error:
         if len(entries) > 1:  # one of them is at fault
             for each in entries:
                 _record(redis, engine, [each])
@@ -135,7 +149,7 @@ def _remove(redis: Redis, entry: str) -> None:
 def _read(entry: str) -> Delivery:
     spooled = json.loads(entry)
     upload = payload.parse_upload(spooled["payload"].encode())
-    received_at = datetime.fromisoformat(spooled["received_at"])
+    received_at = datetime.fromisoformat(spooled["received_at"]).astimezone(UTC)
     content = payload.content_hash(upload)
     # An entry of the release before has no `learner_id`.
     learner = spooled.get("learner_id")

@@ -30,13 +30,14 @@ class Status(StrEnum):
 class Delivery:
     """One arrival of an upload; `payload` is the body's JSON text, as sent.
 
-    `learner_id`: whom the sender's token names; None for a trusted sender, who sends for every learner.
+    `received_at`: None for now, by Postgres' clock, as those of hosts differ; `learner_id`: whom the sender's
+    token names, None for a trusted sender, who sends for every learner.
     """
 
     client_session_uuid: UUID
     payload: str
     content_hash: str
-    received_at: datetime
+    received_at: datetime | None = None
     learner_id: int | None = None
 
 
@@ -138,7 +139,9 @@ _INSERT = text("""
             AS delivery (id uuid, payload jsonb, hash text, at timestamptz, learner bigint)
     ), new AS (
         INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, learner_id, next_try_at)
-        SELECT id, payload, hash, at, learner, now() + make_interval(secs => :first_try_after) FROM delivery
+        SELECT id, payload, hash, coalesce(at, now()), learner,
+            now() + make_interval(secs => :first_try_after)
+        FROM delivery
         ON CONFLICT (client_session_uuid) DO NOTHING
         RETURNING client_session_uuid
     )
@@ -164,8 +167,8 @@ def receive(
     # A payload is JSON already: to quote it as text would cost more than all the rest. In the order of
     # their ids, so that two processes with the same uploads never wait for each other.
     rows = ",".join(
-        f'{{"id":"{id_}","hash":"{d.content_hash}","at":"{d.received_at.isoformat()}",'
-        f'"learner":{"null" if d.learner_id is None else d.learner_id},"payload":{d.payload}}}'
+        f'{{"id":"{id_}","hash":"{d.content_hash}","at":{as_json(d.received_at)},'
+        f'"learner":{as_json(d.learner_id)},"payload":{d.payload}}}'
         for id_, d in sorted(first.items())
     )
     bound = {"deliveries": f"[{rows}]", "first_try_after": first_try_after}
@@ -202,7 +205,8 @@ def _look_up(connection: Connection, uuids: Collection[UUID]) -> dict[UUID, Any]
 # The statement sees the row as it was before: so the event has the time of the first content.
 _REPLACE = text("""
     WITH replaced AS (
-        UPDATE uploads SET payload = CAST(:payload AS jsonb), content_hash = :hash, received_at = :at,
+        UPDATE uploads SET payload = CAST(:payload AS jsonb), content_hash = :hash,
+            received_at = coalesce(CAST(:at AS timestamptz), now()),
             learner_id = :learner, clock_shift = NULL, status = 'received', tries = 1, waiting_since = now(),
             next_try_at = now() + make_interval(secs => :first_try_after), last_error = NULL,
             reason = NULL, result = NULL, user_id = NULL, finalized_at = NULL
@@ -229,7 +233,7 @@ _REFILL = text("""
 _KEEP_CONFLICT = text("""
     INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at, learner_id)
     SELECT :id, :hash, CASE WHEN user_id IS NULL OR user_id IN (SELECT id FROM users)
-        THEN CAST(:payload AS jsonb) END, :at, :learner
+        THEN CAST(:payload AS jsonb) END, coalesce(CAST(:at AS timestamptz), now()), :learner
     FROM uploads WHERE client_session_uuid = :id
         AND (SELECT count(*) FROM upload_conflicts WHERE client_session_uuid = :id) < :most
     ON CONFLICT (client_session_uuid, content_hash) DO NOTHING

@@ -1,5 +1,7 @@
 """Break a transaction at any of its statements, or freeze a whole server."""
 
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -7,7 +9,10 @@ from typing import Any
 
 import psutil
 import psycopg
+import pytest
 from sqlalchemy import Connection, Engine, event
+
+from tests.processes import ROOT
 
 # Waits until the backend is gone, for a few seconds at most.
 _KILL = "SELECT pg_terminate_backend(%s, 5000)"
@@ -90,3 +95,18 @@ def frozen(pid: int) -> Iterator[None]:
         for process in family:
             with suppress(psutil.NoSuchProcess):
                 process.resume()
+
+
+def wrong_clock(offset: str) -> dict[str, str]:
+    """Return the environment of a process whose clock is off, such as `-2d`; skip without faketime."""
+    if not shutil.which("faketime"):
+        pytest.skip("the program faketime is not installed")
+    ask = ["faketime", "-m", "now", "printenv", "LD_PRELOAD"]
+    library = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    faked = str(ROOT / "tests" / "chaos" / "faked")  # where time.sleep works beside it
+    return {
+        "LD_PRELOAD": library,
+        "FAKETIME": offset,
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "PYTHONPATH": faked,
+    }

@@ -137,10 +137,10 @@ class Processes:
     def output(self, name: str) -> str:
         return (self.logs / f"{name}.log").read_text()
 
-    def serve(self) -> str:
+    def serve(self, **environment: str) -> str:
         """Start the web process and return its URL."""
         port = free_port()
-        self.start("web", PORT=str(port))
+        self.start("web", PORT=str(port), **environment)
         url = f"http://127.0.0.1:{port}"
         self.until_ready(url)
         return url

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import islice
 from queue import Empty, SimpleQueue
 
@@ -203,7 +203,7 @@ class Sweeper:
         with self._engine.begin() as connection:
             abandoned = abandon_idle(
                 connection,
-                now=datetime.now(UTC),
+                now=db.now(connection),
                 idle=timedelta(seconds=self._settings.session_idle),
                 default_zone=self._settings.study_time_zone,
             )

@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -61,7 +60,7 @@ def _start(upload: UUID) -> bool:
 def _replay(upload: UUID) -> None:
     began, before = time.monotonic(), db.statements_sent()
     with engine().begin() as connection:
-        replayed = replay(connection, upload, now=datetime.now(UTC), default_zone=settings.study_time_zone)
+        replayed = replay(connection, upload, now=db.now(connection), default_zone=settings.study_time_zone)
     seconds = time.monotonic() - began
     if replayed:
         _count(replayed, seconds, db.statements_sent() - before)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +19,8 @@ from cli.local.servers import Servers
 from shared import spool
 from shared.config import Settings
 from tests.conftest import administer, with_database
-from tests.processes import ROOT, Processes, free_port, processes, until
+from tests.faults import wrong_clock
+from tests.processes import Processes, free_port, processes, until
 
 COMMAND = [str(Path(sys.executable).parent / "study-ingest"), "doctor"]
 WELL = {"appendonly": "yes", "maxmemory-policy": "noeviction", "maxmemory": "0"}
@@ -215,14 +215,9 @@ def test_what_waits_too_long_or_is_refused(settings: Settings, redis: Redis, eng
     assert spool.REFUSED in findings["spool refused"].fix
 
 
-@pytest.mark.skipif(not shutil.which("faketime"), reason="the program faketime is not installed")
 @pytest.mark.parametrize(("offset", "level"), [("-100", "fail"), ("+100", "fail"), ("-10", "warn")])
 def test_a_clock_that_is_wrong(settings: Settings, offset: str, level: str) -> None:
-    ask = ["faketime", "-m", "now", "printenv", "LD_PRELOAD"]
-    library = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
-    faked = {"LD_PRELOAD": library, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    faked["PYTHONPATH"] = str(ROOT / "tests" / "chaos" / "faked")  # where time.sleep works beside it
-    _, findings = run(**environment(settings), **faked)
+    _, findings = run(**environment(settings), **wrong_clock(offset))
     for store in ("postgres", "spool", "broker"):
         assert findings[f"{store} clock"]["level"] == level
         assert "NTP" in findings[f"{store} clock"]["fix"]

@@ -1,0 +1,87 @@
+"""Clocks of hosts that are two days off move no learner's answer, and make nothing too old or too young."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from cli.client import Answer, Sender
+from cli.local.servers import Servers
+from shared.models import StudyQuestionAttempt, Upload
+from tests import factories
+from tests.clients import STUDY_TOKEN
+from tests.factories import answer, rows, upload
+from tests.faults import frozen, wrong_clock
+from tests.processes import Processes, until
+
+OFFSETS = ["-2d", "+2d"]
+TOKEN = "viewer-token-of-tests"
+NEAR = timedelta(minutes=5)
+
+
+def is_near(at: datetime) -> bool:
+    return abs(at - datetime.now(UTC)) < NEAR
+
+
+def beat(engine: Engine) -> datetime:
+    with engine.connect() as connection:
+        found: datetime = connection.execute(text("SELECT max(beaten_at) FROM heartbeats")).scalar_one()
+    return found
+
+
+def answered_now() -> dict[str, Any]:
+    now = datetime.now(UTC)
+    return upload(answer("q110", now.isoformat()), sent_at=now.isoformat())
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_I3_an_upload_through_a_web_host_with_a_wrong_clock(
+    engine: Engine, house: Processes, servers: Servers, offset: str
+) -> None:
+    factories.load(engine)
+    uploads = [answered_now(), answered_now()]
+    clock = wrong_clock(offset)
+    with Sender(house.serve(**clock), TOKEN) as viewer:
+        assert viewer.send(factories.body(uploads[0])).answer is Answer.RECEIVED
+        with frozen(servers.postgres.pid):  # the second goes through the spool
+            assert viewer.send(factories.body(uploads[1])).answer is Answer.RECEIVED
+        for name in ("worker", "sweeper"):
+            house.start(name, **clock)
+        until(lambda: factories.statuses(engine) == ["ingested"] * 2, "both are ingested")
+        live = f"{viewer.http.base_url}/study/users/1/sessions"
+        session = viewer.http.post(live, json={"study_topic_id": 12}, headers=STUDY_TOKEN).json()
+        first = {"pub_id": session["questions"][0]["pub_id"], "selected": 0, "unsure": False}
+        place = f"{live}/{session['session_id']}"
+        assert viewer.http.post(f"{place}/attempts", json=first, headers=STUDY_TOKEN).is_success
+        # The sweeper's clock does not make the session idle, either.
+        swept = beat(engine)
+        until(lambda: beat(engine) > swept + timedelta(seconds=2), "some more sweeps")
+        assert viewer.http.get(place, headers=STUDY_TOKEN).json()["status"] == "in_progress"
+    for row in rows(engine, Upload):
+        assert is_near(row["received_at"])
+        assert is_near(row["finalized_at"])
+    attempts = rows(engine, StudyQuestionAttempt)
+    assert len(attempts) == 3
+    assert all(is_near(each["answered_at"]) and not each["clock_adjusted"] for each in attempts)
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_what_is_old_enough_to_be_purged_is_said_by_postgres(
+    engine: Engine, house: Processes, offset: str
+) -> None:
+    factories.load(engine)
+    for _ in range(2):
+        factories.ingest(engine, answered_now())
+    with engine.begin() as connection:
+        aged = "UPDATE uploads SET finalized_at = now() - row_number * interval '23 hours' FROM (%s) numbered"
+        numbered = "SELECT ctid, row_number() OVER () FROM uploads"
+        connection.exec_driver_sql(f"{aged % numbered} WHERE numbered.ctid = uploads.ctid")
+    purge = house.start(
+        "purge", "study-ingest uploads purge --older-than 24h --status ingested", **wrong_clock(offset)
+    )
+    assert purge.wait(60) == 0, house.output("purge")
+    del house.running["purge"]
+    assert "1 payloads purged" in house.output("purge")
+    kept = [row["payload"] is not None for row in rows(engine, Upload)]
+    assert sorted(kept) == [False, True]
