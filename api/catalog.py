@@ -4,6 +4,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import structlog
+from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,7 +15,7 @@ from api.openapi import answers, reads
 from api.services import services
 from shared import catalog_admin, catalog_sync
 from shared.errors import CatalogError
-from shared.learners import delete_learner
+from shared.learners import delete_learner, export_learner
 from shared.live.forms import BIGINT
 
 log = structlog.get_logger()
@@ -25,6 +26,7 @@ blueprint = APIBlueprint(
 
 COMMON = (Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.CATALOG_CLOSED, Kind.STORE_UNAVAILABLE)
 MAX_TOPICS = 1000
+NDJSON = "application/x-ndjson"
 Id = Annotated[int, Field(ge=0, lt=BIGINT)]
 
 
@@ -178,6 +180,21 @@ def withdraw_topic(path: ThingPath) -> dict[str, Any]:
 )
 def remove_learner(path: ThingPath) -> dict[str, Any]:
     """Delete a learner with all that is known of them, and blank the payloads of their uploads."""
-    blanked = services().catalog.run(lambda c: delete_learner(c, path.thing_id))
-    log.info("learner.deleted", learner=path.thing_id, uploads=blanked)
-    return schemas.DeletedLearner(uploads=blanked).model_dump()
+    redis = services().uploads.spool
+    receipt = services().catalog.run(lambda c: delete_learner(c, path.thing_id, redis))
+    log.info("learner.deleted", learner=path.thing_id, **receipt._asdict())
+    return schemas.DeletedLearner.model_validate(receipt._asdict()).model_dump()
+
+
+@blueprint.get(
+    "/learners/<id:thing_id>",
+    operation_id="exportLearner",
+    responses=answers(
+        {200: {"description": "NDJSON", "content": {NDJSON: {"schema": {"type": "string"}}}}}, *COMMON
+    ),
+)
+def show_learner(path: ThingPath) -> Response:
+    """Export all that is known of a learner: a line of JSON for each row, with its table."""
+    lines = services().catalog.run(lambda c: [*export_learner(c, path.thing_id)])
+    log.info("learner.exported", learner=path.thing_id, rows=len(lines))
+    return Response("".join(f"{line}\n" for line in lines), content_type=NDJSON)

@@ -674,8 +674,15 @@ class Withdrawn(BaseModel):
 
 
 class DeletedLearner(BaseModel):
-    """How many uploads of the learner were blanked."""
+    """What was deleted: rows, questions with progress, and payloads of uploads, conflicts and the spool."""
 
-    model_config = with_example({"uploads": 36})
+    model_config = with_example(
+        {"sessions": 40, "attempts": 700, "questions": 310, "uploads": 36, "conflicts": 0, "spooled": 0}
+    )
 
+    sessions: int
+    attempts: int
+    questions: int
     uploads: int
+    conflicts: int
+    spooled: int

@@ -151,7 +151,7 @@ class UploadStore:
         self._store = store
         self._autocommit = autocommit
         self._first_try_after = first_try_after
-        self._spool = spool
+        self.spool = spool
         self._spool_breaker = breaker
         self._pushes = threading.BoundedSemaphore(MAX_PUSHES)
         self._waiting: queue.SimpleQueue[tuple[uploads.Delivery, Future[uploads.Receipt]]] = (
@@ -173,7 +173,7 @@ class UploadStore:
         try:
             self._store.run(lambda connection: db.execute(connection, _PROBE, {"id": NIL}))
         except StoreUnavailableError:
-            if self._spool is None or not answers(self._spool):
+            if self.spool is None or not answers(self.spool):
                 raise
 
     def _enqueue(self, delivery: uploads.Delivery) -> Future[uploads.Receipt]:
@@ -223,10 +223,10 @@ class UploadStore:
 
     def _push(self, delivery: uploads.Delivery) -> None:
         with self._pushes:
-            if self._spool is None or not self._spool_breaker.allows():
+            if self.spool is None or not self._spool_breaker.allows():
                 raise StoreUnavailableError("neither Postgres nor a spool accepts the upload")
             try:
-                push(self._spool, delivery)
+                push(self.spool, delivery)
             except StoreUnavailableError:
                 self._spool_breaker.trip()
                 raise

@@ -20,7 +20,7 @@ COMMANDS = {
     "conflicts": ("cli.conflicts", "Decide between two contents that came under one uuid."),
     "demo": ("cli.demo", "Start everything, send a sample of sessions, and show what was learned."),
     "doctor": ("cli.doctor", "Check settings, stores and processes."),
-    "learners": ("cli.maintenance", "Delete a learner with all that is known of them."),
+    "learners": ("cli.maintenance", "Export all that is known of a learner, or delete it."),
     "metrics": ("cli.maintenance", "Serve the metrics of this host's processes to Prometheus."),
     "migrate": ("cli.maintenance", "Bring the database to the newest revision."),
     "progress": ("cli.maintenance", "Print a learner's progress."),

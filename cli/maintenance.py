@@ -18,7 +18,7 @@ from cli.local.up import LOOPBACK
 from shared import broker, db, health, spool
 from shared.config import Settings, StoreSettings, load_settings
 from shared.errors import ConfigurationError
-from shared.learners import delete_learner
+from shared.learners import delete_learner, export_learner
 from shared.metrics import registry
 from shared.ops.reports import Counts, count_since, count_webhooks
 from shared.study import finalize
@@ -41,7 +41,17 @@ def migrate(data_dir: Path) -> None:
 
 @click.group()
 def learners() -> None:
-    """Delete a learner with all that is known of them."""
+    """Export all that is known of a learner, or delete it."""
+
+
+@learners.command()
+@click.argument("user_id", type=context.BIGINT, metavar="ID")
+@context.with_store
+def export(user_id: int, *, store: context.Store) -> None:
+    """Print all that is known of learner ID: a line of JSON for each row, with its table."""
+    with store.engine.connect() as connection:
+        for line in export_learner(connection, user_id):
+            click.echo(line)
 
 
 @learners.command()
@@ -49,10 +59,18 @@ def learners() -> None:
 @click.confirmation_option(prompt="Delete this learner, with all answers and progress, permanently?")
 @context.with_store
 def delete(user_id: int, *, store: context.Store) -> None:
-    """Delete learner ID and blank their uploads, even if their row was deleted before."""
+    """Delete learner ID and blank their uploads, even if their row was deleted before.
+
+    Needs REDIS_URL where there is a spool.
+    """
+    url = os.environ.get("REDIS_URL")
     with store.engine.begin() as connection:
-        blanked = delete_learner(connection, user_id)
-    click.echo(f"learner {user_id} is deleted; {blanked} uploads are blanked")
+        receipt = delete_learner(connection, user_id, spool.connect(url) if url else None)
+    click.echo(
+        f"learner {user_id} is deleted: {receipt.sessions} sessions, {receipt.attempts} attempts, progress of"
+        f" {receipt.questions} questions; blanked: {receipt.uploads} uploads, {receipt.conflicts} conflicts;"
+        f" removed from the spool: {receipt.spooled}"
+    )
 
 
 @click.command()

@@ -1,7 +1,12 @@
-"""Delete a learner, and the answers that uploads hold of them."""
+"""Export all that is known of a learner, or delete it, with the answers that uploads hold of them."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from redis import Redis
 from sqlalchemy import Connection, text
 
+from shared import spool
 from shared.db import execute, scalars
 from shared.payload import SPACES
 from shared.study.store import mark_whole
@@ -56,22 +61,88 @@ _BLANK_UPLOADS = text("""
     SELECT client_session_uuid, 'purged', 'the learner was deleted' FROM blanked
 """)
 
+_COUNT = text("""
+    SELECT (SELECT count(*) FROM study_quiz_sessions WHERE user_id = :user_id) AS sessions,
+        (SELECT count(*) FROM study_question_attempts WHERE user_id = :user_id) AS attempts,
+        (SELECT count(*) FROM study_question_progress WHERE user_id = :user_id) AS questions
+""")
+
 _DELETE = text("DELETE FROM users WHERE id = :user_id RETURNING id")
 
 
-def delete_learner(connection: Connection, user_id: int) -> int:
-    """Delete a learner with all that is known of them; return how many uploads are blanked.
+class Receipt(NamedTuple):
+    """What a deletion took: rows, progress of questions, and payloads of uploads, conflicts and the spool."""
+
+    sessions: int
+    attempts: int
+    questions: int
+    uploads: int
+    conflicts: int
+    spooled: int
+
+
+def delete_learner(connection: Connection, user_id: int, redis: Redis | None = None) -> Receipt:
+    """Delete a learner with all that is known of them; return what that was.
 
     The rows of their uploads stay, so that a repeated delivery is recognised; payloads and results are
     deleted, and not stored again. Where the learner's own row was deleted before, ingested uploads are
-    blanked, too; of the others, the owner can no longer be found in the catalog.
+    blanked, too; of the others, the owner can no longer be found in the catalog. `redis`: the spool, where
+    there is one; what it holds of them is deleted even if the transaction is rolled back.
     """
     pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id})
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
     locked = scalars(connection, _LOCK_UPLOADS, bound)
     uploads = scalars(connection, _STILL_THEIRS, bound | {"locked": locked})
-    execute(connection, _BLANK_CONFLICTS, bound | {"uploads": uploads})
+    ((sessions, attempts, questions),) = execute(connection, _COUNT, bound)
+    conflicts = execute(connection, _BLANK_CONFLICTS, bound | {"uploads": uploads}).rowcount
     execute(connection, _BLANK_UPLOADS, bound | {"uploads": uploads})
     execute(connection, _DELETE, {"user_id": user_id})
     mark_whole(connection, user_id)
-    return len(uploads)
+    spooled = spool.remove(connection, redis, user_id, set(pub_ids)) if redis else 0
+    return Receipt(sessions, attempts, questions, len(uploads), conflicts, spooled)
+
+
+# What is known of a learner, by table.
+_EXPORTS = {
+    "users": "SELECT * FROM users WHERE id = :user_id",
+    "study_topics": "SELECT * FROM study_topics WHERE user_id = :user_id ORDER BY id",
+    "study_questions": "SELECT * FROM study_questions WHERE user_id = :user_id ORDER BY id",
+    "published_items": """
+        SELECT i.* FROM published_items i JOIN study_questions q ON q.id = i.source_id
+        WHERE q.user_id = :user_id ORDER BY i.source_id, i.pub_id
+    """,
+    "study_quiz_sessions": "SELECT * FROM study_quiz_sessions WHERE user_id = :user_id ORDER BY id",
+    "study_question_attempts": """
+        SELECT * FROM study_question_attempts WHERE user_id = :user_id ORDER BY study_quiz_session_id, ordinal
+    """,
+    "study_question_progress": """
+        SELECT * FROM study_question_progress WHERE user_id = :user_id ORDER BY study_question_id
+    """,
+    "outbox": "SELECT * FROM outbox WHERE user_id = :user_id ORDER BY created_at, id",
+    "uploads": """
+        SELECT * FROM uploads WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[])) ORDER BY received_at
+    """,
+    "upload_conflicts": """
+        SELECT * FROM upload_conflicts
+        WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[])) OR :user_id IN (user_id, learner_id)
+        ORDER BY id
+    """,
+    "upload_events": """
+        SELECT * FROM upload_events WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[])) ORDER BY id
+    """,
+}
+_STATEMENTS = {
+    table: text(f"SELECT CAST(to_jsonb(known) AS text) FROM ({rows}) AS known")  # noqa: S608  # as above
+    for table, rows in _EXPORTS.items()
+}
+_UPLOADS = text(_THEIRS)
+
+
+def export_learner(connection: Connection, user_id: int) -> Iterator[str]:
+    """Yield all that is known of a learner: a line of JSON for each row, `{"table": …, "row": {…}}`."""
+    pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id})
+    bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
+    bound["uploads"] = scalars(connection, _UPLOADS, bound)
+    for table, statement in _STATEMENTS.items():
+        for row in scalars(connection, statement, bound):
+            yield f'{{"table": "{table}", "row": {row}}}'

@@ -89,6 +89,28 @@ def lock(connection: Connection) -> bool:
     return bool(db.scalar(connection, _LOCK))
 
 
+_WAIT = text("SELECT pg_advisory_xact_lock(7319400451)")
+
+
+def remove(connection: Connection, redis: Redis, learner: int, pub_ids: set[str]) -> int:
+    """Remove the uploads of a learner: by their sender's token, or by questions; return how many those were.
+
+    No process moves uploads until the transaction ends.
+    """
+    db.execute(connection, _WAIT)
+    removed = 0
+    for place in (MOVING, SPOOL, REFUSED):
+        for entry in map(str, redis.lrange(place, 0, -1)):
+            try:
+                value = json.loads(entry)
+                upload = payload.parse_upload(value["payload"].encode())
+            except Exception:  # noqa: BLE001, S112  # it names nobody that could be found
+                continue
+            if value.get("learner_id") == learner or any(each.pub_id in pub_ids for each in upload.attempts):
+                removed += int(redis.lrem(place, 1, entry))
+    return removed
+
+
 def drain(redis: Redis, engine: Engine) -> int:
     """Move a batch of the spool into `uploads`, the oldest first; return how many entries that were.
 

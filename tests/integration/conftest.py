@@ -90,6 +90,8 @@ class Contract:
         if content is None or response.request.method == "HEAD":
             return
         schema = content[response.headers["Content-Type"]]["schema"]
+        if schema == {"type": "string"}:  # lines, each a document of its own
+            return
         judge = Draft202012Validator(
             schema | {"components": self.described["components"]},
             format_checker=Draft202012Validator.FORMAT_CHECKER,

@@ -115,12 +115,15 @@ def test_a_sync_finds_what_differs_and_withdraws_what_is_gone(server: httpx.Clie
     }
 
 
-def test_a_learner_is_deleted(server: httpx.Client, engine: Engine) -> None:
+def test_a_learner_is_exported_and_deleted(server: httpx.Client, engine: Engine) -> None:
     load(engine)
     ingest(engine, upload(answer("q110", AT)))
-    assert server.delete(f"/catalog/learners/{ANN}").json() == {"uploads": 1}
+    exported = [json.loads(line) for line in server.get(f"/catalog/learners/{ANN}").text.splitlines()]
+    assert {"users", "study_question_attempts", "uploads"} < {each["table"] for each in exported}
+    receipt = {"sessions": 1, "attempts": 1, "questions": 1, "uploads": 1, "conflicts": 0, "spooled": 0}
+    assert server.delete(f"/catalog/learners/{ANN}").json() == receipt
     assert all(row["user_id"] != ANN for row in rows(engine, StudyQuestion))
-    assert server.delete(f"/catalog/learners/{ANN}").json() == {"uploads": 1}
+    assert server.get(f"/catalog/learners/{ANN}").text.count('"table": "users"') == 0
 
 
 @pytest.mark.parametrize("path", ["/catalog/digest", "/catalog/topics/11/questions"])

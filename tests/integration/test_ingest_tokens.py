@@ -215,7 +215,7 @@ def test_deleting_a_learner_blanks_what_their_token_sent(web: httpx.Client, engi
     post(web, upload(answer("unknown", AT)), bearer(ANN))
     work_off_all(engine)
     with engine.begin() as connection:
-        assert delete_learner(connection, ANN) == 1
+        assert delete_learner(connection, ANN).uploads == 1
     assert [row["payload"] for row in rows(engine, Upload)] == [None]
 
 

@@ -1,21 +1,49 @@
 """A deleted learner's answers go, whatever became of the uploads that hold them; nobody else's do."""
 
+import json
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from redis import Redis
 from sqlalchemy import Engine, text
 
 from cli.main import main
-from shared.learners import delete_learner
+from shared import spool
+from shared.config import Settings
+from shared.learners import delete_learner, export_learner
 from shared.models import StudyQuestionProgress, StudyQuizSession, Upload, UploadConflict, User
 from shared.uploads import Verdict
-from tests.factories import ANN, BEN, CHO, answer, deliver, ingest, load, rows, standing, upload, work_off
+from tests.factories import (
+    ANN,
+    BEN,
+    CHO,
+    answer,
+    deliver,
+    delivery,
+    everything,
+    ingest,
+    load,
+    question,
+    rows,
+    standing,
+    upload,
+    work_off,
+)
+from tests.marks import MARK
 from tests.race import overlap
 
 ANNS = answer("q110", "2026-11-20T09:00:00Z")
 BENS = answer("second210", "2026-11-20T09:01:00Z")
 NOBODYS = answer("q999", "2026-11-20T09:02:00Z")
+
+
+@pytest.fixture
+def redis(settings: Settings) -> Iterator[Redis]:
+    with spool.connect(settings.redis_url) as redis:
+        yield redis
 
 
 @pytest.fixture(autouse=True)
@@ -165,7 +193,55 @@ def test_I11_the_command_deletes_and_says_so(engine: Engine, database_url: str) 
     ingest(engine, upload(ANNS))
     words = ["learners", "delete", str(ANN), "--yes"]
     result = CliRunner().invoke(main, words, env={"DATABASE_URL": database_url})
-    assert result.output == f"learner {ANN} is deleted; 1 uploads are blanked\n"
+    assert result.output == (
+        f"learner {ANN} is deleted: 1 sessions, 1 attempts, progress of 1 questions;"
+        " blanked: 1 uploads, 0 conflicts; removed from the spool: 0\n"
+    )
     assert payloads(engine) == [None]
     assert [row["id"] for row in rows(engine, User)] == [BEN, CHO]
     assert rows(engine, StudyQuizSession) == rows(engine, StudyQuestionProgress) == []
+
+
+MARKED = f"q-{MARK}"
+
+
+def marked_uploads(engine: Engine, redis: Redis) -> dict[str, Any]:
+    """Let a learner's questions and answers bear a mark, wherever an upload can be; return the conflict's."""
+    load(engine, {"questions": [question(110, MARKED, choices=[MARK, "b", "c", "d"])]})
+    answers = [answer(MARKED, f"2026-11-20T09:0{n}:00Z") for n in range(3)]
+    ingest(engine, upload(answers[0], note=MARK))
+    conflict = other(upload(answers[1], note=MARK), answers[2])
+    for sent in (conflict | {"attempts": [answers[1]]}, conflict, upload(answers[1], BENS, note=MARK)):
+        deliver(engine, sent)
+    work_off(engine, conflict)
+    for place in (spool.SPOOL, spool.MOVING, spool.REFUSED):
+        spool.push(redis, delivery(upload(answers[0], note=MARK)))
+        if place != spool.SPOOL:
+            redis.lmove(spool.SPOOL, place)
+    spool.push(redis, delivery(upload(BENS)))
+    return conflict
+
+
+def test_I11_nothing_that_is_marked_is_left_in_any_table_or_in_redis(engine: Engine, redis: Redis) -> None:
+    marked_uploads(engine, redis)
+    assert MARK in json.dumps(everything(engine), default=str)
+    with engine.begin() as connection:
+        receipt = delete_learner(connection, ANN, redis)
+    assert receipt == (2, 2, 1, 3, 1, 3)
+    assert MARK not in json.dumps(everything(engine), default=str)
+    held = [redis.lrange(str(key), 0, -1) for key in redis.keys("*")]
+    assert MARK not in str(held)
+    assert redis.llen(spool.SPOOL) == 1  # somebody else's
+
+
+def test_what_is_known_of_a_learner_is_exported_whole(engine: Engine, redis: Redis) -> None:
+    marked_uploads(engine, redis)
+    with engine.begin() as connection:
+        lines = [json.loads(line) for line in export_learner(connection, ANN)]
+    counts = Counter(line["table"] for line in lines)
+    assert counts["study_quiz_sessions"] == counts["study_question_attempts"] == 2
+    assert (counts["uploads"], counts["upload_conflicts"], counts["users"]) == (3, 1, 1)
+    with engine.begin() as connection:
+        delete_learner(connection, ANN)
+        rest = [json.loads(line)["table"] for line in export_learner(connection, ANN)]
+    assert set(rest) <= {"uploads", "upload_conflicts", "upload_events"}  # their uuids, without contents
