@@ -55,6 +55,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="as often as the goals say, instead of a few times")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give these tests more time than the others: they wait for pauses, and kill browsers a hundred times."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(3600 if config.getoption("--long") else 600))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if figures:
         terminalreporter.section("figures")

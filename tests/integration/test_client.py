@@ -103,7 +103,9 @@ def test_a_line_is_called_as_an_editor_counts_it(receiver: Receiver, tmp_path: P
     assert result.stderr == "line 3: failed: 422 Invalid upload\n"
 
 
-@pytest.mark.parametrize("content", [b"\x1f\x8bnot gzip", gzip.compress(b"{}", mtime=0)[:-9], b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "content", [b"\x1f\x8bnot gzip", gzip.compress(b"{}", mtime=0)[:-9], b"\xff\xfe\x00"]
+)
 def test_a_file_that_cannot_be_unpacked_is_named(receiver: Receiver, tmp_path: Path, content: bytes) -> None:
     result = sent(receiver, content, tmp_path)
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
