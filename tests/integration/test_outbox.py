@@ -22,7 +22,7 @@ from shared.models import Upload
 from study_outbox import Event, InvalidSessionError, Item, KnownSessionError, Outbox
 from tests.browser.proxy import Handler, Proxy, proxying
 from tests.factories import answer, rows, upload
-from tests.processes import until
+from tests.processes import ROOT, until
 
 AT = "2026-11-20T18:00:00+09:00"
 TOKEN = "viewer-token-of-tests"
@@ -82,6 +82,19 @@ def test_a_session_is_sent_in_the_background_and_deleted(
     assert [str(row["client_session_uuid"]) for row in rows(engine, Upload)] == [sent["client_session_uuid"]]
     assert "sent_at" in rows(engine, Upload)[0]["payload"]
     assert seen(events) == [Event.SENT]
+
+
+def test_the_readme_says_how_a_session_is_sent(
+    proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (ROOT / "README.md").read_text()
+    code = readme[readme.index("From Python") :].split("```python\n", 1)[1].split("```", 1)[0]
+    monkeypatch.chdir(tmp_path)
+    names = {"url": proxy.url, "token": TOKEN, "attempts": [answer("q110", AT)]}
+    exec(code, names)  # noqa: S102  # our own
+    with Outbox(tmp_path / "outbox.db", url=proxy.url, learner=42, token=TOKEN) as outbox:
+        until(lambda: not outbox.items(), "it is sent")
+    assert len(proxy.recorded()) == 1
 
 
 def test_what_is_added_is_sent_by_the_next_process(make: Make, proxy: Proxy) -> None:
