@@ -242,7 +242,8 @@ def test_a_wrong_token_is_401(web: httpx.Client, wrong: dict[str, Any]) -> None:
 
 def test_no_other_route_takes_a_learners_token(serve: Serve, settings: Settings) -> None:
     open_to_all = {"/livez", "/readyz", "/openapi.json", "/docs"}
-    changes = {"ops_password": SecretStr("a password for tests"), "metrics_token": SecretStr("metrics-token")}
+    names = ("ops_password", "metrics_token", "catalog_token")
+    changes = {name: SecretStr(f"{name} of tests") for name in names}
     settings = settings.model_copy(update=changes)
     app = create_app(settings)
     web = serve(app, settings)
