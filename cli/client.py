@@ -14,7 +14,7 @@ import click
 import httpx
 
 from cli.local.places import data_dir_option, read_env
-from shared.errors import StudyIngestError
+from shared.errors import ConfigurationError, StudyIngestError
 from study_outbox import AWAY, pause_after, retry_after
 
 PATH = "/ingest/study/attempts"
@@ -24,6 +24,7 @@ PATIENCE_S = 8.0
 IMPORT_PATIENCE_S = 300.0
 POLL_S = 0.1
 TIMEOUT_S = 30.0
+LARGEST_PORT = 65535
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -62,7 +63,9 @@ class Sender:
 
     def __init__(self, url: str, token: str, *, patience: float = PATIENCE_S) -> None:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        base = httpx.URL(url.rstrip("/"))
+        base = _server(url)
+        if not (token.isascii() and token.isprintable()):  # no header can hold it
+            raise ConfigurationError("the token holds a character that no token has")
         # A proxy of the environment cannot reach a server on this machine's loopback address.
         self.http = httpx.Client(
             base_url=base, headers=headers, timeout=TIMEOUT_S, trust_env=base.host not in LOOPBACK
@@ -150,6 +153,16 @@ def with_sender(command: Callable[..., Any]) -> Callable[..., Any]:
             return command(*args, sender=sender, **options)
 
     return run
+
+
+def _server(url: str) -> httpx.URL:
+    try:
+        server = httpx.URL(url.rstrip("/"))
+    except httpx.InvalidURL:
+        server = httpx.URL()
+    if server.scheme not in {"http", "https"} or not server.host or (server.port or 0) > LARGEST_PORT:
+        raise ConfigurationError(f"{url!r} is no server's address: it looks like http://host:8000")
+    return server
 
 
 def first_token(tokens: str) -> str:

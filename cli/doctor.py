@@ -26,6 +26,7 @@ from shared import db, health, plan, spool
 from shared.broker import FINALIZE_QUEUE, make_celery, queue_length
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
+from shared.failures import is_away
 from shared.tokens import load_keys
 
 Level = Literal["ok", "warn", "fail"]
@@ -173,7 +174,11 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
     except DBAPIError as error:
         # If a host has several addresses, each one's failure is a line.
         detail = str(error.orig).strip().replace("\n", "; ")
-        yield fail("postgres", detail, "start Postgres, or correct DATABASE_URL: host, user, password, name")
+        if is_away(error):
+            fix = "start Postgres, or correct DATABASE_URL: host, user, password, name"
+        else:
+            detail, fix = f"it answers, but refuses a check: {detail}", "repair that, then run doctor again"
+        yield fail("postgres", detail, fix)
     finally:
         engine.dispose()
 
@@ -199,6 +204,8 @@ def _migrations(database_url: str) -> Finding:
     try:
         pending = migrations.pending(database_url)
     except migrations.MigrationError as error:
+        if isinstance(error.__cause__, DBAPIError):
+            return fail("migrations", f"they cannot be read: {error}", "repair that, then run doctor again")
         return fail("migrations", str(error), "run the version of study-ingest that migrated the database")
     if pending:
         return fail("migrations", f"{len(pending)} pending: {', '.join(pending)}", "study-ingest migrate")
@@ -269,7 +276,7 @@ def _spool(redis_url: str) -> Iterator[Finding]:
             detail = f"{refused} entries cannot be read"
             yield fail("spool refused", detail, fix) if refused else ok("spool refused", "nothing")
     except RedisError as error:
-        yield fail("spool", str(error), "start Redis, or correct REDIS_URL: host, user, password, socket")
+        yield _unusable("spool", error, "REDIS_URL")
 
 
 def _broker(app: Celery) -> Iterator[Finding]:
@@ -281,8 +288,14 @@ def _broker(app: Celery) -> Iterator[Finding]:
                 client = connection.default_channel.client  # type: ignore[attr-defined]  # Redis' own
                 yield from _redis("broker", client)
         except (OperationalError, RedisError) as error:
-            fix = "start the broker, or correct BROKER_URL: host, user, password, socket"
-            yield fail("broker", str(error), fix)
+            yield _unusable("broker", error, "BROKER_URL")
+
+
+def _unusable(store: str, error: Exception, setting: str) -> Finding:
+    if isinstance(error, redis.ResponseError):
+        fix = f"give the user of {setting} what it lacks, or name the server that can be written"
+        return fail(store, f"it answers, but refuses: {error}", fix)
+    return fail(store, str(error), f"start it, or correct {setting}: host, user, password, socket")
 
 
 def _redis(name: str, client: redis.Redis) -> Iterator[Finding]:

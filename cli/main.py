@@ -61,6 +61,8 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         # The directory is of the processes that stay: a command would leave its own counts there.
         ctx.obj = os.environ.pop("PROMETHEUS_MULTIPROC_DIR", "")
+        if os.environ.get("NO_COLOR"):  # https://no-color.org; click does not look at it
+            ctx.color = False
         try:
             return super().invoke(ctx)
         except StudyIngestError as error:

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, Validati
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from redis import Redis
+from redis.exceptions import RedisError
 
 from shared.errors import ConfigurationError
 
@@ -80,8 +81,8 @@ def redis_url(url: str) -> str:
     """Return a URL in redis-py's form, or an empty one; raise ValueError if it is neither."""
     try:
         if url:
-            Redis.from_url(url)  # connects to nothing yet
-    except ValueError:
+            Redis.from_url(url).connection_pool.make_connection()  # connects to nothing yet
+    except (ValueError, TypeError, RedisError):  # TypeError: an option that there is not
         raise ValueError("must be a URL of Redis: redis://host/1 or unix://path?db=1") from None
     return url
 
