@@ -113,6 +113,7 @@ def _findings() -> Iterator[Finding]:
 def examine(settings: Settings, url: str) -> Iterator[Finding]:
     """Check everything that these settings name, and the web process at a URL."""
     yield from _settings(settings)
+    yield _disks()
     yield from _postgres(settings)
     if settings.redis_url:
         yield from _spool(settings.redis_url)
@@ -157,6 +158,12 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         detail = "unset: while Postgres is away, uploads are answered 503"
         yield warn("REDIS_URL", detail, "set it to a Redis with `appendonly yes`")
     yield ok("WEBHOOK_URL", "set" if settings.webhook_url else "unset: all webhooks are skipped")
+
+
+def _disks() -> Finding:
+    if full := health.full_disks():
+        return fail("disks", f"no space left on {', '.join(full)}", "free some; everything goes on by itself")
+    return ok("disks", "none is full")
 
 
 def _postgres(settings: Settings) -> Iterator[Finding]:
@@ -307,9 +314,9 @@ def _redis(name: str, client: redis.Redis) -> Iterator[Finding]:
     if not info["aof_enabled"]:
         fix = "set `appendonly yes` in redis.conf, and by CONFIG SET in the running server"
         yield fail(f"{name} persistence", "appendonly is off: a restart loses all its data", fix)
-    elif info["aof_last_write_status"] != "ok":
+    elif not spool.can_write(info):
         fix = "check its disk: is it full or read-only?"
-        yield fail(f"{name} persistence", "the append-only file cannot be written", fix)
+        yield fail(f"{name} persistence", "its files cannot be written, so it takes nothing", fix)
     else:
         yield ok(f"{name} persistence", "appendonly is on")
     policy = info["maxmemory_policy"]

@@ -3,8 +3,10 @@
 Ages are by Postgres' clock, whatever the clocks of the hosts say.
 """
 
+import os
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
@@ -18,6 +20,11 @@ SWEEPER = "sweeper"
 OVERDUE_AFTER_ENQUEUED = 10
 # By default a minute: a sweep or a restart may take some time.
 SILENT_AFTER_SWEEPS = 12
+
+# Network disks are left out: to ask one whose server is away takes for ever.
+LOCAL_DISKS = ("btrfs", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs")
+# Of a disk that is not full.
+FREE_SHARE = 0.001
 
 # Each part reads a partial index, which leaves out ingested uploads. Purged ones are not counted: no operator
 # can do anything about them.
@@ -61,6 +68,7 @@ class Problem(StrEnum):
     UPLOADS_OVERDUE = "uploads_overdue"
     SWEEPER_SILENT = "sweeper_silent"
     BACKLOG = "backlog"
+    DISK_FULL = "disk_full"
 
 
 def look(connection: Connection) -> SystemState:
@@ -77,9 +85,33 @@ def problems(standing: SystemState, settings: Settings) -> frozenset[Problem]:
         Problem.UPLOADS_OVERDUE: (standing.oldest_age or 0) > overdue_after,
         Problem.SWEEPER_SILENT: standing.heartbeat_age is None or standing.heartbeat_age > silent_after,
         # More than the queue may hold: new uploads wait behind them.
+        Problem.DISK_FULL: bool(full_disks()),
         Problem.BACKLOG: standing.waiting > settings.queue_limit * MESSAGE_SIZE,
     }
     return frozenset(problem for problem, is_found in judged.items() if is_found)
+
+
+def full_disks() -> list[str]:
+    """Name the full disks of this host by where they are mounted; none where there is no /proc/mounts."""
+    try:
+        mounts = [line.split()[1:4] for line in Path("/proc/mounts").read_text().splitlines()]
+    except OSError:
+        return []
+    return sorted(
+        {
+            where
+            for where, kind, options in mounts
+            if kind in LOCAL_DISKS and "rw" in options.split(",") and _is_full(where)
+        }
+    )
+
+
+def _is_full(directory: str) -> bool:
+    try:
+        disk = os.statvfs(directory)
+    except OSError:  # closed to us
+        return False
+    return disk.f_bavail < disk.f_blocks * FREE_SHARE
 
 
 def beat(connection: Connection, name: str) -> None:

@@ -1,6 +1,8 @@
 """Logs: one JSON line for each event, with a static name and fields; no payload, token or SQL statement."""
 
+import io
 import logging
+import os
 import sys
 import traceback
 from typing import Any
@@ -9,6 +11,8 @@ import structlog
 from pydantic_core import to_json
 
 from shared.failures import describe
+
+STDERR = 2
 
 
 def _place(exc_info: structlog.typing.ExcInfo) -> list[str]:
@@ -26,8 +30,42 @@ _STAMPED: list[structlog.types.Processor] = [
 ]
 
 
+class _Output(io.RawIOBase):
+    """The standard error, whatever its disk does: what it does not take is dropped and counted.
+
+    Python's own raises at a full disk, and then at each line for good, as it keeps what it could not write.
+    """
+
+    def __init__(self) -> None:
+        self._dropped = 0
+        self._is_torn = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, line: Any) -> int:
+        """Write a line, or drop it; say first how many were dropped before."""
+        size = len(line)
+        try:
+            if self._dropped:
+                note = {"event": "log.dropped", "level": "error", "lines": self._dropped}
+                self._write(b"\n" * self._is_torn + to_json(note) + b"\n")
+                self._dropped = 0
+            self._write(line)
+        except OSError:
+            self._dropped += 1
+        return size
+
+    def _write(self, line: Any) -> None:
+        self._is_torn = True
+        while line:
+            line = line[os.write(STDERR, line) :]
+        self._is_torn = False
+
+
 def configure_logs(level: int = logging.INFO) -> None:
     """Set up logging for a process, including the lines of libraries; call it once, in `main`."""
+    sys.stderr = io.TextIOWrapper(_Output(), write_through=True, errors="backslashreplace")
     formatter = structlog.stdlib.ProcessorFormatter(
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,

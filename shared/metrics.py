@@ -3,8 +3,12 @@
 Each store is asked on its own thread, within a deadline.
 """
 
+# Prometheus' library has few types.
+# mypy: disable-error-code="no-untyped-call"
+
 import os
 import re
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -33,24 +37,62 @@ log = structlog.get_logger()
 def _is_whole(file: str) -> bool:
     """Return whether a file can be read: one is torn if its process, or the host, ended at a bad moment."""
     try:
-        MultiProcessCollector.merge([file])  # type: ignore[no-untyped-call]  # as below
+        MultiProcessCollector.merge([file])
     except Exception:  # noqa: BLE001  # the library raises whatever its parts do
         return False
     return True
 
 
-class _OwnFile(MmapedDict):
-    """The file of this process; a torn one, of an earlier process with the same id, is replaced."""
+# Bytes of a process' file, and those of an entry beside its key.
+INITIAL_SIZE = 1 << 16
+ROOM = 32
 
-    def __init__(self, filename: str, read_mode: bool = False) -> None:  # noqa: FBT001, FBT002  # the library's
+
+class _OwnFile(MmapedDict):
+    """The file of this process; a torn one, of an earlier process with the same id, is replaced.
+
+    Its blocks are reserved: the library's files are sparse, and a process that writes to one on a full disk
+    is ended by SIGBUS. Where nothing can be reserved, the values are in memory, and a scrape misses them.
+    """
+
+    def __init__(self, filename: str) -> None:
         if not _is_whole(filename):
             Path(filename).unlink(missing_ok=True)
-        super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
+        try:
+            with Path(filename).open("ab") as file:
+                _reserve(file.fileno(), INITIAL_SIZE)
+        except OSError as error:
+            self._count_in_memory(error)
+        else:
+            super().__init__(filename)
+
+    def _count_in_memory(self, error: OSError) -> None:
+        log.warning("metrics.off", error=failures.describe(error))
+        handle = os.memfd_create("metrics")
+        super().__init__(f"/proc/self/fd/{handle}")
+        os.close(handle)
+
+    def _init_value(self, key: str) -> None:
+        if self._used + len(key.encode()) + ROOM > self._capacity:
+            try:
+                _reserve(self._f.fileno(), 2 * self._capacity)
+            except OSError as error:
+                known = list(self.read_all_values())
+                self.close()
+                self._count_in_memory(error)
+                for each in known:
+                    self.write_value(*each)
+        super()._init_value(key)
+
+
+def _reserve(handle: int, size: int) -> None:
+    if sys.platform == "linux":
+        os.posix_fallocate(handle, 0, size)
 
 
 def _prepare_files(directory: str) -> None:
     """Make the directory, which the library does not; count in memory alone where there is or can be none."""
-    values.MmapedDict = _OwnFile  # type: ignore[attr-defined]  # where the library looks it up
+    values.MmapedDict = _OwnFile  # type: ignore[attr-defined,assignment]  # where the library looks it up
     try:
         if directory:  # empty is unset; the library would write to the working directory
             Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -239,7 +281,7 @@ class Files(Collector):
 
     def collect(self) -> Iterable[metrics_core_Metric]:
         files = [str(file) for file in self._directory.glob("*.db") if FILE_NAME.fullmatch(file.name)]
-        found: Iterable[metrics_core_Metric] = MultiProcessCollector.merge(  # type: ignore[no-untyped-call]
+        found: Iterable[metrics_core_Metric] = MultiProcessCollector.merge(
             [file for file in files if _is_whole(file)]
         )
         return found

@@ -5,8 +5,10 @@ leaves it in `MOVING`, where the next one finds it. To move one twice changes no
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 from redis import Redis
@@ -70,6 +72,11 @@ def answers(redis: Redis) -> bool:
         return bool(redis.ping())
     except RedisError:
         return False
+
+
+def can_write(info: Mapping[str, Any]) -> bool:
+    """Return whether a Redis can write its files, by its INFO; else it takes nothing (MISCONF)."""
+    return {info["aof_last_write_status"], info["rdb_last_bgsave_status"]} == {"ok"}
 
 
 def spooled(redis: Redis) -> int:

@@ -22,7 +22,7 @@ from shared.live.forms import BIGINT
 from shared.ops import actions, reports
 from shared.ops.dry_run import DryRun, dry_run_replay
 from shared.ops.search import Position, Search, search
-from shared.spool import spooled
+from shared.spool import can_write, spooled
 from shared.uploads import Status
 
 log = structlog.get_logger()
@@ -83,7 +83,9 @@ def now() -> ResponseReturnValue:
     except StoreUnavailableError as error:
         trouble = str(error)
     template = "figures.html" if "HX-Request" in request.headers else "now.html"
-    return render_template(template, now=found, trouble=trouble, at=at, spool=_spool())
+    return render_template(
+        template, now=found, trouble=trouble, at=at, spool=_spool(), full=health.full_disks()
+    )
 
 
 def _spool() -> str:
@@ -91,7 +93,8 @@ def _spool() -> str:
     if spool is None:
         return "none"
     try:
-        return str(spooled(spool))
+        waiting = str(spooled(spool))
+        return waiting if can_write(spool.info("persistence")) else f"{waiting}, its disk is full"
     except RedisError:
         return "no answer"
 

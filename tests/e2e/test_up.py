@@ -1,14 +1,10 @@
 """`up` as an operator meets it: one command that starts everything, stops everything and forgets nothing."""
 
-import json
-import os
-import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -19,74 +15,11 @@ import pytest
 
 from cli.local.places import NothingRunningError, read_env
 from tests.processes import reachable_directory, until
+from tests.up import BARE, COMMAND, KEPT, KEYS, TOKENS, Up, running
 
-COMMAND = str(Path(sys.executable).parent / "study-ingest")
-TOKENS = ("VIEWER_SYNC_TOKEN", "STUDY_API_TOKEN", "OPS_PASSWORD", "METRICS_TOKEN", "FLOWER_BASIC_AUTH")
-LEARNERS = ("VIEWER_TOKEN_KEYS", "VIEWER_TOKEN_AUDIENCE", "VIEWER_SIGNING_KEY")
-KEPT = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", *TOKENS, *LEARNERS)
-KEYS = ("API_URL", "FLOWER_URL", *KEPT)
-BARE = {name: value for name, value in os.environ.items() if name not in KEYS}
-BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5"}  # a lost message is soon replaced
-STOP_SECONDS = 40
 on_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells a process of its parent's death"
 )
-
-
-@dataclass
-class Up:
-    """One run of `up`."""
-
-    process: subprocess.Popen[bytes]
-    data_dir: Path
-    log: Path
-
-    def said(self) -> str:
-        return self.log.read_text()
-
-    def is_ready(self) -> bool:
-        assert self.process.poll() is None, self.said()
-        return re.search(r"^ready http://127.0.0.1:\d+$", self.said(), re.MULTILINE) is not None
-
-    def find(self, words: str) -> psutil.Process:
-        """Find its process with these words in the command line."""
-        (found,) = self.find_all(words)
-        return found
-
-    def find_all(self, words: str) -> list[psutil.Process]:
-        family = psutil.Process(self.process.pid).children()
-        return [each for each in family if words in " ".join(each.cmdline())]
-
-    def end(self, number: signal.Signals) -> int:
-        """Send it a signal; return its exit code once every process is gone."""
-        family = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.send_signal(number)
-        code = self.process.wait(STOP_SECONDS)
-        _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
-        assert alive == []
-        return code
-
-    def viewer(self) -> httpx.Client:
-        env = read_env(self.data_dir)
-        token = {"Authorization": f"Bearer {env['VIEWER_SYNC_TOKEN']}"}
-        return httpx.Client(base_url=env["API_URL"], headers=token, trust_env=False)
-
-
-@contextmanager
-def running(data_dir: Path, *arguments: str, **environment: str) -> Iterator[Up]:
-    log = data_dir.with_suffix(".log")
-    command = [COMMAND, "up", "--data-dir", str(data_dir), "--port", "0", *arguments]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=data_dir.parent, env=BARE | BRISK | environment, stdout=output, stderr=output
-        )
-    up = Up(process, data_dir, log)
-    try:
-        until(up.is_ready, "`up` is ready")
-        yield up
-    finally:
-        if process.poll() is None:
-            up.end(signal.SIGKILL)
 
 
 @pytest.fixture
@@ -147,11 +80,9 @@ def test_everything_runs_until_it_is_told_to_stop(home: Path, start: Callable[[P
 
 def test_doctor_finds_nothing_wrong_right_after_ready(home: Path, start: Callable[[Path], Up]) -> None:
     up = start(home / "data")
-    command = [COMMAND, "doctor", "--json", "--data-dir", str(up.data_dir)]
-    ran = subprocess.run(command, env=BARE, capture_output=True, text=True, check=False)
-    found = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert [each for each in found if each["level"] != "ok"] == []
-    assert (ran.returncode, {"worker", "sweeper", "web"} - {each["check"] for each in found}) == (0, set())
+    found = up.doctor()
+    assert [each for each in found.values() if each["level"] != "ok"] == []
+    assert {"worker", "sweeper", "web"} - {*found} == set()
 
 
 def test_flower_shows_itself_to_operators_only_and_lets_them_change_nothing(
