@@ -1,5 +1,6 @@
 """Take the screenshots of the docs: `python -m tests.screenshots`, with a day of made data."""
 
+import json
 import random
 import tempfile
 import threading
@@ -7,23 +8,28 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from playwright.sync_api import Page, ViewportSize
-from pydantic import SecretStr
+from playwright.sync_api import Browser, Page, ViewportSize
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
 import migrations
 from api.app import create_app
+from api.errors import MEDIA_TYPE, Kind
 from api.server import Server
+from cli.client import PATH
 from cli.local.servers import Servers
 from shared.config import Settings
-from tests import ops_factories
+from tests import factories, ops_factories
 from tests.chromium import chromium
 from tests.clients import PASSWORD
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 WIDTH = 1100
 VIEWPORT: ViewportSize = {"width": WIDTH, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 700}
+DESKTOP: ViewportSize = {"width": 900, "height": 680}
+TOKEN = "viewer-token-of-tests"
+REFUSED = json.dumps(Kind.REJECTED_UPLOAD.body(reason="other_learner"))
 
 # A day of uploads that only the plots look at: more in the evening, a few that fail.
 _MAKE = text("""
@@ -70,6 +76,49 @@ def visit(page: Page, engine: Engine) -> None:
     shoot(page, f"/ops/learners/{ops_factories.SAMPLE}", "ops-learner", 1350)
 
 
+def answer_sessions(page: Page, engine: Engine, url: str) -> None:
+    """Answer three sessions on the quiz page: one is sent, one refused, and one waits without a network."""
+    page.goto(f"{url}/viewer/#learner={ops_factories.SAMPLE}&token={TOKEN}")
+    answer(page, "Geography", "31241")
+    page.locator("#sessions .sent").wait_for()
+    sent = page.locator("#sessions li").get_attribute("data-id")
+    factories.work_off(engine, {"client_session_uuid": sent})
+    page.locator("#sessions .why").wait_for()
+    page.route(f"**{PATH}", lambda route: route.fulfill(status=422, content_type=MEDIA_TYPE, body=REFUSED))
+    page.get_by_role("button", name="Choose a topic").click()
+    answer(page, "Science", "42312")
+    page.locator("#sessions .refused").wait_for()
+    page.unroute(f"**{PATH}")
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Choose a topic").click()
+    answer(page, "History", "12342")
+    page.locator("#sessions .waiting").wait_for()
+
+
+def answer(page: Page, topic: str, keys: str) -> None:
+    page.get_by_role("button", name=topic).click()
+    for key in keys:
+        page.keyboard.press(key)
+        page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Finished").wait_for()
+
+
+def shoot_viewer(browser: Browser, engine: Engine, url: str) -> None:
+    for scheme, name in ((None, "viewer-phone"), ("dark", "viewer-dark")):
+        # Without the service worker, whose requests cannot be answered by the test.
+        phone = {"viewport": PHONE, "is_mobile": True, "has_touch": True, "service_workers": "block"}
+        context = browser.new_context(**phone, color_scheme=scheme)
+        page = context.new_page()
+        answer_sessions(page, engine, url)
+        page.screenshot(path=FOLDER / f"{name}.png", full_page=True)
+        context.close()
+    page = browser.new_page(viewport=DESKTOP)
+    page.goto(f"{url}/viewer/#learner={ops_factories.SAMPLE}&token={TOKEN}")
+    page.get_by_role("button", name="Geography").click()
+    page.keyboard.press("2")
+    page.screenshot(path=FOLDER / "viewer-question.png")
+
+
 def take(settings: Settings) -> None:
     engine = create_engine(settings.database_url, poolclass=NullPool)
     ops_factories.load_sample(engine)
@@ -83,6 +132,7 @@ def take(settings: Settings) -> None:
             base_url=f"http://127.0.0.1:{server.port}", viewport={"width": WIDTH, "height": 900}
         )
         visit(context.new_page(), engine)
+        shoot_viewer(browser, engine, f"http://127.0.0.1:{server.port}")
     server.stop()
     thread.join()
 
@@ -93,7 +143,8 @@ def main() -> None:
         with Servers(Path(home) / "servers", durable=False) as servers:
             migrations.upgrade(servers.database_url)
             stores = {"database_url": servers.database_url, "broker_url": servers.broker_url}
-            take(Settings(**stores, redis_url=servers.redis_url, port=0, ops_password=SecretStr(PASSWORD)))
+            viewer = {"study_ingest_enabled": True, "viewer_sync_token": TOKEN, "viewer_page": True}
+            take(Settings(**stores, **viewer, redis_url=servers.redis_url, port=0, ops_password=PASSWORD))
 
 
 if __name__ == "__main__":
