@@ -17,11 +17,11 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.config import StoreSettings
 
+# Seconds. What was sent for so long without an acknowledgement was sent to a host that has vanished.
+VANISHED_S = 5.0
 # The URL may set others.
 DEFAULTS = {
     "connect_timeout": 3,
-    # Postgres drops the locks of a host that vanishes before the task's time limit starts another worker.
-    "tcp_user_timeout": 20_000,  # ms
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 2,
@@ -56,7 +56,8 @@ def make_engine(
     libpq reads the URL: several hosts, `options`, `sslmode` and the rest apply to every process alike.
     Parameters are hidden from error texts, since they hold learners' answers (I11).
     """
-    arguments = DEFAULTS | conninfo_to_dict(settings.database_url)
+    vanished = {"tcp_user_timeout": int(min(VANISHED_S, settings.task_time_limit) * 1000)}
+    arguments = DEFAULTS | vanished | conninfo_to_dict(settings.database_url)
     if "," in str(arguments.get("host")):  # one of them may be a standby
         arguments.setdefault("target_session_attrs", "read-write")
     limits = {

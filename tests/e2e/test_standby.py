@@ -1,6 +1,8 @@
 """A standby takes over under load: every process finds it by itself, nothing is lost or doubled (I1, I2)."""
 
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -13,12 +15,14 @@ from sqlalchemy import Engine
 
 import migrations
 from cli.client import Answer, Sender
+from cli.local.servers import DATABASE, PORT, USER
 from shared.config import Settings
 from shared.db import make_engine
 from shared.study.finalize import verify
 from tests import factories
 from tests.factories import statuses
-from tests.processes import Processes, processes, reachable_directory, until
+from tests.hosts import Host, hosts, why_not
+from tests.processes import PROCFILE, ROOT, Processes, processes, reachable_directory, until
 from tests.standby import Pair, pair, url
 
 
@@ -111,3 +115,51 @@ def test_I1_processes_that_found_only_a_standby_go_on_when_it_is_promoted(
             until(lambda: new(house) > 0, "uploads are recorded by Postgres")
         assert set(load.answers) == {Answer.RECEIVED}
         until(lambda: statuses(engine) == ["ingested"] * len(load.answers), "every upload is ingested")
+
+
+@pytest.fixture
+def network() -> Iterator[list[Host]]:
+    if reason := why_not():
+        pytest.skip(reason)
+    with hosts(3) as made:
+        yield made
+
+
+def test_I1_a_primary_whose_host_vanishes_is_given_up(
+    engine: Engine, settings: Settings, stores: Pair, network: list[Host], tmp_path: Path
+) -> None:
+    """Nothing refuses and nothing is reset: what is sent there is lost."""
+    factories.load_many(engine)
+    *databases, app = network
+    alone = settings.model_copy(update={"database_url": url(stores.standby)})
+    promoted = make_engine(alone, scanning=True)
+    both = ",".join(f"{host.address}:{PORT}" for host in databases)
+    there = {"database_url": f"postgresql://{USER}@{both}/{DATABASE}", "host": app.address, "port": 8000}
+    chance = random.Random(9)
+    # Connections to the other host take seconds as long as the first is tried before it.
+    patient = {"task_time_limit": 20.0, "visibility_timeout": 30.0}
+    with processes(settings.model_copy(update=there), tmp_path, **patient) as house:
+
+        def send(number: int) -> str:
+            bodies = [factories.body(factories.random_upload(chance, learner=1)) for _ in range(number)]
+            (file := tmp_path / "uploads.ndjson").write_text("\n".join(bodies))
+            url = f"http://{app.address}:8000"
+            command = app.command(f"{sys.executable} -m cli upload {file} --url {url}")
+            argv = [*command.split(), "--token", "viewer-token-of-tests"]
+            return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+        for host, server in zip(databases, (stores.primary, stores.standby), strict=True):
+            path = server.sockets / f".s.PGSQL.{PORT}"
+            relay = f"{sys.executable} -m tests.relay {host.address} {PORT} {path}"
+            house.start(f"relay{host.address}", host.command(relay))
+        for name in ("web", "worker", "sweeper"):
+            house.start(name, app.command(PROCFILE[name]))
+        until(lambda: "web.started" in house.output("web"), "the web process runs")
+        until(lambda: send(3) and new(house), "uploads are recorded")
+        databases[0].cut_off()
+        assert "3 received" in send(3)
+        stores.promote()
+        recorded = new(house)
+        until(lambda: send(1) and new(house) > recorded, "uploads are recorded by the new primary")
+        until(lambda: set(statuses(promoted)) == {"ingested"}, "every upload is ingested")
+    promoted.dispose()
