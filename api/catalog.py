@@ -1,14 +1,14 @@
 """The routes by which a document server apart keeps the catalog in step."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import structlog
 from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 
-from api import schemas
+from api import live, schemas
 from api.auth import require_token
 from api.errors import Kind, Problem
 from api.openapi import answers, reads
@@ -16,7 +16,6 @@ from api.services import services
 from shared import catalog_admin, catalog_sync
 from shared.errors import CatalogError
 from shared.learners import delete_learner, export_learner
-from shared.live.forms import BIGINT
 
 log = structlog.get_logger()
 
@@ -27,7 +26,6 @@ blueprint = APIBlueprint(
 COMMON = (Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.CATALOG_CLOSED, Kind.STORE_UNAVAILABLE)
 MAX_TOPICS = 1000
 NDJSON = "application/x-ndjson"
-Id = Annotated[int, Field(ge=0, lt=BIGINT)]
 
 
 class LoadQuery(BaseModel):
@@ -44,14 +42,14 @@ class DigestQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    after: int = Field(0, ge=0, lt=BIGINT, description="the last topic of the page before")
+    after: live.Id = Field(0, description="the last topic of the page before")
     limit: int = Field(MAX_TOPICS, ge=1, le=MAX_TOPICS, description="most topics of a page")
 
 
 class ThingPath(BaseModel):
     """Which one."""
 
-    thing_id: Id
+    thing_id: live.Id
 
 
 @blueprint.before_request

@@ -25,12 +25,20 @@ def _storable(text: str) -> str:
     return text
 
 
+def _written(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    raise ValueError("must be a text")  # pydantic would take a number for seconds since 1970
+
+
 Id = Annotated[int, pydantic.Field(gt=0, lt=2**63)]
+Date = Annotated[date, pydantic.Field(strict=False), pydantic.BeforeValidator(_written)]
+Moment = Annotated[pydantic.AwareDatetime, pydantic.Field(strict=False), pydantic.BeforeValidator(_written)]
 Text = Annotated[str, pydantic.Field(min_length=1), pydantic.AfterValidator(_storable)]
 
 
 class _Form(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
 class CatalogUser(_Form):
@@ -46,7 +54,7 @@ class CatalogTopic(_Form):
     id: Id
     user_id: Id
     name: Text
-    exam_on: date | None = None
+    exam_on: Date | None = None
 
 
 class CatalogEdition(_Form):
@@ -60,7 +68,7 @@ class CatalogEdition(_Form):
     ]
     choices: list[Annotated[str, pydantic.AfterValidator(_storable)]] = pydantic.Field(min_length=2)
     correct_choice: int = pydantic.Field(ge=0)
-    published_at: pydantic.AwareDatetime | None = None
+    published_at: Moment | None = None
 
     @pydantic.model_validator(mode="after")
     def _right_choice_exists(self) -> Self:
@@ -80,7 +88,7 @@ class CatalogQuestion(_Form):
     study_topic_id: Id
     subject: Text = pydantic.Field(max_length=120)
     exam_frequency: float | None = pydantic.Field(None, ge=0, allow_inf_nan=False)
-    retired_at: pydantic.AwareDatetime | None = None
+    retired_at: Moment | None = None
     editions: list[CatalogEdition] = pydantic.Field(min_length=1)
 
     @pydantic.model_validator(mode="before")

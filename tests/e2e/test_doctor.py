@@ -26,8 +26,9 @@ COMMAND = [str(Path(sys.executable).parent / "study-ingest"), "doctor"]
 WELL = {"appendonly": "yes", "maxmemory-policy": "noeviction", "maxmemory": "0"}
 NOWHERE = f"http://127.0.0.1:{free_port()}"
 LATE_UPLOAD = text("""
-    INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at)
-    SELECT gen_random_uuid(), '{}', '1:ab', now() - interval '20 minutes', now() + interval '1 day'
+    INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, waiting_since, next_try_at)
+    SELECT gen_random_uuid(), '{}', '1:ab', at, at, now() + interval '1 day'
+    FROM (SELECT now() - interval '20 minutes' AS at) AS long_ago
 """)
 
 

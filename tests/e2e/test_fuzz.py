@@ -13,14 +13,20 @@ from typing import Any
 
 import hypothesis
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from cli.client import Answer, Sender
+from shared.config import Settings
 from tests import factories
 from tests.processes import ROOT, Processes
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-TOKENS = {"VIEWER_SYNC_TOKEN": "viewer-token-of-tests", "STUDY_API_TOKEN": "study-token-of-tests"}
+TOKENS = {
+    "VIEWER_SYNC_TOKEN": "viewer-token-of-tests",
+    "STUDY_API_TOKEN": "study-token-of-tests",
+    "CATALOG_TOKEN": "catalog-token-of-tests",
+}
 HOOKS = {"SCHEMATHESIS_HOOKS": "tests.fuzz_hooks", "PYTHONPATH": str(ROOT)}
 # A profile's number is meant for one test; here every operation has so many in each of several phases.
 EXAMPLES = hypothesis.settings().max_examples // 5
@@ -36,6 +42,11 @@ def fuzz(url: str, place: Path) -> Any:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads((place / "report.json").read_text())
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"catalog_token": SecretStr(TOKENS["CATALOG_TOKEN"])})
 
 
 # No worker: the document cannot tell that an upload was rejected meanwhile.
