@@ -32,12 +32,17 @@ _LOOK = text("""
     SELECT waiting, oldest, extract(epoch FROM now() - oldest)::float8 AS oldest_age,
         rejected, dead, conflicts,
         (SELECT extract(epoch FROM now() - beaten_at)::float8 FROM heartbeats WHERE name = 'sweeper')
-            AS heartbeat_age
+            AS heartbeat_age,
+        webhooks, oldest_webhook_age
     FROM
         (SELECT count(*) AS waiting, min(waiting_since) AS oldest FROM uploads WHERE status = 'received') r,
         (SELECT count(*) AS rejected FROM uploads WHERE status = 'rejected' AND payload IS NOT NULL) f,
         (SELECT count(*) AS dead FROM uploads WHERE status = 'dead' AND payload IS NOT NULL) d,
-        (SELECT count(*) AS conflicts FROM upload_conflicts) c
+        (SELECT count(*) AS conflicts FROM upload_conflicts) c,
+        (SELECT count(*) AS webhooks, extract(epoch FROM
+                now() - min(CASE WHEN tries = 0 THEN next_try_at ELSE created_at END))::float8
+                AS oldest_webhook_age
+            FROM outbox WHERE status = 'waiting') w
 """)
 
 _BEAT = text("""
@@ -60,6 +65,8 @@ class SystemState(NamedTuple):
     dead: int
     conflicts: int
     heartbeat_age: float | None
+    webhooks: int = 0
+    oldest_webhook_age: float | None = None
 
 
 class Problem(StrEnum):

@@ -149,6 +149,11 @@ CLOCK_ADJUSTED = Counter(
     "attempts_clock_adjusted", "Attempts whose time was corrected or is doubtful", (), SPACE
 )
 ANSWERS = Counter("answers", "Graded attempts of ingested uploads", ("outcome",), SPACE)
+# As for a request, up to the usual WEBHOOK_TIMEOUT.
+WEBHOOK_SECONDS = Histogram(
+    "webhook_seconds", "Time until the receiver answered", (), SPACE, buckets=(*REQUEST_BUCKETS, 5.0, 10.0)
+)
+WEBHOOK_TRIES = Counter("webhook_tries", "Deliveries of webhooks that were tried", ("result",), SPACE)
 LATE_FOLDS = Counter("late_folds", "Questions folded from their whole history", (), SPACE)
 
 # To Prometheus a counter that appears with its first event has not risen: all are shown from the start, as 0.
@@ -157,6 +162,7 @@ for _counter, _words in (
     (ENDED, (Status.INGESTED, Status.REJECTED, Status.DEAD)),
     (ATTEMPTS, Fate),
     (ANSWERS, Outcome),
+    (WEBHOOK_TRIES, ("delivered", "failed", "refused")),
 ):
     for _word in _words:
         _counter.labels(_word)
@@ -236,6 +242,12 @@ def _standing(connection: Connection, settings: Settings) -> list[Metric]:
             "oldest_received_age_seconds",
             "Age of the longest waiting upload; 0: none",
             value=standing.oldest_age or 0.0,
+        ),
+        _gauge("webhooks_waiting", "Webhooks that wait to be delivered", value=standing.webhooks),
+        _gauge(
+            "oldest_webhook_age_seconds",
+            "Age of the longest waiting webhook; 0: none",
+            value=standing.oldest_webhook_age or 0.0,
         ),
         _gauge(
             "sweeper_heartbeat_age_seconds",

@@ -115,7 +115,10 @@ class Deliveries:
 
     def _deliver(self, webhook: webhooks.Webhook) -> None:
         try:
-            answer = webhooks.post(webhook, self._settings, self._tls)
+            with metrics.WEBHOOK_SECONDS.time():
+                answer = webhooks.post(webhook, self._settings, self._tls)
+            result = "delivered" if answer.delivered else "refused" if answer.refused else "failed"
+            metrics.WEBHOOK_TRIES.labels(result).inc()
             with self._engine.begin() as connection:
                 webhooks.record(connection, webhook, answer, self._settings)
             if answer.delivered:

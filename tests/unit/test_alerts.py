@@ -12,6 +12,7 @@ from prometheus_client import metrics as prometheus
 from shared import metrics
 
 ROOT = Path(__file__).resolve().parents[2]
+DASHBOARD = ROOT / "deploy" / "grafana" / "study-ingest.json"
 FILE = ROOT / "deploy" / "prometheus" / "alerts.yml"
 HISTORIES = Path(__file__).with_name("alerts_test.yml")
 RULES = yaml.safe_load(FILE.read_text())["groups"][0]["rules"]
@@ -33,8 +34,16 @@ def test_an_alert_asks_for_what_is_served_and_has_its_mend(rule: dict[str, dict[
     assert asked or 'up{job="study-ingest"}' in rule["expr"]  # which Prometheus itself makes
     assert asked <= counted_names() | looked_up_names()
     assert rule["annotations"]["summary"]
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+    assert rule["annotations"]["runbook_url"].endswith(f"/docs/operations.md#{rule['alert'].lower()}")
     operations = (ROOT / "docs" / "operations.md").read_text()
     assert operations.count(f"\n### {rule['alert']}\n") == 1
+
+
+def test_the_dashboard_shows_every_metric_and_no_other() -> None:
+    shown = set(re.findall(r"study_ingest_\w+", DASHBOARD.read_text()))
+    families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown}
+    assert families == counted_names() | looked_up_names()
 
 
 def test_the_handbook_lists_every_metric() -> None:
