@@ -13,7 +13,7 @@ from api.metrics import install_metrics
 from api.ops import create_ops_app
 from api.ops.session import PATH
 from api.origins import install_origins
-from api.proxies import ProxyHeaders
+from api.proxies import ProxyHeaders, stay_on_host
 from api.services import SYSTEM_CLOCK, install_services
 from shared.config import Settings
 from shared.errors import ConfigurationError
@@ -34,6 +34,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None) 
     app = openapi.make_documented_app(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]  # members in the order of their model
+    app.after_request(stay_on_host)
     app.url_map.converters["id"] = live.IdConverter
     install_services(app, settings, clock)
     install_metrics(app, settings)

@@ -7,7 +7,16 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from flask import Response, request
+
 from shared.config import URL_PREFIX, Settings
+
+
+def stay_on_host(response: Response) -> Response:
+    """Redirect to a path alone: of scheme, host and port only the client knows how it reaches us."""
+    if response.location and response.location.startswith(request.host_url):
+        response.location = response.location.removeprefix(request.host_url[:-1])
+    return response
 
 
 class ProxyHeaders:

@@ -27,7 +27,7 @@ Behind = Callable[..., httpx.Client]
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"ops_password": SecretStr(PASSWORD)})
+    return settings.model_copy(update={"ops_password": SecretStr(PASSWORD), "viewer_page": True})
 
 
 @pytest.fixture
@@ -73,7 +73,10 @@ def test_everything_stays_within_the_path(behind: Behind, way: dict[str, object]
     entered = web.post(LOGIN, data={"password": PASSWORD}, params={"next": "/study/ops/uploads"})
     assert (entered.status_code, entered.headers["Location"]) == (303, "/study/ops/uploads")
     assert {"Path=/study/ops", "HttpOnly"} <= set(entered.headers["Set-Cookie"].split("; "))
-    for page in ("/study/ops", "/study/ops/", "/study/ops/uploads", "/study/docs"):
+    for page in ("/study/ops", "/study/viewer"):  # neither a host nor a scheme: the client knows them
+        led = web.get(page)
+        assert (led.status_code, led.headers["Location"]) == (308, f"{page}/")
+    for page in ("/study/ops/", "/study/ops/uploads", "/study/docs", "/study/viewer/"):
         shown = web.get(page)
         assert shown.status_code == 200
         for link in set(re.findall(r'(?:href|src|action|hx-get)="([^"#][^"]*)"', shown.text)):
