@@ -29,6 +29,7 @@ from sqlalchemy.exc import DBAPIError
 from cli.local.places import act_as_owner, data_dir_option, read_env
 from shared.config import StoreSettings, load_settings
 from shared.db import make_engine
+from shared.errors import ConfigurationError
 from shared.ops.actions import read_shift
 
 COUNTS = {
@@ -40,6 +41,8 @@ COUNTS = {
     "relapsed_count": "relapsed",
     "chronic_remaining_count": "chronic",
 }
+# What stands behind `&` in the URL of a Postgres; no environment has variables of these names.
+URL_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs", "connect_timeout")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST_SPAN = timedelta(days=36_525)  # a century; a date so far back still exists in Python
 LONGEST_TEXT = 500
@@ -88,7 +91,16 @@ def _name_operator(connection: Connection) -> None:
 
 
 def complete_environment(data_dir: Path) -> None:
-    """Complete the environment with that of a running `up`, unless it names its own database."""
+    """Complete the environment with that of a running `up`, unless it names its own database.
+
+    Raises ConfigurationError where a shell has cut its URL off.
+    """
+    url = os.environ.get("DATABASE_URL", "")
+    if cut := [name for name in URL_OPTIONS if name in os.environ and f"{name}=" not in url]:
+        raise ConfigurationError(
+            f"DATABASE_URL: a shell that sourced the settings has ended it at `&`, and set {cut[0]} instead:"
+            " use --env-file FILE, or quote the value"
+        )
     if not os.environ.get("DATABASE_URL"):
         act_as_owner(data_dir)
         for name, value in read_env(data_dir).items():

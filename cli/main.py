@@ -3,10 +3,14 @@
 import os
 import sys
 from importlib import import_module
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
+from cli.env_file import read_env_file
 from shared.errors import StudyIngestError
 
+ENV_FILE = "--env-file"
 INTERRUPTED = 130  # the exit code that a shell reports after Ctrl-C
 
 try:
@@ -58,7 +62,22 @@ class LazyGroup(click.Group):
             sys.exit(INTERRUPTED)
         return name, getattr(module, name), rest
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read `--env-file`, wherever it stands, as an option of the group."""
+        files, rest, words = [], [], iter(args)
+        for word in words:
+            if word.partition("=")[0] == ENV_FILE:
+                files += [word] if "=" in word else [word, *islice(words, 1)]
+            else:
+                rest.append(word)
+        return super().parse_args(ctx, files + rest)
+
     def invoke(self, ctx: click.Context) -> Any:
+        try:
+            for file in ctx.params["env_file"]:
+                os.environ.update(read_env_file(file))
+        except StudyIngestError as error:
+            raise click.ClickException(str(error)) from None
         # The directory is of the processes that stay: a command would leave its own counts there.
         ctx.obj = os.environ.pop("PROMETHEUS_MULTIPROC_DIR", "")
         if os.environ.get("NO_COLOR"):  # https://no-color.org; click does not look at it
@@ -73,5 +92,11 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="study-ingest")
-def main() -> None:
+@click.option(
+    ENV_FILE,
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Settings in the form of systemd's EnvironmentFile, before or after the command; repeatable.",
+)
+def main(env_file: tuple[Path, ...]) -> None:
     """Ingest quiz sessions that were answered offline in a viewer: exactly once, in any order."""

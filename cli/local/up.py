@@ -127,6 +127,7 @@ def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[
             **stores(servers),
             **tokens(last),
             **learner_tokens(home),
+            **zone(),
         }
         _run(environment, "the database could not be migrated", "migrate")
         shutil.rmtree(home / METRICS, ignore_errors=True)  # counts of processes that have ended
@@ -163,6 +164,12 @@ def stores(servers: Servers) -> dict[str, str]:
 def tokens(last: Mapping[str, str]) -> dict[str, str]:
     """Take each token from our own environment, else from the last run, else make one."""
     return {name: os.environ.get(name) or last.get(name) or new() for name, new in SECRETS.items()}
+
+
+def zone() -> dict[str, str]:
+    """Return the time zone of our environment, for commands in other shells, too."""
+    name = "STUDY_TIME_ZONE"
+    return {name: os.environ[name]} if os.environ.get(name) else {}
 
 
 def learner_tokens(home: Path) -> dict[str, str]:
