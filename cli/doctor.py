@@ -46,6 +46,13 @@ _NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")
 
 _READ_ONLY = text("SHOW transaction_read_only")
 
+# Not those through a socket, whose address is null, nor those of this host.
+_PLAIN = text("""
+    SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+    WHERE application_name = 'study-ingest' AND datname = current_database() AND pid <> pg_backend_pid()
+        AND NOT ssl AND NOT (client_addr <<= '127.0.0.0/8' OR client_addr = '::1')
+""")
+
 _ZONES = text("""
     SELECT time_zone, count(*), (array_agg(id ORDER BY id))[1:5] FROM users
     GROUP BY time_zone ORDER BY time_zone
@@ -175,6 +182,7 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
             before = time.time()
             yield _clock("postgres", db.scalar(connection, _NOW), before, time.time())
             yield (migrated := _migrations(settings.database_url))
+            yield _encryption(connection)
             if migrated.level == "ok":
                 yield from _zones(connection, settings)
                 yield from _health(connection, settings)
@@ -188,6 +196,15 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
         yield fail("postgres", detail, fix)
     finally:
         engine.dispose()
+
+
+def _encryption(connection: Connection) -> Finding:
+    """Judge the connections of the processes: ours may be encrypted where theirs are not."""
+    plain = db.scalar(connection, _PLAIN)
+    if not plain:
+        return ok("postgres encryption", "no process' connection crosses a network in plain text")
+    fix = "sslmode=verify-full in DATABASE_URL; under systemd, HOME in each unit"
+    return warn("postgres encryption", f"{plain} of the processes' connections are in plain text", fix)
 
 
 def _standing(connection: Connection, settings: Settings) -> Finding:

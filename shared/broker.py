@@ -1,14 +1,18 @@
 """Enqueue uploads for the workers. The broker may lose or repeat messages: the row is the record."""
 
-from collections.abc import Sequence
+import ssl
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 from celery import Celery
 from kombu import Producer
 from kombu.exceptions import ChannelError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from shared.config import BrokerSettings
+from shared.config import BrokerSettings, Sentinel, sentinel
 
 FINALIZE = "finalize_upload"
 FINALIZE_QUEUE = "finalize"
@@ -16,6 +20,14 @@ FINALIZE_QUEUE = "finalize"
 # than ten, too many would have to be enqueued again when a worker is killed.
 MESSAGE_SIZE = 10
 AMQP = ("amqp://", "amqps://", "pyamqp://")
+
+# Celery's own default is no check at all of the certificate (rediss), or none of the name in it (amqps).
+_REDIS_TLS = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
+TLS: Mapping[str, dict[str, Any]] = {
+    "rediss": _REDIS_TLS,
+    "sentinels": _REDIS_TLS,
+    "amqps": {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None},  # None: that of the first URL
+}
 
 # The hard limit kills the child; the soft one lets it roll back and record why.
 SOFT_LIMIT_SHARE = 0.75
@@ -28,7 +40,12 @@ WORKER_SOCKET_TIMEOUT_S = 5.0
 
 def make_celery(settings: BrokerSettings, *, worker: bool = False) -> Celery:
     """Make the Celery app of a sender, or of a worker."""
-    app = Celery("study-ingest", broker=settings.broker_url, set_as_current=worker)
+    address = sentinel(settings.broker_url)
+    app = Celery(
+        "study-ingest",
+        broker=_sentinel_urls(address) if address else settings.broker_url,
+        set_as_current=worker,
+    )
     app.conf.update(
         task_acks_late=True,  # an early ack would lose what a killed worker had begun
         task_soft_time_limit=settings.task_time_limit * SOFT_LIMIT_SHARE,
@@ -49,6 +66,8 @@ def make_celery(settings: BrokerSettings, *, worker: bool = False) -> Celery:
         worker_soft_shutdown_timeout=SOFT_SHUTDOWN_S,
         worker_enable_soft_shutdown_on_idle=False,
         broker_transport_options=_transport_options(settings, worker=worker),
+        # A copy, as kombu writes the host's name into it.
+        broker_use_ssl={**TLS.get(settings.broker_url.partition(":")[0], {})} or False,
     )
     if settings.broker_url.startswith(AMQP):
         # A quorum queue survives the loss of a broker's host. With this type Celery makes a queue that is
@@ -57,11 +76,27 @@ def make_celery(settings: BrokerSettings, *, worker: bool = False) -> Celery:
     return app
 
 
+def _sentinel_urls(address: Sentinel) -> str:
+    account = f"{quote(address.username, '')}:{quote(address.password, '')}@" if address.password else ""
+    hosts = [(f"[{host}]" if ":" in host else host, port) for host, port in address.hosts]
+    return ";".join(f"sentinel://{account}{host}:{port}/{address.db}" for host, port in hosts)
+
+
 def _transport_options(settings: BrokerSettings, *, worker: bool) -> dict[str, Any]:
     timeout = WORKER_SOCKET_TIMEOUT_S if worker else SENDER_SOCKET_TIMEOUT_S
     if settings.broker_url.startswith(AMQP):
         return {"confirm_publish": True, "read_timeout": timeout, "write_timeout": timeout}
-    return {
+    address = sentinel(settings.broker_url)
+    known = address and {
+        "master_name": address.master_name,
+        "sentinel_kwargs": {
+            "password": address.sentinel_password or None,
+            "ssl": address.tls,
+            "socket_timeout": SENDER_SOCKET_TIMEOUT_S,
+            "retry": Retry(NoBackoff(), 0),  # it asks the next
+        },
+    }
+    return (known or {}) | {
         "visibility_timeout": settings.visibility_timeout,
         "socket_timeout": timeout,
         "socket_connect_timeout": CONNECT_TIMEOUT_S / 2,

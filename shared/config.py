@@ -4,8 +4,8 @@ import re
 from base64 import b64decode
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from typing import Annotated, NamedTuple, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from limits import parse
@@ -40,7 +40,50 @@ def signing_key(secret: str) -> bytes:
 ORIGIN = re.compile(
     r"(?!http:.*:80$|https:.*:443$)[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[1-9][0-9]*)?", re.ASCII
 )
-BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps")
+BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "sentinels", "amqp", "amqps")
+
+
+class Sentinel(NamedTuple):
+    """How to reach a Redis behind Sentinel; `password` is that of Redis."""
+
+    hosts: list[tuple[str, int]]
+    db: int
+    username: str
+    password: str
+    master_name: str
+    sentinel_password: str
+    tls: bool
+
+
+def sentinel(url: str) -> Sentinel | None:
+    """Read `sentinel://user:password@a:26379,b:26379/0?master_name=NAME`; None for a URL of another kind.
+
+    With TLS it is `sentinels://`. Raise ValueError if it is malformed.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme not in {"sentinel", "sentinels"}:
+        return None
+    address, _, query = rest.partition("?")
+    address, _, db = address.partition("/")
+    account, _, hosts = address.rpartition("@")
+    username, _, password = map(unquote, account.partition(":"))
+    options = dict(parse_qsl(query, strict_parsing=True))
+    name, sentinel_password = options.pop("master_name"), options.pop("sentinel_password", "")
+    parts = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    if options or not all(part.hostname and part.port != 0 for part in parts):
+        raise ValueError("a host, a port or an option is wrong")
+    reached = [(str(part.hostname), part.port or 26379) for part in parts]
+    return Sentinel(reached, int(db or 0), username, password, name, sentinel_password, scheme == "sentinels")
+
+
+def _sentinel_url(url: str) -> str:
+    try:
+        sentinel(url)
+    except (ValueError, KeyError):
+        raise ValueError(
+            "must be sentinel://host:26379,host:26379/0?master_name=NAME, or sentinels:// for TLS"
+        ) from None
+    return url
 
 
 _PARAMETERS = {each.keyword.decode() for each in Conninfo.get_defaults()}
@@ -70,6 +113,8 @@ def broker_url(url: str) -> str:
     if url.startswith("redis+socket://") and "@" in url:
         # Celery would take the whole URL for a host name, and Flower would show it.
         raise ValueError("redis+socket:// takes no user or password: protect the socket by its file mode")
+    if url.startswith("sentinel"):
+        return _sentinel_url(url)
     # There may be several, separated by semicolons: Celery tries the next where one is away.
     for each in url.split(";"):
         if urlsplit(each).scheme not in BROKERS or not _has_sound_port(each):
@@ -78,7 +123,9 @@ def broker_url(url: str) -> str:
 
 
 def redis_url(url: str) -> str:
-    """Return a URL in redis-py's form, or an empty one; raise ValueError if it is neither."""
+    """Return a URL in redis-py's form, or of Sentinel, or an empty one; raise ValueError if it is none."""
+    if url.startswith("sentinel"):
+        return _sentinel_url(url)
     try:
         if url:
             Redis.from_url(url).connection_pool.make_connection()  # connects to nothing yet
@@ -214,13 +261,17 @@ class StoreSettings(Timings):
 class BrokerSettings(Timings):
     """What is needed to reach the broker: all that Flower gets, beside its own FLOWER_* variables."""
 
-    broker_url: BrokerUrl = Field(description="Celery's broker: `redis://`, `redis+socket://` or `amqp://`")
+    broker_url: BrokerUrl = Field(
+        description="Celery's broker: `redis://`, `redis+socket://`, `sentinel://` or `amqp://`"
+    )
 
 
 class Settings(BrokerSettings, StoreSettings):
     """The whole configuration of web, worker and sweeper."""
 
-    redis_url: RedisUrl = Field("", description="Redis in redis-py's form, for the spool; unset: no spool")
+    redis_url: RedisUrl = Field(
+        "", description="Redis in redis-py's form, or `sentinel://`, for the spool; unset: no spool"
+    )
     study_ingest_enabled: bool = Field(default=False, description="accept uploads; unset: answer 503")
     viewer_sync_token: SecretStr = Field(
         SecretStr(""),

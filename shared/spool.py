@@ -15,10 +15,11 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, IntegrityError
 
-from shared import db, failures, payload
+from shared import config, db, failures, payload
 from shared.errors import StoreUnavailableError
 from shared.uploads import Delivery, receive
 
@@ -35,15 +36,33 @@ SOCKET_TIMEOUT_S = 0.3
 
 def connect(redis_url: str) -> Redis:
     """Make a client that gives up after SOCKET_TIMEOUT_S and does not retry."""
-    return Redis.from_url(
-        redis_url,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=SOCKET_TIMEOUT_S,
-        decode_responses=True,
-        encoding_errors="surrogateescape",  # an entry that is no UTF-8 is read, refused and kept as it is
-        retry=Retry(NoBackoff(), 0),
-        retry_on_error=[ReadOnlyError],  # not to retry, but to connect again, to what is the master now
+    options: dict[str, Any] = {
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": SOCKET_TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [ReadOnlyError],  # not to retry, but to connect again, to what is the master now
+    }
+    texts = {
+        "decode_responses": True,
+        "encoding_errors": "surrogateescape",
+    }  # no UTF-8: refused, kept as it is
+    address = config.sentinel(redis_url)
+    if address is None:
+        return Redis.from_url(redis_url, **options, **texts)
+    known = Sentinel(  # type: ignore[no-untyped-call]
+        address.hosts,
+        sentinel_kwargs={**options, "password": address.sentinel_password or None, "ssl": address.tls},
+        **options,
+        **texts,
     )
+    master: Redis = known.master_for(  # type: ignore[no-untyped-call]
+        address.master_name,
+        db=address.db,
+        username=address.username or None,
+        password=address.password or None,
+        ssl=address.tls,
+    )
+    return master
 
 
 def push(redis: Redis, delivery: Delivery) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import sys
 from functools import cache
 from typing import Any
@@ -19,6 +20,8 @@ try:
 except ConfigurationError as error:
     sys.exit(f"study-ingest: {error}")
 
+# Celery's command sets it to BROKER_URL as it is, and prefers it to the app's.
+os.environ.pop("CELERY_BROKER_URL", None)
 app = broker.make_celery(settings, worker=True)
 app.conf.imports = ["worker.tasks"]
 consumer.install(app)

@@ -68,6 +68,7 @@ def main() -> None:
         sys.exit(f"study-ingest: {error}")
     os.umask(0o077)
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # its own metrics are not ours
+    os.environ.pop("BROKER_URL", None)  # as it is, Celery's command would prefer it to the app's
     logs.configure_logs()
     broker.make_celery(settings, worker=True).start(["flower"])
 
