@@ -73,7 +73,7 @@ def receive_upload() -> Response | tuple[dict[str, Any], int, dict[str, str]]:
     if receipt.verdict is uploads.Verdict.NEW:
         services().publisher.enqueue(receipt.recorded_as or uuid)
     took = round((perf_counter() - start) * 1000, 1)
-    log.info("upload.received", upload=str(uuid), verdict=receipt.verdict, ms=took)
+    log.info("upload.received", upload=str(receipt.recorded_as or uuid), verdict=receipt.verdict, ms=took)
     return _answer(uuid, receipt)
 
 
