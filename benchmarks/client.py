@@ -21,7 +21,8 @@ TIMEOUT_S = 60.0
 class Load(NamedTuple):
     """What to send: uploads `first` to `first + requests - 1` of the made ones, to a port of this machine.
 
-    Each connection sends as soon as it has its answer; with `rate`, no more than that in a second.
+    Each connection sends as soon as it has its answer; with `rate`, no more than that in a second. `tokens`:
+    one for each upload, else the shared one.
     """
 
     port: int
@@ -29,6 +30,7 @@ class Load(NamedTuple):
     requests: int
     connections: int
     rate: float = 0.0
+    tokens: tuple[str, ...] = ()
 
 
 class Answer(NamedTuple):
@@ -55,14 +57,15 @@ def throughput(answers: list[Answer]) -> float:
 
 
 def _send(load: Load) -> list[Answer]:
-    requests = [_request(load.first + number) for number in range(load.requests)]
+    tokens = load.tokens or (TOKEN,) * load.requests
+    requests = [_request(load.first + number, token) for number, token in enumerate(tokens)]
     return list(_exchange(load, requests))
 
 
-def _request(number: int) -> bytes:
+def _request(number: int, token: str) -> bytes:
     sent = body(number)
     head = (
-        f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+        f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(sent)}\r\n\r\n"
     )
     return head.encode() + sent

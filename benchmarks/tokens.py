@@ -1,0 +1,62 @@
+"""P10: uploads accepted with learners' own tokens, beside the shared token, at the same process."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from benchmarks.accept import QUICK_REQUESTS, REQUESTS, UNBOUNDED, answered, latency
+from benchmarks.client import Answer, Load, throughput
+from benchmarks.figures import Figure, ratio
+from benchmarks.servers import PROCFILE, Stores, serving
+from benchmarks.workload import make_catalog
+from shared.tokens import generate_key, mint, public_half
+
+CONNECTIONS = 8
+ROUNDS = 9
+AUDIENCE = "benchmark"
+UPLOADS_OF_A_TOKEN = 10  # the first is verified, nine are found: a cache hit of 90 %
+
+
+def measure(stores: Stores, *, quick: bool) -> list[Figure]:
+    """Send with one token for all and with a token for every tenth upload, in turn."""
+    requests = QUICK_REQUESTS if quick else REQUESTS
+    key, keys = generate_key("EdDSA"), stores.directory / "viewer-keys.json"
+    keys.write_text(json.dumps({"keys": [public_half(key)]}))
+    settings = stores.settings(
+        "tokens", viewer_token_keys=str(keys), viewer_token_audience=AUDIENCE, queue_limit=UNBOUNDED
+    )
+    own: list[list[Answer]] = []
+    shared: list[list[Answer]] = []
+    with (
+        stores.database("tokens"),
+        stores.engine("tokens") as engine,
+        stores.redis() as redis,
+        serving(stores, settings, PROCFILE["web"]) as port,
+    ):
+        with engine.begin() as connection:
+            make_catalog(connection)
+        for number in range(ROUNDS + 1):
+            load = Load(port, (2 * number + 1) * requests, requests, CONNECTIONS)
+            of_learners = load._replace(first=load.first + requests, tokens=_tokens(key, number, requests))
+            loads = [(load, shared), (of_learners, own)]
+            for each, answers in loads if number % 2 else reversed(loads):
+                answers.append(answered(each, 202))
+        redis.flushall()
+    accepted = [throughput(answers) for answers in own[1:]]  # the first warms up
+    beside = [throughput(answers) for answers in shared[1:]]
+    return [
+        ratio("P10", "accepted with learners' tokens ÷ with the shared one", accepted, beside, "≥ 0.95"),
+        Figure("tokens/own", "uploads accepted with learners' tokens", tuple(accepted), "/s"),
+        latency("tokens/own p99", "99 % are accepted within, with learners' tokens", 0.99, own[1:]),
+        latency("tokens/shared p99", "99 % are accepted within, with the shared token", 0.99, shared[1:]),
+    ]
+
+
+def _tokens(key: dict[str, Any], number: int, requests: int) -> tuple[str, ...]:
+    """Return the token of each upload: each of ten uploads, and of learners that no round before had."""
+    now, each = datetime.now(UTC), requests // UPLOADS_OF_A_TOKEN
+    made = [
+        mint(key, learner, audience=AUDIENCE, issuer="", now=now, valid=timedelta(hours=1))
+        for learner in range(1 + number * each, 1 + (number + 1) * each)
+    ]
+    return tuple(made * UPLOADS_OF_A_TOKEN)
