@@ -291,7 +291,7 @@ def _repeated(names: Iterable[str]) -> list[str]:
     return [f"{name}: appears twice" for name, times in Counter(names).items() if times > 1]
 
 
-# Rows that are compared, locked and written in one transaction.
+# Rows that are compared, locked and written in one transaction (docs/performance.md, "What was tried").
 PART = 500
 
 # One load at a time; nothing else waits for this lock.
