@@ -26,7 +26,7 @@ from shared.uploads import Status
 
 WAIT_S = 600.0  # long enough for any backlog that one file makes
 HEADINGS = ("upload", "status", "received", "tries", "learner", "attempts", "why")
-SHOWN = ("status", "user_id", "tries", "reason", "last_error", "clock_shift", "void_reason")
+SHOWN = ("status", "user_id", "learner_id", "tries", "reason", "last_error", "clock_shift", "void_reason")
 FINAL = (Status.INGESTED, Status.REJECTED, Status.DEAD)
 FAILED = (Status.REJECTED, Status.DEAD)
 

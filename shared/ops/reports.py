@@ -247,8 +247,8 @@ def effects(connection: Connection, client_session_uuid: UUID) -> list[Effect]:
 
 
 _UPLOAD = text("""
-    SELECT u.client_session_uuid, u.status, u.received_at, u.finalized_at, u.tries, u.next_try_at, u.user_id,
-        u.reason, u.last_error, u.result, u.payload, u.clock_shift,
+    SELECT u.client_session_uuid, u.status, u.received_at, u.finalized_at, u.tries, u.next_try_at,
+        u.learner_id, u.user_id, u.reason, u.last_error, u.result, u.payload, u.clock_shift,
         voided.at AS voided_at, voided.reason AS void_reason
     FROM uploads u
     LEFT JOIN LATERAL (SELECT voided_at AS at, void_reason AS reason FROM study_quiz_sessions
@@ -296,7 +296,8 @@ class Moment(NamedTuple):
 class UploadReport:
     """An upload as an operator may see it; `payload` is None once it is purged.
 
-    `owners`: whose each question is, by its public id, where the upload is rejected.
+    `learner_id`: whom its sender's token names; `owners`: whose each question is, by its public id, where the
+    upload is rejected.
     """
 
     client_session_uuid: UUID
@@ -305,6 +306,7 @@ class UploadReport:
     finalized_at: datetime | None
     tries: int
     next_try_at: datetime
+    learner_id: int | None
     user_id: int | None
     reason: str | None
     last_error: str | None
