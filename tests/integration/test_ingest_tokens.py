@@ -23,6 +23,7 @@ from shared.learners import delete_learner
 from shared.models import Upload, UploadConflict
 from shared.ops.actions import accept_conflict
 from shared.tokens import generate_key, mint, public_half
+from study_outbox import Outbox
 from tests.factories import (
     ANN,
     BEN,
@@ -269,6 +270,31 @@ def test_keys_change_without_a_restart(web: httpx.Client, keys: Path) -> None:
     assert statuses() == [202, 202]
     write(keys, NEW_KEY)
     assert statuses() == [401, 202]
+
+
+def test_T6_an_outbox_outlives_an_expired_token_and_a_rotated_key(
+    web: httpx.Client, engine: Engine, keys: Path, tmp_path: Path
+) -> None:
+    def token(key: dict[str, Any], **changes: Any) -> str:
+        return bearer(ANN, key, **changes)["Authorization"].removeprefix("Bearer ")
+
+    renewed = [token(NEW_KEY), token(KEY)]
+    held = [token(KEY, valid=timedelta(seconds=-120))]
+
+    def ask(is_refused: bool) -> str:  # noqa: FBT001  # as the outbox calls it
+        held.extend([renewed.pop()] if is_refused else [])
+        return held[-1]
+
+    outbox = Outbox(tmp_path / "outbox.db", url=str(web.base_url), learner=ANN, token=ask)
+    for new_keys in ([KEY], [NEW_KEY]):
+        write(keys, *new_keys)
+        for _ in range(6):
+            outbox.add(upload(ANNS))
+        outbox.flush()
+        assert outbox.status().waiting == 0
+    outbox.close()
+    assert renewed == []
+    assert [row["learner_id"] for row in rows(engine, Upload)] == [ANN] * 12
 
 
 def test_a_learner_who_sends_too_much_waits_alone(serve: Serve, settings: Settings) -> None:
