@@ -39,6 +39,8 @@ class Proxy:
     preflights: int = 0
     preflight_s: float = 0.0
     new_version: bool = False
+    # Pages of a test's own, by path: their type and content.
+    files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     url: str = ""
 
     def recorded(self) -> list[str]:
@@ -104,6 +106,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path in self.proxy.files:
+            kind, content = self.proxy.files[self.path]
+            self.answer(200, content, {"Content-Type": kind})
+            return
         if self.command == "OPTIONS":
             self.proxy.preflights += 1
             time.sleep(self.proxy.preflight_s)
