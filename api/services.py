@@ -53,7 +53,7 @@ def install_services(app: Flask, settings: Settings, clock: Callable[[], datetim
     def store(threads: int, breaker: str, deadline: float = deadline) -> Store:
         limits = {"lock_timeout": deadline * LOCK_SHARE, "task_time_limit": deadline * STATEMENT_SHARE}
         engine = db.make_engine(settings.model_copy(update=limits), pool_size=threads, pre_ping=True)
-        return Store(engine, Breaker(pause, breaker), deadline=deadline, threads=threads)
+        return Store(engine, breaker, deadline=deadline, threads=threads)
 
     brief = settings.model_copy(update={"lock_timeout": deadline * BATCH_LOCK_SHARE})
     uploads = UploadStore(

@@ -1,5 +1,6 @@
 """Postgres with a deadline and a breaker; group commit of uploads, or the spool while Postgres is away."""
 
+import math
 import queue
 import threading
 import time
@@ -14,6 +15,7 @@ from psycopg.errors import LockNotAvailable
 from redis import Redis
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from shared import db, failures, metrics, uploads
 from shared.errors import StoreUnavailableError, StudyIngestError, UnstorableError
@@ -34,14 +36,17 @@ MAX_PUSHES = 4
 NIL = UUID(int=0)
 _PROBE = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR KEY SHARE")
 
+# Seconds between two tries of a store that is away: until it is known to be back, Redis alone gets uploads.
+PROBE_S = 0.5
+
 T = TypeVar("T")
 
 
 class Breaker:
     """Let every request through while a store answers; after a failure, one every `pause` seconds.
 
-    After two pauses without a request the failure is too old, and the breaker closes.
-    `name` is the label of the metric.
+    After two pauses without a request the failure is too old, and the breaker closes. An infinite pause: it
+    stays open until `close` is called. `name` is the label of the metric.
     """
 
     def __init__(self, pause: float, name: str) -> None:
@@ -69,24 +74,28 @@ class Breaker:
             self._open.set(0)
         self._retry_at = None
 
-    def trip(self) -> None:
-        """Note that the store is unreachable."""
-        self._open.set(1)
-        self._retry_at = time.monotonic() + self._pause
+    def trip(self) -> bool:
+        """Note that the store is unreachable; return whether that is new."""
+        with self._lock:
+            is_new = self._retry_at is None
+            self._open.set(1)
+            self._retry_at = time.monotonic() + self._pause
+        return is_new
 
 
 class Store:
     """Use Postgres within a deadline, on a few threads of its own.
 
     Neither a statement timeout nor a TCP timeout ends the wait for a server that is stopped (SIGSTOP); the
-    deadline does. A stopped Postgres holds these threads, but no request.
+    deadline does. A stopped Postgres holds these threads, but no request. While the breaker is open, a thread
+    tries the store, so that no request has to. `name` is the breaker's.
     """
 
-    def __init__(self, engine: Engine, breaker: Breaker, *, deadline: float, threads: int) -> None:
+    def __init__(self, engine: Engine, name: str, *, deadline: float, threads: int) -> None:
         self._engine = engine
         # psycopg warns of open connections that are garbage collected.
         weakref.finalize(self, engine.dispose)
-        self._breaker = breaker
+        self._breaker = Breaker(math.inf, name)
         self._deadline = deadline
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
 
@@ -114,12 +123,12 @@ class Store:
             future.cancel()
             late = time.monotonic() > late_at
             if not late:
-                self._breaker.trip()
+                self._trip()
             log.warning("store.failed", error=failures.describe(error), late=late)
             raise StoreUnavailableError("the store did not answer in time") from None
         except SQLAlchemyError as error:
             if failures.is_away(error):
-                self._breaker.trip()
+                self._trip()
             else:  # it answered: a row is locked, or the statement took too long
                 self._breaker.close()
             log.warning("store.failed", error=failures.describe(error), late=False)
@@ -129,6 +138,30 @@ class Store:
             raise
         self._breaker.close()
         return result
+
+    def check(self) -> None:
+        """Raise StoreUnavailableError unless uploads could be written."""
+        self.run(_look)
+
+    def _trip(self) -> None:
+        if self._breaker.trip():
+            threading.Thread(target=self._probe, name="probe", daemon=True).start()
+
+    def _probe(self) -> None:
+        while not self._breaker.allows():
+            time.sleep(PROBE_S)
+            try:
+                self._transaction(_look)
+            except NoConnectionError:  # each of them still waits for an answer
+                continue
+            except DBAPIError as error:
+                if failures.is_away(error):
+                    continue
+            self._breaker.close()
+
+
+def _look(connection: Connection) -> None:
+    db.execute(connection, _PROBE, {"id": NIL})
 
 
 class UploadStore:
@@ -171,7 +204,7 @@ class UploadStore:
     def check(self) -> None:
         """Raise StoreUnavailableError if no store would accept an upload."""
         try:
-            self._store.run(lambda connection: db.execute(connection, _PROBE, {"id": NIL}))
+            self._store.check()
         except StoreUnavailableError:
             if self.spool is None or not answers(self.spool):
                 raise

@@ -229,7 +229,9 @@ class Timings(BaseSettings):
     idle_timeout: Seconds = Field(30.0, description="longest idle time inside a transaction, in seconds")
     task_time_limit: Seconds = Field(60.0, description="seconds after which a stuck worker is killed")
     store_deadline: Seconds = Field(1.0, description="seconds a request waits for Postgres before 503")
-    store_pause: Seconds = Field(0.5, description="seconds between two requests that try a failed store")
+    store_pause: Seconds = Field(
+        4.0, description="seconds between two requests that try a failed spool or, for operators, Postgres"
+    )
     first_try_after: Seconds = Field(30.0, description="seconds before the sweeper enqueues a new upload")
     enqueue_again_after: Seconds = Field(60.0, description="seconds before the sweeper enqueues it once more")
     enqueue_pause: Seconds = Field(3.0, description="seconds without enqueuing after the broker failed")

@@ -1,9 +1,17 @@
 """The live side while Postgres is away or busy: 503 within the deadline; uploads do not notice."""
 
+import time
+from collections.abc import Callable
+
+import pytest
 from sqlalchemy import Engine, text
 
+from api.store import PROBE_S, Store
 from cli.client import PATH
 from cli.local.servers import Servers
+from shared.config import Settings
+from shared.db import make_engine
+from shared.errors import StoreUnavailableError
 from shared.models import StudyQuestionAttempt
 from shared.payload import EXAMPLE_UPLOAD
 from tests.clients import Front, refusal, started
@@ -25,6 +33,30 @@ def test_a_frozen_postgres_is_503_and_a_retry_finds_everything_once(
     until(lambda: front.answer(session, "q110").status_code == 200, "the store is asked again")
     assert front.finalize(session).json()["snapshot"]["correct_count"] == 1
     assert len(rows(engine, StudyQuestionAttempt)) == 1
+
+
+def test_I12_one_request_waits_for_a_store_that_hangs_and_none_after_it(
+    settings: Settings, servers: Servers
+) -> None:
+    store = Store(make_engine(settings, pool_size=2), "test", deadline=0.5, threads=2)
+    assert store.run(lambda _: True)
+    with frozen(servers.postgres.pid):
+        with pytest.raises(StoreUnavailableError, match="did not answer in time"):
+            store.check()
+        for _ in range(5):
+            time.sleep(PROBE_S / 2)
+            with pytest.raises(StoreUnavailableError, match="was unreachable a moment ago"):
+                store.check()
+    until(lambda: succeeds(store.check), "the store is used again, though no request has tried it")
+
+
+def succeeds(do: Callable[[], None]) -> bool:
+    try:
+        do()
+    except StoreUnavailableError as error:
+        assert "was unreachable a moment ago" in str(error)  # noqa: PT017  # in between, nobody waits
+        return False
+    return True
 
 
 def test_a_refusal_says_that_the_store_is_back(front: Front, servers: Servers) -> None:
