@@ -14,7 +14,7 @@ from shared import db, models
 from shared.attempts import sessions_of_upload
 from shared.config import TimeZone
 from shared.errors import CatalogError
-from shared.payload import normal_id
+from shared.payload import Integer, as_integer, normal_id
 from shared.study.finalize import refold
 from shared.study.grading import grade
 
@@ -31,7 +31,7 @@ def _written(value: Any) -> Any:
     raise ValueError("must be a text")  # pydantic would take a number for seconds since 1970
 
 
-Id = Annotated[int, pydantic.Field(gt=0, lt=2**63)]
+Id = Annotated[int, pydantic.Field(gt=0, lt=2**63), pydantic.BeforeValidator(as_integer)]
 Date = Annotated[date, pydantic.Field(strict=False), pydantic.BeforeValidator(_written)]
 Moment = Annotated[pydantic.AwareDatetime, pydantic.Field(strict=False), pydantic.BeforeValidator(_written)]
 Text = Annotated[str, pydantic.Field(min_length=1), pydantic.AfterValidator(_storable)]
@@ -67,7 +67,7 @@ class CatalogEdition(_Form):
         pydantic.AfterValidator(_storable),
     ]
     choices: list[Annotated[str, pydantic.AfterValidator(_storable)]] = pydantic.Field(min_length=2)
-    correct_choice: int = pydantic.Field(ge=0)
+    correct_choice: Integer = pydantic.Field(ge=0)
     published_at: Moment | None = None
 
     @pydantic.model_validator(mode="after")

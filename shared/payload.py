@@ -98,9 +98,12 @@ def normal_id(pub_id: str) -> str:
     return normalize("NFC", pub_id).strip(SPACES)
 
 
-def _integer(value: Any) -> Any:
-    # To JSON Schema 1.0 is an integer. A body is read with Decimal, a stored payload with float.
-    return int(value) if isinstance(value, Decimal | float) and value == int(value) else value
+def as_integer(value: Any) -> Any:
+    """Return 1 for 1.0, which to JSON Schema is an integer; anything that is none as it is."""
+    # A body is read with Decimal; a stored payload and a catalog with float, which may be infinite.
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Moment = Annotated[
@@ -108,9 +111,9 @@ Moment = Annotated[
     BeforeValidator(_moment),
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": MOMENT_PATTERN}),
 ]
-Integer = Annotated[int, BeforeValidator(_integer)]
+Integer = Annotated[int, BeforeValidator(as_integer)]
 # The limits first: after the validator, the schema would lose them.
-Choice = Annotated[int, Field(ge=0, le=32767), BeforeValidator(_integer)]
+Choice = Annotated[int, Field(ge=0, le=32767), BeforeValidator(as_integer)]
 # No NUL, which Postgres cannot hold, and more than spaces.
 _PUB_ID_PATTERN = r"^[^\x00]*[^\s\ufeff\x00][^\x00]*$"
 PubId = Annotated[

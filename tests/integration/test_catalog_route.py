@@ -1,6 +1,7 @@
 """The catalog over HTTP: loaded, compared, withdrawn, and refused row by row."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,20 @@ def test_a_catalog_is_loaded_and_loading_it_again_changes_nothing(
     before = everything(engine)
     assert put(server, catalog).json() == loaded.json()
     assert everything(engine) == before
+
+
+def test_an_integer_may_be_written_with_a_point(server: httpx.Client, engine: Engine) -> None:
+    catalog = json.dumps({name: list(each) for name, each in CATALOG.items()})
+    pointed = re.sub(r'("\w*id": |"correct_choice": )(\d+)', r"\1\2.0", catalog)
+    json_type = {"Content-Type": "application/json"}
+    assert server.put("/catalog", content=pointed, headers=json_type).status_code == 200
+    before = everything(engine)
+    assert put(server, json.loads(catalog)).status_code == 200
+    assert everything(engine) == before
+    for wrong in ("1.5", "1e999", "NaN"):
+        odd = pointed.replace('"correct_choice": 1.0', f'"correct_choice": {wrong}')
+        assert odd != pointed
+        assert server.put("/catalog", content=odd, headers=json_type).status_code in {400, 422}
 
 
 def test_a_changed_key_is_refused_until_forced_and_a_dry_run_says_what_it_would_do(
