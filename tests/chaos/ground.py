@@ -89,7 +89,7 @@ def ground(home: Path, seed: int, commands: Mapping[str, str]) -> Iterator[Groun
         migrations.upgrade(servers.database_url)
         engine = create_engine(servers.database_url, poolclass=NullPool)
         factories.load_many(engine, LEARNERS)
-        settings = _settings(servers)
+        settings = _settings(servers, home)
         url = f"http://{settings.host}:{settings.port}"
         with (
             Redis.from_url(servers.redis_url, decode_responses=True) as redis,
@@ -99,7 +99,7 @@ def ground(home: Path, seed: int, commands: Mapping[str, str]) -> Iterator[Groun
             yield Ground(servers, keeper, engine, redis, url, random.Random(seed))
 
 
-def _settings(servers: Servers) -> Settings:
+def _settings(servers: Servers, home: Path) -> Settings:
     own: dict[str, Any] = {
         "database_url": servers.database_url,
         "broker_url": servers.broker_url,
@@ -107,6 +107,7 @@ def _settings(servers: Servers) -> Settings:
         "study_ingest_enabled": True,
         "viewer_sync_token": "viewer-token-of-tests",
         "port": free_port(),
+        "prometheus_multiproc_dir": str(home / "metrics"),
     }
     return Settings(**BRISK | PATIENT | own)
 

@@ -12,6 +12,7 @@ from tests.chaos.count import count
 from tests.chaos.fault import Fault
 from tests.chaos.faults.both import BOTH
 from tests.chaos.faults.clock import CLOCK
+from tests.chaos.faults.disk import DISK
 from tests.chaos.faults.endings import CHILD_KILLED, ENDINGS
 from tests.chaos.faults.postgres import POSTGRES
 from tests.chaos.faults.redis import REDIS
@@ -19,7 +20,7 @@ from tests.chaos.ground import SOUND, Ground, ground
 from tests.chaos.load import Load
 from tests.chaos.result import Result, Strike
 
-FAULTS = [CHILD_KILLED, *ENDINGS, *POSTGRES, *REDIS, *BOTH, CLOCK]
+FAULTS = [CHILD_KILLED, *ENDINGS, *POSTGRES, *REDIS, *BOTH, DISK, CLOCK]
 STANDSTILL_S = 20.0
 LOOK_S = 0.2
 

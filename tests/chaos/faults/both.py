@@ -11,6 +11,8 @@ from tests.processes import until
 
 # Long enough for the spool to fill.
 AWAY_S = 3.0
+# What docs/operations.md promises.
+DRAINED_S = 2.0
 
 
 def _kill_redis(ground: Ground) -> None:
@@ -34,6 +36,15 @@ def _wipe_redis(ground: Ground) -> None:
     ground.forgotten |= {_uuid(entry) for entry in [*waiting, *moving]}
 
 
+def _wipe_redis_after(ground: Ground) -> None:
+    """Wipe it two seconds after Postgres is back: by then Redis alone keeps nothing."""
+    ground.servers.postgres.stop()
+    time.sleep(AWAY_S)
+    ground.servers.postgres.start()
+    time.sleep(DRAINED_S)
+    ground.redis.flushall()
+
+
 def _uuid(entry: str) -> str:
     return str(json.loads(json.loads(entry)["payload"])["client_session_uuid"])
 
@@ -41,4 +52,5 @@ def _uuid(entry: str) -> str:
 BOTH = [
     Fault("redis killed, postgres away", _kill_redis),
     Fault("redis wiped, postgres away", _wipe_redis),
+    Fault("redis wiped, postgres back for 2 s", _wipe_redis_after),
 ]

@@ -1,11 +1,13 @@
 """Redis wiped, restarted, killed, frozen, or full."""
 
-import shutil
-import subprocess
 import time
 
+from redis import Redis
+
+from shared.broker import FINALIZE_QUEUE
 from shared.spool import MOVING, SPOOL
 from tests.chaos.fault import Fault
+from tests.chaos.faults.disk import limit_files, no_prlimit
 from tests.chaos.ground import Ground
 from tests.faults import frozen
 from tests.processes import until
@@ -13,6 +15,14 @@ from tests.processes import until
 # Past the socket timeout of workers, and not past it.
 FREEZE_S = (0.5, 7.0)
 FULL_S = (0.5, 4.0)
+MALFORMED = (
+    "?",
+    "null",
+    "[]",
+    '{"headers": {}, "properties": {}}',
+    b"\xff\xfe",
+    '{"payload": 7, "received_at": 7}',
+)
 UNLESS_SPOOLED = "return redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 and redis.call('FLUSHALL')"
 
 
@@ -51,13 +61,18 @@ def _fill_disk(ground: Ground) -> None:
 
 def _limit_files(ground: Ground, size: str) -> None:
     server = ground.servers.valkey
-    command = ["prlimit", f"--pid={server.pid}", f"--fsize={size}:"]
     # As the server's own user: root may lack the right in a container.
-    subprocess.run(command, user=server.account.uid, group=server.account.gid, check=True)
+    limit_files(server.pid, size, user=server.account.uid, group=server.account.gid)
 
 
-def _no_prlimit() -> str:
-    return "" if shutil.which("prlimit") else "the program prlimit is not installed"
+def _send_malformed(ground: Ground) -> None:
+    """Put what is no message into the workers' queue, and what is no entry into the spool."""
+    with Redis.from_url(ground.servers.redis_url.replace("db=1", "db=0")) as queue:
+        for each in MALFORMED:
+            queue.lpush(FINALIZE_QUEUE, each)
+    for each in MALFORMED:
+        ground.redis.lpush(SPOOL, each)
+    until(lambda: not ground.redis.exists(SPOOL, MOVING), "the spool is empty")
 
 
 REDIS = [
@@ -66,5 +81,6 @@ REDIS = [
     Fault("redis killed", _kill),
     Fault("redis frozen", _freeze),
     Fault("redis at maxmemory", _fill_memory),
-    Fault("redis disk full", _fill_disk, _no_prlimit),
+    Fault("redis disk full", _fill_disk, no_prlimit),
+    Fault("malformed messages", _send_malformed),
 ]
