@@ -30,7 +30,7 @@ from benchmarks.servers import start_stores
 Measure = Callable[..., list[Figure]]  # (stores, *, quick)
 MEASURES: Mapping[str, tuple[Measure, str]] = {
     "accept": (accept.measure, "Uploads accepted, beside a bare route and beside repeats (P1, P6)."),
-    "tokens": (tokens.measure, "Uploads accepted with learners' tokens, beside the shared one (P10)."),
+    "tokens": (tokens.measure, "Uploads accepted with learners' tokens, beside the shared one (P10, P11)."),
     "drain": (drain.measure, "Uploads replayed by workers, beside the same statements by pgbench (P2)."),
     "cpu": (cpu.measure, "CPU of a replay, beside one that is written by hand (P3)."),
     "growth": (growth.measure, "Replays with many attempts in the table, beside few (P5)."),

@@ -1,8 +1,11 @@
-"""P10: uploads accepted with learners' own tokens, beside the shared token, at the same process."""
+"""P10, P11: uploads accepted with learners' own tokens, beside the shared token, at the same process."""
 
 import json
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import psutil
 
 from benchmarks.accept import QUICK_REQUESTS, REQUESTS, UNBOUNDED, answered, latency
 from benchmarks.client import Answer, Load, throughput
@@ -17,6 +20,14 @@ AUDIENCE = "benchmark"
 UPLOADS_OF_A_TOKEN = 10  # the first is verified, nine are found: a cache hit of 90 %
 
 
+@dataclass
+class Side:
+    """The answers of each round, and the seconds of CPU that they took."""
+
+    answers: list[list[Answer]] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
 def measure(stores: Stores, *, quick: bool) -> list[Figure]:
     """Send with one token for all and with a token for every tenth upload, in turn."""
     requests = QUICK_REQUESTS if quick else REQUESTS
@@ -25,8 +36,7 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
     settings = stores.settings(
         "tokens", viewer_token_keys=str(keys), viewer_token_audience=AUDIENCE, queue_limit=UNBOUNDED
     )
-    own: list[list[Answer]] = []
-    shared: list[list[Answer]] = []
+    own, shared = Side(), Side()
     with (
         stores.database("tokens"),
         stores.engine("tokens") as engine,
@@ -35,20 +45,32 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
     ):
         with engine.begin() as connection:
             make_catalog(connection)
+        (web,) = (each for each in psutil.Process().children(recursive=True) if "api" in each.cmdline())
         for number in range(ROUNDS + 1):
             load = Load(port, (2 * number + 1) * requests, requests, CONNECTIONS)
             of_learners = load._replace(first=load.first + requests, tokens=_tokens(key, number, requests))
             loads = [(load, shared), (of_learners, own)]
-            for each, answers in loads if number % 2 else reversed(loads):
-                answers.append(answered(each, 202))
+            for each, side in loads if number % 2 else reversed(loads):
+                before = sum(web.cpu_times()[:2])  # user and system
+                side.answers.append(answered(each, 202))
+                side.cpu.append(sum(web.cpu_times()[:2]) - before)
         redis.flushall()
-    accepted = [throughput(answers) for answers in own[1:]]  # the first warms up
-    beside = [throughput(answers) for answers in shared[1:]]
+    accepted = [throughput(answers) for answers in own.answers[1:]]  # the first warms up
+    beside = [throughput(answers) for answers in shared.answers[1:]]
     return [
         ratio("P10", "accepted with learners' tokens ÷ with the shared one", accepted, beside, "≥ 0.95"),
+        ratio(
+            "P11",
+            "CPU of the web process with learners' tokens ÷ with the shared one",
+            own.cpu[1:],
+            shared.cpu[1:],
+            "≤ 1.05",
+        ),
         Figure("tokens/own", "uploads accepted with learners' tokens", tuple(accepted), "/s"),
-        latency("tokens/own p99", "99 % are accepted within, with learners' tokens", 0.99, own[1:]),
-        latency("tokens/shared p99", "99 % are accepted within, with the shared token", 0.99, shared[1:]),
+        latency("tokens/own p99", "99 % are accepted within, with learners' tokens", 0.99, own.answers[1:]),
+        latency(
+            "tokens/shared p99", "99 % are accepted within, with the shared token", 0.99, shared.answers[1:]
+        ),
     ]
 
 
