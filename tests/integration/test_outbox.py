@@ -346,6 +346,17 @@ def test_a_lease_ends_and_a_clock_that_was_set_back_does_not_prolong_it(make: Ma
         until(lambda: not outbox.items(), "it is sent")
 
 
+def test_no_session_is_read_to_choose_another(make: Make, tmp_path: Path) -> None:
+    make()
+    bound = {"learner": "1", "now": 0, "lease": 0, "all": 0, "but": "[]", "skip": 0}
+    with sqlite3.connect(tmp_path / "outbox.db") as other:
+        claim = f"EXPLAIN QUERY PLAN {study_outbox.store._CLAIM}"  # noqa: SLF001  # nothing else shows it
+        plan = "; ".join(row[3] for row in other.execute(claim, bound))
+    other.close()
+    assert "SEARCH sessions USING COVERING INDEX sessions_order (learner=? AND state=?)" in plan
+    assert "TEMP B-TREE" not in plan
+
+
 def test_an_answer_that_never_ends_does_not_hold_a_lane(
     make: Make, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

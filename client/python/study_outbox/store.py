@@ -22,6 +22,11 @@ _SCHEMA = """
         PRIMARY KEY (learner, id)
     )
 """
+# With all that a choice needs: sessions of 100 KB are not read for it.
+_INDEX = """
+    CREATE INDEX IF NOT EXISTS sessions_order
+    ON sessions (learner, state, added, id, next_at, leased_until)
+"""
 _COLUMNS = "id, session, added, state, tries, next_at, problem"
 # A time that is further away than it can be was written before the clock was set back: it has passed.
 _CLAIM = f"""
@@ -70,6 +75,7 @@ class Store:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute(_SCHEMA)
+            self._connection.execute(_INDEX)
         except BaseException:
             self._connection.close()
             raise
