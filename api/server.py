@@ -31,6 +31,7 @@ from api.errors import MEDIA_TYPE, body_of_status, note_refusal
 from api.ops.session import PATH
 from api.services import services
 from shared.config import Settings, load_settings
+from shared.data_settings import compare_at_start
 from shared.errors import ConfigurationError
 from shared.logs import configure_logs
 
@@ -254,6 +255,7 @@ def main() -> int:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     try:
         settings: Settings = load_settings(Settings)
+        compare_at_start(settings)
         server = Server(create_app(settings), settings)
     except ConfigurationError as error:
         sys.stderr.write(f"The web process cannot start.\n{error}\n")

@@ -27,6 +27,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
 from cli.local.places import act_as_owner, data_dir_option, read_env
+from shared import data_settings
 from shared.config import StoreSettings, load_settings
 from shared.db import make_engine
 from shared.errors import ConfigurationError
@@ -72,7 +73,9 @@ def with_store(command: Callable[..., Any]) -> Callable[..., Any]:
         event.listen(engine, "begin", _name_operator)
         try:
             with readable_errors():
-                return command(*args, store=Store(engine, settings.study_time_zone), **options)
+                with engine.connect() as connection:
+                    zone = data_settings.compare(connection, settings)
+                return command(*args, store=Store(engine, zone), **options)
         finally:
             engine.dispose()
 

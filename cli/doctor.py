@@ -22,7 +22,7 @@ import migrations
 from cli.context import complete_environment
 from cli.local.places import NothingRunningError, data_dir_option
 from cli.local.supervisor import wait_until
-from shared import db, health, plan, spool
+from shared import data_settings, db, health, plan, spool
 from shared.broker import FINALIZE_QUEUE, make_celery, queue_length
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
@@ -238,10 +238,17 @@ def _migrations(database_url: str) -> Finding:
 
 def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
     """Name the learners whose study dates are computed in a zone that is not theirs."""
-    known, default = available_timezones(), settings.study_time_zone
+    known, is_set = available_timezones(), db.scalar(connection, data_settings.IS_SET)
+    try:
+        default = data_settings.compare(connection, settings)
+        yield ok("STUDY_TIME_ZONE", f"{default}, as in the database" if is_set else default)
+    except ConfigurationError as error:
+        detail, _, fix = str(error).removeprefix("STUDY_TIME_ZONE: ").partition(": ")
+        yield fail("STUDY_TIME_ZONE", detail, fix)
+        return
     right = True
     for zone, learners, first in db.execute(connection, _ZONES):
-        if zone in known or (zone is None and "study_time_zone" in settings.model_fields_set):
+        if zone in known or (zone is None and (is_set or "study_time_zone" in settings.model_fields_set)):
             continue
         right = False
         named = ", ".join(map(str, first)) + (f" and {learners - len(first)} more" * (learners > len(first)))

@@ -15,7 +15,7 @@ import migrations
 from cli import context
 from cli.local.places import data_dir_option
 from cli.local.up import LOOPBACK
-from shared import broker, db, health, spool
+from shared import broker, data_settings, db, health, spool
 from shared.config import Settings, StoreSettings, load_settings
 from shared.errors import ConfigurationError
 from shared.learners import delete_learner, export_learner
@@ -28,14 +28,23 @@ _KNOWN = text("SELECT EXISTS (SELECT FROM users WHERE id = :id)")
 
 
 @click.command()
+@click.option("--time-zone", metavar="ZONE", help="Change the STUDY_TIME_ZONE of later answers, too.")
 @data_dir_option
-def migrate(data_dir: Path) -> None:
+def migrate(data_dir: Path, *, time_zone: str | None) -> None:
     """Bring the database to the newest revision; safe to run again, and from several hosts at once."""
+    if time_zone is not None:
+        os.environ["STUDY_TIME_ZONE"] = time_zone
     context.complete_environment(data_dir)
     settings = load_settings(StoreSettings)
     url = settings.migrate_database_url or settings.database_url
     pending = migrations.pending(url)
     migrations.upgrade(url)
+    engine = db.make_engine(settings)
+    with context.readable_errors(), engine.begin() as connection:
+        if time_zone is not None:
+            data_settings.record_zone(connection, settings.study_time_zone, replace=True)
+        data_settings.adopt(connection, settings)
+    engine.dispose()
     click.echo(f"{len(pending)} revisions applied" if pending else "nothing to do")
 
 

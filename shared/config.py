@@ -257,7 +257,10 @@ class StoreSettings(Timings):
     """What is needed to reach Postgres; a field's upper-case name is its environment variable."""
 
     database_url: PostgresUrl = Field(description="Postgres, e.g. `postgresql://user@host/name`")
-    study_time_zone: TimeZone = Field("UTC", description="IANA zone of learners who have none of their own")
+    study_time_zone: TimeZone = Field(
+        "UTC",
+        description="IANA zone of learners without one; the database keeps the first that is set",
+    )
 
 
 class BrokerSettings(Timings):

@@ -508,3 +508,12 @@ class UploadEvent(Base):
     actor: Mapped[str | None] = mapped_column(
         server_default=sa.text("nullif(current_setting('study_ingest.actor', true), '')")
     )
+
+
+class DataSetting(Base):
+    """A setting that decides about data, as its first process had it: see `shared/data_settings.py`."""
+
+    __tablename__ = "data_settings"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]

@@ -12,11 +12,13 @@ from sqlalchemy import Engine
 
 from shared import broker, db, logs
 from shared.config import Settings, load_settings
+from shared.data_settings import compare_at_start
 from shared.errors import ConfigurationError
 from worker import consumer
 
 try:
     settings = load_settings(Settings)
+    compare_at_start(settings)
 except ConfigurationError as error:
     sys.exit(f"study-ingest: {error}")
 

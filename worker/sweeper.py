@@ -24,6 +24,7 @@ from sqlalchemy import Engine
 
 from shared import broker, db, failures, health, logs, metrics, retries, spool, webhooks
 from shared.config import Settings, load_settings
+from shared.data_settings import compare_at_start
 from shared.errors import ConfigurationError
 from shared.live.sessions import abandon_idle
 
@@ -228,6 +229,7 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each URL, which may hold a token
     try:
         settings = load_settings(Settings)
+        compare_at_start(settings)
     except ConfigurationError as error:
         sys.exit(f"study-ingest: {error}")
     sweeper = Sweeper(settings)

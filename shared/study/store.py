@@ -14,13 +14,15 @@ from shared.study.grading import Outcome
 from shared.study.progress import SCHEDULER, Cached, Counts, Progress, Review, WrongNote
 from shared.study.scheduling import study_date
 
-_LOCK = text("SELECT time_zone FROM users WHERE id = :user_id FOR NO KEY UPDATE")
+# The default is the database's, where there is one: see `shared/data_settings.py`.
+_ZONES = "time_zone, (SELECT value FROM data_settings WHERE name = 'study_time_zone') AS default_zone"
+_LOCK = text(f"SELECT {_ZONES} FROM users WHERE id = :user_id FOR NO KEY UPDATE")  # noqa: S608  # as above
 # No row where the questions have several owners: such an upload is rejected.
 _OWNER = text("""
     SELECT min(q.user_id) FROM published_items i JOIN study_questions q ON q.id = i.source_id
     WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) HAVING min(q.user_id) = max(q.user_id)
 """)
-_ZONE = text("SELECT time_zone FROM users WHERE id = :user_id")
+_ZONE = text(f"SELECT {_ZONES} FROM users WHERE id = :user_id")  # noqa: S608  # as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,13 @@ def lock_owner(connection: Connection, pub_ids: Iterable[str], default_zone: str
     """
     user_id = db.scalar(connection, _OWNER, {"pub_ids": list(pub_ids)})
     row = db.execute(connection, _LOCK, {"user_id": user_id}).fetchone() if user_id else None
-    return None if row is None else Learner(user_id, _zone(row.time_zone, default_zone))
+    return None if row is None else Learner(user_id, _zone(row.time_zone, row.default_zone or default_zone))
 
 
 def learner_zone(connection: Connection, user_id: int, default_zone: str) -> ZoneInfo:
     """Return the learner's time zone, or the default."""
-    return _zone(db.scalar(connection, _ZONE, {"user_id": user_id}), default_zone)
+    row = db.execute(connection, _ZONE, {"user_id": user_id}).fetchone()
+    return _zone(row.time_zone, row.default_zone or default_zone) if row else ZoneInfo(default_zone)
 
 
 def today_of(connection: Connection, user_id: int, *, now: datetime, default_zone: str) -> date:
