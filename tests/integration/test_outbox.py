@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -330,6 +332,18 @@ def test_T5_two_outboxes_on_one_file_send_each_session_once(make: Make, proxy: P
     one.flush()
     assert one.status().waiting == 0
     assert (len(proxy.recorded()), proxy.repeated()) == (60, 0)
+
+
+def test_T5_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    script = "import sys; from study_outbox.store import Store; sys.stdin.read(); Store(sys.argv[1], '1')"
+    for number in range(5):
+        command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path / f"{number}.db")]
+        started = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(4)]
+        time.sleep(0.5)  # until all wait for the end of their input
+        for each in started:
+            assert each.stdin
+            each.stdin.close()
+        assert [each.wait() for each in started] == [0] * 4
 
 
 def test_a_lease_ends_and_a_clock_that_was_set_back_does_not_prolong_it(make: Make, tmp_path: Path) -> None:

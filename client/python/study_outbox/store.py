@@ -72,13 +72,26 @@ class Store:
             path, timeout=BUSY, isolation_level=None, check_same_thread=False, cached_statements=32
         )
         try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._write_ahead()
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute(_SCHEMA)
             self._connection.execute(_INDEX)
         except BaseException:
             self._connection.close()
             raise
+
+    def _write_ahead(self) -> None:
+        # SQLite does not wait here for another process that opens the new file, too.
+        end = time.monotonic() + BUSY
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
 
     def close(self) -> None:
         """Close the file."""
