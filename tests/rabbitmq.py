@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,39 @@ from tests.processes import free_port, until
 PACKAGED = Path("/usr/lib/rabbitmq/lib")
 
 
-@dataclass(frozen=True)
+@dataclass
 class RabbitMQ:
-    """Tell where it listens, and its process id."""
+    """Tell where it listens; it can be killed and started again."""
 
     port: int
-    pid: int
+    start: Callable[[], subprocess.Popen[bytes]]
+
+    def __post_init__(self) -> None:
+        self.process = self.start()
+        self._wait()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def stop(self) -> None:
+        """Shut it down in order."""
+        self.process.terminate()
+        self.process.wait()
+
+    def start_again(self) -> None:
+        """Start it with its data, and wait until it answers."""
+        self.process = self.start()
+        self._wait()
+
+    def kill(self) -> None:
+        """Kill it with all its children."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def _wait(self) -> None:
+        until(lambda: self.process.poll() is not None or self.answers(), "RabbitMQ answers")
+        assert self.process.poll() is None, "it ended; its output is beside its data"
 
     @property
     def url(self) -> str:
@@ -65,23 +92,28 @@ def rabbitmq(program: str, home: Path) -> Iterator[RabbitMQ]:
         "RABBITMQ_CONF_ENV_FILE": str(home / "none"),
     }
     mapper = ["epmd", "-address", "127.0.0.1", "-port", mapper_port]
-    with running(mapper, home, {}), running([program], home, settings) as process:
-        server = RabbitMQ(port, process.pid)
-        until(lambda: process.poll() is not None or server.answers(), "RabbitMQ answers")
-        assert process.poll() is None, (home / "output").read_text()
-        yield server
+    with running(mapper, home, {}):
+        server = RabbitMQ(port, lambda: started([program], home, settings))
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
-@contextmanager
-def running(command: list[str], home: Path, settings: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def started(command: list[str], home: Path, settings: dict[str, str]) -> subprocess.Popen[bytes]:
     with (home / "output").open("ab") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             tied(command, signal.SIGKILL),
             env=os.environ | settings,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
+
+
+@contextmanager
+def running(command: list[str], home: Path, settings: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    process = started(command, home, settings)
     try:
         yield process
     finally:

@@ -122,7 +122,7 @@ def test_I9_a_ring_that_comes_again_after_a_kill_is_counted(
     fatal["attempts"][0]["pub_id"] = "q-fatal"
     viewer.send(factories.body(fatal))
     send(viewer, 3)
-    until(lambda: ends(engine) == {"dead": 1, "ingested": 3}, "every upload is final", patience=100)
+    until(lambda: ends(engine) == {"dead": 1, "ingested": 3}, "every upload is final", patience=60)
     assert len(tally.read_text()) == house.settings.max_tries
 
 
@@ -137,6 +137,23 @@ def test_I1_a_frozen_broker_delays_no_sender_and_is_given_up_on(
     for name in ("worker", "sweeper"):
         house.start(name)
     until(lambda: ends(engine) == {"ingested": 6}, "every upload is ingested")
+
+
+def test_I1_I2_restarts_under_load_lose_and_double_nothing(
+    engine: Engine, house: Processes, viewer: Sender, rabbit: RabbitMQ
+) -> None:
+    factories.load_many(engine)
+    processes = {name: house.start(name) for name in ("worker", "sweeper")}
+    for restart in range(2):
+        send(viewer, 30, seed=10 * restart)
+        rabbit.stop()
+        send(viewer, 10, seed=10 * restart + 1)
+        rabbit.start_again()
+    until(lambda: ends(engine) == {"ingested": 80}, "every upload is ingested", patience=60)
+    assert [process.poll() for process in processes.values()] == [None, None]
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM study_question_attempts")) == 80 * 20
+    assert [checked.differing for checked in verify(engine)] == [set()] * 3
 
 
 def test_a_malformed_message_is_refused_and_the_queue_goes_on(
