@@ -18,6 +18,7 @@ from cli.doctor import Finding, examine
 from cli.local.servers import Servers
 from shared import spool
 from shared.config import Settings
+from shared.data_settings import record_zone
 from tests.conftest import administer, with_database
 from tests.faults import wrong_clock
 from tests.processes import Processes, free_port, processes, until
@@ -241,3 +242,25 @@ def test_learners_whose_day_is_not_known(settings: Settings, engine: Engine) -> 
     _, findings = run(**environment(settings))
     assert findings["time zones"]["detail"] == "8 learners have none: their days are those of UTC"
     assert "STUDY_TIME_ZONE" in findings["time zones"]["fix"]
+
+
+def test_a_store_that_refuses_is_not_to_be_started(settings: Settings, redis: Redis, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("LOCK TABLE users"))
+        held = found(settings.model_copy(update={"lock_timeout": 0.2}))["postgres"]
+    assert (held.level, "it answers, but refuses a check" in held.detail) == ("fail", True)
+    redis.acl_setuser("default", enabled=True, commands=["-info"])
+    try:
+        findings = found(settings)
+    finally:
+        redis.acl_setuser("default", enabled=True, commands=["+@all"])
+    for store in ("spool", "broker"):
+        assert "it answers, but refuses" in findings[store].detail
+        assert "start it" not in findings[store].fix
+
+
+def test_another_zone_than_the_databases_is_named(settings: Settings, engine: Engine) -> None:
+    with engine.begin() as connection:
+        record_zone(connection, "Asia/Seoul", replace=True)
+    finding = found(settings.model_copy(update={"study_time_zone": "UTC"}))["STUDY_TIME_ZONE"]
+    assert (finding.level, "Asia/Seoul in the database" in finding.detail) == ("fail", True)
