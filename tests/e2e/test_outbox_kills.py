@@ -6,6 +6,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +168,7 @@ def mounted(disk: Path, directory: Path) -> Iterator[Path]:
 
 
 @as_root
+@pytest.mark.skipif(not shutil.which("mkfs.ext4"), reason="no mkfs.ext4")
 def test_T2_what_is_kept_survives_a_power_cut(tmp_path: Path) -> None:
     """Copy the disk at the acknowledgement: what has not reached it by then is gone."""
     disk, copy, directory = tmp_path / "disk", tmp_path / "copy", tmp_path / "mounted"
