@@ -18,7 +18,7 @@ from shared.errors import ConfigurationError, StudyIngestError
 log = structlog.get_logger()
 
 LONGEST = 4096  # bytes of a token
-LEEWAY = timedelta(seconds=60)
+LEEWAY_S = 60
 CACHED = 10_000  # tokens
 # The algorithm belongs to the key, never to the token: a type of key has one, which may have two names.
 ALGORITHMS = {"OKP": ("EdDSA", "Ed25519"), "oct": ("HS256",)}
@@ -70,7 +70,7 @@ class LearnerTokens:
             self._version = version
             self._read_again()
         verified = self._verified.get(token) or self._verify(token, now)
-        if now.timestamp() >= verified.expires + LEEWAY.total_seconds():
+        if now.timestamp() >= verified.expires + LEEWAY_S:
             raise InvalidTokenError("it has expired")
         return verified.learner
 
@@ -93,9 +93,7 @@ class LearnerTokens:
     def _verify(self, token: str, now: datetime) -> _Verified:
         if len(token) > LONGEST:
             raise InvalidTokenError(f"it is longer than {LONGEST} bytes")
-        claims = jwt.JWTClaimsRegistry(
-            int(now.timestamp()), leeway=int(LEEWAY.total_seconds()), **self._claims
-        )
+        claims = jwt.JWTClaimsRegistry(int(now.timestamp()), leeway=LEEWAY_S, **self._claims)
         try:
             read = jwt.decode(token, self._key, registry=_REGISTRY)
             claims.validate(read.claims)
