@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ log = structlog.get_logger()
 
 LONGEST = 4096  # bytes of a token
 LEEWAY_S = 60
+LOOK_EVERY_S = 1.0  # at the file; each look is a system call
 CACHED = 10_000  # tokens
 # The algorithm belongs to the key, never to the token: a type of key has one, which may have two names.
 ALGORITHMS = {"OKP": ("EdDSA", "Ed25519"), "oct": ("HS256",)}
@@ -47,7 +49,7 @@ class _Verified(NamedTuple):
 
 
 class LearnerTokens:
-    """Verify tokens by a file of keys (JWKS, RFC 7517), which is read again whenever it changes.
+    """Verify tokens by a file of keys (JWKS, RFC 7517), which is read again within a second of a change.
 
     A file that cannot be read then leaves the keys as they are: half of a file must not refuse every learner.
     At first it raises ConfigurationError.
@@ -59,6 +61,7 @@ class LearnerTokens:
         self._claims["aud"] = {"essential": True, "value": audience}
         if issuer:
             self._claims["iss"] = {"essential": True, "value": issuer}
+        self._looked_at = time.monotonic()
         self._version = self._current_version()
         self._keys = load_keys(path)
         # Of accepted tokens alone. To verify a signature costs a thousand times what a look-up costs.
@@ -66,9 +69,11 @@ class LearnerTokens:
 
     def verify(self, token: str, now: datetime) -> int:
         """Return the learner whom a token names; raise InvalidTokenError if it is not accepted."""
-        if (version := self._current_version()) != self._version:
-            self._version = version
-            self._read_again()
+        if time.monotonic() >= self._looked_at + LOOK_EVERY_S:
+            self._looked_at = time.monotonic()
+            if (version := self._current_version()) != self._version:
+                self._version = version
+                self._read_again()
         verified = self._verified.get(token) or self._verify(token, now)
         if now.timestamp() >= verified.expires + LEEWAY_S:
             raise InvalidTokenError("it has expired")

@@ -50,6 +50,11 @@ def signed(claims: Any, key: dict[str, Any] = EDDSA, **header: Any) -> str:
     return f"{text}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}"
 
 
+@pytest.fixture(autouse=True)
+def look_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "LOOK_EVERY_S", 0)
+
+
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
     return write(tmp_path / "keys.json", EDDSA, HS256)
