@@ -6,6 +6,7 @@ Each store is asked on its own thread, within a deadline.
 # Prometheus' library has few types.
 # mypy: disable-error-code="no-untyped-call"
 
+import mmap
 import os
 import re
 import sys
@@ -43,8 +44,9 @@ def _is_whole(file: str) -> bool:
     return True
 
 
-# Bytes of a process' file, and those of an entry beside its key.
+# Bytes of a process' file, of its length at its start, and of an entry beside its key.
 INITIAL_SIZE = 1 << 16
+HEADER = 8
 ROOM = 32
 
 
@@ -62,27 +64,30 @@ class _OwnFile(MmapedDict):
             with Path(filename).open("ab") as file:
                 _reserve(file.fileno(), INITIAL_SIZE)
         except OSError as error:
-            self._count_in_memory(error)
+            log.warning("metrics.off", error=failures.describe(error))
+            self._f = None  # type: ignore[assignment]  # as after the library's `close`
+            self._m = mmap.mmap(-1, INITIAL_SIZE)
+            self._capacity, self._used, self._positions = INITIAL_SIZE, HEADER, {}
         else:
             super().__init__(filename)
 
-    def _count_in_memory(self, error: OSError) -> None:
-        log.warning("metrics.off", error=failures.describe(error))
-        handle = os.memfd_create("metrics")
-        super().__init__(f"/proc/self/fd/{handle}")
-        os.close(handle)
-
     def _init_value(self, key: str) -> None:
         if self._used + len(key.encode()) + ROOM > self._capacity:
-            try:
-                _reserve(self._f.fileno(), 2 * self._capacity)
-            except OSError as error:
-                known = list(self.read_all_values())
-                self.close()
-                self._count_in_memory(error)
-                for each in known:
-                    self.write_value(*each)
+            self._grow()
         super()._init_value(key)
+
+    def _grow(self) -> None:
+        try:
+            if self._f:
+                _reserve(self._f.fileno(), 2 * self._capacity)
+                return  # the library goes on from here
+        except OSError as error:
+            log.warning("metrics.off", error=failures.describe(error))
+            self._f.close()
+            self._f = None  # type: ignore[assignment]  # as after the library's `close`
+        larger = mmap.mmap(-1, 2 * self._capacity)
+        larger[: self._used] = self._m[: self._used]
+        self._m, self._capacity = larger, 2 * self._capacity
 
 
 def _reserve(handle: int, size: int) -> None:

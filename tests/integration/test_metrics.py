@@ -95,3 +95,20 @@ def test_a_directory_that_cannot_be_made_costs_the_metrics_alone(tmp_path: Path)
     ran = run(tmp_path / "file" / "metrics", "-c", COUNT)
     assert ran.returncode == 0, ran.stderr
     assert "metrics.off" in ran.stdout + ran.stderr
+
+
+GROWS = """
+import resource
+from shared import metrics
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+for n in range(1000):
+    metrics.REQUESTS.labels("route" * 10, "GET", str(n)).inc(n)
+print(metrics.REQUESTS.labels("route" * 10, "GET", "7")._value.get(), end="")
+"""
+
+
+def test_values_for_which_a_disk_has_no_room_are_counted_in_memory(tmp_path: Path) -> None:
+    ran = run(tmp_path, "-c", GROWS)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.endswith("7.0")
+    assert "metrics.off" in ran.stdout
