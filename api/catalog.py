@@ -54,7 +54,7 @@ class ThingPath(BaseModel):
 
 @blueprint.before_request
 def admit() -> None:
-    """Refuse every request where no token is configured, then those without one."""
+    """Refuse every request while CATALOG_TOKEN is unset, then each that does not carry it."""
     if not services().settings.catalog_tokens:
         raise Problem(Kind.CATALOG_CLOSED)
     require_token(services().settings.catalog_tokens)
@@ -93,7 +93,8 @@ def load_catalog(query: LoadQuery) -> dict[str, Any]:
         "questions": len(catalog.questions),
         "editions": editions,
     }
-    log.info("catalog.loaded", dry_run=query.dry_run, changed=len(changes), **counts)
+    if not query.dry_run:
+        log.info("catalog.loaded", changed_editions=len(changes), **counts)
     return schemas.LoadedCatalog.model_validate(
         counts | {"changes": [each._asdict() for each in changes]}
     ).model_dump(mode="json")

@@ -61,19 +61,19 @@ class IdConverter(IntegerConverter):
 
 
 class LearnerPath(BaseModel):
-    """Whose."""
+    """The learner."""
 
     user_id: Id
 
 
 class SessionPath(LearnerPath):
-    """Which session."""
+    """The session and its learner."""
 
     session_id: Id
 
 
 class TopicPath(LearnerPath):
-    """Which topic."""
+    """The topic and its learner."""
 
     topic_id: Id
 
@@ -91,7 +91,7 @@ def _run_now(work: Callable[[Connection, _Now], T]) -> T:
 
 @blueprint.before_request
 def admit() -> None:
-    """Refuse every request where no token is configured, then those without one, then impossible ids."""
+    """Refuse every request while STUDY_API_TOKEN is unset, each without it, and impossible ids."""
     if not services().settings.study_tokens:
         raise Problem(Kind.LIVE_CLOSED)
     require_token(services().settings.study_tokens)

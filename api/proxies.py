@@ -1,6 +1,6 @@
 """What a proxy in front changes of a request: the client's address, the scheme, the path.
 
-werkzeug's ProxyFix believes everybody, and waitress one address alone.
+werkzeug's ProxyFix trusts the headers of any sender; waitress can trust only a single address.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ class ProxyHeaders:
         self._prefix = settings.url_prefix
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request, as if the client had sent it without the proxies between."""
+        """Answer a request as if the client had sent it directly, without proxies."""
         prefix = ""
         if self._trusts(environ["REMOTE_ADDR"]):
             # Each proxy adds the address that it sees; what stands before the first that is not trusted was

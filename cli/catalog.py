@@ -16,7 +16,7 @@ from shared import catalog_admin, catalog_sync
 from shared.catalog_admin import CatalogFile, CatalogQuestion
 from shared.errors import ConfigurationError, StudyIngestError
 
-# A request holds at most so many bytes of rows; the server takes 1 MiB.
+# Most bytes of rows in a request; the server accepts 1 MiB.
 MAX_REQUEST = 900_000
 TIMEOUT_S = 120.0
 

@@ -235,7 +235,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _widths(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[int], list[int]]:
-    """Return how wide each column would be, and how narrow it may become: no uuid, time or id is folded."""
+    """Return the natural width of each column, and its least: a uuid, a time or an id is never wrapped."""
     wide, narrow = [], []
     for heading, *column in zip(headings, *rows, strict=True):
         shown = [heading, *(cell(value).plain for value in column)]

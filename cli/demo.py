@@ -254,7 +254,7 @@ class Demo:
         headers = {"Authorization": f"Bearer {self.study_token}"}
         response = self.sender.http.request(method, path, json=body, headers=headers)
         if not response.is_success:
-            raise DemoFailedError(f"{method} {path} is answered {response.status_code}")
+            raise DemoFailedError(f"{method} {path} returned {response.status_code}")
         return response.json()
 
     def _progress(self, user_id: int) -> Progress:

@@ -167,7 +167,7 @@ def metrics(directory: str, port: int) -> None:
     """Serve the metrics of this host's processes to Prometheus, on the loopback address alone."""
     settings = load_settings(Settings).model_copy(update={"prometheus_multiproc_dir": directory})
     if not directory:
-        raise ConfigurationError("PROMETHEUS_MULTIPROC_DIR: must be set, to the directory of the processes")
+        raise ConfigurationError("PROMETHEUS_MULTIPROC_DIR: set it to the directory that the processes use")
     try:
         _, serving = start_http_server(port, LOOPBACK, registry(settings))
     except OSError as error:

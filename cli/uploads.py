@@ -227,7 +227,7 @@ def replay(  # noqa: PLR0913  # one for each option
     purged are left out.
     """
     if (status is not None or error is not None) == (uuid is not None):
-        raise click.UsageError("name one UUID, or many by --status or --error")
+        raise click.UsageError("give a UUID, or select uploads by --status or --error")
     if (skipped or shift_clock is not None) and (uuid is None or (skipped and shift_clock is not None)):
         raise click.UsageError("--skipped and --shift-clock need a UUID, and are used one at a time")
     if uuid is None:

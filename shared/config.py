@@ -259,7 +259,7 @@ class StoreSettings(Timings):
     database_url: PostgresUrl = Field(description="Postgres, e.g. `postgresql://user@host/name`")
     study_time_zone: TimeZone = Field(
         "UTC",
-        description="IANA zone of learners without one; the database keeps the first that is set",
+        description="IANA time zone of learners without one; the database keeps the first that is set",
     )
 
 
@@ -286,39 +286,44 @@ class Settings(BrokerSettings, StoreSettings):
         "", description="origins of viewers in browsers, `https://…`, separated by commas; unset: none"
     )
     viewer_token_keys: str = Field(
-        "", description="file of keys (JWKS) that verify learners' tokens; unset: no such tokens"
+        "", description="file of keys (JWKS) that verify learners' tokens; unset: these are refused"
     )
     viewer_token_audience: str = Field(
         "", validate_default=True, description="`aud` of learners' tokens; required with VIEWER_TOKEN_KEYS"
     )
     viewer_token_issuer: str = Field("", description="`iss` of learners' tokens; unset: any")
-    viewer_rate: Rate = Field("600/minute", description="requests of one learner that a web process answers")
+    viewer_rate: Rate = Field("600/minute", description="most requests of one learner, in each web process")
     study_api_token: SecretStr = Field(
-        SecretStr(""), description="tokens of the live side, separated by commas"
+        SecretStr(""), description="tokens for the live side under `/study`, separated by commas"
     )
     catalog_token: SecretStr = Field(
-        SecretStr(""), description="tokens of `/catalog`, separated by commas; unset: no `/catalog`"
+        SecretStr(""), description="tokens for `/catalog`, separated by commas; unset: no `/catalog`"
     )
     ops_password: SecretStr = Field(
         SecretStr(""), description="password of `/ops`, 12 characters or more; unset: no `/ops`"
     )
     host: str = Field("127.0.0.1", description="address that the web process binds")
     port: int = Field(8000, ge=0, le=65535, description="port that the web process binds")
-    url_prefix: UrlPrefix = Field("", description="path below which a proxy serves everything, e.g. `/study`")
+    url_prefix: UrlPrefix = Field("", description="path under which a proxy serves this, e.g. `/study`")
     trusted_proxies: Networks = Field(
-        "", description="addresses whose `X-Forwarded-For`, `-Proto`, `-Prefix` hold, separated by commas"
+        "",
+        description="proxies whose `X-Forwarded-…` headers are believed, separated by commas",
     )
     web_requests: int = Field(32, ge=1, description="requests that a web process serves at once")
-    max_tries: int = Field(5, ge=2, description="starts of one upload before it is `dead`")
-    queue_limit: int = Field(200, ge=2, description="messages in the broker above which no more are added")
+    max_tries: int = Field(5, ge=2, description="most starts of one upload; then it is `dead`")
+    queue_limit: int = Field(
+        200, ge=2, description="most messages in the broker; other uploads wait in Postgres"
+    )
     webhook_url: HttpUrl = Field("", description="http(s) receiver of webhooks; unset: all are skipped")
     webhook_secrets: SecretStr = Field(
         SecretStr(""), validate_default=True, description="keys to sign with, `whsec_…`, separated by commas"
     )
-    prometheus_multiproc_dir: str = Field("", description="directory of a host's metrics; unset: no metrics")
+    prometheus_multiproc_dir: str = Field(
+        "", description="directory that the processes of a host share for metrics; unset: no metrics"
+    )
     viewer_page: bool = Field(default=False, description="serve the sample quiz page at `/viewer/`")
     metrics_token: SecretStr = Field(
-        SecretStr(""), description="tokens of `/metrics`, separated by commas; unset: no `/metrics`"
+        SecretStr(""), description="tokens for `/metrics`, separated by commas; unset: no `/metrics`"
     )
 
     @field_validator("viewer_token_audience")

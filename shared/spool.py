@@ -1,7 +1,8 @@
 """Keep uploads in Redis while Postgres is away, and move them to Postgres when it is back.
 
-An entry is in one list or the other until it is committed in Postgres: a process that dies while it moves one
-leaves it in `MOVING`, where the next one finds it. To move one twice changes nothing, as its uuid is unique.
+An upload stays in the list `SPOOL` or `MOVING` until Postgres has committed it. If a process dies while it
+moves an upload, the next process finds it in `MOVING`. Moving an upload twice changes nothing, as its uuid is
+unique.
 """
 
 import json

@@ -363,7 +363,7 @@ def close(connection: Connection, upload: Waiting, end: End) -> None:
         "finalized_at": end.finalized_at,
     }
     if not execute(connection, _CLOSE, bound).rowcount:
-        raise OvertakenError("the upload was closed by another process")
+        raise OvertakenError("another process has already replayed the upload")
     if end.status is Status.REJECTED:
         id_ = upload.client_session_uuid
         add_event(connection, id_, Event.REJECTED, end.reason, at=end.finalized_at)

@@ -120,7 +120,7 @@ def load_candidates(
 
 
 def choose(candidates: Sequence[Candidate], form: SessionStart, today: date, rng: Random) -> list[Candidate]:
-    """Choose at most so many questions of each subject, in the order in which to ask them."""
+    """Choose questions in the order in which to ask them; of each subject, at most what the form says."""
     order = rng.sample(candidates, len(candidates))  # sorting is stable, so that chance decides ties
     if form.quiz_mode != "random":
         order.sort(key=lambda each: -each.priority)

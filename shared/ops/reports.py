@@ -40,7 +40,7 @@ class DueDay(NamedTuple):
 def due_calendar(
     connection: Connection, user_id: int, *, today: date, now: datetime, days: int
 ) -> list[DueDay]:
-    """Count the questions due on each of some study days, from today on."""
+    """Count the questions due on each of the next days, beginning with today."""
     require_learner(connection, user_id)
     bound = {"user_id": user_id, "today": today, "now": now, "end": today + timedelta(days=days)}
     counts = {row.day: row.questions for row in db.execute(connection, _COUNTS, bound)}
