@@ -48,7 +48,7 @@ def test_operators_find_try_and_blank_it_too(engine: Engine, written: str) -> No
             assert [each.client_session_uuid for each in search(connection, wanted)] == [uuid_of(sent)]
         assert dry_run_replay(connection, uuid_of(sent), now=NOW, default_zone="UTC").moved
     with engine.begin() as connection:
-        assert delete_learner(connection, ANN) == 1
+        assert delete_learner(connection, ANN).uploads == 1
     assert rows(engine, Upload)[0]["payload"] is None
 
 
