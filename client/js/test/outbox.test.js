@@ -266,6 +266,19 @@ for (const [name, fresh] of [["none", () => null], ["the same", () => "old"], ["
   });
 }
 
+test("a handle that was closed without an event is opened again", async () => {
+  const { outbox } = open(() => null);
+  await outbox.add(session());
+  const begin = IDBDatabase.prototype.transaction;
+  IDBDatabase.prototype.transaction = function (...some) {
+    IDBDatabase.prototype.transaction = begin;
+    this.close();
+    return begin.apply(this, some);
+  };
+  await outbox.add(session());
+  assert.equal((await outbox.items()).length, 2);
+});
+
 test("a clock that was set back by a week delays nothing", async () => {
   answer = problem(500, "internal-error");
   const { outbox } = open();
