@@ -21,7 +21,7 @@ PRACTICE = 5  # attempts of an upload
 
 # The rows of both sides, ids aside.
 _ROWS = text("""
-    SELECT (SELECT jsonb_agg(to_jsonb(p) - '{user_id,study_question_id,updated_at}'::text[]
+    SELECT (SELECT jsonb_agg(to_jsonb(p) - '{user_id,study_question_id,updated_at,changed_xid}'::text[]
                 ORDER BY user_id, study_question_id)
             FROM study_question_progress p WHERE user_id BETWEEN :first AND :last),
         (SELECT jsonb_agg(to_jsonb(s) - '{id,user_id,study_topic_id,client_session_uuid,question_ids,

@@ -61,15 +61,21 @@ LOG = """
     )
     SELECT study_topic_id, id FROM session"""
 PROGRESS = """
-    INSERT INTO study_question_progress (user_id, scheduler, study_question_id, stability, difficulty, due,
+    WITH changed AS (
+        INSERT INTO learner_changes (user_id, changed_xid, whole_xid)
+        VALUES (%s, pg_current_xact_id(), pg_current_xact_id())
+        ON CONFLICT (user_id) DO UPDATE SET
+            changed_xid = greatest(learner_changes.changed_xid, excluded.changed_xid)
+    )
+    INSERT INTO study_question_progress (user_id, scheduler, changed_xid, study_question_id, stability, difficulty, due,
         due_at_most, last_answered_at, last_study_date, reviews, misses, corrects, miss_streak,
         correct_streak, correct_since, wrong_note, note_opened_at, note_closed_at)
-    SELECT %s, %s, study_question_id, stability, difficulty, due, due_at_most, last_answered_at,
+    SELECT %s, %s, pg_current_xact_id(), study_question_id, stability, difficulty, due, due_at_most, last_answered_at,
         last_study_date, reviews, misses, corrects, miss_streak, correct_streak, correct_since, wrong_note,
         note_opened_at, note_closed_at
     FROM json_populate_recordset(NULL::study_question_progress, %s)
     ON CONFLICT (study_question_id, user_id) DO UPDATE SET scheduler = excluded.scheduler,
-        stability = excluded.stability, difficulty = excluded.difficulty, due = excluded.due,
+        changed_xid = excluded.changed_xid, stability = excluded.stability, difficulty = excluded.difficulty, due = excluded.due,
         due_at_most = excluded.due_at_most, last_answered_at = excluded.last_answered_at,
         last_study_date = excluded.last_study_date, reviews = excluded.reviews, misses = excluded.misses,
         corrects = excluded.corrects, miss_streak = excluded.miss_streak,
@@ -140,7 +146,7 @@ def replay(connection: Connection, upload: UUID, now: datetime) -> None:
         values = [user_id, str(upload), now, as_json(sessions), as_json(log)]
         logged = connection.execute(LOG, values, prepare=True)
         saved = [each._asdict() | {"study_question_id": question} for question, each in folded.items()]
-        connection.execute(PROGRESS, [user_id, SCHEDULER, as_json(saved)], prepare=True)
+        connection.execute(PROGRESS, [user_id, user_id, SCHEDULER, as_json(saved)], prepare=True)
         session_ids: dict[int, int] = dict(logged.fetchall())
         result = {
             "topics": [
