@@ -29,7 +29,7 @@ def looked_up_names() -> set[str]:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_an_alert_asks_for_what_is_served_and_has_its_mend(rule: dict[str, dict[str, str]]) -> None:
+def test_an_alert_asks_for_what_is_served_and_has_its_fix(rule: dict[str, dict[str, str]]) -> None:
     asked = set(re.findall(r"study_ingest_\w+", str(rule["expr"])))
     assert asked or 'up{job="study-ingest"}' in rule["expr"]  # which Prometheus itself makes
     assert asked <= counted_names() | looked_up_names()
