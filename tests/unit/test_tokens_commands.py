@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.tokens import tokens
+from cli.main import main
 from shared.tokens import InvalidTokenError, LearnerTokens
 
 AUDIENCE = "https://ds.example"
 
 
 def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(
-        tokens, [str(each) for each in arguments], env={"VIEWER_TOKEN_AUDIENCE": AUDIENCE}
-    )
+    words = ["tokens", *(str(each) for each in arguments)]
+    return CliRunner().invoke(main, words, env={"VIEWER_TOKEN_AUDIENCE": AUDIENCE})
 
 
 def minted(signing_key: Path, *options: str) -> str:
