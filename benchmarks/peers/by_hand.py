@@ -67,21 +67,21 @@ PROGRESS = """
         ON CONFLICT (user_id) DO UPDATE SET
             changed_xid = greatest(learner_changes.changed_xid, excluded.changed_xid)
     )
-    INSERT INTO study_question_progress (user_id, scheduler, changed_xid, study_question_id, stability, difficulty,
-        due, due_at_most, last_answered_at, last_study_date, reviews, misses, corrects, miss_streak,
-        correct_streak, correct_since, wrong_note, note_opened_at, note_closed_at)
+    INSERT INTO study_question_progress (user_id, scheduler, changed_xid, study_question_id, stability,
+        difficulty, due, due_at_most, last_answered_at, last_study_date, reviews, misses, corrects,
+        miss_streak, correct_streak, correct_since, wrong_note, note_opened_at, note_closed_at)
     SELECT %s, %s, pg_current_xact_id(), study_question_id, stability, difficulty, due, due_at_most,
-        last_answered_at, last_study_date, reviews, misses, corrects, miss_streak, correct_streak, correct_since, wrong_note,
-        note_opened_at, note_closed_at
+        last_answered_at, last_study_date, reviews, misses, corrects, miss_streak, correct_streak,
+        correct_since, wrong_note, note_opened_at, note_closed_at
     FROM json_populate_recordset(NULL::study_question_progress, %s)
     ON CONFLICT (study_question_id, user_id) DO UPDATE SET scheduler = excluded.scheduler,
         changed_xid = excluded.changed_xid, stability = excluded.stability,
-        difficulty = excluded.difficulty, due = excluded.due, due_at_most = excluded.due_at_most, last_answered_at = excluded.last_answered_at,
-        last_study_date = excluded.last_study_date, reviews = excluded.reviews, misses = excluded.misses,
-        corrects = excluded.corrects, miss_streak = excluded.miss_streak,
-        correct_streak = excluded.correct_streak, correct_since = excluded.correct_since,
-        wrong_note = excluded.wrong_note, note_opened_at = excluded.note_opened_at,
-        note_closed_at = excluded.note_closed_at"""
+        difficulty = excluded.difficulty, due = excluded.due, due_at_most = excluded.due_at_most,
+        last_answered_at = excluded.last_answered_at, last_study_date = excluded.last_study_date,
+        reviews = excluded.reviews, misses = excluded.misses, corrects = excluded.corrects,
+        miss_streak = excluded.miss_streak, correct_streak = excluded.correct_streak,
+        correct_since = excluded.correct_since, wrong_note = excluded.wrong_note,
+        note_opened_at = excluded.note_opened_at, note_closed_at = excluded.note_closed_at"""
 CLOSE = """
     UPDATE uploads SET status = 'ingested', result = %s::jsonb, user_id = %s, finalized_at = %s
     WHERE client_session_uuid = %s"""
