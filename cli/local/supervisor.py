@@ -58,13 +58,13 @@ class Restarts:
                 raise ProcessEndedError(f"{_end(self._name, code)}, as after its last {MOST_FAILURES} starts")
             pause = min(2.0 ** (self._failures - 1), LONGEST_PAUSE_SECONDS) if self._failures else 0.0
             self._due = now + pause
-            _print(f"{_end(self._name, code)}; it is started again{f' in {pause:.0f} s' * bool(pause)}")
+            print_line(f"{_end(self._name, code)}; it is started again{f' in {pause:.0f} s' * bool(pause)}")
         if now >= self._due:
             self._due = self._started_at = None
             try:
                 self._start()
             except StudyIngestError as error:
-                _print(str(error))
+                print_line(str(error))
 
 
 class Supervisor:
@@ -199,9 +199,10 @@ def to_terminal() -> Iterator[Output]:
 def _print_lines(prefix: str, pipe: BinaryIO) -> None:
     with pipe:
         for line in pipe:
-            _print(prefix + line.decode(errors="replace").rstrip())
+            print_line(prefix + line.decode(errors="replace").rstrip())
 
 
-def _print(line: str) -> None:
+def print_line(line: str) -> None:
+    """Print a line if it can be printed."""
     with suppress(OSError):  # nobody reads it any more, or its disk is full: the processes go on
         click.echo(line)

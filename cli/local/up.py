@@ -70,11 +70,15 @@ def up(data_dir: Path, *, port: int) -> None:
     """
     with suppress(KeyboardInterrupt), running(data_dir, port) as everything:
         api, flower = everything.environment["API_URL"], everything.environment["FLOWER_URL"]
-        click.echo(f"ready {api}")
-        click.echo(f"for operators: {api}/ops and {flower}")
-        click.echo(f"quiz page: {everything.sign_in_link()}")
-        click.echo(f"its learner and questions: study-ingest catalog load {SAMPLE}")
-        click.echo(f"addresses, tokens and passwords are in {data_dir / places.ENV}")
+        lines = (
+            f"ready {api}",
+            f"for operators: {api}/ops and {flower}",
+            f"quiz page: {everything.sign_in_link()}",
+            f"its learner and questions: study-ingest catalog load {SAMPLE}",
+            f"addresses, tokens and passwords are in {data_dir / places.ENV}",
+        )
+        for line in lines:
+            supervisor.print_line(line)
         everything.keep()
 
 

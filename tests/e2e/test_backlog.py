@@ -1,6 +1,7 @@
 """A backlog waits in Postgres: it never grows the broker, and none of it becomes dead (I9)."""
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, text
 
+from api.publisher import LENGTH_EVERY_S
 from cli.client import Sender
 from cli.local.servers import Servers
 from shared.broker import FINALIZE_QUEUE, MESSAGE_SIZE
@@ -44,11 +46,13 @@ def test_I9_a_backlog_fills_the_queue_to_its_mark_and_no_higher(
 ) -> None:
     factories.load_many(engine)
     viewer.send(factories.body(factories.random_upload(random.Random(1), 1, attempts=2)))
-    with engine.begin() as connection:
-        connection.execute(COPY, {"count": WAITING})
-    house.start("sweeper")
     with Redis.from_url(servers.redis_url.replace("db=1", "db=0")) as broker:
+        until(lambda: broker.llen(FINALIZE_QUEUE) == 1, "the web process has enqueued it")
+        with engine.begin() as connection:
+            connection.execute(COPY, {"count": WAITING})
+        house.start("sweeper")
         until(lambda: broker.llen(FINALIZE_QUEUE) == MARK, "the sweeper fills the queue")
+        time.sleep(LENGTH_EVERY_S)  # the web process looks at the queue's length as often as that
         for seed in range(2, 12):
             viewer.send(factories.body(factories.random_upload(random.Random(seed), 1, attempts=2)))
         assert broker.llen(FINALIZE_QUEUE) == MARK, "above half the mark only the sweeper enqueues"
