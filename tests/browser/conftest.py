@@ -30,9 +30,9 @@ from tests.browser.proxy import Proxy, proxying
 from tests.conftest import TEMPLATE, fresh_database
 from tests.processes import Processes, free_port, processes, until
 
-LEARNERS = 90
+LEARNERS = 180
 # So many further on is a learner with the same questions in the same zone, who gets the reference delivery.
-TWIN = 45
+TWIN = 90
 ATTEMPTS = 3
 AUDIENCE = "https://ds.example"
 TOKEN = "viewer-token-of-tests"
@@ -262,7 +262,7 @@ def _other(upload: dict[str, Any]) -> str:
 def learner(viewer_engine: Engine) -> Learner:
     """Give a test a learner whom no other test has."""
     number = next(_learners)
-    assert number < SAMPLE
+    assert number < TWIN
     return Learner(number, viewer_engine)
 
 

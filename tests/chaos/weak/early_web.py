@@ -15,8 +15,7 @@ app = make_celery(Settings())
 
 
 def _publish(_: Any, delivery: Delivery) -> Receipt:
-    arguments = [delivery.payload, delivery.received_at.isoformat()]
-    app.send_task(INGEST, args=arguments, queue=FINALIZE_QUEUE)
+    app.send_task(INGEST, args=[delivery.payload], queue=FINALIZE_QUEUE)
     return Receipt(Verdict.PENDING)
 
 
