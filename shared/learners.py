@@ -89,6 +89,8 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     blanked, too; of the others, the owner can no longer be found in the catalog. `redis`: the spool, where
     there is one; what it holds of them is deleted even if the transaction is rolled back.
     """
+    if redis:
+        spool.hold(connection)
     pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id})
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
     locked = scalars(connection, _LOCK_UPLOADS, bound)
@@ -98,7 +100,7 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     execute(connection, _BLANK_UPLOADS, bound | {"uploads": uploads})
     execute(connection, _DELETE, {"user_id": user_id})
     mark_whole(connection, user_id)
-    spooled = spool.remove(connection, redis, user_id, set(pub_ids)) if redis else 0
+    spooled = spool.remove(redis, user_id, set(pub_ids)) if redis else 0
     return Receipt(sessions, attempts, questions, len(uploads), conflicts, spooled)
 
 

@@ -1,4 +1,4 @@
-"""Who can replace a file: whoever can write to it, or to a directory on the way to it."""
+"""Who can replace a file: those who can write to it, or to a directory on the way to it."""
 
 import os
 import stat

@@ -119,12 +119,16 @@ def lock(connection: Connection) -> bool:
 _WAIT = text("SELECT pg_advisory_xact_lock(7319400451)")
 
 
-def remove(connection: Connection, redis: Redis, learner: int, pub_ids: set[str]) -> int:
+def hold(connection: Connection) -> None:
+    """Let no process move uploads until the transaction ends; call it before uploads are locked."""
+    db.execute(connection, _WAIT)
+
+
+def remove(redis: Redis, learner: int, pub_ids: set[str]) -> int:
     """Remove the uploads of a learner: by their sender's token, or by questions; return how many those were.
 
-    No process moves uploads until the transaction ends.
+    The caller holds the spool.
     """
-    db.execute(connection, _WAIT)
     removed = 0
     for place in (MOVING, SPOOL, REFUSED):
         for entry in map(str, redis.lrange(place, 0, -1)):

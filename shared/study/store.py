@@ -185,7 +185,7 @@ _DELETE = text("""
     WHERE user_id = :user_id AND study_question_id = ANY(CAST(:question_ids AS bigint[]))
 """)
 
-# A row that is gone cannot say when it went: whoever reads changes gets all that is left.
+# A row that is gone cannot say when it went: a reader of changes gets all that is left.
 _WHOLE = text(f"""
     {_CHANGED}, whole_xid = greatest(learner_changes.whole_xid, excluded.whole_xid)
 """)

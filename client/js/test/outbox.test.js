@@ -76,7 +76,7 @@ function open(token = () => "good", learner = randomUUID()) {
 
 async function until(holds, patience = 8000) {
   for (const end = Date.now() + patience; !(await holds()); ) {
-    if (Date.now() > end) assert.fail("waited in vain");
+    if (Date.now() > end) assert.fail("waited too long");
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
