@@ -1,7 +1,8 @@
-"""Processes that are killed, or told to stop."""
+"""Processes that are killed, stopped by a signal, or frozen."""
 
 import math
 import signal
+import time
 from contextlib import suppress
 
 import psutil
@@ -9,10 +10,13 @@ import psutil
 from cli.local.supervisor import wait_until
 from tests.chaos.fault import Fault
 from tests.chaos.ground import SOUND, Ground
+from tests.faults import frozen
 
 # Without load in that time, a child is killed that is idle.
 BUSY_S = 1.0
 PATIENCE_S = 10.0
+# Long enough for a learner's uploads to wait together: then their replays meet.
+FREEZE_S = 3.0
 OPEN = """
     SELECT pid FROM pg_stat_activity WHERE datname = current_database()
     AND xact_start IS NOT NULL AND application_name = 'study-ingest' AND query LIKE '%study_q%'
@@ -66,5 +70,10 @@ def _stop(name: str) -> Fault:
     return Fault(f"{name} told to stop", lambda ground: ground.keeper.end(name, signal.SIGTERM))
 
 
+def _freeze_worker(ground: Ground) -> None:
+    with frozen(ground.keeper.leader("worker").pid):
+        time.sleep(FREEZE_S)
+
+
 CHILD_KILLED = Fault("worker child killed", ChildKiller())
-ENDINGS = [*map(_kill, SOUND), *map(_stop, SOUND)]
+ENDINGS = [*map(_kill, SOUND), *map(_stop, SOUND), Fault("worker frozen", _freeze_worker)]

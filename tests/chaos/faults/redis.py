@@ -31,6 +31,13 @@ def wipe(ground: Ground) -> None:
     until(lambda: ground.redis.eval(UNLESS_SPOOLED, 2, SPOOL, MOVING), "the spool is empty")
 
 
+def _wipe_messages(ground: Ground) -> None:
+    """Wipe everything while messages wait for a worker that takes none."""
+    with frozen(ground.keeper.leader("worker").pid), _queue(ground) as queue:
+        until(lambda: queue.llen(FINALIZE_QUEUE) > 0, "a message waits")
+        wipe(ground)
+
+
 def _restart(ground: Ground) -> None:
     ground.servers.valkey.restart()
 
@@ -67,7 +74,7 @@ def _limit_files(ground: Ground, size: str) -> None:
 
 def _send_malformed(ground: Ground) -> None:
     """Put what is no message into the workers' queue, and what is no entry into the spool."""
-    with Redis.from_url(ground.servers.redis_url.replace("db=1", "db=0")) as queue:
+    with _queue(ground) as queue:
         for each in MALFORMED:
             queue.lpush(FINALIZE_QUEUE, each)
     for each in MALFORMED:
@@ -75,8 +82,14 @@ def _send_malformed(ground: Ground) -> None:
     until(lambda: not ground.redis.exists(SPOOL, MOVING), "the spool is empty")
 
 
+def _queue(ground: Ground) -> Redis:
+    """Connect to Celery's database, in redis-py's form."""
+    return Redis.from_url(ground.servers.redis_url.replace("db=1", "db=0"))
+
+
 REDIS = [
     Fault("redis wiped", wipe),
+    Fault("redis wiped, messages waiting", _wipe_messages),
     Fault("redis restarted", _restart),
     Fault("redis killed", _kill),
     Fault("redis frozen", _freeze),
