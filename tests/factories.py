@@ -57,22 +57,22 @@ def load_many(engine: Engine, learners: int = 3) -> None:
         load_catalog(connection, many_learners(learners))
 
 
-def random_upload(chance: random.Random, learner: int, attempts: int = 8, **changes: Any) -> dict[str, Any]:
+def random_upload(rng: random.Random, learner: int, attempts: int = 8, **changes: Any) -> dict[str, Any]:
     """Make one upload of one learner, with ties in time and repeats."""
-    start = START + timedelta(minutes=chance.randrange(60 * 24 * 30))
+    start = START + timedelta(minutes=rng.randrange(60 * 24 * 30))
     answers = []
     for _ in range(attempts):
-        start += timedelta(seconds=chance.choice([0, 0, 7, 40]))
+        start += timedelta(seconds=rng.choice([0, 0, 7, 40]))
         answers.append(
             {
-                "pub_id": f"q-{learner}-{chance.randrange(QUESTIONS):02}",
-                "selected": chance.choice([None, *range(CHOICES), *range(CHOICES)]),
-                "unsure": chance.random() < 0.2,
+                "pub_id": f"q-{learner}-{rng.randrange(QUESTIONS):02}",
+                "selected": rng.choice([None, *range(CHOICES), *range(CHOICES)]),
+                "unsure": rng.random() < 0.2,
                 "answered_at": start.isoformat(),
             }
         )
     made = {
-        "client_session_uuid": str(UUID(int=chance.getrandbits(128), version=4)),
+        "client_session_uuid": str(UUID(int=rng.getrandbits(128), version=4)),
         "finished_at": start.isoformat(),
         "sent_at": start.isoformat(),
         "attempts": answers,
@@ -80,17 +80,17 @@ def random_upload(chance: random.Random, learner: int, attempts: int = 8, **chan
     return made | changes
 
 
-def fast(chance: random.Random, learner: int, ahead: timedelta = timedelta(days=2)) -> dict[str, Any]:
+def fast(rng: random.Random, learner: int, ahead: timedelta = timedelta(days=2)) -> dict[str, Any]:
     """Make an upload of a viewer whose clock is ahead."""
-    made = random_upload(chance, learner, sent_at=(datetime.now(UTC) + ahead).isoformat())
+    made = random_upload(rng, learner, sent_at=(datetime.now(UTC) + ahead).isoformat())
     for attempt in made["attempts"]:
         attempt["answered_at"] = (datetime.fromisoformat(attempt["answered_at"]) + ahead).isoformat()
     return made
 
 
-def mixed(chance: random.Random) -> dict[str, Any]:
+def mixed(rng: random.Random) -> dict[str, Any]:
     """Make an upload whose questions belong to two learners."""
-    made = random_upload(chance, 1)
+    made = random_upload(rng, 1)
     made["attempts"][0]["pub_id"] = "q-2-00"
     return made
 

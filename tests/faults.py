@@ -44,30 +44,30 @@ def kill_backend(connection: psycopg.Connection) -> None:
 
 @contextmanager
 def broken(engine: Engine, moment: str, number: int, fault: Fault) -> Iterator[None]:
-    """Strike `before` or `after` the statement of that number, or at the `commit`; 0 is the first.
+    """Inject the fault `before` or `after` the statement of that number, or at the `commit`; 0 is the first.
 
     Statements are counted as psycopg gets them, wherever they are sent; the engine must connect again.
     """
     numbers = count()
 
-    def strike(at: str, connection: psycopg.Connection) -> None:
+    def inject(at: str, connection: psycopg.Connection) -> None:
         if at == moment and next(numbers) == number:
             fault(connection)
 
-    class Struck(psycopg.Cursor[Any]):
-        def execute(self, *given: Any, **options: Any) -> Any:
-            strike("before", self.connection)
-            super().execute(*given, **options)
-            strike("after", self.connection)
+    class FailingCursor(psycopg.Cursor[Any]):
+        def execute(self, *args: Any, **options: Any) -> Any:
+            inject("before", self.connection)
+            super().execute(*args, **options)
+            inject("after", self.connection)
             return self
 
     def prepare(connection: psycopg.Connection, _: object) -> None:
-        connection.cursor_factory = Struck
+        connection.cursor_factory = FailingCursor
 
-    def strike_commit(connection: Connection) -> None:
-        strike("commit", driver(connection))
+    def inject_at_commit(connection: Connection) -> None:
+        inject("commit", driver(connection))
 
-    with _listening(engine, "connect", prepare), _listening(engine, "commit", strike_commit):
+    with _listening(engine, "connect", prepare), _listening(engine, "commit", inject_at_commit):
         yield
 
 

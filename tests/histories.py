@@ -90,7 +90,7 @@ class Runner:
             (self.live if live else self.upload)(Front(self.web, learner), sitting)
         return self.left(Front(self.web, learner))
 
-    def play_late(self, learner: int, history: list[Sitting], ways: list[bool], chance: Random) -> list[str]:
+    def play_late(self, learner: int, history: list[Sitting], ways: list[bool], rng: Random) -> list[str]:
         """Play as above, but every upload arrives at last, in any order; tell what is known."""
         forget(self.engine)
         self.clock.now = START
@@ -101,7 +101,7 @@ class Runner:
                 self.live(front, sitting)
             else:
                 outbox.append(self.offline(sitting))
-        for sent in chance.sample(outbox, len(outbox)):
+        for sent in rng.sample(outbox, len(outbox)):
             self.send(front, sent)
         assert not any(checked.differing for checked in verify(self.engine))
         return progress(self.engine)

@@ -93,7 +93,7 @@ def until(true: Callable[[], object], what: str, patience: float = PATIENCE_S) -
     """Wait for something to become true; fail, naming it, if it does not."""
     end = time.monotonic() + patience
     while not true():
-        assert time.monotonic() < end, f"waited {patience:.0f} s in vain: {what}"
+        assert time.monotonic() < end, f"after {patience:.0f} s still not true: {what}"
         time.sleep(0.05)
 
 

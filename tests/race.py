@@ -1,4 +1,4 @@
-"""Let two transactions meet for certain, whatever the machine's speed."""
+"""Let two transactions overlap, however fast or slow the machine is."""
 
 import threading
 import time
@@ -25,21 +25,21 @@ def overlap(
 
     `first` commits when `second` waits for one of its locks, or has ended without waiting.
     """
-    arrived, leave = threading.Event(), threading.Event()
+    arrived, go_on = threading.Event(), threading.Event()
 
-    def hold(_: Connection) -> None:
+    def pause(_: Connection) -> None:
         arrived.set()
-        leave.wait()
+        go_on.wait()
 
-    held, other = _another(engine, "first"), _another(engine, "second")
-    event.listen(held, "commit", hold)
+    paused, other = _another(engine, "first"), _another(engine, "second")
+    event.listen(paused, "commit", pause)
     with ThreadPoolExecutor(2) as pool:
-        early = pool.submit(first, held)
+        early = pool.submit(first, paused)
         early.add_done_callback(lambda _: arrived.set())
         arrived.wait()
         late = pool.submit(second, other)
         wait_until_blocked(engine, late, "second")
-        leave.set()
+        go_on.set()
     return early, late
 
 

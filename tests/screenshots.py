@@ -42,12 +42,12 @@ _MAKE = text("""
 
 
 def make_day(engine: Engine) -> None:
-    chance, now = random.Random(1), datetime.now(UTC)
+    rng, now = random.Random(1), datetime.now(UTC)
     rows = []
     for _ in range(4000):
-        at = now - timedelta(days=1) * min(abs(chance.gauss(0.1, 0.25)), 1)
-        status = chance.choices(["ingested", "rejected", "dead"], [200, 5, 1])[0]
-        uuid = UUID(int=chance.getrandbits(128), version=4)
+        at = now - timedelta(days=1) * min(abs(rng.gauss(0.1, 0.25)), 1)
+        status = rng.choices(["ingested", "rejected", "dead"], [200, 5, 1])[0]
+        uuid = UUID(int=rng.getrandbits(128), version=4)
         rows.append({"id": uuid, "at": at, "ended": at + timedelta(seconds=2), "status": status})
     with engine.begin() as connection:
         connection.execute(_MAKE, rows)

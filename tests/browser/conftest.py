@@ -212,8 +212,8 @@ class Learner:
     token: str = TOKEN
 
     def sessions(self, count: int, attempts: int = ATTEMPTS) -> list[dict[str, Any]]:
-        chance = random.Random(f"{self.number} {len(self.made)} {os.getpid()}")
-        made = [factories.random_upload(chance, self.number, attempts) for _ in range(count)]
+        rng = random.Random(f"{self.number} {len(self.made)} {os.getpid()}")
+        made = [factories.random_upload(rng, self.number, attempts) for _ in range(count)]
         for each in made:
             del each["sent_at"]
         self.made |= {each["client_session_uuid"]: each for each in made}

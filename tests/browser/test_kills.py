@@ -13,11 +13,11 @@ def test_T1_nothing_is_lost_at_any_kill(
     learner: Learner,
     run: Run,
 ) -> None:
-    chance = random.Random(1)
+    rng = random.Random(1)
     for _ in range(run.times(3, 100)):
         page = phone.outbox(learner.number, learner.token)
         page.evaluate(ADD, learner.sessions(SESSIONS))
-        page.wait_for_timeout(chance.uniform(50, 1200))
+        page.wait_for_timeout(rng.uniform(50, 1200))
         phone.kill()
     page = phone.outbox(learner.number, learner.token)
     drained(page)

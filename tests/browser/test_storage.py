@@ -26,7 +26,7 @@ def add_each(page: Page, sessions: list[dict[str, Any]]) -> Any:
     return page.evaluate(ADD_EACH, sessions)
 
 
-def test_T7_at_a_full_quota_what_add_kept_is_kept_and_the_rest_is_said(
+def test_T7_at_a_full_quota_no_added_session_is_lost_and_add_reports_the_others(
     phone: Device, learner: Learner, run: Run
 ) -> None:
     phone.proxy.fault = Handler.reset

@@ -37,7 +37,10 @@ def test_T6_without_a_good_token_everything_waits_untouched_until_the_learner_si
     page = phone.outbox(learner.number, "expired-token-of-tests")
     page.evaluate(RENEW, None)
     page.evaluate(ADD, learner.sessions(SESSIONS))
-    until(lambda: page.evaluate("() => window.events.some(([type]) => type == 'token-needed')"), "it is told")
+    until(
+        lambda: page.evaluate("() => window.events.some(([type]) => type == 'token-needed')"),
+        "the page got the event",
+    )
     until(lambda: page.evaluate(WAITING) == SESSIONS, "all are added")
     posts = len(phone.proxy.posts)
     phone.kill()

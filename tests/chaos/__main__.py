@@ -16,7 +16,7 @@ from tests.chaos.run import FAULTS, run
 @click.option("--seed", type=int, help="Of the load and of the faults' order; printed.  [default: any]")
 @click.option("--only", metavar="FAULT", multiple=True, help="Only faults whose name has this in it.")
 def main(minutes: float, seed: int | None, only: tuple[str, ...]) -> None:
-    """Mistreat an installation of its own under load; exit 1 if it lost, doubled or miscounted anything."""
+    """Inject faults into an installation under load; exit 1 if any upload is lost, doubled or miscounted."""
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     faults = [fault for fault in FAULTS if not only or any(part in fault.name for part in only)]
     if not faults:

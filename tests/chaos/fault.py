@@ -3,18 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.chaos.ground import Ground
+from tests.chaos.system import System
 
 
 def runs_anywhere() -> str:
-    """Return no reason against it."""
+    """Return an empty reason: the fault can run on every machine."""
     return ""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`strike` breaks something and, where nothing else does, repairs it; `obstacle` says why not here."""
+    """`inject` breaks something, and repairs it unless the system does; `why_not`: a reason not to run here."""
 
     name: str
-    strike: Callable[[Ground], None]
-    obstacle: Callable[[], str] = runs_anywhere
+    inject: Callable[[System], None]
+    why_not: Callable[[], str] = runs_anywhere

@@ -12,10 +12,10 @@ import httpx
 
 from cli.client import PATH
 from tests import factories
-from tests.chaos.ground import LEARNERS
+from tests.chaos.system import LEARNERS
 
 SENDERS = 4
-# Two processors keep up, with the faults, too.
+# Two processors can do this, faults included.
 UPLOADS_A_SECOND = 8.0
 # So that a learner's replays meet.
 IN_A_ROW = 10
@@ -43,7 +43,7 @@ class Load:
 
     def __init__(self, url: str, seed: int) -> None:
         self.accepted: dict[str, Accepted] = {}
-        self._chance = random.Random(seed)
+        self._rng = random.Random(seed)
         self._made: list[dict[str, Any]] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -72,7 +72,7 @@ class Load:
             self._send(self._choose())
 
     def _slot(self) -> float:
-        """Take the next time to send; what an outage left out is not made up for."""
+        """Take the next time to send; sends missed in an outage are not made up for."""
         with self._lock:
             self._next_at = max(self._next_at + 1 / UPLOADS_A_SECOND, time.monotonic())
             return self._next_at
@@ -80,10 +80,10 @@ class Load:
     def _choose(self) -> dict[str, Any]:
         """Make an upload, or repeat one: the last, which may be on its way, or an older one."""
         with self._lock:
-            if self._made and self._chance.random() < AGAIN:
-                return self._chance.choice([self._made[-1], self._chance.choice(self._made)])
+            if self._made and self._rng.random() < AGAIN:
+                return self._rng.choice([self._made[-1], self._rng.choice(self._made)])
             learner = 1 + len(self._made) // IN_A_ROW % LEARNERS
-            self._made.append(factories.random_upload(self._chance, learner))
+            self._made.append(factories.random_upload(self._rng, learner))
             return self._made[-1]
 
     def _send(self, upload: dict[str, Any]) -> None:

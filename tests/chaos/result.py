@@ -18,7 +18,7 @@ AT_THE_END = "(after the last)"
 
 
 @dataclass(frozen=True, slots=True)
-class Strike:
+class Injection:
     """One fault that ran, and when the system had recovered from it, on the monotonic clock."""
 
     fault: str
@@ -27,14 +27,14 @@ class Strike:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One run; `forgotten`: uploads that were wiped while no other store kept them."""
+    """One run; `wiped`: uploads that were deleted from Redis while Postgres did not have them."""
 
     seed: int
     kills: int
     accepted: Mapping[str, Accepted]
-    strikes: list[Strike]
+    injections: list[Injection]
     count: Count
-    forgotten: set[str]
+    wiped: set[str]
 
     @property
     def figures(self) -> dict[str, int]:
@@ -43,14 +43,14 @@ class Result:
             "seed": self.seed,
             "kills": self.kills,
             "accepted": len(self.accepted),
-            "lost": len(self.count.lost - self.forgotten),
+            "lost": len(self.count.lost - self.wiped),
             "double": len(self.count.double),
             "verify_differences": self.count.verify_differences,
         }
 
     @property
     def is_clean(self) -> bool:
-        """Tell whether everything that was promised was kept."""
+        """Tell whether no accepted upload was lost, doubled or miscounted."""
         return not any(self.figures[name] for name in ("lost", "double", "verify_differences"))
 
     def show(self, faults: Iterable[Fault]) -> None:
@@ -58,7 +58,7 @@ class Result:
         table = Table(*COLUMNS, box=None, pad_edge=False)
         met = self._by_fault()
         for fault in faults:
-            if reason := fault.obstacle():
+            if reason := fault.why_not():
                 table.add_row(fault.name, f"not run: {reason}")
             else:
                 table.add_row(fault.name, *self._row(fault.name, met.pop(fault.name, [])))
@@ -68,18 +68,18 @@ class Result:
         Console(soft_wrap=True, highlight=False).print(json.dumps(self.figures), markup=False)
 
     def _by_fault(self) -> dict[str, list[str]]:
-        """Put each upload to the fault that was under way when it was accepted, or was the next."""
-        ends = [strike.end for strike in self.strikes]
+        """Group uploads by the fault that ran when they were accepted, or was the next to run."""
+        ends = [injection.end for injection in self.injections]
         met: dict[str, list[str]] = {}
         for uuid, accepted in self.accepted.items():
             at = bisect_left(ends, accepted.at)
-            met.setdefault(self.strikes[at].fault if at < len(ends) else AT_THE_END, []).append(uuid)
+            met.setdefault(self.injections[at].fault if at < len(ends) else AT_THE_END, []).append(uuid)
         return met
 
     def _row(self, name: str, uuids: list[str]) -> list[str]:
-        times = sum(strike.fault == name for strike in self.strikes)
+        times = sum(injection.fault == name for injection in self.injections)
         lost, double = self.count.lost & set(uuids), self.count.double & set(uuids)
-        counts = (times, len(uuids), len(lost - self.forgotten), len(double), len(lost & self.forgotten))
+        counts = (times, len(uuids), len(lost - self.wiped), len(double), len(lost & self.wiped))
         return [*map(str, counts), _p99([self.accepted[uuid].took for uuid in uuids])]
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.fault import Fault
-from tests.chaos.ground import SOUND
 from tests.chaos.run import FAULTS, run
+from tests.chaos.system import COMMANDS
 from tests.processes import reachable_directory
 
-# Faults are what takes the time: so much of it is no sign of a hang.
+# Faults take most of this time.
 pytestmark = pytest.mark.timeout(600)
 SEED = 1
 
@@ -29,21 +29,21 @@ def named(*names: str) -> list[Fault]:
 
 def weakened(**changes: tuple[str, str]) -> Mapping[str, str]:
     """Return the commands with a part of some replaced."""
-    assert all(old in SOUND[name] for name, (old, _) in changes.items())
-    return SOUND | {name: SOUND[name].replace(*change) for name, change in changes.items()}
+    assert all(old in COMMANDS[name] for name, (old, _) in changes.items())
+    return COMMANDS | {name: COMMANDS[name].replace(*change) for name, change in changes.items()}
 
 
 def test_I1_I2_every_fault_once_loses_and_doubles_nothing(home: Path) -> None:
     result = run(home, SEED, FAULTS)
     result.show(FAULTS)
-    able = {fault.name for fault in FAULTS if not fault.obstacle()}
-    assert {strike.fault for strike in result.strikes} == able
+    possible = {fault.name for fault in FAULTS if not fault.why_not()}
+    assert {injection.fault for injection in result.injections} == possible
     assert result.is_clean
     assert result.figures["accepted"] > 100
 
 
 def test_without_a_sweeper_the_harness_reports_losses(home: Path) -> None:
-    commands = {name: command for name, command in SOUND.items() if name != "sweeper"}
+    commands = {name: command for name, command in COMMANDS.items() if name != "sweeper"}
     result = run(home, SEED, named("redis wiped, messages waiting"), commands=commands)
     assert result.figures["lost"] > 0
 

@@ -64,7 +64,7 @@ def test_I9_a_backlog_fills_the_queue_to_its_mark_and_no_higher(
     assert statuses(engine) == {"ingested": WAITING + 11}
 
 
-def test_I9_a_bad_upload_fails_alone_among_those_of_its_ring(
+def test_I9_a_bad_upload_fails_alone_among_those_of_its_message(
     engine: Engine, house: Processes, viewer: Sender
 ) -> None:
     factories.load_many(engine)

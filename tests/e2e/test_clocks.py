@@ -67,7 +67,7 @@ def test_I3_an_upload_through_a_web_host_with_a_wrong_clock(
 
 
 @pytest.mark.parametrize("offset", OFFSETS)
-def test_what_is_old_enough_to_be_purged_is_said_by_postgres(
+def test_the_clock_of_postgres_decides_what_is_old_enough_to_be_purged(
     engine: Engine, house: Processes, offset: str
 ) -> None:
     factories.load(engine)

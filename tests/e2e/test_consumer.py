@@ -46,8 +46,8 @@ def sound(queue: Redis, house: Processes) -> dict[str, Any]:
     return message
 
 
-def send(viewer: Sender, chance: random.Random) -> None:
-    sent = viewer.send(factories.body(factories.random_upload(chance, learner=1)))
+def send(viewer: Sender, rng: random.Random) -> None:
+    sent = viewer.send(factories.body(factories.random_upload(rng, learner=1)))
     assert sent.answer is Answer.RECEIVED
 
 
@@ -141,17 +141,17 @@ def test_I1_while_redis_refuses_uploads_are_accepted_and_every_process_comes_bac
     names = ("worker", "sweeper")
     for name in names:
         house.start(name)
-    chance = random.Random(1)
-    send(viewer, chance)
+    rng = random.Random(1)
+    send(viewer, rng)
     until(lambda: statuses(engine) == ["ingested"], "everything runs")
     refuse(queue, how)
     try:
-        send(viewer, chance)
+        send(viewer, rng)
         house.start("late", PROCFILE["worker"].replace("worker@", "late@"))
         time.sleep(REFUSED_S)
-        send(viewer, chance)
+        send(viewer, rng)
     finally:
         accept(queue)
-    send(viewer, chance)
+    send(viewer, rng)
     until(lambda: statuses(engine) == ["ingested"] * 4, "everything is ingested", 90)
     assert [house.running[name].poll() for name in (*names, "late")] == [None] * 3

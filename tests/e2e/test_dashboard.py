@@ -75,7 +75,7 @@ def test_every_panel_shows_something(
     receiver.then(*(status(500, b"") for _ in range(3)))
     metrics = {"prometheus_multiproc_dir": str(tmp_path / "metrics"), "metrics_token": TOKEN}
     changed = configured(settings, webhook_url=receiver.url, **metrics)
-    chance = random.Random(7)
+    rng = random.Random(7)
     with processes(changed, house.logs) as running:
         url = running.serve()
         for name in ("worker", "sweeper"):
@@ -88,7 +88,7 @@ def test_every_panel_shows_something(
 
             def empty() -> list[str]:
                 # More arrives all the time: a rate needs two samples that it lies between.
-                viewer.post(PATH, json=factories.random_upload(chance, 1))
+                viewer.post(PATH, json=factories.random_upload(rng, 1))
                 viewer.post(PATH, json={"client_session_uuid": "none"})
                 found = {query: ask(client, query) for query in queries}
                 return [

@@ -36,7 +36,7 @@ def upload_row(engine: Engine, uuid: str) -> Any:
         ).one()
 
 
-def test_a_ring_is_answered_at_once(engine: Engine, house: Processes, viewer: Sender) -> None:
+def test_a_message_is_worked_off_at_once(engine: Engine, house: Processes, viewer: Sender) -> None:
     factories.load_many(engine)
     house.start("worker")
     upload = factories.random_upload(random.Random(1), learner=1)
@@ -48,7 +48,7 @@ def test_a_ring_is_answered_at_once(engine: Engine, house: Processes, viewer: Se
     assert len(viewer.status(upload["client_session_uuid"])["result"]["attempts"]) == len(upload["attempts"])
 
 
-def test_I1_an_upload_that_nobody_rang_for_is_swept(
+def test_I1_an_upload_that_was_not_enqueued_is_swept(
     engine: Engine, house: Processes, viewer: Sender, servers: Servers
 ) -> None:
     factories.load_many(engine)
@@ -123,12 +123,12 @@ def test_I9_a_payload_that_kills_its_worker_is_buried_and_others_go_on(
     factories.load_many(engine)
     house.start("worker", FATAL, FATAL_WAY=way, FATAL_TALLY=str(house.logs / "tally"))
     house.start("sweeper")
-    chance = random.Random(4)
-    fatal = factories.random_upload(chance, learner=1)
+    rng = random.Random(4)
+    fatal = factories.random_upload(rng, learner=1)
     fatal["attempts"][0]["pub_id"] = "q-fatal"
     viewer.send(factories.body(fatal))
     for _ in range(5):
-        viewer.send(factories.body(factories.random_upload(chance, learner=2)))
+        viewer.send(factories.body(factories.random_upload(rng, learner=2)))
     until(lambda: finished(engine), "every upload is final", patience=100)
     assert statuses(engine) == {"ingested": 5, "dead": 1}
     assert len((house.logs / "tally").read_text()) == house.settings.max_tries
@@ -152,10 +152,10 @@ def test_I1_I2_five_kills_and_a_flush_lose_and_double_nothing(
     engine: Engine, house: Processes, viewer: Sender, servers: Servers
 ) -> None:
     factories.load_many(engine)
-    chance = random.Random(5)
-    uploads = [factories.random_upload(chance, learner=1 + n % 3, attempts=20) for n in range(470)]
-    uploads += [factories.fast(chance, learner=1 + n % 3) for n in range(20)]
-    uploads += [factories.mixed(chance) for _ in range(10)]
+    rng = random.Random(5)
+    uploads = [factories.random_upload(rng, learner=1 + n % 3, attempts=20) for n in range(470)]
+    uploads += [factories.fast(rng, learner=1 + n % 3) for n in range(20)]
+    uploads += [factories.mixed(rng) for _ in range(10)]
     house.start("sweeper")
     for upload in uploads:
         assert viewer.send(factories.body(upload)).answer is Answer.RECEIVED
@@ -189,10 +189,10 @@ def test_I1_a_dead_broker_delays_no_sender(
     engine: Engine, house: Processes, viewer: Sender, servers: Servers
 ) -> None:
     factories.load_many(engine)
-    chance = random.Random(6)
+    rng = random.Random(6)
     os.kill(servers.valkey.pid, signal.SIGSTOP)
     try:
-        answers = [viewer.send(factories.body(factories.random_upload(chance, 1))).answer for _ in range(20)]
+        answers = [viewer.send(factories.body(factories.random_upload(rng, 1))).answer for _ in range(20)]
     finally:
         os.kill(servers.valkey.pid, signal.SIGCONT)
     assert answers == [Answer.RECEIVED] * 20

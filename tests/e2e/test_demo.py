@@ -85,7 +85,7 @@ def counts(engine: Engine) -> dict[str, int]:
         return {name: connection.execute(query).scalar_one() for name, query in counted.items()}
 
 
-def test_once_tells_what_was_learned_and_leaves_nothing_behind(home: Path) -> None:
+def test_once_shows_what_was_learned_and_leaves_nothing_behind(home: Path) -> None:
     printed = demo(TMPDIR=str(home))
     assert (printed.returncode, printed.stderr) == (0, "")
     lines = [line.strip() for line in printed.stdout.splitlines()]
@@ -111,9 +111,7 @@ def test_I2_a_second_run_finds_everything_ingested_and_moves_nothing(
     assert counts(engine) == kept
 
 
-def test_a_promise_that_is_not_kept_is_said_and_exits_1(
-    home: Path, stores: dict[str, str], engine: Engine
-) -> None:
+def test_a_failed_check_is_shown_and_exits_1(home: Path, stores: dict[str, str], engine: Engine) -> None:
     assert demo("--data-dir", str(home / "data"), **stores).returncode == 0
     with engine.begin() as connection:
         connection.execute(

@@ -128,7 +128,7 @@ def test_wrong_settings_are_all_named() -> None:
     assert all(each["level"] == "fail" and f"set {name}" in each["fix"] for name, each in findings.items())
 
 
-def test_what_is_left_out_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_that_were_left_out_are_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FLOWER_BASIC_AUTH")
     names = ("viewer_sync_token", "study_api_token", "redis_url")
     nothing = dict.fromkeys(names, "")
@@ -247,8 +247,8 @@ def test_learners_whose_day_is_not_known(settings: Settings, engine: Engine) -> 
 def test_a_store_that_refuses_is_not_to_be_started(settings: Settings, redis: Redis, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("LOCK TABLE users"))
-        held = found(settings.model_copy(update={"lock_timeout": 0.2}))["postgres"]
-    assert (held.level, "it answers, but refuses a check" in held.detail) == ("fail", True)
+        finding = found(settings.model_copy(update={"lock_timeout": 0.2}))["postgres"]
+    assert (finding.level, "it answers, but refuses a check" in finding.detail) == ("fail", True)
     redis.acl_setuser("default", enabled=True, commands=["-info"])
     try:
         findings = found(settings)

@@ -63,9 +63,9 @@ def prepare(data_dir: Path, place: Place) -> disks.SmallDisk:
     return disks.SmallDisk(directory, place.megabytes, uid)
 
 
-def send(viewer: httpx.Client, chance: random.Random) -> str:
+def send(viewer: httpx.Client, rng: random.Random) -> str:
     """Send an upload; return what the answer was, in short."""
-    answer = viewer.post(PATH, json=factories.random_upload(chance, learner=1))
+    answer = viewer.post(PATH, json=factories.random_upload(rng, learner=1))
     if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE and "Retry-After" in answer.headers:
         return "503"
     return "202" if answer.status_code == httpx.codes.ACCEPTED else answer.text
@@ -82,25 +82,25 @@ def test_I1_I12_a_full_disk_is_named_and_survived(home: Path, place: Place) -> N
         engine = create_engine(postgres_url(env["DATABASE_URL"]), poolclass=NullPool)
         factories.load_many(engine)
         viewer = cleanup.enter_context(up.viewer())
-        chance = random.Random(1)
-        assert send(viewer, chance) == "202"
+        rng = random.Random(1)
+        assert send(viewer, rng) == "202"
         filler = disk.fill(up.process.pid)
         end = time.monotonic() + FULL_S
         up.find("worker@").kill()
         answers = Counter[str]()
         while time.monotonic() < end:
-            answers[send(viewer, chance)] += 1
+            answers[send(viewer, rng)] += 1
             time.sleep(EVERY_S)
         found, page = up.doctor(), operators_page(env)
         filler.unlink()
-        answers.update(send(viewer, chance) for _ in range(50))
+        answers.update(send(viewer, rng) for _ in range(50))
         print(place.path, answers)  # noqa: T201  # shown with -s
         assert {*answers} <= {"202", "503"}
         for check in place.checks:
             assert found[check]["level"] == "fail", found
         assert str(disk.directory) in found["disks"]["detail"]
         assert str(disk.directory) in page
-        until(lambda: send(viewer, chance) == "202", "uploads are accepted")
+        until(lambda: send(viewer, rng) == "202", "uploads are accepted")
         until(lambda: "received" not in factories.statuses(engine), "everything is replayed")
         until(lambda: [each for each in up.doctor().values() if each["level"] == "fail"] == [], "all is well")
 
@@ -122,17 +122,17 @@ def test_I1_processes_whose_log_is_on_a_full_disk_go_on_and_say_later_how_much_i
         command = disk.command(["/bin/sh", "-c", f"exec {PROCFILE[name]}"], log)
         house.start(name, shlex.join(command), PORT=str(port))
     pids = [house.running[name].pid for name in names]
-    chance = random.Random(1)
+    rng = random.Random(1)
     with Sender(f"http://127.0.0.1:{port}", house.settings.viewer_tokens[0]) as viewer:
         until(lambda: is_ready(viewer.http), "the web process is ready")
-        assert send(viewer.http, chance) == "202"
+        assert send(viewer.http, rng) == "202"
         fillers = [disk.fill(pid) for pid in pids]
-        answers = [send(viewer.http, chance) for _ in range(50)]
+        answers = [send(viewer.http, rng) for _ in range(50)]
         assert {*answers} == {"202"}
         until(lambda: factories.statuses(engine) == ["ingested"] * 51, "everything is replayed")
         for filler in fillers:
             filler.unlink()
-        send(viewer.http, chance)
+        send(viewer.http, rng)
         for pid in pids[:2]:
             seen = disks.seen_by(pid, log)
             until(lambda seen=seen: "log.dropped" in seen.read_text(), "it is said what is missing")

@@ -26,9 +26,9 @@ Log = Callable[[Path], Path]
 
 def made_log(place: Path) -> Path:
     """Write a log of three learners."""
-    chance = random.Random(11)
+    rng = random.Random(11)
     uploads = sorted(
-        (factories.random_upload(chance, 1 + n % 3) for n in range(40)), key=lambda each: each["finished_at"]
+        (factories.random_upload(rng, 1 + n % 3) for n in range(40)), key=lambda each: each["finished_at"]
     )
     (place / "catalog.json").write_text(factories.many_learners().model_dump_json(exclude_none=True))
     (place / "uploads.ndjson").write_text("".join(f"{factories.body(upload)}\n" for upload in uploads))

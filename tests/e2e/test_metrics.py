@@ -56,11 +56,11 @@ def test_what_every_process_counts_is_served_also_after_a_restart(
     engine: Engine, house: Processes, viewer: Sender
 ) -> None:
     factories.load_many(engine)
-    chance = random.Random(1)
-    first, second = (factories.random_upload(chance, 1, attempts=5) for _ in range(2))
+    rng = random.Random(1)
+    first, second = (factories.random_upload(rng, 1, attempts=5) for _ in range(2))
     first["attempts"][0] |= {"selected": factories.CHOICES}
     first["attempts"][1] |= {"pub_id": "q-nobody"}
-    mixed = factories.mixed(chance)
+    mixed = factories.mixed(rng)
     house.start("worker")
     for upload in (first, first, mixed):
         viewer.http.post(PATH, json=upload)
@@ -92,11 +92,11 @@ def test_what_every_process_counts_is_served_also_after_a_restart(
     assert [each for each in private if each in page] == []
 
 
-def test_the_page_is_shut_to_whoever_has_no_token(viewer: Sender) -> None:
+def test_without_a_token_the_page_is_401(viewer: Sender) -> None:
     assert viewer.http.get("/metrics").status_code == 401  # the sender's is a viewer's token
 
 
-def test_I11_what_a_stranger_asks_for_makes_no_label(viewer: Sender) -> None:
+def test_I11_an_unknown_path_makes_no_label(viewer: Sender) -> None:
     for path in ("/secret-path", "/metrics/secret-path", f"{PATH}/secret-path"):
         viewer.http.get(path)
     viewer.http.request("SECRET", PATH)

@@ -104,8 +104,8 @@ def device(tmp_path: Path, proxy: Proxy) -> Iterator[Device]:
 
 
 def sessions(seed: int, count: int = SESSIONS) -> list[dict[str, Any]]:
-    chance = random.Random(seed)
-    made = [factories.random_upload(chance, LEARNER, 3) for _ in range(count)]
+    rng = random.Random(seed)
+    made = [factories.random_upload(rng, LEARNER, 3) for _ in range(count)]
     for each in made:
         del each["sent_at"]
     return made
@@ -138,7 +138,7 @@ def _other(upload: dict[str, Any]) -> str:
 
 
 def test_T1_nothing_is_lost_at_any_kill(device: Device, proxy: Proxy, engine: Engine) -> None:
-    chance = random.Random(1)
+    rng = random.Random(1)
     made = []
     for number in range(KILLS):
         new = sessions(number)
@@ -146,7 +146,7 @@ def test_T1_nothing_is_lost_at_any_kill(device: Device, proxy: Proxy, engine: En
         device.start(new)
         until(lambda: device.kept, "it has begun")
         with pytest.raises(subprocess.TimeoutExpired):
-            device.process.wait(chance.uniform(0, 0.6))
+            device.process.wait(rng.uniform(0, 0.6))
         device.kill()
     device.start([])
     until(lambda: device.waiting() == 0, "all are sent")
@@ -173,13 +173,13 @@ def test_T2_what_is_kept_survives_a_power_cut(tmp_path: Path) -> None:
     """Copy the disk at the acknowledgement: what has not reached it by then is gone."""
     disk, copy, directory = tmp_path / "disk", tmp_path / "copy", tmp_path / "mounted"
     directory.mkdir()
-    chance = random.Random(2)
+    rng = random.Random(2)
     kept = 0
     for number in range(CUTS):
         with disk.open("wb") as image:
             image.truncate(16 * 1024 * 1024)
         subprocess.run(["mkfs.ext4", "-q", "-F", disk], check=True)  # noqa: S607  # wherever it is
-        enough = chance.randrange(1, 40)
+        enough = rng.randrange(1, 40)
         with mounted(disk, directory) as path:
             device = Device(path, "http://127.0.0.1:1")
             device.start(sessions(number, 200))
@@ -207,8 +207,8 @@ def test_T3_nothing_is_lost_while_the_server_fails(
         Handler.pass_on,
         Handler.pass_on,
     ]
-    chance = random.Random(3)
-    proxy.fault = lambda handler: chance.choice(faults)(handler)  # noqa: PLW0108  # chosen each time
+    rng = random.Random(3)
+    proxy.fault = lambda handler: rng.choice(faults)(handler)  # noqa: PLW0108  # chosen each time
     made = sessions(3)
     device.start(made)
     port = proxy.upstream.rpartition(":")[2]

@@ -102,10 +102,10 @@ def test_I1_I2_every_process_works_through_it(
     url = str(viewer.http.base_url)
 
     def send(seed: int) -> list[int]:
-        chance, answered = random.Random(seed), []
+        rng, answered = random.Random(seed), []
         with Sender(url, "viewer-token-of-tests") as own:
             for _ in range(EACH):
-                upload = factories.random_upload(chance, learner=1 + seed % 3)
+                upload = factories.random_upload(rng, learner=1 + seed % 3)
                 answered.append(own.http.post(PATH, json=upload).status_code)
                 place = f"{PATH}/{upload['client_session_uuid']}"
                 answered.append(own.http.get(place).status_code)
@@ -128,12 +128,12 @@ def test_a_locked_row_holds_up_only_the_upload_that_needs_it(
     engine: Engine, viewer: Sender, servers: Servers
 ) -> None:
     factories.load_many(engine)
-    chance = random.Random(3)
-    held, *others = [factories.random_upload(chance, learner=1) for _ in range(8)]
+    rng = random.Random(3)
+    locked, *others = [factories.random_upload(rng, learner=1) for _ in range(8)]
     with engine.connect() as holder, spool.connect(servers.redis_url) as redis:
-        uploads.receive(holder, [factories.delivery(held)], first_try_after=60)
+        uploads.receive(holder, [factories.delivery(locked)], first_try_after=60)
         with ThreadPoolExecutor(len(others) + 1) as senders:
-            sent = senders.map(lambda each: viewer.http.post(PATH, json=each).status_code, [held, *others])
+            sent = senders.map(lambda each: viewer.http.post(PATH, json=each).status_code, [locked, *others])
             assert set(sent) == {202}
         assert spool.spooled(redis) == 1
         holder.rollback()
@@ -153,9 +153,7 @@ def test_migrate_goes_past_it(
     assert migrations.pending(through.render_as_string()) == []
 
 
-def test_the_doctor_tells_of_it(
-    settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_reports_it(settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.doctor.START_S", 0.0)
     found = {each.check: each for each in examine(settings, "http://127.0.0.1:9")}["postgres"]
     assert (found.level, "through a pooler" in found.detail) == ("warn", True)

@@ -77,7 +77,7 @@ def test_I1_I2_what_it_replays_on_the_newest_schema_is_right(
         shown, env=previous.environment(), cwd=tree, capture_output=True, text=True, check=True
     )
     assert Path(where.stdout.strip()) == tree / "shared"
-    chance = random.Random(14)
+    rng = random.Random(14)
     bodies: list[str] = []
 
     def send(viewer: Sender, uploads: list[dict[str, Any]]) -> None:
@@ -86,7 +86,7 @@ def test_I1_I2_what_it_replays_on_the_newest_schema_is_right(
             assert viewer.send(body).answer in {Answer.RECEIVED, Answer.ALREADY_INGESTED}
 
     def some() -> list[dict[str, Any]]:
-        return [factories.random_upload(chance, learner=1 + n % 3) for n in range(12)]
+        return [factories.random_upload(rng, learner=1 + n % 3) for n in range(12)]
 
     for name in ("worker", "sweeper"):
         previous.start(name)
@@ -98,7 +98,7 @@ def test_I1_I2_what_it_replays_on_the_newest_schema_is_right(
         assert migrations.pending(settings.database_url) != []
         migrations.upgrade(settings.database_url)
         send(viewer, some())
-        assert viewer.send(factories.body(factories.mixed(chance))).answer is Answer.RECEIVED
+        assert viewer.send(factories.body(factories.mixed(rng))).answer is Answer.RECEIVED
         conflicting = json.loads(bodies[0]) | {"finished_at": "2026-10-01T00:00:00Z"}
         assert viewer.send(json.dumps(conflicting)).answer is Answer.FAILED
         asked = front.read(session)["questions"][0]["pub_id"]
@@ -120,8 +120,8 @@ def test_I1_processes_that_are_started_before_the_migration_wait_for_it(
     engine: Engine, settings: Settings, previous: Processes, tmp_path: Path
 ) -> None:
     assert previous.running == {}
-    chance = random.Random(15)
-    sent = [factories.body(factories.random_upload(chance, learner=1 + n % 3)) for n in range(12)]
+    rng = random.Random(15)
+    sent = [factories.body(factories.random_upload(rng, learner=1 + n % 3)) for n in range(12)]
     with processes(settings, tmp_path) as newest, Sender(newest.serve(), "viewer-token-of-tests") as viewer:
         for name in ("worker", "sweeper"):
             newest.start(name)

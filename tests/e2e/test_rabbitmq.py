@@ -44,9 +44,9 @@ def settings(settings: Settings, rabbit: RabbitMQ) -> Iterator[Settings]:
 
 
 def send(viewer: Sender, uploads: int, seed: int = 1) -> None:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     for n in range(uploads):
-        upload = factories.random_upload(chance, learner=1 + n % 3, attempts=20)
+        upload = factories.random_upload(rng, learner=1 + n % 3, attempts=20)
         assert viewer.send(factories.body(upload)).answer is Answer.RECEIVED
 
 
@@ -80,7 +80,7 @@ def test_the_depth_is_what_waits(engine: Engine, viewer: Sender, settings: Setti
     until(lambda: queue_length(app) == 2, "two messages wait")
 
 
-def test_I1_what_nobody_rang_for_is_swept(
+def test_I1_an_upload_that_was_not_enqueued_is_swept(
     engine: Engine, house: Processes, viewer: Sender, rabbit: RabbitMQ
 ) -> None:
     factories.load_many(engine)

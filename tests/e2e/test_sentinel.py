@@ -34,8 +34,8 @@ def settings(settings: Settings, replicated: sentinel.Replicated) -> Settings:
     return settings.model_copy(update={"broker_url": replicated.url(0), "redis_url": replicated.url(1)})
 
 
-def send(viewer: Sender, chance: random.Random) -> str:
-    answer = viewer.http.post(PATH, json=factories.random_upload(chance, learner=1))
+def send(viewer: Sender, rng: random.Random) -> str:
+    answer = viewer.http.post(PATH, json=factories.random_upload(rng, learner=1))
     if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE and "Retry-After" in answer.headers:
         return "503"
     return "202" if answer.status_code == httpx.codes.ACCEPTED else answer.text
@@ -47,14 +47,14 @@ def test_I1_I2_uploads_go_on_through_a_fail_over_of_broker_and_spool(
     factories.load_many(engine)
     for name in ("worker", "sweeper"):
         house.start(name)
-    chance = random.Random(1)
-    assert send(viewer, chance) == "202"
+    rng = random.Random(1)
+    assert send(viewer, rng) == "202"
     until(lambda: factories.statuses(engine) == ["ingested"], "a message reaches a worker")
     replicated.kill_master()
-    answers = Counter(send(viewer, chance) for _ in range(20))
+    answers = Counter(send(viewer, rng) for _ in range(20))
     assert {*answers} == {"202"}
     with frozen(servers.postgres.pid):
-        until(lambda: send(viewer, chance) == "202", "the new master takes what Postgres does not")
+        until(lambda: send(viewer, rng) == "202", "the new master takes what Postgres does not")
         time.sleep(EVERY_S)
         with spool.connect(replicated.url(1)) as redis:
             assert spool.spooled(redis) == 1

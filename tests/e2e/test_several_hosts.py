@@ -131,8 +131,8 @@ def test_I1_I2_a_worker_host_that_is_cut_off_in_a_transaction_loses_and_doubles_
     factories.load_many(site.engine)
     with site.engine.begin() as connection:
         connection.execute(SLOWLY)
-    chance = random.Random(1)
-    uploads = [factories.random_upload(chance, 1 + n % 3) for n in range(60)]
+    rng = random.Random(1)
+    uploads = [factories.random_upload(rng, 1 + n % 3) for n in range(60)]
     bodies = [factories.body(upload) for upload in uploads]
     lost = site.workers[0]
     for number in range(2):

@@ -30,7 +30,7 @@ PAUSE_S = 0.05
 
 
 def trickle(sender: socket.socket, stop: threading.Event) -> None:
-    """Send a byte now and then, until told to stop or cut off."""
+    """Send a byte now and then, until stopped or disconnected."""
     try:
         while not stop.wait(PAUSE_S):
             sender.sendall(b"x")
@@ -53,14 +53,14 @@ def trickling(port: int, beginning: str) -> Iterator[threading.Event]:
             thread.join()
 
 
-def test_forty_that_trickle_keep_nobody_waiting(engine: Engine, house: Processes, viewer: Sender) -> None:
+def test_forty_slow_senders_delay_no_other(engine: Engine, house: Processes, viewer: Sender) -> None:
     factories.load_many(engine)
     port = urlsplit(str(viewer.http.base_url)).port or 0
     assert house.settings.web_requests < SENDERS
-    chance = random.Random(1)
+    rng = random.Random(1)
     with ExitStack() as stack:
         slow = [stack.enter_context(trickling(port, BEGINNINGS[n % 3])) for n in range(SENDERS)]
-        uploads = [factories.random_upload(chance, 1) for _ in range(20)]
+        uploads = [factories.random_upload(rng, 1) for _ in range(20)]
         assert [viewer.send(factories.body(upload)).answer for upload in uploads] == [Answer.RECEIVED] * 20
         assert not any(sender.is_set() for sender in slow), "all of them trickled meanwhile"
     with engine.connect() as connection:

@@ -82,7 +82,7 @@ def test_I2_a_system_that_works_passes_again_and_again_until_its_worker_stops(
     ] == []
 
 
-def test_a_system_that_learns_twice_fails_and_is_left_clean(engine: Engine, smoke: Smoke) -> None:
+def test_a_system_that_counts_twice_fails_and_no_row_stays(engine: Engine, smoke: Smoke) -> None:
     with engine.begin() as connection:
         connection.execute(TWICE)
     result = smoke()

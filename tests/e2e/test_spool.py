@@ -42,8 +42,8 @@ def test_I1_what_arrives_while_postgres_is_frozen_is_ingested_later(
     engine: Engine, house: Processes, viewer: Sender, servers: Servers
 ) -> None:
     factories.load_many(engine)
-    chance = random.Random(1)
-    uploads = [factories.random_upload(chance, 1 + n % 3) for n in range(30)]
+    rng = random.Random(1)
+    uploads = [factories.random_upload(rng, 1 + n % 3) for n in range(30)]
     with frozen(servers.postgres.pid):
         answers = [viewer.http.post(PATH, json=upload).status_code for upload in uploads]
         ready = viewer.http.get("/readyz").status_code
@@ -99,7 +99,7 @@ def test_I1_postgres_has_what_was_spooled_as_soon_as_it_is_back(
         assert connection.execute(text("SELECT count(*) FROM uploads")).scalar_one() == 5
 
 
-def test_with_both_stores_away_the_sender_is_told_to_come_back(
+def test_with_both_stores_away_the_answer_is_503_with_retry_after(
     viewer: Sender, servers: Servers, engine: Engine
 ) -> None:
     factories.load_many(engine)
@@ -209,7 +209,7 @@ def as_spooled(delivery: Delivery) -> str:
     return json.dumps({"payload": delivery.payload, "received_at": str(delivery.received_at)})
 
 
-def test_I1_I11_an_entry_that_nobody_can_read_holds_up_no_other_and_is_not_quoted(
+def test_I1_I11_a_malformed_entry_blocks_no_other_and_is_not_quoted(
     engine: Engine, house: Processes, redis: Redis, servers: Servers
 ) -> None:
     wrong = malformed()

@@ -65,9 +65,9 @@ class Load:
         self._thread.join()
 
     def _send(self) -> None:
-        chance = random.Random(8)
+        rng = random.Random(8)
         while not self._stopped.is_set():
-            upload = factories.random_upload(chance, learner=1 + len(self.answers) % 3)
+            upload = factories.random_upload(rng, learner=1 + len(self.answers) % 3)
             self.answers.append(self._viewer.send(factories.body(upload)).answer)
             time.sleep(0.05)
 
@@ -135,13 +135,13 @@ def test_I1_a_primary_whose_host_vanishes_is_given_up(
     promoted = make_engine(alone, scanning=True)
     both = ",".join(f"{host.address}:{PORT}" for host in databases)
     there = {"database_url": f"postgresql://{USER}@{both}/{DATABASE}", "host": app.address, "port": 8000}
-    chance = random.Random(9)
+    rng = random.Random(9)
     # Connections to the other host take seconds as long as the first is tried before it.
     patient = {"task_time_limit": 20.0, "visibility_timeout": 30.0}
     with processes(settings.model_copy(update=there), tmp_path, **patient) as house:
 
         def send(number: int) -> str:
-            bodies = [factories.body(factories.random_upload(chance, learner=1)) for _ in range(number)]
+            bodies = [factories.body(factories.random_upload(rng, learner=1)) for _ in range(number)]
             (file := tmp_path / "uploads.ndjson").write_text("\n".join(bodies))
             url = f"http://{app.address}:8000"
             command = app.command(f"{sys.executable} -m cli upload {file} --url {url}")

@@ -54,7 +54,7 @@ def verify(data_dir: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=BARE, capture_output=True, text=True, check=False)
 
 
-def test_everything_runs_until_it_is_told_to_stop(home: Path, start: Callable[[Path], Up]) -> None:
+def test_everything_runs_until_it_is_stopped(home: Path, start: Callable[[Path], Up]) -> None:
     assert "nothing runs with the data directory" in verify(home / "data").stderr
     up = start(home / "data")
     assert verify(up.data_dir).returncode == 0

@@ -39,11 +39,9 @@ def waiting(engine: Engine) -> int:
 
 
 def send(viewer: Sender, seed: int, uploads: int = 1) -> None:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     for _ in range(uploads):
-        assert (
-            viewer.send(factories.body(factories.random_upload(chance, learner=1))).answer is Answer.RECEIVED
-        )
+        assert viewer.send(factories.body(factories.random_upload(rng, learner=1))).answer is Answer.RECEIVED
 
 
 def ingested(engine: Engine) -> int:
@@ -52,7 +50,7 @@ def ingested(engine: Engine) -> int:
         return int(connection.execute(count).scalar_one())
 
 
-def test_webhooks_fail_and_come_again_and_no_log_tells_of_them(
+def test_failed_webhooks_are_sent_again_and_no_log_has_their_content(
     engine: Engine, house: Processes, viewer: Sender, receiver: Receiver
 ) -> None:
     factories.load_many(engine)

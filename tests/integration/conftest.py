@@ -1,4 +1,4 @@
-"""A web process for a test, in a thread; every answer of it is held against its own API document."""
+"""A web process for a test, in a thread; every answer is checked against its own API document."""
 
 import json
 import re

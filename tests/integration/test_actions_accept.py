@@ -146,7 +146,7 @@ def test_what_was_skipped_joins_the_content_that_stands(engine: Engine) -> None:
     assert progress(engine) == late
 
 
-def test_what_was_voided_is_recalled_and_not_ingested_anew(engine: Engine) -> None:
+def test_a_voided_upload_whose_row_is_gone_is_not_ingested_again(engine: Engine) -> None:
     load(engine)
     ingest(engine, FIRST)
     void(engine)
@@ -169,7 +169,7 @@ def test_I8_senders_are_answered_by_what_was_accepted(web: httpx.Client, engine:
 
 
 @pytest.mark.parametrize(("gone", "left"), [(ANN, [False, True]), (BEN, [True, False])])
-def test_a_deleted_learners_answers_go_whoever_has_the_uuid_now(
+def test_a_deleted_learners_answers_are_deleted_also_from_another_content(
     engine: Engine, gone: int, left: list[bool]
 ) -> None:
     load(engine)

@@ -116,11 +116,11 @@ def test_batch_by_batch_all_is_purged_but_what_another_holds(engine: Engine) -> 
     for each in sent:
         ingest(engine, each)
     age(engine)
-    held = sorted(map(uuid_of, sent))[1]
+    locked = sorted(map(uuid_of, sent))[1]
     with engine.begin() as connection:
-        connection.execute(HOLD, {"uuid": held})
+        connection.execute(HOLD, {"uuid": locked})
         assert purge_all(engine) == [2, 2, 1]
-        assert kept(engine) == [held]
+        assert kept(engine) == [locked]
     assert purge_all(engine) == [1]
     assert kept(engine) == []
 

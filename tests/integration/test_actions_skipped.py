@@ -97,9 +97,9 @@ def result_of(engine: Engine, sent: Sent) -> Any:
     return result | {"topics": topics}
 
 
-def other(chance: random.Random) -> Sent:
+def other(rng: random.Random) -> Sent:
     names, times, choices = ("q110", "q120"), [NINE, TEN, ELEVEN], [RIGHT, WRONG]
-    return upload(*(answer(name, chance.choice(times), chance.choice(choices)) for name in names))
+    return upload(*(answer(name, rng.choice(times), rng.choice(choices)) for name in names))
 
 
 @st.composite
@@ -122,9 +122,9 @@ def test_I3_what_joins_late_leaves_what_a_full_catalog_leaves(
     forget(engine)
     load(engine, EARLY)
     shrink(engine)
-    chance = random.Random(seed)
-    others = [other(chance) for _ in range(chance.randrange(3))]
-    sent = upload(*chance.sample(main, len(main)), **ended)
+    rng = random.Random(seed)
+    others = [other(rng) for _ in range(rng.randrange(3))]
+    sent = upload(*rng.sample(main, len(main)), **ended)
     ingest(engine, sent)
     for each in others:
         ingest(engine, each)

@@ -147,17 +147,17 @@ def test_what_is_no_editions_needs_no_force(engine: Engine) -> None:
 
 def test_I12_a_load_waits_for_no_learner_whom_it_does_not_concern(engine: Engine) -> None:
     load(engine)
-    with engine.begin() as held:
-        lock_learner(held, BEN)
+    with engine.begin() as other:
+        lock_learner(other, BEN)
         (change,) = load(engine, {"users": [{"id": BEN}], **only(question(210), OTHER_KEY, question(119))})
     assert change.pub_id == "q110"
 
 
 def test_I12_a_load_waits_for_no_learner_whose_keys_and_owners_stay(engine: Engine) -> None:
     load(engine)
-    with engine.begin() as held:
-        lock_learner(held, ANN)
-        lock_learner(held, BEN)
+    with engine.begin() as other:
+        lock_learner(other, ANN)
+        lock_learner(other, BEN)
         reordered = question(111, choices=["b", "a", "c", "d"])
         shown = load(engine, only(OTHER_TEXTS, reordered, question(219)))
     assert [(each.pub_id, each.changes) for each in shown] == [("q110", ("texts",)), ("q111", ("order",))]
@@ -275,7 +275,7 @@ CONTRADICTIONS: list[tuple[str, dict[str, list[dict[str, Any]]]]] = [
 ]
 
 
-def test_a_contradiction_is_told_and_changes_nothing_even_by_force(engine: Engine) -> None:
+def test_a_contradiction_is_reported_and_changes_nothing_even_by_force(engine: Engine) -> None:
     load(engine)
     before = everything(engine)
     for message, catalog in CONTRADICTIONS:

@@ -148,19 +148,19 @@ def deliver_uploads(engine: Engine, steps: list[Step]) -> dict[int, list[dict[st
 def play(reader: Reader, steps: list[Step]) -> None:
     """Take the steps; a learner's transaction stays open until it is committed or rolled back."""
     waiting = deliver_uploads(reader.engine, steps)
-    held: dict[int, Connection] = {}
+    transactions: dict[int, Connection] = {}
     with ExitStack() as opened:
         for kind, learner, key, polls in steps:
             if kind in KINDS:
-                if learner not in held:
-                    held[learner] = opened.enter_context(reader.engine.connect())
-                change(held[learner], learner, kind, waiting[learner], key)
-            elif connection := held.pop(learner, None):
+                if learner not in transactions:
+                    transactions[learner] = opened.enter_context(reader.engine.connect())
+                change(transactions[learner], learner, kind, waiting[learner], key)
+            elif connection := transactions.pop(learner, None):
                 (connection.commit if kind == "commit" else connection.rollback)()
                 connection.close()
             if polls:
                 reader.poll()
-        for connection in held.values():
+        for connection in transactions.values():
             connection.commit()
 
 

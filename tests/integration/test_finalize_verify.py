@@ -83,7 +83,7 @@ def test_a_superfluous_row_is_found_and_mended(engine: Engine) -> None:
     assert repairs(engine, 120, sound)
 
 
-def test_what_a_voided_session_left_is_found_and_mended(engine: Engine) -> None:
+def test_progress_that_a_voided_session_left_is_found_and_repaired(engine: Engine) -> None:
     voided = update(StudyQuizSession).where(StudyQuizSession.study_topic_id == 22)
     tamper(engine, voided.values(voided_at=func.now()))
     assert check(engine, repair=True) == [Checked(ANN, set()), Checked(BEN, {220}), Checked(CHO, set())]

@@ -25,7 +25,7 @@ AT = "2026-11-20T09:00:00Z"
 Patch = pytest.MonkeyPatch
 
 
-def strike(patch: Patch, module: ModuleType, name: str, clause: str) -> None:
+def remove_clause(patch: Patch, module: ModuleType, name: str, clause: str) -> None:
     """Take a clause out of a statement."""
     statement = str(getattr(module, name))
     assert clause in statement
@@ -33,7 +33,7 @@ def strike(patch: Patch, module: ModuleType, name: str, clause: str) -> None:
 
 
 def row_lock(patch: Patch, _: Engine) -> None:
-    strike(patch, uploads, "_LOCK", "FOR NO KEY UPDATE")
+    remove_clause(patch, uploads, "_LOCK", "FOR NO KEY UPDATE")
 
 
 def status_check(patch: Patch, _: Engine) -> None:
@@ -42,17 +42,17 @@ def status_check(patch: Patch, _: Engine) -> None:
         return uploads.Waiting(upload, row.payload, row.received_at, row.learner_id, row.clock_shift)
 
     patch.setattr(uploads, "lock", lock_anyway)
-    strike(patch, uploads, "_CLOSE", "AND finalized_at IS NULL")
+    remove_clause(patch, uploads, "_CLOSE", "AND finalized_at IS NULL")
 
 
 def learner_lock(patch: Patch, _: Engine) -> None:
-    strike(patch, store, "_LOCK", "FOR NO KEY UPDATE")
+    remove_clause(patch, store, "_LOCK", "FOR NO KEY UPDATE")
 
 
 def on_conflict(patch: Patch, _: Engine) -> None:
     clause = """ON CONFLICT (client_session_uuid, study_topic_id)
         WHERE client_session_uuid IS NOT NULL AND superseded_at IS NULL DO NOTHING"""
-    strike(patch, attempts, "_INSERT_SESSIONS", clause)
+    remove_clause(patch, attempts, "_INSERT_SESSIONS", clause)
 
 
 def unique_index(_: Patch, engine: Engine) -> None:

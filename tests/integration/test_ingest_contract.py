@@ -16,7 +16,7 @@ from shared.payload import EXAMPLE_UPLOAD
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 
 ENDPOINT = "/ingest/study/attempts"
-RungFor = Callable[[], list[str]]
+EnqueuedFor = Callable[[], list[str]]
 
 
 def an_upload(**changes: Any) -> dict[str, Any]:
@@ -52,8 +52,8 @@ def problem(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, body["type"]
 
 
-def test_a_new_upload_is_recorded_rung_for_and_answered_with_its_address(
-    web: httpx.Client, engine: Engine, enqueued_uploads: RungFor
+def test_a_new_upload_is_recorded_enqueued_and_answered_with_its_address(
+    web: httpx.Client, engine: Engine, enqueued_uploads: EnqueuedFor
 ) -> None:
     response = web.post(ENDPOINT, json=EXAMPLE_UPLOAD)
 
@@ -70,8 +70,8 @@ def test_a_new_upload_is_recorded_rung_for_and_answered_with_its_address(
     assert (standing["status"], standing["tries"], standing["result"]) == ("received", 1, None)
 
 
-def test_a_pending_upload_is_answered_again_without_another_ring(
-    web: httpx.Client, engine: Engine, enqueued_uploads: RungFor
+def test_a_pending_upload_is_answered_again_but_enqueued_once(
+    web: httpx.Client, engine: Engine, enqueued_uploads: EnqueuedFor
 ) -> None:
     first, other = an_upload(), an_upload()
     for each in (first, first, other):

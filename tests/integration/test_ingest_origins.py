@@ -86,7 +86,7 @@ def test_nothing_but_ingest_is_open_to_other_origins(web: httpx.Client, path: st
         assert allowed(web.request(method, path, headers=ASK | {"Origin": VIEWER})) == {}
 
 
-def test_without_the_setting_nothing_is_said_of_origins(serve: Serve, settings: Settings) -> None:
+def test_without_the_setting_no_header_names_origins(serve: Serve, settings: Settings) -> None:
     web = serve(create_app(settings), settings)
     response = web.get(f"{ENDPOINT}/{UPLOAD}", headers={"Origin": VIEWER})
     assert allowed(response) == {}

@@ -115,7 +115,7 @@ BODIES = {
         (STRANGER.replace(b"/ingest", b"/elsewhere"), 404),
     ],
 )
-def test_a_stranger_is_answered_before_any_of_the_body_is_read(
+def test_without_a_token_the_answer_comes_before_the_body_is_read(
     web: httpx.Client, head: bytes, status: int, announced: bytes
 ) -> None:
     response = exchange(web, head + TYPE + announced)

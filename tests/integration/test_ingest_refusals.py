@@ -194,7 +194,7 @@ def test_an_error_of_ours_is_500_and_says_nothing_of_its_cause(serve: Serve, set
         ({"size"}, "body-too-large"),
     ],
 )
-def test_of_several_flaws_the_first_in_a_fixed_order_is_told(
+def test_of_several_faults_the_first_in_a_fixed_order_is_answered(
     serve: Serve, settings: Settings, flaws: set[str], kind: str
 ) -> None:
     chosen = settings.model_copy(update={"study_ingest_enabled": "closed" not in flaws})

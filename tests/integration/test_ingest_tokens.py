@@ -132,7 +132,7 @@ def work_off_all(engine: Engine) -> None:
 
 @pytest.mark.parametrize("sender", [BEN, None], ids=["sent by the learner", "sent by the shared token"])
 @pytest.mark.parametrize("sent", [BENS, ANNS], ids=["the same content", "other content"])
-def test_a_stranger_is_answered_as_if_there_were_no_other_upload(
+def test_without_a_right_to_it_an_upload_is_answered_as_unknown(
     web: httpx.Client, engine: Engine, sender: int | None, sent: dict[str, Any]
 ) -> None:
     taken = upload(BENS)
@@ -180,7 +180,7 @@ def test_a_trusted_sender_may_send_what_was_rejected_for_its_token(web: httpx.Cl
 
 
 @pytest.mark.parametrize("state", ["received", "dead"])
-def test_I8_other_content_under_a_uuid_whose_owner_is_unknown_is_kept_and_not_told(
+def test_I8_a_conflict_with_an_upload_of_unknown_owner_is_kept_and_not_answered(
     web: httpx.Client, engine: Engine, state: str
 ) -> None:
     sent = upload(ANNS)
@@ -282,11 +282,11 @@ def test_T6_an_outbox_outlives_an_expired_token_and_a_rotated_key(
         return bearer(ANN, key, **changes)["Authorization"].removeprefix("Bearer ")
 
     renewed = [token(NEW_KEY), token(KEY)]
-    held = [token(KEY, valid=timedelta(seconds=-120))]
+    tokens = [token(KEY, valid=timedelta(seconds=-120))]
 
     def ask(is_refused: bool) -> str:  # noqa: FBT001  # as the outbox calls it
-        held.extend([renewed.pop()] if is_refused else [])
-        return held[-1]
+        tokens.extend([renewed.pop()] if is_refused else [])
+        return tokens[-1]
 
     outbox = Outbox(tmp_path / "outbox.db", url=str(web.base_url), learner=ANN, token=ask)
     for each in (KEY, NEW_KEY):

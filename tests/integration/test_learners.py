@@ -229,8 +229,8 @@ def test_I11_nothing_that_is_marked_is_left_in_any_table_or_in_redis(engine: Eng
         receipt = delete_learner(connection, ANN, redis)
     assert receipt == (2, 2, 1, 3, 1, 3)
     assert MARK not in json.dumps(everything(engine), default=str)
-    held = [redis.lrange(str(key), 0, -1) for key in redis.keys("*")]
-    assert MARK not in str(held)
+    lists = [redis.lrange(str(key), 0, -1) for key in redis.keys("*")]
+    assert MARK not in str(lists)
     assert redis.llen(spool.SPOOL) == 1  # somebody else's
 
 

@@ -8,7 +8,7 @@ from tests.clients import Clock, Front, refusal, rfc3339, started
 from tests.factories import NO_CHOICE, RIGHT, WRONG, load, question, rows
 
 
-def test_nothing_tells_which_choice_is_right(front: Front) -> None:
+def test_no_answer_shows_which_choice_is_right(front: Front) -> None:
     session = started(front.start())
     texts = [
         front.start().text,

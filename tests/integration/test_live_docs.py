@@ -65,7 +65,7 @@ def test_every_route_has_a_line(answers: list[httpx.Response], settings: Setting
     assert set(shown) == live
 
 
-def test_every_problem_of_the_live_side_is_told(settings: Settings) -> None:
+def test_every_problem_of_the_live_side_is_documented(settings: Settings) -> None:
     paths = create_app(settings).api_doc["paths"]
     answered = [
         slug

@@ -64,7 +64,7 @@ def test_a_start_that_is_none_is_422_and_repeats_nothing(front: Front, subtests:
 
 
 @pytest.mark.usefixtures("leaves_nothing")
-def test_the_reserved_mode_is_422_that_says_so(front: Front) -> None:
+def test_the_reserved_mode_is_422(front: Front) -> None:
     response = front.start(quiz_mode="wrong_variants")
     assert refusal(response) == (422, "invalid-request")
     (error,) = response.json()["errors"]
@@ -73,7 +73,7 @@ def test_the_reserved_mode_is_422_that_says_so(front: Front) -> None:
 
 
 @pytest.mark.usefixtures("leaves_nothing")
-def test_nothing_to_ask_is_422_that_says_so(front: Front) -> None:
+def test_a_topic_without_questions_is_422(front: Front) -> None:
     response = front.start(subject_filter="no such subject")
     assert refusal(response) == (422, "nothing-to-ask")
     assert response.json()["errors"] == [{"pointer": "", "detail": "no question of the topic fits"}]

@@ -72,9 +72,7 @@ def test_only_live_sessions_in_progress_are_closed_and_no_more_than_asked_for(
     ]
 
 
-def test_a_learner_whose_lock_is_held_is_left_for_the_next_time(
-    front: Front, engine: Engine, clock: Clock
-) -> None:
+def test_a_locked_learner_is_skipped_until_the_next_time(front: Front, engine: Engine, clock: Clock) -> None:
     """An answer that is being recorded goes first, and keeps its session open."""
     session = started(front.start())
     clock.advance(days=2)

@@ -1,4 +1,4 @@
-"""Live requests that meet each other, or uploads of the same topic: nothing is doubled, lost or held up."""
+"""Live requests at the same time as others or as uploads of the topic: none is doubled, lost or blocked."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -178,7 +178,7 @@ def test_uploads_and_live_answers_at_once_end_in_the_right_fold(
     assert sound(engine)
 
 
-def test_a_held_learner_is_503_in_time_and_closes_no_other_door(front: Front, engine: Engine) -> None:
+def test_a_locked_learner_is_503_in_time_and_blocks_no_other_route(front: Front, engine: Engine) -> None:
     session = started(front.start())
     with engine.begin() as connection:
         connection.execute(text("SELECT id FROM users WHERE id = :id FOR UPDATE"), {"id": ANN})

@@ -44,7 +44,7 @@ def test_a_second_start_takes_up_the_first_at_its_cursor(front: Front, engine: E
     assert len(rows(engine, StudyQuizSession)) == 1
 
 
-def test_each_topic_has_a_session_of_its_own_and_a_closed_one_is_in_nobodys_way(front: Front) -> None:
+def test_each_topic_has_its_own_session_and_a_closed_one_blocks_none(front: Front) -> None:
     first, other = started(front.start()), started(front.start(OTHER_TOPIC))
     assert first != other
     front.finalize(first)

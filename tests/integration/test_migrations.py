@@ -97,7 +97,7 @@ def test_every_step_leads_back_to_where_it_began(empty_database_url: str) -> Non
     assert catalog_of(url) == head
 
 
-def test_current_and_pending_tell_where_a_database_stands(empty_database_url: str) -> None:
+def test_current_and_pending_name_the_revisions_of_a_database(empty_database_url: str) -> None:
     assert migrations.current(empty_database_url) is None
     migrations.upgrade(empty_database_url, "375")
     assert migrations.current(empty_database_url) == "375"

@@ -66,7 +66,7 @@ def test_I2_an_upload_has_one_session_a_topic(before: Engine, empty_database_url
         connection.execute(text(UPLOAD), {"uuid": "twice"})
 
 
-def test_a_broken_index_is_built_anew(before: Engine, empty_database_url: str) -> None:
+def test_a_broken_index_is_built_again(before: Engine, empty_database_url: str) -> None:
     migrations.upgrade(empty_database_url, "375")
     with before.begin() as connection:
         connection.execute(text(UPLOAD), {"uuid": "twice"})

@@ -100,7 +100,7 @@ def test_the_documented_example_is_accepted(web: httpx.Client, document: Any) ->
         ("answered_at", 1795305641),
     ],
 )
-def test_the_schema_refuses_what_the_door_refuses(
+def test_the_schema_refuses_what_the_route_refuses(
     web: httpx.Client, document: Any, field: str, wrong: object
 ) -> None:
     body = document["components"]["schemas"]["Upload"]["example"]

@@ -47,9 +47,9 @@ def test_I4_the_same_answers_leave_the_same_live_and_uploaded(
 @profile(suppress_health_check=[HealthCheck.function_scoped_fixture])  # every play forgets the last
 @given(histories(), st.randoms(use_true_random=False))
 def test_I3_uploads_that_come_after_later_live_sessions_leave_the_same_progress(
-    runner: Runner, made: tuple[int, list[Sitting], list[bool]], chance: Random
+    runner: Runner, made: tuple[int, list[Sitting], list[bool]], rng: Random
 ) -> None:
     learner, history, mix = made
     runner.play(learner, history, [True] * len(history))
     known = progress(runner.engine)
-    assert runner.play_late(learner, history, mix, chance) == known
+    assert runner.play_late(learner, history, mix, rng) == known

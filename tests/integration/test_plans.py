@@ -62,7 +62,7 @@ def _catalog(engine: Engine, request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def held(settings: Settings) -> Iterator[Engine]:
+def replaying(settings: Settings) -> Iterator[Engine]:
     """Connect once, as a worker does."""
     engine = make_engine(settings)
     yield engine
@@ -96,14 +96,14 @@ def run(engine: Engine, statements: Iterable[TextClause], **bound: int) -> None:
         connection.execute(FLUSH)
 
 
-def test_a_replay_reads_no_more_of_tables_that_have_grown(engine: Engine, held: Engine) -> None:
+def test_a_replay_reads_no_more_of_tables_that_have_grown(engine: Engine, replaying: Engine) -> None:
     sent = [upload(answer("q110", f"2026-10-{day:02}T09:00:00Z")) for day in range(1, UNTIL_PLANNED + 1)]
     for each in sent:
         deliver(engine, each)
     for each in sent[:-1]:
-        work_off(held, each)
+        work_off(replaying, each)
     run(engine, GROW, many=MANY)
-    assert read_by(held, lambda: work_off(held, sent[-1])) < MANY
+    assert read_by(replaying, lambda: work_off(replaying, sent[-1])) < MANY
 
 
 def arrive(arrivals: Engine) -> None:
@@ -121,7 +121,7 @@ def test_an_arrival_reads_no_more_of_a_table_that_has_grown(engine: Engine, arri
 
 
 def test_what_an_operator_does_to_an_upload_reads_no_more_when_others_have_grown(
-    engine: Engine, held: Engine
+    engine: Engine, replaying: Engine
 ) -> None:
     sent = [upload(answer(pub_id, "2026-10-01T09:00:00Z")) for pub_id in ("q110", "q210")]
     for each in sent:
@@ -129,9 +129,9 @@ def test_what_an_operator_does_to_an_upload_reads_no_more_when_others_have_grown
     run(engine, OTHERS, many=MANY)
 
     def act() -> None:
-        with held.begin() as connection:
+        with replaying.begin() as connection:
             assert len(effects(connection, uuid_of(sent[0]))) == 1
             assert void_upload(connection, uuid_of(sent[0]), reason="a test", now=NOW) == 1
             assert unvoid_upload(connection, uuid_of(sent[0])) == 1
 
-    assert read_by(held, act) < MANY
+    assert read_by(replaying, act) < MANY

@@ -37,7 +37,7 @@ def test_a_session_without_an_end_ends_with_its_topics_last_answer(engine: Engin
     assert ends == {11: 10, 12: 9}
 
 
-def test_the_result_tells_of_topics_attempts_and_questions(engine: Engine) -> None:
+def test_the_result_lists_topics_attempts_and_questions(engine: Engine) -> None:
     found = ingest(
         engine, upload(answer("q120", NINE), answer("second110", NINE, WRONG), answer("q110", TEN))
     )

@@ -50,7 +50,7 @@ def test_operators_see_whose_each_question_is(engine: Engine, database_url: str)
     assert ["2", "q210", "skipped", "mixed_owners", "2"] in rows_shown
 
 
-def test_I6_one_owner_is_nobody_elses_business(engine: Engine) -> None:
+def test_I6_uploads_of_one_owner_each_are_ingested(engine: Engine) -> None:
     ingest(engine, upload(ANNS, UNKNOWN))
     ingest(engine, upload(BENS))
     assert [row["user_id"] for row in rows(engine, StudyQuizSession)] == [1, 2]

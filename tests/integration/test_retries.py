@@ -48,7 +48,7 @@ def test_I9_a_start_is_counted_before_it_begins_and_the_last_one_buries(engine: 
     assert row(engine)["finalized_at"] is not None
 
 
-def test_I9_a_ring_that_finds_the_row_busy_is_no_start(engine: Engine, sent: Sent) -> None:
+def test_I9_a_message_that_finds_the_row_locked_is_no_start(engine: Engine, sent: Sent) -> None:
     with engine.begin() as worker:
         assert lock(worker, uuid_of(sent))
         assert {start(engine, sent) for _ in range(MAX_TRIES + 1)} == {Start.NOTHING_TO_DO}
@@ -56,7 +56,7 @@ def test_I9_a_ring_that_finds_the_row_busy_is_no_start(engine: Engine, sent: Sen
     assert start(engine, sent) is Start.COUNTED
 
 
-def test_a_ring_for_a_final_or_unknown_upload_is_no_start(engine: Engine, sent: Sent) -> None:
+def test_a_message_of_a_final_or_unknown_upload_is_no_start(engine: Engine, sent: Sent) -> None:
     work_off(engine, sent)
     stranger = upload(answer("q110", "2026-11-20T09:00:00Z"))
     assert start(engine, sent) is start(engine, stranger) is Start.NOTHING_TO_DO

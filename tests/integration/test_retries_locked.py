@@ -20,13 +20,13 @@ def an_upload(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_locked_upload_delays_no_other(web: httpx.Client, engine: Engine) -> None:
-    held = an_upload()
-    web.post(ENDPOINT, json=held)
+    locked = an_upload()
+    web.post(ENDPOINT, json=locked)
     with engine.begin() as connection:
         connection.execute(REJECT)
     with engine.begin() as holder:
-        lock(holder, UUID(held["client_session_uuid"]))
-        other_content = web.post(ENDPOINT, json=held | {"finished_at": "2026-11-22T10:00:00Z"})
+        lock(holder, UUID(locked["client_session_uuid"]))
+        other_content = web.post(ENDPOINT, json=locked | {"finished_at": "2026-11-22T10:00:00Z"})
         other = an_upload()
         responses = [web.post(ENDPOINT, json=other), web.get(f"{ENDPOINT}/{other['client_session_uuid']}")]
     assert other_content.status_code == 202  # kept in the spool

@@ -93,7 +93,7 @@ def test_an_upload_is_each_learners_whose_questions_it_names(engine: Engine) -> 
     ]
 
 
-def test_the_catalog_is_not_asked_anew_for_each_upload(engine: Engine) -> None:
+def test_the_catalog_is_read_once_for_all_uploads(engine: Engine) -> None:
     load(engine)
     deliver(engine, upload(answer("q110", AT)))
     many = [

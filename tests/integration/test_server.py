@@ -78,7 +78,7 @@ def test_it_refuses_to_start_with_a_wrong_configuration(
     assert "hidden" not in ended.stderr
 
 
-def test_a_taken_port_is_told(settings: Settings) -> None:
+def test_a_taken_port_is_named(settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         busy = environment(settings, PORT=str(taken.getsockname()[1]))
         ended = subprocess.run(COMMAND, env=busy, capture_output=True, text=True, check=False)
@@ -136,7 +136,7 @@ def test_sigterm_lets_requests_end_that_it_has_not_read_yet(settings: Settings) 
         assert web.wait(30) == 0
 
 
-def test_clients_that_ask_on_without_reading_keep_nobody_out(settings: Settings) -> None:
+def test_clients_that_never_read_their_answers_block_no_other(settings: Settings) -> None:
     page = b"GET /docs/swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
     with process(environment(settings, WEB_REQUESTS="2")) as (web, port), ExitStack() as stack:
         for _ in range(3):
@@ -166,7 +166,7 @@ def test_sigterm_ends_it_while_the_store_is_frozen(settings: Settings, engine: E
         assert web.wait(30) == 0
 
 
-def test_I11_its_log_tells_of_an_upload_and_nothing_of_its_content(settings: Settings) -> None:
+def test_I11_its_log_names_an_upload_and_nothing_of_its_content(settings: Settings) -> None:
     attempt = EXAMPLE_UPLOAD["attempts"][0] | {"pub_id": "q-marked"}
     upload = EXAMPLE_UPLOAD | {"attempts": [attempt], "note": "marked"}
     bodies = [
@@ -205,7 +205,7 @@ def test_I11_its_log_tells_of_an_upload_and_nothing_of_its_content(settings: Set
         assert TOKEN not in said
 
 
-def test_I12_strangers_that_are_idle_shut_nobody_out(settings: Settings) -> None:
+def test_I12_idle_connections_without_a_token_block_no_other(settings: Settings) -> None:
     head = request_of(b"{}")[:-4]
     beginnings = [b"", b"P", head.replace(TOKEN.encode(), b"x") + b"\r\n", b"GET /livez HTTP/1.1\r\n\r\n"]
     with process(environment(settings)) as (web, port), ExitStack() as stack:

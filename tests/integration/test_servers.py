@@ -160,7 +160,7 @@ def test_a_directory_open_to_others_is_refused_and_left_as_it_is(home: Path) -> 
     assert list(home.iterdir()) == []
 
 
-def test_an_orphan_is_stopped_and_a_stranger_with_its_pid_is_not(home: Path) -> None:
+def test_an_orphan_is_stopped_and_another_process_with_its_pid_is_not(home: Path) -> None:
     home.mkdir()
     pid_file = home / "server.pid"
     command = [sys.executable, "-c", "print('started', flush=True); input()", str(home / "orphan")]
@@ -177,7 +177,7 @@ def test_an_orphan_is_stopped_and_a_stranger_with_its_pid_is_not(home: Path) -> 
 
 
 @as_root
-def test_root_leaves_a_directory_closed_that_shuts_the_servers_out(
+def test_root_puts_servers_elsewhere_if_they_cannot_read_the_directory(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cli.local.places.ROOT_SERVERS_DIRECTORY", home.parent / "var")

@@ -117,7 +117,7 @@ def test_a_start_that_fails_is_named_and_repeated(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.count("valkey did not start\n") == 2
 
 
-def test_a_leader_is_told_to_stop_and_its_children_are_left_to_it(tmp_path: Path) -> None:
+def test_only_the_leader_gets_sigterm_and_stops_its_children(tmp_path: Path) -> None:
     script = tmp_path / "leader.sh"
     script.write_text(
         "trap 'kill -0 $child && echo child unharmed; exit' TERM; sleep 600 & child=$!; echo up; wait"

@@ -35,7 +35,7 @@ def brisk(settings: Settings, receiver: Receiver) -> Settings:
 
 @contextmanager
 def sweeping(*settings: Settings) -> Iterator[None]:
-    """Run sweepers for the length of a `with`; each ends when it is told to."""
+    """Run sweepers for the length of a `with`; `stop` ends each."""
     sweepers = [Sweeper(each) for each in settings]
     threads = [threading.Thread(target=each.run) for each in sweepers]
     for thread in threads:

@@ -56,9 +56,9 @@ def test_void_after_ingest_is_never_ingested_and_unvoid_brings_it_back(
 ) -> None:
     empty(engine)
     factories.load_many(engine, learners=1)
-    chance = random.Random(seed)
-    kept = [factories.random_upload(chance, 1) for _ in range(others)]
-    voided = factories.random_upload(chance, 1)
+    rng = random.Random(seed)
+    kept = [factories.random_upload(rng, 1) for _ in range(others)]
+    voided = factories.random_upload(rng, 1)
     for upload in kept:
         ingest(engine, upload)
     never = progress(engine)

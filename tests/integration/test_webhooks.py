@@ -69,7 +69,7 @@ def test_I11_a_receiver_learns_which_questions_but_no_answers(
 
 
 @pytest.mark.usefixtures("sent")
-def test_only_notes_that_are_open_at_delivery_are_told(
+def test_only_notes_that_are_open_at_delivery_are_sent(
     engine: Engine, with_receiver: Settings, receiver: Receiver
 ) -> None:
     ingest(engine, upload(answer("q111", ELEVEN)))
@@ -207,7 +207,7 @@ def test_those_that_hang_hang_side_by_side_and_delay_no_other(
 
 
 @pytest.mark.usefixtures("sent")
-def test_nobody_listens_and_the_try_is_recorded_without_the_url(engine: Engine, settings: Settings) -> None:
+def test_without_a_receiver_the_try_is_recorded_without_the_url(engine: Engine, settings: Settings) -> None:
     nobody = configured(settings, webhook_url="http://127.0.0.1:1/secret-path")
     deliver_due(engine, nobody)
     [(fate, _, kept), _] = fates(engine)

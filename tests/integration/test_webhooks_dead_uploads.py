@@ -36,7 +36,7 @@ def exhaust_tries(engine: Engine, sent: Sent, with_receiver: Settings) -> None:
             start(connection, uuid_of(sent), max_tries=9)
 
 
-def test_I11_a_death_is_told_once_by_uuid_time_and_tries(
+def test_I11_a_dead_upload_is_announced_once_by_uuid_time_and_tries(
     engine: Engine, sent: Sent, with_receiver: Settings, receiver: Receiver
 ) -> None:
     exhaust_tries(engine, sent, with_receiver)
@@ -51,7 +51,7 @@ def test_I11_a_death_is_told_once_by_uuid_time_and_tries(
     }
 
 
-def test_I1_what_was_not_taken_is_told_again_by_the_same_id(
+def test_I1_a_refused_webhook_is_sent_again_with_the_same_id(
     engine: Engine, sent: Sent, with_receiver: Settings, receiver: Receiver
 ) -> None:
     exhaust_tries(engine, sent, with_receiver)
@@ -73,7 +73,7 @@ def test_a_start_that_is_one_too_many_is_reported_too(
     assert deliver_due(engine, with_receiver) == 1
 
 
-def test_an_upload_that_dies_again_after_a_replay_is_told_of_again(
+def test_an_upload_that_is_dead_again_after_a_replay_is_announced_again(
     engine: Engine, sent: Sent, with_receiver: Settings, receiver: Receiver
 ) -> None:
     exhaust_tries(engine, sent, with_receiver)

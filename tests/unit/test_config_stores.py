@@ -64,7 +64,7 @@ def test_an_address_of_every_documented_kind_is_taken(
     assert load(monkeypatch, **{name: url})
 
 
-def test_what_is_missing_is_said_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SOUND:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigurationError) as refused:

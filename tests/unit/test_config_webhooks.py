@@ -56,6 +56,6 @@ def test_a_malformed_secret_is_refused(monkeypatch: pytest.MonkeyPatch, secrets:
     assert KEY not in str(refused.value)
 
 
-def test_nothing_is_told_unsigned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_receiver_without_secrets_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match=r"^WEBHOOK_SECRETS: .*must be set"):
         load(monkeypatch, URL, " , ")

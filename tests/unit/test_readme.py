@@ -28,7 +28,7 @@ def row(name: str, field: FieldInfo) -> str:
     return f"| `{name.upper()}` | {default} | {field.description} |"
 
 
-def test_the_readme_tells_of_every_setting_of_an_operator() -> None:
+def test_the_readme_lists_every_setting_of_an_operator() -> None:
     operators = {
         name: each for name, each in Settings.model_fields.items() if name not in Timings.model_fields
     }
@@ -39,6 +39,6 @@ def test_the_readme_tells_of_every_setting_of_an_operator() -> None:
     assert README.count("\n| `") - README.count("\n| `study-ingest") == len(rows)
 
 
-def test_the_handbook_tells_of_every_timing() -> None:
+def test_operations_lists_every_advanced_setting() -> None:
     rows = [row(name, field) for name, field in Timings.model_fields.items()]
     assert [each for each in rows if each not in HANDBOOK] == []

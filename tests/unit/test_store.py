@@ -22,7 +22,7 @@ def test_a_failure_lets_one_through_after_a_pause_and_none_before() -> None:
     assert let_through(breaker) == [True, True, True]
 
 
-def test_a_failure_that_nobody_asked_after_for_long_is_forgotten() -> None:
+def test_an_old_failure_no_longer_counts() -> None:
     breaker = Breaker(PAUSE, "test")
     breaker.trip()
     time.sleep(PAUSE * 2.1)

@@ -5,7 +5,7 @@ import time
 
 from shared.spool import MOVING, SPOOL
 from tests.chaos.fault import Fault
-from tests.chaos.ground import Ground
+from tests.chaos.system import System
 from tests.faults import frozen
 from tests.processes import until
 
@@ -15,34 +15,34 @@ AWAY_S = 3.0
 DRAINED_S = 2.0
 
 
-def _kill_redis(ground: Ground) -> None:
-    with frozen(ground.servers.postgres.pid):
+def _kill_redis(system: System) -> None:
+    with frozen(system.servers.postgres.pid):
         time.sleep(AWAY_S)
-        ground.servers.valkey.kill()
-        ground.kills += 1
-        ground.servers.valkey.start()
-    until(lambda: not ground.redis.exists(SPOOL, MOVING), "the spool is empty")
+        system.servers.valkey.kill()
+        system.kills += 1
+        system.servers.valkey.start()
+    until(lambda: not system.redis.exists(SPOOL, MOVING), "the spool is empty")
 
 
-def _wipe_redis(ground: Ground) -> None:
-    """Wipe the one store that answers, noting what it alone kept: that much is not promised."""
-    with frozen(ground.servers.postgres.pid):
+def _wipe_redis(system: System) -> None:
+    """Wipe Redis while Postgres is away; note the uploads that only Redis had: these are not promised."""
+    with frozen(system.servers.postgres.pid):
         time.sleep(AWAY_S)
-        with ground.redis.pipeline(transaction=True) as wipe:
+        with system.redis.pipeline(transaction=True) as wipe:
             wipe.lrange(SPOOL, 0, -1)
             wipe.lrange(MOVING, 0, -1)
             wipe.flushall()
             waiting, moving, _ = wipe.execute()
-    ground.forgotten |= {_uuid(entry) for entry in [*waiting, *moving]}
+    system.wiped |= {_uuid(entry) for entry in [*waiting, *moving]}
 
 
-def _wipe_redis_after(ground: Ground) -> None:
-    """Wipe it two seconds after Postgres is back: by then Redis alone keeps nothing."""
-    ground.servers.postgres.stop()
+def _wipe_redis_after(system: System) -> None:
+    """Wipe Redis two seconds after Postgres is back: by then Postgres has every upload."""
+    system.servers.postgres.stop()
     time.sleep(AWAY_S)
-    ground.servers.postgres.start()
+    system.servers.postgres.start()
     time.sleep(DRAINED_S)
-    ground.redis.flushall()
+    system.redis.flushall()
 
 
 def _uuid(entry: str) -> str:

@@ -11,49 +11,48 @@ from pathlib import Path
 
 from tests.chaos.fault import Fault
 from tests.chaos.faults.redis import wipe
-from tests.chaos.ground import SOUND, Ground
+from tests.chaos.system import COMMANDS, System
 from tests.faults import frozen
 from tests.processes import until
 
 FAKED = Path(__file__).resolve().parent.parent / "faked"
 STEPS = ("+3600", "-3600", "+0")
 RECEIVED = "SELECT client_session_uuid FROM uploads WHERE status = 'received'"
-# Behind a backlog, and on a machine that has other work; a sweeper that waits for the hour takes longer.
+# Enough on a busy machine with a backlog; a sweeper that waited for its clock would take an hour.
 SLOW_S = 180.0
 # Several sweeps.
 STEP_S = 1.0
 
 
-def _step(ground: Ground) -> None:
+def _step(system: System) -> None:
     """Start any one process again under a clock that a file moves, and move it."""
-    name = ground.chance.choice(list(SOUND))
+    name = system.rng.choice(list(COMMANDS))
     with tempfile.TemporaryDirectory() as directory:
         offset = Path(directory) / "offset"
         _set(offset, STEPS[-1])
-        _start_anew(ground, name, _faked(offset))
+        _start_again(system, name, _faked(offset))
         for step in STEPS:
             _set(offset, step)
             time.sleep(STEP_S)
-        _lose_rings(ground)
-        _start_anew(ground, name, {})
+        _lose_messages(system)
+        _start_again(system, name, {})
 
 
-def _lose_rings(ground: Ground) -> None:
-    """See that nobody waits for the clock to catch up: what is not enqueued is swept as usual."""
-    with frozen(ground.keeper.leader("worker").pid):
+def _lose_messages(system: System) -> None:
+    """Delete every message; the sweeper must enqueue these uploads without waiting for its clock."""
+    with frozen(system.supervisor.leader("worker").pid):
         time.sleep(STEP_S)
-        wipe(ground)
-        unrung = ground.column(RECEIVED)
-    late = "uploads are swept although a clock was put back"
-    until(lambda: not unrung & ground.column(RECEIVED), late, SLOW_S)
+        wipe(system)
+        lost = system.column(RECEIVED)
+    until(lambda: not lost & system.column(RECEIVED), "uploads without a message are replayed", SLOW_S)
 
 
-def _start_anew(ground: Ground, name: str, environment: dict[str, str]) -> None:
-    said = len(ground.keeper.output(name))
-    ground.keeper.environment[name] = environment
-    ground.keeper.end(name, signal.SIGKILL)
-    ground.kills += 1
-    until(lambda: len(ground.keeper.output(name)) > said, f"{name} says that it has started")
+def _start_again(system: System, name: str, environment: dict[str, str]) -> None:
+    before = len(system.supervisor.output(name))
+    system.supervisor.environment[name] = environment
+    system.supervisor.end(name, signal.SIGKILL)
+    system.kills += 1
+    until(lambda: len(system.supervisor.output(name)) > before, f"{name} has logged that it started")
 
 
 def _set(offset: Path, seconds: str) -> None:
@@ -64,7 +63,7 @@ def _set(offset: Path, seconds: str) -> None:
 
 @cache
 def _library() -> str:
-    """Ask the program where its library is, once: it trips over what a killed process of its own pid left."""
+    """Ask faketime once where its library is: files of a killed process with the same pid make it fail."""
     ask = [str(shutil.which("faketime")), "-m", "now", "printenv", "LD_PRELOAD"]
     return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
 

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from tests.chaos.fault import Fault
-from tests.chaos.ground import SOUND, Ground
+from tests.chaos.system import COMMANDS, System
 
 FULL_S = 4.0
 
@@ -25,18 +25,18 @@ def no_prlimit() -> str:
     return "" if shutil.which("prlimit") else "the program prlimit is not installed"
 
 
-def _fill(ground: Ground) -> None:
+def _fill(system: System) -> None:
     """Let a child of the worker be replaced meanwhile: it finds no space for its metrics."""
-    _limit_all(ground, "0")
-    for child in ground.keeper.children("worker")[:1]:
-        ground.kill(child)
+    _limit_all(system, "0")
+    for child in system.supervisor.children("worker")[:1]:
+        system.kill(child)
     time.sleep(FULL_S)
-    _limit_all(ground, "unlimited")
+    _limit_all(system, "unlimited")
 
 
-def _limit_all(ground: Ground, size: str) -> None:
-    for name in SOUND:
-        for process in [ground.keeper.leader(name), *ground.keeper.children(name)]:
+def _limit_all(system: System, size: str) -> None:
+    for name in COMMANDS:
+        for process in [system.supervisor.leader(name), *system.supervisor.children(name)]:
             with suppress(psutil.NoSuchProcess, subprocess.CalledProcessError):  # it may be ending just now
                 limit_files(process.pid, size)
 

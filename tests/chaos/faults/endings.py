@@ -9,10 +9,10 @@ import psutil
 
 from cli.local.supervisor import wait_until
 from tests.chaos.fault import Fault
-from tests.chaos.ground import SOUND, Ground
+from tests.chaos.system import COMMANDS, System
 from tests.faults import frozen
 
-# Without load in that time, a child is killed that is idle.
+# If no transaction is open within this time, idle children are killed.
 BUSY_S = 1.0
 PATIENCE_S = 10.0
 # Long enough for a learner's uploads to wait together: then their replays meet.
@@ -24,27 +24,27 @@ OPEN = """
 
 
 class ChildKiller:
-    """Kill some children of the worker, all held at a moment at which a replay is in its transaction.
+    """Kill some children of the worker while all are suspended and one has a replay's transaction open.
 
-    The backend of one that was killed is busy a little longer: it is no sign of another's transaction.
+    The backend of a killed child stays busy a little longer, so it is not counted again.
     """
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
 
-    def __call__(self, ground: Ground) -> None:
-        """Wait for a transaction, for a while, and strike."""
-        wait_until(lambda: bool(ground.keeper.children("worker")), PATIENCE_S)
-        wait_until(lambda: self._hold_in_transaction(ground), BUSY_S)
-        children = ground.keeper.children("worker")
-        for child in ground.chance.sample(children, math.ceil(ground.chance.random() * len(children))):
-            ground.kill(child)
+    def __call__(self, system: System) -> None:
+        """Wait for a transaction, `BUSY_S` at most, then kill."""
+        wait_until(lambda: bool(system.supervisor.children("worker")), PATIENCE_S)
+        wait_until(lambda: self._suspend_in_transaction(system), BUSY_S)
+        children = system.supervisor.children("worker")
+        for child in system.rng.sample(children, math.ceil(system.rng.random() * len(children))):
+            system.kill(child)
         _each(children, "resume")
 
-    def _hold_in_transaction(self, ground: Ground) -> bool:
-        children = ground.keeper.children("worker")
+    def _suspend_in_transaction(self, system: System) -> bool:
+        children = system.supervisor.children("worker")
         _each(children, "suspend")
-        replaying = ground.column(OPEN) - self._seen
+        replaying = system.column(OPEN) - self._seen
         if children and replaying:
             self._seen |= replaying
             return True
@@ -59,21 +59,21 @@ def _each(processes: list[psutil.Process], do: str) -> None:
 
 
 def _kill(name: str) -> Fault:
-    def strike(ground: Ground) -> None:
-        ground.keeper.end(name, signal.SIGKILL)
-        ground.kills += 1
+    def inject(system: System) -> None:
+        system.supervisor.end(name, signal.SIGKILL)
+        system.kills += 1
 
-    return Fault(f"{name} killed", strike)
+    return Fault(f"{name} killed", inject)
 
 
 def _stop(name: str) -> Fault:
-    return Fault(f"{name} told to stop", lambda ground: ground.keeper.end(name, signal.SIGTERM))
+    return Fault(f"{name} stopped", lambda system: system.supervisor.end(name, signal.SIGTERM))
 
 
-def _freeze_worker(ground: Ground) -> None:
-    with frozen(ground.keeper.leader("worker").pid):
+def _freeze_worker(system: System) -> None:
+    with frozen(system.supervisor.leader("worker").pid):
         time.sleep(FREEZE_S)
 
 
 CHILD_KILLED = Fault("worker child killed", ChildKiller())
-ENDINGS = [*map(_kill, SOUND), *map(_stop, SOUND), Fault("worker frozen", _freeze_worker)]
+ENDINGS = [*map(_kill, COMMANDS), *map(_stop, COMMANDS), Fault("worker frozen", _freeze_worker)]

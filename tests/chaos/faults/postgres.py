@@ -5,7 +5,7 @@ import time
 from sqlalchemy import text
 
 from tests.chaos.fault import Fault
-from tests.chaos.ground import Ground
+from tests.chaos.system import System
 from tests.faults import frozen
 
 # Past the web process's deadline and the worker's time limits, and not past them.
@@ -13,29 +13,29 @@ FREEZE_S = (0.5, 6.0)
 AWAY_S = 20.0
 
 
-def _restart(ground: Ground) -> None:
-    ground.servers.postgres.restart()
+def _restart(system: System) -> None:
+    system.servers.postgres.restart()
 
 
-def _kill(ground: Ground) -> None:
-    ground.servers.postgres.kill()
-    ground.kills += 1
-    ground.servers.postgres.start()
+def _kill(system: System) -> None:
+    system.servers.postgres.kill()
+    system.kills += 1
+    system.servers.postgres.start()
 
 
-def _freeze(ground: Ground) -> None:
-    with frozen(ground.servers.postgres.pid):
-        time.sleep(ground.chance.uniform(*FREEZE_S))
+def _freeze(system: System) -> None:
+    with frozen(system.servers.postgres.pid):
+        time.sleep(system.rng.uniform(*FREEZE_S))
 
 
-def _stop(ground: Ground) -> None:
-    ground.servers.postgres.stop()
+def _stop(system: System) -> None:
+    system.servers.postgres.stop()
     time.sleep(AWAY_S)
-    ground.servers.postgres.start()
+    system.servers.postgres.start()
 
 
-def _cut(ground: Ground) -> None:
-    with ground.engine.connect() as connection:
+def _cut(system: System) -> None:
+    with system.engine.connect() as connection:
         connection.execute(
             text("""
             SELECT pg_terminate_backend(pid) FROM pg_stat_activity

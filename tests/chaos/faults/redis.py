@@ -8,7 +8,7 @@ from shared.broker import FINALIZE_QUEUE
 from shared.spool import MOVING, SPOOL
 from tests.chaos.fault import Fault
 from tests.chaos.faults.disk import limit_files, no_prlimit
-from tests.chaos.ground import Ground
+from tests.chaos.system import System
 from tests.faults import frozen
 from tests.processes import until
 
@@ -26,65 +26,65 @@ MALFORMED = (
 UNLESS_SPOOLED = "return redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 and redis.call('FLUSHALL')"
 
 
-def wipe(ground: Ground) -> None:
+def wipe(system: System) -> None:
     """Wipe everything at a moment at which nothing is spooled: then all of it is also in Postgres."""
-    until(lambda: ground.redis.eval(UNLESS_SPOOLED, 2, SPOOL, MOVING), "the spool is empty")
+    until(lambda: system.redis.eval(UNLESS_SPOOLED, 2, SPOOL, MOVING), "the spool is empty")
 
 
-def _wipe_messages(ground: Ground) -> None:
+def _wipe_messages(system: System) -> None:
     """Wipe everything while messages wait for a worker that takes none."""
-    with frozen(ground.keeper.leader("worker").pid), _queue(ground) as queue:
+    with frozen(system.supervisor.leader("worker").pid), _queue(system) as queue:
         until(lambda: queue.llen(FINALIZE_QUEUE) > 0, "a message waits")
-        wipe(ground)
+        wipe(system)
 
 
-def _restart(ground: Ground) -> None:
-    ground.servers.valkey.restart()
+def _restart(system: System) -> None:
+    system.servers.valkey.restart()
 
 
-def _kill(ground: Ground) -> None:
-    ground.servers.valkey.kill()
-    ground.kills += 1
-    ground.servers.valkey.start()
+def _kill(system: System) -> None:
+    system.servers.valkey.kill()
+    system.kills += 1
+    system.servers.valkey.start()
 
 
-def _freeze(ground: Ground) -> None:
-    with frozen(ground.servers.valkey.pid):
-        time.sleep(ground.chance.uniform(*FREEZE_S))
+def _freeze(system: System) -> None:
+    with frozen(system.servers.valkey.pid):
+        time.sleep(system.rng.uniform(*FREEZE_S))
 
 
-def _fill_memory(ground: Ground) -> None:
-    ground.redis.config_set("maxmemory", 1)
-    time.sleep(ground.chance.uniform(*FULL_S))
-    ground.redis.config_set("maxmemory", 0)
+def _fill_memory(system: System) -> None:
+    system.redis.config_set("maxmemory", 1)
+    time.sleep(system.rng.uniform(*FULL_S))
+    system.redis.config_set("maxmemory", 0)
 
 
-def _fill_disk(ground: Ground) -> None:
-    """Let every write to a file fail (the leash ignores the signal that would say so)."""
-    _limit_files(ground, "0")
-    time.sleep(ground.chance.uniform(*FULL_S))
-    _limit_files(ground, "unlimited")
+def _fill_disk(system: System) -> None:
+    """Let every write to a file fail (`cli.local.pdeathsig` ignores SIGXFSZ, which would kill the server)."""
+    _limit_files(system, "0")
+    time.sleep(system.rng.uniform(*FULL_S))
+    _limit_files(system, "unlimited")
 
 
-def _limit_files(ground: Ground, size: str) -> None:
-    server = ground.servers.valkey
+def _limit_files(system: System, size: str) -> None:
+    server = system.servers.valkey
     # As the server's own user: root may lack the right in a container.
     limit_files(server.pid, size, user=server.account.uid, group=server.account.gid)
 
 
-def _send_malformed(ground: Ground) -> None:
+def _send_malformed(system: System) -> None:
     """Put what is no message into the workers' queue, and what is no entry into the spool."""
-    with _queue(ground) as queue:
+    with _queue(system) as queue:
         for each in MALFORMED:
             queue.lpush(FINALIZE_QUEUE, each)
     for each in MALFORMED:
-        ground.redis.lpush(SPOOL, each)
-    until(lambda: not ground.redis.exists(SPOOL, MOVING), "the spool is empty")
+        system.redis.lpush(SPOOL, each)
+    until(lambda: not system.redis.exists(SPOOL, MOVING), "the spool is empty")
 
 
-def _queue(ground: Ground) -> Redis:
+def _queue(system: System) -> Redis:
     """Connect to Celery's database, in redis-py's form."""
-    return Redis.from_url(ground.servers.redis_url.replace("db=1", "db=0"))
+    return Redis.from_url(system.servers.redis_url.replace("db=1", "db=0"))
 
 
 REDIS = [

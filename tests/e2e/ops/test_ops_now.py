@@ -37,7 +37,7 @@ def tells_the_last_point(page: Page) -> bool:
     return re.search(rf"received:?\s*\d.*dead:?\s*{dead}$", said, re.DOTALL) is not None
 
 
-def test_without_a_pointer_a_legend_tells_the_last_point(page: Page, ops_engine: Engine) -> None:
+def test_without_a_pointer_the_legend_shows_the_last_point(page: Page, ops_engine: Engine) -> None:
     page.goto("/ops/")
     expect(page.locator(".u-legend")).to_have_count(2)
     assert tells_the_last_point(page)
@@ -47,7 +47,7 @@ def test_without_a_pointer_a_legend_tells_the_last_point(page: Page, ops_engine:
     until(lambda: tells_the_last_point(page), "the legend is renewed with the plot", patience=10)
 
 
-def test_with_a_pointer_a_legend_tells_what_is_there(page: Page) -> None:
+def test_with_a_pointer_the_legend_shows_that_point(page: Page) -> None:
     page.goto("/ops/")
     page.get_by_label("Live").uncheck()
     page.locator(".u-over").first.hover(position={"x": 1, "y": 50})
@@ -55,7 +55,7 @@ def test_with_a_pointer_a_legend_tells_what_is_there(page: Page) -> None:
     expect(page.locator(".u-legend").first).to_contain_text(first)
 
 
-def test_it_can_be_held_still(page: Page) -> None:
+def test_it_can_be_paused(page: Page) -> None:
     page.clock.install()
     page.goto("/ops/")
     polls: list[str] = []

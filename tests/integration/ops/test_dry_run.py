@@ -28,20 +28,22 @@ def message(web: httpx.Client, sent: dict[str, Any]) -> str:
     return unescape(page.text.partition('role="status" class="message">')[2].partition("</p>")[0])
 
 
-@pytest.mark.parametrize("held", ["uploads", "users"])
-def test_what_is_worked_on_is_told_to_be(
-    engine: Engine, web: httpx.Client, sent: dict[str, Any], held: str
+@pytest.mark.parametrize("table", ["uploads", "users"])
+def test_a_locked_upload_or_learner_is_reported_as_busy(
+    engine: Engine, web: httpx.Client, sent: dict[str, Any], table: str
 ) -> None:
     deliver(engine, sent)
     with engine.begin() as worker:
-        worker.execute(text(f"SELECT FROM {held} FOR NO KEY UPDATE"))
+        worker.execute(text(f"SELECT FROM {table} FOR NO KEY UPDATE"))
         busy = message(web, sent)
     assert busy.endswith("or its learner; try again.")
     assert "55P03" not in busy
     assert "it would be" in message(web, sent)
 
 
-def test_what_is_ingested_is_told_to_be(engine: Engine, web: httpx.Client, sent: dict[str, Any]) -> None:
+def test_an_ingested_upload_is_reported_as_ingested(
+    engine: Engine, web: httpx.Client, sent: dict[str, Any]
+) -> None:
     ingest(engine, sent)
     assert message(web, sent).endswith("it is ingested already.")
     with engine.begin() as connection:

@@ -31,7 +31,7 @@ def change(engine: Engine, statement: str) -> None:
         connection.execute(text(statement))
 
 
-def test_what_is_most_urgent_is_told_until_all_is_well(
+def test_the_most_urgent_message_is_shown_until_all_is_well(
     engine: Engine, settings: Settings, web: httpx.Client
 ) -> None:
     load(engine)
@@ -75,7 +75,7 @@ def test_sweeps_that_are_set_to_be_rare_are_not_missed_at_once(
     assert "No sweeper runs" in message(web)
 
 
-def test_a_spool_that_does_not_answer_is_told(
+def test_a_spool_that_does_not_answer_is_shown(
     engine: Engine, settings: Settings, serve: Callable[[Flask, Settings], httpx.Client]
 ) -> None:
     sweep(engine)

@@ -179,7 +179,7 @@ def test_nothing_is_asked_of_an_upload_that_is_unknown(web: httpx.Client, engine
     assert web.get(page).status_code == 200
 
 
-def test_the_api_document_does_not_tell_of_it(settings: Settings) -> None:
+def test_the_api_document_does_not_mention_it(settings: Settings) -> None:
     assert not [path for path in create_app(settings).api_doc["paths"] if path.startswith("/ops")]
 
 

@@ -59,13 +59,13 @@ def end(engine: Engine, how: str) -> None:
         connection.execute(text(f"SELECT {how}(:pid)"), {"pid": waiting(engine)})
 
 
-def test_a_row_that_is_held_shuts_nobody_out(engine: Engine, ops_client: httpx.Client) -> None:
+def test_a_locked_row_delays_no_other_page(engine: Engine, ops_client: httpx.Client) -> None:
     sent = upload(answer("q110", "2026-11-20T09:00:00Z"))
     ingest(engine, sent)
     uuid = sent["client_session_uuid"]
     with engine.begin() as holder:
         holder.execute(text("SELECT FROM uploads FOR UPDATE"))
-        refused = press(ops_client, f"/ops/uploads/{uuid}/void", reason="held")
+        refused = press(ops_client, f"/ops/uploads/{uuid}/void", reason="locked")
         now = ops_client.get("/ops/").text
     assert (refused.status_code, LOCKED in refused.text) == (503, True)
     assert "figures" in now
@@ -73,7 +73,7 @@ def test_a_row_that_is_held_shuts_nobody_out(engine: Engine, ops_client: httpx.C
     assert press(ops_client, f"/ops/uploads/{uuid}/void", reason="free").status_code == 303
 
 
-def test_a_slow_question_shuts_nobody_out(engine: Engine, ops_client: httpx.Client) -> None:
+def test_a_slow_query_delays_no_other_page(engine: Engine, ops_client: httpx.Client) -> None:
     with held_up(engine, ops_client) as page:
         end(engine, "pg_cancel_backend")
         slow = page.result()
@@ -82,14 +82,14 @@ def test_a_slow_question_shuts_nobody_out(engine: Engine, ops_client: httpx.Clie
     assert ops_client.get("/ops/learners/1").status_code == 200
 
 
-def test_too_many_operators_are_told_so(engine: Engine, ops_client: httpx.Client) -> None:
+def test_too_many_operators_are_answered_503(engine: Engine, ops_client: httpx.Client) -> None:
     with held_up(engine, ops_client):
         now = ops_client.get("/ops/").text
     assert TOO_MANY in now
     assert AWAY not in now
 
 
-def test_a_postgres_that_is_away_is_left_alone_for_a_while(engine: Engine, ops_client: httpx.Client) -> None:
+def test_the_breaker_opens_while_postgres_is_away(engine: Engine, ops_client: httpx.Client) -> None:
     with held_up(engine, ops_client) as page:
         end(engine, "pg_terminate_backend")
         lost = page.result()

@@ -1,4 +1,4 @@
-"""Keep processes running: whichever ends, however it ends, is started again."""
+"""Keep processes running: each that ends is started again."""
 
 import shlex
 import signal
@@ -17,8 +17,8 @@ from tests.processes import Processes, until
 LOOK_S = 0.05
 
 
-class Keeper:
-    """Run commands by name for the length of a `with`, from one thread that outlives them all.
+class Supervisor:
+    """Run commands by name for the length of a `with`, from one thread.
 
     `environment`: what a process gets beside the settings when it is started next.
     """
@@ -29,7 +29,7 @@ class Keeper:
         self._processes = processes
         self._orphans: list[psutil.Process] = []
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="keeper")
+        self._thread = threading.Thread(target=self._keep, name="supervisor")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -39,7 +39,7 @@ class Keeper:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        self._processes.running.clear()  # ended below, families and all
+        self._processes.running.clear()  # `_end_all` has ended them and their children
 
     def leader(self, name: str) -> psutil.Process:
         """Return the running process of that name."""
@@ -62,7 +62,7 @@ class Keeper:
         return self._processes.output(name)
 
     def end(self, name: str, how: signal.Signals) -> None:
-        """Send a signal to a process, not to its children, and wait until another runs in its place."""
+        """Send a signal to a process, not to its children, and wait until another runs in its system."""
         process = self.leader(name)
         self._orphans += self.children(name)
         process.send_signal(how)

@@ -1,4 +1,4 @@
-"""What the faults act on: servers of their own, every process, and chance."""
+"""The system under test: its own servers, every process, and a seeded random generator."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -19,21 +19,21 @@ from cli.local.up import read_procfile
 from shared.config import Settings
 from shared.spool import MOVING, SPOOL
 from tests import factories
-from tests.chaos.keeper import Keeper
+from tests.chaos.supervisor import Supervisor
 from tests.processes import BRISK, Processes, free_port, until
 
-# Replays of one learner meet, and each is short: his history stays short too.
+# So few that replays of one learner overlap, and so many that each learner's history stays short.
 LEARNERS = 100
 PATIENT = {
-    # A kill counts as a try; here, unlike on any machine, they strike several times a second.
+    # A kill counts as a try, and here kills come several times a second.
     "max_tries": 50,
-    # What twenty seconds of outage leave behind must not be enqueued again before it can be worked off.
+    # Uploads of a 20 s outage must not be enqueued again before the workers can replay them.
     "enqueue_again_after": 5.0,
     "queue_limit": 200,
 }
 PROCFILE = read_procfile()
-# More children than processors, so that replays meet at every statement. Flower shows, and takes no part.
-SOUND = {name: PROCFILE[name] for name in PROCFILE if name != "flower"} | {
+# More children than processors, so that replays overlap at every statement. Flower only shows.
+COMMANDS = {name: PROCFILE[name] for name in PROCFILE if name != "flower"} | {
     "worker": f"{PROCFILE['worker']} --concurrency 4"
 }
 RECOVERY_S = 30.0
@@ -41,20 +41,20 @@ REPLAYED = "SELECT count(*) FROM study_quiz_sessions"
 
 
 @dataclass
-class Ground:
-    """One installation that is being mistreated; `forgotten` are uploads that no store keeps any more."""
+class System:
+    """An installation into which faults are injected; `wiped`: uploads that no store has any more."""
 
     servers: Servers
-    keeper: Keeper
+    supervisor: Supervisor
     engine: Engine
     redis: Redis
     url: str
-    chance: random.Random
-    forgotten: set[str] = field(default_factory=set)
+    rng: random.Random
+    wiped: set[str] = field(default_factory=set)
     kills: int = 0
 
     def kill(self, process: psutil.Process) -> None:
-        """Kill a process; it may be faster."""
+        """Kill a process, unless it has just ended."""
         try:
             process.kill()
         except psutil.NoSuchProcess:
@@ -76,15 +76,15 @@ class Ground:
         return spooled + self.number("SELECT count(*) FROM uploads WHERE status = 'received'")
 
     def recover(self) -> None:
-        """Wait until uploads are taken in and replayed again; if they never are, the end will tell."""
+        """Wait until uploads are accepted and replayed again; if they never are, the final count shows it."""
         wait_until(lambda: _ready(self.url), RECOVERY_S)
         replayed = self.number(REPLAYED)
         wait_until(lambda: self.number(REPLAYED) > replayed, RECOVERY_S)
 
 
 @contextmanager
-def ground(home: Path, seed: int, commands: Mapping[str, str]) -> Iterator[Ground]:
-    """Start everything; it has a catalog, and no upload yet."""
+def start_system(home: Path, seed: int, commands: Mapping[str, str]) -> Iterator[System]:
+    """Start everything, with a catalog and no uploads."""
     with Servers(home / "servers", durable=True) as servers:
         migrations.upgrade(servers.database_url)
         engine = create_engine(servers.database_url, poolclass=NullPool)
@@ -93,10 +93,10 @@ def ground(home: Path, seed: int, commands: Mapping[str, str]) -> Iterator[Groun
         url = f"http://{settings.host}:{settings.port}"
         with (
             Redis.from_url(servers.redis_url, decode_responses=True) as redis,
-            Keeper(Processes(settings, home), commands) as keeper,
+            Supervisor(Processes(settings, home), commands) as supervisor,
         ):
             until(lambda: _ready(url), "the web process is ready")
-            yield Ground(servers, keeper, engine, redis, url, random.Random(seed))
+            yield System(servers, supervisor, engine, redis, url, random.Random(seed))
 
 
 def _settings(servers: Servers, home: Path) -> Settings:
