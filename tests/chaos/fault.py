@@ -13,7 +13,7 @@ def runs_anywhere() -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """`inject` breaks something, and repairs it unless the system does; `why_not`: a reason not to run here."""
+    """`inject` breaks something, and repairs it unless the system does; `why_not`: why it cannot run."""
 
     name: str
     inject: Callable[[System], None]
