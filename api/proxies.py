@@ -33,11 +33,13 @@ class ProxyHeaders:
         if self._trusts(environ["REMOTE_ADDR"]):
             # Each proxy adds the address that it sees; what stands before the first that is not trusted was
             # sent by the client.
-            for hop in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-                if not _is_address(hop.strip()):
+            for hop in map(str.strip, reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(","))):
+                try:
+                    trusted = self._trusts(hop)
+                except ValueError:  # not an address
                     break
-                environ["REMOTE_ADDR"] = hop.strip()
-                if not self._trusts(hop.strip()):
+                environ["REMOTE_ADDR"] = hop
+                if not trusted:
                     break
             if environ.get("HTTP_X_FORWARDED_PROTO") == "https":
                 environ["wsgi.url_scheme"] = "https"
@@ -52,11 +54,3 @@ class ProxyHeaders:
 
     def _trusts(self, address: str) -> bool:
         return any(ip_address(address) in network for network in self._trusted)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

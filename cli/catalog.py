@@ -1,7 +1,7 @@
 """`catalog`: load learners, topics and questions into the database, or keep them in step over HTTP."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from rich.progress import track
 
 from cli import client, context
 from shared import catalog_admin, catalog_sync
-from shared.catalog_admin import CatalogFile, CatalogQuestion
+from shared.catalog_admin import CatalogFile
 from shared.errors import ConfigurationError, StudyIngestError
 
 # Most bytes of rows in a request; the server accepts 1 MiB.
@@ -80,7 +80,9 @@ def sync(file: Path, url: str, *, force: bool) -> None:
             body = part.model_dump_json(exclude_defaults=True).encode()
             answer = _ask(server, "PUT", "/catalog", params={"force": force}, content=body)
             changes += answer["changes"]
-        gone = [*_gone(server, differing, questions)]
+        known = {question.id for question in questions}
+        stored = (_ask(server, "GET", f"/catalog/topics/{id_}/questions")["ids"] for id_ in sorted(differing))
+        gone = [question for ids in stored for question in ids if question not in known]
         for question in track(gone, "withdrawing", console=Console(stderr=True), transient=True):
             _ask(server, "DELETE", f"/catalog/questions/{question}")
     click.echo(
@@ -114,13 +116,6 @@ def _differing(server: httpx.Client, wanted: CatalogFile) -> set[int]:
         after = page[-1]["topic_id"]
     ours = catalog_sync.digests(wanted, now=datetime.now(UTC))
     return {topic for topic, each in ours.items() if stored.get(topic) != each.digest}
-
-
-def _gone(server: httpx.Client, topics: Iterable[int], questions: list[CatalogQuestion]) -> Iterator[int]:
-    known = {question.id for question in questions}
-    for topic in sorted(topics):
-        ids = _ask(server, "GET", f"/catalog/topics/{topic}/questions")["ids"]
-        yield from (each for each in ids if each not in known)
 
 
 def _parts(sent: CatalogFile) -> Iterator[CatalogFile]:

@@ -2,7 +2,6 @@
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import Connection
 
 from migrations import MigrationError, connected
 from migrations.locks import LOCKING, deploy_lock
@@ -12,20 +11,16 @@ from shared.db import encoding, is_pooled
 def run(database_url: str) -> None:
     """Run what Alembic was asked for on this database."""
     with connected(database_url) as engine, engine.connect() as connection:
-        _check(connection)
+        if is_pooled(connection):  # one session would get the deploy's lock, and another would release it
+            raise MigrationError("a pooler answers; set MIGRATE_DATABASE_URL to the URL of Postgres itself")
+        if (found := encoding(connection)) != "UTF8":
+            raise MigrationError(f"the database's encoding is {found}; create it with ENCODING 'UTF8'")
         with deploy_lock(engine):
             connection.exec_driver_sql(LOCKING)
             connection.commit()
             context.configure(connection=connection, transaction_per_migration=True)
             with context.begin_transaction():
                 context.run_migrations()
-
-
-def _check(connection: Connection) -> None:
-    if is_pooled(connection):  # it would hold the lock of a deploy in one session, and release it in another
-        raise MigrationError("a pooler answers; set MIGRATE_DATABASE_URL to the URL of Postgres itself")
-    if (found := encoding(connection)) != "UTF8":
-        raise MigrationError(f"the database's encoding is {found}; create it with ENCODING 'UTF8'")
 
 
 if "database_url" not in context.config.attributes or context.is_offline_mode():

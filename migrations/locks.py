@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from alembic import op
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Engine, func, select
 
 from migrations import MigrationError
 
@@ -18,23 +18,19 @@ POLL = 0.2  # seconds
 def deploy_lock(engine: Engine, wait: float = WAIT) -> Iterator[None]:
     """Hold the database's advisory lock; wait for it at most so many seconds.
 
-    It is asked for again and again, on a connection of its own: who waits inside `pg_advisory_lock` holds a
-    snapshot, and the other's CREATE INDEX CONCURRENTLY waits for that to end.
+    Polled, on a connection of its own: a session that waits inside `pg_advisory_lock` keeps a snapshot, and
+    the other deploy's CREATE INDEX CONCURRENTLY waits for that snapshot to end.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        _acquire(connection, wait)
+        deadline = time.monotonic() + wait
+        while not connection.scalar(select(func.pg_try_advisory_lock(KEY))):
+            if time.monotonic() > deadline:
+                raise MigrationError(f"another deploy is still migrating this database after {wait:g} s")
+            time.sleep(POLL)
         try:
             yield
         finally:
             connection.scalar(select(func.pg_advisory_unlock(KEY)))
-
-
-def _acquire(connection: Connection, wait: float) -> None:
-    deadline = time.monotonic() + wait
-    while not connection.scalar(select(func.pg_try_advisory_lock(KEY))):
-        if time.monotonic() > deadline:
-            raise MigrationError(f"another deploy is still migrating this database after {wait:g} s")
-        time.sleep(POLL)
 
 
 # A statement that waits for a lock makes every later query of that table wait behind it: give up soon.

@@ -3,14 +3,14 @@
 import hashlib
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
 from shared import db
-from shared.catalog_admin import CatalogFile, CatalogQuestion, CatalogTopic
+from shared.catalog_admin import CatalogFile, CatalogTopic
 from shared.study.store import lock_learner
 
 
@@ -69,22 +69,17 @@ def _digest(topic: CatalogTopic, questions: Mapping[int, list[Any]]) -> Digest:
     exam_on = topic.exam_on and topic.exam_on.isoformat()
     lines = [_line([topic.id, topic.user_id, topic.name, exam_on])]
     for _, (question, editions) in sorted(questions.items()):
-        lines.append(_question_line(question, editions))
-    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    return Digest(topic.id, len(questions), digest)
-
-
-def _question_line(question: CatalogQuestion, editions: Iterable[Any]) -> str:
-    frequency = question.exam_frequency
-    return _line(
-        [
+        frequency = question.exam_frequency
+        line = [
             question.id,
             question.subject,
             None if frequency is None else struct.pack(">d", frequency).hex(),
             _microseconds(question.retired_at),
             sorted([e.pub_id, e.choices, e.correct_choice, _microseconds(e.published_at)] for e in editions),
         ]
-    )
+        lines.append(_line(line))
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return Digest(topic.id, len(questions), digest)
 
 
 def _line(values: list[Any]) -> str:

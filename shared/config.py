@@ -13,7 +13,6 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from redis import Redis
 from redis.exceptions import RedisError
@@ -116,9 +115,13 @@ def broker_url(url: str) -> str:
     if url.startswith("sentinel"):
         return _sentinel_url(url)
     # There may be several, separated by semicolons: Celery tries the next where one is away.
-    for each in url.split(";"):
-        if urlsplit(each).scheme not in BROKERS or not _has_sound_port(each):
-            raise ValueError("must be a broker's URL: redis://host/0, redis+socket://path or amqp://host")
+    try:
+        parts = [urlsplit(each) for each in url.split(";")]
+        sound = all(each.scheme in BROKERS and each.port != 0 for each in parts)
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ValueError("must be a broker's URL: redis://host/0, redis+socket://path or amqp://host")
     return url
 
 
@@ -132,13 +135,6 @@ def redis_url(url: str) -> str:
     except (ValueError, TypeError, RedisError):  # TypeError: an option that there is not
         raise ValueError("must be a URL of Redis: redis://host/1 or unix://path?db=1") from None
     return url
-
-
-def _has_sound_port(url: str) -> bool:
-    try:
-        return urlsplit(url).port != 0
-    except ValueError:
-        return False
 
 
 def _iana_zone(name: str) -> str:
@@ -401,9 +397,9 @@ def load_settings(kind: type[S]) -> S:
     try:
         return kind()
     except ValidationError as error:
-        lines = [f"{str(e['loc'][0]).upper()}: {_plain(e)}" for e in error.errors(include_input=False)]
+        lines = []
+        for mistake in error.errors(include_input=False):
+            is_missing = mistake["type"] == "missing"
+            detail = "must be set" if is_missing else mistake["msg"].removeprefix("Value error, ")
+            lines.append(f"{str(mistake['loc'][0]).upper()}: {detail}")
         raise ConfigurationError("\n".join(lines)) from None
-
-
-def _plain(error: ErrorDetails) -> str:
-    return "must be set" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")

@@ -4,6 +4,7 @@ Ages are by Postgres' clock, whatever the clocks of the hosts say.
 """
 
 import os
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -104,21 +105,14 @@ def full_disks() -> list[str]:
         mounts = [line.split()[1:4] for line in Path("/proc/mounts").read_text().splitlines()]
     except OSError:
         return []
-    return sorted(
-        {
-            where
-            for where, kind, options in mounts
-            if kind in LOCAL_DISKS and "rw" in options.split(",") and _is_full(where)
-        }
-    )
-
-
-def _is_full(directory: str) -> bool:
-    try:
-        disk = os.statvfs(directory)
-    except OSError:  # closed to us
-        return False
-    return disk.f_bavail < disk.f_blocks * FREE_SHARE
+    full = set()
+    for where, kind, options in mounts:
+        if kind in LOCAL_DISKS and "rw" in options.split(","):
+            with suppress(OSError):  # a directory that we may not read
+                disk = os.statvfs(where)
+                if disk.f_bavail < disk.f_blocks * FREE_SHARE:
+                    full.add(where)
+    return sorted(full)
 
 
 def beat(connection: Connection, name: str) -> None:

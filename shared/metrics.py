@@ -185,9 +185,18 @@ class Stores(Collector):
     """
 
     def __init__(self, settings: Settings) -> None:
-        asks: dict[str, Ask] = {"postgres": _postgres(settings), "broker": _broker(settings)}
+        app = broker.make_celery(settings)
+        asks: dict[str, Ask] = {
+            "postgres": _postgres(settings),
+            "broker": lambda: [
+                _gauge("queue_length", "Messages that wait in the broker", value=broker.queue_length(app))
+            ],
+        }
         if settings.redis_url:
-            asks["redis"] = _redis(settings)
+            redis = spool.connect(settings.redis_url)
+            asks["redis"] = lambda: [
+                _gauge("spool_length", "Uploads that Redis alone holds", value=spool.spooled(redis))
+            ]
         self._asks = [(name, ask, ThreadPoolExecutor(1, f"scrape-{name}")) for name, ask in asks.items()]
 
     def collect(self) -> Iterator[Metric]:
@@ -259,18 +268,6 @@ def _standing(connection: Connection, settings: Settings) -> list[Metric]:
             "Time since the sweeper last showed that it runs; infinite: it never did",
             value=float("inf") if standing.heartbeat_age is None else standing.heartbeat_age,
         ),
-    ]
-
-
-def _redis(settings: Settings) -> Ask:
-    redis = spool.connect(settings.redis_url)
-    return lambda: [_gauge("spool_length", "Uploads that Redis alone holds", value=spool.spooled(redis))]
-
-
-def _broker(settings: Settings) -> Ask:
-    app = broker.make_celery(settings)
-    return lambda: [
-        _gauge("queue_length", "Messages that wait in the broker", value=broker.queue_length(app))
     ]
 
 

@@ -178,19 +178,16 @@ def parse_upload(body: bytes) -> Upload:
     """
     value = decode(body)
     # In JSON that is valid UTF-8, only an escape can write a NUL or a surrogate.
-    if rb"\u" in body and (faults := [*_unstorable(value)]):
-        raise InvalidPayloadError(faults, value)
+    if rb"\u" in body:
+        detail = "Text should hold neither NUL nor a lone surrogate"
+        faults = [_fault(at, detail) for at, text in _strings(value, ()) if _UNSTORABLE.search(text)]
+        if faults:
+            raise InvalidPayloadError(faults, value)
     try:
         return Upload.model_validate(value)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         raise InvalidPayloadError([_fault(e["loc"], e["msg"]) for e in found], value) from None
-
-
-def _unstorable(value: Any) -> Iterator[Fault]:
-    for location, text in _strings(value, ()):
-        if _UNSTORABLE.search(text):
-            yield _fault(location, "Text should hold neither NUL nor a lone surrogate")
 
 
 def _strings(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
@@ -237,7 +234,9 @@ def decode(body: bytes) -> Any:
     """Decode a body: UTF-8, no duplicate keys, no NaN, no number beyond a double, limited depth."""
     try:
         text = body.decode("utf-8")
-        _limit_values(text)
+        # The second count leaves out commas within strings; it is slower, and rarely needed.
+        if _values(text) > MAX_VALUES and _values(_STRING.sub("", text)) > MAX_VALUES:
+            raise NotJsonError(f"The body holds more than {MAX_VALUES:,} values.")
         _limit_depth(text)
         numbers = _Numbers()
         return json.loads(
@@ -252,12 +251,6 @@ def decode(body: bytes) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise NotJsonError(f"The body is not JSON ({place}): {error.msg}.") from None
-
-
-def _limit_values(text: str) -> None:
-    # The second count leaves out commas within strings; it is slower, and rarely needed.
-    if _values(text) > MAX_VALUES and _values(_STRING.sub("", text)) > MAX_VALUES:
-        raise NotJsonError(f"The body holds more than {MAX_VALUES:,} values.")
 
 
 def _values(text: str) -> int:

@@ -133,7 +133,10 @@ def make_plan(
     topics: dict[int, list[PlannedAttempt]] = {}
     for attempt in usable:
         topics.setdefault(attempt.question.study_topic_id, []).append(attempt)
-    fates = [each if isinstance(each, Fate) else _fate(each, counted) for each in sorted_out]
+    fates = [
+        each if isinstance(each, Fate) else Fate.COUNTED if each.ordinal in counted else Fate.PRACTICE
+        for each in sorted_out
+    ]
     finished_at = upload.finished_at and correct(upload.finished_at, ahead, received_at)
     return Plan(topics, counted, fates, finished_at)
 
@@ -177,7 +180,3 @@ def _first_at_each_question(usable: list[PlannedAttempt]) -> set[int]:
     for attempt in sorted(usable, key=lambda attempt: (attempt.answered_at_raw, attempt.ordinal)):
         first.setdefault(attempt.question.id, attempt)
     return {attempt.ordinal for attempt in first.values()}
-
-
-def _fate(attempt: PlannedAttempt, counted: set[int]) -> Fate:
-    return Fate.COUNTED if attempt.ordinal in counted else Fate.PRACTICE

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from functools import partial
-from typing import Any
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -44,7 +43,8 @@ def learner(user_id: int) -> ResponseReturnValue:
 
     def read(connection: Connection) -> tuple[reports.LearnerReport, str, Curve | None]:
         report = reports.report_learner(connection, user_id, now=now, default_zone=zone)
-        pub_id = asked_for or _weakest(report.progress)
+        weakest = max(report.progress, key=lambda each: (each["misses"], each["reviews"]), default=None)
+        pub_id = asked_for or (weakest["pub_id"] if weakest else "")
         question = resolve(connection, [pub_id]).get(pub_id) if "\0" not in pub_id else None
         if question is None or question.user_id != user_id:
             return report, pub_id, None
@@ -60,10 +60,6 @@ def learner(user_id: int) -> ResponseReturnValue:
         curve=drawn,
         points=rows(drawn) if drawn else [],
     )
-
-
-def _weakest(progress: Sequence[dict[str, Any]]) -> str:
-    return max(progress, key=lambda line: (line["misses"], line["reviews"]))["pub_id"] if progress else ""
 
 
 def weeks(days: Sequence[reports.DueDay]) -> list[list[tuple[reports.DueDay, int] | None]]:
