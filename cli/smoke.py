@@ -17,7 +17,7 @@ from sqlalchemy import text
 from cli import client, doctor
 from cli.context import Store, with_store
 from cli.local.supervisor import wait_until
-from shared import catalog, db
+from shared import attempts, db
 from shared.catalog_admin import CatalogFile, load_catalog
 from shared.errors import ConfigurationError, UnknownSessionError
 from shared.ops.actions import void_upload
@@ -136,7 +136,9 @@ class SmokeRun:
     def _prepare(self) -> doctor.Finding:
         """Load the question; void the sessions of earlier runs, also those that are still to be replayed."""
         with self.store.engine.begin() as connection:
-            if not catalog.resolve(connection, {PUB_ID}):  # a load makes every learner wait for a moment
+            if not attempts.load_questions(
+                connection, {PUB_ID}
+            ):  # a load makes every learner wait for a moment
                 load_catalog(connection, CATALOG)
         count = self._void_earlier()
         if not wait_until(self._none_waits, self.patience):

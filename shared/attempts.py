@@ -1,7 +1,7 @@
-"""Insert an upload's attempts into the log: one quiz session for each topic, and every usable attempt."""
+"""The log of attempts: load the questions that they answer, and insert them with an upload's sessions."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,24 @@ from sqlalchemy import Connection, text
 
 from shared.db import as_json, execute
 from shared.errors import OvertakenError
-from shared.plan import Plan, PlannedAttempt
+from shared.plan import Plan, PlannedAttempt, Question
+
+_QUESTIONS = text("""
+    SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject,
+        jsonb_array_length(i.choices) AS choice_count, i.correct_choice, i.published_at
+    FROM published_items i JOIN study_questions q ON q.id = i.source_id
+    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
+""")
+
+
+def load_questions(connection: Connection, pub_ids: Iterable[str]) -> dict[str, Question]:
+    """Map each known public id to its question in that edition.
+
+    Called under the learner's lock, so that no key changes between this and the writes that follow.
+    """
+    rows = execute(connection, _QUESTIONS, {"pub_ids": list(pub_ids)})
+    return {pub_id: Question(*question) for pub_id, *question in rows}
+
 
 # KEY: the column by which an attempt names its session, `topic_id` or `session_id`.
 _ATTEMPTS = """

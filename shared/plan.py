@@ -8,8 +8,7 @@ from enum import StrEnum
 from fsrs import Rating
 
 from shared.payload import Attempt, Upload
-from shared.study.grading import Outcome, grade
-from shared.study.scheduling import study_date
+from shared.study.grading import Outcome, grade, study_date
 
 # Below this a difference is travel time and rounding, not a wrong clock.
 TOLERANCE = timedelta(seconds=60)

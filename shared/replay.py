@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from shared import catalog, uploads
-from shared.attempts import insert_sessions, sessions_of_upload
+from shared import uploads
+from shared.attempts import insert_sessions, load_questions, sessions_of_upload
 from shared.errors import OvertakenError
 from shared.payload import Upload
 from shared.plan import SKIPPED, Fate, Plan, Question, make_plan
@@ -44,7 +44,7 @@ def replay(
     upload = Upload.model_validate(received.payload)
     pub_ids = {attempt.pub_id for attempt in upload.attempts}
     learner = lock_owner(connection, pub_ids, default_zone)
-    questions = catalog.resolve(connection, pub_ids)
+    questions = load_questions(connection, pub_ids)
     owners = {question.user_id for question in questions.values()}
     # To a sender who is not trusted, nothing tells another learner's questions from unknown ones.
     is_others = received.learner_id is not None and bool(owners - {received.learner_id})
@@ -61,10 +61,12 @@ def replay(
     other_uuid, user_id = upload.client_session_uuid, learner.id if learner and not is_others else None
     if user_id is not None and other_uuid == client_session_uuid:
         other_uuid = uploads.own_uuid(other_uuid, user_id)
-    sessions = sessions_of_upload(connection, client_session_uuid, other_uuid=other_uuid, user_id=user_id)
+    sessions = sessions_of_upload(
+        connection, client_session_uuid, other_uuid=other_uuid, user_id=user_id
+    )
     if sessions:
         user_id = {session.pop("user_id") for session in sessions}.pop()
-        reviewed = [attempt.question.id for attempts in plan.topics.values() for attempt in attempts]
+        reviewed = [attempt.question.id for topic in plan.topics.values() for attempt in topic]
         cached = load_cached(connection, user_id, reviewed)
         due = {question: each.progress.due for question, each in cached.items()}
         result = _result(upload, plan, questions, sessions, due)

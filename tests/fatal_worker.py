@@ -5,13 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from shared import catalog
+from shared import attempts
 from worker.app import app
 
 __all__ = ["app"]
 
 FATAL = "q-fatal"
-_resolve = catalog.resolve
+_load_questions = attempts.load_questions
 
 
 def _die() -> None:
@@ -29,10 +29,10 @@ def _die() -> None:
             continue
 
 
-def _resolve_or_die(connection: Any, pub_ids: Any) -> Any:
+def _load_or_die(connection: Any, pub_ids: Any) -> Any:
     if FATAL in pub_ids:
         _die()
-    return _resolve(connection, pub_ids)
+    return _load_questions(connection, pub_ids)
 
 
-catalog.resolve = _resolve_or_die
+attempts.load_questions = _load_or_die

@@ -9,9 +9,8 @@ from zoneinfo import ZoneInfo
 from fsrs import Rating
 from hypothesis import strategies as st
 
-from shared.study.grading import Outcome
+from shared.study.grading import Outcome, study_date
 from shared.study.progress import Progress, Review, fold
-from shared.study.scheduling import study_date
 from tests.factories import IMPOSSIBLE, NO_CHOICE, RIGHT, WRONG, ZONES
 
 SEOUL = ZoneInfo("Asia/Seoul")

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import Connection
 
 from api.ops.session import services
-from shared.catalog import resolve
+from shared.attempts import load_questions
 from shared.ops import reports
 from shared.payload import normal_id
 from shared.study.progress import Curve
@@ -45,7 +45,7 @@ def learner(user_id: int) -> ResponseReturnValue:
         report = reports.report_learner(connection, user_id, now=now, default_zone=zone)
         weakest = max(report.progress, key=lambda each: (each["misses"], each["reviews"]), default=None)
         pub_id = asked_for or (weakest["pub_id"] if weakest else "")
-        question = resolve(connection, [pub_id]).get(pub_id) if "\0" not in pub_id else None
+        question = load_questions(connection, [pub_id]).get(pub_id) if "\0" not in pub_id else None
         if question is None or question.user_id != user_id:
             return report, pub_id, None
         return report, pub_id, reports.curve(connection, user_id, question.id, now=now, default_zone=zone)

@@ -13,9 +13,8 @@ from zoneinfo import ZoneInfo
 from psycopg import Connection
 
 from shared.db import as_json
-from shared.study.grading import grade
+from shared.study.grading import grade, study_date
 from shared.study.progress import SCHEDULER, Progress, Review, WrongNote, advance, classify
-from shared.study.scheduling import study_date
 
 COUNTS = ("correct", "wrong", "unsure", "newly_correct", "recovered", "relapsed", "chronic")
 COUNT_COLUMNS = [f"{name}_remaining_count" if name == "chronic" else f"{name}_count" for name in COUNTS]

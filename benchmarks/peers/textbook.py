@@ -17,9 +17,8 @@ from shared.models import (
     StudyQuestionProgress,
     StudyQuizSession,
 )
-from shared.study.grading import grade
+from shared.study.grading import grade, study_date
 from shared.study.progress import SCHEDULER, Pattern, Progress, Review, WrongNote, advance, classify
-from shared.study.scheduling import study_date
 
 app = Celery("textbook", broker=settings.broker_url)
 engine = create_engine(settings.database_url)

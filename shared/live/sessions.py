@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy import Connection, text
 
-from shared import attempts, catalog, db, errors, failures
+from shared import attempts, db, errors, failures
 from shared.live.forms import MAX_QUESTIONS, SessionStart, Submission
 from shared.plan import PlannedAttempt
 from shared.study import grading, store, voiding
@@ -272,7 +272,7 @@ def submit(  # noqa: PLR0913  # as long as the request that it carries out
     session = lock_session(connection, user_id, session_id)
     if session.status != "in_progress":
         raise errors.SessionClosedError(f"the session is {session.status}")
-    question = catalog.resolve(connection, [answer.pub_id]).get(answer.pub_id)
+    question = attempts.load_questions(connection, [answer.pub_id]).get(answer.pub_id)
     if question is None or question.id not in session.question_ids:
         raise errors.NotAskedError("the session does not ask this question")
     if answer.selected is not None and answer.selected >= question.choice_count:

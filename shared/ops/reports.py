@@ -13,8 +13,8 @@ from shared.errors import UnknownUploadError
 from shared.live import lists
 from shared.live.sessions import require_learner
 from shared.study import store
+from shared.study.grading import study_date
 from shared.study.progress import Curve, Step, fold_steps, forgetting_curve
-from shared.study.scheduling import study_date
 from shared.uploads import Status
 
 # Overdue questions are shown at today.

@@ -1,9 +1,13 @@
-"""Grade answers: the only place where a raw answer becomes an outcome or a rating."""
+"""Derive what is recorded of a raw answer, and only here: its outcome, its rating and its study date."""
 
+from datetime import date, datetime, timedelta, timezone, tzinfo
 from enum import StrEnum
 from typing import NamedTuple
 
 from fsrs import Rating
+
+# An evening's session may pass midnight; by 04:00 on the learner's wall clock it is over.
+DAY_STARTS = timedelta(hours=4)
 
 
 class Outcome(StrEnum):
@@ -42,3 +46,13 @@ def grade(selected: int | None, *, unsure: bool, correct_choice: int) -> Grade:
     """Grade a raw answer."""
     outcome = derive_outcome(selected, unsure=unsure, correct_choice=correct_choice)
     return Grade(outcome, derive_rating(outcome, right=selected == correct_choice))
+
+
+def study_date(at: datetime, utc_offset: int | None, zone: tzinfo) -> date:
+    """Return the date on which an answer counts: that of its local wall clock, four hours back.
+
+    `utc_offset`: minutes east, as the viewer sent it; without one, or with zero, which JavaScript and Python
+    write where they know no offset, local means `zone`.
+    """
+    local = timezone(timedelta(minutes=utc_offset)) if utc_offset else zone
+    return (at.astimezone(local) - DAY_STARTS).date()

@@ -1,12 +1,9 @@
 """Spaced repetition by FSRS, in whole study dates."""
 
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime
 from typing import NamedTuple, Self
 
 from fsrs import Card, Rating, Scheduler, State
-
-# An evening's session may pass midnight; by 04:00 on the learner's wall clock it is over.
-DAY_STARTS = timedelta(hours=4)
 
 # No steps within a day and no chance: equal reviews give equal progress, on every machine and at any time.
 _SCHEDULER = Scheduler(learning_steps=(), relearning_steps=(), enable_fuzzing=False)
@@ -24,16 +21,6 @@ class Memory(NamedTuple):
 
     stability: float
     difficulty: float
-
-
-def study_date(at: datetime, utc_offset: int | None, zone: tzinfo) -> date:
-    """Return the date on which an answer counts: that of its local wall clock, four hours back.
-
-    `utc_offset`: minutes east, as the viewer sent it; without one, or with zero, which JavaScript and Python
-    write where they know no offset, local means `zone`.
-    """
-    local = timezone(timedelta(minutes=utc_offset)) if utc_offset else zone
-    return (at.astimezone(local) - DAY_STARTS).date()
 
 
 def review(memory: Memory | None, last: date, day: date, rating: Rating) -> tuple[Memory, date]:

@@ -10,9 +10,8 @@ from fsrs import Rating
 from sqlalchemy import Connection, text
 
 from shared import db
-from shared.study.grading import Outcome
+from shared.study.grading import Outcome, study_date
 from shared.study.progress import SCHEDULER, Cached, Counts, Progress, Review, WrongNote
-from shared.study.scheduling import study_date
 
 # The default is the database's, where there is one: see `shared/data_settings.py`.
 _ZONES = "time_zone, (SELECT value FROM data_settings WHERE name = 'study_time_zone') AS default_zone"
