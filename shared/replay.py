@@ -61,9 +61,7 @@ def replay(
     other_uuid, user_id = upload.client_session_uuid, learner.id if learner and not is_others else None
     if user_id is not None and other_uuid == client_session_uuid:
         other_uuid = uploads.own_uuid(other_uuid, user_id)
-    sessions = sessions_of_upload(
-        connection, client_session_uuid, other_uuid=other_uuid, user_id=user_id
-    )
+    sessions = sessions_of_upload(connection, client_session_uuid, other_uuid=other_uuid, user_id=user_id)
     if sessions:
         user_id = {session.pop("user_id") for session in sessions}.pop()
         reviewed = [attempt.question.id for topic in plan.topics.values() for attempt in topic]
