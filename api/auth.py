@@ -18,8 +18,10 @@ from shared.tokens import InvalidTokenError, LearnerTokens
 log = structlog.get_logger()
 
 
-def require_token(tokens: tuple[str, ...]) -> None:
-    """Refuse a request that carries none of the tokens."""
+def require_token(tokens: tuple[str, ...], closed: Kind = Kind.UNAUTHENTICATED) -> None:
+    """Refuse a request that carries none of the tokens; where none is set, with the problem `closed`."""
+    if not tokens:
+        raise Problem(closed)
     if not _is_one_of(tokens, _bearer_token(request.headers.get("Authorization", ""))):
         raise Problem(Kind.UNAUTHENTICATED)
 

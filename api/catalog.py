@@ -55,9 +55,7 @@ class ThingPath(BaseModel):
 @blueprint.before_request
 def admit() -> None:
     """Refuse every request while CATALOG_TOKEN is unset, then each that does not carry it."""
-    if not services().settings.catalog_tokens:
-        raise Problem(Kind.CATALOG_CLOSED)
-    require_token(services().settings.catalog_tokens)
+    require_token(services().settings.catalog_tokens, Kind.CATALOG_CLOSED)
 
 
 @blueprint.put(

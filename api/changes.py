@@ -47,9 +47,7 @@ class ChangesQuery(BaseModel):
 )
 def show_changes(query: ChangesQuery) -> dict[str, Any]:
     """Read whose progress has changed, and how: in the order of commits, none passed over."""
-    if not services().settings.study_tokens:
-        raise Problem(Kind.LIVE_CLOSED)
-    require_token(services().settings.study_tokens)
+    require_token(services().settings.study_tokens, Kind.LIVE_CLOSED)
     try:
         cursor = Cursor.read(query.after)
     except ValueError:

@@ -17,10 +17,11 @@ from pydantic_core import PydanticCustomError
 from sqlalchemy import Connection
 from werkzeug.routing import IntegerConverter
 
-from api import schemas
+from api import live_schemas
 from api.auth import require_token
 from api.errors import Kind, Problem
 from api.openapi import answers, reads
+from api.schemas import read_body
 from api.services import services
 from shared.live import lists, sessions
 from shared.live.forms import BIGINT, SessionStart, Submission
@@ -92,9 +93,7 @@ def _run_now(work: Callable[[Connection, _Now], T]) -> T:
 @blueprint.before_request
 def admit() -> None:
     """Refuse every request while STUDY_API_TOKEN is unset, each without it, and impossible ids."""
-    if not services().settings.study_tokens:
-        raise Problem(Kind.LIVE_CLOSED)
-    require_token(services().settings.study_tokens)
+    require_token(services().settings.study_tokens, Kind.LIVE_CLOSED)
     # A limit in the converter would answer 405 where the path has another method.
     if any(number >= BIGINT for number in (request.view_args or {}).values()):
         raise Problem(Kind.NOT_FOUND)
@@ -108,7 +107,7 @@ def admit() -> None:
     operation_id="startSession",
     openapi_extensions=reads(blueprint, SessionStart),
     responses=answers(
-        {201: schemas.StartedSession, 200: schemas.StartedSession},
+        {201: live_schemas.StartedSession, 200: live_schemas.StartedSession},
         *COMMON,
         *OF_BODY,
         Kind.UNKNOWN_TOPIC,
@@ -117,7 +116,7 @@ def admit() -> None:
 )
 def start_session(path: LearnerPath) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Start a session (201), or resume the one that is in progress in the topic (200)."""
-    form = schemas.read_body(SessionStart)
+    form = read_body(SessionStart)
 
     def start(connection: Connection, now: _Now) -> tuple[dict[str, Any], bool]:
         circumstances = sessions.Circumstances(now["now"], SystemRandom(), now["default_zone"])
@@ -128,7 +127,7 @@ def start_session(path: LearnerPath) -> tuple[dict[str, Any], int, dict[str, str
     log.info("session.started", session=session["session_id"], new=new)
     location = url_for(".read_session", user_id=path.user_id, session_id=session["session_id"])
     return (
-        schemas.StartedSession.model_validate(session).model_dump(mode="json"),
+        live_schemas.StartedSession.model_validate(session).model_dump(mode="json"),
         201 if new else 200,
         {"Location": location},
     )
@@ -137,14 +136,14 @@ def start_session(path: LearnerPath) -> tuple[dict[str, Any], int, dict[str, str
 @blueprint.get(
     "/sessions/<id:session_id>",
     operation_id="readSession",
-    responses=answers({200: schemas.QuizSession}, *COMMON, Kind.UNKNOWN_SESSION),
+    responses=answers({200: live_schemas.QuizSession}, *COMMON, Kind.UNKNOWN_SESSION),
 )
 def read_session(path: SessionPath) -> dict[str, Any]:
     """Read a session, live or uploaded."""
     session = services().live.run(
         lambda connection: sessions.read_session(connection, path.user_id, path.session_id)
     )
-    return schemas.QuizSession.model_validate(session).model_dump(mode="json")
+    return live_schemas.QuizSession.model_validate(session).model_dump(mode="json")
 
 
 @blueprint.post(
@@ -152,7 +151,7 @@ def read_session(path: SessionPath) -> dict[str, Any]:
     operation_id="answerQuestion",
     openapi_extensions=reads(blueprint, Submission),
     responses=answers(
-        {200: schemas.RecordedAnswer},
+        {200: live_schemas.RecordedAnswer},
         *COMMON,
         *OF_BODY,
         Kind.UNKNOWN_SESSION,
@@ -162,14 +161,14 @@ def read_session(path: SessionPath) -> dict[str, Any]:
 )
 def answer_question(path: SessionPath) -> dict[str, Any]:
     """Answer a question; repeating the same answer returns the same response."""
-    answer = schemas.read_body(Submission)
+    answer = read_body(Submission)
     recorded = _run_now(
         lambda connection, now: sessions.submit(connection, path.user_id, path.session_id, answer, **now)
     )
-    return schemas.RecordedAnswer.model_validate(recorded).model_dump(mode="json")
+    return live_schemas.RecordedAnswer.model_validate(recorded).model_dump(mode="json")
 
 
-_CLOSING = answers({200: schemas.ClosedSession}, *COMMON, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED)
+_CLOSING = answers({200: live_schemas.ClosedSession}, *COMMON, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED)
 
 
 @blueprint.post("/sessions/<id:session_id>/finalize", operation_id="finalizeSession", responses=_CLOSING)
@@ -187,32 +186,32 @@ def abandon_session(path: SessionPath) -> dict[str, Any]:
 def _close(close: Callable[..., dict[str, Any]], path: SessionPath) -> dict[str, Any]:
     closed = _run_now(lambda connection, now: close(connection, path.user_id, path.session_id, **now))
     log.info("session.closed", session=path.session_id, status=closed["status"])
-    return schemas.ClosedSession.model_validate(closed).model_dump(mode="json")
+    return live_schemas.ClosedSession.model_validate(closed).model_dump(mode="json")
 
 
 @blueprint.delete(
     "/sessions/<id:session_id>",
     operation_id="voidSession",
-    responses=answers({200: schemas.QuizSession}, *COMMON, Kind.UNKNOWN_SESSION),
+    responses=answers({200: live_schemas.QuizSession}, *COMMON, Kind.UNKNOWN_SESSION),
 )
 def void_session(path: SessionPath) -> dict[str, Any]:
     """Void a session: it stays on record, but no longer counts; one in progress is abandoned first."""
     voided = _run_now(lambda connection, now: sessions.void(connection, path.user_id, path.session_id, **now))
     log.info("session.voided", session=path.session_id)
-    return schemas.QuizSession.model_validate(voided).model_dump(mode="json")
+    return live_schemas.QuizSession.model_validate(voided).model_dump(mode="json")
 
 
 @blueprint.post(
     "/sessions/<id:session_id>/unvoid",
     operation_id="unvoidSession",
-    responses=answers({200: schemas.QuizSession}, *COMMON, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED),
+    responses=answers({200: live_schemas.QuizSession}, *COMMON, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED),
 )
 def unvoid_session(path: SessionPath) -> dict[str, Any]:
     """Let a voided session count again; 409 where other content was accepted in its place."""
     session = services().live.run(
         lambda connection: sessions.unvoid(connection, path.user_id, path.session_id)
     )
-    return schemas.QuizSession.model_validate(session).model_dump(mode="json")
+    return live_schemas.QuizSession.model_validate(session).model_dump(mode="json")
 
 
 # Lists
@@ -283,7 +282,7 @@ def _page(rows: Sequence[tuple[tuple[Any, ...], dict[str, Any]]], limit: int) ->
 @blueprint.get(
     "/sessions",
     operation_id="listSessions",
-    responses=answers({200: schemas.PastSessions}, *COMMON, Kind.INVALID_REQUEST),
+    responses=answers({200: live_schemas.PastSessions}, *COMMON, Kind.INVALID_REQUEST),
 )
 def list_sessions(path: LearnerPath, query: PageQuery) -> dict[str, Any]:
     """List closed sessions with their snapshots, the last recorded first."""
@@ -291,13 +290,13 @@ def list_sessions(path: LearnerPath, query: PageQuery) -> dict[str, Any]:
     rows = services().live.run(
         lambda connection: lists.past_sessions(connection, path.user_id, after=after, limit=limit)
     )
-    return schemas.PastSessions.model_validate(_page(rows, query.limit)).model_dump(mode="json")
+    return live_schemas.PastSessions.model_validate(_page(rows, query.limit)).model_dump(mode="json")
 
 
 @blueprint.get(
     "/reviews",
     operation_id="listDueReviews",
-    responses=answers({200: schemas.DueReviews}, *COMMON, Kind.INVALID_REQUEST),
+    responses=answers({200: live_schemas.DueReviews}, *COMMON, Kind.INVALID_REQUEST),
 )
 def list_due_reviews(path: LearnerPath, query: ReviewQuery) -> dict[str, Any]:
     """List the questions that are due, longest due first."""
@@ -307,14 +306,14 @@ def list_due_reviews(path: LearnerPath, query: ReviewQuery) -> dict[str, Any]:
             connection, path.user_id, before=query.due_before, after=after, limit=limit, **now
         )
     )
-    return schemas.DueReviews.model_validate(_page(rows, query.limit)).model_dump(mode="json")
+    return live_schemas.DueReviews.model_validate(_page(rows, query.limit)).model_dump(mode="json")
 
 
 @blueprint.get(
     "/progress",
     operation_id="listProgress",
     responses=answers(
-        {200: schemas.ProgressPage, 304: {"description": "as `If-None-Match` names it"}},
+        {200: live_schemas.ProgressPage, 304: {"description": "as `If-None-Match` names it"}},
         *COMMON,
         Kind.INVALID_REQUEST,
     ),
@@ -325,7 +324,7 @@ def list_progress(path: LearnerPath, query: PageQuery) -> Response:
     rows = services().live.run(
         lambda connection: lists.progress(connection, path.user_id, after=after, limit=limit)
     )
-    page = schemas.ProgressPage.model_validate(_page(rows, query.limit)).model_dump(mode="json")
+    page = live_schemas.ProgressPage.model_validate(_page(rows, query.limit)).model_dump(mode="json")
     response = jsonify(page)
     response.add_etag()
     response.make_conditional(request)
@@ -335,7 +334,7 @@ def list_progress(path: LearnerPath, query: PageQuery) -> Response:
 @blueprint.get(
     "/wrong-notes",
     operation_id="listWrongNotes",
-    responses=answers({200: schemas.WrongNotes}, *COMMON, Kind.INVALID_REQUEST),
+    responses=answers({200: live_schemas.WrongNotes}, *COMMON, Kind.INVALID_REQUEST),
 )
 def list_wrong_notes(path: LearnerPath, query: NoteQuery) -> dict[str, Any]:
     """List wrong notes, last opened first."""
@@ -345,15 +344,15 @@ def list_wrong_notes(path: LearnerPath, query: NoteQuery) -> dict[str, Any]:
             connection, path.user_id, state=query.state, after=after, limit=limit, **now
         )
     )
-    return schemas.WrongNotes.model_validate(_page(rows, query.limit)).model_dump(mode="json")
+    return live_schemas.WrongNotes.model_validate(_page(rows, query.limit)).model_dump(mode="json")
 
 
 @blueprint.get(
     "/topics/<id:topic_id>/weak-areas",
     operation_id="listWeakAreas",
-    responses=answers({200: schemas.WeakAreas}, *COMMON, Kind.UNKNOWN_TOPIC),
+    responses=answers({200: live_schemas.WeakAreas}, *COMMON, Kind.UNKNOWN_TOPIC),
 )
 def list_weak_areas(path: TopicPath) -> dict[str, Any]:
     """List the subjects of a topic, the weakest first."""
     areas = _run_now(lambda connection, now: lists.weak_areas(connection, path.user_id, path.topic_id, **now))
-    return schemas.WeakAreas.model_validate({"items": areas}).model_dump(mode="json")
+    return live_schemas.WeakAreas.model_validate({"items": areas}).model_dump(mode="json")
