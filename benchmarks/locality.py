@@ -21,11 +21,11 @@ from werkzeug.test import TestResponse
 
 from api.app import create_app
 from benchmarks.servers import STUDY_TOKEN, TOKEN, start_stores, variables
-from shared.catalog_admin import load_catalog, read_catalog
+from cli import sample
+from shared.catalog_admin import load_catalog
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = {"api", "shared", "worker"}
-SAMPLE = ROOT / "cli/sample"
 LEARNER = 42
 AFTER_S = 0.3  # the publisher waits for other uploads of the same moment
 
@@ -80,7 +80,7 @@ def main() -> None:
     with start_stores() as stores, stores.database("locality") as database, stores.engine(database) as engine:
         settings = stores.settings(database)
         with engine.begin() as connection:
-            load_catalog(connection, read_catalog((SAMPLE / "catalog.json").read_bytes()))
+            load_catalog(connection, sample.read_catalog())
         web = create_app(settings).test_client()
 
         def post(path: str, body: Any) -> TestResponse:
@@ -99,7 +99,7 @@ def main() -> None:
 
         uuids = [str(uuid4()), str(uuid4())]
         uploads = iter(uuids)
-        session = json.loads((SAMPLE / "session.json").read_text())
+        session = json.loads(sample.main_upload())
         twice(
             "POST", lambda: post("/ingest/study/attempts", session | {"client_session_uuid": next(uploads)})
         )
@@ -110,7 +110,7 @@ def main() -> None:
         waiting = iter(uuids)
         twice("replay", lambda: finalize_upload(next(waiting)), threads=False)
 
-        topic = json.loads((SAMPLE / "catalog.json").read_text())["topics"][0]["id"]
+        topic = sample.read_catalog().topics[0].id
         live = post(f"/study/users/{LEARNER}/sessions", {"study_topic_id": topic}).get_json()
         asked = iter(live["questions"])
 

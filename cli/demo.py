@@ -21,18 +21,17 @@ from rich.padding import Padding
 from rich.table import Table
 from sqlalchemy import Engine, text
 
-from cli import client
+from cli import client, sample
 from cli.context import COUNTS, readable_errors
 from cli.local import up
 from cli.local.places import DEFAULT_DIRECTORY, TRAVERSABLE
 from shared import db
-from shared.catalog_admin import CatalogFile, load_catalog, read_catalog
+from shared.catalog_admin import CatalogFile, load_catalog
 from shared.config import StoreSettings
 from shared.errors import StudyIngestError
 from shared.study.finalize import verify
 from shared.study.store import list_progress
 
-SAMPLE = Path(__file__).with_name("sample")
 LOGS = "logs"
 LEARNER = up.SAMPLE_LEARNER
 LIVE, VIEWER = 43, 44  # two more learners, with the sample's questions
@@ -40,7 +39,6 @@ QUESTION = "geo-capital-canada"  # repeated in the session; never answered right
 OLD_EDITION = "sci-unit-of-force"  # the edition that the viewer had; there is a newer one now
 UNSURE, UNSURE_DUE = "geo-highest-mountain", "2026-11-23"  # six days since the last answer: half of it later
 QUESTIONS_PER_SUBJECT = 2  # enough for a short live session
-ID_SPACE = 1000  # for the ids of a learner's questions
 WAIT_S = 60.0  # workers that have just started take a few seconds
 INDENT = 3
 STABILITY = "stability: days after which nine of ten such questions are still known"
@@ -135,25 +133,25 @@ class Demo:
             step()
 
     def load_the_catalog(self) -> None:
-        catalog = read_sample_catalog()
+        catalog = sample.read_catalog()
         self._load(catalog)
         topics = ", ".join(topic.name for topic in catalog.topics)
         self._print(f"{len(catalog.questions)} questions of learner {LEARNER}: {topics}")
 
     def send_earlier_sessions(self) -> None:
-        uploads = earlier_uploads()
+        uploads = sample.earlier_uploads()
         self._print(f"{len(uploads)} sessions, sent newest first: any order gives the same progress")
         for upload in reversed(uploads):
             self._send(upload)
         self._check("all of them are ingested", holds=True)
 
     def send_the_session(self) -> None:
-        upload = json.loads(main_upload())
+        upload = json.loads(sample.main_upload())
         self._print(f"{len(upload['attempts'])} answers, given offline on {upload['started_at'][:10]}")
         past = datetime.fromisoformat(upload["finished_at"]) < datetime.now(UTC)
         self._check("they are past by this machine's clock, so that no time is corrected", holds=past)
         before = self._progress(LEARNER)
-        is_new = self._send(main_upload()) is client.Answer.INGESTED
+        is_new = self._send(sample.main_upload()) is client.Answer.INGESTED
         if is_new:
             self._check("they are received and ingested", holds=True)
         else:
@@ -179,7 +177,7 @@ class Demo:
         if not is_new:
             self._check("nothing advanced", holds=not advanced)
             return
-        current = _current_editions()
+        current = sample.current_editions()
         counted = [current[each["pub_id"]] for each in result["attempts"] if each["status"] == "counted"]
         self._check(
             "each counted answer advanced its question by one review, and nothing else moved",
@@ -199,13 +197,13 @@ class Demo:
     def send_it_again(self) -> None:
         before = self._progress(LEARNER)
         self._print("the viewer missed the answer, and sends the same upload once more")
-        known = self.sender.send(main_upload()).answer is client.Answer.ALREADY_INGESTED
+        known = self.sender.send(sample.main_upload()).answer is client.Answer.ALREADY_INGESTED
         self._check("the server answers already_ingested", holds=known)
         self._check("nothing advanced", holds=self._progress(LEARNER) == before)
 
     def compare_live_and_uploaded(self) -> None:
         for learner in (LIVE, VIEWER):
-            self._load(catalog_of(learner))
+            self._load(sample.catalog_of(learner))
         sessions = f"/study/users/{LIVE}/sessions"
         request = {"study_topic_id": LIVE, "target_per_subject": QUESTIONS_PER_SUBJECT}
         session = self._study("POST", sessions, request)
@@ -219,7 +217,7 @@ class Demo:
         self._study("POST", f"{path}/finalize")
         live = self._study("GET", path)
         self._print(f"{len(live['questions'])} questions answered live, one by one; the same in one upload")
-        upload = upload_of(live)
+        upload = sample.upload_of(live, LIVE, VIEWER)
         self._send(json.dumps(upload))
         (topic,) = self.sender.status(upload["client_session_uuid"])["result"]["topics"]
         same = {name: topic[name] for name in live["snapshot"]} == live["snapshot"]
@@ -270,63 +268,6 @@ class Demo:
         self._print(f"[green]✓[/] {what}")
 
 
-def read_sample_catalog() -> CatalogFile:
-    """Return forty questions of three topics, and their learner."""
-    return read_catalog((SAMPLE / "catalog.json").read_bytes())
-
-
-def earlier_uploads() -> list[str]:
-    """Return the uploads of the weeks before, oldest first, as JSON texts."""
-    return (SAMPLE / "earlier.ndjson").read_text("utf-8").splitlines()
-
-
-def main_upload() -> str:
-    """Return the upload that shows every outcome, every pattern, a repeat and an unknown question."""
-    return (SAMPLE / "session.json").read_text("utf-8")
-
-
-def catalog_of(learner: int) -> CatalogFile:
-    """Return the sample's first topic as a learner's own."""
-    sample = read_sample_catalog().model_dump(mode="json")
-    topic, *_ = sample["topics"]
-    questions = [each for each in sample["questions"] if each["study_topic_id"] == topic["id"]]
-    owned = {"user_id": learner, "study_topic_id": learner}
-    return CatalogFile.model_validate(
-        {
-            "users": [{"id": learner, "time_zone": sample["users"][0]["time_zone"]}],
-            "topics": [{"id": learner, "user_id": learner, "name": topic["name"]}],
-            "questions": [
-                each
-                | owned
-                | {
-                    "id": learner * ID_SPACE + number,
-                    "editions": [
-                        edition | {"pub_id": f"{learner}-{edition['pub_id']}"} for edition in each["editions"]
-                    ],
-                }
-                for number, each in enumerate(questions)
-            ],
-        }
-    )
-
-
-def upload_of(session: dict[str, Any]) -> dict[str, Any]:
-    """Make an upload of a live session's answers for the other learner."""
-    attempts = [
-        {"pub_id": question["pub_id"].replace(str(LIVE), str(VIEWER), 1)}
-        | {name: question["answer"][name] for name in ("selected", "unsure", "answered_at")}
-        for question in session["questions"]
-    ]
-    return {"client_session_uuid": str(uuid4()), "attempts": attempts}
-
-
-def _current_editions() -> dict[str, str]:
-    """Map each public id of the sample to that of its question's current edition."""
-    return {
-        edition.pub_id: question.editions[-1].pub_id for question, edition in read_sample_catalog().editions
-    }
-
-
 def _attempts_table(
     attempts: list[dict[str, Any]], outcomes: Mapping[int, str], before: Progress, after: Progress
 ) -> Table:
@@ -334,7 +275,7 @@ def _attempts_table(
     table = _table("question", "outcome", caption=STABILITY, caption_justify="left")
     table.add_column("stability (d)", justify="right")
     table.add_column("next due")
-    current = _current_editions()
+    current = sample.current_editions()
     for ordinal, attempt in enumerate(attempts):
         pub_id, status = attempt["pub_id"], attempt["status"]
         outcome, key = outcomes.get(ordinal), current.get(pub_id, "")
@@ -354,7 +295,7 @@ def _attempts_table(
 
 def _topics_table(result: Mapping[str, Any]) -> Table:
     """Show the counts of each session that the upload made."""
-    names = {topic.id: topic.name for topic in read_sample_catalog().topics}
+    names = {topic.id: topic.name for topic in sample.read_catalog().topics}
     table = _table("topic")
     for heading in COUNTS.values():
         table.add_column(heading.replace(" ", "\n"), justify="right")
@@ -374,7 +315,7 @@ def _table(*columns: str, **look: Any) -> Table:
 def _closing_words(environment: Mapping[str, str], home: Path, link: str) -> str:
     """Return where everything is, and commands to try: a new upload, and the learner's progress."""
     api, token = environment["API_URL"], client.first_token(environment["VIEWER_SYNC_TOKEN"])
-    (edition,) = (each for _, each in read_sample_catalog().editions if each.pub_id == QUESTION)
+    (edition,) = (each for _, each in sample.read_catalog().editions if each.pub_id == QUESTION)
     answer = {
         "pub_id": QUESTION,
         "selected": edition.correct_choice,

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
-from cli.demo import earlier_uploads, main_upload, read_sample_catalog
+from cli import sample
 from shared.catalog_admin import load_catalog
 from shared.health import SWEEPER, beat
 from shared.replay import replay
@@ -35,13 +35,13 @@ def load(engine: Engine) -> None:
 
 def load_sample(engine: Engine) -> None:
     with engine.begin() as connection:
-        load_catalog(connection, read_sample_catalog())
-    for body in [*earlier_uploads(), main_upload()]:
+        load_catalog(connection, sample.read_catalog())
+    for body in [*sample.earlier_uploads(), sample.main_upload()]:
         ingest(engine, json.loads(body))
 
 
 def main_uuid() -> UUID:
-    return uuid_of(json.loads(main_upload()))
+    return uuid_of(json.loads(sample.main_upload()))
 
 
 def ingest(engine: Engine, sent: dict[str, Any]) -> UUID:

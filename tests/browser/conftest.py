@@ -16,8 +16,9 @@ from playwright.sync_api import Page, Playwright, sync_playwright
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from cli import sample
 from cli.demo import LEARNER as SAMPLE
-from cli.demo import LIVE, VIEWER, read_sample_catalog
+from cli.demo import LIVE, VIEWER
 from cli.local.servers import Servers
 from shared import tokens
 from shared.catalog_admin import CatalogFile, load_catalog
@@ -144,11 +145,11 @@ def viewer_engine(viewer_settings: Settings) -> Iterator[Engine]:
 
 def without_the_sample(catalog: CatalogFile) -> CatalogFile:
     """Leave out the learners that the sample's catalog has."""
-    sample = {SAMPLE, LIVE, VIEWER}
+    learners = {SAMPLE, LIVE, VIEWER}
     return CatalogFile(
-        users=[each for each in catalog.users if each.id not in sample],
-        topics=[each for each in catalog.topics if each.user_id not in sample],
-        questions=[each for each in catalog.questions if each.user_id not in sample],
+        users=[each for each in catalog.users if each.id not in learners],
+        topics=[each for each in catalog.topics if each.user_id not in learners],
+        questions=[each for each in catalog.questions if each.user_id not in learners],
     )
 
 
@@ -270,7 +271,7 @@ def learner(viewer_engine: Engine) -> Learner:
 def sample_learner(viewer_engine: Engine) -> Learner:
     """Give a test the learner of the sample, whose questions the page has."""
     with viewer_engine.begin() as connection:
-        load_catalog(connection, read_sample_catalog())
+        load_catalog(connection, sample.read_catalog())
     return Learner(SAMPLE, viewer_engine)
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, func, select, text
 
+from cli import sample
 from cli.client import Sender
-from cli.demo import LEARNER, earlier_uploads, main_upload
+from cli.demo import LEARNER
 from shared.models import StudyQuestionAttempt, StudyQuizSession, Upload
 from shared.study.finalize import verify
 from tests.processes import reachable_directory, until
@@ -100,7 +101,7 @@ def test_I2_a_second_run_finds_everything_ingested_and_moves_nothing(
     first = demo("--data-dir", str(home / "data"), **stores)
     assert first.returncode == 0, first.stderr
     kept = counts(engine)
-    sent = [json.loads(upload) for upload in [*earlier_uploads(), main_upload()]]
+    sent = [json.loads(upload) for upload in [*sample.earlier_uploads(), sample.main_upload()]]
     assert kept["uploads"] == len(sent)
     # One of the attempts is at a question that nobody knows.
     assert kept["attempts"] == sum(len(upload["attempts"]) for upload in sent) - 1

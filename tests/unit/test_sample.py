@@ -6,13 +6,14 @@ from zoneinfo import ZoneInfo
 
 from fsrs import Rating
 
-from cli.demo import LEARNER, OLD_EDITION, QUESTION, earlier_uploads, main_upload, read_sample_catalog
+from cli import sample
+from cli.demo import LEARNER, OLD_EDITION, QUESTION
 from shared.payload import Upload, parse_upload
 from shared.plan import Fate, Plan, PlannedAttempt, Question, make_plan
 from shared.study.grading import Outcome
 from shared.study.progress import Pattern, Review, classify, fold
 
-CATALOG = read_sample_catalog()
+CATALOG = sample.read_catalog()
 QUESTIONS = {
     edition.pub_id: Question(
         each.id,
@@ -27,8 +28,8 @@ QUESTIONS = {
 }
 PUB_IDS = {each.id: each.editions[0].pub_id for each in CATALOG.questions}
 (ZONE,) = (ZoneInfo(user.time_zone or "") for user in CATALOG.users)
-EARLIER = [parse_upload(text.encode()) for text in earlier_uploads()]
-MAIN = parse_upload(main_upload().encode())
+EARLIER = [parse_upload(text.encode()) for text in sample.earlier_uploads()]
+MAIN = parse_upload(sample.main_upload().encode())
 RECEIVED_AT = datetime(2026, 11, 22, tzinfo=UTC)
 
 
