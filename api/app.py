@@ -1,4 +1,4 @@
-"""The web application: its parts, put together."""
+"""Create the web application from its parts."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -25,11 +25,11 @@ MAX_BODY = 1024 * 1024
 def create_app(settings: Settings, clock: Callable[[], datetime] | None = None) -> OpenAPI:
     """Make the application; raise ConfigurationError if uploads are enabled without a token.
 
-    `clock` takes the place of the clocks of Postgres and of this host.
+    `clock` replaces the clocks of Postgres and of this host.
     """
     if settings.study_ingest_enabled and not (settings.viewer_tokens or settings.viewer_token_keys):
         raise ConfigurationError(
-            "VIEWER_SYNC_TOKEN or VIEWER_TOKEN_KEYS: must be set, as STUDY_INGEST_ENABLED is"
+            "VIEWER_SYNC_TOKEN or VIEWER_TOKEN_KEYS: must be set while STUDY_INGEST_ENABLED is set"
         )
     app = openapi.make_documented_app(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY

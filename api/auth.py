@@ -1,4 +1,4 @@
-"""Bearer tokens: shared ones, compared in constant time, and those of single learners."""
+"""Bearer tokens: shared ones, which are compared in constant time, and the tokens of single learners."""
 
 import time
 from collections import Counter
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 def require_token(tokens: tuple[str, ...], closed: Kind = Kind.UNAUTHENTICATED) -> None:
-    """Refuse a request that carries none of the tokens; where none is set, with the problem `closed`."""
+    """Refuse a request without one of the tokens; if none is set, refuse all with the problem `closed`."""
     if not tokens:
         raise Problem(closed)
     if not _is_one_of(tokens, _bearer_token(request.headers.get("Authorization", ""))):
@@ -27,9 +27,9 @@ def require_token(tokens: tuple[str, ...], closed: Kind = Kind.UNAUTHENTICATED) 
 
 
 class Senders:
-    """Who may send uploads: trusted senders by a shared token, learners by one of their own and at a rate.
+    """Decide who may send uploads: trusted senders by a shared token, learners by their own, up to a rate.
 
-    Raises ConfigurationError where the file of keys is wrong.
+    Raises ConfigurationError if the file of keys is wrong.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
@@ -42,12 +42,12 @@ class Senders:
         )
         rate = parse(settings.viewer_rate)
         self._limit, self._span = rate.amount, rate.get_expiry()
-        # The requests of each learner in the present span. The memory storage of `limits` looks through all
-        # learners a hundred times a second (docs/performance.md, "Learners' tokens").
+        # Requests of each learner in the current span. The memory storage of `limits` scans all learners a
+        # hundred times a second (docs/performance.md, "Learners' tokens").
         self._span_number, self._requests = 0, Counter[int]()
 
     def may_send_body(self, authorization: str) -> bool:
-        """Return whether a sender has a token of any kind; the server asks before it reads the body."""
+        """Return whether a sender has a valid token of any kind; the server asks before it reads the body."""
         token = _bearer_token(authorization)
         settings = self._settings
         if _is_one_of((*settings.viewer_tokens, *settings.study_tokens, *settings.catalog_tokens), token):
@@ -58,7 +58,7 @@ class Senders:
             return False
 
     def identify(self) -> int | None:
-        """Return the learner whom the request's token names, None for a trusted sender; refuse any other."""
+        """Return the learner that the request's token names, None for a trusted sender; refuse all others."""
         token = _bearer_token(request.headers.get("Authorization", ""))
         if _is_one_of(self._settings.viewer_tokens, token):
             return None
@@ -68,7 +68,7 @@ class Senders:
             learner = self._learner_tokens.verify(token, self._clock())
         except InvalidTokenError as error:
             log.info("token.refused", why=str(error))
-            # RFC 6750, section 3.1: it may be renewed.
+            # RFC 6750, section 3.1: the client should get a new token.
             headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
             raise Problem(Kind.UNAUTHENTICATED, headers) from None
         self._count(learner)

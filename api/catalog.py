@@ -1,4 +1,4 @@
-"""The routes by which a document server apart keeps the catalog in step."""
+"""Routes for a document server with its own database: it keeps this catalog equal to its own."""
 
 from functools import partial
 from typing import Any
@@ -29,16 +29,16 @@ NDJSON = "application/x-ndjson"
 
 
 class LoadQuery(BaseModel):
-    """How to load."""
+    """Options of a load."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     force: bool = Field(default=False, description="correct keys (answers are graded again), texts, owners")
-    dry_run: bool = Field(default=False, description="only say what would change in stored editions")
+    dry_run: bool = Field(default=False, description="only show what would change in stored editions")
 
 
 class DigestQuery(BaseModel):
-    """Which topics."""
+    """Which topics to list."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,14 +47,14 @@ class DigestQuery(BaseModel):
 
 
 class ThingPath(BaseModel):
-    """Which one."""
+    """The topic, question or learner."""
 
     thing_id: live.Id
 
 
 @blueprint.before_request
 def admit() -> None:
-    """Refuse every request while CATALOG_TOKEN is unset, then each that does not carry it."""
+    """Refuse requests without the CATALOG_TOKEN; refuse all while it is unset."""
     require_token(services().settings.catalog_tokens, Kind.CATALOG_CLOSED)
 
 
@@ -71,10 +71,10 @@ def admit() -> None:
     ),
 )
 def load_catalog(query: LoadQuery) -> dict[str, Any]:
-    """Load learners, topics and questions; rows that are not named stay, loading again changes nothing.
+    """Load learners, topics and questions; rows that are not named stay. Loading again changes nothing.
 
-    A catalog with a mistake is refused whole, before anything is written. One without is written in parts of
-    500 rows, each in a transaction: after a 503, send it again.
+    If the catalog has a mistake, all of it is refused and nothing is written. Otherwise it is written in
+    parts of 500 rows, each in a transaction of its own: after a 503, send it again.
     """
     body = schemas.plain_json_body()
     catalog = None
@@ -108,7 +108,7 @@ def _load(catalog: catalog_admin.CatalogFile, query: LoadQuery) -> list[catalog_
 
 
 def _fault(line: str, catalog: catalog_admin.CatalogFile | None) -> dict[str, str]:
-    """Point at the row that a line of a CatalogError is about."""
+    """Convert a line of a CatalogError to a fault that points at its row."""
     subject, _, detail = line.partition(": ")
     if subject.startswith("/"):
         return {"pointer": subject, "detail": detail}
@@ -128,7 +128,7 @@ def _fault(line: str, catalog: catalog_admin.CatalogFile | None) -> dict[str, st
     responses=answers({200: schemas.Digests}, *COMMON, Kind.INVALID_REQUEST),
 )
 def show_digests(query: DigestQuery) -> dict[str, Any]:
-    """List how many questions each topic asks, and a hash of them: topics that differ have to be sent."""
+    """List each topic's number of questions and hash: send the topics whose hash differs from yours."""
     now = services().now
     found = services().catalog.run(
         lambda c: catalog_sync.stored_digests(c, after=query.after, limit=query.limit, now=now(c))
@@ -143,7 +143,7 @@ def show_digests(query: DigestQuery) -> dict[str, Any]:
     responses=answers({200: schemas.QuestionIds}, *COMMON),
 )
 def list_questions(path: ThingPath) -> dict[str, Any]:
-    """List the questions that a topic asks: what a sync does not find among its own, it withdraws."""
+    """List the questions of a topic: withdraw those that you no longer have."""
     now = services().now
     ids = services().catalog.run(lambda c: catalog_sync.asked_questions(c, path.thing_id, now=now(c)))
     return schemas.QuestionIds(ids=ids).model_dump()
@@ -154,7 +154,7 @@ _WITHDRAWN = answers({200: schemas.Withdrawn}, *COMMON)
 
 @blueprint.delete("/questions/<id:thing_id>", operation_id="withdrawQuestion", responses=_WITHDRAWN)
 def withdraw_question(path: ThingPath) -> dict[str, Any]:
-    """Withdraw a question: deleted where nobody has answered it, else retired; its past stays right."""
+    """Withdraw a question: it is deleted if nobody has answered it, otherwise retired; its answers stay."""
     now = services().now
     done = services().catalog.run(lambda c: catalog_sync.withdraw(c, [path.thing_id], now=now(c)))
     log.info("catalog.withdrawn", question=path.thing_id, deleted=done.deleted, retired=done.retired)
@@ -163,7 +163,7 @@ def withdraw_question(path: ThingPath) -> dict[str, Any]:
 
 @blueprint.delete("/topics/<id:thing_id>", operation_id="withdrawTopic", responses=_WITHDRAWN)
 def withdraw_topic(path: ThingPath) -> dict[str, Any]:
-    """Withdraw the questions of a topic, and delete it where nobody has studied it."""
+    """Withdraw all questions of a topic, and delete the topic if nobody has studied it."""
     now = services().now
     done = services().catalog.run(lambda c: catalog_sync.withdraw_topic(c, path.thing_id, now=now(c)))
     log.info("catalog.withdrawn", topic=path.thing_id, deleted=done.deleted, retired=done.retired)
@@ -176,7 +176,7 @@ def withdraw_topic(path: ThingPath) -> dict[str, Any]:
     responses=answers({200: schemas.DeletedLearner}, *COMMON),
 )
 def remove_learner(path: ThingPath) -> dict[str, Any]:
-    """Delete a learner with all that is known of them, and blank the payloads of their uploads."""
+    """Delete a learner and all their data; of their uploads the rows stay, without payloads."""
     redis = services().uploads.spool
     receipt = services().catalog.run(lambda c: delete_learner(c, path.thing_id, redis))
     log.info("learner.deleted", learner=path.thing_id, **receipt._asdict())
@@ -191,7 +191,7 @@ def remove_learner(path: ThingPath) -> dict[str, Any]:
     ),
 )
 def show_learner(path: ThingPath) -> Response:
-    """Export all that is known of a learner: a line of JSON for each row, with its table."""
+    """Export all data of a learner: one line of JSON for each row, with the name of its table."""
     lines = services().catalog.run(lambda c: [*export_learner(c, path.thing_id)])
     log.info("learner.exported", learner=path.thing_id, rows=len(lines))
     return Response("".join(f"{line}\n" for line in lines), content_type=NDJSON)

@@ -1,4 +1,4 @@
-"""The route by which a document server keeps a copy of all progress."""
+"""The route from which a document server keeps a copy of all progress."""
 
 import threading
 import time
@@ -19,18 +19,20 @@ blueprint = APIBlueprint("changes", __name__, abp_tags=[Tag(name="results")], ab
 MAX_LEARNERS = 100
 MAX_WAIT_S = 30
 LOOK_EVERY_S = 0.5
-# A reader that waits occupies one of WEB_REQUESTS; beyond these few, readers are answered at once.
+# A waiting reader occupies one of WEB_REQUESTS: while so many wait, others are answered at once.
 _waiting = threading.BoundedSemaphore(4)
 
 
 class ChangesQuery(BaseModel):
-    """From where, and how much."""
+    """Where to continue, and how much to return."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    after: str = Field("", max_length=60, description="`next` of the answer before; without it, everything")
+    after: str = Field(
+        "", max_length=60, description="`next` of the previous answer; without it, everything is returned"
+    )
     limit: int = Field(20, ge=1, le=MAX_LEARNERS, description="most learners of an answer")
-    wait: int = Field(0, ge=0, le=MAX_WAIT_S, description="seconds to wait where nothing has changed")
+    wait: int = Field(0, ge=0, le=MAX_WAIT_S, description="seconds to wait if nothing has changed")
 
 
 @blueprint.get(
@@ -46,12 +48,12 @@ class ChangesQuery(BaseModel):
     ),
 )
 def show_changes(query: ChangesQuery) -> dict[str, Any]:
-    """Read whose progress has changed, and how: in the order of commits, none passed over."""
+    """Read which progress has changed, in the order of commits; no change is missed."""
     require_token(services().settings.study_tokens, Kind.LIVE_CLOSED)
     try:
         cursor = Cursor.read(query.after)
     except ValueError:
-        fault = {"pointer": "/after", "detail": "Input should be the `next` of the answer before"}
+        fault = {"pointer": "/after", "detail": "Input should be the `next` of the previous answer"}
         raise Problem(Kind.INVALID_REQUEST, errors=[fault]) from None
     found = _read(cursor, query.limit)
     if query.wait and _waiting.acquire(blocking=False):

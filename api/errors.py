@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457), wherever a request is refused."""
+"""Errors: every refused request is answered as `application/problem+json` (RFC 9457)."""
 
 import json
 from collections.abc import Mapping
@@ -22,31 +22,39 @@ class Kind(Enum):
 
     NOT_JSON = 400, "The body is not JSON", "Fix the body before sending it again."
     UNAUTHENTICATED = 401, "The bearer token is missing or unknown", "Send a token that is accepted here."
-    NOT_FOUND = 404, "There is nothing at this address", "See /docs for what there is."
+    NOT_FOUND = 404, "There is nothing at this address", "See /docs for the addresses that exist."
     UNKNOWN_UPLOAD = 404, "No upload has this id", "Send the upload, or check the id."
     UNKNOWN_LEARNER = 404, "There is no such learner", "Check the learner's id."
-    UNKNOWN_TOPIC = 404, "The learner has no such topic", "Check the topic's id, and whose it is."
-    UNKNOWN_SESSION = 404, "The learner has no such quiz session", "Check the session's id, and whose it is."
-    METHOD_NOT_ALLOWED = 405, "The method is not known here", "Use a method that `Allow` names."
-    CONFLICTING_UPLOAD = 409, "An upload of other content has this id", "Give a new session a new id."
-    SESSION_CLOSED = 409, "The quiz session is closed", "Read it again; start another to go on."
+    UNKNOWN_TOPIC = 404, "The learner has no such topic", "Check the topic's id and its learner."
+    UNKNOWN_SESSION = 404, "The learner has no such quiz session", "Check the session's id and its learner."
+    METHOD_NOT_ALLOWED = 405, "The method is not allowed here", "Use a method that the header `Allow` names."
+    CONFLICTING_UPLOAD = 409, "An upload with other content has this id", "Give a new session a new id."
+    SESSION_CLOSED = 409, "The quiz session is closed", "Read the session again, or start another."
     ALREADY_ANSWERED = (
         409,
         "The question has another answer",
         "Read the session again; an answer cannot be changed.",
     )
-    UNKNOWN_CURSOR = 410, "The place in the changes is not known here", "Read again without `after`."
+    UNKNOWN_CURSOR = 410, "The cursor `after` is not known here", "Read again without `after`."
     BODY_TOO_LARGE = 413, "The body is too large", "Split the session, or omit fields."
-    UNSUPPORTED_MEDIA_TYPE = 415, "The body must be plain application/json", "Name the type; do not compress."
+    UNSUPPORTED_MEDIA_TYPE = (
+        415,
+        "The body must be plain application/json",
+        "Set Content-Type; do not compress.",
+    )
     INVALID_PAYLOAD = 422, "The payload is not a valid upload", "Fix what `errors` points at."
-    INVALID_REQUEST = 422, "The request does not fit its schema", "Fix what `errors` points at."
-    NOTHING_TO_ASK = 422, "No question fits", "Ask for less: another subject, or not only wrong ones."
-    REJECTED_UPLOAD = 422, "The upload was rejected", "See `reason`; sending the same again changes nothing."
-    TOO_MANY_REQUESTS = 429, "The learner sends too much at once", "Wait as long as `Retry-After` says."
+    INVALID_REQUEST = 422, "The request does not match its schema", "Fix what `errors` points at."
+    NOTHING_TO_ASK = 422, "No question matches", "Choose another subject, or not only wrong questions."
+    REJECTED_UPLOAD = 422, "The upload was rejected", "See `reason`; sending it again does not help."
+    TOO_MANY_REQUESTS = (
+        429,
+        "The learner sends too many requests",
+        "Wait as many seconds as `Retry-After` says.",
+    )
     INVALID_CATALOG = 422, "The catalog is not valid", "Fix what `errors` points at; nothing was loaded."
     INTERNAL_ERROR = (
         500,
-        "Something went wrong here",
+        "The server failed",
         "Try again later; if it persists, contact the operator.",
     )
     INGEST_CLOSED = 503, "Uploads are not accepted now", "Keep the upload, and try again later."
@@ -61,12 +69,12 @@ class Kind(Enum):
 
     @property
     def slug(self) -> str:
-        """Return the name as used in addresses."""
+        """Return the kind's name as it is written in URLs."""
         return self.name.lower().replace("_", "-")
 
     @property
     def type(self) -> str:
-        """Return the stable `type`: an address that explains it."""
+        """Return the stable `type`: a path that explains the problem."""
         return f"/problems/{self.slug}"
 
     def body(self, **members: Any) -> dict[str, Any]:
@@ -74,7 +82,7 @@ class Kind(Enum):
         return {"type": self.type, "title": self.title, "status": self.status} | members
 
 
-for _kind in Kind:  # to Prometheus, a counter that appears with its first event has not risen
+for _kind in Kind:  # Prometheus misses the first increment of a counter that did not exist before
     REFUSALS.labels(_kind.slug)
 
 log = structlog.get_logger()
@@ -105,7 +113,7 @@ _OF_ERROR: dict[type[Exception], Kind] = {
     errors.NotAskedError: Kind.INVALID_REQUEST,
     errors.NoSuchChoiceError: Kind.INVALID_REQUEST,
 }
-# The field of the body that an error concerns, where only the database shows that it is wrong.
+# The field of the body that is wrong, for errors that only the database can find.
 _POINTERS: dict[type[Exception], str] = {
     errors.UnstorableError: "",
     errors.NothingToAskError: "",
@@ -115,7 +123,7 @@ _POINTERS: dict[type[Exception], str] = {
 
 
 class Problem(Exception):  # noqa: N818  # RFC 9457's own word
-    """Refuse a request; `members` are added to the standard members of the problem, `headers` to its own."""
+    """Raised to refuse a request; `members` are added to the problem's body, `headers` to the response."""
 
     def __init__(self, kind: Kind, headers: Mapping[str, str] | None = None, **members: Any) -> None:
         super().__init__(kind.title)
@@ -124,17 +132,17 @@ class Problem(Exception):  # noqa: N818  # RFC 9457's own word
 
 
 def refuse_invalid(error: ValidationError) -> NoReturn:
-    """Refuse a request whose query or body does not fit its model, without quoting any of it."""
+    """Refuse a request whose query or body does not match its model; quote nothing of the request."""
     faults = []
     for each in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_FAULTS]:
-        # The name of a field that is not ours is the client's own content.
+        # The name of an unknown field is the client's own content.
         place = each["loc"][:-1] if each["type"] == "extra_forbidden" else each["loc"]
         faults.append({"pointer": "".join(f"/{step}" for step in place), "detail": each["msg"]})
     raise Problem(Kind.INVALID_REQUEST, errors=faults) from None
 
 
 def body_of_status(status: int) -> dict[str, Any]:
-    """Compose the body of a problem of which only the HTTP status is known."""
+    """Compose a problem's body from the HTTP status alone."""
     if kind := _OF_STATUS.get(status):
         return kind.body()
     return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
@@ -148,7 +156,7 @@ def install_problems(app: Flask) -> None:
 def note_refusal(
     body: dict[str, Any], *, address: str | None, endpoint: str | None = None, upload: str | None = None
 ) -> None:
-    """Log and count a problem: its type, and the places of its faults, never what stood there."""
+    """Log and count a problem: its type and the JSON pointers of its faults, never their values."""
     REFUSALS.labels(body["type"].rpartition("/")[2]).inc()
     log.info(
         "request.refused",

@@ -36,7 +36,7 @@ class UploadPath(BaseModel):
 
 @upload_routes.before_request
 def admit() -> None:
-    """Refuse every request while ingest is disabled, then those without a token; learn whose the token is."""
+    """Refuse requests without a valid token, and all while ingest is disabled; note the token's learner."""
     if not services().settings.study_ingest_enabled:
         raise Problem(Kind.INGEST_CLOSED)
     g.learner_id = services().senders.identify()
@@ -61,7 +61,7 @@ def admit() -> None:
     ),
 )
 def receive_upload() -> Response | tuple[dict[str, Any], int, dict[str, str]]:
-    """Receive a finished session; it may be sent again until it is answered."""
+    """Receive a finished session; a sender may repeat it until it gets an answer."""
     start = perf_counter()
     body = schemas.plain_json_body()
     upload = parse_upload(body)
@@ -85,8 +85,8 @@ def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response | tuple[dict[str, 
             fault = {"pointer": "", "detail": f"rejected as {receipt.reason}"}
             raise Problem(Kind.REJECTED_UPLOAD, reason=receipt.reason, errors=[fault])
         case uploads.Verdict.INGESTED:
-            # AlreadyIngested, with the result as the text that is stored: to parse it and write it again
-            # would cost as much as all the rest (docs/performance.md, "an ingested upload's result").
+            # The body of AlreadyIngested, with the stored text of the result: to parse and write it again
+            # would cost as much as all other work (docs/performance.md, "an ingested upload's result").
             members = f'"client_session_uuid":"{uuid}","result":{receipt.result}'
             return Response(f'{{"status":"already_ingested",{members}}}', content_type="application/json")
     # A dead upload is answered as received, too: sending it again would not help.
@@ -111,12 +111,12 @@ def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response | tuple[dict[str, 
     ),
 )
 def read_upload_status(path: UploadPath) -> dict[str, Any]:
-    """Show the status of an upload, and what became of its attempts; a learner sees their own alone."""
+    """Show an upload's status, and what became of its attempts; a learner sees only their own uploads."""
     uuid, learner_id = path.client_session_uuid, g.learner_id
     found = services().live.run(lambda connection: uploads.find(connection, uuid, learner_id))
     if found is None:
         raise Problem(Kind.UNKNOWN_UPLOAD)
-    # As stored: a result names a reason only where there is one.
+    # Unset fields are left out, as in the stored result: only skipped attempts have a reason.
     return schemas.UploadStatus.model_validate(found._asdict()).model_dump(mode="json", exclude_unset=True)
 
 

@@ -1,4 +1,4 @@
-"""The live side's routes: sessions that are answered in the document server's own front end, and lists."""
+"""Routes of the live side: sessions answered in the document server's own front end, and lists."""
 
 import base64
 import json
@@ -47,7 +47,7 @@ COMMON = (
 OF_BODY = (Kind.NOT_JSON, Kind.BODY_TOO_LARGE, Kind.UNSUPPORTED_MEDIA_TYPE, Kind.INVALID_REQUEST)
 
 MAX_PAGE = 100
-# A time and an id in base 64 take a fraction of it.
+# Characters; a time and an id in base 64 need far fewer.
 MAX_CURSOR = 200
 
 Id = Annotated[int, Field(ge=0, le=BIGINT - 1)]
@@ -56,7 +56,7 @@ P = TypeVar("P", bound=tuple[Any, ...])
 
 
 class IdConverter(IntegerConverter):
-    """Match no more digits than a bigint has; Python refuses to convert many thousands."""
+    """Match at most as many digits as a bigint has: Python refuses to convert thousands of digits."""
 
     regex = "[0-9]{1,19}"
 
@@ -85,16 +85,16 @@ class _Now(TypedDict):
 
 
 def _run_now(work: Callable[[Connection, _Now], T]) -> T:
-    """Do what depends on the time, by the clock of the database."""
+    """Run a function that needs the current time, and pass it the database's time."""
     now, store, zone = services().now, services().live, services().settings.study_time_zone
     return store.run(lambda connection: work(connection, {"now": now(connection), "default_zone": zone}))
 
 
 @blueprint.before_request
 def admit() -> None:
-    """Refuse every request while STUDY_API_TOKEN is unset, each without it, and impossible ids."""
+    """Refuse requests without the STUDY_API_TOKEN (all while it is unset), and ids that are too large."""
     require_token(services().settings.study_tokens, Kind.LIVE_CLOSED)
-    # A limit in the converter would answer 405 where the path has another method.
+    # Not in the converter: where the path has another method, it would answer 405 instead of 404.
     if any(number >= BIGINT for number in (request.view_args or {}).values()):
         raise Problem(Kind.NOT_FOUND)
 
@@ -173,13 +173,13 @@ _CLOSING = answers({200: live_schemas.ClosedSession}, *COMMON, Kind.UNKNOWN_SESS
 
 @blueprint.post("/sessions/<id:session_id>/finalize", operation_id="finalizeSession", responses=_CLOSING)
 def finalize_session(path: SessionPath) -> dict[str, Any]:
-    """Close a session as done; what was answered counts."""
+    """Close a session as done; its answers count."""
     return _close(sessions.finalize, path)
 
 
 @blueprint.post("/sessions/<id:session_id>/abandon", operation_id="abandonSession", responses=_CLOSING)
 def abandon_session(path: SessionPath) -> dict[str, Any]:
-    """Close a session as abandoned; what was answered counts."""
+    """Close a session as abandoned; its answers count."""
     return _close(sessions.abandon, path)
 
 
@@ -195,7 +195,7 @@ def _close(close: Callable[..., dict[str, Any]], path: SessionPath) -> dict[str,
     responses=answers({200: live_schemas.QuizSession}, *COMMON, Kind.UNKNOWN_SESSION),
 )
 def void_session(path: SessionPath) -> dict[str, Any]:
-    """Void a session: it stays on record, but no longer counts; one in progress is abandoned first."""
+    """Void a session: it stays on record but no longer counts; one in progress is abandoned first."""
     voided = _run_now(lambda connection, now: sessions.void(connection, path.user_id, path.session_id, **now))
     log.info("session.voided", session=path.session_id)
     return live_schemas.QuizSession.model_validate(voided).model_dump(mode="json")
@@ -207,7 +207,7 @@ def void_session(path: SessionPath) -> dict[str, Any]:
     responses=answers({200: live_schemas.QuizSession}, *COMMON, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED),
 )
 def unvoid_session(path: SessionPath) -> dict[str, Any]:
-    """Let a voided session count again; 409 where other content was accepted in its place."""
+    """Let a voided session count again; 409 if it was superseded by another replay or other content."""
     session = services().live.run(
         lambda connection: sessions.unvoid(connection, path.user_id, path.session_id)
     )
@@ -223,7 +223,7 @@ class PageQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(50, ge=1, le=MAX_PAGE, description="most items of a page")
-    cursor: str = Field("", max_length=MAX_CURSOR, description="the `next_cursor` of the page before")
+    cursor: str = Field("", max_length=MAX_CURSOR, description="the `next_cursor` of the previous page")
 
 
 def _day(value: Any) -> date:
@@ -236,7 +236,7 @@ def _day(value: Any) -> date:
 
 
 def _without_default(schema: dict[str, Any]) -> None:
-    del schema["default"]  # null, which a query string cannot express
+    del schema["default"]  # the default is null, which a query string cannot express
 
 
 class ReviewQuery(PageQuery):
@@ -246,7 +246,7 @@ class ReviewQuery(PageQuery):
         date | None, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})
     ] = Field(
         None,
-        description="a study date; without one, what is due today",
+        description="a study date; default: today",
         json_schema_extra=_without_default,
     )
 
@@ -258,14 +258,14 @@ class NoteQuery(PageQuery):
 
 
 def _place(query: PageQuery, before_first: P) -> P:
-    """Decode a cursor; without one, return the place before the first item."""
+    """Decode a cursor; without one, return the position before the first item."""
     if not query.cursor:
         return before_first
     try:
         text = base64.b64decode(query.cursor, altchars=b"-_", validate=True)
         return TypeAdapter(type(before_first)).validate_json(text, strict=True)
     except ValueError:
-        fault = {"pointer": "/cursor", "detail": "Input should be the next_cursor of the page before"}
+        fault = {"pointer": "/cursor", "detail": "Input should be the next_cursor of the previous page"}
         raise Problem(Kind.INVALID_REQUEST, errors=[fault]) from None
 
 
@@ -285,7 +285,7 @@ def _page(rows: Sequence[tuple[tuple[Any, ...], dict[str, Any]]], limit: int) ->
     responses=answers({200: live_schemas.PastSessions}, *COMMON, Kind.INVALID_REQUEST),
 )
 def list_sessions(path: LearnerPath, query: PageQuery) -> dict[str, Any]:
-    """List closed sessions with their snapshots, the last recorded first."""
+    """List closed sessions with their counts, the most recently recorded first."""
     after, limit = _place(query, lists.BEFORE_SESSIONS), query.limit + 1
     rows = services().live.run(
         lambda connection: lists.past_sessions(connection, path.user_id, after=after, limit=limit)
@@ -299,7 +299,7 @@ def list_sessions(path: LearnerPath, query: PageQuery) -> dict[str, Any]:
     responses=answers({200: live_schemas.DueReviews}, *COMMON, Kind.INVALID_REQUEST),
 )
 def list_due_reviews(path: LearnerPath, query: ReviewQuery) -> dict[str, Any]:
-    """List the questions that are due, longest due first."""
+    """List the questions that are due, the longest overdue first."""
     after, limit = _place(query, lists.BEFORE_REVIEWS), query.limit + 1
     rows = _run_now(
         lambda connection, now: lists.due_reviews(
@@ -319,7 +319,7 @@ def list_due_reviews(path: LearnerPath, query: ReviewQuery) -> dict[str, Any]:
     ),
 )
 def list_progress(path: LearnerPath, query: PageQuery) -> Response:
-    """List what is known of each question that the learner answered; 304 where `If-None-Match` names it."""
+    """List the progress at each question that the learner answered; 304 if `If-None-Match` has its ETag."""
     after, limit = _place(query, lists.BEFORE_PROGRESS), query.limit + 1
     rows = services().live.run(
         lambda connection: lists.progress(connection, path.user_id, after=after, limit=limit)
@@ -337,7 +337,7 @@ def list_progress(path: LearnerPath, query: PageQuery) -> Response:
     responses=answers({200: live_schemas.WrongNotes}, *COMMON, Kind.INVALID_REQUEST),
 )
 def list_wrong_notes(path: LearnerPath, query: NoteQuery) -> dict[str, Any]:
-    """List wrong notes, last opened first."""
+    """List wrong notes, the most recently opened first."""
     after, limit = _place(query, lists.BEFORE_NOTES), query.limit + 1
     rows = _run_now(
         lambda connection, now: lists.wrong_notes(

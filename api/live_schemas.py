@@ -1,4 +1,4 @@
-"""Models of what the live side's routes answer, each with its example."""
+"""Models of the live side's responses, each with its example."""
 
 from datetime import date, datetime
 from typing import Literal
@@ -19,7 +19,7 @@ ANSWER = {
 
 
 class GradedAnswer(BaseModel):
-    """An answer, with the outcome that was derived for it."""
+    """An answer with its derived outcome."""
 
     selected: int | None
     unsure: bool
@@ -37,7 +37,7 @@ class RecordedAnswer(GradedAnswer):
 
 
 class AskedQuestion(BaseModel):
-    """A question of a session; never which choice is right."""
+    """A question of a session; the right choice is never shown."""
 
     ordinal: int = Field(description="0-based place in the session")
     pub_id: str
@@ -119,7 +119,7 @@ class ClosedSession(BaseModel):
     status: Ended
     finished_at: datetime
     snapshot: Snapshot
-    questions: list[QuestionResult] = Field(description="those answered, and when each is due now")
+    questions: list[QuestionResult] = Field(description="the answered questions, and when each is due next")
 
 
 class PastSession(BaseModel):
@@ -163,7 +163,7 @@ class WrongNote(BaseModel):
 
 
 class WeakArea(BaseModel):
-    """What is known of a subject."""
+    """A learner's results in a subject."""
 
     subject: str
     questions: int = Field(description="how many were answered at least once")
@@ -203,7 +203,7 @@ class Page(BaseModel):
 
 
 class PastSessions(Page):
-    """Closed sessions, the last recorded first."""
+    """Closed sessions, the most recently recorded first."""
 
     model_config = with_example(
         {
@@ -228,7 +228,7 @@ class PastSessions(Page):
 
 
 class DueReviews(Page):
-    """Questions to review, longest due first."""
+    """Questions to review, the longest overdue first."""
 
     model_config = with_example(
         {
@@ -251,13 +251,13 @@ class DueReviews(Page):
 
 
 class NamedProgress(Progress):
-    """What is known of a question, by the public id of its current edition."""
+    """Progress at a question, which is named by the public id of its current edition."""
 
     pub_id: str
 
 
 class ProgressPage(Page):
-    """What is known of a learner's questions, in the order of their public ids."""
+    """A learner's progress, in the order of the questions' public ids."""
 
     model_config = with_example({"items": [PROGRESS | {"pub_id": "q-7f3a"}], "next_cursor": None})
 
@@ -265,7 +265,7 @@ class ProgressPage(Page):
 
 
 class WrongNotes(Page):
-    """Wrong notes, last opened first."""
+    """Wrong notes, the most recently opened first."""
 
     model_config = with_example(
         {

@@ -32,7 +32,7 @@ def count_requests(app: Flask, settings: Settings, prefix: str = "") -> None:
         g.began = perf_counter()
 
     def count(response: Response) -> Response:
-        # Requests without a route share one label: anybody could send any number of paths and methods.
+        # Requests without a route share one label: otherwise anybody could create any number of labels.
         rule = request.url_rule
         route, method = (prefix + rule.rule, request.method) if rule else ("none", "any")
         REQUESTS.labels(route, method, str(response.status_code)).inc()

@@ -33,8 +33,9 @@ def make_documented_app(import_name: str) -> OpenAPI:
         security_schemes={
             name: {"type": "http", "scheme": "bearer"} for name in ("viewer", "study", "catalog")
         },
-        doc_ui=False,  # its pages would need other sites, or packages of their own
-        # Its answer to a wrong request; as `answers` has a "default" for every operation, it adds no other.
+        doc_ui=False,  # its own pages would need other sites or more packages
+        # The answer to an invalid request: `answers` describes a "default" for every operation, so this adds
+        # none.
         validation_error_status="default",
         validation_error_model=schemas.ProblemDetails,
         validation_error_callback=errors.refuse_invalid,
@@ -44,7 +45,7 @@ def make_documented_app(import_name: str) -> OpenAPI:
 
 
 def answers(bodies: ResponseDict, *kinds: errors.Kind) -> ResponseDict:
-    """Describe what an operation may answer: bodies by status, and kinds of problems; 500 is added to all."""
+    """Describe an operation's answers: bodies by status, and kinds of problems; 500 is always added."""
 
     def problem(some: list[errors.Kind]) -> dict[str, Any]:
         media = {
@@ -74,17 +75,17 @@ WEBHOOKS = {
 WEBHOOK_HEADERS = {
     "webhook-id": "the same at every try: ignore a message whose id is known",
     "webhook-timestamp": "when this try was sent, in seconds since 1970; refuse an old one",
-    "webhook-signature": "one `v1,…` for each key, by Standard Webhooks",
+    "webhook-signature": "one `v1,…` signature for each key, as in Standard Webhooks",
 }
 WEBHOOK_ANSWERS = {
-    "2XX": "It is delivered.",
-    "410": "It is dead: it is not sent again, unless an operator does.",
-    "default": "It is sent again, later each time, not before `Retry-After`. Redirects are not followed.",
+    "2XX": "The webhook is delivered.",
+    "410": "The webhook is dead: only an operator can send it again.",
+    "default": "It is sent again, with growing waits, not before `Retry-After`. Redirects are not followed.",
 }
 
 
 def describe_webhooks(app: OpenAPI) -> None:
-    """Describe the webhooks in the document: flask-openapi3 knows none."""
+    """Add the webhooks to the document: flask-openapi3 has no support for them."""
     app.openapi_extensions["webhooks"] = webhooks = {}
     for kind, model in WEBHOOKS.items():
         content, components = parse_body(model)
@@ -114,7 +115,7 @@ docs_routes = Blueprint("docs", __name__)
 
 @docs_routes.get("/openapi.json")
 def document() -> dict[str, Any]:
-    """Serve the document, which flask-openapi3 composes once, with the path that we are served under."""
+    """Serve the document, with the URL prefix of this request."""
     app = current_app
     assert isinstance(app, OpenAPI)  # noqa: S101  # for the type
     return app.api_doc | {"servers": [{"url": request.root_path or "/"}]}

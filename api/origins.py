@@ -1,4 +1,4 @@
-"""Other origins: the scripts of viewers in browsers may send uploads, and reach nothing else (CORS)."""
+"""CORS: scripts of viewers on other origins may send uploads, and do nothing else."""
 
 from http import HTTPStatus
 
@@ -8,26 +8,26 @@ PREFIX = "/ingest/"
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "authorization, content-type",
-    # Seconds that a browser keeps the answer: Chromium's own limit.
+    # Seconds that a browser caches the answer; Chromium's own limit.
     "Access-Control-Max-Age": "7200",
 }
 
 
 def install_origins(app: Flask, origins: frozenset[str]) -> None:
-    """Let the scripts of some origins use what is under PREFIX; credentials of the browser never count."""
+    """Allow scripts of some origins to use the routes under PREFIX, without the browser's cookies."""
     if not origins:
         return
 
     @app.before_request
     def answer_preflight() -> Response | None:
-        # Before a token is asked for: a preflight has none.
+        # Before the token is checked: a preflight has none.
         if _is_concerned() and request.method == "OPTIONS" and request.origin in origins:
             return Response(status=HTTPStatus.NO_CONTENT, headers=PREFLIGHT)
         return None
 
     @app.after_request
     def allow_origin(response: Response) -> Response:
-        # On errors, too: a script reads no status without it.
+        # On errors, too: without this header a script cannot read the status.
         if _is_concerned():
             response.vary.add("Origin")
             if request.origin in origins:

@@ -1,4 +1,4 @@
-"""What a proxy in front changes of a request: the client's address, the scheme, the path.
+"""Restore what a proxy changes in a request: the client's address, the scheme and the path.
 
 werkzeug's ProxyFix trusts the headers of any sender; waitress can trust only a single address.
 """
@@ -13,14 +13,14 @@ from shared.config import URL_PREFIX, Settings
 
 
 def stay_on_host(response: Response) -> Response:
-    """Redirect to a path alone: of scheme, host and port only the client knows how it reaches us."""
+    """Redirect to a path without scheme and host: only the client knows how it reaches us."""
     if response.location and response.location.startswith(request.host_url):
         response.location = response.location.removeprefix(request.host_url[:-1])
     return response
 
 
 class ProxyHeaders:
-    """Believe X-Forwarded-For, -Proto and -Prefix of trusted proxies, and serve below URL_PREFIX."""
+    """Apply X-Forwarded-For, -Proto and -Prefix of trusted proxies, and serve below URL_PREFIX."""
 
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
         self._app = app
@@ -31,8 +31,8 @@ class ProxyHeaders:
         """Answer a request as if the client had sent it directly, without proxies."""
         prefix = ""
         if self._trusts(environ["REMOTE_ADDR"]):
-            # Each proxy adds the address that it sees; what stands before the first that is not trusted was
-            # sent by the client.
+            # Each proxy appends the address that it sees; entries before the first untrusted address are the
+            # client's own.
             for hop in map(str.strip, reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(","))):
                 try:
                     trusted = self._trusts(hop)
@@ -44,7 +44,7 @@ class ProxyHeaders:
             if environ.get("HTTP_X_FORWARDED_PROTO") == "https":
                 environ["wsgi.url_scheme"] = "https"
             prefix = environ.get("HTTP_X_FORWARDED_PREFIX", "").rstrip("/")
-        if URL_PREFIX.fullmatch(prefix):  # the proxy has cut it off
+        if URL_PREFIX.fullmatch(prefix):  # the proxy has removed it from the path
             environ["SCRIPT_NAME"] = prefix
         elif self._prefix:
             environ["SCRIPT_NAME"] = self._prefix

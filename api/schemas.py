@@ -38,7 +38,7 @@ RESULT = {
 
 
 def with_example(example: dict[str, Any], *, location: str = "") -> ConfigDict:
-    """Configure a model: its example, and what its answer's `Location` means if it has one."""
+    """Configure a model's example and, if its response has a `Location`, the meaning of that header."""
     headers = {"Location": {"description": location, "schema": {"type": "string"}}} if location else {}
     extra = {"json_schema_extra": {"example": example}, "openapi_extra": {"headers": headers}}
     return cast("ConfigDict", extra)  # flask-openapi3 reads a key that pydantic does not know
@@ -64,7 +64,7 @@ def read_body(model: type[M]) -> M:
 
 
 class Snapshot(BaseModel):
-    """A session's counts: by outcome, and by learning pattern as of when it was finished."""
+    """A session's counts by outcome, and by learning pattern at the time when it was finished."""
 
     correct_count: int
     wrong_count: int
@@ -230,7 +230,7 @@ class UploadDeadWebhook(BaseModel):
     )
 
     type: Literal["upload.dead"]
-    timestamp: datetime = Field(description="when it died")
+    timestamp: datetime = Field(description="when its tries were exhausted")
     data: DeadUploadData
 
 
@@ -238,7 +238,7 @@ class UploadDeadWebhook(BaseModel):
 
 
 class Fault(BaseModel):
-    """One thing wrong with a request."""
+    """One mistake in a request."""
 
     pointer: str = Field(description="JSON pointer (RFC 6901), or a query field; empty: the whole")
     detail: str
@@ -270,12 +270,12 @@ class ProblemExplanation(BaseModel):
 
 
 class Progress(BaseModel):
-    """What is known of a question; `due` follows from memory alone, whatever the date of an exam."""
+    """A learner's progress at a question; `due` does not consider the exam."""
 
     stability: float = Field(description="days after which nine of ten such questions are still known")
     difficulty: float = Field(ge=1, le=10)
     due: date
-    last_answered_at: datetime = Field(description="of the newest answer, practice too")
+    last_answered_at: datetime = Field(description="time of the newest answer, practice included")
     reviews: int = Field(description="answers that counted")
     misses: int
     miss_streak: int
@@ -297,7 +297,7 @@ PROGRESS = {
 
 
 class ChangedQuestion(Progress):
-    """What is known of a question, by its id in the catalog."""
+    """Progress at a question, which is named by its id in the catalog."""
 
     question_id: int
 
@@ -306,12 +306,12 @@ class ChangedLearner(BaseModel):
     """A learner, and questions whose progress changed."""
 
     user_id: int
-    complete: bool = Field(description="these are all questions of the learner: forget any other")
+    complete: bool = Field(description="these are all questions of the learner: delete others from the copy")
     questions: list[ChangedQuestion]
 
 
 class Changes(BaseModel):
-    """Whose progress has changed."""
+    """Learners whose progress has changed."""
 
     model_config = with_example(
         {
@@ -325,14 +325,14 @@ class Changes(BaseModel):
 
     learners: list[ChangedLearner]
     next: str = Field(description="`after` of the next request; keep it with the copy")
-    more: bool = Field(description="there is more already: ask again at once")
+    more: bool = Field(description="more changes exist: request again at once")
 
 
 # The catalog
 
 
 class ChangedEdition(BaseModel):
-    """What a load changed in a stored edition, and how many answers of how many learners it has."""
+    """A load's changes to a stored edition, with the numbers of its answers and their learners."""
 
     pub_id: str
     changes: list[Literal["texts", "order", "key", "owner", "question"]]
@@ -341,7 +341,7 @@ class ChangedEdition(BaseModel):
 
 
 class LoadedCatalog(BaseModel):
-    """What was read of a catalog, and what it changed in stored editions."""
+    """The counts of a loaded catalog, and its changes to stored editions."""
 
     model_config = with_example(
         {
@@ -361,7 +361,7 @@ class LoadedCatalog(BaseModel):
 
 
 class TopicDigest(BaseModel):
-    """A topic, how many questions it asks, and a hash of itself and of these (docs/adopting.md)."""
+    """A topic, its number of questions, and a hash of topic and questions (docs/adopting.md)."""
 
     topic_id: int
     questions: int
@@ -377,7 +377,7 @@ class Digests(BaseModel):
 
 
 class QuestionIds(BaseModel):
-    """The questions that a topic asks."""
+    """The questions of a topic that are not retired."""
 
     model_config = with_example({"ids": [701, 702]})
 
@@ -385,7 +385,7 @@ class QuestionIds(BaseModel):
 
 
 class Withdrawn(BaseModel):
-    """How many questions are deleted, and how many retired, as they were answered or are being asked."""
+    """How many questions were deleted, and how many retired because they are answered or being asked."""
 
     model_config = with_example({"deleted": 0, "retired": 1})
 

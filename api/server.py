@@ -1,8 +1,8 @@
 """The web process: waitress, which reads whole requests, so that a slow sender holds a socket but no thread.
 
-This module adds to waitress: what it refuses is answered as a problem, a body is read only from a sender with
-a token, strangers make room where there are too many connections, a request is timed from its first byte, and
-SIGTERM loses no request that has arrived.
+This module adds to waitress: refusals are answered as problems; a body is read only from a sender with a
+token; if there are too many connections, the idlest one without a token is closed; a request is timed from
+its first byte; SIGTERM loses no request that has arrived.
 """
 
 import json
@@ -35,9 +35,9 @@ from shared.data_settings import compare_at_start
 from shared.errors import ConfigurationError
 from shared.logs import configure_logs
 
-# With the sizes of its chunks; the application refuses bodies over its own limit exactly.
+# Bytes, with the sizes of the chunks; the application itself checks the exact limit of a body.
 MAX_CHUNKED_BODY = 2 * MAX_BODY
-# A login and a search take a fraction of it; they carry no token.
+# Bytes of a form of `/ops`, which comes without a token; a login or a search needs far fewer.
 MAX_FORM = 64 * 1024
 # Many times the threads: slow senders must not exhaust the connections.
 MAX_CONNECTIONS = 500
@@ -45,12 +45,12 @@ MAX_CONNECTIONS = 500
 # proxy never sends a request on a connection that is being closed.
 CONNECTION_TIMEOUT_S = 120
 LOOK_FOR_TIMEOUTS_S = 10
-# After the answer, what a client still sends is read and thrown away for so long: closing on unread bytes
-# would reset the connection, and the answer could be lost.
+# Seconds after the answer in which everything that the client still sends is discarded: closing with unread
+# bytes would reset the connection, and the answer could be lost.
 LINGER_S = 10
 # Several times the deadline of one request.
 DRAIN_S = 10.0
-# A thread that is still busy then waits for a client that does not read.
+# Seconds; a thread that is busy for longer waits for a client that does not read.
 SHUTDOWN_S = 0.5
 TICK_S = 0.5
 WRONG_CONFIGURATION = 2
@@ -64,7 +64,7 @@ class _NotFoundError(Error):  # type: ignore[misc]  # waitress has no types
 
 
 class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
-    """Answer what waitress refuses by itself; its own text would quote the request."""
+    """Answer requests that waitress itself refuses: its own text would quote the request."""
 
     def execute(self) -> None:
         error = self.request.error
@@ -94,14 +94,14 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
     def received(self, data: bytes) -> int:
         """Parse some bytes; return how many belong to this request."""
         consumed: int = super().received(data)
-        # The rest of a body that is not read is no next request.
+        # The rest of a skipped body must not be read as the next request.
         return len(data) if self.is_cut else consumed
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Parse the head, and leave out a body that cannot be accepted: the application then says why."""
+        """Parse the head; skip a body that cannot be accepted, and let the application answer why."""
         super().parse_header(header_plus)
         if "//" in self.path:
-            # waitress and werkzeug would take it for `/`, or redirect to a host that the request names.
+            # waitress and werkzeug would read it as `/`, or redirect to a host that the request names.
             self.error = _NotFoundError("")
         # RFC 9112, section 6.3: the two ends may disagree about where such a request ends.
         is_ambiguous = self.chunked or "TRANSFER_ENCODING" in self.headers
@@ -119,7 +119,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
-    """Protect from clients that send slowly, and from clients that do not read the answers."""
+    """A connection; limits clients that send slowly or do not read the answers."""
 
     error_task_class = _ProblemTask
     last_activity: float
@@ -134,7 +134,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self.parser_class = partial(_Request, settings=settings, senders=senders)
         channels = server.active_channels.values()
         if len(channels) >= MAX_CONNECTIONS:
-            # Of those that have shown no token for what they now send, the one that has been silent longest.
+            # Close the one that has been silent longest, of those whose current request has shown no token.
             strangers = (each for each in channels if not each.requests and not each.has_token)
             if oldest := min(strangers, key=attrgetter("last_activity"), default=None):
                 oldest.handle_close()
@@ -159,14 +159,14 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         return received
 
     def handle_read(self) -> None:
-        """Time a request from its first byte: timed from the last, a slow one would never time out."""
+        """Time a request from its first byte: timed from the last byte, a slow one would never time out."""
         unfinished, since = self.request, self.last_activity
         super().handle_read()
         if self.is_lingering or (unfinished is not None and self.request is unfinished):
             self.last_activity = since
 
     def handle_write(self) -> None:
-        """Send the answer; after the last one, close our half, and wait for the client to close its own."""
+        """Send the answer; after the last one, close our side, and wait for the client to close its side."""
         if self.close_when_flushed and self.total_outbufs_len:
             self._flush_exception(self._flush_some)
         if self.close_when_flushed and not self.total_outbufs_len and not self.will_close:
@@ -201,7 +201,7 @@ class Server:
                 ident="study-ingest",
             )
         except (OSError, ValueError) as error:
-            raise ConfigurationError(f"HOST, PORT: cannot be listened on: {error}") from None
+            raise ConfigurationError(f"HOST, PORT: cannot listen on this address: {error}") from None
         with app.app_context():
             senders = services().senders
         self._listeners = [each for each in self._sockets.values() if isinstance(each, BaseWSGIServer)]

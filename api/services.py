@@ -1,4 +1,4 @@
-"""What the requests of a web process share: settings, clock, stores and publisher."""
+"""Services that all requests of a web process share: settings, clock, stores and publisher."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ _KEY = "study_ingest"
 SYSTEM_CLOCK = partial(datetime.now, UTC)
 # Each holds a connection to Postgres.
 LIVE_THREADS = 4
-# A part of a catalog, or a correction that grades thousands of answers again.
+# Enough for a part of a catalog, or for a correction that grades thousands of answers again.
 CATALOG_DEADLINE_S = 30.0
-# Shorter than the deadline, so that a thread and its connection are free when their request has given up.
+# Shares of the deadline, so that a thread and its connection are free when their request gives up.
 LOCK_SHARE = 0.7
 STATEMENT_SHARE = 0.9
-# A batch may wait for a lock, and then again the one upload that needs it: both within the deadline.
+# A batch may wait for a lock, and then the upload that needs it waits again: both within the deadline.
 BATCH_LOCK_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The settings, the clock of the database, who may send uploads, three ways to Postgres, and the broker.
+    """Settings, the database's clock, the check of senders, three stores in Postgres, and the publisher.
 
     `uploads` records uploads, `catalog` loads catalogs, `live` serves all other requests. Each has its own
-    connections and breaker: uploads are accepted, whatever delays the others.
+    connections and breaker, so that nothing else delays uploads.
     """
 
     settings: Settings
@@ -45,7 +45,7 @@ class Services:
 
 
 def install_services(app: Flask, settings: Settings, clock: Callable[[], datetime] | None) -> None:
-    """Make the services of an application, with its stores' clock or another; opens no connection yet."""
+    """Make the services of an application; `clock` replaces the database's. Opens no connection yet."""
     now = (lambda _connection: clock()) if clock else db.now
     senders = Senders(settings, clock or SYSTEM_CLOCK)
     deadline, pause = settings.store_deadline, settings.store_pause

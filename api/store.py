@@ -25,18 +25,18 @@ log = structlog.get_logger()
 
 # A request that notices its deadline later than this was delayed by this process, not by the store.
 LATE_S = 0.25
-# More would make the first of a batch wait for the last without saving a measurable share of the commit.
+# Uploads; a larger batch would delay its first upload without a measurable gain.
 MAX_BATCH = 64
 # Characters. Usual uploads are far smaller; a full batch of the largest would take longer than the deadline.
 MAX_BATCH_SIZE = 2_000_000
-# Pushes at once. To open a connection takes longer than to push many uploads: a burst with one connection for
-# each would run into the spool's timeout.
+# Pushes at once. Opening a connection takes longer than many pushes: in a burst with one connection for each
+# upload, pushes would time out.
 MAX_PUSHES = 4
-# No upload has it; to lock it tests whether the table can be written: a standby refuses.
+# No upload has this uuid. Locking it tests whether the table can be written: a standby refuses.
 NIL = UUID(int=0)
 _PROBE = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR KEY SHARE")
 
-# Seconds between two tries of a store that is away: until it is known to be back, Redis alone gets uploads.
+# Seconds between two probes of a store that is away: until a probe succeeds, uploads go to Redis.
 PROBE_S = 0.5
 
 T = TypeVar("T")
@@ -45,8 +45,8 @@ T = TypeVar("T")
 class Breaker:
     """Let every request through while a store answers; after a failure, one every `pause` seconds.
 
-    After two pauses without a request the failure is too old, and the breaker closes. An infinite pause: it
-    stays open until `close` is called. `name` is the label of the metric.
+    After two pauses without a request, the breaker closes. With an infinite pause it stays open until `close`
+    is called. `name`: the label of its metric.
     """
 
     def __init__(self, pause: float, name: str) -> None:
@@ -87,8 +87,8 @@ class Store:
     """Use Postgres within a deadline, on a few threads of its own.
 
     Neither a statement timeout nor a TCP timeout ends the wait for a server that is stopped (SIGSTOP); the
-    deadline does. A stopped Postgres holds these threads, but no request. While the breaker is open, a thread
-    tries the store, so that no request has to. `name` is the breaker's.
+    deadline does. A stopped Postgres blocks these threads, but no request. While the breaker is open, a
+    thread probes the store, so that no request has to. `name`: the breaker's name.
     """
 
     def __init__(self, engine: Engine, name: str, *, deadline: float, threads: int) -> None:
@@ -100,9 +100,9 @@ class Store:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
 
     def run(self, work: Callable[[Connection], T]) -> T:
-        """Run a function in a transaction, which commits if nothing is raised.
+        """Run a function in a transaction, which is committed if nothing is raised.
 
-        Raise StoreUnavailableError past the deadline; the work may be committed even then.
+        Raise StoreUnavailableError after the deadline; the work may be committed even then.
         """
         return self.wait(lambda: self._threads.submit(self._transaction, work))
 
@@ -112,7 +112,7 @@ class Store:
             return work(connection)
 
     def wait(self, begin: Callable[[], Future[T]]) -> T:
-        """Wait for what `begin` starts; only a store that cannot be reached opens the breaker."""
+        """Wait for the future that `begin` returns; only an unreachable store opens the breaker."""
         if not self._breaker.allows():
             raise StoreUnavailableError("the store was unreachable a moment ago")
         late_at = time.monotonic() + self._deadline + LATE_S
@@ -152,7 +152,7 @@ class Store:
             time.sleep(PROBE_S)
             try:
                 self._transaction(_look)
-            except NoConnectionError:  # each of them still waits for an answer
+            except NoConnectionError:  # all connections still wait for an answer
                 continue
             except DBAPIError as error:
                 if failures.is_away(error):
@@ -167,9 +167,10 @@ def _look(connection: Connection) -> None:
 class UploadStore:
     """Record uploads durably: in Postgres, or in the spool while Postgres is away.
 
-    One thread writes. Uploads that wait for it are committed together, and a stopped Postgres holds only that
-    thread. `autocommit`: the engine that it writes with; each statement commits by itself, in one round trip
-    instead of three. `store`: tests whether Postgres answers; its breaker and deadline apply to uploads, too.
+    One thread writes. Uploads that wait for it are committed together, and a stopped Postgres blocks only
+    that thread. `autocommit`: the engine that it writes with; each statement commits by itself, in one round
+    trip instead of three. `store`: tests whether Postgres answers; its breaker and deadline apply to uploads,
+    too.
     """
 
     def __init__(
@@ -225,7 +226,7 @@ class UploadStore:
                 self._write(wanted)
 
     def _write(self, batch: list[tuple[uploads.Delivery, Future[uploads.Receipt]]]) -> None:
-        """Commit a batch; if Postgres refuses it, or a row is locked, each of its uploads alone."""
+        """Commit a batch; if Postgres refuses it or a row is locked, commit each of its uploads alone."""
         try:
             receipts = self._receive([delivery for delivery, _ in batch])
         except Exception as error:  # noqa: BLE001  # raised in the requests that wait for it
@@ -248,8 +249,8 @@ class UploadStore:
             with self._autocommit.begin() as connection:
                 return uploads.receive(connection, deliveries, first_try_after=self._first_try_after)
         except DBAPIError as error:
-            # The connection may be from before a restart. To test it first would cost every upload a round
-            # trip.
+            # The connection may be older than a restart of Postgres. Testing it first would cost every upload
+            # a round trip.
             if again or not error.connection_invalidated:
                 raise
         return self._receive(deliveries, again=True)

@@ -39,7 +39,7 @@ def page() -> Response:
 
 @routes.get("/offline.js")
 def offline() -> Response:
-    """Serve the worker that keeps the page; a digest of all files makes it a new one when one changes."""
+    """Serve the service worker that caches the page; its version is a digest of all files."""
     files = sorted(each for each in [*PAGE.iterdir(), *OUTBOX.glob("*.js")] if each.is_file())
     digest = hashlib.sha256(b"".join(each.read_bytes() for each in files)).hexdigest()
     script = (PAGE / "offline.js").read_text("utf-8").replace("{version}", digest[:16])

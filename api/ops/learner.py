@@ -26,7 +26,7 @@ Row = tuple[datetime, tuple[float | None, float | None]]
 
 @blueprint.get("/learners")
 def learners() -> ResponseReturnValue:
-    """List the learners that match; go to the page of the only one, or of the one whose id was typed."""
+    """List the matching learners; if only one matches or an id was typed, redirect to that learner."""
     typed = request.args.get("learner", "").strip()
     search = partial(reports.find_learners, typed=normal_id(typed), limit=LEARNERS)
     found = [] if "\0" in typed else services().store.read(search)
@@ -37,7 +37,7 @@ def learners() -> ResponseReturnValue:
 
 @blueprint.get("/learners/<id:user_id>")
 def learner(user_id: int) -> ResponseReturnValue:
-    """Show a learner, and the forgetting curve of the question asked for, or of the weakest."""
+    """Show a learner, and the forgetting curve of the requested question or of the weakest one."""
     now, zone = services().clock(), services().settings.study_time_zone
     asked_for = normal_id(request.args.get("question", ""))
 

@@ -55,7 +55,7 @@ HEADERS = {
 }
 # Endpoints that need no session: the login, and the files of its page.
 WITHOUT_SESSION = {"session.ask_password", "session.log_in", "static"}
-# What follows our own path where the login may redirect to it; no header may hold a line break.
+# Paths below ours that the login may redirect to: no line break, which would end the header.
 PLAIN = re.compile(r"/[!-~]*")
 
 LONGEST_NAME = 50
@@ -67,7 +67,7 @@ _KEY = "study_ingest_ops"
 
 
 class LoginLimit:
-    """Let an address try five passwords in five minutes; each web process counts its own."""
+    """Allow an address five passwords in five minutes; each web process counts separately."""
 
     def __init__(self) -> None:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -77,7 +77,7 @@ class LoginLimit:
         return self._limiter.hit(LOGIN_RATE, address)
 
     def reset(self, address: str) -> None:
-        """Forget the wrong passwords that came before a right one."""
+        """Reset an address's count after a right password."""
         self._limiter.clear(LOGIN_RATE, address)
 
     def retry_after(self, address: str) -> int:
@@ -104,7 +104,7 @@ def services() -> OpsServices:
 
 
 def write(work: Callable[[Connection], T]) -> T:
-    """Run a function in a transaction, whose events hold the name that the operator logged in with."""
+    """Run a function in a transaction; its events record the operator's login name."""
     actor = f"{flask.session.get('name', '')} (page)".lstrip()
 
     def act(connection: Connection) -> T:
@@ -144,7 +144,7 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
         # `admit` checks the token, after the session; the token lasts as long as the session does.
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
-        # It would compare the Referer's port with `Host`, which many proxies send without one.
+        # Its check compares the Referer's port with `Host`, which many proxies send without a port.
         WTF_CSRF_SSL_STRICT=False,
     )
     app.extensions[_KEY] = ops_services
@@ -156,7 +156,7 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
 
 
 def admit() -> ResponseReturnValue | None:
-    """Send everybody without a session to the login, and refuse forged forms."""
+    """Redirect requests without a session to the login, and refuse forms without a valid CSRF token."""
     if flask.request.method != "GET" and flask.request.headers.get("Sec-Fetch-Site", "none") not in {
         "same-origin",
         "none",
@@ -164,7 +164,7 @@ def admit() -> ResponseReturnValue | None:
         flask.abort(403, "This form was sent by another site.")
     if flask.request.endpoint in WITHOUT_SESSION:
         return None
-    # The cookie's own age counts from the last answer that changed it.
+    # The cookie's own expiry starts again at each change of the session.
     if flask.session.get("until", 0) <= services().clock().timestamp():
         flask.session.clear()
         if "HX-Request" in flask.request.headers:  # an open page whose session has ended: reload it
@@ -180,7 +180,7 @@ def admit() -> ResponseReturnValue | None:
 
 
 def harden(response: flask.Response) -> flask.Response:
-    """Set the headers that forbid browsers foreign scripts, frames and caching."""
+    """Set the headers that forbid scripts of other sites, frames and caching."""
     response.headers.update(HEADERS)
     if flask.request.endpoint != "static":
         response.headers["Cache-Control"] = "no-store"
@@ -215,13 +215,13 @@ def show_error(error: Exception) -> flask.Response:
 
 @blueprint.get("/login")
 def ask_password() -> ResponseReturnValue:
-    """Show the form."""
+    """Show the login form."""
     return flask.render_template("login.html")
 
 
 @blueprint.post("/login")
 def log_in() -> ResponseReturnValue:
-    """Begin a session for the right password, and limit the wrong ones.
+    """Start a session if the password is right; limit wrong tries.
 
     The form has no CSRF token: to forge it, an attacker would have to know the password. A token would need a
     cookie signed by the password's key, with which anybody could guess passwords offline, without a limit.

@@ -18,7 +18,7 @@ from shared.errors import StoreUnavailableError, StudyIngestError
 
 log = structlog.get_logger()
 
-# Operators may use one in so many of the requests that a web process serves at once; each has its own
+# One in so many of the requests that a web process serves at once may be an operator's; each has its own
 # connection to Postgres.
 SHARE = 16
 # A search may read more than an upload does, but an operator who waits longer sends it again.
@@ -53,7 +53,7 @@ class OperatorStore:
         self._breaker = Breaker(settings.store_pause, "operators")
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """Run a function that reads; raise StoreUnavailableError past the deadline, or when too many run."""
+        """Run a function that reads; raise StoreUnavailableError after the deadline, or if too many run."""
 
         def within(engine: Engine) -> T:
             with engine.connect() as connection:
@@ -62,7 +62,7 @@ class OperatorStore:
         return self._run(within)
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Run a function in a transaction and commit it; past the deadline it may still be committed."""
+        """Run a function in a transaction and commit it; after the deadline it may still be committed."""
 
         def within(engine: Engine) -> T:
             with engine.begin() as connection:

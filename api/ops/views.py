@@ -99,7 +99,7 @@ def _spool() -> str:
         return "no answer"
 
 
-# SearchText for people; the validator's are for programs.
+# Messages for people; those of the validator are for programs.
 MESSAGES = {
     "uuid": "This is not a uuid; one looks like 6f1c1f0e-6d3a-4d58-9a53-0f2f3b1f6e11.",
     "learner": "A learner's id is a whole number.",
@@ -116,7 +116,7 @@ def _place(value: Any) -> Any:
     )
 
 
-# Postgres cannot store NUL: nothing with one can be found.
+# Postgres cannot store NUL, so nothing with NUL can be found.
 SearchText = Annotated[str, pydantic.Field(max_length=200, pattern=r"^[^\x00]*$")]
 
 
@@ -134,7 +134,7 @@ class SearchForm(pydantic.BaseModel):
 
     @property
     def search(self) -> Search:
-        """Return the search for every upload that matches."""
+        """Return the search that this form describes."""
         return Search(self.status, None, self.learner, self.question, self.error, None)
 
 
@@ -160,7 +160,7 @@ def uploads() -> ResponseReturnValue:
     form, wrong = _read_form()
     if form.uuid and not wrong:
         return redirect(url_for(".upload", uuid=form.uuid), 303)
-    # One row more than is shown: if it is there, there is a next page.
+    # One row more than shown: if it exists, there is a next page.
     after = Position(*form.after) if form.after else None
     page = replace(form.search, limit=UPLOADS_PER_PAGE + 1, after=after)
     found = [] if wrong else services().store.read(partial(search, wanted=page))
@@ -289,11 +289,11 @@ def ask_replay_all() -> ResponseReturnValue:
 
 @blueprint.post("/uploads/replay")
 def replay_all() -> ResponseReturnValue:
-    """Set them back, as many as one request may."""
+    """Set the matching uploads back, up to the limit of one request."""
     wanted = _failed()
 
     def act(connection: Connection) -> list[UUID]:
-        # In the order of their ids, as uploads are recorded, too: otherwise the two could deadlock.
+        # In the order of their ids, as when uploads are recorded: otherwise the two could deadlock.
         some = sorted(actions.find_failed(connection, wanted)[:REPLAYS_AT_ONCE])
         return [uuid for uuid in some if actions.requeue(connection, uuid) is actions.Requeued.SET_BACK]
 
@@ -379,7 +379,7 @@ def payloads(conflict: int) -> ResponseReturnValue:
 
 @blueprint.post("/conflicts/<id:conflict>/accept")
 def accept(conflict: int) -> ResponseReturnValue:
-    """Put the second content in the place of the first."""
+    """Replace the first content by the second."""
     act = partial(actions.accept_conflict, conflict=conflict, now=services().clock())
     uuid = write(act)
     log.info("ops.conflict_accepted", upload=str(uuid))
