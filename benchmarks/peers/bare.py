@@ -4,6 +4,7 @@ from flask import Flask, request
 from flask.typing import ResponseReturnValue
 
 from api.server import Server
+from api.services import install_services
 from cli.client import PATH
 from shared.config import Settings, load_settings
 
@@ -18,4 +19,6 @@ def accept() -> ResponseReturnValue:
 
 
 if __name__ == "__main__":
-    Server(app, load_settings(Settings)).run()
+    settings = load_settings(Settings)
+    install_services(app, settings, None)  # the server asks them whose bodies to read
+    Server(app, settings).run()

@@ -7,6 +7,7 @@ from flask import Flask, request
 from flask.typing import ResponseReturnValue
 
 from api.server import Server
+from api.services import install_services
 from cli.client import PATH
 from shared.config import Settings, load_settings
 
@@ -25,4 +26,5 @@ def serve(accept: Callable[[bytes], None]) -> None:
         accept(request.get_data(cache=False))
         return {"status": "received"}, 202
 
+    install_services(app, settings, None)  # the server asks them whose bodies to read
     Server(app, settings).run()
