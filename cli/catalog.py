@@ -1,8 +1,9 @@
 """`catalog`: load learners, topics and questions into the database, or keep them in step over HTTP."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cli import client, context
-from shared import catalog_admin, catalog_sync
+from shared import catalog_admin, catalog_files, catalog_sync
 from shared.catalog_admin import CatalogFile
 from shared.errors import ConfigurationError, StudyIngestError
 
@@ -25,31 +26,46 @@ class RefusedCatalogError(StudyIngestError):
     """The server refuses a part of a catalog, or the request; the text says which and why."""
 
 
+def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Pass a command the `wanted` catalog of its FILE; say what of the file is not in it."""
+
+    @click.argument("file", type=context.FILE)
+    @click.option("--learner", type=context.COUNT, metavar="ID", help="Owner of what names no learner.")
+    @click.option("--topic", type=context.Line(), metavar="NAME", help="Topic of what names no topic.")
+    @wraps(command)
+    def run(*args: Any, file: Path, learner: int | None, topic: str | None, **options: Any) -> Any:
+        read = catalog_files.read(context.read_file(file), learner=learner, topic=topic)
+        for line in read.skipped:
+            click.echo(f"skipped: {line}", err=True)
+        return command(*args, wanted=read.catalog, **options)
+
+    return run
+
+
 @click.group()
 def catalog() -> None:
     """Load learners, topics and questions."""
 
 
 @catalog.command()
-@click.argument("file", type=context.FILE)
+@with_file
 @click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change in stored editions.")
 @context.with_store
-def load(file: Path, *, force: bool, dry_run: bool, store: context.Store) -> None:
-    """Load learners, topics and questions from a JSON FILE; loading it again changes nothing.
+def load(*, wanted: CatalogFile, force: bool, dry_run: bool, store: context.Store) -> None:
+    """Load learners, topics and questions from a FILE; loading it again changes nothing.
 
-    FILE may be packed by gzip, or - for the standard input.
+    FILE: JSON, CSV, Moodle's XML or QTI; it may be packed by gzip, or - for the standard input.
     """
-    loaded = catalog_admin.read_catalog(context.read_file(file))
     with store.engine.connect() as connection:
-        changes = catalog_admin.compare(connection, loaded) if dry_run else []
-        parts = [] if dry_run else catalog_admin.split(connection, loaded, force=force)
+        changes = catalog_admin.compare(connection, wanted) if dry_run else []
+        parts = [] if dry_run else catalog_admin.split(connection, wanted, force=force)
     for part in parts:
         with store.engine.begin() as connection:
             changes += catalog_admin.load_catalog(connection, part, force=force)
-    editions = sum(len(question.editions) for question in loaded.questions)
+    editions = sum(len(question.editions) for question in wanted.questions)
     click.echo(
-        f"{len(loaded.users)} learners, {len(loaded.topics)} topics, {len(loaded.questions)} questions,"
+        f"{len(wanted.users)} learners, {len(wanted.topics)} topics, {len(wanted.questions)} questions,"
         f" {editions} editions" + (" (nothing is loaded: dry run)" if dry_run else "")
     )
     for change in changes:
@@ -57,10 +73,10 @@ def load(file: Path, *, force: bool, dry_run: bool, store: context.Store) -> Non
 
 
 @catalog.command()
-@click.argument("file", type=context.FILE)
+@with_file
 @click.option("--url", required=True, help="The server, e.g. https://ingest.example")
 @click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
-def sync(file: Path, url: str, *, force: bool) -> None:
+def sync(*, wanted: CatalogFile, url: str, force: bool) -> None:
     """Send what differs from a server's catalog, and withdraw the questions that FILE does not have.
 
     Only topics that FILE names are touched. Needs CATALOG_TOKEN, as the server has it. Safe to run again.
@@ -68,7 +84,6 @@ def sync(file: Path, url: str, *, force: bool) -> None:
     token = client.first_token(os.environ.get("CATALOG_TOKEN", ""))
     if not token:
         raise ConfigurationError("CATALOG_TOKEN: set it as the server has it")
-    wanted = catalog_admin.read_catalog(context.read_file(file))
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT_S) as server:
         differing = _differing(server, wanted)

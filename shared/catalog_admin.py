@@ -116,17 +116,33 @@ class CatalogFile(_Form):
 def read_catalog(text: bytes) -> CatalogFile:
     """Read a catalog; raise CatalogError with one line per mistake."""
     try:
-        return CatalogFile.model_validate(json.loads(text, object_pairs_hook=_object))
+        return validate(json.loads(decode(text), object_pairs_hook=_object), _pointer)
     except json.JSONDecodeError as error:
         raise CatalogError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except RecursionError:
+        raise CatalogError("it nests too deeply for a catalog") from None
+
+
+def decode(text: bytes) -> str:
+    """Read UTF-8; raise CatalogError with the line that is none."""
+    try:
+        return text.decode()
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
         raise CatalogError(f"line {line} is not UTF-8: save the file as UTF-8") from None
-    except RecursionError:
-        raise CatalogError("it nests too deeply for a catalog") from None
+
+
+def validate(data: Any, place: Callable[[tuple[int | str, ...]], str]) -> CatalogFile:
+    """Make a catalog of plain data; raise CatalogError with the place of each mistake."""
+    try:
+        return CatalogFile.model_validate(data)
     except pydantic.ValidationError as error:
-        lines = [f"/{'/'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
+        lines = [f"{place(e['loc'])}: {e['msg']}" for e in error.errors(include_url=False)]
         raise CatalogError("\n".join(lines)) from None
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    return f"/{'/'.join(map(str, location))}"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

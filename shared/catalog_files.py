@@ -1,0 +1,233 @@
+"""Read a catalog file in any of its forms: JSON, a table (CSV), Moodle's XML or QTI."""
+
+import csv
+import hashlib
+import io
+import re
+from collections import Counter
+from collections.abc import Mapping
+from string import ascii_uppercase
+from typing import Any, NamedTuple
+
+from shared import catalog_admin, quizzes
+from shared.catalog_admin import CatalogFile
+from shared.errors import CatalogError
+from shared.payload import normal_id
+
+REQUIRED = ("pub_id", "topic", "subject", "choices", "key", "learner")
+OPTIONS = ("learner", "topic")  # of the command: for a file that does not have these columns
+IDS = ("id", "topic_id")  # columns that a file may have; without them, ids are made of names
+DIGITS = re.compile(r"[0-9]{1,19}")
+# What a fault of the catalog's form is called in a table.
+_COLUMN = {"user_id": "learner", "study_topic_id": "topic_id", "name": "topic", "correct_choice": "key"}
+
+
+class Row(NamedTuple):
+    """A question with its only edition, where it stands in the file, and its key as a 0-based index."""
+
+    place: str
+    learner: int
+    topic: str
+    subject: str
+    pub_id: str
+    choices: list[str]
+    key: int
+    id: int | None = None
+    topic_id: int | None = None
+
+
+class Read(NamedTuple):
+    """A catalog, and what of the file is not in it, each with the reason."""
+
+    catalog: CatalogFile
+    skipped: list[str]
+
+
+def read(content: bytes, *, learner: int | None = None, topic: str | None = None) -> Read:
+    """Read a catalog; raise CatalogError with one line per mistake.
+
+    The content tells the form. `learner` and `topic`: those of rows that name none; not for JSON.
+    """
+    start = content[:200].lstrip()
+    if not start or start[:1] in {b"{", b"["}:
+        if learner or topic:
+            raise CatalogError("a catalog in JSON names its learners and topics: leave the options out")
+        return Read(catalog_admin.read_catalog(content), [])
+    rows: list[Row] = []
+    skipped: list[str] = []
+    if start.startswith((b"<", b"PK\3\4")):
+        for question in quizzes.read_questions(content):
+            if question.wrong:
+                skipped.append(f"{question.place}: {question.wrong}")
+            else:
+                rows.append(_row(question, learner, topic))
+    else:
+        options = {"learner": learner and str(learner), "topic": topic}
+        rows = _table(content, {name: value for name, value in options.items() if value})
+    return Read(_catalog(rows), skipped)
+
+
+def _catalog(rows: list[Row]) -> CatalogFile:
+    """Bring rows to the form that a catalog in JSON has; ids that the file lacks are made of its names."""
+    faults = []
+    first: dict[str, Row] = {}
+    topics: dict[int, Row] = {}
+    questions = []
+    for row in rows:
+        seen = first.setdefault(normal_id(row.pub_id), row)
+        if seen is not row:
+            faults.append(_fault(row.place, "pub_id", f"{row.pub_id} is on {seen.place}, too: delete one"))
+        topic_id = row.topic_id or made_id("topic", row.learner, row.topic)
+        seen = topics.setdefault(topic_id, row)
+        if (seen.learner, seen.topic) != (row.learner, row.topic):
+            cause = f"topic {topic_id} has another name or learner on {seen.place}: correct one"
+            faults.append(_fault(row.place, "topic", cause))
+        questions.append(
+            {
+                "id": row.id or made_id("question", normal_id(row.pub_id)),
+                "user_id": row.learner,
+                "study_topic_id": topic_id,
+                "subject": row.subject,
+                "pub_id": row.pub_id,
+                "choices": row.choices,
+                "correct_choice": row.key,
+            }
+        )
+    if faults:
+        raise CatalogError("\n".join(faults))
+    users = [*{row.learner: row for row in reversed(rows)}.values()]
+
+    def place(location: tuple[int | str, ...]) -> str:
+        kind, number, *fields = location
+        row = {"users": users, "topics": [*topics.values()], "questions": rows}[str(kind)][int(number)]
+        column = next((str(each) for each in reversed(fields) if isinstance(each, str)), "learner")
+        return f"{row.place}, column {_COLUMN.get(column, column)}"
+
+    data = {
+        "users": [{"id": row.learner} for row in users],
+        "topics": [{"id": n, "user_id": row.learner, "name": row.topic} for n, row in topics.items()],
+        "questions": questions,
+    }
+    return catalog_admin.validate(data, place)
+
+
+def made_id(*names: Any) -> int:
+    """Make the id of a topic or question of its names: from 2**52 up, and exact as a number of JavaScript."""
+    digest = hashlib.sha256("\n".join(map(str, names)).encode()).digest()
+    return 2**52 | int.from_bytes(digest[:7], "big") >> 4
+
+
+def _fault(place: str, column: str, cause: str) -> str:
+    return f"{place}, column {column}: {cause}"
+
+
+def _row(question: quizzes.Question, learner: int | None, topic: str | None) -> Row:
+    topic = topic or question.topic
+    if not learner or not topic:
+        name = "topic" if learner else "learner"
+        raise CatalogError(f"{question.place}: names no {name}: give --{name}")
+    subject = question.subject or topic
+    return Row(question.place, learner, topic, subject, question.pub_id, question.choices, question.key)
+
+
+def _table(content: bytes, defaults: Mapping[str, str]) -> list[Row]:
+    text = catalog_admin.decode(content)
+    # The names of the columns hold none of these.
+    delimiter = max(";,\t", key=text.lstrip("\r\n").partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    rows: list[Row] = []
+    faults: list[str] = []
+    try:
+        while True:
+            place = f"line {reader.line_num + 1}"  # where the row begins; a cell may have several lines
+            cells = [cell.strip() for cell in next(reader)]
+            if not any(cells):
+                continue
+            if not header:
+                header = [cell.lower() for cell in cells]
+                faults += _faults_of_header(header, place, delimiter, defaults)
+            elif len(cells) != len(header):
+                cause = f"{len(cells)} cells for {len(header)} columns"
+                faults.append(f"{place}: {cause}: quote each cell that holds {delimiter!r}")
+            else:
+                named = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+                rows += _read_row(place, {**defaults, **named}, faults)
+    except csv.Error as error:
+        faults.append(f"{place}: {error}: correct the quotes of this row")
+    except StopIteration:
+        pass
+    if not header:
+        faults.append(f"line 1: the row of column names is missing: {', '.join(REQUIRED)}")
+    if faults:
+        raise CatalogError("\n".join(faults))
+    return rows
+
+
+def _faults_of_header(names: list[str], place: str, delimiter: str, defaults: Mapping[str, str]) -> list[str]:
+    faults = [
+        f"{place}: the column {name} is missing"
+        f" ({delimiter!r} ends a cell here): add it{f', or give --{name}' if name in OPTIONS else ''}"
+        for name in REQUIRED
+        if name not in names and name not in defaults
+    ]
+    for name, times in Counter(names).items():
+        if name not in {*REQUIRED, *IDS}:
+            known = ", ".join((*REQUIRED, *IDS))
+            faults.append(_fault(place, name, f"is not known: delete it, or name it one of {known}"))
+        elif times > 1:
+            faults.append(_fault(place, name, "appears twice: delete one"))
+    return faults
+
+
+def _read_row(place: str, cells: Mapping[str, str], faults: list[str]) -> list[Row]:
+    """Read a row, or add what is wrong with it to the faults."""
+    wrong = {name: "is empty: fill it in" for name in REQUIRED if name not in cells}
+    for name in ("learner", *IDS):
+        if name in cells and not (DIGITS.fullmatch(cells[name]) and int(cells[name])):
+            wrong[name] = "is not a whole number above 0: write digits alone"
+    choices = split_choices(cells.get("choices", ""))
+    if "choices" in cells and (len(choices) < 2 or not all(choices)):  # noqa: PLR2004  # a choice needs two
+        cause = "has an empty choice" if len(choices) > 1 else "has one choice"
+        wrong["choices"] = f"{cause}: separate choices by line breaks, or by |"
+    key = -1
+    try:
+        key = read_key(cells.get("key", ""), choices)
+    except ValueError as error:
+        if not wrong.keys() & {"choices", "key"}:
+            wrong["key"] = str(error)
+    if wrong:
+        faults += [_fault(place, name, cause) for name, cause in wrong.items()]
+        return []
+    ids = {name: int(cells[name]) for name in IDS if name in cells}
+    learner, topic, subject, pub_id = (cells[name] for name in ("learner", "topic", "subject", "pub_id"))
+    return [Row(place, int(learner), topic, subject, pub_id, choices, key, **ids)]
+
+
+def split_choices(cell: str) -> list[str]:
+    """Split a cell into choices: at its line breaks, where it has any, else at `|`."""
+    return [part.strip() for part in re.split(r"\r\n|\r|\n" if {*cell} & {*"\r\n"} else r"\|", cell)]
+
+
+def read_key(written: str, choices: list[str]) -> int:
+    """Return the index of the choice that a key names: by letter (A first), number (1 first) or text.
+
+    Raises ValueError where it names none, or several.
+    """
+    named = {number for number, choice in enumerate(choices) if choice == written}
+    if DIGITS.fullmatch(written):
+        named.add(int(written) - 1)
+    elif len(written) == 1 and written.upper() in ascii_uppercase:
+        named.add(ascii_uppercase.index(written.upper()))
+    match sorted(named & {*range(len(choices))}):
+        case [key]:
+            return key
+        case []:
+            raise ValueError(
+                f"{written!r} is none of the {len(choices)} choices: write its letter (the first is A),"
+                " its number (the first is 1) or its text"
+            )
+        case several:
+            way = "letter" if DIGITS.fullmatch(written) else "number"
+            places = " and ".join(str(each + 1) for each in several)
+            raise ValueError(f"{written!r} names choices {places}: write the {way} of one")

@@ -1,0 +1,124 @@
+"""Read the single-choice questions of a quiz: Moodle's XML, or QTI, a file or a package."""
+
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
+
+from shared.errors import CatalogError
+
+LARGEST_PACKAGE = 512 * 2**20  # bytes of XML
+FULL_MARK = re.compile(r"\s*100(\.0*)?\s*")  # per cent
+
+
+class Question(NamedTuple):
+    """A question, with its key as an index; `wrong` says why it is none that can be asked."""
+
+    place: str
+    pub_id: str
+    choices: list[str]
+    key: int
+    topic: str = ""
+    subject: str = ""
+    wrong: str = ""
+
+
+def read_questions(content: bytes) -> Iterator[Question]:
+    """Yield every question of a quiz; raise CatalogError where it cannot be read, or has none."""
+    found = False
+    for name, document in _documents(content):
+        root = _parse(name, document)
+        for question in _moodle(root) if root.tag == "quiz" else _qti(root):
+            found = True
+            yield question
+    if not found:
+        raise CatalogError("it has no question: neither <question> of Moodle nor an assessment item of QTI")
+
+
+def _documents(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield the XML of a file or of a package (zip), with its name."""
+    if not content.startswith(b"PK"):
+        yield "the file", content
+        return
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as package:
+            if "xl/workbook.xml" in package.namelist():
+                raise CatalogError("this is a workbook of Excel: save it as CSV UTF-8")
+            files = [each for each in package.infolist() if each.filename.lower().endswith(".xml")]
+            if sum(each.file_size for each in files) > LARGEST_PACKAGE:
+                raise CatalogError(f"the package has more than {LARGEST_PACKAGE >> 20} MiB of XML: split it")
+            yield from ((each.filename, package.read(each)) for each in files)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise CatalogError(f"the package cannot be read ({error}): make it again") from None
+
+
+class _NoDoctype(ET.TreeBuilder):
+    def doctype(self, *_: object) -> None:
+        """Refuse a document type: it can define entities that grow without end."""
+        raise CatalogError("a DOCTYPE is not accepted: remove it")
+
+
+def _parse(name: str, document: bytes) -> ET.Element:
+    try:
+        parser = ET.XMLParser(target=_NoDoctype())  # noqa: S314  # without a DOCTYPE, no entities
+        return ET.fromstring(document, parser)  # noqa: S314  # as above
+    except (ET.ParseError, LookupError, ValueError) as error:  # the latter two of an unknown encoding
+        raise CatalogError(f"{name}: {error}: it is no well-formed XML") from None
+
+
+def _moodle(quiz: ET.Element) -> Iterator[Question]:
+    """https://docs.moodle.org/en/Moodle_XML_format: a category holds for the questions that follow it."""
+    topic = subject = ""
+    for number, question in enumerate(quiz.iter("question"), start=1):
+        kind = question.get("type", "")
+        if kind == "category":
+            # `$course$/top/Chapter/Section`; a slash within a name is doubled.
+            path = re.split(r"(?<!/)/(?!/)", question.findtext("category/text", ""))
+            names = [each.replace("//", "/") for each in path if each != "top" and not each.startswith("$")]
+            topic, subject = (names[0], names[-1]) if names else ("", "")
+            continue
+        pub_id = question.findtext("idnumber", "").strip()
+        answers = question.findall("answer")
+        right = [n for n, each in enumerate(answers) if FULL_MARK.fullmatch(each.get("fraction", ""))]
+        wrong = ""
+        if kind not in {"multichoice", "truefalse"}:
+            wrong = f"of the type {kind}: no single choice"
+        elif kind == "multichoice" and question.findtext("single", "true").strip() not in {"true", "1"}:
+            wrong = "several choices can be right"
+        elif not pub_id:
+            wrong = "it has no ID number: give it one in Moodle, the public id that viewers send"
+        texts = [each.findtext("text", "").strip() for each in answers]
+        place = f"question {number} ({pub_id or question.findtext('name/text', '').strip()})"
+        yield _question(place, pub_id, texts, right, topic, subject, wrong)
+
+
+def _qti(root: ET.Element) -> Iterator[Question]:
+    """QTI 3 (`qti-choice-interaction`) and 2 (`choiceInteraction`): the same names, written otherwise."""
+    for element in root.iter():
+        _, _, tag = element.tag.rpartition("}")
+        element.tag = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", tag).lower().removeprefix("qti-")
+    for item in root.iter("assessment-item"):
+        pub_id = item.get("identifier", "")
+        kinds = [each.tag for each in item.iter() if each.tag.endswith("-interaction")]
+        choices = [*item.iter("simple-choice")]
+        declared = [each for each in item.iter("response-declaration") if each.get("cardinality") == "single"]
+        values = {value.text and value.text.strip() for each in declared for value in each.iter("value")}
+        wrong = ""
+        if kinds != ["choice-interaction"]:
+            wrong = f"{' and '.join(kinds) or 'no interaction'}: no single choice"
+        elif not declared:
+            wrong = "several choices can be right"
+        texts = [" ".join("".join(each.itertext()).split()) or each.get("identifier", "") for each in choices]
+        right = [number for number, each in enumerate(choices) if each.get("identifier") in values]
+        yield _question(f"item {pub_id}", pub_id, texts, right, "", "", wrong)
+
+
+def _question(  # noqa: PLR0913, PLR0917  # what both forms have
+    place: str, pub_id: str, choices: list[str], right: list[int], topic: str, subject: str, wrong: str
+) -> Question:
+    if not wrong and (len(right) != 1 or len(choices) < 2):  # noqa: PLR2004  # a choice needs two
+        wrong = f"{len(choices)} choices, {len(right)} of them right: no single choice"
+    return Question(place, pub_id, choices, right[0] if right else -1, topic, subject, wrong)

@@ -1,0 +1,74 @@
+"""The command that loads a catalog takes its file in any form, and all of it or nothing."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import Engine
+
+from cli.main import main
+from shared.models import PublishedItem, StudyQuestion, StudyTopic, User
+from tests.factories import everything, rows
+
+HANDBOOK = (Path(__file__).resolve().parents[2] / "docs" / "files.md").read_text()
+TABLE = HANDBOOK.split("```csv\n")[1].split("```")[0]
+ITEM = """<qti-assessment-item identifier="q-1">
+  <qti-response-declaration identifier="RESPONSE" cardinality="single">
+    <qti-correct-response><qti-value>B</qti-value></qti-correct-response></qti-response-declaration>
+  <qti-choice-interaction response-identifier="RESPONSE">
+    <qti-simple-choice identifier="A">no</qti-simple-choice>
+    <qti-simple-choice identifier="B">yes</qti-simple-choice></qti-choice-interaction>
+</qti-assessment-item>"""
+
+
+def load(database_url: str, *options: str, content: bytes) -> Result:
+    words = ["catalog", "load", "-", *options]
+    return CliRunner().invoke(main, words, env={"DATABASE_URL": database_url}, input=content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TABLE.encode("utf-8-sig"),
+        TABLE.replace(";", "\t").encode("utf-16"),
+        gzip.compress(TABLE.encode()),
+    ],
+)
+def test_the_handbooks_table_is_loaded_and_again_changes_nothing(
+    engine: Engine, database_url: str, content: bytes
+) -> None:
+    result = load(database_url, "--learner", "7", content=content)
+    assert result.output == "1 learners, 1 topics, 2 questions, 2 editions\n"
+    assert [row["id"] for row in rows(engine, User)] == [7]
+    assert [row["name"] for row in rows(engine, StudyTopic)] == ["Anatomy"]
+    assert {row["subject"] for row in rows(engine, StudyQuestion)} == {"Bones", "Joints"}
+    editions: dict[str, Any] = {row["pub_id"]: row for row in rows(engine, PublishedItem)}
+    assert (editions["q-101"]["choices"], editions["q-101"]["correct_choice"]) == (
+        ["femur", "tibia", "ulna"],
+        1,
+    )
+    assert (editions["q-102"]["choices"], editions["q-102"]["correct_choice"]) == (["yes, both", "no"], 0)
+    before = everything(engine)
+    assert load(database_url, "--learner", "7", content=content).exit_code == 0
+    assert everything(engine) == before
+
+
+def test_nothing_is_written_if_one_row_is_wrong(engine: Engine, database_url: str) -> None:
+    before = everything(engine)
+    result = load(database_url, "--learner", "7", content=f"{TABLE}q-103;Anatomy;Bones;a|b;C\n".encode())
+    assert result.exit_code == 1
+    assert "line 5, column key: 'C' is none of the 2 choices" in result.output
+    assert everything(engine) == before
+
+
+def test_a_quiz_is_loaded_and_says_what_it_leaves_out(engine: Engine, database_url: str) -> None:
+    other = ITEM.replace('"q-1"', '"q-2"').replace('"single"', '"multiple"')
+    content = f"<section>{ITEM}{other}</section>".encode()
+    result = load(database_url, "--learner", "7", "--topic", "Travel", content=content)
+    assert result.output.splitlines() == [
+        "skipped: item q-2: several choices can be right",
+        "1 learners, 1 topics, 1 questions, 1 editions",
+    ]
+    assert [(row["pub_id"], row["correct_choice"]) for row in rows(engine, PublishedItem)] == [("q-1", 1)]
