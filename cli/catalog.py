@@ -1,4 +1,4 @@
-"""`catalog`: load learners, topics and questions into the database, or keep them in step over HTTP."""
+"""`catalog`: load learners, topics and questions into the database, or send them to a server."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ TIMEOUT_S = 120.0
 
 
 class RefusedCatalogError(StudyIngestError):
-    """The server refuses a part of a catalog, or the request; the text says which and why."""
+    """The server refused a request or a part of a catalog; the text says which and why."""
 
 
 def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,7 +55,7 @@ def catalog() -> None:
 def load(*, wanted: CatalogFile, force: bool, dry_run: bool, store: context.Store) -> None:
     """Load learners, topics and questions from a FILE; loading it again changes nothing.
 
-    FILE: JSON, CSV, Moodle's XML or QTI; it may be packed by gzip, or - for the standard input.
+    FILE: JSON, CSV, Moodle's XML or QTI, also compressed by gzip; - reads standard input.
     """
     with store.engine.connect() as connection:
         changes = catalog_admin.compare(connection, wanted) if dry_run else []
@@ -79,11 +79,12 @@ def load(*, wanted: CatalogFile, force: bool, dry_run: bool, store: context.Stor
 def sync(*, wanted: CatalogFile, url: str, force: bool) -> None:
     """Send what differs from a server's catalog, and withdraw the questions that FILE does not have.
 
-    Only topics that FILE names are touched. Needs CATALOG_TOKEN, as the server has it. Safe to run again.
+    Topics that FILE does not name stay as they are. CATALOG_TOKEN must be set as on the server. Safe to run
+    again.
     """
     token = client.first_token(os.environ.get("CATALOG_TOKEN", ""))
     if not token:
-        raise ConfigurationError("CATALOG_TOKEN: set it as the server has it")
+        raise ConfigurationError("CATALOG_TOKEN: must be set as on the server")
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT_S) as server:
         differing = _differing(server, wanted)
@@ -118,12 +119,12 @@ def _ask(server: httpx.Client, method: str, path: str, **request: Any) -> Any:
         raise RefusedCatalogError("\n".join([f"{method} {path}: {problem['title']}", *lines]))
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
         raise RefusedCatalogError(
-            f"{method} {path}: no answer of study-ingest ({type(error).__name__})"
+            f"{method} {path}: the answer is not from study-ingest ({type(error).__name__})"
         ) from None
 
 
 def _differing(server: httpx.Client, wanted: CatalogFile) -> set[int]:
-    """Return the topics of the file whose digest the server does not have."""
+    """Return the topics of the file whose digest differs from the server's."""
     stored: dict[int, str] = {}
     after = 0
     while page := _ask(server, "GET", "/catalog/digest", params={"after": after})["topics"]:

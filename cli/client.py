@@ -18,7 +18,7 @@ from shared.errors import ConfigurationError, StudyIngestError
 from study_outbox import AWAY, pause_after, retry_after
 
 PATH = "/ingest/study/attempts"
-# Enough for a server that restarts, which takes seconds; for one that has not answered yet, in any case.
+# Seconds: enough for a server that restarts; always used before its first answer.
 PATIENCE_S = 8.0
 # Enough for a store that restarts or fails over.
 IMPORT_PATIENCE_S = 300.0
@@ -39,7 +39,7 @@ class Answer(StrEnum):
 
 
 FINAL = {"ingested": Answer.INGESTED, "rejected": Answer.REJECTED, "dead": Answer.FAILED}
-# After a 202 these mean: the upload is in the spool, as Postgres is away or has just come back.
+# After a 202 these mean that the upload is still in the spool: Postgres is away or has just come back.
 NOT_YET = frozenset({httpx.codes.NOT_FOUND, httpx.codes.SERVICE_UNAVAILABLE})
 
 
@@ -52,7 +52,7 @@ class Sent:
 
 
 class UnreachableServerError(StudyIngestError):
-    """The server did not answer as it should, for as long as it was asked."""
+    """The server could not be reached, or refused the request, until the client gave up."""
 
 
 class Sender:
@@ -65,7 +65,7 @@ class Sender:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         base = _server(url)
         if not (token.isascii() and token.isprintable()):  # no header can hold it
-            raise ConfigurationError("the token holds a character that no token has")
+            raise ConfigurationError("the token has a character that tokens cannot have")
         # A proxy of the environment cannot reach a server on this machine's loopback address.
         self.http = httpx.Client(
             base_url=base, headers=headers, timeout=TIMEOUT_S, trust_env=base.host not in LOOPBACK
@@ -105,7 +105,7 @@ class Sender:
         return Sent(Answer.FAILED, "not final in time")
 
     def status(self, uuid: str) -> dict[str, Any]:
-        """Return what the server answers about an upload; raise UnreachableServerError where it refuses."""
+        """Return the server's answer about an upload; raise UnreachableServerError if it refuses."""
         response = self._request("GET", f"{PATH}/{uuid}")
         if not response.is_success:
             raise UnreachableServerError(f"{self.http.base_url} refuses: {_problem(response)}")
@@ -137,7 +137,7 @@ class Sender:
 
 
 def with_sender(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Pass a command a `sender` to the server that its options name, else to that of a running `up`."""
+    """Pass a command a `sender`: to the server of its options, else to the server of a running `up`."""
 
     @click.option("--url", envvar="API_URL", help="The server; by default that of a running `up`.")
     @click.option(
@@ -161,17 +161,17 @@ def _server(url: str) -> httpx.URL:
     except httpx.InvalidURL:
         server = httpx.URL()
     if server.scheme not in {"http", "https"} or not server.host or (server.port or 0) > LARGEST_PORT:
-        raise ConfigurationError(f"{url!r} is no server's address: it looks like http://host:8000")
+        raise ConfigurationError(f"{url!r} is not a server's address such as http://host:8000")
     return server
 
 
 def first_token(tokens: str) -> str:
-    """Return the first of several tokens, which commas separate."""
+    """Return the first of several tokens, separated by commas."""
     return tokens.split(",", maxsplit=1)[0].strip()
 
 
 def _body(response: httpx.Response) -> dict[str, Any]:
-    """Read an answer's JSON object; an empty one where a proxy answers instead of the server."""
+    """Return an answer's JSON object; an empty one if it has none, as when a proxy answers."""
     try:
         body = response.json()
     except ValueError:

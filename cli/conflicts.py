@@ -1,4 +1,4 @@
-"""`conflicts`: decide between two contents that came under one uuid."""
+"""`conflicts`: decide between two contents with the same uuid."""
 
 import json
 from dataclasses import asdict
@@ -14,7 +14,7 @@ HEADINGS = ("id", "upload", "received", "first received", "upload is")
 
 @click.group()
 def conflicts() -> None:
-    """Decide between two contents that came under one uuid: the first stays until you decide."""
+    """Decide between two contents with the same uuid: the first counts until you decide."""
 
 
 @conflicts.command("list")
@@ -36,7 +36,7 @@ def list_(*, limit: int, as_json: bool, store: context.Store) -> None:
 @click.argument("conflict", metavar="ID", type=context.BIGINT)
 @context.with_store
 def show(*, conflict: int, store: context.Store) -> None:
-    """Show both contents: learners' answers."""
+    """Show both contents, which hold a learner's answers."""
     with store.engine.connect() as connection:
         opened = actions.open_conflict(connection, conflict)
     rows = [
@@ -69,7 +69,7 @@ def discard(*, conflict: int, store: context.Store) -> None:
 @click.argument("conflict", metavar="ID", type=context.BIGINT)
 @context.with_store
 def accept(*, conflict: int, store: context.Store) -> None:
-    """Replay the content that came second; the first's sessions are voided, and it is kept as a conflict."""
+    """Replay the second content; sessions of the first are superseded, and the first becomes the conflict."""
     now = datetime.now(UTC)
     with store.engine.begin() as connection:
         uuid = actions.accept_conflict(connection, conflict, now=now)

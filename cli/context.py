@@ -1,4 +1,4 @@
-"""What commands share: the database, the types of their options, and their output."""
+"""Shared by commands: the database, the types of their options, and their output."""
 
 import codecs
 import gzip
@@ -42,7 +42,7 @@ COUNTS = {
     "relapsed_count": "relapsed",
     "chronic_remaining_count": "chronic",
 }
-# What stands behind `&` in the URL of a Postgres; no environment has variables of these names.
+# Parameters that may follow `&` in a Postgres URL; no environment has variables with these names.
 URL_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs", "connect_timeout")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST_SPAN = timedelta(days=36_525)  # a century; a date so far back still exists in Python
@@ -62,7 +62,7 @@ class Store:
 
 
 def with_store(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Pass a command its `store`: that of the environment, else that of a running `up`."""
+    """Pass a command its `store`: the environment's database, else that of a running `up`."""
 
     @data_dir_option
     @wraps(command)
@@ -83,12 +83,12 @@ def with_store(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _name_operator(connection: Connection) -> None:
-    """Let the events of uploads name who runs the command, in each of its transactions."""
+    """Record the user who runs the command in the events of uploads, in each transaction."""
     try:
         user = os.environ.get("SUDO_USER") or getuser()
     except (KeyError, OSError):  # as in a container whose account has no name
         user = f"uid {os.getuid()}"
-    # By the driver: `act_as` would begin the transaction that begins here.
+    # By the driver: `act_as` would begin a transaction, and this runs while one begins.
     cursor = connection.connection.cursor()
     cursor.execute("SELECT set_config('study_ingest.actor', %s, true)", [f"{user} (command)"])
 
@@ -96,12 +96,12 @@ def _name_operator(connection: Connection) -> None:
 def complete_environment(data_dir: Path) -> None:
     """Complete the environment with that of a running `up`, unless it names its own database.
 
-    Raises ConfigurationError where a shell has cut its URL off.
+    Raises ConfigurationError if a shell has cut off DATABASE_URL at `&`.
     """
     url = os.environ.get("DATABASE_URL", "")
     if cut := [name for name in URL_OPTIONS if name in os.environ and f"{name}=" not in url]:
         raise ConfigurationError(
-            f"DATABASE_URL: a shell that sourced the settings has ended it at `&`, and set {cut[0]} instead:"
+            f"DATABASE_URL: a shell that sourced the settings cut it off at `&` and set {cut[0]} instead:"
             " use --env-file FILE, or quote the value"
         )
     if not os.environ.get("DATABASE_URL"):
@@ -112,7 +112,7 @@ def complete_environment(data_dir: Path) -> None:
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Turn the errors of the database driver into a ClickException of one line."""
+    """Convert errors of the database driver to a ClickException of one line."""
     try:
         yield
     except DBAPIError as error:
@@ -132,9 +132,9 @@ _GZIP = b"\x1f\x8b"
 
 
 def read_file(file: Path) -> bytes:
-    """Read a text that an operator names, `-` for the standard input, as UTF-8 without a byte order mark.
+    """Read a file (`-`: standard input) as UTF-8, without a byte order mark.
 
-    What is packed by gzip is unpacked.
+    A file compressed by gzip is decompressed.
     """
     try:
         content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
@@ -209,7 +209,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table; long texts are folded, but no word is: a terminal that is too narrow breaks the lines.
+    """Print a table; long texts are wrapped between words, and the terminal breaks lines that stay too long.
 
     A long table is printed as plain columns.
     """
@@ -235,7 +235,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _widths(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[int], list[int]]:
-    """Return the natural width of each column, and its least: a uuid, a time or an id is never wrapped."""
+    """Return each column's natural and smallest width: a uuid, a time or an id is never wrapped."""
     wide, narrow = [], []
     for heading, *column in zip(headings, *rows, strict=True):
         shown = [heading, *(cell(value).plain for value in column)]

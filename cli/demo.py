@@ -244,7 +244,7 @@ class Demo:
         if sent.answer is client.Answer.RECEIVED:
             sent = self.sender.wait(upload, time.monotonic() + WAIT_S)
         if sent.answer not in {client.Answer.INGESTED, client.Answer.ALREADY_INGESTED}:
-            raise DemoFailedError(f"an upload is not ingested, but {sent.answer}: {sent.why}")
+            raise DemoFailedError(f"an upload is {sent.answer} instead of ingested: {sent.why}")
         return sent.answer
 
     def _study(self, method: str, path: str, body: Any = None) -> Any:

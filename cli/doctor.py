@@ -46,7 +46,7 @@ _NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")
 
 _READ_ONLY = text("SHOW transaction_read_only")
 
-# Not those through a socket, whose address is null, nor those of this host.
+# Without connections through a socket, whose address is null, and those of the same host.
 _PLAIN = text("""
     SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
     WHERE application_name = 'study-ingest' AND datname = current_database() AND pid <> pg_backend_pid()
@@ -118,7 +118,7 @@ def _findings() -> Iterator[Finding]:
 
 
 def examine(settings: Settings, url: str) -> Iterator[Finding]:
-    """Check everything that these settings name, and the web process at a URL."""
+    """Check everything that the settings name, and the web process at `url`."""
     yield from _settings(settings)
     yield _disks()
     yield from _postgres(settings)
@@ -133,7 +133,7 @@ def examine(settings: Settings, url: str) -> Iterator[Finding]:
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
-    """Name what does not work without the settings that are unset."""
+    """Report unset settings, and what does not work without them."""
     if settings.viewer_tokens:
         yield ok("VIEWER_SYNC_TOKEN", "set")
     elif not settings.viewer_token_keys:
@@ -145,15 +145,15 @@ def _settings(settings: Settings) -> Iterator[Finding]:
             keys = load_keys(Path(settings.viewer_token_keys))
             yield ok("VIEWER_TOKEN_KEYS", f"{len(keys)} keys")
         except ConfigurationError as error:
-            fix = "make it with `study-ingest tokens keygen`; until then the old keys hold"
+            fix = "make it with `study-ingest tokens keygen`; until then the previous keys stay valid"
             yield fail("VIEWER_TOKEN_KEYS", str(error).removeprefix("VIEWER_TOKEN_KEYS: "), fix)
     if settings.study_tokens:
         yield ok("STUDY_API_TOKEN", "set")
     else:
         yield warn(
             "STUDY_API_TOKEN",
-            "unset: the live side is closed",
-            "set it, if the document server uses the live side",
+            "unset: the live side is disabled",
+            "set it if the document server uses the live side",
         )
     if os.environ.get("FLOWER_BASIC_AUTH"):
         yield ok("FLOWER_BASIC_AUTH", "set")
@@ -169,7 +169,9 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 
 def _disks() -> Finding:
     if full := health.full_disks():
-        return fail("disks", f"no space left on {', '.join(full)}", "free some; everything goes on by itself")
+        return fail(
+            "disks", f"no space left on {', '.join(full)}", "free some space; everything continues by itself"
+        )
     return ok("disks", "none is full")
 
 
@@ -199,16 +201,16 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
 
 
 def _encryption(connection: Connection) -> Finding:
-    """Judge the connections of the processes: ours may be encrypted where theirs are not."""
+    """Check the connections of the processes: they may be unencrypted although ours is not."""
     plain = db.scalar(connection, _PLAIN)
     if not plain:
-        return ok("postgres encryption", "no process' connection crosses a network in plain text")
+        return ok("postgres encryption", "every connection of the processes over a network is encrypted")
     fix = "sslmode=verify-full in DATABASE_URL; under systemd, HOME in each unit"
     return warn("postgres encryption", f"{plain} of the processes' connections are in plain text", fix)
 
 
 def _standing(connection: Connection, settings: Settings) -> Finding:
-    """Say whether Postgres can be written, by every text and through what."""
+    """Report whether Postgres is writable, its encoding, and whether a pooler answers."""
     if db.scalar(connection, _READ_ONLY) == "on":
         fix = "promote it, or name every host in DATABASE_URL: postgresql://app@db1,db2/study"
         return fail("postgres", "it is a standby, or read-only: nothing can be written", fix)
@@ -237,7 +239,7 @@ def _migrations(database_url: str) -> Finding:
 
 
 def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
-    """Name the learners whose study dates are computed in a zone that is not theirs."""
+    """Report learners whose study dates are computed in the default time zone."""
     known, is_set = available_timezones(), db.scalar(connection, data_settings.IS_SET)
     try:
         default = data_settings.compare(connection, settings)
@@ -264,7 +266,7 @@ def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
 
 
 def _health(connection: Connection, settings: Settings) -> Iterator[Finding]:
-    """Judge by the thresholds of `/ops` and of the alerts."""
+    """Judge uploads and sweeper by the thresholds that `/ops` and the alerts use, too."""
     standing = health.look(connection)
 
     def sweeper_runs() -> bool:
@@ -281,7 +283,7 @@ def _health(connection: Connection, settings: Settings) -> Iterator[Finding]:
         fix = "fix what else fails here; else start more workers, or read uploads.last_error"
         yield fail("waiting uploads", detail, fix)
     elif health.Problem.BACKLOG in found:
-        fix = "none, if they become fewer; else start more workers"
+        fix = "nothing to do if they become fewer; else start more workers"
         yield warn("waiting uploads", f"{standing.waiting} uploads wait, {detail}", fix)
     else:
         yield ok("waiting uploads", detail)
@@ -299,11 +301,11 @@ def _spool(redis_url: str) -> Iterator[Finding]:
             yield ok("spool", "answers")
             yield from _redis("spool", client)
             waiting = client.llen(spool.SPOOL) + client.llen(spool.MOVING)
-            fix = "none, if it shrinks; else start Postgres and the sweeper"
+            fix = "nothing to do if it shrinks; else start Postgres and the sweeper"
             detail = f"{waiting} uploads wait in it"
             yield warn("spool length", detail, fix) if waiting else ok("spool length", detail)
             refused = client.llen(spool.REFUSED)
-            fix = f"keep the list {spool.REFUSED}, and report what the log says of its entries"
+            fix = f"keep the list {spool.REFUSED}, and report the log's `spool.refused` events"
             detail = f"{refused} entries cannot be read"
             yield fail("spool refused", detail, fix) if refused else ok("spool refused", "nothing")
     except RedisError as error:
@@ -324,13 +326,13 @@ def _broker(app: Celery) -> Iterator[Finding]:
 
 def _unusable(store: str, error: Exception, setting: str) -> Finding:
     if isinstance(error, redis.ResponseError):
-        fix = f"give the user of {setting} what it lacks, or name the server that can be written"
+        fix = f"give the user of {setting} the missing right, or name a server that can be written"
         return fail(store, f"it answers, but refuses: {error}", fix)
     return fail(store, str(error), f"start it, or correct {setting}: host, user, password, socket")
 
 
 def _redis(name: str, client: redis.Redis) -> Iterator[Finding]:
-    """Check how a Redis is set up, by INFO: hosted ones answer no CONFIG. Raises RedisError."""
+    """Check the setup of a Redis by INFO, since hosted ones refuse CONFIG. Raises RedisError."""
     before = time.time()
     seconds, microseconds = client.time()
     yield _clock(name, seconds + microseconds / 1e6, before, time.time())
@@ -340,7 +342,7 @@ def _redis(name: str, client: redis.Redis) -> Iterator[Finding]:
         yield fail(f"{name} persistence", "appendonly is off: a restart loses all its data", fix)
     elif not spool.can_write(info):
         fix = "check its disk: is it full or read-only?"
-        yield fail(f"{name} persistence", "its files cannot be written, so it takes nothing", fix)
+        yield fail(f"{name} persistence", "its files cannot be written, so it refuses all writes", fix)
     else:
         yield ok(f"{name} persistence", "appendonly is on")
     policy = info["maxmemory_policy"]
@@ -377,13 +379,13 @@ def _worker(app: Celery) -> Finding:
             return ok("worker", "answers")
     except (OperationalError, RedisError) as error:
         return fail(
-            "worker", f"the broker cannot be asked: {error}", "repair the broker, then run doctor again"
+            "worker", f"the broker does not answer: {error}", "repair the broker, then run doctor again"
         )
     return fail("worker", f"no worker reads the queue {FINALIZE_QUEUE}", "start the Procfile's `worker`")
 
 
 def _web(settings: Settings, url: str) -> Finding:
-    """Ask the web process; if none answers, say what it would do with these settings."""
+    """Check the web process; if it does not answer, report what it would do with these settings."""
     try:
         # Not through a proxy of the environment: this is a check of the process itself.
         answer = httpx.get(f"{url}/readyz", timeout=ASK_S, trust_env=False)

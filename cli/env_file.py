@@ -1,4 +1,4 @@
-"""Files of settings in systemd's form: what `EnvironmentFile=` reads, a shell that sources it may not."""
+"""Files of settings in the format of systemd's `EnvironmentFile=`, which a shell may read differently."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ _IGNORED = re.compile(r"\s*([#;].*)?")
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Read a file of settings; raise ConfigurationError where it cannot be read, by its line."""
+    """Read a file of settings; raise ConfigurationError that names the line which cannot be read."""
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError:
@@ -44,7 +44,7 @@ def _value(assignment: re.Match[str]) -> str:
 
 
 def _refuse_others(path: Path, text: str, start: int, end: int) -> None:
-    """Refuse what is neither an assignment nor a comment; systemd would leave it out without a word."""
+    """Refuse lines that are neither an assignment nor a comment; systemd would ignore them silently."""
     for number, line in enumerate(text[start:end].split("\n"), start=text.count("\n", 0, start) + 1):
         if not _IGNORED.fullmatch(line):
-            raise ConfigurationError(f"{path}: line {number} is no NAME=VALUE")
+            raise ConfigurationError(f"{path}: line {number} is not NAME=VALUE")

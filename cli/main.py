@@ -1,4 +1,4 @@
-"""The command line: each command is loaded when it is run, and a known error is one line, not a traceback."""
+"""The command line: a command's module is loaded when it runs; a known error is printed as one line."""
 
 import os
 import sys
@@ -21,21 +21,21 @@ except KeyboardInterrupt:
 # The module of each command, and the first line of its help: to load all modules takes two seconds.
 COMMANDS = {
     "catalog": ("cli.catalog", "Load learners, topics and questions."),
-    "conflicts": ("cli.conflicts", "Decide between two contents that came under one uuid."),
+    "conflicts": ("cli.conflicts", "Decide between two contents with the same uuid."),
     "demo": ("cli.demo", "Start everything, send a sample of sessions, and show what was learned."),
     "doctor": ("cli.doctor", "Check settings, stores and processes."),
-    "learners": ("cli.maintenance", "Export all that is known of a learner, or delete it."),
+    "learners": ("cli.maintenance", "Export or delete all data of a learner."),
     "metrics": ("cli.maintenance", "Serve the metrics of this host's processes to Prometheus."),
     "migrate": ("cli.maintenance", "Bring the database to the newest revision."),
     "progress": ("cli.maintenance", "Print a learner's progress."),
     "smoke": ("cli.smoke", "Send a synthetic session twice, check that it counts once, and void it."),
     "stats": ("cli.maintenance", "Count what waits, what failed, and what was done."),
-    "tokens": ("cli.tokens", "Make the keys of learners' tokens, and sign tokens for learners."),
+    "tokens": ("cli.tokens", "Make keys, and sign learners' tokens with them."),
     "up": ("cli.local.up", "Start everything and keep it running."),
     "upload": ("cli.uploads", "Send the uploads of an NDJSON FILE."),
-    "uploads": ("cli.uploads", "Find uploads that were received, and act on them."),
+    "uploads": ("cli.uploads", "Find received uploads, and act on them."),
     "verify": ("cli.maintenance", "Fold all attempts again and compare."),
-    "webhooks": ("cli.webhooks", "List webhooks, and deliver again those that did not arrive."),
+    "webhooks": ("cli.webhooks", "List webhooks, and send failed ones again."),
 }
 
 
@@ -78,7 +78,7 @@ class LazyGroup(click.Group):
                 os.environ.update(read_env_file(file))
         except StudyIngestError as error:
             raise click.ClickException(str(error)) from None
-        # The directory is of the processes that stay: a command would leave its own counts there.
+        # Only long-running processes write metrics: a command would leave its own counts in the directory.
         ctx.obj = os.environ.pop("PROMETHEUS_MULTIPROC_DIR", "")
         if os.environ.get("NO_COLOR"):  # https://no-color.org; click does not look at it
             ctx.color = False

@@ -50,14 +50,14 @@ def migrate(data_dir: Path, *, time_zone: str | None) -> None:
 
 @click.group()
 def learners() -> None:
-    """Export all that is known of a learner, or delete it."""
+    """Export or delete all data of a learner."""
 
 
 @learners.command()
 @click.argument("user_id", type=context.BIGINT, metavar="ID")
 @context.with_store
 def export(user_id: int, *, store: context.Store) -> None:
-    """Print all that is known of learner ID: a line of JSON for each row, with its table."""
+    """Print all data of learner ID: one line of JSON for each row, with the name of its table."""
     with store.engine.connect() as connection:
         for line in export_learner(connection, user_id):
             click.echo(line)
@@ -68,9 +68,9 @@ def export(user_id: int, *, store: context.Store) -> None:
 @click.confirmation_option(prompt="Delete this learner, with all answers and progress, permanently?")
 @context.with_store
 def delete(user_id: int, *, store: context.Store) -> None:
-    """Delete learner ID and blank their uploads, even if their row was deleted before.
+    """Delete learner ID and the payloads of their uploads, even if the learner's row was deleted before.
 
-    Needs REDIS_URL where there is a spool.
+    REDIS_URL must be set if there is a spool.
     """
     url = os.environ.get("REDIS_URL")
     with store.engine.begin() as connection:
@@ -137,7 +137,7 @@ def stats(*, as_json: bool, store: context.Store) -> None:
 def count_backlog() -> dict[str, int | None]:
     """Count the messages in the broker and the uploads in the spool.
 
-    None where a store does not answer or is not set; stderr names it.
+    None if a store does not answer or is not set; stderr names it.
     """
     backlog: dict[str, int | None] = {"messages": None, "spooled": None}
     if not os.environ.get("BROKER_URL"):
@@ -171,6 +171,6 @@ def metrics(directory: str, port: int) -> None:
     try:
         _, serving = start_http_server(port, LOOPBACK, registry(settings))
     except OSError as error:
-        raise ConfigurationError(f"--port: cannot be listened on: {error}") from None
+        raise ConfigurationError(f"--port: cannot listen on it: {error}") from None
     click.echo(f"http://{LOOPBACK}:{port}/metrics")
     serving.join()

@@ -28,7 +28,7 @@ LEARNER = TOPIC = QUESTION = 2**63 - 1
 PUB_ID = "study-ingest-smoke"
 NAME = "synthetic: study-ingest smoke"
 RIGHT = 1
-# Half of the uuid is fixed, so that people recognise it and an index finds it; random uuids differ.
+# Half of the uuid is fixed: people recognise it, an index finds it, and no random uuid has it.
 PREFIX = "0000000000004000"
 FIRST, LAST = UUID(PREFIX + "0" * 16), UUID(PREFIX + "f" * 16)
 CATALOG = CatalogFile.model_validate(
@@ -50,7 +50,7 @@ CATALOG = CatalogFile.model_validate(
 )
 MAX_PATIENCE_S = 3600
 FIX_PROCESS = "run study-ingest doctor: it names the process or store that is away"
-FIX_TOKEN = "set VIEWER_SYNC_TOKEN as the server has it"  # noqa: S105  # a sentence
+FIX_TOKEN = "set VIEWER_SYNC_TOKEN as on the server"  # noqa: S105  # a sentence
 FIX_ENGINE = "look for another version of a process; then run study-ingest verify"
 
 _WAITING = text("""
@@ -84,7 +84,7 @@ def _reject_nan(_: click.Context, option: click.Parameter, seconds: float) -> fl
 def smoke(*, url: str | None, patience: float, store: Store) -> None:
     """Send a synthetic session twice, check that it counts once, and void it. Exit 1 if a check fails.
 
-    Needs VIEWER_SYNC_TOKEN and DATABASE_URL, as the server has them. Safe to run on a live system.
+    VIEWER_SYNC_TOKEN and DATABASE_URL must be set as on the server. Safe to run on a live system.
     """
     failed = False
     with client.Sender(
@@ -104,7 +104,7 @@ def smoke(*, url: str | None, patience: float, store: Store) -> None:
 def _setting(name: str) -> str:
     if value := os.environ.get(name):
         return value
-    raise ConfigurationError(f"{name}: set it as the server has it")
+    raise ConfigurationError(f"{name}: must be set as on the server")
 
 
 @dataclass(slots=True)
@@ -179,7 +179,7 @@ class SmokeRun:
             return not db.scalar(connection, _WAITING, {"first": FIRST, "last": LAST})
 
     def _void_earlier(self) -> int:
-        """Void the synthetic sessions that were replayed after their run gave up; return how many."""
+        """Void synthetic sessions that were replayed after their run had given up; return how many."""
         with self.store.engine.connect() as connection:
             uuids = db.scalars(connection, _NOT_VOIDED, {"learner": LEARNER})
         for uuid in uuids:

@@ -1,4 +1,4 @@
-"""`tokens`: make the keys of learners' tokens, and sign tokens for learners."""
+"""`tokens`: make keys, and sign learners' tokens with them."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -16,29 +16,29 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.group()
 def tokens() -> None:
-    """Make the keys of learners' tokens, and sign tokens for learners."""
+    """Make keys, and sign learners' tokens with them."""
 
 
 @tokens.command()
-@click.option("--signing-key", type=FILE, required=True, help="The new file of the private key.")
+@click.option("--signing-key", type=FILE, required=True, help="File to make for the private key.")
 @click.option(
     "--keys", type=FILE, envvar="VIEWER_TOKEN_KEYS", required=True, help="The server's file of keys."
 )
 @click.option("--algorithm", type=click.Choice(["EdDSA", "HS256"]), default="EdDSA", show_default=True)
 def keygen(*, signing_key: Path, keys: Path, algorithm: str) -> None:
-    """Make a key, and add the half that verifies to the server's keys.
+    """Make a key to sign with, and add its public half to the server's file of keys.
 
-    With HS256 both files hold the same secret: for one host. The server reads its file again by itself. To
-    end a key, take it out of that file.
+    With HS256 both files hold the same secret: use it only if one host has both. The server reads a changed
+    file by itself. To revoke a key, delete it from that file.
     """
     if signing_key.exists():
-        raise click.ClickException(f"{signing_key} exists: name a new file")
+        raise click.ClickException(f"{signing_key} exists: choose another file")
     known = json.loads(keys.read_bytes())["keys"] if keys.exists() and load_keys(keys) else []
     key = generate_key(algorithm)
     _write(signing_key, key, mode=0o600)
     # In place, so that owner and mode stay; the server keeps its keys while half of the file is there.
     _write(keys, {"keys": [*known, public_half(key)]}, mode=0o644 if algorithm == "EdDSA" else 0o600)
-    click.echo(f"{signing_key} signs, {keys} verifies: {key['kid']}")
+    click.echo(f"{signing_key} signs, {keys} verifies; key id {key['kid']}")
 
 
 def _write(path: Path, value: object, *, mode: int) -> None:
@@ -49,7 +49,7 @@ def _write(path: Path, value: object, *, mode: int) -> None:
 @tokens.command("mint")
 @click.option("--learner", type=click.IntRange(1, HIGHEST_LEARNER), required=True, metavar="ID")
 @click.option(
-    "--for", "valid", type=Duration(), default="12h", show_default=True, help="How long it is good."
+    "--for", "valid", type=Duration(), default="12h", show_default=True, help="How long the token is valid."
 )
 @click.option("--signing-key", type=FILE, envvar="VIEWER_SIGNING_KEY", help="Made by `tokens keygen`.")
 @click.option("--audience", envvar="VIEWER_TOKEN_AUDIENCE")
@@ -74,5 +74,5 @@ def mint_(  # noqa: PLR0913  # one for each option
     except OSError as error:
         raise click.ClickException(f"{signing_key}: {error.strerror}") from None
     except (JoseError, ValueError, KeyError, TypeError):
-        raise click.ClickException(f"{signing_key}: no private key of `tokens keygen`") from None
+        raise click.ClickException(f"{signing_key}: not a private key made by `tokens keygen`") from None
     click.echo(token)

@@ -24,7 +24,7 @@ from shared.ops.reports import UploadReport, report_upload
 from shared.ops.search import Search, search
 from shared.uploads import Status
 
-WAIT_S = 600.0  # long enough for any backlog that one file makes
+WAIT_S = 600.0  # seconds: longer than the workers need for any file
 HEADINGS = ("upload", "status", "received", "tries", "learner", "attempts", "why")
 SHOWN = ("status", "user_id", "learner_id", "tries", "reason", "last_error", "clock_shift", "void_reason")
 FINAL = (Status.INGESTED, Status.REJECTED, Status.DEAD)
@@ -37,11 +37,11 @@ FAILED = (Status.REJECTED, Status.DEAD)
 @click.option("--wait", is_flag=True, help="Wait until every upload is final.")
 @client.with_sender
 def upload(file: Path, *, sender: client.Sender, concurrency: int, wait: bool) -> None:
-    """Send the uploads of an NDJSON FILE, one a line; safe to run again. Exit 1 if any failed.
+    """Send the uploads of an NDJSON FILE, one per line; safe to run again. Exit 1 if any failed.
 
-    FILE may be packed by gzip, or - for the standard input.
+    FILE may be compressed by gzip; - reads standard input.
     """
-    # Only a line feed ends a line: JSON text may hold the other characters at which str.splitlines splits.
+    # Only a line feed ends a line: JSON text may contain other characters at which str.splitlines splits.
     all_lines = enumerate(context.read_file(file).split(b"\n"), start=1)
     numbered = {number: line for number, line in all_lines if line.strip()}
     lines = list(numbered.values())
@@ -84,7 +84,7 @@ def _collect(answers: Iterable[client.Sent], what: str, total: int) -> list[clie
 
 @click.group()
 def uploads() -> None:
-    """Find uploads that were received, and act on them.
+    """Find received uploads, and act on them.
 
     Exit code 0: done, or nothing to do. 1: unknown, or refused with nothing changed. 2: wrong usage.
     """
@@ -93,12 +93,10 @@ def uploads() -> None:
 @uploads.command("list")
 @click.option("--status", type=click.Choice(Status, case_sensitive=False))
 @click.option("--older-than", type=context.Duration(), help="Received longer ago than this, e.g. 10m.")
-@click.option(
-    "--learner", type=context.BIGINT, metavar="ID", help="The owner of the questions that it answers."
-)
+@click.option("--learner", type=context.BIGINT, metavar="ID", help="The learner whose questions it answers.")
 @click.option("--question", type=context.Line(), metavar="PUB_ID", help="A question that it answers.")
 @click.option(
-    "--error", type=context.Line(), metavar="TEXT", help="A part of its last error or reason, ignoring case."
+    "--error", type=context.Line(), metavar="TEXT", help="Text in its last error or reason, ignoring case."
 )
 @click.option("--limit", type=context.COUNT, default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line an upload.")
@@ -138,7 +136,9 @@ def list_(  # noqa: PLR0913  # one for each option
 
 @uploads.command()
 @click.argument("uuid", type=click.UUID)
-@click.option("--payload", "with_payload", is_flag=True, help="The payload too: a learner's answers.")
+@click.option(
+    "--payload", "with_payload", is_flag=True, help="Show the payload too: it has a learner's answers."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line.")
 @context.with_store
 def show(uuid: UUID, *, with_payload: bool, as_json: bool, store: context.Store) -> None:
@@ -196,16 +196,21 @@ def _print_report(report: UploadReport) -> None:
 
 @uploads.command()
 @click.argument("uuid", type=click.UUID, required=False)
-@click.option("--status", type=click.Choice(FAILED, case_sensitive=False), help="All of this status.")
 @click.option(
-    "--error", type=context.Line(), metavar="TEXT", help="All failed with this in their last error or reason."
+    "--status", type=click.Choice(FAILED, case_sensitive=False), help="All uploads with this status."
+)
+@click.option(
+    "--error",
+    type=context.Line(),
+    metavar="TEXT",
+    help="All failed uploads with TEXT in their last error or reason.",
 )
 @click.option("--skipped", is_flag=True, help="Replay an ingested UUID again, to add its skipped attempts.")
 @click.option(
     "--shift-clock",
     type=context.Shift(),
     metavar="SHIFT",
-    help="Add this to the times of a UUID whose clock was wrong, e.g. +6y12d; shown first, and then asked.",
+    help="Add this to the times of UUID, as its clock was wrong, e.g. +6y12d; asks before it replays.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would change for each question; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -223,13 +228,13 @@ def replay(  # noqa: PLR0913  # one for each option
 ) -> None:
     """Set rejected or dead uploads back to `received`: the sweeper enqueues them at once.
 
-    Name one by its UUID, or many by --status and --error. Exit 1 if any was refused; of many, those that are
-    purged are left out.
+    Name one by its UUID, or select many by --status and --error; of many, purged ones are skipped. Exit 1 if
+    any was refused.
     """
     if (status is not None or error is not None) == (uuid is not None):
         raise click.UsageError("give a UUID, or select uploads by --status or --error")
     if (skipped or shift_clock is not None) and (uuid is None or (skipped and shift_clock is not None)):
-        raise click.UsageError("--skipped and --shift-clock need a UUID, and are used one at a time")
+        raise click.UsageError("--skipped and --shift-clock need a UUID, and cannot be combined")
     if uuid is None:
         replay_all = _dry_run_all if dry_run else _replay_all
         replay_all(store, Search(status=status, error=error))
@@ -239,7 +244,7 @@ def replay(  # noqa: PLR0913  # one for each option
     if dry_run:
         return
     if shift_clock is not None and not yes:
-        click.confirm("Replay it so?", abort=True)
+        click.confirm("Replay it with these times?", abort=True)
     now, zone = datetime.now(UTC), store.default_zone
     with store.engine.begin() as connection:
         if skipped:
@@ -263,7 +268,7 @@ def _replay_all(store: context.Store, wanted: Search) -> None:
 
 
 def _dry_run_all(store: context.Store, wanted: Search) -> None:
-    """Try each alone: the effect of one on another is not shown."""
+    """Show each alone: the effect of one on another is not shown."""
     found, purged = _find(store, wanted)
     refused = 0
     for uuid in found:
@@ -314,7 +319,9 @@ def _written(card: Card) -> list[str]:
 
 @uploads.command()
 @click.argument("uuid", type=click.UUID)
-@click.option("--reason", type=context.Line(), required=True, help="Why; kept with the sessions.")
+@click.option(
+    "--reason", type=context.Line(), required=True, help="The reason; it is stored with the sessions."
+)
 @context.with_store
 def void(uuid: UUID, *, reason: str, store: context.Store) -> None:
     """Take the sessions of an upload out of the learner's progress; they stay on record."""
@@ -336,7 +343,10 @@ def unvoid(uuid: UUID, *, store: context.Store) -> None:
 
 @uploads.command("purge")
 @click.option(
-    "--older-than", type=context.Duration(), required=True, help="Final for longer than this, e.g. 90d."
+    "--older-than",
+    type=context.Duration(),
+    required=True,
+    help="Only uploads that ended longer ago than this, e.g. 90d.",
 )
 @click.option(
     "--status",
@@ -347,7 +357,7 @@ def unvoid(uuid: UUID, *, store: context.Store) -> None:
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @context.with_store
 def purge_(*, older_than: timedelta, status: Status, dry_run: bool, store: context.Store) -> None:
-    """Delete the answers of uploads that are done; their rows stay, so that nothing is ingested twice."""
+    """Delete the payloads of final uploads; their rows stay, so that no upload is ingested twice."""
     with store.engine.connect() as connection:
         before = db.now(connection) - older_than
         if dry_run:

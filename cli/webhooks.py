@@ -1,4 +1,4 @@
-"""`webhooks`: list them, and deliver again those that did not arrive."""
+"""`webhooks`: list webhooks, and send failed ones again."""
 
 import click
 
@@ -10,7 +10,7 @@ UNDELIVERED = click.Choice([Status.DEAD, Status.SKIPPED], case_sensitive=False)
 
 @click.group()
 def webhooks() -> None:
-    """List webhooks, and deliver again those that did not arrive."""
+    """List webhooks, and send failed ones again."""
 
 
 @webhooks.command("list")
@@ -19,7 +19,7 @@ def webhooks() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a webhook.")
 @context.with_store
 def list_(*, status: Status, limit: int, as_json: bool, store: context.Store) -> None:
-    """List webhooks of a status, by default the dead ones: the newest first."""
+    """List webhooks of a status, by default dead ones, the newest first."""
     with store.engine.connect() as connection:
         found = list_webhooks(connection, status, limit=limit)
     if as_json:

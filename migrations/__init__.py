@@ -22,12 +22,12 @@ from shared.errors import StudyIngestError
 
 
 class MigrationError(StudyIngestError):
-    """A migration stopped; the database stands at the last revision that was finished."""
+    """A migration stopped; the database is at the last revision that was finished."""
 
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Raise MigrationError, one sentence, in place of what the driver or Alembic raised."""
+    """Convert errors of the driver and of Alembic to a MigrationError of one sentence."""
     try:
         yield
     except DBAPIError as error:
@@ -38,7 +38,7 @@ def readable_errors() -> Iterator[None]:
 
 @contextmanager
 def connected(database_url: str) -> Iterator[Engine]:
-    """Connect as every process does, for a deploy: one connection holds its lock, another migrates."""
+    """Make an engine for a deploy, with two connections: one holds the lock, the other migrates."""
     engine = make_engine(StoreSettings(database_url=database_url), pool_size=2, scanning=True)
     try:
         yield engine
@@ -47,7 +47,7 @@ def connected(database_url: str) -> Iterator[Engine]:
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:
-    """Go forward to the revision; does nothing where the database is there already."""
+    """Go forward to the revision; do nothing if the database is there already."""
     with readable_errors():
         command.upgrade(_config(database_url), revision)
 
@@ -59,7 +59,7 @@ def downgrade(database_url: str, revision: str) -> None:
 
 
 def current(database_url: str) -> str | None:
-    """Return the database's revision, None for a database that was never migrated."""
+    """Return the database's revision; None if it was never migrated."""
     with readable_errors(), connected(database_url) as engine, engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 

@@ -1,4 +1,4 @@
-"""Run the migrations: one deploy at a time, each revision in a transaction, never long in anybody's way."""
+"""Run the migrations: one deploy at a time, each revision in a transaction, with short locks."""
 
 from alembic import context
 from alembic.util import CommandError
@@ -9,7 +9,7 @@ from shared.db import encoding, is_pooled
 
 
 def run(database_url: str) -> None:
-    """Run what Alembic was asked for on this database."""
+    """Run Alembic's current command on this database."""
     with connected(database_url) as engine, engine.connect() as connection:
         if is_pooled(connection):  # one session would get the deploy's lock, and another would release it
             raise MigrationError("a pooler answers; set MIGRATE_DATABASE_URL to the URL of Postgres itself")

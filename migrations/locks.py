@@ -1,4 +1,4 @@
-"""The locks of a migration: one deploy at a time, and no query held up by a wait for a table's lock."""
+"""The locks of a migration: one deploy at a time, and no long wait of queries behind a table's lock."""
 
 import time
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def deploy_lock(engine: Engine, wait: float = WAIT) -> Iterator[None]:
 
 # A statement that waits for a lock makes every later query of that table wait behind it: give up soon.
 LOCKING = "SET lock_timeout = '5s'; SET statement_timeout = '60s'"
-# CONCURRENTLY waits for every older transaction but holds up nobody; cut short, it leaves an invalid index.
+# CONCURRENTLY waits for every older transaction but blocks none; if interrupted, it leaves an invalid index.
 CONCURRENT = "SET lock_timeout = 0; SET statement_timeout = '1h'"
 
 

@@ -1,4 +1,4 @@
-"""Stop a command when its parent process dies, even if that is killed (on Linux).
+"""Stop a command when its parent process ends, even by SIGKILL (on Linux).
 
 As a script: `python pdeathsig.py PARENT SIGNAL UID GID COMMAND...`. A script, because a `preexec_fn` is
 unsafe beside threads and warns from Python 3.12 on. On other systems the command is not stopped.

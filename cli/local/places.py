@@ -54,9 +54,9 @@ class ServerError(StudyIngestError):
 
 
 def act_as_owner(data_dir: Path) -> None:
-    """Become the data directory's owner, if started as root: the owner could plant links and files in it.
+    """If started as root, become the data directory's owner, whose links and files root must not follow.
 
-    Root stays root where it is root's. Raises ServerError where the owner cannot run this program.
+    Root stays root if the directory is root's. Raises ServerError if the owner cannot run this program.
     """
     if os.geteuid() != 0 or not (account := owner_of(data_dir)).uid:
         return
@@ -64,7 +64,7 @@ def act_as_owner(data_dir: Path) -> None:
         if not account.can_reach(needed):
             raise ServerError(
                 f"{data_dir} belongs to user {account.uid}, who cannot reach {needed}: "
-                "run it as that user, or choose a --data-dir that is root's"
+                "run it as that user, or choose a --data-dir that root owns"
             )
     os.setgroups([])
     os.setgid(account.gid)
@@ -73,7 +73,7 @@ def act_as_owner(data_dir: Path) -> None:
 
 
 def make_data_dir(data_dir: Path) -> Path:
-    """Make the directory where it is missing; return its absolute path."""
+    """Make the directory if it is missing; return its absolute path."""
     data_dir.mkdir(TRAVERSABLE, parents=True, exist_ok=True)
     return data_dir.resolve()
 
@@ -110,7 +110,7 @@ def write_env(data_dir: Path, environment: Mapping[str, str]) -> None:
 
 @contextmanager
 def locked(home: Path) -> Iterator[None]:
-    """Hold the servers' directory for one run at a time; the system releases it however the run ends."""
+    """Lock the servers' directory for one run at a time; the system releases the lock when the run ends."""
     with open_own(home / LOCK, os.O_RDWR | os.O_CREAT) as lock:
         if not wait_until(lambda: _hold(lock, fcntl.LOCK_EX), LOCK_SECONDS):
             raise ServerError(f"{home} is in use by another run")
@@ -118,7 +118,7 @@ def locked(home: Path) -> Iterator[None]:
 
 
 def is_locked(home: Path) -> bool:
-    """Return whether a run holds the servers' directory."""
+    """Return whether a run has locked the servers' directory."""
     try:
         with open_own(home / LOCK, os.O_RDONLY) as lock:
             return not _hold(lock, fcntl.LOCK_SH)
@@ -127,7 +127,7 @@ def is_locked(home: Path) -> bool:
 
 
 def open_own(path: Path, flags: int) -> FileIO:
-    """Open a file in a directory of the servers' account, not through a link: we may be root."""
+    """Open a file in the servers' directory, but not through a link: this process may be root."""
     try:
         return FileIO(os.open(path, flags | os.O_NOFOLLOW, 0o600))
     except OSError as error:
@@ -181,9 +181,9 @@ def account_for(directory: Path) -> Account:
 
 
 def owner_of(directory: Path) -> Account:
-    """Return the account that can replace a directory or what leads to it; root's, where only root can.
+    """Return the account that can replace a directory or one of its parents; root's if only root can.
 
-    Raises ServerError where several can.
+    Raises ServerError if several can.
     """
     part = first_open_to_others(directory, 0)
     uid = part.lstat().st_uid if part else 0
@@ -202,8 +202,8 @@ def _account(uid: int) -> Account:
 def make_servers_directory(directory: Path, account: Account) -> Path:
     """Make the servers' directory and return its real path.
 
-    Where the account cannot enter the directory around it (root's home), it becomes a link to a place that
-    the account can enter: we do not change the permissions of existing directories.
+    If the account cannot enter its parent directory (root's home), it becomes a link to a place that the
+    account can enter: permissions of existing directories are not changed.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     if not directory.exists() and not account.can_reach(directory.parent.resolve()):
@@ -219,7 +219,7 @@ def make_servers_directory(directory: Path, account: Account) -> Path:
 
 
 def socket_directory(home: Path, account: Account) -> Path:
-    """Make the directory of the sockets, elsewhere where the path is too long or needs quoting."""
+    """Make the directory of the sockets; in another place if the path is too long or needs quoting."""
     path = home / "sockets"
     if len(bytes(path)) > SOCKET_PATH_LIMIT or not PLAIN_PATH.fullmatch(str(path)):
         digest = hashlib.sha256(bytes(home)).hexdigest()[:12]
@@ -254,7 +254,7 @@ def _package(name: str) -> Path:
 
 
 def _reachable(program: Path, folders: list[Path], account: Account) -> Path:
-    """Return the program; where the account cannot reach it, that of a copy of its folders that is root's."""
+    """Return the program; if the account cannot reach it, return that of a copy which root owns."""
     if account.can_reach(program):
         return program
     from importlib.metadata import version  # noqa: PLC0415  # slower to load than all of `up`, rarely needed

@@ -93,7 +93,7 @@ class Servers:
 
     @property
     def redis_url(self) -> str:
-        """The URL of the spool, in redis-py's form: not in the broker's database, which may be purged."""
+        """The URL of the spool, in redis-py's form; not the broker's database, which may be purged."""
         return f"unix://{self.valkey.socket}?db=1"
 
 

@@ -30,11 +30,11 @@ MOST_FAILURES = 8  # at once and in a row: about two minutes of them
 
 
 class ProcessEndedError(StudyIngestError):
-    """A process has ended that should keep running."""
+    """A process that should keep running has ended."""
 
 
 class Restarts:
-    """Start a process again when it ends: at once, or after a pause that doubles where it fails at once.
+    """Start a process again when it ends; after a pause that doubles if it fails soon after each start.
 
     `poll` returns its exit code, None while it runs; `start` may raise a StudyIngestError.
     """
@@ -46,7 +46,7 @@ class Restarts:
         self._due: float | None = None
 
     def look(self, now: float) -> None:
-        """Start it if it has ended and its pause is over; raise ProcessEndedError if it fails for ever."""
+        """Start it if it has ended and its pause is over; raise ProcessEndedError if it keeps failing."""
         if self._started_at is None:
             self._started_at = now
         code = self._poll()
@@ -55,7 +55,9 @@ class Restarts:
         if self._due is None:
             self._failures = self._failures + 1 if now < self._started_at + BRIEF_SECONDS else 0
             if self._failures == MOST_FAILURES:
-                raise ProcessEndedError(f"{_end(self._name, code)}, as after its last {MOST_FAILURES} starts")
+                raise ProcessEndedError(
+                    f"{_end(self._name, code)}, and did so after its last {MOST_FAILURES} starts"
+                )
             pause = min(2.0 ** (self._failures - 1), LONGEST_PAUSE_SECONDS) if self._failures else 0.0
             self._due = now + pause
             print_line(f"{_end(self._name, code)}; it is started again{f' in {pause:.0f} s' * bool(pause)}")
@@ -70,9 +72,9 @@ class Restarts:
 class Supervisor:
     """Keep shell commands running for the length of a `with`, then stop them.
 
-    Each is the leader of a process group of its own. Only leaders get the signal to stop: a worker then ends
-    its running tasks, which a signal to the group would cut off. On Linux, the leaders end with a supervisor
-    that is killed.
+    Each is the leader of a process group of its own. Only leaders get the signal to stop: a worker then
+    finishes its running tasks, which a signal to the group would interrupt. On Linux, the leaders end even if
+    the supervisor is killed.
     """
 
     def __init__(
@@ -107,7 +109,7 @@ class Supervisor:
                 raise ProcessEndedError(_end(name, code))
 
     def keep(self, *others: Restarts) -> NoReturn:
-        """Start again every process that ends, and those of `others`, until one fails for ever."""
+        """Start again every process that ends, and those of `others`, until one keeps failing."""
         ours = [
             Restarts(name, partial(self._poll, name), partial(self._start, name)) for name in self.commands
         ]
@@ -156,7 +158,7 @@ def _end(name: str, code: int) -> str:
 
 
 def wait_until(done: Callable[[], bool], seconds: float, *, pause: float = PAUSE_SECONDS) -> bool:
-    """Call `done` until it returns True or the seconds are over; return which."""
+    """Call `done` until it returns True or the seconds are over; return its last result."""
     end = time.monotonic() + seconds
     while not done():
         if time.monotonic() > end:
@@ -166,14 +168,14 @@ def wait_until(done: Callable[[], bool], seconds: float, *, pause: float = PAUSE
 
 
 def to_files(directory: Path) -> Output:
-    """Append the output of each process to a log of its own."""
+    """Append the output of each process to its own log."""
     directory.mkdir(mode=0o700, exist_ok=True)
     return lambda name: (directory / f"{name}.log").open("ab")
 
 
 @contextmanager
 def to_terminal() -> Iterator[Output]:
-    """Print the lines of all processes, each after its process's name."""
+    """Print the lines of all processes, each with its process' name in front."""
     threads: list[threading.Thread] = []
     colours: dict[str, str] = {}  # a process that is started again keeps its own
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -203,6 +205,6 @@ def _print_lines(prefix: str, pipe: BinaryIO) -> None:
 
 
 def print_line(line: str) -> None:
-    """Print a line if it can be printed."""
+    """Print a line; ignore errors."""
     with suppress(OSError):  # nobody reads it any more, or its disk is full: the processes go on
         click.echo(line)

@@ -144,7 +144,7 @@ def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[
 
 
 def addresses(port: int, last: Mapping[str, str]) -> dict[str, str]:
-    """Return the URLs of the web process and of Flower, which keeps the port of the `last` run if it can.
+    """Return the URLs of the web process and of Flower; Flower keeps its port of the `last` run if it can.
 
     At first it takes any free port: two runs that start at once would both find its usual one free.
     """
@@ -155,7 +155,7 @@ def addresses(port: int, last: Mapping[str, str]) -> dict[str, str]:
 def stores(servers: Servers) -> dict[str, str]:
     """Return the stores' URLs: those of our environment, else the embedded ones.
 
-    A broker of the environment comes without a spool, unless the environment names that too.
+    With a broker of the environment there is no spool, unless the environment names that too.
     """
     redis = "" if os.environ.get("BROKER_URL") else servers.redis_url
     return {
@@ -177,7 +177,7 @@ def zone() -> dict[str, str]:
 
 
 def learner_tokens(home: Path) -> dict[str, str]:
-    """Return the settings of learners' tokens: those of our environment, else keys of our own, made once."""
+    """Return the settings of learners' tokens: from the environment, else keys that are made once."""
     settings = {"VIEWER_TOKEN_KEYS": str(home / VIEWER_KEYS), "VIEWER_TOKEN_AUDIENCE": AUDIENCE}
     settings["VIEWER_SIGNING_KEY"] = str(home / SIGNING_KEY)
     if os.environ.get("VIEWER_TOKEN_KEYS"):
@@ -190,7 +190,7 @@ def learner_tokens(home: Path) -> dict[str, str]:
 
 
 def process_environment(shown: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return the environment of the processes: ours, that of the `env` file, and settings of their own."""
+    """Return the environment of the processes: ours, the `env` file's, and their own settings."""
     programs = str(Path(sys.executable).parent)
     return {
         **os.environ,
@@ -226,7 +226,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port(preferred: int | None = None) -> int:
-    """Return the preferred port if it is free, else one that is."""
+    """Return the preferred port if it is free, else any free one."""
     if preferred and is_free(preferred):
         return preferred
     with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""Tell viewer sessions from live ones; those that are there are live."""
+"""Distinguish viewer sessions from live ones; existing sessions are live."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Let an upload make one session per topic, no more; one that was superseded makes room."""
+"""Allow an upload one session per topic, superseded ones aside."""
 
 from alembic import op
 
@@ -12,7 +12,7 @@ INDEX = "uq_study_quiz_sessions_client_session_uuid_study_topic_id"
 
 def upgrade() -> None:
     with concurrently():
-        # A build that was cut short leaves an invalid index, which IF NOT EXISTS would keep.
+        # An interrupted build leaves an invalid index, which IF NOT EXISTS would keep.
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}")
         op.execute(f"""
             CREATE UNIQUE INDEX CONCURRENTLY {INDEX}

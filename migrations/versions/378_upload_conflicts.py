@@ -1,4 +1,4 @@
-"""Keep what came under the uuid of an upload with other content."""
+"""Keep other content that came under the uuid of an upload."""
 
 from alembic import op
 

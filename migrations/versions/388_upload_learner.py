@@ -1,4 +1,4 @@
-"""Record whom the token of an upload's sender names."""
+"""Record the learner that the token of an upload's sender names."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Record whom the token of a conflict's sender names."""
+"""Record the learner that the token of a conflict's sender names."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Keep the settings that decide about data where the data is."""
+"""Store the settings that decide about data in the database."""
 
 from alembic import op
 

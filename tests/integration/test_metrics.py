@@ -65,7 +65,7 @@ def test_the_command_that_serves_them_leaves_nothing_there(tmp_path: Path, setti
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         ran = run(directory, "-m", "cli", "metrics", "--port", port, **stores(settings))
-    assert "--port: cannot be listened on" in ran.stderr
+    assert "--port: cannot listen on it" in ran.stderr
     assert list(directory.iterdir()) == []
 
 

@@ -87,7 +87,9 @@ def test_what_fails_at_once_is_started_after_longer_and_longer_pauses_and_then_n
 ) -> None:
     starts: list[int] = []
     restarts = Restarts("broken", lambda: 3, lambda: starts.append(0))
-    with pytest.raises(ProcessEndedError, match="broken ended with exit code 3, as after its last 8 starts"):
+    with pytest.raises(
+        ProcessEndedError, match="broken ended with exit code 3, and did so after its last 8 starts"
+    ):
         look_for_ever(restarts)
     assert len(starts) == 7
     shown = capsys.readouterr().out

@@ -38,10 +38,10 @@ def test_a_file_is_read_as_systemd_does(content: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"A=1\nexport B=2\n", "line 2 is no NAME=VALUE"),
-        (b"A=1\n\nB\n", "line 3 is no NAME=VALUE"),
-        (b'A="open\n', "line 1 is no NAME=VALUE"),
-        (b"1A=1\n", "line 1 is no NAME=VALUE"),
+        (b"A=1\nexport B=2\n", "line 2 is not NAME=VALUE"),
+        (b"A=1\n\nB\n", "line 3 is not NAME=VALUE"),
+        (b'A="open\n', "line 1 is not NAME=VALUE"),
+        (b"1A=1\n", "line 1 is not NAME=VALUE"),
         (b"A=\xff\n", "is not UTF-8"),
     ],
 )

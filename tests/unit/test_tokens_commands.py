@@ -52,7 +52,7 @@ def test_the_private_half_is_in_one_file_that_its_owner_alone_may_read(tmp_path:
     assert private not in keys.read_text() + made.output
     again = run("keygen", "--signing-key", signing_key, "--keys", keys)
     assert (again.exit_code, json.loads(signing_key.read_text())["d"]) == (1, private)
-    assert again.stderr == f"Error: {signing_key} exists: name a new file\n"
+    assert again.stderr == f"Error: {signing_key} exists: choose another file\n"
 
 
 def test_a_shared_secret_is_in_files_that_their_owner_alone_may_read(tmp_path: Path) -> None:
@@ -63,8 +63,8 @@ def test_a_shared_secret_is_in_files_that_their_owner_alone_may_read(tmp_path: P
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(None, "No such file or directory"), ("{", "no private key"), ('{"keys": []}', "no private key"),
-     ('{"kty": "OKP", "crv": "Ed25519", "x": "AA", "alg": "EdDSA", "kid": "a"}', "no private key")],
+    [(None, "No such file or directory"), ("{", "not a private key"), ('{"keys": []}', "not a private key"),
+     ('{"kty": "OKP", "crv": "Ed25519", "x": "AA", "alg": "EdDSA", "kid": "a"}', "not a private key")],
 )  # fmt: skip
 def test_a_file_that_cannot_sign_is_named(tmp_path: Path, content: str | None, why: str) -> None:
     path = tmp_path / "signing.json"
