@@ -61,7 +61,7 @@ _INSERT_SESSIONS = text(f"""
 
 _INSERT_ATTEMPTS = text(_ATTEMPTS.replace("KEY", "session_id"))
 
-# A voided session counts as there: its upload is not ingested again. A superseded one held other content.
+# With voided sessions: their upload is not ingested again. Without superseded ones: others took their place.
 _OF_UPLOAD = text("""
     SELECT id AS session_id, user_id, study_topic_id, correct_count, wrong_count, unsure_count,
         newly_correct_count, recovered_count, relapsed_count, chronic_remaining_count
@@ -77,7 +77,7 @@ def insert_sessions(
 ) -> Mapping[int, int]:
     """Insert one session for each topic of an upload, with its attempts; return their ids by topic.
 
-    Raises OvertakenError where one is there already, in spite of our locks.
+    Raises OvertakenError if one of them exists already, in spite of our locks.
     """
     bound = {
         "user_id": user_id,

@@ -33,7 +33,7 @@ TLS: Mapping[str, dict[str, Any]] = {
 SOFT_LIMIT_SHARE = 0.75
 SOFT_SHUTDOWN_S = 10.0
 CONNECT_TIMEOUT_S = 1.0
-# A frozen broker answers nothing: without a limit every call would hang forever.
+# A frozen broker never answers: without a limit every call would hang forever.
 SENDER_SOCKET_TIMEOUT_S = 1.0
 WORKER_SOCKET_TIMEOUT_S = 5.0
 
@@ -66,7 +66,7 @@ def make_celery(settings: BrokerSettings, *, worker: bool = False) -> Celery:
         worker_soft_shutdown_timeout=SOFT_SHUTDOWN_S,
         worker_enable_soft_shutdown_on_idle=False,
         broker_transport_options=_transport_options(settings, worker=worker),
-        # A copy, as kombu writes the host's name into it.
+        # A copy, because kombu writes the host's name into it.
         broker_use_ssl={**TLS.get(settings.broker_url.partition(":")[0], {})} or False,
     )
     if settings.broker_url.startswith(AMQP):
@@ -111,9 +111,9 @@ def _transport_options(settings: BrokerSettings, *, worker: bool) -> dict[str, A
 
 
 def enqueue(producer: Producer, app: Celery, uploads: Sequence[UUID], *, again: bool = False) -> None:
-    """Send one message for up to MESSAGE_SIZE uploads; `again` marks a sweeper's, whose starts are counted.
+    """Send one message for up to MESSAGE_SIZE uploads; `again`: by the sweeper, so that starts are counted.
 
-    The task of a single upload has its id, as an operator looks for it in Flower.
+    The task of a single upload has the upload's uuid as its id, so that operators find it in Flower.
     """
     app.send_task(
         FINALIZE,

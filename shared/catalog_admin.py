@@ -167,12 +167,12 @@ class EditionChange(NamedTuple):
 
     @property
     def refused(self) -> bool:
-        """Return whether it is refused even with `force`: its attempts could no longer be interpreted."""
+        """Return whether the change is refused even with `force`: its attempts would lose their meaning."""
         return self.attempts > 0 and ("question" in self.changes or {"order", "key"} <= {*self.changes})
 
     @property
     def locks(self) -> bool:
-        """Return whether no replay may run meanwhile: other texts change nothing that a replay writes."""
+        """Return whether replays must wait for the change: new texts change nothing that they write."""
         return not {"key", "owner", "question"}.isdisjoint(self.changes)
 
     @property
@@ -221,7 +221,7 @@ _ANSWERED = text("""
 
 
 def compare(connection: Connection, catalog: CatalogFile) -> list[EditionChange]:
-    """List what a catalog would change in stored editions; raise CatalogError where it contradicts itself."""
+    """List what a catalog would change in stored editions; raise CatalogError if it contradicts itself."""
     return _compare(connection, catalog, _read(connection, catalog))
 
 
@@ -313,8 +313,8 @@ PART = 500
 # One load at a time; nothing else waits for this lock.
 _ONE_LOAD = text("SELECT pg_advisory_xact_lock(7319400452)")
 
-# So that no replay grades by a key that is being replaced. In the order of their ids, so that two loads do
-# not deadlock.
+# So that no replay grades by a key that is being replaced. In the order of their ids, so that two
+# transactions do not deadlock.
 _LOCK_LEARNERS = text("""
     SELECT id FROM users WHERE id = ANY(CAST(:user_ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE
 """)
@@ -328,9 +328,8 @@ _CONCERNED = text("""
     WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
 """)
 
-# Before their learners, as a replay does. One that is ingested between this and the learners' locks is locked
-# after its learner: at worst a void of the same upload runs at the same time, and one of the two has to be
-# repeated.
+# Before their learners, as a replay does. An upload that is ingested between these locks and those of the
+# learners is locked after its learner: at worst, a void of it at the same time fails and has to be repeated.
 _LOCK_UPLOADS = text("""
     SELECT client_session_uuid FROM uploads
     WHERE client_session_uuid IN (
@@ -343,10 +342,10 @@ _LOCK_UPLOADS = text("""
 
 
 def split(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[CatalogFile]:
-    """Split what is new or differs into catalogs of at most PART rows, to be loaded each in a transaction.
+    """Split the rows that are new or differ into catalogs of at most PART rows, each for one transaction.
 
-    One that locks a learner concerns no other: nobody waits while it waits for a learner who is busy. Raises
-    CatalogError as `load_catalog` does, before anything is written.
+    Each locks at most one learner: no other learner waits while it waits for a busy one. Raises CatalogError
+    as `load_catalog` does, before anything is written.
     """
     known = _read(connection, catalog)
     changes = _compare(connection, catalog, known)
@@ -381,10 +380,10 @@ def _parts(rows: Sequence[Any], locked: Callable[[Any], int] = lambda _: 0) -> I
 def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[EditionChange]:
     """Load a catalog and return what it changed in stored editions; loading it again changes nothing.
 
-    Raises CatalogError where it contradicts itself or the tables, and, without `force`, where an edition that
-    was answered would change. With `force`, a new key grades that edition's attempts again and folds the
-    progress of their questions; new texts change no outcome. Only rows that differ are written. Only learners
-    of an edition whose key, question or owner changes, or with a new time zone, are locked.
+    Raises CatalogError if it contradicts itself or the tables and, without `force`, if it would change an
+    answered edition. With `force`, attempts at an edition with a new key are graded again, and the progress
+    of their questions is folded again; new texts change no outcome. Only rows that differ are written. Only
+    learners with a new time zone, or of an edition whose key, question or owner changes, are locked.
     """
     db.execute(connection, _ONE_LOAD)
     known = _read(connection, catalog)
@@ -395,7 +394,7 @@ def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = 
     db.execute(connection, _LOCK_UPLOADS, {"pub_ids": [each.pub_id for each in changes if each.regraded]})
     db.execute(connection, _LOCK_LEARNERS, {"user_ids": list(learners)})
 
-    changes = _compare(connection, catalog, known)  # again: more may have been answered before the locks
+    changes = _compare(connection, catalog, known)  # again, under the locks
     _judge(changes, force=force)
     for table, rows in zip(_TABLES, _new_rows(catalog, known), strict=True):
         _upsert(connection, table, rows)
@@ -443,8 +442,8 @@ def _upsert(connection: Connection, table: type[models.Base], rows: Sequence[dic
         return
     name, columns = table.__tablename__, ", ".join(rows[0])
     key = next(iter(table.__table__.primary_key)).name
-    # Not the owner of a topic either, which cannot change: as a part of a key, it would make replays wait for
-    # the end of the load.
+    # Nor the owner of a topic, which cannot change: it is part of a key, so writing it would block replays
+    # until the load ends.
     fixed = {key, "user_id"} if table is models.StudyTopic else {key}
     new = ", ".join(f"{column} = excluded.{column}" for column in rows[0] if column not in fixed)
     upsert = f"""
@@ -530,7 +529,7 @@ def regrade(connection: Connection, pub_ids: Sequence[str]) -> None:
 def _update_result(
     connection: Connection, upload: Any, result: dict[str, Any], due: Mapping[str, date]
 ) -> None:
-    """Bring what the upload's sender is answered to what is known now."""
+    """Update the stored result, which the upload's sender gets as the answer."""
     topics = sessions_of_upload(connection, upload)
     for topic in topics:
         del topic["user_id"]

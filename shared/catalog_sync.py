@@ -1,4 +1,4 @@
-"""Keep a catalog in step with a document server's: what differs, by topic, and what is withdrawn."""
+"""Make the catalog equal to a document server's: compare topics by digest, and withdraw questions."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from shared.study.store import lock_learner
 
 
 class Digest(NamedTuple):
-    """A topic, how many questions it asks, and a hash of itself and of these."""
+    """A topic, its number of questions, and a hash of topic and questions."""
 
     topic_id: int
     questions: int
@@ -50,13 +50,13 @@ _DIGESTS = text("""
 
 
 def stored_digests(connection: Connection, *, after: int, limit: int, now: datetime) -> list[Digest]:
-    """Return the digests of the topics after one, in the order of ids; retired questions do not count."""
+    """Return the digests of the topics after an id, in the order of ids; retired questions do not count."""
     rows = db.execute(connection, _DIGESTS, {"after": after, "limit": limit, "now": now})
     return [Digest(*row) for row in rows]
 
 
 def digests(catalog: CatalogFile, *, now: datetime) -> dict[int, Digest]:
-    """Return the digests of a catalog's topics, equal to those of the tables that hold the same."""
+    """Return the digests of a catalog's topics: those that `stored_digests` returns for equal rows."""
     lines: dict[int, dict[int, list[Any]]] = {topic.id: {} for topic in catalog.topics}
     for question in catalog.questions:
         if question.study_topic_id in lines and (question.retired_at is None or question.retired_at > now):
@@ -94,7 +94,7 @@ def _microseconds(moment: datetime | None) -> int | None:
 
 
 class Withdrawn(NamedTuple):
-    """How many questions are deleted, and how many retired, as they were answered or are being asked."""
+    """How many questions were deleted, and how many retired because they are answered or being asked."""
 
     deleted: int
     retired: int
@@ -137,7 +137,7 @@ def asked_questions(connection: Connection, topic_id: int, *, now: datetime) -> 
 
 
 def withdraw(connection: Connection, question_ids: list[int], *, now: datetime) -> Withdrawn:
-    """Delete questions that nobody has answered, and retire the others; unknown ones count as withdrawn."""
+    """Delete questions that nobody has answered, and retire the others; unknown ones are no error."""
     for learner in db.scalars(connection, _LEARNERS, {"ids": question_ids}):
         lock_learner(connection, learner)  # a replay could answer one meanwhile
     deleted = db.execute(connection, _DELETE, {"ids": question_ids}).rowcount

@@ -1,7 +1,7 @@
-"""Which progress has changed, exactly: for a document server that keeps a copy of it.
+"""The changes of progress, for a document server that keeps a copy of it.
 
-A reader names the transaction up to which it knows everything, and gets what was committed since, up to the
-oldest transaction that still runs. So none is passed over, however slow it is.
+A reader names the transaction up to which it knows all changes. It gets the changes of later transactions, up
+to the oldest one that is still running. So none is missed, however long a transaction runs.
 """
 
 import re
@@ -20,7 +20,7 @@ _FORM = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19})-([0-9]{1,19}))?")
 class Cursor(NamedTuple):
     """What a reader knows: the changes of every transaction before `since`.
 
-    On the way to `until`, it also knows those of the learners up to `user_id`.
+    While it reads on to `until`, it also knows the changes of the learners up to `user_id`.
     """
 
     since: int = 0
@@ -43,9 +43,9 @@ class Cursor(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """Learners with what has changed of their progress, and the cursor after them; `more` can be had at once.
+    """Learners with their changed progress, and the next cursor; `more`: further changes can be read at once.
 
-    `complete`: these are all questions of the learner, and the reader forgets any other.
+    `complete`: these are all questions of the learner, and the reader deletes any others.
     """
 
     learners: list[dict[str, Any]]
@@ -59,7 +59,7 @@ _SNAPSHOT = text("""
     FROM pg_current_snapshot() AS now
 """)
 
-# Also those that changed again after :until: what they changed before it is due now.
+# Also learners that changed again after :until: their changes before it are returned now.
 _LEARNERS = text("""
     SELECT user_id, whole_xid >= CAST(:since AS xid8) AND whole_xid < CAST(:until AS xid8) AS complete
     FROM learner_changes WHERE changed_xid >= CAST(:since AS xid8) AND user_id > :user_id

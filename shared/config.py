@@ -94,10 +94,10 @@ def postgres_url(url: str) -> str:
     if url and scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
         raise ValueError("must be a Postgres URL: postgresql://user@host/name")
     names = [name for name, _ in parse_qsl(rest.partition("?")[2])]
-    if len(set(names)) < len(names):  # libpq would take the last and say nothing
-        raise ValueError("names a parameter twice; several hosts are written host=a,b&port=1,2")
+    if len(set(names)) < len(names):  # libpq would use the last one silently
+        raise ValueError("has a parameter twice; several hosts are written host=a,b&port=1,2")
     if unknown := set(names) - _PARAMETERS:
-        raise ValueError(f"libpq knows no parameter {', '.join(sorted(unknown))}")
+        raise ValueError(f"libpq does not know the parameter {', '.join(sorted(unknown))}")
     try:
         ports = str(conninfo_to_dict(f"postgresql://{rest}").get("port", "")).split(",")
     except ProgrammingError:
@@ -126,13 +126,13 @@ def broker_url(url: str) -> str:
 
 
 def redis_url(url: str) -> str:
-    """Return a URL in redis-py's form, or of Sentinel, or an empty one; raise ValueError if it is none."""
+    """Return a URL of Redis in redis-py's form, of Sentinel, or an empty one; raise ValueError for others."""
     if url.startswith("sentinel"):
         return _sentinel_url(url)
     try:
         if url:
             Redis.from_url(url).connection_pool.make_connection()  # connects to nothing yet
-    except (ValueError, TypeError, RedisError):  # TypeError: an option that there is not
+    except (ValueError, TypeError, RedisError):  # TypeError: an unknown option
         raise ValueError("must be a URL of Redis: redis://host/1 or unix://path?db=1") from None
     return url
 
@@ -157,7 +157,7 @@ def _http_url(url: str) -> str:
 
 
 Network = IPv4Network | IPv6Network
-# Neither `//`, which a browser takes for another host, nor anything that has to be quoted.
+# Neither `//`, which a browser reads as another host, nor characters that need quoting.
 URL_PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
 
 
@@ -205,7 +205,7 @@ Networks = Annotated[str, AfterValidator(_networks)]
 Origins = Annotated[str, AfterValidator(_origins)]
 Rate = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0)]
-# Their least length. One address can try some thousand passwords a day, and any number of tokens.
+# Their shortest length. An address can try some thousand passwords a day, but any number of tokens.
 LOGINS = {
     "viewer_sync_token": 16,
     "study_api_token": 16,
@@ -250,7 +250,7 @@ class Timings(BaseSettings):
 
 
 class StoreSettings(Timings):
-    """What is needed to reach Postgres; a field's upper-case name is its environment variable."""
+    """Settings to reach Postgres; a field's upper-case name is its environment variable."""
 
     database_url: PostgresUrl = Field(description="Postgres, e.g. `postgresql://user@host/name`")
     study_time_zone: TimeZone = Field(
@@ -260,7 +260,7 @@ class StoreSettings(Timings):
 
 
 class BrokerSettings(Timings):
-    """What is needed to reach the broker: all that Flower gets, beside its own FLOWER_* variables."""
+    """Settings to reach the broker; Flower needs only these and its own FLOWER_* variables."""
 
     broker_url: BrokerUrl = Field(
         description="Celery's broker: `redis://`, `redis+socket://`, `sentinel://` or `amqp://`"
@@ -326,14 +326,14 @@ class Settings(BrokerSettings, StoreSettings):
     @classmethod
     def _name_audience(cls, audience: str, info: ValidationInfo) -> str:
         if not audience and info.data.get("viewer_token_keys"):
-            raise ValueError("must be set, as VIEWER_TOKEN_KEYS is")
+            raise ValueError("must be set while VIEWER_TOKEN_KEYS is set")
         return audience
 
     @field_validator("webhook_secrets")
     @classmethod
     def _sign(cls, secrets: SecretStr, info: ValidationInfo) -> SecretStr:
         if not [signing_key(secret) for secret in _tokens(secrets)] and info.data.get("webhook_url"):
-            raise ValueError("must be set, as WEBHOOK_URL is")
+            raise ValueError("must be set while WEBHOOK_URL is set")
         return secrets
 
     @field_validator(*LOGINS)
@@ -341,11 +341,11 @@ class Settings(BrokerSettings, StoreSettings):
     def _withstand_guesses(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
         shortest = LOGINS[str(info.field_name)]
         if any(len(each) < shortest for each in _tokens(secret)):
-            raise ValueError(f"must have {shortest} characters or more, each of several")
-        # Who has a learner's device must not have the front end's or the operators' rights.
+            raise ValueError(f"each token must have {shortest} characters or more")
+        # A token from a learner's device must not give the rights of the front end or of operators.
         known = [each for name in LOGINS if name in info.data for each in _tokens(info.data[name])]
         if len({*known, *_tokens(secret)}) < len(known) + len(_tokens(secret)):
-            raise ValueError("must hold nothing twice, and nothing of another setting")
+            raise ValueError("each token must be different, also from those of other settings")
         return secret
 
     @cached_property

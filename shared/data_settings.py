@@ -1,7 +1,7 @@
-"""The settings that decide about data are kept in the database: every host and every command decides alike.
+"""Settings that decide about data are stored in the database, so that all hosts and commands agree.
 
-The first process that has such a setting records it; from then on the database's holds, also for those that
-do not have it, and one that has another does not start.
+The first process with such a setting stores it. From then on the stored value applies, also to processes
+without the setting; a process with another value does not start.
 """
 
 import threading
@@ -17,10 +17,10 @@ from shared.failures import describe
 
 log = structlog.get_logger()
 
-# A start waits no longer for Postgres.
+# Seconds that a start waits for Postgres at most.
 PATIENCE_S = 3.0
 
-# So far the only one. A change moves the study dates of later answers alone.
+# So far the only one. A change moves only the study dates of later answers.
 ZONE = "study_time_zone"
 
 _READ = text("SELECT value FROM data_settings WHERE name = :name")
@@ -34,9 +34,9 @@ _RECORD = text("""
 
 
 def compare(connection: Connection, settings: StoreSettings) -> str:
-    """Return the time zone of learners who have none: the database's, or, before there is one, ours.
+    """Return the time zone of learners who have none: the stored one, or the setting if none is stored.
 
-    Raises ConfigurationError where STUDY_TIME_ZONE is set to another than the database's.
+    Raises ConfigurationError if STUDY_TIME_ZONE is set, but not to the stored one.
     """
     ours, stored = settings.study_time_zone, db.scalar(connection, _READ, {"name": ZONE})
     if stored not in {None, ours} and ZONE in settings.model_fields_set:
@@ -48,7 +48,7 @@ def compare(connection: Connection, settings: StoreSettings) -> str:
 
 
 def adopt(connection: Connection, settings: StoreSettings) -> None:
-    """Record the settings that are set, if they are the first; raise as `compare` does."""
+    """Store the settings if none are stored yet; raise as `compare` does."""
     if ZONE in settings.model_fields_set:
         record_zone(connection, settings.study_time_zone, replace=False)
     compare(connection, settings)
@@ -60,7 +60,7 @@ def record_zone(connection: Connection, zone: str, *, replace: bool) -> None:
 
 
 def compare_at_start(settings: StoreSettings) -> None:
-    """Adopt the settings when a process starts; where Postgres is away or not migrated, go on without it.
+    """Adopt the settings when a process starts; do nothing if Postgres is away or not migrated.
 
     Raises ConfigurationError as `adopt` does.
     """
@@ -78,7 +78,7 @@ def compare_at_start(settings: StoreSettings) -> None:
         finally:
             engine.dispose()
 
-    # On a thread of its own: no timeout ends the wait for a Postgres that is stopped.
+    # On its own thread: no timeout of a connection ends the wait for a stopped Postgres.
     thread = threading.Thread(target=compare, daemon=True)
     thread.start()
     thread.join(PATIENCE_S)

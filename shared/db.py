@@ -17,7 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from shared.config import StoreSettings
 
-# Seconds. What was sent for so long without an acknowledgement was sent to a host that has vanished.
+# Seconds without an acknowledgement of sent data, after which the host has vanished.
 VANISHED_S = 5.0
 # The URL may set others.
 DEFAULTS = {
@@ -27,7 +27,7 @@ DEFAULTS = {
     "keepalives_count": 2,
     "application_name": "study-ingest",
 }
-# What our statements and the driver's readers rely on, whatever a server, a database or a role sets.
+# Settings that our statements and the driver need, whatever the server, database or role sets.
 RELIED_ON = {
     "datestyle": "ISO",
     "intervalstyle": "postgres",
@@ -35,8 +35,9 @@ RELIED_ON = {
     "extra_float_digits": "1",  # stability and difficulty come back as they were written
     "default_transaction_isolation": "read committed",
 }
-# What makes a connection useless, though it is open: the server became a standby, or a migration changed the
-# columns that a prepared statement returns. Another connection may lead to a better server, and has no plans.
+# Errors that show that an open connection is useless: the server became a standby, or a migration changed the
+# columns that a prepared statement returns. A new connection may lead to another server, and has no old
+# plans.
 _USELESS = (ReadOnlySqlTransaction, FeatureNotSupported)
 # Key in a connection's `info`: the statement that sets up each transaction of a pooler.
 _EACH_TRANSACTION = "each transaction"
@@ -68,7 +69,7 @@ def make_engine(
     wanted = RELIED_ON | {name: f"{value * 1000:.0f}" for name, value in limits.items()}
     if "search_path" not in str(arguments.get("options")):
         wanted["search_path"] = "public"
-    # A plan made on an empty table would read all of it as it grows, until an ANALYZE
+    # A plan that is made on an empty table would read all of the table as it grows, until an ANALYZE
     # (tests/integration/test_plans.py).
     if not scanning:
         wanted["enable_seqscan"] = "off"
@@ -92,9 +93,9 @@ def make_engine(
 def _set_up(
     settings: StoreSettings, wanted: Mapping[str, str], driver: psycopg.Connection, entry: ConnectionPoolEntry
 ) -> None:
-    """Set what we rely on: once, or where the connection leads to a pooler, for each transaction alone.
+    """Apply the settings: once for a connection, or for each transaction if it leads to a pooler.
 
-    A pooler gives each transaction another session of Postgres, with another process than it has named.
+    A pooler gives each transaction another session of Postgres, with another process id than it has reported.
     """
     is_pooled = f"pg_backend_pid() <> {driver.info.backend_pid}"
     values = ", ".join(f"set_config('{name}', '{value}', {is_pooled})" for name, value in wanted.items())
@@ -199,15 +200,15 @@ _NOW = text("SELECT now()")
 
 
 def now(connection: Connection) -> datetime:
-    """Return when the transaction began, by Postgres' clock; those of hosts differ."""
+    """Return when the transaction began, by Postgres' clock; the clocks of hosts differ."""
     moment: datetime = scalar(connection, _NOW)
     return moment
 
 
 def as_json(value: Any) -> str:
-    """Write a parameter as one JSON text, times too.
+    """Write a parameter, times included, as one JSON text.
 
-    Rows are sent so: psycopg takes five times as long for arrays, one for each column.
+    Rows are sent in this form: arrays, one for each column, take psycopg five times as long.
     """
     return to_json(value).decode()
 

@@ -1,4 +1,4 @@
-"""The errors that callers distinguish; an error of one module alone is defined in that module."""
+"""Errors that callers distinguish; an error that only one module uses is defined there."""
 
 
 class StudyIngestError(Exception):
@@ -14,7 +14,7 @@ class StoreUnavailableError(StudyIngestError):
 
 
 class UnstorableError(StudyIngestError):
-    """Postgres cannot store this upload, and never will; others are not concerned."""
+    """Postgres can never store this upload; others are not affected."""
 
 
 class OvertakenError(StudyIngestError):
@@ -22,11 +22,11 @@ class OvertakenError(StudyIngestError):
 
 
 class FailedUploadError(StudyIngestError):
-    """A start of an upload failed; that is recorded, and it is tried again unless its tries are exhausted."""
+    """A start of an upload failed; that is recorded. The upload is tried again while it has tries left."""
 
 
 class CatalogError(StudyIngestError):
-    """A catalog file is wrong, or would change what learners' progress is based on."""
+    """A catalog is wrong, or would change editions that learners' progress is based on."""
 
 
 class UnknownSessionError(StudyIngestError):
@@ -62,7 +62,7 @@ class NothingToAskError(StudyIngestError):
 
 
 class SessionClosedError(StudyIngestError):
-    """The session is not in progress, or ended in another way."""
+    """The session is not in progress, or was closed in another way."""
 
 
 class NotAskedError(StudyIngestError):
@@ -78,4 +78,4 @@ class AlreadyAnsweredError(StudyIngestError):
 
 
 class UnknownCursorError(StudyIngestError):
-    """A reader's place in the changes is not known here."""
+    """A reader's cursor is not known in this database."""

@@ -9,7 +9,7 @@ from shared.errors import OvertakenError, StudyIngestError
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Every statement is sent from this module, so it is not named as the place of a failure.
+# Every statement is sent from this module, so it says nothing about the place of a failure.
 _SENDER = ROOT / "shared/db.py"
 
 # Faults that are not the upload's own, by SQLSTATE. Classes: lost connections, prepared statements that a
@@ -23,7 +23,7 @@ _TRANSIENT = frozenset({"55P03", _READ_ONLY, "0A000"})
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether a failure is not the upload's own fault, so that it does not count as a try."""
+    """Return whether a failure is not caused by the upload itself, so that it does not count as a try."""
     if isinstance(error, OvertakenError):
         return True
     if not isinstance(error, DBAPIError):
@@ -35,14 +35,14 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_away(error: BaseException) -> bool:
-    """Return whether a statement failed as no Postgres that takes writes could be reached."""
+    """Return whether a statement failed because no writable Postgres could be reached."""
     if isinstance(error, OperationalError):
         return error.connection_invalidated or not _sqlstate(error)
     return isinstance(error, DBAPIError) and _sqlstate(error) == _READ_ONLY
 
 
 def describe(error: BaseException) -> str:
-    """Name a failure and its innermost place in our code; quote only our own texts: others hold values."""
+    """Describe a failure by its type and its innermost place in our code; quote only our own texts."""
     parts = [type(error).__name__]
     if isinstance(error, DBAPIError):
         parts.append(_sqlstate(error))

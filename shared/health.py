@@ -17,14 +17,14 @@ from shared.config import Settings
 from shared.db import execute
 
 SWEEPER = "sweeper"
-# How often an upload was enqueued before it is overdue; the last of a backlog may wait as long.
+# An upload is overdue after it was enqueued so many times; the last of a backlog may wait as long.
 OVERDUE_AFTER_ENQUEUED = 10
 # By default a minute: a sweep or a restart may take some time.
 SILENT_AFTER_SWEEPS = 12
 
-# Network disks are left out: to ask one whose server is away takes for ever.
+# Without network disks: a call to one whose server is away never returns.
 LOCAL_DISKS = ("btrfs", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs")
-# Of a disk that is not full.
+# A disk with a smaller share of free space is full.
 FREE_SHARE = 0.001
 
 # Each part reads a partial index, which leaves out ingested uploads. Purged ones are not counted: no operator
@@ -53,10 +53,10 @@ _BEAT = text("""
 
 
 class SystemState(NamedTuple):
-    """Counts of the uploads that are not ingested, the wait of the oldest, and the age of the heartbeat.
+    """Counts of uploads that are not ingested, the age of the oldest, and the age of the heartbeat.
 
-    `oldest`: since when the longest waiting could be worked off. Ages are in seconds, None where there is
-    nothing to measure. Failed uploads that are purged are not counted.
+    `oldest`: when the longest waiting upload could first be replayed. Ages are in seconds, None without an
+    upload or a heartbeat. Purged uploads are not counted.
     """
 
     waiting: int
@@ -80,7 +80,7 @@ class Problem(StrEnum):
 
 
 def look(connection: Connection) -> SystemState:
-    """Count what waits, and what has failed and could be replayed."""
+    """Count the uploads that wait, and the failed ones that can be replayed."""
     (standing,) = execute(connection, _LOOK)
     return SystemState(*standing)
 
@@ -100,7 +100,7 @@ def problems(standing: SystemState, settings: Settings) -> frozenset[Problem]:
 
 
 def full_disks() -> list[str]:
-    """Name the full disks of this host by where they are mounted; none where there is no /proc/mounts."""
+    """List the mount points of this host's full disks; none without /proc/mounts."""
     try:
         mounts = [line.split()[1:4] for line in Path("/proc/mounts").read_text().splitlines()]
     except OSError:

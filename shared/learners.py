@@ -1,4 +1,4 @@
-"""Export all that is known of a learner, or delete it, with the answers that uploads hold of them."""
+"""Export or delete all data of a learner, including the answers in uploads."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -40,7 +40,7 @@ _PUB_IDS = text("""
     WHERE q.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
 """)
 
-# A conflict that was never ingested is blanked with its upload, too.
+# A conflict that was never ingested is blanked together with its upload.
 _BLANK_CONFLICTS = text("""
     UPDATE upload_conflicts SET payload = NULL
     WHERE :user_id IN (user_id, learner_id) OR user_id IS NULL AND (
@@ -49,7 +49,7 @@ _BLANK_CONFLICTS = text("""
             WHERE normalize(btrim(named #>> '{}', :spaces)) = ANY(CAST(:pub_ids AS text[]))))
 """)
 
-# A waiting upload is rejected: its questions are deleted.
+# A waiting upload will be rejected, as its questions are deleted.
 _BLANK_UPLOADS = text("""
     WITH blanked AS (
         UPDATE uploads SET payload = NULL, result = NULL, user_id = :user_id,
@@ -71,7 +71,7 @@ _DELETE = text("DELETE FROM users WHERE id = :user_id RETURNING id")
 
 
 class Receipt(NamedTuple):
-    """What a deletion took: rows, progress of questions, and payloads of uploads, conflicts and the spool."""
+    """What was deleted: rows, progress of questions, and payloads of uploads, conflicts and the spool."""
 
     sessions: int
     attempts: int
@@ -82,12 +82,12 @@ class Receipt(NamedTuple):
 
 
 def delete_learner(connection: Connection, user_id: int, redis: Redis | None = None) -> Receipt:
-    """Delete a learner with all that is known of them; return what that was.
+    """Delete a learner and all their data; return the numbers of what was deleted.
 
     The rows of their uploads stay, so that a repeated delivery is recognised; payloads and results are
-    deleted, and not stored again. Where the learner's own row was deleted before, ingested uploads are
-    blanked, too; of the others, the owner can no longer be found in the catalog. `redis`: the spool, where
-    there is one; what it holds of them is deleted even if the transaction is rolled back.
+    deleted, and not stored again. If the learner's own row was deleted before, their ingested uploads are
+    blanked all the same; owners of other uploads can then no longer be found in the catalog. `redis`: the
+    spool, if there is one; entries of the learner are deleted even if the transaction is rolled back.
     """
     if redis:
         spool.hold(connection)
@@ -141,7 +141,7 @@ _UPLOADS = text(_THEIRS)
 
 
 def export_learner(connection: Connection, user_id: int) -> Iterator[str]:
-    """Yield all that is known of a learner: a line of JSON for each row, `{"table": …, "row": {…}}`."""
+    """Yield all data of a learner: one line of JSON for each row, `{"table": …, "row": {…}}`."""
     pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id})
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
     bound["uploads"] = scalars(connection, _UPLOADS, bound)

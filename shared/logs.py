@@ -16,7 +16,7 @@ STDERR = 2
 
 
 def _place(exc_info: structlog.typing.ExcInfo) -> list[str]:
-    """Name an exception and each place it passed; its text may quote a statement or a value."""
+    """Return an exception's description and stack, without its text, which may quote values."""
     _, error, _ = exc_info
     frames = traceback.extract_tb(error.__traceback__)
     return [describe(error), *(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)]
@@ -31,9 +31,9 @@ _STAMPED: list[structlog.types.Processor] = [
 
 
 class _Output(io.RawIOBase):
-    """The standard error, whatever its disk does: what it does not take is dropped and counted.
+    """Standard error that never raises: lines that cannot be written are dropped and counted.
 
-    Python's own raises at a full disk, and then at each line for good, as it keeps what it could not write.
+    Python's own stream raises on a full disk, and then at every later line, as it keeps the unwritten text.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class _Output(io.RawIOBase):
         return True
 
     def write(self, line: Any) -> int:
-        """Write a line, or drop it; say first how many were dropped before."""
+        """Write a line, after a note on dropped ones if there are any; drop the line if that fails."""
         size = len(line)
         try:
             if self._dropped:

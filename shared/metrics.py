@@ -36,25 +36,25 @@ log = structlog.get_logger()
 
 
 def _is_whole(file: str) -> bool:
-    """Return whether a file can be read: one is torn if its process, or the host, ended at a bad moment."""
+    """Return whether a file is complete: it may not be if its process or host was killed while it wrote."""
     try:
         MultiProcessCollector.merge([file])
-    except Exception:  # noqa: BLE001  # the library raises whatever its parts do
+    except Exception:  # noqa: BLE001  # the library lets errors of any kind pass
         return False
     return True
 
 
-# Bytes of a process' file, of its length at its start, and of an entry beside its key.
+# Bytes: of a new file, of its header, and of an entry without its key.
 INITIAL_SIZE = 1 << 16
 HEADER = 8
 ROOM = 32
 
 
 class _OwnFile(MmapedDict):
-    """The file of this process; a torn one, of an earlier process with the same id, is replaced.
+    """The file of this process; replaces an incomplete file of an earlier process with the same id.
 
     Its blocks are reserved: the library's files are sparse, and a process that writes to one on a full disk
-    is ended by SIGBUS. Where nothing can be reserved, the values are in memory, and a scrape misses them.
+    gets SIGBUS. If no block can be reserved, values stay in memory, and scrapes miss them.
     """
 
     def __init__(self, filename: str) -> None:
@@ -80,7 +80,7 @@ class _OwnFile(MmapedDict):
         try:
             if self._f:
                 _reserve(self._f.fileno(), 2 * self._capacity)
-                return  # the library goes on from here
+                return  # the library continues
         except OSError as error:
             log.warning("metrics.off", error=failures.describe(error))
             self._f.close()
@@ -96,7 +96,7 @@ def _reserve(handle: int, size: int) -> None:
 
 
 def _prepare_files(directory: str) -> None:
-    """Make the directory, which the library does not; count in memory alone where there is or can be none."""
+    """Make the directory, which the library does not do; if there can be none, count only in memory."""
     values.MmapedDict = _OwnFile  # type: ignore[attr-defined,assignment]  # where the library looks it up
     try:
         if directory:  # empty is unset; the library would write to the working directory
@@ -161,7 +161,7 @@ WEBHOOK_SECONDS = Histogram(
 WEBHOOK_TRIES = Counter("webhook_tries", "Deliveries of webhooks that were tried", ("result",), SPACE)
 LATE_FOLDS = Counter("late_folds", "Questions folded from their whole history", (), SPACE)
 
-# To Prometheus a counter that appears with its first event has not risen: all are shown from the start, as 0.
+# Prometheus misses the first increment of a counter that did not exist before: all start as 0.
 for _counter, _words in (
     (DELIVERIES, Verdict),
     (ENDED, (Status.INGESTED, Status.REJECTED, Status.DEAD)),
@@ -181,7 +181,7 @@ Ask = Callable[[], list[Metric]]
 class Stores(Collector):
     """Ask Postgres, Redis and the broker on connections of their own: ingest never waits for them.
 
-    Each has one thread: a store that hangs holds only that one, and is asked again when it is free.
+    Each has one thread: a store that hangs blocks only that thread, and is asked again when it is free.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -195,12 +195,12 @@ class Stores(Collector):
         if settings.redis_url:
             redis = spool.connect(settings.redis_url)
             asks["redis"] = lambda: [
-                _gauge("spool_length", "Uploads that Redis alone holds", value=spool.spooled(redis))
+                _gauge("spool_length", "Uploads that only Redis has", value=spool.spooled(redis))
             ]
         self._asks = [(name, ask, ThreadPoolExecutor(1, f"scrape-{name}")) for name, ask in asks.items()]
 
     def collect(self) -> Iterator[Metric]:
-        """Return what was answered in time, and which store did answer."""
+        """Return the answers that came in time, and which stores answered."""
         futures = {name: thread.submit(ask) for name, ask, thread in self._asks}
         wait(futures.values(), DEADLINE_S)
         answers = _gauge("store_answers", "Whether a store answered this scrape", "store")
@@ -265,7 +265,7 @@ def _standing(connection: Connection, settings: Settings) -> list[Metric]:
         ),
         _gauge(
             "sweeper_heartbeat_age_seconds",
-            "Time since the sweeper last showed that it runs; infinite: it never did",
+            "Time since the sweeper's last heartbeat; infinite: it never ran",
             value=float("inf") if standing.heartbeat_age is None else standing.heartbeat_age,
         ),
     ]
@@ -276,7 +276,7 @@ def _gauge(name: str, help_text: str, *labels: str, value: float | None = None) 
 
 
 def registry(settings: Settings) -> CollectorRegistry:
-    """Make what a scrape collects: the counts of all processes of this host, and what the stores know."""
+    """Make the registry of a scrape: counts of all processes of this host, and the stores' answers."""
     made = CollectorRegistry()
     made.register(Files(Path(settings.prometheus_multiproc_dir)))
     made.register(Stores(settings))
@@ -288,7 +288,7 @@ FILE_NAME = re.compile(r"(counter|histogram|gauge_[a-z]+)_\d+\.db")
 
 
 class Files(Collector):
-    """Add up the files of all processes, including those that have ended; torn ones are passed over."""
+    """Add up the files of all processes, including ended ones; incomplete files are skipped."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

@@ -1,4 +1,4 @@
-"""The tables, and what they share: types, names of constraints, and `updated_at`."""
+"""The tables, with their types, names of constraints, and `updated_at`."""
 
 import uuid
 from datetime import date, datetime, timedelta
@@ -77,10 +77,10 @@ def keep_updated_at(model: type[Base]) -> None:
 
 
 def expect_new_learners(model: type[Base]) -> None:
-    """Keep no statistics of single learners, as they were at the last ANALYZE.
+    """Store no list of frequent learners in the statistics of ANALYZE.
 
-    With such a list Postgres plans for a learner who is new since then as for one without rows, and their
-    replay reads all their progress: 98 to 214 ms instead of 40 (500 attempts, 10,000 questions).
+    With such a list, Postgres assumes that a learner who is newer than the last ANALYZE has no rows, and
+    their replay reads all their progress: 98 to 214 ms instead of 40 (500 attempts, 10,000 questions).
     """
     after_create(model.__table__, "ALTER TABLE %(fullname)s ALTER user_id SET STATISTICS 1")
 
@@ -154,7 +154,7 @@ class StudyTopic(Base):
 
     __tablename__ = "study_topics"
     __table_args__ = (
-        # What study_questions refers to, so that a question has its topic's owner.
+        # Referenced by study_questions, so that a question has its topic's owner.
         sa.UniqueConstraint("id", "user_id"),
     )
 
@@ -202,8 +202,9 @@ class PublishedItem(Base):
     published_at: Mapped[datetime | None]
 
 
-# What is asked now: the newest published edition of each question. One without a date is older than
-# any with; ties go to the first pub_id. By LATERAL, they are looked up by index, whatever joins the view.
+# The edition that is asked now: the newest published edition of each question. One without a date is older
+# than any with; ties go to the first pub_id. By LATERAL, they are looked up by index, whatever joins the
+# view.
 after_create(
     PublishedItem.__table__,
     """
@@ -270,14 +271,14 @@ class Heartbeat(Base):
 
 
 class StudyQuestionProgress(Base):
-    """The memory state after the last attempt, with counts, rows of misses or corrects, and the wrong note.
+    """The memory state after the last attempt, with counts, streaks and the wrong note.
 
     `stability` is in days, `difficulty` 1 to 10, `due` a study date, never later than `due_at_most`, which an
     unsure-but-right attempt sets. `last_answered_at` and `last_study_date` are those of the newest attempt
     folded, practice too; `reviews`, `misses` and `corrects` count the counted ones. `correct_since` is the
-    study date of the first of the present row of corrects. `scheduler` names the behaviour that led here:
-    where it differs from today's, the row must be folded again. `changed_xid`: the last transaction that
-    saved it, see `LearnerChanges`.
+    study date of the first correct answer of the current streak. `scheduler` names the behaviour that
+    computed the row: if it differs from today's, the row must be folded again. `changed_xid`: the last
+    transaction that saved it, see `LearnerChanges`.
     """
 
     __tablename__ = "study_question_progress"
@@ -349,7 +350,7 @@ class StudyQuizSession(Base):
     """A session: `in_progress`, then `done` or `abandoned`; void if `voided_at` is set.
 
     `question_ids` is the order asked and never changes. The engine's finalize sets `finished_at` and the
-    counts: history, never rewritten. `client_session_uuid` and `finalized_at` are ingest's, NULL where
+    counts: history, never rewritten. `client_session_uuid` and `finalized_at` are set by a replay, NULL where
     `source` is `live`. `superseded_at`: void permanently, see `SupersededError`.
     """
 
@@ -370,7 +371,7 @@ class StudyQuizSession(Base):
             unique=True,
             postgresql_where=sa.text("client_session_uuid IS NOT NULL AND superseded_at IS NULL"),
         ),
-        # What the attempts refer to; a learner's sessions are listed by it too.
+        # Referenced by the attempts; a learner's sessions are listed by it, too.
         sa.UniqueConstraint("user_id", "id"),
     )
 
@@ -415,9 +416,9 @@ class Upload(Base):
     stand, `reason` says why) | `dead` (tries exhausted). There is no `running`: a lock on the row shows it,
     and a crash releases the lock. `content_hash` is `version:hex` and stays when the payload is purged, which
     is then NULL. `user_id` is known once ingested, or blanked; it is not a foreign key, as the row stays when
-    the learner is deleted. `learner_id` is whom the sender's token names, NULL for a trusted sender.
-    `clock_shift` is stated by an operator for a wrong clock, and added to every time of the payload.
-    `waiting_since` is when it could be worked off: before it may have been in the spool, or dead.
+    the learner is deleted. `learner_id` is the learner that the sender's token names, NULL for a trusted
+    sender. `clock_shift` is stated by an operator for a wrong clock, and added to every time of the payload.
+    `waiting_since`: since when it can be replayed; before, it may have been in the spool, or dead.
     """
 
     __tablename__ = "uploads"
@@ -427,7 +428,7 @@ class Upload(Base):
         sa.CheckConstraint("(status = 'rejected') = (reason IS NOT NULL)", name="reason"),
         sa.CheckConstraint("status <> 'received' OR payload IS NOT NULL", name="payload"),
         sa.Index("ix_uploads_received", "next_try_at", postgresql_where=sa.text("status = 'received'")),
-        # What an operator lists; partial, so that an upload that goes well never touches it.
+        # For the lists of operators; partial, so that an upload that goes well never touches it.
         sa.Index(
             "ix_uploads_failed",
             "status",
@@ -511,7 +512,7 @@ class UploadEvent(Base):
 
 
 class DataSetting(Base):
-    """A setting that decides about data, as its first process had it: see `shared/data_settings.py`."""
+    """A setting that decides about data, as the first process stored it: see `shared/data_settings.py`."""
 
     __tablename__ = "data_settings"
 

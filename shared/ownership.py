@@ -1,4 +1,4 @@
-"""Who can replace a file: those who can write to it, or to a directory on the way to it."""
+"""Check who can replace a file: users who can write to it, or to a directory of its path."""
 
 import os
 import stat
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def first_open_to_others(path: Path, uid: int) -> Path | None:
-    """Return the first existing part of a path, links too, that others than root and this user can replace.
+    """Return the first existing part of a path that users other than root and `uid` can replace.
 
-    Groups that we belong to are trusted.
+    Links are parts, too. The groups of this process are trusted.
     """
     groups = {0, os.getegid(), *os.getgroups()}
     for whole in (path.absolute(), path.resolve()):
@@ -17,7 +17,7 @@ def first_open_to_others(path: Path, uid: int) -> Path | None:
             if found.st_uid not in {0, uid}:
                 return part
             others = stat.S_IWOTH if found.st_gid in groups else stat.S_IWOTH | stat.S_IWGRP
-            # In /tmp, where the sticky bit is set, what exists can be replaced by its owner alone.
+            # In a directory with the sticky bit, such as /tmp, only its owner can replace a file.
             kept = part != whole and found.st_mode & stat.S_ISVTX
             if found.st_mode & others and not kept and not stat.S_ISLNK(found.st_mode):
                 return part

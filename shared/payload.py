@@ -1,4 +1,4 @@
-"""The body of an upload: its fields, the strict JSON that it is written in, and when two are the same."""
+"""The body of an upload: its fields, its strict JSON, and the comparison of two contents."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ class Fault(TypedDict):
 
 
 class InvalidPayloadError(StudyIngestError):
-    """The body is JSON, but not an upload; `upload` is its uuid if that at least is sound."""
+    """The body is JSON, but not an upload; `upload` is its uuid, if that is valid."""
 
     upload: UUID | None = None
 
@@ -99,7 +99,7 @@ def normal_id(pub_id: str) -> str:
 
 
 def as_integer(value: Any) -> Any:
-    """Return 1 for 1.0, which to JSON Schema is an integer; anything that is none as it is."""
+    """Return 1 for 1.0, which is an integer in JSON Schema; return anything else unchanged."""
     # A body is read with Decimal; a stored payload and a catalog with float, which may be infinite.
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else value
@@ -135,7 +135,7 @@ class Attempt(_Form):
 
     pub_id: PubId = Field(description="public id of the question")
     selected: Choice | None = Field(description="0-based index of the choice; null: none was made")
-    unsure: bool = Field(description="the learner said so")
+    unsure: bool = Field(description="the learner marked the answer as unsure")
     answered_at: Moment = Field(description="with the local offset, from which the study date follows")
 
 
@@ -161,7 +161,9 @@ class Upload(_Form):
     started_at: Moment | None = None
     finished_at: Moment | None = None
     sent_at: Moment | None = Field(None, description="shows how far the viewer's clock is ahead")
-    attempts: list[Attempt] = Field(min_length=1, max_length=MAX_ATTEMPTS, description="as answered")
+    attempts: list[Attempt] = Field(
+        min_length=1, max_length=MAX_ATTEMPTS, description="in the order of answering"
+    )
 
 
 Location = tuple[str | int, ...]
@@ -203,7 +205,7 @@ def _strings(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
 
 
 def _fault(location: Location, detail: str) -> Fault:
-    # Ends before the first name that is not ours: a client's own keys are private content.
+    # Ends before the first unknown name: a client's own keys are private content.
     known = takewhile(lambda step: isinstance(step, int) or step in _FIELDS, location)
     return {"pointer": "".join(f"/{step}" for step in known), "detail": detail}
 
@@ -225,7 +227,7 @@ MAX_ZEROS = 100_000
 # half a million, would keep all other requests of the process waiting for a second.
 MAX_VALUES = 20_000
 
-# Possessive, and matches a string without an end: so its time is linear in the body's length.
+# Possessive, and matches an unterminated string: so its time is linear in the body's length.
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _STRING_OR_BRACKET = re.compile(rf"{_STRING.pattern}|[\[\]{{}}]", re.DOTALL)
 
@@ -278,7 +280,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Numbers:
-    """The numbers of one body, limited in size each and in what their exponents write out to together."""
+    """The numbers of one body: each is limited in size, all together in the zeros of their exponents."""
 
     def __init__(self) -> None:
         self._zeros = 0

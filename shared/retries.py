@@ -21,7 +21,7 @@ _COUNT = text("""
     UPDATE uploads SET tries = tries + 1 WHERE client_session_uuid = :id AND finalized_at IS NULL
 """)
 
-# The receiver of webhooks gets a message: perhaps no operator is watching.
+# The receiver of webhooks is informed, as perhaps no operator is watching.
 _MARK_DEAD = text("""
     WITH dead AS (
         UPDATE uploads SET status = 'dead', finalized_at = now()
@@ -34,7 +34,7 @@ _MARK_DEAD = text("""
 """)
 
 # The wait before the next try of an upload or a webhook. It doubles with every try, up to a cap; half of it
-# is chance, so that those that failed together do not come back together.
+# is random, so that those that failed together are not tried together.
 BACKOFF = "make_interval(secs => least(:cap, :base * 2.0 ^ least(tries - 1, 32)) * (0.5 + random() / 2))"
 
 _FAIL = text(f"""
@@ -72,7 +72,7 @@ class Overdue(NamedTuple):
 
 
 class Start(Enum):
-    """Whether a start may go on; `DEAD`: the tries of the upload are exhausted."""
+    """Whether a start may continue; `DEAD`: the tries of the upload are exhausted."""
 
     COUNTED = auto()
     NOTHING_TO_DO = auto()
@@ -95,7 +95,7 @@ def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) 
 
 
 def fail(connection: Connection, client_session_uuid: UUID, error: str, settings: Settings) -> bool:
-    """Record why a start failed and when the next is due; return whether the upload is dead by it."""
+    """Record why a start failed and when the next is due; return whether the upload is dead now."""
     wait = {"base": settings.retry_base, "cap": settings.retry_cap}
     execute(connection, _FAIL, {"id": client_session_uuid, "error": error} | wait)
     dead = execute(connection, _MARK_DEAD, {"id": client_session_uuid, "max_tries": settings.max_tries})

@@ -28,7 +28,8 @@ log = structlog.get_logger()
 
 SPOOL = "study-ingest:spool"
 MOVING = "study-ingest:spool:moving"
-# Entries that Postgres or we cannot read; empty unless a web process accepted what it should have refused.
+# Entries that cannot be read or stored; empty unless a web process accepted an upload that it should have
+# refused.
 REFUSED = "study-ingest:spool:refused"
 BATCH = 100
 # A sender waits for it, after the deadline of Postgres.
@@ -41,7 +42,7 @@ def connect(redis_url: str) -> Redis:
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": SOCKET_TIMEOUT_S,
         "retry": Retry(NoBackoff(), 0),
-        "retry_on_error": [ReadOnlyError],  # not to retry, but to connect again, to what is the master now
+        "retry_on_error": [ReadOnlyError],  # does not retry, but connects again, to the new master
     }
     texts = {
         "decode_responses": True,
@@ -95,12 +96,12 @@ def answers(redis: Redis) -> bool:
 
 
 def can_write(info: Mapping[str, Any]) -> bool:
-    """Return whether a Redis can write its files, by its INFO; else it takes nothing (MISCONF)."""
+    """Return whether a Redis can write its files, by its INFO; otherwise it refuses writes (MISCONF)."""
     return {info["aof_last_write_status"], info["rdb_last_bgsave_status"]} == {"ok"}
 
 
 def spooled(redis: Redis) -> int:
-    """Count the uploads that Redis alone holds."""
+    """Count the uploads that only Redis has."""
     return redis.llen(SPOOL) + redis.llen(MOVING)
 
 
@@ -109,7 +110,7 @@ _LOCK = text("SELECT pg_try_advisory_xact_lock(7319400451)")
 
 
 def lock(connection: Connection) -> bool:
-    """Become the only process that moves uploads until the transaction ends; False where another one is.
+    """Become the only process that moves uploads until the transaction ends; return False if another one is.
 
     Two at once would lose no upload, but of two contents under one uuid the second might become the first.
     """
@@ -135,7 +136,7 @@ def remove(redis: Redis, learner: int, pub_ids: set[str]) -> int:
             try:
                 value = json.loads(entry)
                 upload = payload.parse_upload(value["payload"].encode())
-            except Exception:  # noqa: BLE001, S112  # it names nobody that could be found
+            except Exception:  # noqa: BLE001, S112  # its learner cannot be found
                 continue
             if value.get("learner_id") == learner or any(each.pub_id in pub_ids for each in upload.attempts):
                 removed += int(redis.lrem(place, 1, entry))

@@ -22,7 +22,7 @@ LONGEST = 4096  # bytes of a token
 LEEWAY_S = 60
 LOOK_EVERY_S = 1.0  # at the file; each look is a system call
 CACHED = 10_000  # tokens
-# The algorithm belongs to the key, never to the token: a type of key has one, which may have two names.
+# The key decides the algorithm, never the token: each type of key has one, which may have two names.
 ALGORITHMS = {"OKP": ("EdDSA", "Ed25519"), "oct": ("HS256",)}
 SHORTEST_SECRET = 32  # bytes, as RFC 7518 asks for HS256
 TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
@@ -51,8 +51,8 @@ class _Verified(NamedTuple):
 class LearnerTokens:
     """Verify tokens by a file of keys (JWKS, RFC 7517), which is read again within a second of a change.
 
-    A file that cannot be read then leaves the keys as they are: half of a file must not refuse every learner.
-    At first it raises ConfigurationError.
+    If the changed file cannot be read, the previous keys stay: a half-written file must not refuse every
+    learner. At the start it raises ConfigurationError.
     """
 
     def __init__(self, path: Path, *, audience: str, issuer: str = "") -> None:
@@ -104,20 +104,20 @@ class LearnerTokens:
             claims.validate(read.claims)
         except JoseError as error:
             raise InvalidTokenError(type(error).__name__) from None
-        except (ValueError, TypeError, KeyError) as error:  # of parts that are not what the RFC says
+        except (ValueError, TypeError, KeyError) as error:  # raised for parts that are not as in the RFC
             raise InvalidTokenError(f"it cannot be read: {type(error).__name__}") from None
         if str(read.header.get("typ", "JWT")).lower() not in TYPES:
-            raise InvalidTokenError("its `typ` is that of another use")
+            raise InvalidTokenError("its `typ` is that of another kind of token")
         subject = read.claims["sub"]
         if not _LEARNER.fullmatch(subject) or int(subject) > HIGHEST_LEARNER:
-            raise InvalidTokenError("its `sub` is no learner's id")
+            raise InvalidTokenError("its `sub` is not a learner's id")
         if len(self._verified) >= CACHED:
             del self._verified[next(iter(self._verified))]
         self._verified[token] = verified = _Verified(int(subject), read.claims["exp"])
         return verified
 
     def _key(self, token: Any) -> Key:
-        """Choose the key by its id alone; a key that the token brings along is never read."""
+        """Choose the key by its id alone; a key inside the token is never used."""
         key = self._keys.get(token.headers().get("kid"))
         if key is None:
             raise InvalidTokenError("no key has its `kid`")
@@ -125,15 +125,15 @@ class LearnerTokens:
 
 
 def load_keys(path: Path) -> Mapping[str, Key]:
-    """Read a file of keys, by their ids; raise ConfigurationError where one of them is of no use here."""
+    """Read a file of keys, by their ids; raise ConfigurationError if one of them cannot be used."""
     try:
         described = json.loads(path.read_bytes())["keys"]
         keys = [_import_key(each) for each in described]
     except OSError as error:
         raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: {error.strerror}") from None
-    except (JoseError, ValueError, TypeError, KeyError) as error:  # texts of ours, or of a library: no value
+    except (JoseError, ValueError, TypeError, KeyError) as error:  # only our own texts are shown
         why = error if type(error) is ValueError else type(error).__name__
-        raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: no JSON Web Key Set: {why}") from None
+        raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: not a JSON Web Key Set: {why}") from None
     if len(found := {str(key.kid): key for key in keys}) < len(keys):
         raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: two keys have the same `kid`")
     return found
@@ -162,7 +162,7 @@ def generate_key(algorithm: str) -> dict[str, Any]:
 
 
 def public_half(key: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what verifies a key's tokens: all of it where it is a shared secret."""
+    """Return the part of a key that verifies tokens: all of it for a shared secret."""
     return {name: value for name, value in key.items() if name != "d"}
 
 

@@ -1,4 +1,4 @@
-"""The row of an upload: one row and one content for each uuid, its final status, and what happened to it."""
+"""The row of an upload: one row and one content for each uuid, its status, and its events."""
 
 import sys
 from collections.abc import Collection, Sequence
@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from shared.db import as_json, execute, scalar
 from shared.errors import OvertakenError
 
-# The reason of an upload whose questions are another learner's than its sender's token names.
+# The reason of an upload whose questions do not belong to the learner of its sender's token.
 OTHER_LEARNER = "other_learner"
 
 
@@ -28,10 +28,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One arrival of an upload; `payload` is the body's JSON text, as sent.
+    """One delivery of an upload; `payload` is the body's JSON text, as sent.
 
-    `received_at`: None for now, by Postgres' clock, as those of hosts differ; `learner_id`: whom the sender's
-    token names, None for a trusted sender, who sends for every learner.
+    `received_at`: None means now, by Postgres' clock, as the clocks of hosts differ; `learner_id`: the
+    learner that the sender's token names, None for a trusted sender, who sends for every learner.
     """
 
     client_session_uuid: UUID
@@ -56,7 +56,7 @@ class Verdict(StrEnum):
 class Receipt:
     """The answer to a delivery; `reason` and `result` (JSON text) where the upload was already final.
 
-    `recorded_as`: the uuid of its row, where another learner's upload has the sender's.
+    `recorded_as`: the uuid of its row, if another learner's upload has the sent one.
     """
 
     verdict: Verdict
@@ -66,9 +66,9 @@ class Receipt:
 
 
 def own_uuid(client_session_uuid: UUID, learner_id: int) -> UUID:
-    """Return the uuid under which a learner's upload is recorded where another's has the one it was sent by.
+    """Return the uuid under which a learner's upload is recorded if another learner's has its uuid.
 
-    So a learner is answered as if there were no other: that tells them nothing.
+    So the answers do not show a learner that the other upload exists.
     """
     return uuid5(client_session_uuid, str(learner_id))
 
@@ -94,7 +94,7 @@ _ADD_EVENT = text("""
     VALUES (:id, coalesce(CAST(:at AS timestamptz), now()), :kind, :detail)
 """)
 
-# What the row shows, and is about to lose.
+# Kept as events when the row is about to lose them.
 _KEEP_TIMES = text("""
     INSERT INTO upload_events (client_session_uuid, at, kind, actor)
     SELECT client_session_uuid, at, kind, NULL FROM uploads CROSS JOIN LATERAL
@@ -106,7 +106,7 @@ _SET_ACTOR = text("SELECT set_config('study_ingest.actor', :actor, true)")
 
 
 def act_as(connection: Connection, actor: str) -> None:
-    """Name the operator who does what the current transaction does: its events hold the name."""
+    """Record an operator as the actor of the current transaction's events."""
     scalar(connection, _SET_ACTOR, {"actor": actor})
 
 
@@ -124,9 +124,9 @@ def add_event(
 
 
 def keep_times(connection: Connection, client_session_uuid: UUID, *, with_arrival: bool) -> None:
-    """Add as an event when an upload was ingested, and `with_arrival` when it was received.
+    """Add the time of ingestion as an event; `with_arrival`: also the time of receipt.
 
-    Called before its row loses these times.
+    Called before the row loses these times.
     """
     execute(connection, _KEEP_TIMES, {"id": client_session_uuid, "with_arrival": with_arrival})
 
@@ -239,7 +239,7 @@ _KEEP_CONFLICT = text("""
     ON CONFLICT (client_session_uuid, content_hash) DO NOTHING
 """)
 
-# A sender that changes its content at each try would fill the table; an operator decides between a few.
+# A sender that changes its content at each try would fill the table; an operator needs only a few.
 MAX_CONFLICTS = 10
 
 
@@ -258,7 +258,7 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
         "at": delivery.received_at,
         "learner": learner,
     }
-    # A trusted sender may send what was rejected for its token.
+    # A trusted sender may send content that was rejected for a learner's token.
     is_same_sender = known.reason != OTHER_LEARNER or known.learner_id == learner
     if known.content_hash == delivery.content_hash and is_same_sender:
         if known.is_purged and known.status in {Status.REJECTED, Status.DEAD}:
@@ -272,8 +272,8 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
         known = _look_up(connection, [delivery.client_session_uuid])[delivery.client_session_uuid]
         return _receive_again(connection, delivery, known, first_try_after)
     if learner is not None and owner is None:
-        # Whose the first is, is not known before its replay, and 409 would tell of another's upload. So this
-        # one is kept in any case; VIEWER_RATE is its limit.
+        # The owner of the first content is unknown before its replay, and 409 would show that another
+        # learner's upload exists. So this content is always kept; VIEWER_RATE limits how many.
         execute(connection, _KEEP_CONFLICT, content | {"most": sys.maxsize})
         return Receipt(Verdict.PENDING)
     execute(connection, _KEEP_CONFLICT, content | {"most": MAX_CONFLICTS})
@@ -285,7 +285,7 @@ class Waiting:
     """A `received` upload whose row the caller has locked.
 
     `payload` is its decoded JSON; `learner_id` is whom the sender's token names, None for a trusted sender;
-    `clock_shift` what an operator stated that its times lack.
+    `clock_shift` is what an operator wants added to its times.
     """
 
     client_session_uuid: UUID

@@ -55,7 +55,7 @@ class Status(StrEnum):
 class Webhook:
     """A claimed webhook; `id` is the receiver's idempotency key, `data` the content of the message.
 
-    `lease`, until when it is claimed, names this try: `tries` begins again where an operator sets it back.
+    `lease`: until when it is claimed. It identifies the try: `tries` restarts when an operator sets it back.
     """
 
     id: UUID
@@ -88,7 +88,7 @@ class Answer:
 
     @property
     def refused(self) -> bool:
-        """Return whether another try is useless: 410 alone says so, a proxy answers 404 during a deploy."""
+        """Return whether another try is useless: only for 410, as a proxy may answer 404 during a deploy."""
         return self.code == httpx.codes.GONE
 
 
@@ -118,7 +118,7 @@ _CLAIM = text("""
     FROM due WHERE outbox.id = due.id RETURNING due.id
 """)
 
-# As things are at delivery, not at finalize. A question is named by its current edition.
+# The data at delivery, not at finalize. A question is named by its current edition.
 _LOAD = text("""
     SELECT o.id, o.kind, o.tries, o.next_try_at, o.created_at, o.user_id, o.client_session_uuid,
         u.tries AS upload_tries, s.id AS session_id, s.study_topic_id,
@@ -141,8 +141,8 @@ _SKIP_ALL = text("""
     WHERE id IN (SELECT id FROM outbox WHERE status = 'waiting' FOR NO KEY UPDATE SKIP LOCKED)
 """)
 
-# Only for the same try, here and below: an answer that comes after its lease says nothing of the next try,
-# and one that was skipped meanwhile stays so.
+# Only for the same try, here and below: an answer that comes after its lease says nothing about the next try,
+# and a webhook that was skipped meanwhile stays skipped.
 _FINISH = text("""
     UPDATE outbox SET status = :status, finished_at = now(), last_error = :error
     WHERE id = :id AND status = 'waiting' AND next_try_at = :lease
@@ -160,7 +160,7 @@ _FAIL = text(f"""
 def claim(connection: Connection, settings: Settings, *, limit: int) -> list[Webhook]:
     """Take up to `limit` webhooks that are due, for the length of a lease; each is counted as a try.
 
-    Those whose last try was cut off are marked dead, those of a voided session skipped.
+    Webhooks whose last try was interrupted are marked dead, those of a voided session skipped.
     """
     db.execute(connection, _MARK_EXHAUSTED, {"max_tries": settings.webhook_max_tries})
     db.execute(connection, _SKIP_VOIDED)
@@ -202,7 +202,7 @@ def record(connection: Connection, webhook: Webhook, answer: Answer, settings: S
 
 
 def make_tls() -> ssl.SSLContext:
-    """Make the TLS context of all deliveries: it takes longer than one of them."""
+    """Make one TLS context for all deliveries: that takes longer than a delivery."""
     return httpx.create_ssl_context()
 
 
@@ -218,7 +218,7 @@ def post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> Answer:
 async def _post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> Answer:
     body = webhook.body()
     now = datetime.now(UTC)
-    # One signature a key, so that the receiver's secret can be changed before or after ours.
+    # One signature for each key, so that the receiver's secret can be changed before or after ours.
     signatures = [Signer(key).sign(str(webhook.id), now, body) for key in settings.webhook_keys]
     headers = {
         "content-type": "application/json",

@@ -1,4 +1,4 @@
-"""What a worker process is made of: its settings, its Celery app and the engine of each child."""
+"""The parts of a worker process: its settings, its Celery app and the engine of each child."""
 
 import gc
 import logging
@@ -22,7 +22,7 @@ try:
 except ConfigurationError as error:
     sys.exit(f"study-ingest: {error}")
 
-# Celery's command sets it to BROKER_URL as it is, and prefers it to the app's.
+# Celery's command sets it to the unchanged BROKER_URL, and prefers it to the app's.
 os.environ.pop("CELERY_BROKER_URL", None)
 app = broker.make_celery(settings, worker=True)
 app.conf.imports = ["worker.tasks"]
@@ -38,8 +38,7 @@ def engine() -> Engine:
 @signals.setup_logging.connect(weak=False)
 def _set_logs_up(loglevel: int, **_: Any) -> None:
     logs.configure_logs()
-    # The level of its command line, by default WARNING, is for Celery's own lines; for ours it would be too
-    # high.
+    # The level of Celery's command line, by default WARNING, applies to Celery's own lines only.
     logging.getLogger("celery").setLevel(loglevel)
 
 

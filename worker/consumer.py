@@ -1,8 +1,7 @@
-"""How a worker reads messages: what has not the form of ours is refused, whatever it is.
+"""Read messages strictly: a message that does not have the form of ours is refused.
 
-Celery and kombu trust a message. One that is malformed ended the worker, and each that was started after it
-(celery#7975); a header of a stranger could change time limits, hold an upload back for years or unpack
-gigabytes.
+Celery and kombu trust a message. A malformed one ended the worker, and each worker that was started after it
+(celery#7975); a forged header could change time limits, delay an upload for years or decompress gigabytes.
 """
 
 import time
@@ -26,7 +25,7 @@ REFUSED_PAUSE_S = 1.0
 
 
 class _Headers(BaseModel):
-    """The headers that Celery acts on; it does not see the others."""
+    """The headers that Celery acts on; others are not passed to it."""
 
     task: Literal["finalize_upload"]
     id: UUID
@@ -51,7 +50,7 @@ _BODY = TypeAdapter(tuple[Annotated[list[UUID], Field(min_length=1)], _Options, 
 
 
 def _read(message: Message) -> dict[str, Any]:
-    """Return the headers for Celery; raise ValueError if the message has not the form of ours."""
+    """Return the headers for Celery; raise ValueError if the message does not have the form of ours."""
     if (message.content_type, message.content_encoding) != ("application/json", "utf-8"):
         raise ValueError("neither JSON nor UTF-8")
     headers = _Headers.model_validate(message.headers)
@@ -67,12 +66,12 @@ def _read(message: Message) -> dict[str, Any]:
 
 
 class Consumer(CeleryConsumer):
-    """Hand on what has the form of our messages, and refuse the rest."""
+    """Pass on messages of our form, and refuse all others."""
 
     connection_errors: tuple[type[Exception], ...]
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], Any]:
-        """Return what is called with each message."""
+        """Return the function that is called with each message."""
         handle = super().create_task_handler(*args, **kwargs)
 
         def on_message(message: Message) -> None:
@@ -86,18 +85,18 @@ class Consumer(CeleryConsumer):
         return on_message
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
-        """Try again a little later: the broker answers, and refuses."""
+        """Wait before the next try: the broker answers, but refuses."""
         super().on_connection_error_before_connected(exc)
         time.sleep(REFUSED_PAUSE_S)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Connect again; a little later where the broker answers, and refuses."""
+        """Connect again; wait first if the broker answers, but refuses."""
         super().on_connection_error_after_connected(exc)
         if not isinstance(exc, self.connection_errors):
             time.sleep(REFUSED_PAUSE_S)
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
-        """Refuse what cannot be decoded; Celery would log the whole of it."""
+        """Refuse a message that cannot be decoded; Celery would log all of it."""
         del exc
         _refuse(message)
 
@@ -112,7 +111,7 @@ def _log_refusal() -> None:
 
 
 class _RefusingReads:
-    """Refuse an entry of Redis that is no message at all."""
+    """Refuse entries of Redis that are not messages."""
 
     def _brpop_read(self, **options: Any) -> Any:
         return _or_refuse(super()._brpop_read, **options)  # type: ignore[misc]  # of the class beside it
@@ -128,7 +127,7 @@ def _or_refuse(read: Callable[..., Any], **options: Any) -> Any:
         _log_refusal()
     except (Empty, OSError, RedisError):  # of the connection
         raise
-    except Exception:  # noqa: BLE001  # whatever a text in place of a message leads to
+    except Exception:  # noqa: BLE001  # any error that an entry which is not a message may cause
         _log_refusal()
     return True
 
@@ -158,7 +157,7 @@ def _refuse_compressed(_: bytes) -> bytes:
 
 
 def install(app: Any) -> None:
-    """Let a worker's app read with these classes."""
+    """Make a worker's app use these classes."""
     app.conf.worker_consumer = f"{__name__}:Consumer"
     for name in ("redis", "rediss"):
         kombu.transport.TRANSPORT_ALIASES[name] = f"{__name__}:Transport"

@@ -1,6 +1,6 @@
-"""Flower with a login, read-only, with its tasks saved over a restart: `python -m worker.flower`.
+"""Flower, read-only, with a login, and with tasks that survive a restart: `python -m worker.flower`.
 
-Flower's own FLOWER_* variables change all of that but the login.
+Flower's own FLOWER_* variables can change all of that except the login.
 """
 
 import os
@@ -42,7 +42,7 @@ def logins(text: str) -> list[str]:
 
 
 def private(state: Path) -> None:
-    """Raise ConfigurationError where others can write Flower's state: to read a pickle runs its code."""
+    """Raise ConfigurationError if others can write Flower's state: reading a pickle runs its code."""
     files = [each for each in state.parent.glob(f"{state.name}*") if not _is_own(each.lstat())]
     if path := first_open_to_others(state.parent, os.geteuid()) or next(iter(files), None):
         raise ConfigurationError(
@@ -68,7 +68,7 @@ def main() -> None:
         sys.exit(f"study-ingest: {error}")
     os.umask(0o077)
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # its own metrics are not ours
-    os.environ.pop("BROKER_URL", None)  # as it is, Celery's command would prefer it to the app's
+    os.environ.pop("BROKER_URL", None)  # Celery's command would prefer the unchanged URL to the app's
     logs.configure_logs()
     broker.make_celery(settings, worker=True).start(["flower"])
 

@@ -1,10 +1,9 @@
-"""Do what no request and no replay waits for: `python -m worker.sweeper`.
+"""Do the periodic work that no request and no replay waits for: `python -m worker.sweeper`.
 
 Every SWEEP_EVERY seconds the loop writes its heartbeat, enqueues overdue uploads and starts the webhooks that
 are due, each on a thread of its own; every half second it moves the spool into Postgres. Every minute it
-abandons live sessions that are idle. Several sweepers may run: rows are claimed by leases, or by locks that
-the others pass over, and one at a time moves the spool. A store that is away stops only the jobs that need
-it.
+abandons idle live sessions. Several sweepers may run: each claims its rows by leases, or by locks that the
+others skip, and one at a time moves the spool. A store that is away stops only the jobs that need it.
 """
 
 import logging
@@ -30,11 +29,11 @@ from shared.live.sessions import abandon_idle
 
 # The most connections that the receiver sees at once.
 MAX_DELIVERIES = 16
-# One for the loop's statements, one for the lock of the spool, one for the answers of webhooks.
+# Connections: one for the loop's statements, one for the spool's lock, one for the answers of webhooks.
 CONNECTIONS = 3
-# Nobody waits for it.
+# Seconds; nobody waits for idle sessions.
 IDLE_EVERY_S = 60.0
-# Only Redis holds what is in the spool: Postgres gets it as soon as it is back.
+# Seconds; short, as spooled uploads are in Redis only.
 SPOOL_EVERY_S = 0.5
 # Beyond a webhook's time-out, to record its answer.
 GRACE_S = 1.0
@@ -43,7 +42,7 @@ log = structlog.get_logger()
 
 
 class Job:
-    """A part of the sweeper's work, done every few seconds; `do` returns whether more is to be done at once.
+    """A periodic part of the sweeper's work; `do` returns whether more work is left for at once.
 
     A failure is logged when it begins and when it is over; the other jobs go on.
     """
@@ -56,7 +55,7 @@ class Job:
         self.due = 0.0
 
     def run(self) -> None:
-        """Do it, and note when it is due again."""
+        """Do the job, and compute when it is due again."""
         self.due = time.monotonic() + self._every
         try:
             has_more = self._do()
@@ -73,7 +72,7 @@ class Job:
 
 
 class Deliveries:
-    """Webhooks under way, each on a thread of its own: one that hangs delays neither another nor the loop.
+    """Deliver webhooks, each on its own thread: one that hangs delays neither another nor the loop.
 
     `on_free` is called when a thread ends while more webhooks may wait for one.
     """
@@ -103,7 +102,7 @@ class Deliveries:
             self._threads.add(thread)
             try:
                 thread.start()
-            except BaseException:  # the system has no thread left; the leases of the rest end
+            except BaseException:  # no more threads can be started; the leases of the others end
                 self._threads.discard(thread)
                 raise
         return len(claimed)
@@ -216,7 +215,7 @@ class Sweeper:
         return bool(abandoned)
 
     def _drain(self, redis: Redis) -> bool:
-        """Move a batch of the uploads that Redis holds since Postgres was away."""
+        """Move a batch of the spool into Postgres."""
         if not spool.spooled(redis):
             return False
         with self._engine.begin() as connection:
@@ -226,7 +225,7 @@ class Sweeper:
 def main() -> None:
     """Run until SIGTERM or SIGINT, then end within a webhook's time-out."""
     logs.configure_logs()
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each URL, which may hold a token
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each URL, which may contain a token
     try:
         settings = load_settings(Settings)
         compare_at_start(settings)
@@ -236,7 +235,7 @@ def main() -> None:
 
     def stop(*_: object) -> None:
         sweeper.stop()
-        # What hangs longer, such as a statement of a frozen Postgres, is cut off: its leases expire.
+        # What hangs for longer, such as a statement of a frozen Postgres, is interrupted; its leases expire.
         signal.setitimer(signal.ITIMER_REAL, settings.webhook_timeout + GRACE_S)
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -17,7 +17,7 @@ from worker.app import app, engine, settings
 
 log = structlog.get_logger()
 
-# The part of the time limit in which a message may start replays; the rest is for the last one to finish.
+# The share of the time limit in which a message may start replays; in the rest, the last one finishes.
 MESSAGE_SHARE = 0.25
 
 

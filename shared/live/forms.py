@@ -1,4 +1,4 @@
-"""The requests of the front end, read strictly, so that the code behind them can rely on them."""
+"""The request bodies of the front end, validated strictly."""
 
 from typing import Annotated, Any, Literal
 
@@ -28,7 +28,7 @@ class _Form(BaseModel):
 
 
 class SessionStart(_Form):
-    """What a session should ask."""
+    """Which questions a session should ask."""
 
     model_config = ConfigDict(
         json_schema_extra={"example": {"study_topic_id": 4, "quiz_mode": "random", "target_per_subject": 2}}
@@ -37,8 +37,8 @@ class SessionStart(_Form):
     study_topic_id: Integer = Field(ge=0, lt=BIGINT)
     quiz_mode: Annotated[QuizMode, BeforeValidator(_not_reserved)] = Field(
         "random",
-        description="`frequent_focus`: what exams ask often and the learner would miss now; "
-        "`due`: what is due, the longest due first, then new questions",
+        description="`frequent_focus`: questions that exams ask often and the learner would miss now; "
+        "`due`: due questions, the longest overdue first, then new ones",
     )
     wrong_only: bool = Field(default=False, description="only questions whose wrong note is open")
     subject_filter: str | None = Field(
@@ -57,4 +57,4 @@ class Submission(_Form):
 
     pub_id: PubId
     selected: Choice | None = Field(description="0-based index of the choice; null: none was made")
-    unsure: bool = Field(description="the learner said so")
+    unsure: bool = Field(description="the learner marked the answer as unsure")

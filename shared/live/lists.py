@@ -1,4 +1,4 @@
-"""What a learner's pages list: topics, past sessions, due reviews, wrong notes and weak areas."""
+"""A learner's lists: topics, past sessions, due reviews, progress, wrong notes and weak areas."""
 
 from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
@@ -18,27 +18,27 @@ _Id = Annotated[int, Field(ge=0, lt=BIGINT)]
 
 
 class SessionCursor(NamedTuple):
-    """Where a page of past sessions ends; the newest come first."""
+    """The last item of a page of past sessions; the newest come first."""
 
     session_id: _Id
 
 
 class ReviewCursor(NamedTuple):
-    """Where a page of due reviews ends; the longest due come first."""
+    """The last item of a page of due reviews; the longest overdue come first."""
 
     due: date
     question_id: _Id
 
 
 class NoteCursor(NamedTuple):
-    """Where a page of wrong notes ends; the last opened come first."""
+    """The last item of a page of wrong notes; the most recently opened come first."""
 
     opened_at: AwareDatetime
     question_id: _Id
 
 
 class ProgressCursor(NamedTuple):
-    """Where a page of progress ends; public ids come in the order of their bytes."""
+    """The last item of a page of progress; public ids are ordered by their bytes."""
 
     pub_id: Annotated[str, Field(max_length=200, pattern=STORABLE)]
 
@@ -77,13 +77,13 @@ _PAST = text(f"""
 def past_sessions(
     connection: Connection, user_id: int, *, after: SessionCursor, limit: int
 ) -> list[tuple[SessionCursor, dict[str, Any]]]:
-    """List closed sessions, the last recorded first, each with its cursor."""
+    """List closed sessions, the most recently recorded first, each with its cursor."""
     sessions.require_learner(connection, user_id)
     rows = execute(connection, _PAST, after._asdict() | {"user_id": user_id, "limit": limit})
     return [(SessionCursor(row.session_id), sessions.with_snapshot(row._asdict())) for row in rows]
 
 
-# First, by index: what is due, and what a near exam makes due.
+# First, by index: due questions, and those that a near exam makes due.
 _DUE = text(f"""
     WITH near (question_id) AS (
         SELECT study_question_id FROM study_question_progress WHERE user_id = :user_id AND due < :before
@@ -115,7 +115,7 @@ def due_reviews(  # noqa: PLR0913  # whose, what page, and as of when
     now: datetime,
     default_zone: str,
 ) -> list[tuple[ReviewCursor, dict[str, Any]]]:
-    """List the questions due before a study date, or by today; longest due first, each with its cursor."""
+    """List the questions due before a study date, or by today, the longest overdue first, with cursors."""
     sessions.require_learner(connection, user_id)
     today = today_of(connection, user_id, now=now, default_zone=default_zone)
     as_of = {"before": before or today + timedelta(days=1), "today": today, "now": now}
@@ -126,7 +126,7 @@ def due_reviews(  # noqa: PLR0913  # whose, what page, and as of when
 def progress(
     connection: Connection, user_id: int, *, after: ProgressCursor, limit: int
 ) -> list[tuple[ProgressCursor, dict[str, Any]]]:
-    """List what is known of each question that the learner answered, each with its cursor."""
+    """List the progress at each question that the learner answered, with its cursor."""
     sessions.require_learner(connection, user_id)
     lines = list_progress(connection, user_id, after=after.pub_id, limit=limit)
     return [(ProgressCursor(line["pub_id"]), line) for line in lines]
@@ -158,7 +158,7 @@ def wrong_notes(  # noqa: PLR0913  # whose, what page, and as of when
     now: datetime,
     default_zone: str,
 ) -> list[tuple[NoteCursor, dict[str, Any]]]:
-    """List the notes of one state, last opened first, each with its cursor."""
+    """List the notes of one state, the most recently opened first, each with its cursor."""
     sessions.require_learner(connection, user_id)
     as_of = {"today": today_of(connection, user_id, now=now, default_zone=default_zone), "now": now}
     page = after._asdict() | {"user_id": user_id, "state": state, "limit": limit}
@@ -186,7 +186,7 @@ _ANSWERED = text("""
 def weak_areas(
     connection: Connection, user_id: int, topic_id: int, *, now: datetime, default_zone: str
 ) -> list[dict[str, Any]]:
-    """Return what is known of each subject that was answered, the weakest first."""
+    """Return the learner's results in each answered subject, the weakest first."""
     sessions.require_learner(connection, user_id)
     sessions.require_topic(connection, user_id, topic_id)
     today = today_of(connection, user_id, now=now, default_zone=default_zone)

@@ -33,7 +33,7 @@ class Candidate(NamedTuple):
 
 
 class Circumstances(NamedTuple):
-    """What a start depends on besides the request: the time, chance, and the zone of learners without one."""
+    """Inputs of a start besides the request: time, random numbers, and the default time zone."""
 
     now: datetime
     rng: Random
@@ -63,7 +63,7 @@ _INSERT = text("""
 
 
 def start(connection: Connection, user_id: int, form: SessionStart, circumstances: Circumstances) -> Started:
-    """Start a session; where one is in progress in this topic, return that one as it is."""
+    """Start a session; if one is in progress in the topic, return that one unchanged."""
     lock_known_learner(connection, user_id)
     require_topic(connection, user_id, form.study_topic_id)
     topic = {"user_id": user_id, "study_topic_id": form.study_topic_id}
@@ -75,7 +75,7 @@ def start(connection: Connection, user_id: int, form: SessionStart, circumstance
     candidates = load_candidates(connection, user_id, form, today=today, now=circumstances.now)
     chosen = choose(candidates, form, today, circumstances.rng)
     if not chosen:
-        raise errors.NothingToAskError("no question of the topic fits")
+        raise errors.NothingToAskError("no question of the topic matches")
     snapshot = {
         "question_ids": json.dumps([each.question_id for each in chosen]),
         "subjects": json.dumps(Counter(each.subject for each in chosen)),
@@ -108,7 +108,7 @@ _CANDIDATES = text(f"""
 def load_candidates(
     connection: Connection, user_id: int, form: SessionStart, *, today: date, now: datetime
 ) -> list[Candidate]:
-    """Load the questions that fit, with what is known of each on the learner's present study date."""
+    """Load the questions that match the form, with the learner's progress at each."""
     bound = form.model_dump() | {"user_id": user_id, "today": today, "now": now}
     candidates = []
     for row in db.execute(connection, _CANDIDATES, bound):
@@ -120,7 +120,7 @@ def load_candidates(
 
 
 def choose(candidates: Sequence[Candidate], form: SessionStart, today: date, rng: Random) -> list[Candidate]:
-    """Choose questions in the order in which to ask them; of each subject, at most what the form says."""
+    """Choose questions, in the order to ask them, with at most `target_per_subject` of each subject."""
     order = rng.sample(candidates, len(candidates))  # sorting is stable, so that chance decides ties
     if form.quiz_mode != "random":
         order.sort(key=lambda each: -each.priority)
@@ -150,7 +150,7 @@ _LOCK = text("""
 
 
 def lock_known_learner(connection: Connection, user_id: int) -> None:
-    """Lock a learner before anything of theirs changes; the quiz session is always locked second."""
+    """Lock a learner, always before their quiz session; raise UnknownLearnerError if there is none."""
     store.lock_learner(connection, user_id)
     require_learner(connection, user_id)
 
@@ -266,7 +266,7 @@ def submit(  # noqa: PLR0913  # as long as the request that it carries out
 ) -> dict[str, Any]:
     """Record an answer and return it with its outcome; the same answer again changes nothing.
 
-    It is graded by the edition that it names, which is the one that was shown.
+    The answer is graded by the edition that it names: the one that was shown.
     """
     lock_known_learner(connection, user_id)
     session = lock_session(connection, user_id, session_id)
@@ -295,7 +295,7 @@ def submit(  # noqa: PLR0913  # as long as the request that it carries out
         attempts.insert_attempts(connection, user_id, {session_id: [attempt]}, {attempt.ordinal})
         db.execute(connection, _MOVE_CURSOR, bound)
         recorded = next(db.execute(connection, _ANSWER, bound))
-    # The same choice of another edition may be another answer: choices are told apart by their place.
+    # The same index in another edition may be another choice.
     elif (recorded.pub_id, recorded.selected, recorded.unsure) != (
         answer.pub_id,
         answer.selected,
@@ -356,8 +356,8 @@ def _close(  # noqa: PLR0913  # as above, for both ways to close
     }
 
 
-# Locks their learners too, and passes over those that another sweeper or an answer holds at this moment. By
-# chance, so that those that fail every time do not take the places of the others.
+# Locks their learners, and skips learners that another transaction has locked. In random order, so that
+# sessions that fail every time do not displace the others.
 _IDLE = text("""
     SELECT s.user_id, s.id FROM study_quiz_sessions s JOIN users u ON u.id = s.user_id
     WHERE s.status = 'in_progress' AND s.created_at < :since
@@ -380,7 +380,7 @@ def abandon_idle(
 ) -> int:
     """Abandon up to `limit` sessions that had no answer for `idle`; their answers count. Return how many.
 
-    One that fails is logged, and left for the next time.
+    A session that cannot be abandoned is logged, and tried again next time.
     """
     since = now - idle
     abandoned = 0
@@ -407,7 +407,7 @@ VOID_REASON = "deleted in the front end"
 def void(
     connection: Connection, user_id: int, session_id: int, *, now: datetime, default_zone: str
 ) -> dict[str, Any]:
-    """Void a session, live or uploaded; one in progress is abandoned first, so that its topic is free."""
+    """Void a session, live or uploaded; one in progress is abandoned first, which frees its topic."""
     lock_known_learner(connection, user_id)
     if lock_session(connection, user_id, session_id).status == "in_progress":
         abandon(connection, user_id, session_id, now=now, default_zone=default_zone)

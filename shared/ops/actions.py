@@ -94,10 +94,10 @@ def _search_failed(connection: Connection, wanted: Search, *, purged: bool) -> l
 def reingest(
     connection: Connection, client_session_uuid: UUID, why: str, *, now: datetime, default_zone: str
 ) -> Plan:
-    """Replay an ingested upload with the current catalog, in place of the sessions that it has.
+    """Replay an ingested upload again with the current catalog, and supersede the sessions that it has.
 
-    Those are superseded: they stay on record, and never count again. Locks are taken in the order of a
-    replay. Raises UnknownUploadError, or ReplayRefusedError: then the caller must roll back.
+    Superseded sessions stay on record, and never count again. Locks are taken in the order of a replay.
+    Raises UnknownUploadError, or ReplayRefusedError: then the caller must roll back.
     """
     db.execute(connection, _LOCK, {"id": client_session_uuid})
     upload = _read(connection, client_session_uuid)
@@ -113,7 +113,7 @@ def reingest(
     owner = lock_owner(connection, {each.pub_id for each in attempts}, default_zone)
     if owner is None or owner.id != upload.user_id:
         raise errors.ReplayRefusedError(
-            f"the questions of {client_session_uuid} no longer all belong to its learner"
+            f"some questions of {client_session_uuid} no longer belong to its learner"
         )
 
     _supersede(connection, client_session_uuid, "its upload was replayed again", now)
@@ -158,8 +158,8 @@ def shift_clock(
 ) -> Requeued:
     """Replay an upload whose clock was wrong with all its times shifted; its attempts are flagged.
 
-    One that is ingested is replayed in place of the sessions that it has, any other is requeued. The shift
-    stays for later replays. Raises as `requeue` and `reingest` do.
+    An ingested upload is replayed again as by `reingest`, any other is requeued. The shift applies to later
+    replays, too. Raises as `requeue` and `reingest` do.
     """
     db.execute(connection, _SHIFT_CLOCK, {"id": client_session_uuid, "shift": shift})
     why = f"its clock shifted by {write_shift(shift)}"
@@ -214,8 +214,8 @@ def _supersede(connection: Connection, client_session_uuid: UUID, why: str, now:
         db.execute(connection, _SUPERSEDE, {"user_id": learner, "session_ids": ids, "now": now})
 
 
-# Sessions that are not superseded come first: superseded content may be another learner's. No index has the
-# others' uuids: they are looked for among the sessions of the learners whose content it was.
+# Sessions that are not superseded come first: superseded ones may be another learner's. No index has the
+# uuids of superseded sessions, so they are searched among the sessions of the learners whose content it was.
 _SESSIONS_EVER = text("""
     SELECT id, user_id, superseded_at IS NULL AS stands FROM study_quiz_sessions
     WHERE client_session_uuid = CAST(:id AS text) AND user_id = ANY(ARRAY(
@@ -248,7 +248,7 @@ def unvoid_upload(connection: Connection, client_session_uuid: UUID) -> int:
 def _lock_sessions(connection: Connection, client_session_uuid: UUID) -> tuple[int, list[int]]:
     """Lock an upload and its learner; return the learner and the upload's sessions.
 
-    The upload first: a replay that holds its lock may be adding a session.
+    The upload is locked first: a replay that has locked it may be adding a session.
     """
     db.execute(connection, _LOCK, {"id": client_session_uuid})
     sessions = db.execute(connection, _SESSIONS_EVER, {"id": client_session_uuid}).fetchall()
@@ -319,9 +319,9 @@ class OpenedConflict:
 
     @property
     def difference(self) -> list[str]:
-        """List the lines of the first content alone, after `-`, and of this one alone, after `+`.
+        """List the lines that only the first content has (after `-`), or only this one (after `+`).
 
-        Empty where one of them is purged.
+        Empty if one of them is purged.
         """
         if self.payload is None or self.first_payload is None:
             return []
@@ -398,7 +398,7 @@ _PURGE_UPLOADS = text("""
     RETURNING client_session_uuid
 """)
 
-# The upload is locked too: accepting a conflict holds it, and reads the payload.
+# The upload is locked, too: accepting a conflict locks it and reads the payload.
 _PURGE_CONFLICTS = text("""
     WITH due AS (
         SELECT c.id FROM upload_conflicts c JOIN uploads u USING (client_session_uuid)
@@ -422,7 +422,7 @@ def purge(engine: Engine, status: Status, *, before: datetime, batch: int = PURG
     Takes an engine, as each batch is a transaction of its own: locks are short. Yields the size of each.
     Locked rows are left out.
     """
-    # In the order of each table's key, so that no batch reads again the rows of an earlier one.
+    # In the order of each table's key, so that no batch reads the rows of an earlier batch again.
     bound = {"status": status, "before": before, "batch": batch}
     for statement, lowest in ((_PURGE_UPLOADS, UUID(int=0)), (_PURGE_CONFLICTS, 0)):
         start: UUID | int = lowest

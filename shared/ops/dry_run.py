@@ -46,9 +46,9 @@ class Card(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a replay would do: the upload after it, and its questions' cards before and after, by public id.
+    """The result of a dry run: the upload after the replay, and cards before and after it, by public id.
 
-    `already`: set if the upload is ingested, so that a replay would do nothing.
+    `already`: why a replay would do nothing, if the upload is ingested.
     """
 
     upload: UploadReport
@@ -58,7 +58,7 @@ class DryRun:
 
     @property
     def moved(self) -> list[tuple[str, Card | None, Card | None]]:
-        """List the cards that would change, before and after."""
+        """List the cards that would change, each before and after."""
         pub_ids = sorted(self.before.keys() | self.after.keys())
         cards = [(each, self.before.get(each), self.after.get(each)) for each in pub_ids]
         return [card for card in cards if card[1] != card[2]]

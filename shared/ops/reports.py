@@ -1,4 +1,4 @@
-"""What operators read: a learner, an upload and its effects, and counts over time."""
+"""Reports for operators: a learner, an upload and its effects, and counts over time."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -139,7 +139,7 @@ def curve(
     return forgetting_curve(reviews, today + AHEAD)
 
 
-# An upload that an operator replays again counts at its last end.
+# An upload that was replayed again counts at the end of its last replay.
 _ACTIVITY = text("""
     WITH event (at, kind) AS (
         SELECT received_at, 'received' FROM uploads WHERE received_at >= :since
@@ -208,7 +208,7 @@ def count_webhooks(connection: Connection) -> dict[str, int]:
     return {row.status: row.webhooks for row in db.execute(connection, _WEBHOOKS)}
 
 
-# What is superseded is void; to say so lets Postgres use the index of the uuids.
+# Superseded sessions are void anyway: with that condition Postgres can use the index of the uuids.
 _ATTEMPTS = text("""
     SELECT a.user_id, a.study_question_id, a.pub_id, a.answered_at, a.counted
     FROM study_quiz_sessions s
@@ -219,7 +219,7 @@ _ATTEMPTS = text("""
 
 
 class Effect(NamedTuple):
-    """What an upload's attempt did to a question, and how many attempts at it were folded in all."""
+    """The step of progress that an upload's attempt caused; `attempts`: all attempts at its question."""
 
     pub_id: str
     step: Step
@@ -227,7 +227,7 @@ class Effect(NamedTuple):
 
 
 def effects(connection: Connection, client_session_uuid: UUID) -> list[Effect]:
-    """List what an upload's attempts did; none while it is not ingested, or is void."""
+    """List the effects of an upload's attempts; none if it is not ingested or is void."""
     rows = list(db.execute(connection, _ATTEMPTS, {"uuid": str(client_session_uuid)}))
     if not rows:
         return []
@@ -284,7 +284,7 @@ class Conflict:
 
 
 class Moment(NamedTuple):
-    """What happened to an upload, and when; `actor`: the operator who did it, where that is known."""
+    """What happened to an upload, and when; `actor`: the operator who did it, if known."""
 
     at: datetime
     what: str
@@ -296,8 +296,8 @@ class Moment(NamedTuple):
 class UploadReport:
     """An upload as an operator may see it; `payload` is None once it is purged.
 
-    `learner_id`: whom its sender's token names; `owners`: whose each question is, by its public id, where the
-    upload is rejected.
+    `learner_id`: the learner that its sender's token names; `owners`: the owner of each question by public
+    id, if the upload is rejected.
     """
 
     client_session_uuid: UUID

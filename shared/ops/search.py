@@ -73,7 +73,7 @@ _LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=30))
 
 
 def search(connection: sa.Connection, wanted: Search) -> list[Listed]:
-    """Find uploads: where they wait, the longest waiting first; else the newest first."""
+    """Find uploads: waiting ones in the order of their wait, the longest first; others the newest first."""
     waiting = wanted.status is Status.RECEIVED
     order = models.Upload.received_at if waiting else models.Upload.received_at.desc()
     query = sa.select(*_LISTED).where(*_conditions(wanted)).order_by(order, models.Upload.client_session_uuid)
@@ -101,7 +101,7 @@ def _conditions(wanted: Search) -> Iterator[sa.ColumnElement[bool]]:
     if wanted.older_than is not None:
         yield models.Upload.received_at < sa.func.now() - wanted.older_than
     if wanted.after is not None:
-        # First the bound, for the index; then leave out those of the same time that were listed already.
+        # First the bound, for the index; then without those of the same time that were listed already.
         at, (last_at, last_uuid) = models.Upload.received_at, wanted.after
         bound = at >= last_at if wanted.status is Status.RECEIVED else at <= last_at
         yield sa.and_(bound, sa.or_(at != last_at, models.Upload.client_session_uuid > last_uuid))
@@ -133,7 +133,7 @@ def of_learner(learner: int) -> sa.ColumnElement[bool]:
     )
     sent = _sent()
     unfinished = sa.select(sent.c.client_session_uuid).where(sent.c.pub_id.in_(theirs))
-    # An array, so that the planner expects few of them and uses the primary key.
+    # An array, so that the planner expects few uuids and uses the primary key.
     array = sa.func.array(unfinished.scalar_subquery())
     return sa.or_(models.Upload.user_id == learner, models.Upload.client_session_uuid == sa.func.any(array))
 

@@ -35,7 +35,7 @@ def test_what_no_browser_sends_is_refused(origin: str) -> None:
 
 
 def test_a_file_of_keys_needs_an_audience() -> None:
-    with pytest.raises(ValidationError, match="must be set, as VIEWER_TOKEN_KEYS is"):
+    with pytest.raises(ValidationError, match="must be set while VIEWER_TOKEN_KEYS is set"):
         configured(viewer_token_keys="/keys.json")
 
 
