@@ -67,7 +67,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROCFILE = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines() if line)
 # Where `python` and `celery` are those of this run.
 PATH = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-PATIENCE_S = 60.0
+# A wait for a condition costs a fast machine nothing.
+PATIENCE_S = 120.0
 
 # Short enough for a test, in the same proportions as the defaults.
 BRISK = {

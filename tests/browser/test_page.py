@@ -12,6 +12,10 @@ from tests.browser.proxy import Handler
 from tests.processes import until
 
 TOPICS = ("Science", "Geography", "History")
+DRAFTED = """async () => {
+    const { read } = await import("/viewer/device.js");
+    return (await read("draft"))?.session.attempts.length;
+}"""
 
 
 def sign_in(phone: Device, learner: Learner) -> Page:
@@ -74,7 +78,7 @@ def play_half(page: Page) -> None:
     page.get_by_role("button", name="Choose a topic").click()
     play(page, "Geography", "22")
     expect(page.get_by_text("Geography, question 3 of 5")).to_be_visible()
-    page.wait_for_timeout(300)  # drafts are written behind the answers
+    until(lambda: page.evaluate(DRAFTED) == 2, "the draft is on the device")  # written behind the answers
 
 
 def test_T8_a_new_service_worker_takes_over_with_a_full_outbox(

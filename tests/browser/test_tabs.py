@@ -18,8 +18,9 @@ from tests.processes import until
 SESSIONS = 60
 
 
-def at_50_ms(handler: Handler) -> int:
-    time.sleep(0.05)
+def slowly(handler: Handler) -> int:
+    """Leave a test the time to end a tab while it sends."""
+    time.sleep(0.15)
     return handler.pass_on()
 
 
@@ -49,7 +50,7 @@ def test_T5_each_session_is_sent_once_however_many_tabs_there_are(
     phone: Device, learner: Learner, run: Run, tabs: int
 ) -> None:
     queue(phone, learner, SESSIONS)
-    phone.proxy.fault = at_50_ms
+    phone.proxy.fault = slowly
     pages = list(open_tabs(phone, learner, tabs).values())
     for page in pages:
         page.evaluate("() => window.outbox.flush()")
@@ -76,7 +77,7 @@ def test_T5_another_tab_goes_on_where_one_ended(
     end: Callable[[Page], None],
 ) -> None:
     queue(phone, learner, SESSIONS)
-    phone.proxy.fault = at_50_ms
+    phone.proxy.fault = slowly
     pages = open_tabs(phone, learner, 3)
     until(lambda: pages[TABS[2]].evaluate(WAITING) < SESSIONS - 8 and phone.proxy.posts, "one of them sends")
     sender = phone.proxy.posts[-1].token
@@ -107,7 +108,7 @@ def test_T5_a_tab_that_hangs_loses_its_turn_and_stops(phone: Device, learner: Le
     pages = open_tabs(phone, learner, 2)
     renderers = {token: renderer_of(page, phone) for token, page in pages.items()}
     assert len(set(renderers.values())) == 2
-    phone.proxy.fault = at_50_ms
+    phone.proxy.fault = slowly
     watch = phone.outbox(learner.number, "")
     until(lambda: watch.evaluate(WAITING) < SESSIONS - 8, "one of them sends")
     sender = phone.proxy.posts[-1].token

@@ -95,7 +95,6 @@ def test_several_deliverers_deliver_each_once(
     )
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.usefixtures("sent")
 def test_what_another_is_about_to_claim_is_not_waited_for(engine: Engine, with_receiver: Settings) -> None:
     with engine.begin() as another:
