@@ -5,6 +5,7 @@ token; if there are too many connections, the idlest one without a token is clos
 its first byte; SIGTERM loses no request that has arrived.
 """
 
+import gc
 import json
 import logging
 import signal
@@ -262,6 +263,8 @@ def main() -> int:
         return WRONG_CONFIGURATION
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
+    gc.freeze()
+    gc.enable()
     log.info("web.started", host=settings.host, port=server.port)
     server.run()
     log.info("web.stopped")
