@@ -60,8 +60,8 @@ def admit() -> None:
         Kind.STORE_UNAVAILABLE,
     ),
 )
-def receive_upload() -> Response | tuple[dict[str, Any], int, dict[str, str]]:
-    """Receive a finished session; a sender may repeat it until it gets an answer."""
+def receive_upload() -> Response:
+    """Receive a finished session; it may be sent again until it is answered."""
     start = perf_counter()
     body = schemas.plain_json_body()
     upload = parse_upload(body)
@@ -77,7 +77,7 @@ def receive_upload() -> Response | tuple[dict[str, Any], int, dict[str, str]]:
     return _answer(uuid, receipt)
 
 
-def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response | tuple[dict[str, Any], int, dict[str, str]]:
+def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response:
     match receipt.verdict:
         case uploads.Verdict.CONFLICT:
             raise Problem(Kind.CONFLICTING_UPLOAD)
@@ -90,12 +90,9 @@ def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response | tuple[dict[str, 
             members = f'"client_session_uuid":"{uuid}","result":{receipt.result}'
             return Response(f'{{"status":"already_ingested",{members}}}', content_type="application/json")
     # A dead upload is answered as received, too: sending it again would not help.
+    received = schemas.Received(status="received", client_session_uuid=uuid)
     location = f"{request.root_path}{request.path}/{uuid}"
-    return (
-        schemas.Received(status="received", client_session_uuid=uuid).model_dump(mode="json"),
-        202,
-        {"Location": location},
-    )
+    return Response(received.model_dump_json(), 202, {"Location": location}, content_type="application/json")
 
 
 @upload_routes.get(
