@@ -13,7 +13,7 @@ from shared.config import URL_PREFIX, Settings
 
 
 def stay_on_host(response: Response) -> Response:
-    """Redirect to a path alone: of scheme, host and port only the client knows how it reaches us."""
+    """Redirect to a path without scheme and host: only the client knows how it reaches us."""
     location = response.location or "/"
     # Our own are paths already; to compose the host's URL takes a tenth of an upload's CPU in Flask.
     if not location.startswith("/") and location.startswith(request.host_url):

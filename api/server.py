@@ -1,8 +1,8 @@
-"""The web process: waitress, which reads whole requests, so that a slow sender holds a socket but no thread.
+"""The web process: waitress reads whole requests first, so that a slow sender occupies no thread.
 
 This module adds to waitress: refusals are answered as problems; a body is read only from a sender with a
-token; if there are too many connections, the idlest one without a token is closed; a request is timed from
-its first byte; SIGTERM loses no request that has arrived.
+token; if there are too many connections, the one without a token that is silent longest is closed; a request
+is timed from its first byte; SIGTERM loses no request that has arrived.
 """
 
 import gc

@@ -27,11 +27,15 @@ class RefusedCatalogError(StudyIngestError):
 
 
 def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Pass a command the `wanted` catalog of its FILE; say what of the file is not in it."""
+    """Pass a command the `wanted` catalog of its FILE; print the parts of the file that were skipped."""
 
     @click.argument("file", type=context.FILE)
-    @click.option("--learner", type=context.COUNT, metavar="ID", help="Owner of what names no learner.")
-    @click.option("--topic", type=context.Line(), metavar="NAME", help="Topic of what names no topic.")
+    @click.option(
+        "--learner", type=context.COUNT, metavar="ID", help="Owner of questions that name no learner."
+    )
+    @click.option(
+        "--topic", type=context.Line(), metavar="NAME", help="Topic of questions that name no topic."
+    )
     @wraps(command)
     def run(*args: Any, file: Path, learner: int | None, topic: str | None, **options: Any) -> Any:
         read = catalog_files.read(context.read_file(file), learner=learner, topic=topic)

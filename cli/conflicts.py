@@ -36,7 +36,7 @@ def list_(*, limit: int, as_json: bool, store: context.Store) -> None:
 @click.argument("conflict", metavar="ID", type=context.BIGINT)
 @context.with_store
 def show(*, conflict: int, store: context.Store) -> None:
-    """Show both contents, which hold a learner's answers."""
+    """Show both contents: they have a learner's answers."""
     with store.engine.connect() as connection:
         opened = actions.open_conflict(connection, conflict)
     rows = [

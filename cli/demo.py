@@ -119,7 +119,7 @@ class Demo:
     console: Console
 
     def run(self) -> None:
-        """Run every step; raise DemoFailedError where a check fails."""
+        """Run every step; raise DemoFailedError if a check fails."""
         steps = {
             "The catalog is loaded": self.load_the_catalog,
             "Sessions of the weeks before": self.send_earlier_sessions,

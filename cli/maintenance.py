@@ -114,7 +114,7 @@ def verify(*, repair: bool, store: context.Store) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON line.")
 @context.with_store
 def stats(*, as_json: bool, store: context.Store) -> None:
-    """Count what waits, what failed, and what was done in the last hour and day."""
+    """Count waiting and failed uploads, and what was done in the last hour and day."""
     now = datetime.now(UTC)
     with store.engine.connect() as connection:
         standing = health.look(connection)._asdict()
@@ -164,7 +164,7 @@ def count_backlog() -> dict[str, int | None]:
 @click.option("--port", type=click.IntRange(1, 65535), default=9464, show_default=True)
 @click.pass_obj
 def metrics(directory: str, port: int) -> None:
-    """Serve the metrics of this host's processes to Prometheus, on the loopback address alone."""
+    """Serve the metrics of this host's processes to Prometheus, on the loopback address only."""
     settings = load_settings(Settings).model_copy(update={"prometheus_multiproc_dir": directory})
     if not directory:
         raise ConfigurationError("PROMETHEUS_MULTIPROC_DIR: set it to the directory that the processes use")

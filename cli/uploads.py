@@ -268,7 +268,7 @@ def _replay_all(store: context.Store, wanted: Search) -> None:
 
 
 def _dry_run_all(store: context.Store, wanted: Search) -> None:
-    """Show each alone: the effect of one on another is not shown."""
+    """Dry-run each upload separately: effects of one on another are not shown."""
     found, purged = _find(store, wanted)
     refused = 0
     for uuid in found:

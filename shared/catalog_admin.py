@@ -81,7 +81,7 @@ _EDITION_FIELDS = frozenset(CatalogEdition.model_fields)
 
 
 class CatalogQuestion(_Form):
-    """A question of a topic with its editions; in the flat form, it holds the fields of its only edition."""
+    """A question of a topic with its editions; in the flat form, it has the fields of its only edition."""
 
     id: Id
     user_id: Id
@@ -502,7 +502,7 @@ _SAVE_RESULT = text("UPDATE uploads SET result = CAST(:result AS jsonb) WHERE cl
 
 
 def regrade(connection: Connection, pub_ids: Sequence[str]) -> None:
-    """Grade the attempts at some editions by their current keys, and update what was derived from them.
+    """Grade the attempts at some editions by their current keys; update counts, progress and results.
 
     The caller holds the locks of the learners.
     """

@@ -82,7 +82,7 @@ class Receipt(NamedTuple):
 
 
 def delete_learner(connection: Connection, user_id: int, redis: Redis | None = None) -> Receipt:
-    """Delete a learner and all their data; return the numbers of what was deleted.
+    """Delete a learner and all their data; return how many rows and payloads were deleted.
 
     The rows of their uploads stay, so that a repeated delivery is recognised; payloads and results are
     deleted, and not stored again. If the learner's own row was deleted before, their ingested uploads are

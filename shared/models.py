@@ -86,14 +86,14 @@ def expect_new_learners(model: type[Base]) -> None:
 
 
 class StudyQuestionAttempt(Base):
-    """An attempt with what was derived for it when it was recorded: outcome, rating and study date.
+    """An attempt with the outcome, rating and study date that were derived when it was recorded.
 
     `ordinal` is its 0-based place in the session as sent, `selected` the 0-based choice, NULL for none.
     `pub_id` is the edition that the learner saw; not a foreign key, as the log stays when an edition goes.
     `rating` is FSRS's: 1 Again, 2 Hard, 3 Good. Only the first at a question in a session is `counted`.
     `answered_at` is the time used, `answered_at_raw` the time sent. `clock_adjusted`: they differ, or the
-    time is doubtful, as it lies two years before the upload arrived.
-    `utc_offset` is the offset sent, in minutes east, NULL where there was none, or zero.
+    time is doubtful, as it lies two years before the upload arrived. `utc_offset` is the offset sent, in
+    minutes east, NULL where there was none, or zero.
     """
 
     __tablename__ = "study_question_attempts"
@@ -167,7 +167,7 @@ class StudyTopic(Base):
 
 
 class StudyQuestion(Base):
-    """A question, withdrawn from `retired_at` on; its editions hold its choices."""
+    """A question, withdrawn from `retired_at` on; its editions have its choices."""
 
     __tablename__ = "study_questions"
     __table_args__ = (
@@ -467,7 +467,7 @@ class Upload(Base):
 class UploadConflict(Base):
     """Other content under the uuid of an upload, kept for an operator; the first content stays in `uploads`.
 
-    `learner_id` as in `Upload`; `user_id` is known where this content was ingested before another one was
+    `learner_id` as in `Upload`; `user_id` is known if this content was ingested before another one was
     accepted in its place.
     """
 

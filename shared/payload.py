@@ -31,7 +31,7 @@ MAX_FAULTS = 20
 
 
 class Fault(TypedDict):
-    """A place, by its JSON pointer (RFC 6901), and what is wrong there."""
+    """A mistake in a body: its JSON pointer (RFC 6901), and a description."""
 
     pointer: str
     detail: str
@@ -94,7 +94,7 @@ SPACES = " \t\n\r\f\v\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}\N{ZERO WIDTH NO-BRE
 
 
 def normal_id(pub_id: str) -> str:
-    """Write a public id as it is stored and compared: in NFC, without spaces around it."""
+    """Return a public id as it is stored and compared: in NFC, without surrounding spaces."""
     return normalize("NFC", pub_id).strip(SPACES)
 
 
@@ -308,7 +308,7 @@ def _constant(_name: str) -> Never:
 def content_hash(upload: Upload) -> str:
     """Hash an upload's content, to detect conflicts: a version, and the SHA-256 of the normalised content.
 
-    `sent_at` is left out, as a retry has another one. One moment is the same with any offset.
+    Without `sent_at`, which each retry changes. Equal times with different offsets count as equal.
     """
     content = [
         str(upload.client_session_uuid),

@@ -121,14 +121,14 @@ _WAIT = text("SELECT pg_advisory_xact_lock(7319400451)")
 
 
 def hold(connection: Connection) -> None:
-    """Let no process move uploads until the transaction ends; call it before uploads are locked."""
+    """Stop other processes from moving uploads until the transaction ends; call it before locking uploads."""
     db.execute(connection, _WAIT)
 
 
 def remove(redis: Redis, learner: int, pub_ids: set[str]) -> int:
-    """Remove the uploads of a learner: by their sender's token, or by questions; return how many those were.
+    """Remove the uploads of a learner, found by token or by questions; return how many were removed.
 
-    The caller holds the spool.
+    The caller has called `hold`.
     """
     removed = 0
     for place in (MOVING, SPOOL, REFUSED):
@@ -144,7 +144,7 @@ def remove(redis: Redis, learner: int, pub_ids: set[str]) -> int:
 
 
 def drain(redis: Redis, engine: Engine) -> int:
-    """Move a batch of the spool into `uploads`, the oldest first; return how many entries that were.
+    """Move a batch of the spool into `uploads`, the oldest first; return the number of entries.
 
     Entries that a killed process left in `MOVING` come first. Takes an engine: an entry leaves Redis only
     after its batch is committed.

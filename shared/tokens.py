@@ -144,7 +144,7 @@ def _import_key(described: Mapping[str, Any]) -> Key:
     if not algorithms or described.get("crv", "Ed25519") != "Ed25519":
         raise ValueError("a key must be OKP with Ed25519 (for EdDSA), or oct (for HS256)")
     if described.get("alg", algorithms[0]) not in algorithms or described.get("use", "sig") != "sig":
-        raise ValueError(f"a key's `alg` must be {algorithms[0]} and its `use` sig, where it has them")
+        raise ValueError(f"a key's `alg` must be {algorithms[0]} and its `use` sig, if it has them")
     if not isinstance(described["kid"], str) or not described["kid"]:
         raise ValueError("every key must have a `kid`")
     # Without `alg`, as that may be written in two ways, and without the private half of a pair.

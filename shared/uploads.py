@@ -54,7 +54,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The answer to a delivery; `reason` and `result` (JSON text) where the upload was already final.
+    """The answer to a delivery; `reason` and `result` (JSON text) are set if the upload was already final.
 
     `recorded_as`: the uuid of its row, if another learner's upload has the sent one.
     """
@@ -284,8 +284,8 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
 class Waiting:
     """A `received` upload whose row the caller has locked.
 
-    `payload` is its decoded JSON; `learner_id` is whom the sender's token names, None for a trusted sender;
-    `clock_shift` is what an operator wants added to its times.
+    `payload` is its decoded JSON; `learner_id` is the learner that the sender's token names, None for a
+    trusted sender; `clock_shift` is what an operator wants added to its times.
     """
 
     client_session_uuid: UUID

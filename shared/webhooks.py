@@ -72,9 +72,9 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The receiver's answer; `code` is its HTTP status, None where it gave none.
+    """The receiver's answer; `code` is its HTTP status, None if there was no answer.
 
-    `retry_after`: seconds that it asks us to wait for before the next try.
+    `retry_after`: seconds to wait before the next try, if the receiver asked for it.
     """
 
     code: int | None

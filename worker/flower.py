@@ -56,7 +56,7 @@ def _is_own(found: os.stat_result) -> bool:
 
 
 def main() -> None:
-    """Run Flower until a signal stops it; exit at once where no login is set."""
+    """Run Flower until a signal stops it; exit at once if no login is set."""
     for name, value in DEFAULTS.items():
         os.environ[name] = os.environ.get(name) or value
     try:

@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 
 class Job:
-    """A periodic part of the sweeper's work; `do` returns whether more work is left for at once.
+    """A periodic part of the sweeper's work; `do` returns whether to run the job again at once.
 
     A failure is logged when it begins and when it is over; the other jobs go on.
     """
@@ -108,7 +108,7 @@ class Deliveries:
         return len(claimed)
 
     def wait(self, seconds: float) -> None:
-        """Wait until all are delivered or given up, for so many seconds at most."""
+        """Wait until every delivery has ended, for at most so many seconds."""
         end = time.monotonic() + seconds
         for thread in list(self._threads):
             thread.join(max(0.0, end - time.monotonic()))

@@ -1,4 +1,4 @@
-"""A learner's page: how well they remember a question, what is due, what is weak."""
+"""A learner's page: the forgetting curve of a question, due questions, weak areas."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
@@ -63,7 +63,7 @@ def learner(user_id: int) -> ResponseReturnValue:
 
 
 def weeks(days: Sequence[reports.DueDay]) -> list[list[tuple[reports.DueDay, int] | None]]:
-    """Arrange days in weeks from Monday, each with a shade from 0 to 4; None: not one of the days."""
+    """Arrange days in weeks from Monday, each with a shade from 0 to 4; None fills incomplete weeks."""
     most = max(day.questions for day in days)
     cells: list[tuple[reports.DueDay, int] | None] = [None] * days[0].day.weekday()
     cells += [(day, -(-SHADES * day.questions // most) if most else 0) for day in days]

@@ -144,7 +144,7 @@ def _typed() -> dict[str, Any]:
 
 
 def _read_form() -> tuple[SearchForm, dict[str, str]]:
-    """Read the form; where fields are wrong, return the right ones, and what is wrong with the others."""
+    """Read the form; return its valid fields, and a message for each invalid one."""
     typed = _typed()
     try:
         return SearchForm.model_validate(typed), {}
@@ -389,7 +389,7 @@ def accept(conflict: int) -> ResponseReturnValue:
 
 @blueprint.get("/conflicts/<id:conflict>/discard")
 def ask_discard(conflict: int) -> ResponseReturnValue:
-    """Ask for confirmation: what is discarded is lost."""
+    """Ask for confirmation: a discarded content is lost."""
     opened = services().store.read(partial(actions.open_conflict, conflict=conflict))
     return render_template("discard.html", conflict=opened)
 

@@ -101,7 +101,7 @@ def last_env(data_dir: Path) -> dict[str, str]:
 
 
 def write_env(data_dir: Path, environment: Mapping[str, str]) -> None:
-    """Write the file in one step, readable by its owner alone: `KEY=VALUE` lines without quoting."""
+    """Write the file in one step, readable only by its owner: `KEY=VALUE` lines without quoting."""
     handle, unfinished = tempfile.mkstemp(dir=data_dir, prefix=ENV)  # mode 0600 from the start
     with os.fdopen(handle, "w") as file:
         file.writelines(f"{name}={value}\n" for name, value in environment.items())
@@ -160,7 +160,7 @@ class Account:
         return self.uid == 0 or all(passes(part.stat()) for part in [path, *path.parents])
 
     def own_directory(self, path: Path) -> Path:
-        """Make a directory for this user alone; refuse one that is another user's or open to others."""
+        """Make a directory that only this user can enter; refuse one that others own or can enter."""
         try:
             path.mkdir(mode=0o700)
         except FileExistsError:
@@ -173,7 +173,7 @@ class Account:
 
 
 def account_for(directory: Path) -> Account:
-    """Return our own account; for root, that of the directory's owner, or `nobody` if that is root, too."""
+    """Return the current account; for root, that of the directory's owner, or `nobody` if root owns it."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid())
     owner = owner_of(directory)

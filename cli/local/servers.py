@@ -138,7 +138,7 @@ class ServerProcess(ABC):
             raise self._failure("did not start")
 
     def stop(self) -> None:
-        """Shut the server down in order; kill one that does not answer."""
+        """Shut the server down cleanly; kill it if that takes too long."""
         if self._process is None:
             return
         self._process.send_signal(self.stop_signal)
@@ -155,7 +155,7 @@ class ServerProcess(ABC):
         process.wait()
 
     def restart(self) -> None:
-        """Start the server again, after stopping it where it still runs."""
+        """Stop the server if it still runs, and start it."""
         self.stop()
         self.start()
 
@@ -204,7 +204,7 @@ class Postgres(ServerProcess):
         self.sockets, self.durable = sockets, durable
 
     def start(self) -> None:
-        """Start the cluster, made first where there is none.
+        """Start the cluster; make it first if there is none.
 
         After a kill it does not start while busy backends of the killed server still run: try until they end.
         """

@@ -102,7 +102,7 @@ class Supervisor:
         self.stop()
 
     def check(self) -> None:
-        """Raise ProcessEndedError where a process has ended."""
+        """Raise ProcessEndedError if a process has ended."""
         for name in self.commands:
             code = self._poll(name)
             if code is not None:

@@ -52,8 +52,8 @@ _LOCK = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPD
 def requeue(connection: Connection, client_session_uuid: UUID, why: str | None = None) -> Requeued:
     """Set a rejected or dead upload back to `received`; the sweeper enqueues it. Its last error stays.
 
-    An upload that waits or is ingested is not changed. Raises UnknownUploadError, and ReplayRefusedError
-    where the payload is purged.
+    A waiting or ingested upload is not changed. Raises UnknownUploadError, or ReplayRefusedError if the
+    payload is purged.
     """
     failed = {"id": client_session_uuid, "statuses": [Status.REJECTED, Status.DEAD]}
     if db.execute(connection, _SET_BACK, failed).rowcount:
@@ -175,7 +175,7 @@ def add_skipped(
     """Replay an ingested upload again if attempts that were skipped can be graded now; return how many.
 
     Progress becomes the same as with a catalog that was complete from the start. Raises as `reingest`, and
-    ReplayRefusedError where an attempt that was graded could not be graded again.
+    ReplayRefusedError if a graded attempt could not be graded again.
     """
     db.execute(connection, _LOCK, {"id": client_session_uuid})
     result = _read(connection, client_session_uuid).result or {"attempts": []}
@@ -205,7 +205,7 @@ _SUPERSEDE = text("""
 
 
 def _supersede(connection: Connection, client_session_uuid: UUID, why: str, now: datetime) -> None:
-    """Void an upload's sessions permanently; the caller holds the upload's lock."""
+    """Void an upload's sessions permanently; the caller has locked the upload."""
     sessions = db.execute(connection, _SESSIONS, {"id": client_session_uuid}).fetchall()
     if sessions:
         ids, learner = [session.id for session in sessions], sessions[0].user_id
@@ -346,7 +346,7 @@ def accept_conflict(connection: Connection, conflict: int, *, now: datetime) -> 
     """Give an upload a conflict's content, supersede its sessions, and keep the first content as a conflict.
 
     The upload is `received` again; the sweeper enqueues it. Locks are taken in the order of a replay. Returns
-    the upload's uuid; raises UnknownConflictError, and ReplayRefusedError where the payload is purged.
+    the upload's uuid; raises UnknownConflictError, or ReplayRefusedError if the payload is purged.
     """
     uuid = open_conflict(connection, conflict).client_session_uuid
     db.execute(connection, _LOCK, {"id": uuid})
@@ -420,7 +420,7 @@ def purge(engine: Engine, status: Status, *, before: datetime, batch: int = PURG
     """Purge payloads of uploads that ended before a time, and of their conflicts from before that time.
 
     Takes an engine, as each batch is a transaction of its own: locks are short. Yields the size of each.
-    Locked rows are left out.
+    Locked rows are skipped.
     """
     # In the order of each table's key, so that no batch reads the rows of an earlier batch again.
     bound = {"status": status, "before": before, "batch": batch}

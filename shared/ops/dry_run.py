@@ -75,9 +75,9 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
 ) -> DryRun:
     """Requeue and replay an upload, then roll back to a savepoint.
 
-    With `skipped`, add what was skipped instead; with `clock_shift`, replay it with its times shifted.
-    Only sequences advance. Locks are taken in the order of a replay, and released with the savepoint.
-    Raises UnknownUploadError, and ReplayRefusedError where a replay would be refused or would fail.
+    With `skipped`, add skipped attempts instead; with `clock_shift`, replay it with shifted times. Only
+    sequences advance. Locks are taken in the order of a replay, and released with the savepoint. Raises
+    UnknownUploadError, and ReplayRefusedError where a replay would be refused or would fail.
     """
     savepoint = connection.begin_nested()
     try:

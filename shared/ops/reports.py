@@ -75,9 +75,9 @@ class FoundLearner(NamedTuple):
 
 
 def find_learners(connection: Connection, typed: str, *, limit: int) -> list[FoundLearner]:
-    """Find learners by id, time zone, topic or the public id of a question; all for an empty text.
+    """Find learners by id, time zone, topic or the public id of a question; an empty text finds all.
 
-    The one whose id is typed is the first.
+    The learner whose id was typed comes first.
     """
     rows = db.execute(connection, _FIND_LEARNERS, {"typed": typed, "limit": limit})
     return [FoundLearner(*row) for row in rows]
@@ -104,7 +104,7 @@ class LearnerReport:
 def report_learner(
     connection: Connection, user_id: int, *, now: datetime, default_zone: str
 ) -> LearnerReport:
-    """Gather what is known of a learner; raise UnknownLearnerError if there is none."""
+    """Collect the data of a learner's report; raise UnknownLearnerError if there is none."""
     require_learner(connection, user_id)
     zone = store.learner_zone(connection, user_id, default_zone)
     today = study_date(now, None, zone)
@@ -198,7 +198,7 @@ class Counts(NamedTuple):
 
 
 def count_since(connection: Connection, since: datetime) -> Counts:
-    """Count what was received and what ended since a time."""
+    """Count uploads that were received, and those that ended, since a time."""
     (counts,) = db.execute(connection, _STATUS_COUNTS, {"since": since})
     return Counts(*counts)
 

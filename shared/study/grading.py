@@ -1,4 +1,4 @@
-"""Derive what is recorded of a raw answer, and only here: its outcome, its rating and its study date."""
+"""Derive the outcome, rating and study date of a raw answer; no other module does that."""
 
 from datetime import date, datetime, timedelta, timezone, tzinfo
 from enum import StrEnum
@@ -49,10 +49,10 @@ def grade(selected: int | None, *, unsure: bool, correct_choice: int) -> Grade:
 
 
 def study_date(at: datetime, utc_offset: int | None, zone: tzinfo) -> date:
-    """Return the date on which an answer counts: that of its local wall clock, four hours back.
+    """Return the study date of an answer: the date of its local wall clock minus four hours.
 
-    `utc_offset`: minutes east, as the viewer sent it; without one, or with zero, which JavaScript and Python
-    write where they know no offset, local means `zone`.
+    `utc_offset`: minutes east, as the viewer sent it. If it is None or zero (JavaScript and Python write zero
+    for an unknown offset), `zone` decides the local time.
     """
     local = timezone(timedelta(minutes=utc_offset)) if utc_offset else zone
     return (at.astimezone(local) - DAY_STARTS).date()

@@ -26,7 +26,7 @@ _ZONE = text(f"SELECT {_ZONES} FROM users WHERE id = :user_id")  # noqa: S608  #
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """A learner whose lock is held, and the zone in which they live."""
+    """A locked learner, and the learner's time zone."""
 
     id: int
     zone: ZoneInfo

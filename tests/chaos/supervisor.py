@@ -62,7 +62,7 @@ class Supervisor:
         return self._processes.output(name)
 
     def end(self, name: str, how: signal.Signals) -> None:
-        """Send a signal to a process, not to its children, and wait until another runs in its system."""
+        """Send a signal to a process, not to its children, and wait until another runs in its place."""
         process = self.leader(name)
         self._orphans += self.children(name)
         process.send_signal(how)
