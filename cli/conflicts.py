@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 import click
 
@@ -70,7 +69,6 @@ def discard(*, conflict: int, store: context.Store) -> None:
 @context.with_store
 def accept(*, conflict: int, store: context.Store) -> None:
     """Replay the second content; sessions of the first are superseded, and the first becomes the conflict."""
-    now = datetime.now(UTC)
     with store.engine.begin() as connection:
-        uuid = actions.accept_conflict(connection, conflict, now=now)
+        uuid = actions.accept_conflict(connection, conflict)
     click.echo(f"{uuid} has the other content now, and waits to be replayed")

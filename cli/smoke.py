@@ -187,9 +187,8 @@ class SmokeRun:
         return len(uuids)
 
     def _void_upload(self, uuid: UUID) -> None:
-        now = datetime.now(UTC)
         with self.store.engine.begin() as connection:
-            void_upload(connection, uuid, reason=NAME, now=now)
+            void_upload(connection, uuid, reason=NAME)
 
     def _progress(self) -> list[dict[str, Any]]:
         with self.store.engine.connect() as connection:

@@ -245,8 +245,9 @@ def replay(  # noqa: PLR0913  # one for each option
         return
     if shift_clock is not None and not yes:
         click.confirm("Replay it with these times?", abort=True)
-    now, zone = datetime.now(UTC), store.default_zone
+    zone = store.default_zone
     with store.engine.begin() as connection:
+        now = db.now(connection)
         if skipped:
             message = f"{actions.add_skipped(connection, uuid, now=now, default_zone=zone)} attempts added"
         elif shift_clock is not None:
@@ -291,10 +292,14 @@ def _find(store: context.Store, wanted: Search) -> tuple[list[UUID], int]:
 def _dry_run(
     store: context.Store, uuid: UUID, *, skipped: bool = False, clock_shift: timedelta | None = None
 ) -> None:
-    now, zone = datetime.now(UTC), store.default_zone
     with store.engine.connect() as connection:
         shown = dry_run_replay(
-            connection, uuid, now=now, default_zone=zone, skipped=skipped, clock_shift=clock_shift
+            connection,
+            uuid,
+            now=db.now(connection),
+            default_zone=store.default_zone,
+            skipped=skipped,
+            clock_shift=clock_shift,
         )
     if shown.already:
         click.echo(f"{uuid} {shown.already}")
@@ -325,9 +330,8 @@ def _written(card: Card) -> list[str]:
 @context.with_store
 def void(uuid: UUID, *, reason: str, store: context.Store) -> None:
     """Take the sessions of an upload out of the learner's progress; they stay on record."""
-    now = datetime.now(UTC)
     with store.engine.begin() as connection:
-        count = actions.void_upload(connection, uuid, reason=reason, now=now)
+        count = actions.void_upload(connection, uuid, reason=reason)
     click.echo(f"{count} sessions voided" if count else "voided already")
 
 

@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import Connection
 
 from api.ops.session import services
+from shared import db
 from shared.attempts import load_questions
 from shared.ops import reports
 from shared.payload import normal_id
@@ -38,10 +39,11 @@ def learners() -> ResponseReturnValue:
 @blueprint.get("/learners/<id:user_id>")
 def learner(user_id: int) -> ResponseReturnValue:
     """Show a learner, and the forgetting curve of the requested question or of the weakest one."""
-    now, zone = services().clock(), services().settings.study_time_zone
+    zone = services().settings.study_time_zone
     asked_for = normal_id(request.args.get("question", ""))
 
     def read(connection: Connection) -> tuple[reports.LearnerReport, str, Curve | None]:
+        now = db.now(connection)
         report = reports.report_learner(connection, user_id, now=now, default_zone=zone)
         weakest = max(report.progress, key=lambda each: (each["misses"], each["reviews"]), default=None)
         pub_id = asked_for or (weakest["pub_id"] if weakest else "")

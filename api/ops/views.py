@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection
 
 from api.ops.session import services, write
-from shared import health
+from shared import db, health
 from shared.errors import ReplayRefusedError, StoreUnavailableError
 from shared.live.forms import BIGINT
 from shared.ops import actions, reports
@@ -69,12 +69,12 @@ def now() -> ResponseReturnValue:
     at, settings = services().clock(), services().settings
 
     def read(connection: Connection) -> Now:
-        standing = health.look(connection)
+        standing, now = health.look(connection), db.now(connection)
         return Now(
             standing,
             health.problems(standing, settings),
-            reports.activity(connection, now=at, steps=HOUR // MINUTE, step=MINUTE),
-            reports.activity(connection, now=at, steps=DAY // DAY_STEP, step=DAY_STEP),
+            reports.activity(connection, now=now, steps=HOUR // MINUTE, step=MINUTE),
+            reports.activity(connection, now=now, steps=DAY // DAY_STEP, step=DAY_STEP),
         )
 
     found, trouble = None, ""
@@ -211,13 +211,13 @@ def ask_replay(uuid: UUID) -> ResponseReturnValue:
 def _dry_run(uuid: UUID, template: str, *, shift: str = "") -> ResponseReturnValue:
     dry_run: DryRun | None = None
     refusal = ""
-    act = partial(
-        dry_run_replay,
-        client_session_uuid=uuid,
-        now=services().clock(),
-        default_zone=services().settings.study_time_zone,
-        clock_shift=_read_shift(shift) if shift else None,
-    )
+    clock_shift, zone = _read_shift(shift) if shift else None, services().settings.study_time_zone
+
+    def act(connection: Connection) -> DryRun:
+        return dry_run_replay(
+            connection, uuid, now=db.now(connection), default_zone=zone, clock_shift=clock_shift
+        )
+
     try:
         dry_run = services().store.read(act)
     except ReplayRefusedError as error:
@@ -251,15 +251,12 @@ def ask_shift(uuid: UUID) -> ResponseReturnValue:
 @blueprint.post("/uploads/<uuid:uuid>/clock")
 def shift_clock(uuid: UUID) -> ResponseReturnValue:
     """Replay the upload with its times shifted."""
-    now, zone = services().clock(), services().settings.study_time_zone
-    act = partial(
-        actions.shift_clock,
-        client_session_uuid=uuid,
-        shift=_read_shift(request.form.get("shift", "")),
-        now=now,
-        default_zone=zone,
+    shift, zone = _read_shift(request.form.get("shift", "")), services().settings.study_time_zone
+    done = write(
+        lambda connection: actions.shift_clock(
+            connection, uuid, shift, now=db.now(connection), default_zone=zone
+        )
     )
-    done = write(act)
     log.info("ops.clock_shifted", upload=str(uuid), result=str(done))
     flash(f"The clock is shifted: {done}.")
     return redirect(url_for(".upload", uuid=uuid), 303)
@@ -328,7 +325,7 @@ def void(uuid: UUID) -> ResponseReturnValue:
         wrong = f"A reason of 1 to {LONGEST_REASON} characters is required."
         page = render_template("void.html", uuid=uuid, longest=LONGEST_REASON, reason=reason, wrong=wrong)
         return page, 422
-    act = partial(actions.void_upload, client_session_uuid=uuid, reason=reason, now=services().clock())
+    act = partial(actions.void_upload, client_session_uuid=uuid, reason=reason)
     sessions = write(act)
     log.info("ops.voided", upload=str(uuid), sessions=sessions)
     flash(f"{sessions} sessions voided." if sessions else "It was voided already.")
@@ -380,7 +377,7 @@ def payloads(conflict: int) -> ResponseReturnValue:
 @blueprint.post("/conflicts/<id:conflict>/accept")
 def accept(conflict: int) -> ResponseReturnValue:
     """Replace the first content by the second."""
-    act = partial(actions.accept_conflict, conflict=conflict, now=services().clock())
+    act = partial(actions.accept_conflict, conflict=conflict)
     uuid = write(act)
     log.info("ops.conflict_accepted", upload=str(uuid))
     flash("Accepted: the second content is replayed soon, and the first is kept as a conflict.")

@@ -411,7 +411,7 @@ def void(
     lock_known_learner(connection, user_id)
     if lock_session(connection, user_id, session_id).status == "in_progress":
         abandon(connection, user_id, session_id, now=now, default_zone=default_zone)
-    voiding.void_sessions(connection, user_id, [session_id], reason=VOID_REASON, now=now)
+    voiding.void_sessions(connection, user_id, [session_id], reason=VOID_REASON)
     return read_session(connection, user_id, session_id)
 
 

@@ -116,7 +116,7 @@ def reingest(
             f"some questions of {client_session_uuid} no longer belong to its learner"
         )
 
-    _supersede(connection, client_session_uuid, "its upload was replayed again", now)
+    _supersede(connection, client_session_uuid, "its upload was replayed again")
     keep_times(connection, client_session_uuid, with_arrival=False)
     add_event(connection, client_session_uuid, Event.REPLAYED, why)
     db.execute(connection, _SET_BACK, {"id": client_session_uuid, "statuses": [Status.INGESTED]})
@@ -199,19 +199,19 @@ _SESSIONS = text("""
 """)
 
 _SUPERSEDE = text("""
-    UPDATE study_quiz_sessions SET superseded_at = :now
+    UPDATE study_quiz_sessions SET superseded_at = now()
     WHERE user_id = :user_id AND id = ANY(CAST(:session_ids AS bigint[]))
 """)
 
 
-def _supersede(connection: Connection, client_session_uuid: UUID, why: str, now: datetime) -> None:
+def _supersede(connection: Connection, client_session_uuid: UUID, why: str) -> None:
     """Void an upload's sessions permanently; the caller has locked the upload."""
     sessions = db.execute(connection, _SESSIONS, {"id": client_session_uuid}).fetchall()
     if sessions:
         ids, learner = [session.id for session in sessions], sessions[0].user_id
         lock_learner(connection, learner)
-        void_sessions(connection, learner, ids, reason=f"superseded: {why}", now=now)
-        db.execute(connection, _SUPERSEDE, {"user_id": learner, "session_ids": ids, "now": now})
+        void_sessions(connection, learner, ids, reason=f"superseded: {why}")
+        db.execute(connection, _SUPERSEDE, {"user_id": learner, "session_ids": ids})
 
 
 # Sessions that are not superseded come first: superseded ones may be another learner's. No index has the
@@ -227,12 +227,12 @@ _SESSIONS_EVER = text("""
 """)
 
 
-def void_upload(connection: Connection, client_session_uuid: UUID, *, reason: str, now: datetime) -> int:
+def void_upload(connection: Connection, client_session_uuid: UUID, *, reason: str) -> int:
     """Void the sessions of an upload; return how many were not void before."""
     learner, sessions = _lock_sessions(connection, client_session_uuid)
-    voided = void_sessions(connection, learner, sessions, reason=reason, now=now)
+    voided = void_sessions(connection, learner, sessions, reason=reason)
     if voided:
-        add_event(connection, client_session_uuid, Event.VOIDED, reason, at=now)
+        add_event(connection, client_session_uuid, Event.VOIDED, reason)
     return voided
 
 
@@ -342,7 +342,7 @@ def open_conflict(connection: Connection, conflict: int) -> OpenedConflict:
     return OpenedConflict(*row)
 
 
-def accept_conflict(connection: Connection, conflict: int, *, now: datetime) -> UUID:
+def accept_conflict(connection: Connection, conflict: int) -> UUID:
     """Give an upload a conflict's content, supersede its sessions, and keep the first content as a conflict.
 
     The upload is `received` again; the sweeper enqueues it. Locks are taken in the order of a replay. Returns
@@ -352,7 +352,7 @@ def accept_conflict(connection: Connection, conflict: int, *, now: datetime) -> 
     db.execute(connection, _LOCK, {"id": uuid})
     if open_conflict(connection, conflict).payload is None:
         raise errors.ReplayRefusedError(f"the payload of conflict {conflict} is purged")
-    _supersede(connection, uuid, "other content was accepted under the same uuid", now)
+    _supersede(connection, uuid, "other content was accepted under the same uuid")
     keep_times(connection, uuid, with_arrival=True)
     add_event(connection, uuid, Event.ACCEPTED)
     db.execute(connection, _KEEP_FIRST, {"id": uuid})

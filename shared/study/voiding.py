@@ -1,7 +1,5 @@
 """Void sessions, so that they no longer count in the learner's progress, and bring them back."""
 
-from datetime import datetime
-
 from sqlalchemy import Connection, text
 
 from shared.db import execute, scalar, scalars
@@ -9,7 +7,7 @@ from shared.errors import SupersededError
 from shared.study.finalize import refold
 
 _VOID = text("""
-    UPDATE study_quiz_sessions SET voided_at = :now, void_reason = :reason
+    UPDATE study_quiz_sessions SET voided_at = now(), void_reason = :reason
     WHERE user_id = :user_id AND id = ANY(CAST(:session_ids AS bigint[])) AND voided_at IS NULL
     RETURNING id
 """)
@@ -39,16 +37,9 @@ _TOUCHED = text("""
 """)
 
 
-def void_sessions(
-    connection: Connection,
-    user_id: int,
-    session_ids: list[int],
-    *,
-    reason: str,
-    now: datetime,
-) -> int:
+def void_sessions(connection: Connection, user_id: int, session_ids: list[int], *, reason: str) -> int:
     """Void closed sessions of a learner whose lock the caller holds; waiting webhooks are skipped."""
-    bound = {"user_id": user_id, "session_ids": session_ids, "reason": reason, "now": now}
+    bound = {"user_id": user_id, "session_ids": session_ids, "reason": reason}
     changed = scalars(connection, _VOID, bound)
     execute(connection, _SKIP_WEBHOOKS, {"user_id": user_id, "session_ids": changed})
     _fold_again(connection, user_id, changed)

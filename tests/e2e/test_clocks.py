@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from cli.client import Answer, Sender
 from cli.local.servers import Servers
-from shared.models import StudyQuestionAttempt, Upload
+from shared.models import StudyQuestionAttempt, StudyQuizSession, Upload
 from tests import factories
 from tests.clients import STUDY_TOKEN
 from tests.factories import answer, rows, upload
@@ -64,6 +64,19 @@ def test_I3_an_upload_through_a_web_host_with_a_wrong_clock(
     attempts = rows(engine, StudyQuestionAttempt)
     assert len(attempts) == 3
     assert all(is_near(each["answered_at"]) and not each["clock_adjusted"] for each in attempts)
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_the_clock_of_postgres_says_when_an_upload_was_voided(
+    engine: Engine, house: Processes, offset: str
+) -> None:
+    factories.load(engine)
+    factories.ingest(engine, sent := answered_now())
+    command = f"study-ingest uploads void {sent['client_session_uuid']} --reason test"
+    void = house.start("void", command, **wrong_clock(offset))
+    assert void.wait(60) == 0, house.output("void")
+    del house.running["void"]
+    assert [is_near(row["voided_at"]) for row in rows(engine, StudyQuizSession)] == [True]
 
 
 @pytest.mark.parametrize("offset", OFFSETS)

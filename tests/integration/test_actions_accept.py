@@ -42,12 +42,12 @@ SECOND = upload(answer("q110", "2026-11-20T09:00:00Z", WRONG), answer("q111", "2
 def accept(engine: Engine) -> None:
     (conflict,) = rows(engine, UploadConflict)
     with engine.begin() as connection:
-        accept_conflict(connection, conflict["id"], now=NOW)
+        accept_conflict(connection, conflict["id"])
 
 
 def void(engine: Engine) -> int:
     with engine.begin() as connection:
-        return void_upload(connection, uuid_of(FIRST), reason="test", now=NOW)
+        return void_upload(connection, uuid_of(FIRST), reason="test")
 
 
 def unvoid(engine: Engine) -> int:

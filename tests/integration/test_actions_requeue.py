@@ -14,7 +14,6 @@ from shared.ops.actions import void_upload
 from shared.uploads import lock
 from tests.factories import (
     CATALOG,
-    NOW,
     WRONG,
     answer,
     deliver,
@@ -117,7 +116,7 @@ def test_an_ingested_upload_stays_as_it_is(engine: Engine, database_url: str) ->
             assert (result.exit_code, result.stdout) == (0, f"{sent['client_session_uuid']} {how}\n")
         assert everything(engine) == before
         with engine.begin() as connection:
-            void_upload(connection, uuid_of(sent), reason="lent", now=NOW)
+            void_upload(connection, uuid_of(sent), reason="lent")
 
 
 @pytest.mark.parametrize("words", [[], ["--dry-run"]])
@@ -216,7 +215,7 @@ def test_a_stated_shift_of_the_clock_is_tried_first_kept_and_flagged(
     ingest(engine, right)
     expected = progress(engine)
     with engine.begin() as connection:
-        void_upload(connection, uuid_of(right), reason="a test", now=NOW)
+        void_upload(connection, uuid_of(right), reason="a test")
     ingest(engine, wrong)
     before = progress(engine)
     assert before != expected

@@ -199,7 +199,7 @@ def test_I2_two_operators_add_the_same_once(engine: Engine, early: Sent) -> None
 
 def void(engine: Engine, sent: Sent) -> int:
     with engine.begin() as connection:
-        return void_upload(connection, uuid_of(sent), reason="a test", now=NOW)
+        return void_upload(connection, uuid_of(sent), reason="a test")
 
 
 def unvoid(engine: Engine, sent: Sent) -> int:

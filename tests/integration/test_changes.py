@@ -108,7 +108,7 @@ def change(connection: Connection, learner: int, kind: str, sent: list[dict[str,
     else:
         voided = UUID(int=learner, version=4)
         if kind == "void":
-            void_upload(connection, voided, reason="test", now=NOW)
+            void_upload(connection, voided, reason="test")
         else:
             unvoid_upload(connection, voided)
 

@@ -27,7 +27,6 @@ from study_outbox import Outbox
 from tests.factories import (
     ANN,
     BEN,
-    NOW,
     answer,
     deliver,
     delivery,
@@ -201,7 +200,7 @@ def test_an_accepted_conflict_keeps_its_senders_learner(web: httpx.Client, engin
     assert post(web, sent | {"attempts": other})[0] == 409
     (conflict,) = rows(engine, UploadConflict)
     with engine.begin() as connection:
-        accept_conflict(connection, conflict["id"], now=NOW)
+        accept_conflict(connection, conflict["id"])
     assert [row["learner_id"] for row in rows(engine, Upload)] == [None]
     assert [row["learner_id"] for row in rows(engine, UploadConflict)] == [ANN]
 

@@ -10,7 +10,7 @@ from shared.db import make_engine
 from shared.ops.actions import unvoid_upload, void_upload
 from shared.ops.reports import effects
 from shared.uploads import receive
-from tests.factories import NOW, answer, deliver, delivery, ingest, load, upload, uuid_of, work_off
+from tests.factories import answer, deliver, delivery, ingest, load, upload, uuid_of, work_off
 
 # From the tenth time on, Postgres keeps one plan for all parameters.
 UNTIL_PLANNED = 12
@@ -131,7 +131,7 @@ def test_what_an_operator_does_to_an_upload_reads_no_more_when_others_have_grown
     def act() -> None:
         with replaying.begin() as connection:
             assert len(effects(connection, uuid_of(sent[0]))) == 1
-            assert void_upload(connection, uuid_of(sent[0]), reason="a test", now=NOW) == 1
+            assert void_upload(connection, uuid_of(sent[0]), reason="a test") == 1
             assert unvoid_upload(connection, uuid_of(sent[0])) == 1
 
     assert read_by(replaying, act) < MANY

@@ -14,7 +14,6 @@ from shared.ops.actions import accept_conflict, void_upload
 from shared.study.finalize import verify
 from shared.uploads import Verdict
 from tests.factories import (
-    NOW,
     deliver,
     delivery,
     forget,
@@ -43,13 +42,13 @@ def bring(engine: Engine, sent: dict[str, Any], state: str) -> None:
     if state == "voided":
         # One that was rejected has left none.
         with suppress(UnknownSessionError), engine.begin() as connection:
-            void_upload(connection, uuid_of(sent), reason="test", now=NOW)
+            void_upload(connection, uuid_of(sent), reason="test")
 
 
 def accept(engine: Engine) -> None:
     (conflict,) = rows(engine, UploadConflict)
     with engine.begin() as connection:
-        accept_conflict(connection, conflict["id"], now=NOW)
+        accept_conflict(connection, conflict["id"])
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)

@@ -43,7 +43,7 @@ def replay(engine: Engine) -> None:
 def accept(engine: Engine) -> None:
     (conflict,) = rows(engine, UploadConflict)
     with engine.begin() as connection:
-        accept_conflict(connection, conflict["id"], now=NOW)
+        accept_conflict(connection, conflict["id"])
 
 
 def unvoid(engine: Engine) -> None:
@@ -93,7 +93,7 @@ def test_I2_two_operators_accept_once(engine: Engine, alone: list[str]) -> None:
 def test_an_unvoid_and_an_accept_at_once(engine: Engine, alone: list[str], one: Act, other: Act) -> None:
     replay(engine)
     with engine.begin() as connection:
-        void_upload(connection, uuid_of(FIRST), reason="test", now=NOW)
+        void_upload(connection, uuid_of(FIRST), reason="test")
     early, late = overlap(engine, one, other)
     early.result()
     if other is unvoid:

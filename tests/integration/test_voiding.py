@@ -41,7 +41,7 @@ def progress(engine: Engine) -> str:
 
 def void(engine: Engine, uuid: UUID) -> int:
     with engine.begin() as connection:
-        return void_upload(connection, uuid, reason="a test", now=NOW)
+        return void_upload(connection, uuid, reason="a test")
 
 
 def empty(engine: Engine) -> None:
@@ -91,7 +91,8 @@ def test_a_voided_upload_says_so_and_stays_already_ingested(engine: Engine) -> N
             connection.execute(text("SELECT DISTINCT void_reason FROM study_quiz_sessions")).scalars().all()
         )
     assert found is not None
-    assert (found.status, found.voided_at) == ("ingested", NOW)
+    assert found.status == "ingested"
+    assert found.voided_at is not None
     assert reasons == ["a test"]
     assert ingest(engine, upload) is Verdict.INGESTED
     assert progress(engine) == "[]"

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 from shared.config import Settings
 from shared.ops.actions import void_upload
 from shared.webhooks import Status, claim, retry_webhooks
-from tests.factories import NOW, answer, ingest, upload, uuid_of
+from tests.factories import answer, ingest, upload, uuid_of
 from tests.race import at_once
 from tests.receiver import Receiver, first, status
 from tests.webhooks import (
@@ -125,7 +125,7 @@ def test_no_transaction_waits_for_the_receiver(
 
 def void(engine: Engine, sent: Row) -> int:
     with engine.begin() as connection:
-        return void_upload(connection, uuid_of(sent), reason="a test", now=NOW)
+        return void_upload(connection, uuid_of(sent), reason="a test")
 
 
 def test_a_session_may_be_voided_while_the_receiver_thinks(

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 from cli.main import main
 from shared.models import Outbox
 from shared.ops.actions import void_upload
-from tests.factories import NOW, answer, ingest, load, rows, upload, uuid_of
+from tests.factories import answer, ingest, load, rows, upload, uuid_of
 
 AT = "2026-11-20T09:00:00Z"
 
@@ -49,6 +49,6 @@ def test_webhooks_of_a_voided_session_stay_as_they_are(engine: Engine, database_
     sent = upload(answer("q110", AT))
     ingest(engine, sent)
     with engine.begin() as connection:
-        void_upload(connection, uuid_of(sent), reason="a test", now=NOW)
+        void_upload(connection, uuid_of(sent), reason="a test")
     assert run(database_url, "retry", "--status", "skipped").stdout == "0 webhooks wait again\n"
     assert statuses(engine) == [("skipped", 0), ("skipped", 0)]
