@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cli import client, context
-from shared import db
+from shared import db, retention
 from shared.errors import ReplayRefusedError
 from shared.ops import actions
 from shared.ops.dry_run import Card, dry_run_replay
@@ -362,10 +362,9 @@ def unvoid(uuid: UUID, *, store: context.Store) -> None:
 @context.with_store
 def purge_(*, older_than: timedelta, status: Status, dry_run: bool, store: context.Store) -> None:
     """Delete the payloads of final uploads; their rows stay, so that no upload is ingested twice."""
-    with store.engine.connect() as connection:
-        before = db.now(connection) - older_than
-        if dry_run:
-            count = actions.count_purgeable(connection, status, before=before)
-            click.echo(f"{count} payloads would be purged")
-    if not dry_run:
-        click.echo(f"{sum(actions.purge(store.engine, status, before=before))} payloads purged")
+    if dry_run:
+        with store.engine.connect() as connection:
+            count = retention.count_purgeable(connection, status, older_than=older_than)
+        click.echo(f"{count} payloads would be purged")
+    else:
+        click.echo(f"{sum(retention.purge(store.engine, status, older_than=older_than))} payloads purged")

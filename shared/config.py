@@ -310,6 +310,11 @@ class Settings(BrokerSettings, StoreSettings):
     queue_limit: int = Field(
         200, ge=2, description="most messages in the broker; other uploads wait in Postgres"
     )
+    upload_retention_days: int | None = Field(
+        None,
+        ge=1,
+        description="days after which the sweeper deletes the payload of an ingested upload; unset: never",
+    )
     webhook_url: HttpUrl = Field("", description="http(s) receiver of webhooks; unset: all are skipped")
     webhook_secrets: SecretStr = Field(
         SecretStr(""), validate_default=True, description="keys to sign with, `whsec_…`, separated by commas"

@@ -151,7 +151,8 @@ class Processes:
         until(lambda: _ready(url), "the web process is ready")
 
     def environment(self) -> dict[str, str]:
-        settings = {name.upper(): _plain(value) for name, value in self.settings.model_dump().items()}
+        values = self.settings.model_dump(exclude_none=True)
+        settings = {name.upper(): _plain(value) for name, value in values.items()}
         return os.environ | PATH | {"PYTHONPATH": str(self.root)} | settings
 
 

@@ -1,9 +1,10 @@
 """Do the periodic work that no request and no replay waits for: `python -m worker.sweeper`.
 
 Every SWEEP_EVERY seconds the loop writes its heartbeat, enqueues overdue uploads and starts the webhooks that
-are due, each on a thread of its own; every half second it moves the spool into Postgres. Every minute it
-abandons idle live sessions. Several sweepers may run: each claims its rows by leases, or by locks that the
-others skip, and one at a time moves the spool. A store that is away stops only the jobs that need it.
+are due, each on a thread of its own, and purges old payloads; every half second it moves the spool into
+Postgres. Every minute it abandons idle live sessions. Several sweepers may run: each claims its rows by
+leases, or by locks that the others skip, and one at a time moves the spool. A store that is away stops only
+the jobs that need it.
 """
 
 import logging
@@ -11,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from itertools import islice
@@ -21,11 +22,12 @@ import structlog
 from redis import Redis
 from sqlalchemy import Engine
 
-from shared import broker, db, failures, health, logs, metrics, retries, spool, webhooks
+from shared import broker, db, failures, health, logs, metrics, retention, retries, spool, webhooks
 from shared.config import Settings, load_settings
 from shared.data_settings import compare_at_start
 from shared.errors import ConfigurationError
 from shared.live.sessions import abandon_idle
+from shared.uploads import Status
 
 # The most connections that the receiver sees at once.
 MAX_DELIVERIES = 16
@@ -149,6 +151,9 @@ class Sweeper:
             self._delivering,
             Job("idle sessions", self._abandon_idle, max(every, IDLE_EVERY_S)),
         ]
+        if settings.upload_retention_days:
+            self._jobs.append(Job("retention", self._purge, every))
+            self._purging: Iterator[int] = iter(())
         if settings.redis_url:
             redis = spool.connect(settings.redis_url)
             self._jobs.append(Job("spool", lambda: self._drain(redis), min(every, SPOOL_EVERY_S)))
@@ -213,6 +218,16 @@ class Sweeper:
         if abandoned:
             log.info("sessions.abandoned", sessions=abandoned)
         return bool(abandoned)
+
+    def _purge(self) -> bool:
+        """Look at the next few uploads; after the last begin again, with the first, at the next sweep."""
+        days = timedelta(days=self._settings.upload_retention_days or 0)
+        purged = next(self._purging, None)
+        if purged is None:
+            self._purging = retention.purge(self._engine, Status.INGESTED, older_than=days)
+        elif purged:
+            log.info("payloads.purged", payloads=purged)
+        return False
 
     def _drain(self, redis: Redis) -> bool:
         """Move a batch of the spool into Postgres."""

@@ -1,7 +1,6 @@
-"""The actions of operators on uploads: requeue, replay again, void, purge, decide conflicts."""
+"""The actions of operators on uploads: requeue, replay again, void, decide conflicts."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from difflib import unified_diff
@@ -9,7 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
 from shared import db, errors
 from shared.ops.search import Listed, Search, search
@@ -370,66 +369,3 @@ def discard_conflict(connection: Connection, conflict: int) -> UUID:
     add_event(connection, uuid, Event.RECEIVED, "other content", at=discarded.received_at)
     add_event(connection, uuid, Event.DISCARDED)
     return uuid
-
-
-PURGED_AT_ONCE = 500  # rows locked at once; few, so that replays do not wait for them
-
-# A recent conflict is not purged with an old upload: an operator has to decide about it.
-_COUNT_PURGEABLE = text("""
-    SELECT (SELECT count(*) FROM uploads
-        WHERE status = :status AND finalized_at < :before AND payload IS NOT NULL)
-    + (SELECT count(*) FROM upload_conflicts c JOIN uploads u USING (client_session_uuid)
-        WHERE u.status = :status AND u.finalized_at < :before
-            AND c.received_at < :before AND c.payload IS NOT NULL)
-""")
-
-# The row and its hash stay: what is sent again is still known, and other content still a conflict.
-_PURGE_UPLOADS = text("""
-    WITH due AS (
-        SELECT client_session_uuid FROM uploads
-        WHERE status = :status AND finalized_at < :before AND payload IS NOT NULL
-            AND client_session_uuid >= :start
-        ORDER BY client_session_uuid LIMIT :batch FOR UPDATE SKIP LOCKED
-    ), purged AS (
-        UPDATE uploads SET payload = NULL FROM due
-        WHERE uploads.client_session_uuid = due.client_session_uuid
-        RETURNING uploads.client_session_uuid)
-    INSERT INTO upload_events (client_session_uuid, kind) SELECT client_session_uuid, 'purged' FROM purged
-    RETURNING client_session_uuid
-""")
-
-# The upload is locked, too: accepting a conflict locks it and reads the payload.
-_PURGE_CONFLICTS = text("""
-    WITH due AS (
-        SELECT c.id FROM upload_conflicts c JOIN uploads u USING (client_session_uuid)
-        WHERE u.status = :status AND u.finalized_at < :before
-            AND c.received_at < :before AND c.payload IS NOT NULL AND c.id >= :start
-        ORDER BY c.id LIMIT :batch FOR UPDATE SKIP LOCKED
-    )
-    UPDATE upload_conflicts SET payload = NULL FROM due WHERE upload_conflicts.id = due.id
-    RETURNING upload_conflicts.id
-""")
-
-
-def count_purgeable(connection: Connection, status: Status, *, before: datetime) -> int:
-    """Count the payloads that would be purged: of uploads of a final status, and of their conflicts."""
-    return int(db.scalar(connection, _COUNT_PURGEABLE, {"status": status, "before": before}))
-
-
-def purge(engine: Engine, status: Status, *, before: datetime, batch: int = PURGED_AT_ONCE) -> Iterator[int]:
-    """Purge payloads of uploads that ended before a time, and of their conflicts from before that time.
-
-    Takes an engine, as each batch is a transaction of its own: locks are short. Yields the size of each.
-    Locked rows are skipped.
-    """
-    # In the order of each table's key, so that no batch reads the rows of an earlier batch again.
-    bound = {"status": status, "before": before, "batch": batch}
-    for statement, lowest in ((_PURGE_UPLOADS, UUID(int=0)), (_PURGE_CONFLICTS, 0)):
-        start: UUID | int = lowest
-        while True:
-            with engine.begin() as connection:
-                purged = db.scalars(connection, statement, bound | {"start": start})
-            if not purged:
-                break
-            yield len(purged)
-            start = max(purged)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,7 +17,8 @@ from shared import spool
 from shared.config import Settings
 from shared.errors import StoreUnavailableError
 from shared.health import look
-from shared.models import StudyQuizSession
+from shared.models import Base, StudyQuizSession, Upload, UploadConflict, UploadEvent
+from shared.uploads import Verdict
 from tests.factories import answer, deliver, delivery, ingest, load, rows, statuses, upload
 from tests.processes import reachable_directory, until
 from tests.receiver import Receiver, hang
@@ -208,3 +210,46 @@ def test_live_sessions_that_are_idle_are_abandoned(brisk: Settings, engine: Engi
         until(lambda: found() == expected, "the idle sessions are abandoned")
         time.sleep(10 * EVERY_S)
     assert found() == expected
+
+
+def test_I8_two_sweepers_purge_what_is_older_than_the_retention_once(
+    engine: Engine, settings: Settings
+) -> None:
+    load(engine)
+    old = [upload(answer("q110", NINE)) for _ in range(20)]
+    young, failed, waiting = (upload(answer(each, NINE)) for each in ("q110", "q999", "q110"))
+    for each in (*old, young, failed):
+        ingest(engine, each)
+    deliver(engine, waiting)
+    for each in (old[0], young):
+        deliver(engine, each | {"attempts": [answer("q111", NINE)]})  # a conflict of each
+    age(engine, [*old, failed], "31 days")
+    age(engine, [young], "29 days")
+
+    def kept(model: type[Base]) -> set[str]:
+        return {str(row["client_session_uuid"]) for row in rows(engine, model) if row["payload"] is not None}
+
+    left = {each["client_session_uuid"] for each in (young, failed, waiting)}
+    with sweeping(*[brisk_retention(settings)] * 2):
+        until(lambda: kept(Upload) == left, "what is old is purged")
+        until(lambda: kept(UploadConflict) == {young["client_session_uuid"]}, "and its conflict")
+    purged = [row for row in rows(engine, UploadEvent) if row["kind"] == "purged"]
+    assert len(purged) == len(old)
+    assert deliver(engine, old[1]).verdict is Verdict.INGESTED
+
+
+def brisk_retention(settings: Settings) -> Settings:
+    return configured(settings, sweep_every=EVERY_S, upload_retention_days=30)
+
+
+def age(engine: Engine, uploads: list[dict[str, Any]], by: str) -> None:
+    """Let uploads, and their conflicts, have come and ended so long ago."""
+    aged = text("""
+        WITH conflicts AS (
+            UPDATE upload_conflicts SET received_at = now() - CAST(:by AS interval)
+            WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[])))
+        UPDATE uploads SET finalized_at = now() - CAST(:by AS interval)
+        WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[]))
+    """)
+    with engine.begin() as connection:
+        connection.execute(aged, {"by": by, "uploads": [each["client_session_uuid"] for each in uploads]})

@@ -18,7 +18,7 @@ def written(value: object) -> str:
     """Write a default as the README does."""
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    if value in ("", False):
+    if value in {"", False, None}:
         return "unset"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
