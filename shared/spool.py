@@ -189,10 +189,17 @@ def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -
         _remove(redis, entry)
 
 
+# At maxmemory Redis refuses the push by itself, and in a script unless a removal came first.
+_SET_ASIDE = """
+    local removed = redis.call('LREM', KEYS[1], 1, ARGV[1])
+    if removed == 0 then removed = redis.call('LREM', KEYS[2], -1, ARGV[1]) end
+    if removed == 1 then redis.call('LPUSH', KEYS[3], ARGV[1]) end
+"""
+
+
 def _set_aside(redis: Redis, entry: str, error: Exception) -> None:
     log.warning("spool.refused", error=failures.describe(error))
-    redis.lpush(REFUSED, entry)
-    _remove(redis, entry)
+    redis.eval(_SET_ASIDE, 3, MOVING, SPOOL, REFUSED, entry)
 
 
 def _remove(redis: Redis, entry: str) -> None:

@@ -228,6 +228,23 @@ def test_I1_I11_a_malformed_entry_blocks_no_other_and_is_not_quoted(
     assert SECRET not in output
 
 
+def test_I1_at_maxmemory_what_nobody_can_read_holds_up_no_other(engine: Engine, redis: Redis) -> None:
+    """Redis moves and adds nothing then, but it is free as soon as the spool is empty."""
+    wrong = [f"{SECRET} {number}" for number in range(2 * spool.BATCH)]
+    for each in wrong:
+        redis.lpush(spool.SPOOL, each)
+    redis.lmove(spool.SPOOL, spool.MOVING, "RIGHT", "LEFT")
+    spool.push(redis, entry(1))
+    redis.config_set("maxmemory", 1)
+    try:
+        while spool.spooled(redis):
+            assert spool.drain(redis, engine)
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert [row["client_session_uuid"] for row in rows(engine, Upload)] == [entry(1).client_session_uuid]
+    assert redis.lrange(spool.REFUSED, 0, -1) == wrong[::-1]
+
+
 def test_arrival_time_is_that_of_the_arrival(engine: Engine, redis: Redis) -> None:
     # What the web process thinks is not asked.
     delivery = replace(entry(1), received_at=datetime(2020, 1, 1, tzinfo=UTC))
