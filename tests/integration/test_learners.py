@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import Engine, text
 from cli.main import main
 from shared import spool
 from shared.config import Settings
+from shared.db import make_engine
 from shared.learners import delete_learner, export_learner
 from shared.models import StudyQuestionProgress, StudyQuizSession, Upload, UploadConflict, User
 from shared.uploads import Verdict
@@ -33,7 +35,7 @@ from tests.factories import (
     work_off,
 )
 from tests.marks import MARK
-from tests.race import overlap
+from tests.race import overlap, wait_until_blocked
 
 ANNS = answer("q110", "2026-11-20T09:00:00Z")
 BENS = answer("second210", "2026-11-20T09:01:00Z")
@@ -122,6 +124,26 @@ def test_I1_what_replaces_a_rejected_upload_meanwhile_is_blanked_only_if_it_is_t
     found = standing(engine, sent)
     assert (found.status, found.reason) == left
     assert payloads(engine) == [None if left[0] == "rejected" else new]
+
+
+def test_I11_a_deletion_waits_for_a_move_of_the_spool_and_the_move_for_nothing(
+    engine: Engine, settings: Settings, redis: Redis
+) -> None:
+    """A deletion that locked uploads first, and then waited for the spool, would stop the move."""
+    sent = upload(ANNS)
+    deliver(engine, sent)
+    end(engine, "rejected")
+    spool.push(redis, delivery(other(sent, ANNS, NOBODYS)))  # it takes the place of the rejected content
+    ours = make_engine(settings.model_copy(update={"lock_timeout": 5.0}), pool_size=2)
+    with ThreadPoolExecutor(1) as pool, ours.begin() as deletion, engine.begin() as mover:
+        assert spool.lock(mover)
+        deleted = pool.submit(delete_learner, deletion, ANN, redis)
+        wait_until_blocked(engine, deleted)
+        assert spool.drain(redis, ours) == 1
+        mover.commit()
+        assert deleted.result().uploads == 1
+    assert payloads(engine) == [None]
+    ours.dispose()
 
 
 @pytest.mark.parametrize("learner", [ANN, BEN])
