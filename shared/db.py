@@ -15,15 +15,17 @@ from sqlalchemy import Connection, Engine, ExceptionContext, TextClause, create_
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from shared import hosts
 from shared.config import StoreSettings
 
 # Seconds without an acknowledgement of sent data, after which the host has vanished.
-VANISHED_S = 5.0
-# The URL may set others.
+VANISHED_S = 2.0
+# Seconds; the URL may set others. Together with VANISHED_S they are less than the five seconds within which
+# every process uses a new primary (docs/operations.md, "Postgres: fail-over").
 DEFAULTS = {
-    "connect_timeout": 3,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
+    "connect_timeout": 2,  # the shortest that libpq has
+    "keepalives_idle": 2,  # while an answer is awaited: nothing is sent then that could go unacknowledged
+    "keepalives_interval": 1,
     "keepalives_count": 2,
     "application_name": "study-ingest",
 }
@@ -58,8 +60,9 @@ def make_engine(
     Parameters are hidden from error texts, since they hold learners' answers (I11).
     """
     vanished = {"tcp_user_timeout": int(min(VANISHED_S, settings.task_time_limit) * 1000)}
-    arguments = DEFAULTS | vanished | conninfo_to_dict(settings.database_url)
-    if "," in str(arguments.get("host")):  # one of them may be a standby
+    arguments: dict[str, Any] = DEFAULTS | vanished | conninfo_to_dict(settings.database_url)
+    several = hosts.Hosts.of(arguments)
+    if several:  # one of them may be a standby
         arguments.setdefault("target_session_attrs", "read-write")
     limits = {
         "lock_timeout": settings.lock_timeout,
@@ -84,6 +87,10 @@ def make_engine(
         isolation_level="AUTOCOMMIT" if autocommit else "READ COMMITTED",
         pool_reset_on_return=None if autocommit else "rollback",
     )
+    if several:
+        event.listen(engine, "do_connect", several.order)
+        event.listen(engine, "connect", several.note_connected)
+        event.listen(engine, "invalidate", several.note_lost)
     event.listen(engine, "connect", partial(_set_up, settings, wanted))
     event.listen(engine, "begin", _set_up_transaction)
     event.listen(engine, "handle_error", _give_up)
