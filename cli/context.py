@@ -31,6 +31,7 @@ from shared import data_settings
 from shared.config import StoreSettings, load_settings
 from shared.db import make_engine
 from shared.errors import ConfigurationError
+from shared.hosts import TLS_REMEDY, is_unproven
 from shared.ops.actions import read_shift
 
 COUNTS = {
@@ -123,7 +124,8 @@ def readable_errors() -> Iterator[None]:
             case UndefinedTable() | UndefinedColumn():
                 line = f"{line}; is the database migrated? (study-ingest migrate)"
             case OperationalError():
-                line = f"Postgres cannot be reached: {line}"
+                remedy = f"; {TLS_REMEDY}" if is_unproven(error) else ""
+                line = f"Postgres cannot be reached: {line}{remedy}"
         raise click.ClickException(line) from None
 
 

@@ -22,7 +22,7 @@ import migrations
 from cli.context import complete_environment
 from cli.local.places import NothingRunningError, data_dir_option
 from cli.local.supervisor import wait_until
-from shared import data_settings, db, health, plan, spool
+from shared import data_settings, db, health, hosts, plan, spool
 from shared.broker import FINALIZE_QUEUE, make_celery, queue_length
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError
@@ -191,7 +191,9 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
     except DBAPIError as error:
         # If a host has several addresses, each one's failure is a line.
         detail = str(error.orig).strip().replace("\n", "; ")
-        if is_away(error):
+        if hosts.is_unproven(error):
+            fix = hosts.TLS_REMEDY
+        elif is_away(error):
             fix = "start Postgres, or correct DATABASE_URL: host, user, password, name"
         else:
             detail, fix = f"it answers, but refuses a check: {detail}", "repair that, then run doctor again"
@@ -205,7 +207,7 @@ def _encryption(connection: Connection) -> Finding:
     plain = db.scalar(connection, _PLAIN)
     if not plain:
         return ok("postgres encryption", "every connection of the processes over a network is encrypted")
-    fix = "sslmode=verify-full in DATABASE_URL; under systemd, HOME in each unit"
+    fix = "take sslmode out of DATABASE_URL, or set it to verify-full"
     return warn("postgres encryption", f"{plain} of the processes' connections are in plain text", fix)
 
 

@@ -56,11 +56,13 @@ def make_engine(
     """Make an engine; call it after a fork, never before.
 
     `autocommit`: each statement commits by itself. `scanning`: for statements that read whole tables.
-    libpq reads the URL: several hosts, `options`, `sslmode` and the rest apply to every process alike.
+    libpq reads the URL: several hosts, `options`, `sslmode` and the rest apply to every process alike. On
+    another host a server has to prove its name, unless the URL has an `sslmode`.
     Parameters are hidden from error texts, since they hold learners' answers (I11).
     """
     vanished = {"tcp_user_timeout": int(min(VANISHED_S, settings.task_time_limit) * 1000)}
     arguments: dict[str, Any] = DEFAULTS | vanished | conninfo_to_dict(settings.database_url)
+    arguments |= hosts.verified(arguments)
     several = hosts.Hosts.of(arguments)
     if several:  # one of them may be a standby
         arguments.setdefault("target_session_attrs", "read-write")

@@ -1,9 +1,13 @@
-"""The hosts of a Postgres: in which order they are tried."""
+"""The hosts of a Postgres: in which order they are tried, and how each proves its name."""
 
+import os
+import ssl
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any, ClassVar, Self
 
 import psycopg
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 # Key in a connection's `info`: the host and the port that it leads to.
@@ -52,3 +56,40 @@ class Hosts:
 def _leads_to(entry: ConnectionPoolEntry, host: str, port: str) -> bool:
     reached = entry.info.get(_HOST)
     return reached is not None and reached[0] == host and port in {"", reached[1]}
+
+
+ROOT_CERTIFICATE = "~/.postgresql/root.crt"  # where libpq looks for one
+TLS_REMEDY = (
+    "in DATABASE_URL set sslrootcert to a file with the certificate of the server's authority, and the host"
+    " to the name in the server's certificate; in a network of your own, sslmode=disable goes without TLS"
+)
+
+
+def is_unproven(error: DBAPIError) -> bool:
+    """Return whether a server could not prove its name, or has no TLS at all."""
+    return any(word in str(error.orig) for word in ("SSL", "certificate"))
+
+
+def verified(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return what lets a server on another host prove its name; `sslmode` and PGSSLMODE say otherwise.
+
+    The authorities are those of the URL, of libpq's own file, or of the system and SSL_CERT_FILE, as for the
+    other stores. libpq by itself would take what it gets, and go on in plain text.
+    """
+    hosts = str(arguments.get("host") or arguments.get("hostaddr") or os.environ.get("PGHOST", ""))
+    if "sslmode" in arguments or os.environ.get("PGSSLMODE") or all(map(_is_here, hosts.split(","))):
+        return {}
+    own = os.path.expanduser(ROOT_CERTIFICATE)  # noqa: PTH111  # pathlib's raises where there is no home
+    if "sslrootcert" in arguments or os.environ.get("PGSSLROOTCERT") or os.access(own, os.R_OK):
+        return {"sslmode": "verify-full"}
+    # By its name: the libpq in psycopg's package looks for them where no system has them.
+    return {"sslmode": "verify-full", "sslrootcert": ssl.get_default_verify_paths().cafile or "system"}
+
+
+def _is_here(host: str) -> bool:
+    if not host or host == "localhost" or host[0] in "/@":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -113,7 +113,7 @@ def site(network: list[Host], stores: str, tmp_path: Path) -> Iterator[Site]:
     migrations.upgrade(stores)
     engine = create_engine(stores, poolclass=NullPool)
     settings = Settings(
-        database_url=f"postgresql://study@{store.address}/study_ingest",
+        database_url=f"postgresql://study@{store.address}/study_ingest?sslmode=disable",
         broker_url=f"redis://{store.address}:{BROKER_PORT}/0",
         redis_url=f"redis://{store.address}:{BROKER_PORT}/1",
         study_ingest_enabled=True,
