@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -139,13 +140,22 @@ def test_each_unit_has_a_home_that_it_can_read() -> None:
         assert (name == "flower") == (state == "study-ingest-flower")
 
 
-@pytest.mark.skipif(not Path("/usr/bin/systemd-analyze").exists(), reason="systemd-analyze is not installed")
+def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    if not Path("/usr/bin/systemd-analyze").exists():
+        pytest.skip("systemd-analyze is not installed")
+    command = ["/usr/bin/systemd-analyze", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_systemd_understands_each_unit(tmp_path: Path) -> None:
+    for path in UNITS.glob("*.service"):
+        unit = path.read_text().replace("/opt/study-ingest/.venv", sys.prefix)
+        (tmp_path / path.name).write_text(unit)
+    ran = analyze("verify", "--man=no", "--recursive-errors=no", *tmp_path.iterdir())
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_systemd_calls_each_unit_safe() -> None:
-    ran = subprocess.run(
-        ["/usr/bin/systemd-analyze", "security", "--offline=true", "--no-pager", *UNITS.glob("*.service")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = analyze("security", "--offline=true", "--no-pager", *UNITS.glob("*.service"))
     exposures = re.findall(r"Overall exposure level for study-ingest-(\w+).service: ([\d.]+)", ran.stdout)
     assert {name for name, exposure in exposures if float(exposure) <= 2.0} == set(units()), ran.stderr
