@@ -63,6 +63,19 @@ class _Output(io.RawIOBase):
         self._is_torn = False
 
 
+# Their lines quote messages, or exceptions that quote them, which may be a stranger's.
+_QUOTING = ("kombu", "celery.worker.pidbox", "celery.worker.control")
+
+
+def _unquote(record: logging.LogRecord) -> bool:
+    """Put the types of values in place of those that such a line quotes, but for numbers."""
+    if record.args and record.name.startswith(_QUOTING):
+        # logging takes a single mapping out of its tuple.
+        values = record.args if isinstance(record.args, tuple) else (record.args,)
+        record.args = tuple(each if isinstance(each, int) else type(each).__name__ for each in values)
+    return True
+
+
 def configure_logs(level: int = logging.INFO) -> None:
     """Set up logging for a process, including the lines of libraries; call it once, in `main`."""
     sys.stderr = io.TextIOWrapper(_Output(), write_through=True, errors="backslashreplace")
@@ -75,6 +88,7 @@ def configure_logs(level: int = logging.INFO) -> None:
     )
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
+    handler.addFilter(_unquote)
     logging.basicConfig(handlers=[handler], level=level, force=True)
     # Our own lines do not pass through `logging`, which would take three times as long for each.
     structlog.configure(

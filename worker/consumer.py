@@ -110,6 +110,18 @@ def _log_refusal() -> None:
     log.warning("message.refused")
 
 
+class _QoS(redis.QoS):
+    def restore_by_tag(self, tag: str, *args: Any, **options: Any) -> None:
+        """Give a message back to the queue; refuse what is none, or the worker would end at each start."""
+        try:
+            super().restore_by_tag(tag, *args, **options)
+        except (OSError, RedisError):  # of the connection
+            raise
+        except Exception:  # noqa: BLE001  # whatever a text in place of a message leads to
+            _log_refusal()
+            self._remove_from_indices(tag).execute()  # type: ignore[attr-defined]  # stub
+
+
 class _RefusingReads:
     """Refuse entries of Redis that are not messages."""
 
@@ -133,11 +145,11 @@ def _or_refuse(read: Callable[..., Any], **options: Any) -> Any:
 
 
 class _Channel(_RefusingReads, redis.Channel):
-    pass
+    QoS = _QoS
 
 
 class _SentinelChannel(_RefusingReads, redis.SentinelChannel):
-    pass
+    QoS = _QoS
 
 
 class Transport(redis.Transport):

@@ -95,6 +95,16 @@ def malformed(sound: dict[str, Any]) -> list[str]:
     ]
 
 
+def unrestorable(sound: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Return what may lie among messages that a worker took, and that the next one gives back at its start.
+
+    The first are no entries at all, the others lead nowhere. It gives back ten at once.
+    """
+    entries = [json.dumps([wrong, "", broker.FINALIZE_QUEUE]) for wrong in (SECRET, {"headers": SECRET})]
+    entries += [json.dumps([sound, wrong, SECRET]) for wrong in ([SECRET], {SECRET: 1}, SECRET)]
+    return [*(json.dumps(wrong) for wrong in (SECRET, [SECRET], {SECRET: 1}, 7)), SECRET], entries
+
+
 def test_a_malformed_message_is_refused_and_the_queue_goes_on(
     engine: Engine, house: Processes, viewer: Sender, queue: Redis, sound: dict[str, Any]
 ) -> None:
@@ -103,16 +113,37 @@ def test_a_malformed_message_is_refused_and_the_queue_goes_on(
     for each in wrong:
         queue.lpush(broker.FINALIZE_QUEUE, each)
     queue.lpush(broker.FINALIZE_QUEUE, b"\xff\xfe")
+    broken, astray = unrestorable(sound)
+    for place, each in enumerate([*broken, *astray]):
+        queue.hset("unacked", f"tag{place}", each)
+        queue.zadd("unacked_index", {f"tag{place}": 0})
     worker = house.start("worker")
     send(viewer, random.Random(1))
     until(lambda: statuses(engine) == ["ingested"], "the upload behind them is ingested")
     output = house.output("worker")
     assert worker.poll() is None, output
     events = [line for line in output.splitlines() if REFUSED in line]
-    assert len(events) == len(wrong) + 1
+    assert len(events) == len(wrong) + 1 + len(broken)
     assert SECRET not in output
     assert "Traceback" not in output
     assert queue.hlen("unacked") == 0, "none comes back after a restart"
+
+
+def test_I11_an_order_for_workers_that_is_none_is_not_quoted(
+    engine: Engine, house: Processes, viewer: Sender
+) -> None:
+    """Flower and `doctor` send them, by the broker; so may a stranger."""
+    factories.load_many(engine)
+    house.start("worker")
+    app = broker.make_celery(house.settings)
+    send(viewer, random.Random(1))
+    until(lambda: statuses(engine) == ["ingested"], "the worker runs")
+    app.control.broadcast(SECRET)
+    app.control.broadcast("revoke", arguments={SECRET: 1})
+    app.control.broadcast("revoke", arguments={"task_id": [SECRET]})
+    until(lambda: house.output("worker").count("pidbox command error") == 2, "two are refused")
+    until(lambda: app.control.inspect(timeout=5).ping(), "the worker answers all the same")
+    assert SECRET not in house.output("worker")
 
 
 def refuse(queue: Redis, how: str) -> None:
