@@ -134,7 +134,11 @@ def test_I1_a_primary_whose_host_vanishes_is_given_up(
     alone = settings.model_copy(update={"database_url": url(stores.standby)})
     promoted = make_engine(alone, scanning=True)
     both = ",".join(f"{host.address}:{PORT}" for host in databases)
-    there = {"database_url": f"postgresql://{USER}@{both}/{DATABASE}?sslmode=disable", "host": app.address, "port": 8000}
+    there = {
+        "database_url": f"postgresql://{USER}@{both}/{DATABASE}?sslmode=disable",
+        "host": app.address,
+        "port": 8000,
+    }
     rng = random.Random(9)
     with processes(settings.model_copy(update=there), tmp_path) as house:
 
