@@ -21,31 +21,41 @@ def url(*servers: Postgres, options: str = "") -> str:
     return f"postgresql://{USER}@{hosts}/{DATABASE}{options}"
 
 
+def at(directory: Path) -> Postgres:
+    """Return a server that has its place there, and no cluster yet."""
+    account = account_for(directory)
+    home = make_servers_directory(directory, account)
+    return Postgres(home, account, socket_directory(home, account), durable=True)
+
+
+def attach(primary: Postgres, standby: Postgres) -> None:
+    """Start a server as the standby of another, which from then on waits for it at each commit."""
+    program = str(standby.programs / "pg_basebackup")
+    standby.run_once([program, "-d", url(primary), "-D", str(standby.cluster), "-R", "-c", "fast"])
+    standby.start()
+    with psycopg.connect(url(primary), autocommit=True) as connection:
+        connection.execute(SYNCHRONOUS)
+        connection.execute("SELECT pg_reload_conf()")
+        until(lambda: connection.execute(STREAMS).fetchone() == (1,), "the standby keeps up")
+
+
+def promote(standby: Postgres) -> None:
+    with psycopg.connect(url(standby), autocommit=True) as connection:
+        assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
+
+
 @dataclass(frozen=True)
 class Pair:
     primary: Postgres
     standby: Postgres
 
-    def promote(self) -> None:
-        with psycopg.connect(url(self.standby), autocommit=True) as connection:
-            assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
-
 
 @contextmanager
 def pair(home: Path) -> Iterator[Pair]:
     with Servers(home / "primary", durable=True, valkey=False) as servers:
-        primary, directory = servers.postgres, home / "standby"
-        account = account_for(directory)
-        place = make_servers_directory(directory, account)
-        standby = Postgres(place, account, socket_directory(place, account), durable=True)
-        program = str(standby.programs / "pg_basebackup")
-        standby.run_once([program, "-d", url(primary), "-D", str(standby.cluster), "-R", "-c", "fast"])
-        standby.start()
+        standby = at(home / "standby")
         try:
-            with psycopg.connect(url(primary), autocommit=True) as connection:
-                connection.execute(SYNCHRONOUS)
-                connection.execute("SELECT pg_reload_conf()")
-                until(lambda: connection.execute(STREAMS).fetchone() == (1,), "the standby keeps up")
-            yield Pair(primary, standby)
+            attach(servers.postgres, standby)
+            yield Pair(servers.postgres, standby)
         finally:
             standby.stop()

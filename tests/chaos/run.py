@@ -15,12 +15,13 @@ from tests.chaos.faults.clock import CLOCK
 from tests.chaos.faults.disk import DISK
 from tests.chaos.faults.endings import CHILD_KILLED, ENDINGS
 from tests.chaos.faults.postgres import POSTGRES
+from tests.chaos.faults.rabbitmq import RABBITMQ
 from tests.chaos.faults.redis import REDIS
 from tests.chaos.load import Load
 from tests.chaos.result import Injection, Result
 from tests.chaos.system import COMMANDS, System, start_system
 
-FAULTS = [CHILD_KILLED, *ENDINGS, *POSTGRES, *REDIS, *BOTH, DISK, CLOCK]
+FAULTS = [CHILD_KILLED, *ENDINGS, *POSTGRES, *REDIS, *BOTH, RABBITMQ, DISK, CLOCK]
 STANDSTILL_S = 20.0
 LOOK_S = 0.2
 

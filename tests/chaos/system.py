@@ -1,19 +1,21 @@
 """The system under test: its own servers, every process, and a seeded random generator."""
 
 import random
+import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
+import psycopg
 from redis import Redis
 from sqlalchemy import Engine, NullPool, create_engine, text
 
 import migrations
-from cli.local.servers import Servers
+from cli.local.servers import Postgres, Servers
 from cli.local.supervisor import wait_until
 from cli.local.up import read_procfile
 from shared.config import Settings
@@ -21,6 +23,8 @@ from shared.spool import MOVING, SPOOL
 from tests import factories
 from tests.chaos.supervisor import Supervisor
 from tests.processes import BRISK, Processes, free_port, until
+from tests.standby import at
+from tests.standby import url as several
 
 # So few that replays of one learner overlap, and so many that each learner's history stays short.
 LEARNERS = 100
@@ -42,9 +46,13 @@ REPLAYED = "SELECT count(*) FROM study_quiz_sessions"
 
 @dataclass
 class System:
-    """An installation into which faults are injected; `wiped`: uploads that no store has any more."""
+    """An installation into which faults are injected.
+
+    `standby`: where a standby of Postgres can be started; `wiped`: uploads that no store has any more.
+    """
 
     servers: Servers
+    standby: Postgres
     supervisor: Supervisor
     engine: Engine
     redis: Redis
@@ -60,6 +68,14 @@ class System:
         except psutil.NoSuchProcess:
             return
         self.kills += 1
+
+    def start_again(self, name: str, how: signal.Signals, environment: Mapping[str, str]) -> None:
+        """End a process, and wait until it runs again with something beside the settings."""
+        before = len(self.supervisor.output(name))
+        self.supervisor.environment[name] = dict(environment)
+        self.supervisor.end(name, how)
+        self.kills += how == signal.SIGKILL
+        until(lambda: len(self.supervisor.output(name)) > before, f"{name} has logged that it started")
 
     def column(self, sql: str) -> set[Any]:
         """Ask the database for a column."""
@@ -86,22 +102,30 @@ class System:
 def start_system(home: Path, seed: int, commands: Mapping[str, str]) -> Iterator[System]:
     """Start everything, with a catalog and no uploads."""
     with Servers(home / "servers", durable=True) as servers:
-        migrations.upgrade(servers.database_url)
-        engine = create_engine(servers.database_url, poolclass=NullPool)
+        standby = at(home / "standby")
+        database_url = several(servers.postgres, standby)
+        migrations.upgrade(database_url)
+        engine = create_engine(
+            "postgresql+psycopg://",
+            creator=lambda: psycopg.connect(f"{database_url}?target_session_attrs=read-write"),
+            poolclass=NullPool,
+        )
         factories.load_many(engine, LEARNERS)
-        settings = _settings(servers, home)
+        settings = _settings(servers, database_url, home)
         url = f"http://{settings.host}:{settings.port}"
         with (
+            ExitStack() as cleanup,
             Redis.from_url(servers.redis_url, decode_responses=True) as redis,
             Supervisor(Processes(settings, home), commands) as supervisor,
         ):
+            cleanup.callback(standby.stop)
             until(lambda: _ready(url), "the web process is ready")
-            yield System(servers, supervisor, engine, redis, url, random.Random(seed))
+            yield System(servers, standby, supervisor, engine, redis, url, random.Random(seed))
 
 
-def _settings(servers: Servers, home: Path) -> Settings:
+def _settings(servers: Servers, database_url: str, home: Path) -> Settings:
     own: dict[str, Any] = {
-        "database_url": servers.database_url,
+        "database_url": database_url,
         "broker_url": servers.broker_url,
         "redis_url": servers.redis_url,
         "study_ingest_enabled": True,

@@ -23,7 +23,7 @@ from tests import factories
 from tests.factories import statuses
 from tests.hosts import Host, hosts, why_not
 from tests.processes import PROCFILE, ROOT, Processes, processes, reachable_directory, until
-from tests.standby import Pair, pair, url
+from tests.standby import Pair, pair, promote, url
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_I1_I2_a_promoted_standby_is_found_by_every_process(
         until(lambda: ends()["ingested"] >= 5, "uploads are replayed")
         stores.primary.kill()
         time.sleep(1)
-        stores.promote()
+        promote(stores.standby)
         recorded = new(house)
         until(lambda: new(house) > recorded, "uploads are recorded by the new primary")
     assert set(load.answers) == {Answer.RECEIVED}
@@ -111,7 +111,7 @@ def test_I1_processes_that_found_only_a_standby_go_on_when_it_is_promoted(
             until(lambda: len(load.answers) > 10, "uploads are accepted")
             assert new(house) == 0
             stores.primary.kill()
-            stores.promote()
+            promote(stores.standby)
             until(lambda: new(house) > 0, "uploads are recorded by Postgres")
         assert set(load.answers) == {Answer.RECEIVED}
         until(lambda: statuses(engine) == ["ingested"] * len(load.answers), "every upload is ingested")
@@ -160,7 +160,7 @@ def test_I1_a_primary_whose_host_vanishes_is_given_up(
         until(lambda: send(3) and new(house), "uploads are recorded")
         databases[0].cut_off()
         assert "3 received" in send(3)
-        stores.promote()
+        promote(stores.standby)
         recorded = new(house)
         until(lambda: send(1) and new(house) > recorded, "uploads are recorded by the new primary")
         until(lambda: set(statuses(promoted)) == {"ingested"}, "every upload is ingested")

@@ -30,12 +30,12 @@ def _step(system: System) -> None:
     with tempfile.TemporaryDirectory() as directory:
         offset = Path(directory) / "offset"
         _set(offset, STEPS[-1])
-        _start_again(system, name, _faked(offset))
+        system.start_again(name, signal.SIGKILL, _faked(offset))
         for step in STEPS:
             _set(offset, step)
             time.sleep(STEP_S)
         _lose_messages(system)
-        _start_again(system, name, {})
+        system.start_again(name, signal.SIGKILL, {})
 
 
 def _lose_messages(system: System) -> None:
@@ -45,14 +45,6 @@ def _lose_messages(system: System) -> None:
         wipe(system)
         lost = system.column(RECEIVED)
     until(lambda: not lost & system.column(RECEIVED), "uploads without a message are replayed", SLOW_S)
-
-
-def _start_again(system: System, name: str, environment: dict[str, str]) -> None:
-    before = len(system.supervisor.output(name))
-    system.supervisor.environment[name] = environment
-    system.supervisor.end(name, signal.SIGKILL)
-    system.kills += 1
-    until(lambda: len(system.supervisor.output(name)) > before, f"{name} has logged that it started")
 
 
 def _set(offset: Path, seconds: str) -> None:

@@ -1,5 +1,6 @@
 """Postgres restarted, killed, frozen, away, or rid of its connections."""
 
+import shutil
 import time
 
 from sqlalchemy import text
@@ -7,10 +8,12 @@ from sqlalchemy import text
 from tests.chaos.fault import Fault
 from tests.chaos.system import System
 from tests.faults import frozen
+from tests.standby import attach, promote
 
 # Past the web process's deadline and the worker's time limits, and not past them.
 FREEZE_S = (0.5, 6.0)
 AWAY_S = 20.0
+LATER_S = (0.5, 3.0)
 
 
 def _restart(system: System) -> None:
@@ -43,10 +46,27 @@ def _cut(system: System) -> None:
         )
 
 
+def _promote(system: System) -> None:
+    """Kill the primary once a standby has all that is acknowledged, and promote that a little later.
+
+    The old primary's place is that of the next standby.
+    """
+    primary, standby = system.servers.postgres, system.standby
+    shutil.rmtree(standby.cluster, ignore_errors=True)
+    attach(primary, standby)
+    time.sleep(system.rng.uniform(*LATER_S))
+    primary.kill()
+    system.kills += 1
+    time.sleep(system.rng.uniform(*LATER_S))
+    promote(standby)
+    system.servers.postgres, system.standby = standby, primary
+
+
 POSTGRES = [
     Fault("postgres restarted", _restart),
     Fault("postgres killed", _kill),
     Fault("postgres frozen", _freeze),
     Fault("postgres stopped 20 s", _stop),
     Fault("all connections cut", _cut),
+    Fault("standby promoted", _promote),
 ]
