@@ -1,0 +1,41 @@
+"""A Postgres on another host proves its name, unless an `sslmode` says otherwise."""
+
+import pytest
+
+from shared.hosts import verified
+
+AWAY = {"host": "db.example"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "proves"),
+    [
+        ({}, {}, False),
+        ({}, {"PGHOST": "db.example"}, True),
+        (AWAY, {}, True),
+        (AWAY, {"PGSSLMODE": "prefer"}, False),
+        (AWAY | {"sslmode": "require"}, {}, False),
+        ({"host": "10.0.0.1"}, {}, True),
+        ({"host": "fe80::1"}, {}, True),
+        ({"hostaddr": "10.0.0.1"}, {}, True),
+        ({"host": "localhost,db.example"}, {}, True),
+        ({"host": "localhost"}, {}, False),
+        ({"host": "127.8.8.8,::1"}, {}, False),
+        ({"host": "/run/postgresql,@abstract,"}, {}, False),
+    ],
+)
+def test_who_has_to_prove_a_name(
+    monkeypatch: pytest.MonkeyPatch, arguments: dict[str, str], environment: dict[str, str], *, proves: bool
+) -> None:
+    for name in ("PGHOST", "PGSSLMODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert verified(arguments).get("sslmode") == ("verify-full" if proves else None)
+
+
+@pytest.mark.parametrize("named", ["sslrootcert", "PGSSLROOTCERT"])
+def test_a_named_file_of_authorities_is_used(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    monkeypatch.setenv("PGSSLROOTCERT", "/here" if named.isupper() else "")
+    arguments = AWAY if named.isupper() else AWAY | {named: "/here"}
+    assert verified(arguments) == {"sslmode": "verify-full"}
