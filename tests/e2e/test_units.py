@@ -35,9 +35,7 @@ SANDBOX = """
 set -e
 mount --bind "$SOCKETS" "$HOME_OF_TEST/sockets"
 mount --rbind "$HOME_OF_TEST" /mnt
-for place in /home /root /tmp /opt /run /etc/study-ingest /var/lib; do
-    mkdir -p $place; mount -t tmpfs -o mode=0755 study-ingest $place
-done
+for place in /home /root /tmp /opt /run /var/lib; do mount -t tmpfs -o mode=0755 study-ingest $place; done
 chmod 1777 /tmp
 mkdir -p /opt/study-ingest/.venv /run/study-ingest /run/stores
 mkdir -p /var/lib/study-ingest /var/lib/study-ingest-flower
@@ -47,7 +45,7 @@ for place in /run/study-ingest /var/lib/study-ingest /var/lib/study-ingest-flowe
     mount --bind /mnt/state/${place##*/} $place
 done
 umount -l /mnt
-for place in / /home /root /opt /run /etc/study-ingest /var/lib; do mount -o remount,bind,ro $place; done
+for place in / /home /root /opt /run /var/lib; do mount -o remount,bind,ro $place; done
 mount -t proc -o hidepid=invisible,subset=pid proc /proc || true
 cd "$STATE"
 umask 0077
