@@ -52,7 +52,11 @@ def answers(
 
 
 def test_every_request_is_answered_as_shown(answers: list[httpx.Response]) -> None:
-    assert [response.json() for response in answers] == [json.loads(shown) for _, shown in EXCHANGES]
+    got, shown = [response.json() for response in answers], [json.loads(each) for _, each in EXCHANGES]
+    for one, other in zip(got, shown, strict=True):
+        if isinstance(one, dict) and one.get("voided_at"):  # by Postgres' clock, which no test sets
+            one["voided_at"] = other["voided_at"]
+    assert got == shown
     assert {response.status_code for response in answers} == {200, 201}
 
 
