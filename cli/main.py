@@ -29,7 +29,7 @@ COMMANDS = {
     "migrate": ("cli.maintenance", "Bring the database to the newest revision."),
     "progress": ("cli.maintenance", "Print a learner's progress."),
     "smoke": ("cli.smoke", "Send a synthetic session twice, check that it counts once, and void it."),
-    "stats": ("cli.maintenance", "Count what waits, what failed, and what was done."),
+    "stats": ("cli.maintenance", "Count waiting and failed uploads, and what was done."),
     "tokens": ("cli.tokens", "Make keys, and sign learners' tokens with them."),
     "up": ("cli.local.up", "Start everything and keep it running."),
     "upload": ("cli.uploads", "Send the uploads of an NDJSON FILE."),

@@ -186,4 +186,4 @@ def test_sync_says_in_lines_what_the_server_refuses(
     forced = sync(server, tmp_path / "c.json", {**CATALOG, "questions": changed}, "--force")
     assert "q110: key changed" in forced.stdout
     away = httpx.Client(base_url="http://127.0.0.1:9")
-    assert "no answer of study-ingest" in sync(away, tmp_path / "c.json", CATALOG).stderr
+    assert "the answer is not from study-ingest" in sync(away, tmp_path / "c.json", CATALOG).stderr
