@@ -10,6 +10,7 @@ from uuid import uuid4
 import hypothesis
 import psycopg
 import pytest
+from playwright.sync_api import Playwright, sync_playwright
 from redis import Redis
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
@@ -103,6 +104,13 @@ def settings(database_url: str, broker_url: str, servers: Servers) -> Settings:
         study_api_token="study-token-of-tests",
         store_deadline=3.0,  # for tests side by side on a machine that has other work
     )
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    """Start Playwright: a process may have it once."""
+    with sync_playwright() as playwright:
+        yield playwright
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from playwright.sync_api import Browser, Page, ViewportSize
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
@@ -127,7 +127,7 @@ def take(settings: Settings) -> None:
     server = Server(create_app(settings), settings)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    with chromium() as browser:
+    with sync_playwright() as playwright, chromium(playwright) as browser:
         context = browser.new_context(
             base_url=f"http://127.0.0.1:{server.port}", viewport={"width": WIDTH, "height": 900}
         )

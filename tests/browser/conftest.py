@@ -5,14 +5,14 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Playwright, sync_playwright
+from playwright.sync_api import Page, Playwright
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
@@ -49,8 +49,6 @@ _REJECTED = text("""
     WHERE CAST(client_session_uuid AS text) = ANY(:uuids) AND status = 'rejected'
 """)
 
-figures: list[str] = []
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="as often as the goals say, instead of a few times")
@@ -59,10 +57,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give these tests more time than the others: they wait for pauses, and kill browsers a hundred times."""
     for item in items:
-        item.add_marker(pytest.mark.timeout(3600 if config.getoption("--long") else 600))
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(3600 if config.getoption("--long") else 600))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [each for each in terminalreporter.getreports("passed") if each.when == "call"]
+    figures = [f"{each.head_line}: {line}" for each in reports for _, line in each.user_properties]
     if figures:
         terminalreporter.section("figures")
         for line in figures:
@@ -74,18 +75,18 @@ class Run:
     """The short form or the long one, and what is printed at the end."""
 
     is_long: bool
-    test: str
+    record: Callable[[str, object], None]
 
     def times(self, short: int, long: int) -> int:
         return long if self.is_long else short
 
     def figure(self, line: str) -> None:
-        figures.append(f"{self.test}: {line}")
+        self.record("figure", line)
 
 
 @pytest.fixture
-def run(request: pytest.FixtureRequest) -> Run:
-    return Run(request.config.getoption("--long"), request.node.name)
+def run(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Run:
+    return Run(request.config.getoption("--long"), record_property)
 
 
 class Issuer:
@@ -185,12 +186,6 @@ def installation(
 def proxy(installation: Installation) -> Iterator[Proxy]:
     with proxying(installation.url) as proxy:
         yield proxy
-
-
-@pytest.fixture(scope="session")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as playwright:
-        yield playwright
 
 
 @pytest.fixture
