@@ -56,6 +56,12 @@ OTHERS = (
         f"{PROCRASTINATE} schema --apply",
         "procrastinate",
     ),
+    Design(
+        "Dramatiq",
+        f"{GEVENT} {PEERS}.actor",
+        {"worker": f"dramatiq {PEERS}.actor"},
+        needs="dramatiq",
+    ),
 )
 
 
