@@ -19,13 +19,14 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 import migrations
+from cli import adopt
 from cli.context import complete_environment
 from cli.local.places import NothingRunningError, data_dir_option
 from cli.local.supervisor import wait_until
 from shared import data_settings, db, health, hosts, plan, spool
 from shared.broker import FINALIZE_QUEUE, make_celery, queue_length
 from shared.config import Settings, load_settings
-from shared.errors import ConfigurationError
+from shared.errors import ConfigurationError, MigrationError
 from shared.failures import is_away
 from shared.tokens import load_keys
 
@@ -186,6 +187,7 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
             yield (migrated := _migrations(settings.database_url))
             yield _encryption(connection)
             if migrated.level == "ok":
+                yield from _views(connection)
                 yield from _zones(connection, settings)
                 yield from _health(connection, settings)
     except DBAPIError as error:
@@ -231,13 +233,21 @@ def _standing(connection: Connection, settings: Settings) -> Finding:
 def _migrations(database_url: str) -> Finding:
     try:
         pending = migrations.pending(database_url)
-    except migrations.MigrationError as error:
+    except MigrationError as error:
         if isinstance(error.__cause__, DBAPIError):
             return fail("migrations", f"they cannot be read: {error}", "repair that, then run doctor again")
         return fail("migrations", str(error), "run the version of study-ingest that migrated the database")
     if pending:
         return fail("migrations", f"{len(pending)} pending: {', '.join(pending)}", "study-ingest migrate")
     return ok("migrations", "none pending")
+
+
+def _views(connection: Connection) -> Iterator[Finding]:
+    """Check the views of the catalog, where this is a document server's."""
+    if db.catalog_is_ours(connection):
+        return
+    found = [fail("catalog", detail, fix) for detail, fix in adopt.faults(connection)]
+    yield from found or [ok("catalog", "views on a document server's tables; no row of these is ever locked")]
 
 
 def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:

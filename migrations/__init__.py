@@ -16,13 +16,10 @@ from alembic.util import CommandError
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from migrations.schema import require_ours
 from shared.config import StoreSettings
 from shared.db import make_engine
-from shared.errors import StudyIngestError
-
-
-class MigrationError(StudyIngestError):
-    """A migration stopped; the database is at the last revision that was finished."""
+from shared.errors import MigrationError
 
 
 @contextmanager
@@ -59,8 +56,12 @@ def downgrade(database_url: str, revision: str) -> None:
 
 
 def current(database_url: str) -> str | None:
-    """Return the database's revision; None if it was never migrated."""
+    """Return the database's revision; None if its schema was never migrated.
+
+    Raises MigrationError where the schema is another application's.
+    """
     with readable_errors(), connected(database_url) as engine, engine.connect() as connection:
+        require_ours(connection)
         return MigrationContext.configure(connection).get_current_revision()
 
 

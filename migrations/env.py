@@ -3,9 +3,11 @@
 from alembic import context
 from alembic.util import CommandError
 
-from migrations import MigrationError, connected
+from migrations import connected
 from migrations.locks import LOCKING, deploy_lock
+from migrations.schema import create_schema, require_ours
 from shared.db import encoding, is_pooled
+from shared.errors import MigrationError
 
 
 def run(database_url: str) -> None:
@@ -16,6 +18,8 @@ def run(database_url: str) -> None:
         if (found := encoding(connection)) != "UTF8":
             raise MigrationError(f"the database's encoding is {found}; create it with ENCODING 'UTF8'")
         with deploy_lock(engine):
+            create_schema(connection)
+            require_ours(connection)
             connection.exec_driver_sql(LOCKING)
             connection.commit()
             context.configure(connection=connection, transaction_per_migration=True)

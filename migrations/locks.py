@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from alembic import op
 from sqlalchemy import Engine, func, select
 
-from migrations import MigrationError
+from shared.errors import MigrationError
 
 KEY = 0x73747564795F696E  # "study_in": any number that no other program locks in this database
 WAIT = 600.0  # seconds; longer than any migration of ours

@@ -156,6 +156,15 @@ def _http_url(url: str) -> str:
     return url
 
 
+SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}", re.ASCII)
+
+
+def _schema(name: str) -> str:
+    if name and not SCHEMA.fullmatch(name):
+        raise ValueError("must be a schema's name: lower-case letters, digits and _, not pg_…")
+    return name
+
+
 Network = IPv4Network | IPv6Network
 # Neither `//`, which a browser reads as another host, nor characters that need quoting.
 URL_PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
@@ -199,6 +208,7 @@ TimeZone = Annotated[str, AfterValidator(_iana_zone)]
 PostgresUrl = Annotated[str, AfterValidator(postgres_url)]
 BrokerUrl = Annotated[str, AfterValidator(broker_url)]
 RedisUrl = Annotated[str, AfterValidator(redis_url)]
+SchemaName = Annotated[str, AfterValidator(_schema)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 UrlPrefix = Annotated[str, AfterValidator(_url_prefix)]
 Networks = Annotated[str, AfterValidator(_networks)]
@@ -253,6 +263,9 @@ class StoreSettings(Timings):
     """Settings to reach Postgres; a field's upper-case name is its environment variable."""
 
     database_url: PostgresUrl = Field(description="Postgres, e.g. `postgresql://user@host/name`")
+    database_schema: SchemaName = Field(
+        "", description="schema of our tables; unset: `public`, or the `search_path` in the URL"
+    )
     study_time_zone: TimeZone = Field(
         "UTC",
         description="IANA time zone of learners without one; the database keeps the first that is set",

@@ -41,8 +41,10 @@ RELIED_ON = {
 # columns that a prepared statement returns. A new connection may lead to another server, and has no old
 # plans.
 _USELESS = (ReadOnlySqlTransaction, FeatureNotSupported)
-# Key in a connection's `info`: the statement that sets up each transaction of a pooler.
+# Keys in a connection's `info`: the statement that sets up each transaction of a pooler, and what
+# `catalog_is_ours` has seen.
 _EACH_TRANSACTION = "each transaction"
+_OWN_CATALOG = "own catalog"
 
 
 def make_engine(
@@ -72,8 +74,8 @@ def make_engine(
         "statement_timeout": settings.task_time_limit,
     }
     wanted = RELIED_ON | {name: f"{value * 1000:.0f}" for name, value in limits.items()}
-    if "search_path" not in str(arguments.get("options")):
-        wanted["search_path"] = "public"
+    if settings.database_schema or "search_path" not in str(arguments.get("options")):
+        wanted["search_path"] = f'"{settings.database_schema or "public"}"'
     # A plan that is made on an empty table would read all of the table as it grows, until an ANALYZE
     # (tests/integration/test_plans.py).
     if not scanning:
@@ -131,6 +133,19 @@ def _set_up_transaction(connection: Connection) -> None:
 def is_pooled(connection: Connection) -> bool:
     """Return whether a connection leads to a pooler, which gives each transaction another session."""
     return _EACH_TRANSACTION in connection.info
+
+
+_CATALOG = text("SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regclass('users')")
+
+
+def catalog_is_ours(connection: Connection) -> bool:
+    """Return whether the catalog's tables are ours; where a document server has its own, they are views.
+
+    Only a migration decides it: a connection remembers what it has seen.
+    """
+    if (ours := connection.info.get(_OWN_CATALOG)) is None:
+        ours = connection.info[_OWN_CATALOG] = scalar(connection, _CATALOG)
+    return ours is not False
 
 
 _ENCODING = text("SHOW server_encoding")

@@ -9,6 +9,14 @@ class ConfigurationError(StudyIngestError):
     """A setting is missing or wrong; the text names it and the fix."""
 
 
+class MigrationError(StudyIngestError):
+    """A migration stopped; the database is at the last revision that was finished."""
+
+
+class HostCatalogError(StudyIngestError):
+    """The catalog belongs to a document server; what we have are views, through which nothing is written."""
+
+
 class StoreUnavailableError(StudyIngestError):
     """Nothing could be stored in time; the sender may try again."""
 

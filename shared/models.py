@@ -202,12 +202,13 @@ class PublishedItem(Base):
     published_at: Mapped[datetime | None]
 
 
+# What a document server may have of its own: then ours are views (docs/adopting.md).
+CATALOG = {each.__tablename__ for each in (User, StudyTopic, StudyQuestion, PublishedItem)}
+
 # The edition that is asked now: the newest published edition of each question. One without a date is older
 # than any with; ties go to the first pub_id. By LATERAL, they are looked up by index, whatever joins the
 # view.
-after_create(
-    PublishedItem.__table__,
-    """
+CURRENT_EDITIONS = """
     CREATE VIEW current_editions AS
     SELECT question.id AS source_id, newest.pub_id, newest.choices, newest.correct_choice, newest.published_at
     FROM study_questions AS question CROSS JOIN LATERAL (
@@ -216,8 +217,8 @@ after_create(
         WHERE edition.source_id = question.id
             AND (edition.published_at IS NULL OR edition.published_at <= now())
         ORDER BY edition.published_at DESC NULLS LAST, edition.pub_id COLLATE "C" LIMIT 1) AS newest
-    """,
-)
+"""
+after_create(PublishedItem.__table__, CURRENT_EDITIONS)
 
 
 class Outbox(Base):

@@ -131,7 +131,7 @@ def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[
             **stores(servers),
             **tokens(last),
             **learner_tokens(home),
-            **zone(),
+            **of_data(),
         }
         _run(environment, "the database could not be migrated", "migrate")
         shutil.rmtree(home / METRICS, ignore_errors=True)  # counts of processes that have ended
@@ -170,10 +170,10 @@ def tokens(last: Mapping[str, str]) -> dict[str, str]:
     return {name: os.environ.get(name) or last.get(name) or new() for name, new in SECRETS.items()}
 
 
-def zone() -> dict[str, str]:
-    """Return the time zone of our environment, for commands in other shells, too."""
-    name = "STUDY_TIME_ZONE"
-    return {name: os.environ[name]} if os.environ.get(name) else {}
+def of_data() -> dict[str, str]:
+    """Return what our environment says about the data, for commands in other shells, too."""
+    names = ("DATABASE_SCHEMA", "STUDY_TIME_ZONE")
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 def learner_tokens(home: Path) -> dict[str, str]:

@@ -2,18 +2,24 @@
 
 from alembic import op
 
+from migrations.schema import MARK
+from shared.db import catalog_is_ours
+
 revision = "365"
 down_revision = None
 
 
 def upgrade() -> None:
-    op.execute("""
-        CREATE TABLE users (
-            id bigint CONSTRAINT pk_users PRIMARY KEY,
-            time_zone text
-        )
-    """)
+    op.execute(f"COMMENT ON TABLE alembic_version IS '{MARK}'")
+    if catalog_is_ours(op.get_bind()):
+        op.execute("""
+            CREATE TABLE users (
+                id bigint CONSTRAINT pk_users PRIMARY KEY,
+                time_zone text
+            )
+        """)
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE users")
+    if catalog_is_ours(op.get_bind()):
+        op.execute("DROP TABLE users")

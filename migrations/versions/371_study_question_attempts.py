@@ -2,19 +2,23 @@
 
 from alembic import op
 
+from migrations.schema import in_catalog
+
 revision = "371"
 down_revision = "370"
 
 
 def upgrade() -> None:
-    op.execute("""
+    question = in_catalog("""
+        CONSTRAINT fk_study_question_attempts_study_question_id
+        REFERENCES study_questions (id) ON DELETE CASCADE
+    """)
+    op.execute(f"""
         CREATE TABLE study_question_attempts (
             user_id bigint NOT NULL,
             study_quiz_session_id bigint NOT NULL,
             ordinal integer NOT NULL,
-            study_question_id bigint NOT NULL
-                CONSTRAINT fk_study_question_attempts_study_question_id
-                REFERENCES study_questions (id) ON DELETE CASCADE,
+            study_question_id bigint NOT NULL {question},
             pub_id text NOT NULL,
             selected smallint,
             unsure boolean NOT NULL,

@@ -2,18 +2,24 @@
 
 from alembic import op
 
+from migrations.schema import in_catalog
+
 revision = "372"
 down_revision = "371"
 
 
 def upgrade() -> None:
-    op.execute("""
+    question = in_catalog("""
+        CONSTRAINT fk_study_question_progress_study_question_id
+        REFERENCES study_questions (id) ON DELETE CASCADE
+    """)
+    user = in_catalog("""
+        CONSTRAINT fk_study_question_progress_user_id REFERENCES users (id) ON DELETE CASCADE
+    """)
+    op.execute(f"""
         CREATE TABLE study_question_progress (
-            study_question_id bigint NOT NULL
-                CONSTRAINT fk_study_question_progress_study_question_id
-                REFERENCES study_questions (id) ON DELETE CASCADE,
-            user_id bigint NOT NULL
-                CONSTRAINT fk_study_question_progress_user_id REFERENCES users (id) ON DELETE CASCADE,
+            study_question_id bigint NOT NULL {question},
+            user_id bigint NOT NULL {user},
             stability double precision NOT NULL,
             difficulty double precision NOT NULL,
             due date NOT NULL,

@@ -1,0 +1,70 @@
+"""The schema that is migrated: whether it is ours, and whether its catalog is."""
+
+from alembic import op
+from sqlalchemy import Connection, text
+
+from shared.db import catalog_is_ours, execute, scalar
+from shared.errors import ConfigurationError, MigrationError
+from shared.models import CATALOG, Base
+
+# The first revision marks its table so. A document server may have one of the same name, with the same
+# numbers. Databases from before the mark have our uploads.
+MARK = "study-ingest"
+_IS_OURS = text("""
+    SELECT obj_description(to_regclass('alembic_version'), 'pg_class') = :mark
+        OR to_regclass('upload_conflicts') IS NOT NULL
+""")
+
+_RELATIONS = text("""
+    SELECT relname, relkind = 'v' AS is_view FROM pg_class
+    WHERE relnamespace = to_regnamespace(current_schema()) AND relname = ANY(CAST(:names AS text[]))
+    ORDER BY relname
+""")
+
+
+_ROLE = text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :schema)")
+
+
+def require_free_name(connection: Connection, schema: str) -> None:
+    """Raise ConfigurationError where a role has the name of the schema: it would find our tables first."""
+    if scalar(connection, _ROLE, {"schema": schema}):
+        raise ConfigurationError(
+            f"DATABASE_SCHEMA: {schema} is the name of a role, whose statements would find our tables before"
+            " those in public: name the schema otherwise"
+        )
+
+
+def create_schema(connection: Connection) -> None:
+    """Create the schema of our tables, if there is none."""
+    if scalar(connection, text("SELECT current_schema()")) is None:
+        path = scalar(connection, text("SELECT current_setting('search_path')"))
+        require_free_name(connection, path.strip('"'))
+        connection.exec_driver_sql(f"CREATE SCHEMA {path}")
+
+
+def require_ours(connection: Connection) -> None:
+    """Raise MigrationError where tables of another application have the names of ours.
+
+    Views of the catalog's names are expected: the owner of the catalog has written them.
+    """
+    if scalar(connection, _IS_OURS, {"mark": MARK}):
+        return
+    names = ["alembic_version", *Base.metadata.tables]
+    found = dict(execute(connection, _RELATIONS, {"names": names}).fetchall())
+    views = {name for name in CATALOG if found.get(name)}
+    schema = scalar(connection, text("SELECT current_schema()"))
+    if foreign := [name for name in found if name not in views]:
+        raise MigrationError(
+            f"DATABASE_SCHEMA: the schema {schema} has tables of another application"
+            f" ({', '.join(foreign)}): set it to a schema for ours alone, and see study-ingest adopt"
+        )
+    if views and (missing := sorted(CATALOG - views)):
+        raise MigrationError(
+            f"DATABASE_SCHEMA: the schema {schema} has views of the catalog, but lacks {', '.join(missing)}:"
+            " study-ingest adopt prints them"
+        )
+
+
+def in_catalog(reference: str) -> str:
+    """Return a constraint that refers to the catalog; where this is views, nothing can refer to it."""
+    return reference if catalog_is_ours(op.get_bind()) else ""
