@@ -68,6 +68,7 @@ def admit() -> None:
         Kind.BODY_TOO_LARGE,
         Kind.UNSUPPORTED_MEDIA_TYPE,
         Kind.INVALID_CATALOG,
+        Kind.HOST_CATALOG,
     ),
 )
 def load_catalog(query: LoadQuery) -> dict[str, Any]:
@@ -149,7 +150,7 @@ def list_questions(path: ThingPath) -> dict[str, Any]:
     return schemas.QuestionIds(ids=ids).model_dump()
 
 
-_WITHDRAWN = answers({200: schemas.Withdrawn}, *COMMON)
+_WITHDRAWN = answers({200: schemas.Withdrawn}, *COMMON, Kind.HOST_CATALOG)
 
 
 @blueprint.delete("/questions/<id:thing_id>", operation_id="withdrawQuestion", responses=_WITHDRAWN)

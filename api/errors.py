@@ -35,6 +35,11 @@ class Kind(Enum):
         "The question has another answer",
         "Read the session again; an answer cannot be changed.",
     )
+    HOST_CATALOG = (
+        409,
+        "The catalog is the document server's own",
+        "Change the document server's tables: here they are only read.",
+    )
     UNKNOWN_CURSOR = 410, "The cursor `after` is not known here", "Read again without `after`."
     BODY_TOO_LARGE = 413, "The body is too large", "Split the session, or omit fields."
     UNSUPPORTED_MEDIA_TYPE = (
@@ -109,6 +114,7 @@ _OF_ERROR: dict[type[Exception], Kind] = {
     errors.SupersededError: Kind.SESSION_CLOSED,
     errors.AlreadyAnsweredError: Kind.ALREADY_ANSWERED,
     errors.NothingToAskError: Kind.NOTHING_TO_ASK,
+    errors.HostCatalogError: Kind.HOST_CATALOG,
     errors.UnknownCursorError: Kind.UNKNOWN_CURSOR,
     errors.NotAskedError: Kind.INVALID_REQUEST,
     errors.NoSuchChoiceError: Kind.INVALID_REQUEST,

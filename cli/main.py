@@ -20,6 +20,7 @@ except KeyboardInterrupt:
 
 # The module of each command, and the first line of its help: to load all modules takes two seconds.
 COMMANDS = {
+    "adopt": ("cli.adopt", "Print SQL that lets study-ingest read a document server's tables."),
     "catalog": ("cli.catalog", "Load learners, topics and questions."),
     "conflicts": ("cli.conflicts", "Decide between two contents with the same uuid."),
     "demo": ("cli.demo", "Start everything, send a sample of sessions, and show what was learned."),

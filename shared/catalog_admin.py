@@ -13,10 +13,11 @@ from sqlalchemy import Connection, text
 from shared import db, models
 from shared.attempts import sessions_of_upload
 from shared.config import TimeZone
-from shared.errors import CatalogError
+from shared.errors import CatalogError, HostCatalogError
 from shared.payload import Integer, as_integer, normal_id
 from shared.study.finalize import refold
 from shared.study.grading import grade
+from shared.study.store import lock_learner
 
 
 def _storable(text: str) -> str:
@@ -225,7 +226,17 @@ def compare(connection: Connection, catalog: CatalogFile) -> list[EditionChange]
     return _compare(connection, catalog, _read(connection, catalog))
 
 
+def require_ours(connection: Connection) -> None:
+    """Raise HostCatalogError where the catalog is a document server's."""
+    if not db.catalog_is_ours(connection):
+        raise HostCatalogError(
+            "DATABASE_SCHEMA: the catalog in this schema is views on a document server's tables, and is"
+            " never written here: change those tables themselves"
+        )
+
+
 def _read(connection: Connection, catalog: CatalogFile) -> _Known:
+    require_ours(connection)
     users = [*(user.id for user in catalog.users), *(topic.user_id for topic in catalog.topics)]
     topics = [*(topic.id for topic in catalog.topics), *(each.study_topic_id for each in catalog.questions)]
     questions = [question.id for question in catalog.questions]
@@ -339,6 +350,13 @@ _LOCK_UPLOADS = text("""
         WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) AND s.superseded_at IS NULL)
     ORDER BY client_session_uuid FOR NO KEY UPDATE
 """)
+
+
+def lock_answered(connection: Connection, pub_ids: Sequence[str]) -> None:
+    """Lock the uploads and the learners of the attempts at some editions, as `regrade` needs it."""
+    db.execute(connection, _LOCK_UPLOADS, {"pub_ids": pub_ids})
+    for user_id in sorted(db.scalars(connection, _CONCERNED, {"pub_ids": pub_ids})):
+        lock_learner(connection, user_id)
 
 
 def split(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[CatalogFile]:

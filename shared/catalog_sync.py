@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from shared import db
-from shared.catalog_admin import CatalogFile, CatalogTopic
+from shared.catalog_admin import CatalogFile, CatalogTopic, require_ours
 from shared.study.store import lock_learner
 
 
@@ -138,6 +138,7 @@ def asked_questions(connection: Connection, topic_id: int, *, now: datetime) -> 
 
 def withdraw(connection: Connection, question_ids: list[int], *, now: datetime) -> Withdrawn:
     """Delete questions that nobody has answered, and retire the others; unknown ones are no error."""
+    require_ours(connection)
     for learner in db.scalars(connection, _LEARNERS, {"ids": question_ids}):
         lock_learner(connection, learner)  # a replay could answer one meanwhile
     deleted = db.execute(connection, _DELETE, {"ids": question_ids}).rowcount

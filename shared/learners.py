@@ -7,9 +7,9 @@ from redis import Redis
 from sqlalchemy import Connection, text
 
 from shared import spool
-from shared.db import execute, scalars
+from shared.db import catalog_is_ours, execute, scalars
 from shared.payload import SPACES
-from shared.study.store import mark_whole
+from shared.study.store import lock_learner, mark_whole
 
 # Ingested uploads have their `user_id`. The others belong to the learner whom their sender's token names, or
 # to the learners whose questions they name, as long as the catalog has these.
@@ -67,7 +67,10 @@ _COUNT = text("""
         (SELECT count(*) FROM study_question_progress WHERE user_id = :user_id) AS questions
 """)
 
-_DELETE = text("DELETE FROM users WHERE id = :user_id RETURNING id")
+# Where the catalog is a document server's, no foreign key deletes them with the learner.
+_DELETE_SESSIONS = text("DELETE FROM study_quiz_sessions WHERE user_id = :user_id")
+_DELETE_PROGRESS = text("DELETE FROM study_question_progress WHERE user_id = :user_id")
+_DELETE = text("DELETE FROM users WHERE id = :user_id")
 
 
 class Receipt(NamedTuple):
@@ -84,6 +87,8 @@ class Receipt(NamedTuple):
 def delete_learner(connection: Connection, user_id: int, redis: Redis | None = None) -> Receipt:
     """Delete a learner and all their data; return how many rows and payloads were deleted.
 
+    Where the catalog is a document server's, their row and their questions there are its own, and stay.
+
     The rows of their uploads stay, so that a repeated delivery is recognised; payloads and results are
     deleted, and not stored again. If the learner's own row was deleted before, their ingested uploads are
     blanked all the same; owners of other uploads can then no longer be found in the catalog. `redis`: the
@@ -95,10 +100,14 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
     locked = scalars(connection, _LOCK_UPLOADS, bound)
     uploads = scalars(connection, _STILL_THEIRS, bound | {"locked": locked})
+    lock_learner(connection, user_id)
     ((sessions, attempts, questions),) = execute(connection, _COUNT, bound)
     conflicts = execute(connection, _BLANK_CONFLICTS, bound | {"uploads": uploads}).rowcount
     execute(connection, _BLANK_UPLOADS, bound | {"uploads": uploads})
-    execute(connection, _DELETE, {"user_id": user_id})
+    execute(connection, _DELETE_SESSIONS, bound)
+    execute(connection, _DELETE_PROGRESS, bound)
+    if catalog_is_ours(connection):
+        execute(connection, _DELETE, bound)
     mark_whole(connection, user_id)
     spooled = spool.remove(redis, user_id, set(pub_ids)) if redis else 0
     return Receipt(sessions, attempts, questions, len(uploads), conflicts, spooled)

@@ -356,15 +356,13 @@ def _close(  # noqa: PLR0913  # as above, for both ways to close
     }
 
 
-# Locks their learners, and skips learners that another transaction has locked. In random order, so that
-# sessions that fail every time do not displace the others.
+# In random order, so that sessions that fail every time do not displace the others.
 _IDLE = text("""
     SELECT s.user_id, s.id FROM study_quiz_sessions s JOIN users u ON u.id = s.user_id
     WHERE s.status = 'in_progress' AND s.created_at < :since
         AND NOT EXISTS (SELECT FROM study_question_attempts a
             WHERE a.user_id = s.user_id AND a.study_quiz_session_id = s.id AND a.answered_at >= :since)
     ORDER BY random() LIMIT :limit
-    FOR NO KEY UPDATE OF u SKIP LOCKED
 """)
 
 _STILL_IDLE = text("""
@@ -380,11 +378,14 @@ def abandon_idle(
 ) -> int:
     """Abandon up to `limit` sessions that had no answer for `idle`; their answers count. Return how many.
 
-    A session that cannot be abandoned is logged, and tried again next time.
+    A session that cannot be abandoned is logged, and tried again next time; one whose learner is locked by
+    another transaction is skipped.
     """
     since = now - idle
     abandoned = 0
     for user_id, session_id in db.execute(connection, _IDLE, {"since": since, "limit": limit}).fetchall():
+        if store.lock_learner(connection, user_id, wait=False) is None:
+            continue
         # What a statement reads while it takes a lock may be older than the lock.
         bound = {"user_id": user_id, "session_id": session_id, "since": since}
         if not db.scalar(connection, _STILL_IDLE, bound):

@@ -15,13 +15,22 @@ from shared.study.progress import SCHEDULER, Cached, Counts, Progress, Review, W
 
 # The default is the database's, where there is one: see `shared/data_settings.py`.
 _ZONES = "time_zone, (SELECT value FROM data_settings WHERE name = 'study_time_zone') AS default_zone"
-_LOCK = text(f"SELECT {_ZONES} FROM users WHERE id = :user_id FOR NO KEY UPDATE")  # noqa: S608  # as above
+_OF_LEARNER = f"SELECT {_ZONES} FROM users WHERE id = :user_id"  # noqa: S608  # made of the constant above
+# A document server's own row is not locked: it need not wait for us, and our role may only read it.
+_NUMBER = "hashint8extended(CAST(:user_id AS bigint), 7319400453)"
+# By whether the catalog is ours, and whether to wait.
+_LOCKS = {
+    (True, True): text(f"{_OF_LEARNER} FOR NO KEY UPDATE"),
+    (True, False): text(f"{_OF_LEARNER} FOR NO KEY UPDATE SKIP LOCKED"),
+    (False, True): text(_OF_LEARNER.replace(" FROM users", f", pg_advisory_xact_lock({_NUMBER}) FROM users")),
+    (False, False): text(f"{_OF_LEARNER} AND pg_try_advisory_xact_lock({_NUMBER})"),
+}
 # No row where the questions have several owners: such an upload is rejected.
 _OWNER = text("""
     SELECT min(q.user_id) FROM published_items i JOIN study_questions q ON q.id = i.source_id
     WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) HAVING min(q.user_id) = max(q.user_id)
 """)
-_ZONE = text(f"SELECT {_ZONES} FROM users WHERE id = :user_id")  # noqa: S608  # as above
+_ZONE = text(_OF_LEARNER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +41,14 @@ class Learner:
     zone: ZoneInfo
 
 
-def lock_learner(connection: Connection, user_id: int) -> None:
+def lock_learner(connection: Connection, user_id: int, *, wait: bool = True) -> Any:
     """Lock a learner: no other transaction changes their progress until this one ends.
 
+    Return the learner's zones; None if there is no such learner, or, without `wait`, if they are locked.
     In a statement of its own: what a statement reads while it takes a lock may be older than the lock.
     """
-    db.execute(connection, _LOCK, {"user_id": user_id})
+    lock = _LOCKS[db.catalog_is_ours(connection), wait]
+    return db.execute(connection, lock, {"user_id": user_id}).fetchone()
 
 
 def lock_owner(connection: Connection, pub_ids: Iterable[str], default_zone: str) -> Learner | None:
@@ -46,7 +57,7 @@ def lock_owner(connection: Connection, pub_ids: Iterable[str], default_zone: str
     The owner is read before the lock: the caller checks again.
     """
     user_id = db.scalar(connection, _OWNER, {"pub_ids": list(pub_ids)})
-    row = db.execute(connection, _LOCK, {"user_id": user_id}).fetchone() if user_id else None
+    row = lock_learner(connection, user_id) if user_id else None
     return None if row is None else Learner(user_id, _zone(row.time_zone, row.default_zone or default_zone))
 
 

@@ -46,7 +46,10 @@ def status_check(patch: Patch, _: Engine) -> None:
 
 
 def learner_lock(patch: Patch, _: Engine) -> None:
-    remove_clause(patch, store, "_LOCK", "FOR NO KEY UPDATE")
+    statement = str(store._LOCKS[True, True])  # noqa: SLF001  # where the catalog is ours, and waiting
+    assert statement.endswith(" FOR NO KEY UPDATE")
+    unlocked = text(statement.removesuffix(" FOR NO KEY UPDATE"))
+    patch.setitem(store._LOCKS, (True, True), unlocked)  # noqa: SLF001  # as above
 
 
 def on_conflict(patch: Patch, _: Engine) -> None:

@@ -7,4 +7,5 @@ from worker.app import app
 
 __all__ = ["app"]
 
-store._LOCK = text(str(store._LOCK).replace("FOR NO KEY UPDATE", ""))  # noqa: SLF001  # the lock is the statement
+for key, lock in store._LOCKS.items():  # noqa: SLF001  # the locks are statements
+    store._LOCKS[key] = text(str(lock).partition(" FOR NO KEY UPDATE")[0])  # noqa: SLF001  # as above

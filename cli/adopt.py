@@ -1,0 +1,288 @@
+"""`adopt`: print views by which we read the tables of a document server; check those that are there.
+
+The views have the names and the columns of our catalog's tables, and stand in DATABASE_SCHEMA with our own
+tables. They are the owner's: what is guessed here is read, corrected and run by them.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+from sqlalchemy import Connection, make_url, text
+
+from cli import context
+from cli.local.places import data_dir_option
+from migrations.schema import require_free_name
+from shared import db, models
+from shared.config import StoreSettings, load_settings
+from shared.errors import ConfigurationError
+
+
+class Column(NamedTuple):
+    """What a view's column must be, how a document server may name it, and what stands for one it lacks."""
+
+    types: tuple[str, ...]
+    names: tuple[str, ...]
+    lacking: str = ""
+
+
+class View(NamedTuple):
+    """A view: the names that its table may have, its columns, and those by which rows are looked up.
+
+    `parent`: the view, and the column that names its row, from which columns come that the table lacks.
+    """
+
+    tables: tuple[str, ...]
+    columns: Mapping[str, Column]
+    looked_up: tuple[str, ...]
+    parent: tuple[str, str] = ("", "")
+
+
+# An id keeps its type: cast, no index on it could be used.
+INTEGER = ("bigint", "integer", "smallint")
+TEXT, TIME = ("text",), ("timestamp with time zone",)
+OWNER = Column(INTEGER, ("user_id", "owner_id", "learner_id", "account_id"))
+VIEWS = {
+    "users": View(
+        ("users", "learners", "accounts", "user", "auth_user"),
+        {
+            "id": Column(INTEGER, ("id", "user_id")),
+            "time_zone": Column(TEXT, ("time_zone", "timezone", "tz"), "NULL"),
+        },
+        ("id",),
+    ),
+    "study_topics": View(
+        ("study_topics", "topics", "courses", "decks"),
+        {
+            "id": Column(INTEGER, ("id", "topic_id")),
+            "user_id": OWNER,
+            "name": Column(TEXT, ("name", "title")),
+            "exam_on": Column(("date",), ("exam_on", "exam_date", "exam_at"), "NULL"),
+        },
+        ("id", "user_id"),
+    ),
+    "study_questions": View(
+        ("study_questions", "questions", "items", "cards"),
+        {
+            "id": Column(INTEGER, ("id", "question_id")),
+            "user_id": OWNER,
+            "study_topic_id": Column(INTEGER, ("study_topic_id", "topic_id", "course_id", "deck_id")),
+            "subject": Column(TEXT, ("subject", "category", "chapter"), "''"),
+            "exam_frequency": Column(("double precision",), ("exam_frequency", "frequency"), "NULL"),
+            "retired_at": Column(TIME, ("retired_at", "deleted_at", "archived_at"), "NULL"),
+        },
+        ("id", "study_topic_id"),
+        ("study_topics", "study_topic_id"),
+    ),
+    "published_items": View(
+        ("published_items", "editions", "published_questions", "study_questions", "questions", "items"),
+        {
+            "pub_id": Column(TEXT, ("pub_id", "public_id", "slug")),
+            "source_id": Column(INTEGER, ("source_id", "study_question_id", "question_id", "item_id", "id")),
+            "choices": Column(("jsonb",), ("choices", "options", "answers")),
+            "correct_choice": Column(INTEGER, ("correct_choice", "correct_index", "correct", "answer")),
+            "published_at": Column(TIME, ("published_at",), "NULL"),
+        },
+        ("pub_id", "source_id"),
+        ("study_questions", "source_id"),
+    ),
+}
+
+# Columns that name a learner.
+LEARNERS = {("users", "id"), ("study_topics", "user_id"), ("study_questions", "user_id")}
+
+_COLUMNS = text("""
+    SELECT table_name, column_name, data_type FROM information_schema.columns
+    WHERE table_schema = :schema ORDER BY table_name, ordinal_position
+""")
+
+HEAD = """\
+-- What study-ingest reads of the tables in {host}: views in a schema that is otherwise its own.
+-- Read it, correct it, and run it as the owner of those tables:
+--     psql "$DATABASE_URL" -v ON_ERROR_STOP=1 --single-transaction -f THIS_FILE
+-- While a view reads a column, Postgres refuses to drop it or to change its type: before that, drop the view,
+-- as by `DROP VIEW {schema}.study_questions CASCADE`; then run this again.
+-- Nothing writes through the views. `DROP SCHEMA {schema} CASCADE` removes everything.
+CREATE SCHEMA IF NOT EXISTS {schema};
+SET search_path = {schema};
+"""
+
+MAPPING = """
+-- The ids in {users} are {type}; learners have numbers here. This table gives each user one: a trigger adds
+-- it when a user is inserted, and deletes it when the user is deleted.
+CREATE TABLE IF NOT EXISTS learner_ids (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    host_id {type} NOT NULL UNIQUE
+);
+CREATE OR REPLACE FUNCTION keep_learner_ids() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO learner_ids (host_id) VALUES (NEW.{id}) ON CONFLICT DO NOTHING;
+    ELSE
+        DELETE FROM learner_ids WHERE host_id = OLD.{id};
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER keep_learner_ids AFTER INSERT OR DELETE ON {users}
+FOR EACH ROW EXECUTE FUNCTION keep_learner_ids();
+INSERT INTO learner_ids (host_id) SELECT {id} FROM {users} ON CONFLICT DO NOTHING;
+"""
+
+TAIL = """
+-- Where the processes run as a role of their own (docs/security.md), which may read the catalog alone:
+-- GRANT USAGE ON SCHEMA {schema} TO study_ingest;
+-- ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO study_ingest;
+-- REVOKE ALL ON users, study_topics, study_questions, published_items, current_editions FROM study_ingest;
+-- GRANT SELECT ON users, study_topics, study_questions, published_items, current_editions TO study_ingest;
+"""
+
+
+@click.command()
+@click.option(
+    "--catalog",
+    type=click.Choice(["views"]),
+    default="views",
+    help="How the catalog is read: by views on the document server's tables.",
+)
+@click.option("--host-schema", default="public", show_default=True, help="Where those tables are.")
+@data_dir_option
+def adopt(data_dir: Path, *, catalog: str, host_schema: str) -> None:  # noqa: ARG001  # the only way so far
+    """Print SQL that lets study-ingest read a document server's tables, as far as it can be guessed.
+
+    Nothing is changed: the owner of the tables runs it. Then run `migrate` and `doctor`.
+    """
+    context.complete_environment(data_dir)
+    settings = load_settings(StoreSettings)
+    if settings.database_schema in {"", host_schema}:
+        raise ConfigurationError(
+            f"DATABASE_SCHEMA: set it to a schema for our tables alone, such as learning, not {host_schema}"
+        )
+    engine = db.make_engine(settings)
+    try:
+        with context.readable_errors(), engine.connect() as connection:
+            require_free_name(connection, settings.database_schema)
+            click.echo(print_views(connection, settings.database_schema, host_schema))
+    finally:
+        engine.dispose()
+
+
+_quote = make_url("postgresql+psycopg://").get_dialect()().identifier_preparer.quote
+
+
+class _Host(NamedTuple):
+    """A document server's tables: the type of each column, by table."""
+
+    schema: str
+    tables: Mapping[str, Mapping[str, str]]
+
+    def table(self, view: str) -> str:
+        """Return the table that a view reads; the view's own name where none has a likely one."""
+        return next((name for name in VIEWS[view].tables if name in self.tables), view)
+
+    def column(self, view: str, column: str) -> str:
+        """Return the column that a view's column shows; an empty text if none has a likely name."""
+        known = self.tables.get(self.table(view), {})
+        return next((name for name in VIEWS[view].columns[column].names if name in known), "")
+
+    def kind(self, view: str, column: str) -> str:
+        """Return the type of the column that a view's column shows."""
+        return self.tables.get(self.table(view), {}).get(self.column(view, column), "")
+
+    def source(self, view: str) -> str:
+        """Return the table that a view reads, as SQL names it."""
+        return f"{self.schema}.{_quote(self.table(view))}"
+
+
+def print_views(connection: Connection, schema: str, host_schema: str) -> str:
+    """Return the SQL that makes the views, filled in from the columns of the host's tables."""
+    tables: dict[str, dict[str, str]] = {}
+    for table, column, kind in db.execute(connection, _COLUMNS, {"schema": host_schema}):
+        tables.setdefault(table, {})[column] = kind
+    host = _Host(_quote(host_schema), tables)
+    parts = [HEAD.format(schema=_quote(schema), host=host.schema)]
+    kind = host.kind("users", "id")
+    if kind and kind not in INTEGER:
+        named = {"users": host.source("users"), "id": _quote(host.column("users", "id"))}
+        parts.append(MAPPING.format(schema=_quote(schema), type=kind, **named))
+    parts += [_view(name, host) for name in VIEWS]
+    parts.append(models.CURRENT_EDITIONS.strip().replace("CREATE VIEW", "\nCREATE OR REPLACE VIEW") + ";")
+    return "\n".join([*parts, TAIL.format(schema=_quote(schema))])
+
+
+def _view(name: str, host: _Host) -> str:
+    joins: dict[str, None] = {}
+    lines = [f"    {_expression(name, column, host, joins)} AS {column}" for column in VIEWS[name].columns]
+    note = "-- `correct_choice` counts from 0.\n" if "correct_choice" in VIEWS[name].columns else ""
+    source = "\n".join([f"FROM {host.source(name)} AS host", *joins])
+    return f"\n{note}CREATE OR REPLACE VIEW {name} AS\nSELECT\n" + ",\n".join(lines) + f"\n{source};"
+
+
+def _expression(name: str, column: str, host: _Host, joins: dict[str, None]) -> str:
+    """Return what a column of a view shows; add the tables that it needs to `joins`."""
+    view, wanted = VIEWS[name], VIEWS[name].columns[column]
+    found, kind, alias = host.column(name, column), host.kind(name, column), "host"
+    parent, key = view.parent
+    if not found and parent and column not in view.looked_up and (by := host.column(name, key)):
+        names = [each for each in wanted.names if each in host.tables.get(host.table(parent), {})]
+        if names and host.table(parent) != host.table(name):
+            found, alias = names[0], "parent"
+            kind = host.tables[host.table(parent)][found]
+            id_ = _quote(host.column(parent, "id"))
+            joins[f"JOIN {host.source(parent)} AS parent ON parent.{id_} = host.{_quote(by)}"] = None
+    shown = f"{alias}.{_quote(found)}"
+    if kind and kind not in INTEGER and kind == host.kind("users", "id") and (name, column) in LEARNERS:
+        joins[f"JOIN learner_ids AS learner ON learner.host_id = {shown}"] = None
+        return "learner.id"
+    if not found:
+        shown = wanted.lacking and f"CAST({wanted.lacking} AS {wanted.types[0]})"
+    elif kind not in wanted.types:
+        shown = _cast(shown, kind, wanted.types)
+    return shown or f"/* FILL IN: {wanted.types[0]} */"
+
+
+def _cast(shown: str, kind: str, types: tuple[str, ...]) -> str:
+    """Return an expression of the first of some types; an empty text where none is likely to be right."""
+    if types is INTEGER and kind != "numeric":
+        return ""
+    if types is TIME and kind == "timestamp without time zone":
+        return f"{shown} AT TIME ZONE 'UTC'"
+    return f"to_jsonb({shown})" if kind == "ARRAY" else f"CAST({shown} AS {types[0]})"
+
+
+_SHOWN = text("""
+    SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
+    WHERE attrelid = to_regclass(:view) AND attnum > 0
+""")
+_READABLE = text("SELECT has_table_privilege(to_regclass(:view), 'SELECT')")
+_OUT_OF_RANGE = text("""
+    SELECT pub_id FROM published_items
+    WHERE correct_choice < 0 OR correct_choice >= jsonb_array_length(choices) LIMIT 3
+""")
+
+
+def faults(connection: Connection) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the views of the catalog, each with its fix."""
+    found = False
+    for name, view in VIEWS.items():
+        shown = dict(db.execute(connection, _SHOWN, {"view": name}).fetchall())
+        for column, wanted in view.columns.items():
+            if shown.get(column) not in wanted.types:
+                found = True
+                is_now = f"is {shown[column]}" if column in shown else "is missing"
+                yield f"{name}.{column} {is_now}", f"let the view show it as {wanted.types[0]}"
+        if not db.scalar(connection, _READABLE, {"view": name}):
+            found = True
+            yield f"{name} cannot be read", "let its owner grant SELECT to the role in DATABASE_URL"
+    if found:
+        return
+    for name, view in VIEWS.items():
+        for column in view.looked_up:
+            query = f"EXPLAIN (FORMAT JSON) SELECT * FROM {name} WHERE {column} = '0'"  # noqa: S608  # of ours
+            if "Seq Scan" in str(db.scalar(connection, text(query))):
+                fix = "create an index on that column of the table, and show it without a cast"
+                yield f"{name} is read as a whole to find a {column}", fix
+    if wrong := db.scalars(connection, _OUT_OF_RANGE):
+        fix = "let the view show the index of the right choice, which counts from 0"
+        yield f"published_items.correct_choice names no choice of {', '.join(wrong)}", fix
