@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cli import client, context
-from shared import catalog_admin, catalog_files, catalog_sync
+from shared import catalog_admin, catalog_files, catalog_reconcile, catalog_sync, spool
 from shared.catalog_admin import CatalogFile
 from shared.errors import ConfigurationError, StudyIngestError
 
@@ -111,6 +111,29 @@ def sync(*, wanted: CatalogFile, url: str, force: bool) -> None:
     )
     for change in changes:
         click.echo(str(catalog_admin.EditionChange(**change)))
+
+
+@catalog.command()
+@click.option("--force", is_flag=True, help="Grade those answers again, and delete what is here of learners.")
+@context.with_store
+def reconcile(*, force: bool, store: context.Store) -> None:
+    """List answers that the document server's keys of now grade differently, and learners whom it deleted.
+
+    Exit 1 if there are any. Needs REDIS_URL with --force where there is a spool.
+    """
+    url = os.environ.get("REDIS_URL")
+    redis = spool.connect(url) if url else None
+    found = 0
+    for differences in catalog_reconcile.find_differences(store.engine):
+        for each in differences:
+            found += 1
+            if force:
+                with store.engine.begin() as connection:
+                    catalog_reconcile.reconcile(connection, each, redis)
+            click.echo(f"{each}{'; reconciled' if force else ''}")
+    click.echo(f"{found} differences")
+    if found and not force:
+        raise click.exceptions.Exit(1)
 
 
 def _ask(server: httpx.Client, method: str, path: str, **request: Any) -> Any:

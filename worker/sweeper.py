@@ -2,9 +2,9 @@
 
 Every SWEEP_EVERY seconds the loop writes its heartbeat, enqueues overdue uploads and starts the webhooks that
 are due, each on a thread of its own, and purges old payloads; every half second it moves the spool into
-Postgres. Every minute it abandons idle live sessions. Several sweepers may run: each claims its rows by
-leases, or by locks that the others skip, and one at a time moves the spool. A store that is away stops only
-the jobs that need it.
+Postgres. Every minute it abandons idle live sessions, and once a day it logs what a document server has
+changed in its own catalog. Several sweepers may run: each claims its rows by leases, or by locks that the
+others skip, and one at a time moves the spool. A store that is away stops only the jobs that need it.
 """
 
 import logging
@@ -20,9 +20,21 @@ from queue import Empty, SimpleQueue
 
 import structlog
 from redis import Redis
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
-from shared import broker, db, failures, health, logs, metrics, retention, retries, spool, webhooks
+from shared import (
+    broker,
+    catalog_reconcile,
+    db,
+    failures,
+    health,
+    logs,
+    metrics,
+    retention,
+    retries,
+    spool,
+    webhooks,
+)
 from shared.config import Settings, load_settings
 from shared.data_settings import compare_at_start
 from shared.errors import ConfigurationError
@@ -35,6 +47,13 @@ MAX_DELIVERIES = 16
 CONNECTIONS = 3
 # Seconds; nobody waits for idle sessions.
 IDLE_EVERY_S = 60.0
+# Once a day, by one sweeper; seconds between two looks whether it is time.
+RECONCILED, RECONCILE_EVERY_S = "reconcile", 300.0
+_BEGIN_RECONCILING = text("""
+    INSERT INTO heartbeats (name, beaten_at) VALUES (:name, now())
+    ON CONFLICT (name) DO UPDATE SET beaten_at = now()
+    WHERE heartbeats.beaten_at < now() - interval '1 day' RETURNING true
+""")
 # Seconds; short, as spooled uploads are in Redis only.
 SPOOL_EVERY_S = 0.5
 # Beyond a webhook's time-out, to record its answer.
@@ -150,10 +169,12 @@ class Sweeper:
             Job("enqueue", self._enqueue, every),
             self._delivering,
             Job("idle sessions", self._abandon_idle, max(every, IDLE_EVERY_S)),
+            Job("reconcile", self._reconcile, RECONCILE_EVERY_S),
         ]
         if settings.upload_retention_days:
             self._jobs.append(Job("retention", self._purge, every))
             self._purging: Iterator[int] = iter(())
+        self._differences: Iterator[list[catalog_reconcile.Difference]] = iter(())
         if settings.redis_url:
             redis = spool.connect(settings.redis_url)
             self._jobs.append(Job("spool", lambda: self._drain(redis), min(every, SPOOL_EVERY_S)))
@@ -228,6 +249,20 @@ class Sweeper:
         elif purged:
             log.info("payloads.purged", payloads=purged)
         return False
+
+    def _reconcile(self) -> bool:
+        """Look at some learners: the rest of the loop's work goes on between two batches."""
+        if (differences := next(self._differences, None)) is None:
+            with self._engine.begin() as connection:
+                begins = not db.catalog_is_ours(connection) and db.scalar(
+                    connection, _BEGIN_RECONCILING, {"name": RECONCILED}
+                )
+            self._differences = catalog_reconcile.find_differences(self._engine) if begins else iter(())
+            return bool(begins)
+        for each in differences:
+            attempts = sum(each.editions.values())
+            log.warning("catalog.differs", learner=each.user_id, is_gone=not each.editions, attempts=attempts)
+        return True
 
     def _drain(self, redis: Redis) -> bool:
         """Move a batch of the spool into Postgres."""

@@ -1,0 +1,94 @@
+"""Find what a document server has changed in its own catalog: keys of editions that were answered, learners.
+
+It changes its tables without us: no attempt is graded again, and no foreign key deletes what is ours.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from redis import Redis
+from sqlalchemy import Connection, Engine, text
+
+from shared import db
+from shared.catalog_admin import lock_answered, regrade
+from shared.learners import delete_learner
+from shared.study.grading import grade
+
+
+class Difference(NamedTuple):
+    """A learner who is gone; or one with attempts whose outcome does not fit the key of their edition now.
+
+    `editions`: how many attempts, by `pub_id`; empty where the learner is gone.
+    """
+
+    user_id: int
+    editions: dict[str, int]
+
+    def __str__(self) -> str:
+        """Describe it in one line."""
+        if not self.editions:
+            return f"learner {self.user_id} is gone; answers and progress are still here"
+        keys = ", ".join(f"{pub_id} ({attempts} attempts)" for pub_id, attempts in self.editions.items())
+        return f"learner {self.user_id}: graded by another key: {keys}"
+
+
+# Learners looked at in one transaction.
+BATCH = 200
+
+# `learner_changes` has everybody who ever had progress.
+_LEARNERS = text("""
+    SELECT user_id, EXISTS (SELECT FROM users WHERE id = c.user_id) AS is_there,
+        EXISTS (SELECT FROM study_quiz_sessions s WHERE s.user_id = c.user_id)
+            OR EXISTS (SELECT FROM uploads u WHERE u.user_id = c.user_id AND u.payload IS NOT NULL)
+            AS is_known
+    FROM learner_changes c WHERE user_id > :after ORDER BY user_id LIMIT :batch
+""")
+
+_GRADED = text("""
+    SELECT a.user_id, a.pub_id, a.selected, a.unsure, a.outcome, a.rating, i.correct_choice,
+        count(*) AS attempts
+    FROM study_question_attempts a
+    JOIN published_items i ON i.pub_id = a.pub_id AND i.source_id = a.study_question_id
+    WHERE a.user_id = ANY(CAST(:user_ids AS bigint[]))
+    GROUP BY a.user_id, a.pub_id, a.selected, a.unsure, a.outcome, a.rating, i.correct_choice
+    ORDER BY a.user_id, a.pub_id
+""")
+
+
+def find_differences(engine: Engine) -> Iterator[list[Difference]]:
+    """Yield the differences of some learners at a time, those of each in a transaction of their own."""
+    after = -1
+    while True:
+        with engine.begin() as connection:
+            learners = db.execute(connection, _LEARNERS, {"after": after, "batch": BATCH}).fetchall()
+            if not learners:
+                return
+            changed = _changed(connection, [each.user_id for each in learners if each.is_there])
+        for each in learners:
+            if each.is_known and not each.is_there:
+                changed[each.user_id] = {}
+        yield [Difference(*each) for each in sorted(changed.items())]
+        after = learners[-1].user_id
+
+
+def _changed(connection: Connection, user_ids: list[int]) -> dict[int, dict[str, int]]:
+    changed: dict[int, dict[str, int]] = defaultdict(dict)
+    for row in db.execute(connection, _GRADED, {"user_ids": user_ids}):
+        graded = grade(row.selected, unsure=row.unsure, correct_choice=row.correct_choice)
+        if graded != (row.outcome, row.rating):
+            editions = changed[row.user_id]
+            editions[row.pub_id] = editions.get(row.pub_id, 0) + row.attempts
+    return changed
+
+
+def reconcile(connection: Connection, difference: Difference, redis: Redis | None) -> None:
+    """Grade again by the keys of now; of a learner who is gone, delete what is ours and blank their uploads.
+
+    `redis`: the spool, where there is one.
+    """
+    if difference.editions:
+        lock_answered(connection, [*difference.editions])
+        regrade(connection, [*difference.editions])
+    else:
+        delete_learner(connection, difference.user_id, redis)
