@@ -24,7 +24,6 @@ from tests.faults import wrong_clock
 from tests.processes import Processes, free_port, processes, until
 
 COMMAND = [str(Path(sys.executable).parent / "study-ingest"), "doctor"]
-WELL = {"appendonly": "yes", "maxmemory-policy": "noeviction", "maxmemory": "0"}
 NOWHERE = f"http://127.0.0.1:{free_port()}"
 LATE_UPLOAD = text("""
     INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, waiting_since, next_try_at)
@@ -37,19 +36,6 @@ LATE_UPLOAD = text("""
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait no longer for processes that most of these tests do not start."""
     monkeypatch.setattr("cli.doctor.START_S", 0.0)
-
-
-@pytest.fixture
-def redis(broker_url: str) -> Iterator[Redis]:
-    """Set Redis up as it must be for the length of a test."""
-    with Redis(unix_socket_path=urlsplit(broker_url).path, db=0) as redis:
-        before = {name: redis.config_get(name)[name] for name in WELL}
-        for name, value in WELL.items():
-            redis.config_set(name, value)
-        until(lambda: not redis.info("persistence")["aof_rewrite_in_progress"], "the file is written")
-        yield redis
-        for name, value in before.items():
-            redis.config_set(name, value)
 
 
 @pytest.fixture

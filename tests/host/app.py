@@ -1,0 +1,81 @@
+"""A tiny document server: users, topics and questions in its own tables, and what it does by our API.
+
+`create_app` is what it was before it adopted us; `with_ingest` adds that it forwards the sessions of its
+viewers, and shows what is due.
+"""
+
+from typing import Any
+
+import httpx
+import psycopg
+from flask import Flask, jsonify, request
+from flask.typing import ResponseReturnValue
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+SCHEMA = "learning"  # where our tables are
+
+
+def run(database_url: str, statement: str, *values: Any) -> list[dict[str, Any]]:
+    with psycopg.connect(database_url, row_factory=dict_row) as connection:
+        cursor = connection.execute(statement.encode(), values)
+        return cursor.fetchall() if cursor.description else []
+
+
+def create_app(url: str) -> Flask:
+    app = Flask(__name__)
+
+    def add(table: str) -> ResponseReturnValue:
+        row = {
+            name: Jsonb(value) if isinstance(value, list) else value for name, value in request.json.items()
+        }
+        columns, places = ", ".join(row), ", ".join(["%s"] * len(row))
+        statement = f"INSERT INTO {table} ({columns}) VALUES ({places}) RETURNING *"  # noqa: S608  # of tests
+        return jsonify(run(url, statement, *row.values())[0]), 201
+
+    for name in ("users", "study_topics", "study_questions", "published_items", "study_quiz_sessions"):
+        app.add_url_rule(f"/{name}", name, lambda name=name: add(name), methods=["POST"])
+
+    @app.delete("/users/<user>")
+    def delete_user(user: str) -> ResponseReturnValue:
+        run(url, "DELETE FROM users WHERE CAST(id AS text) = %s", user)
+        return "", 204
+
+    @app.put("/published_items/<pub_id>/correct_choice")
+    def correct(pub_id: str) -> ResponseReturnValue:
+        run(url, "UPDATE published_items SET correct_choice = %s WHERE pub_id = %s", request.json, pub_id)
+        return "", 204
+
+    @app.post("/sessions/<int:session>/finish")
+    def finish(session: int) -> ResponseReturnValue:
+        done = "UPDATE study_quiz_sessions SET status = 'done', finished_at = now() WHERE id = %s RETURNING *"
+        return jsonify(run(url, done, session))
+
+    return app
+
+
+def with_ingest(url: str, ingest: httpx.Client, viewer_token: str, study_token: str) -> Flask:
+    """Make the server as it is once it has adopted us; `ingest` sends to study-ingest."""
+    app = create_app(url)
+
+    def number(user: str) -> int:
+        """Return the learner's number: the user's id, or where that is a uuid, that of the mapping table."""
+        if user.isdecimal():
+            return int(user)
+        statement = f"SELECT id FROM {SCHEMA}.learner_ids WHERE host_id = CAST(%s AS uuid)"  # noqa: S608
+        return int(run(url, statement, user)[0]["id"])
+
+    @app.post("/uploads")
+    def upload() -> ResponseReturnValue:
+        headers = {"Authorization": f"Bearer {viewer_token}"}
+        answer = ingest.post("/ingest/study/attempts", json=request.json, headers=headers)
+        return jsonify(answer.json()), answer.status_code
+
+    @app.get("/users/<user>/due")
+    def due(user: str) -> ResponseReturnValue:
+        headers = {"Authorization": f"Bearer {study_token}"}
+        before = {"due_before": request.args["before"]}
+        answer = ingest.get(f"/study/users/{number(user)}/reviews", params=before, headers=headers)
+        return jsonify([each["pub_id"] for each in answer.raise_for_status().json()["items"]])
+
+    return app

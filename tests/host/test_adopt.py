@@ -1,0 +1,306 @@
+"""A document server adopts us in its own database: nothing of its own changes, and everything works."""
+
+import json
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
+
+from api.app import create_app
+from cli.adopt import faults
+from shared import db
+from shared.config import Settings, StoreSettings
+from shared.db import make_engine, scalar
+from shared.failures import is_transient
+from shared.live.sessions import abandon_idle
+from shared.study.finalize import verify
+from shared.study.store import list_progress, lock_learner
+from tests import factories
+from tests.factories import WRONG, answer, deliver, ingest, standing, upload
+from tests.host.app import with_ingest
+from tests.host.conftest import SCHEMA, Host
+from tests.processes import processes, until
+from worker.sweeper import Sweeper
+
+AT = "2026-11-20T09:00:00Z"
+LATER = "2026-11-23T09:00:00Z"
+LEARNER = text("SELECT q.user_id FROM published_items i JOIN study_questions q ON q.id = i.source_id LIMIT 1")
+
+
+def learner(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(scalar(connection, LEARNER))
+
+
+def differences(host: Host, *words: str, code: int = 1) -> str:
+    ran = host.ours("catalog", "reconcile", *words)
+    assert ran.exit_code == code, ran.output
+    return ran.stdout
+
+
+def test_removing_us_leaves_it_byte_for_byte_as_it_was(host: Host) -> None:
+    before = host.dump()
+    host.adopt()
+    host.adopt()  # nothing more to do
+    engine = make_engine(StoreSettings(database_url=host.url, database_schema=SCHEMA))
+    assert ingest(engine, upload(answer("ann-0", AT), answer("ann-1", AT, WRONG))).status == "ingested"
+    assert [each.differing for each in verify(engine)] == [set(), set()]
+    engine.dispose()
+    assert host.dump() != before
+    host.run(f"DROP SCHEMA {SCHEMA} CASCADE")
+    assert host.dump() == before
+
+
+def test_its_learners_learn_as_those_of_our_own_catalog(engine: Engine, database_url: str) -> None:
+    sent = [
+        upload(answer("ann-0", AT), answer("ann-1", AT, WRONG), answer("ann-0", AT, WRONG)),
+        upload(answer("ann-0", LATER), answer("ann-2", LATER, unsure=True)),
+    ]
+    ours = make_engine(StoreSettings(database_url=database_url))
+    questions = [
+        factories.question(110 + n, f"ann-{n}", user_id=1, study_topic_id=11, subject=f"subject {n % 2}")
+        for n in range(3)
+    ]
+    topic = {"id": 11, "user_id": 1, "name": "anatomy", "exam_on": "2027-01-31"}
+    users = [{"id": 1, "time_zone": "Asia/Seoul"}]
+    factories.load(ours, {"users": users, "topics": [topic], "questions": questions})
+    learned = []
+    for each, user_id in ((engine, learner(engine)), (ours, 1)):
+        assert [ingest(each, one).status for one in sent] == ["ingested"] * 2
+        with each.connect() as connection:
+            learned.append(list(list_progress(connection, user_id)))
+    ours.dispose()
+    assert learned[0] == learned[1] != []
+
+
+def test_an_upload_is_ingested_and_shown_as_due(
+    adopted: Host, engine: Engine, settings: Settings, tmp_path: Path
+) -> None:
+    more = {"database_url": adopted.url, "database_schema": SCHEMA}
+    with processes(settings.model_copy(update=more), tmp_path) as house:
+        for name in ("worker", "sweeper"):
+            house.start(name)
+        with httpx.Client(base_url=house.serve()) as web:
+            tokens = ("viewer-token-of-tests", "study-token-of-tests")
+            host = with_ingest(adopted.url, web, *tokens).test_client()
+            sent = upload(answer("ann-0", AT), answer("ann-1", AT, WRONG))
+            assert host.post("/uploads", json=sent).status_code == 202
+            until(lambda: standing(engine, sent).status == "ingested", "it is ingested")
+            user = adopted.program(
+                "psql", "--tuples-only", "-c", "SELECT id FROM users WHERE email = 'ann@example'"
+            )
+            due = host.get(f"/users/{user.strip()}/due?before=2027-06-01")
+            assert due.json == ["ann-1", "ann-0"]
+    assert [each.differing for each in verify(engine)] == [set(), set()]
+
+
+@pytest.mark.parametrize("words", [["load"], ["load", "--dry-run"], ["load", "--force"]])
+def test_nothing_of_ours_writes_to_its_tables(adopted: Host, tmp_path: Path, words: list[str]) -> None:
+    file = tmp_path / "catalog.json"
+    file.write_text(json.dumps({"users": [{"id": 9}]}))
+    before = adopted.dump()
+    refused = adopted.ours("catalog", *words, str(file))
+    assert refused.exit_code == 1
+    assert refused.output.startswith(
+        "Error: DATABASE_SCHEMA: the catalog in this schema is views on a document"
+    )
+    assert adopted.dump() == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("PUT", "", 409),
+        ("DELETE", "/questions/1", 409),
+        ("DELETE", "/topics/1", 409),
+        ("DELETE", "/learners/1", 200),
+        ("GET", "/learners/1", 200),
+        ("GET", "/digest", 200),
+    ],
+)
+def test_over_http_the_catalog_is_only_read(
+    adopted: Host, settings: Settings, method: str, path: str, status: int
+) -> None:
+    more = {"database_url": adopted.url, "database_schema": SCHEMA, "catalog_token": "catalog-token-of-tests"}
+    web = create_app(Settings.model_validate(settings.model_dump() | more)).test_client()
+    users = adopted.program("psql", "--tuples-only", "-c", "TABLE users")
+    headers = {"Authorization": f"Bearer {more['catalog_token']}"}
+    body = {"users": [{"id": 9}]} if method == "PUT" else None
+    answered = web.open(f"/catalog{path}", method=method, headers=headers, json=body)
+    assert answered.status_code == status, answered.text
+    if status == 409:
+        assert answered.json["type"] == "/problems/host-catalog"
+    assert adopted.program("psql", "--tuples-only", "-c", "TABLE users") == users
+
+
+def test_a_learner_is_locked_for_others_and_no_row_of_its_own_is(adopted: Host, engine: Engine) -> None:
+    user_id = learner(engine)
+    with engine.begin() as first, engine.begin() as second:
+        assert lock_learner(first, user_id) is not None
+        assert lock_learner(second, user_id, wait=False) is None
+        assert lock_learner(second, user_id + 1, wait=False) is not None
+        assert lock_learner(second, -1) is None
+        adopted.run("SET LOCAL lock_timeout = '3s'", "UPDATE users SET timezone = 'UTC'", "DELETE FROM users")
+    with engine.begin() as connection:
+        assert lock_learner(connection, user_id) is None
+
+
+def test_an_idle_session_is_abandoned_unless_its_learner_is_locked(engine: Engine) -> None:
+    user_id = learner(engine)
+    begin = text("""
+        INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, created_at)
+        SELECT user_id, id, '[]', now() - interval '2 days' FROM study_topics WHERE user_id = :user_id
+    """)
+    with engine.begin() as connection:
+        db.execute(connection, begin, {"user_id": user_id})
+    idle = {"idle": factories.NOW - factories.ARRIVAL, "now": factories.NOW, "default_zone": "UTC"}
+    with engine.begin() as other, engine.begin() as connection:
+        lock_learner(other, user_id)
+        assert abandon_idle(connection, **idle) == 0
+    with engine.begin() as connection:
+        assert abandon_idle(connection, **idle) == 1
+
+
+def test_what_it_changed_is_listed_and_reconciled(adopted: Host, engine: Engine) -> None:
+    user_id = learner(engine)
+    sent = upload(answer("ann-0", AT), answer("ann-1", AT, WRONG), answer("ann-1", LATER, unsure=True))
+    ingest(engine, sent)
+    assert differences(adopted, code=0) == "0 differences\n"
+    adopted.client.put("/published_items/ann-1/correct_choice", json=WRONG)
+    listed = f"learner {user_id}: graded by another key: ann-1 (2 attempts)"
+    assert differences(adopted) == f"{listed}\n1 differences\n"
+    assert differences(adopted, "--force", code=0) == f"{listed}; reconciled\n1 differences\n"
+    assert differences(adopted, code=0) == "0 differences\n"
+    assert [topic["correct_count"] for topic in standing(engine, sent).result["topics"]] == [2]
+    assert [each.differing for each in verify(engine)] == [set(), set()]
+
+    adopted.run("DELETE FROM users WHERE email = 'ann@example'")
+    assert f"learner {user_id} is gone" in differences(adopted)
+    assert f"learner {user_id} is gone" in differences(adopted, "--force", code=0)
+    assert differences(adopted, code=0) == "0 differences\n"
+    left = {name: len(rows) for name, rows in factories.everything(engine).items() if rows}
+    assert {"study_quiz_sessions", "study_question_attempts", "study_question_progress"}.isdisjoint(left)
+    assert standing(engine, sent).result is None
+
+
+def test_a_learner_is_deleted_here_alone(adopted: Host, engine: Engine) -> None:
+    user_id = learner(engine)
+    ingest(engine, upload(answer("ann-0", AT)))
+    deleted = adopted.ours("learners", "delete", str(user_id), "--yes")
+    assert deleted.output.startswith(f"learner {user_id} is deleted: 1 sessions, 1 attempts"), deleted.output
+    assert ingest(engine, upload(answer("ann-0", AT))).status == "ingested"
+
+
+def test_the_sweeper_logs_once_a_day_what_it_changed(
+    adopted: Host, engine: Engine, settings: Settings
+) -> None:
+    ingest(engine, upload(answer("ann-0", AT)))
+    adopted.client.put("/published_items/ann-0/correct_choice", json=WRONG)
+    more = {"database_url": adopted.url, "database_schema": SCHEMA}
+    sweepers = [Sweeper(settings.model_copy(update=more)) for _ in range(2)]
+    with capture_logs() as logs:
+        for sweeper in sweepers:
+            for _ in range(6):  # learners, then nothing more to do until tomorrow
+                sweeper._reconcile()  # noqa: SLF001  # as its job does
+            sweeper._engine.dispose()  # noqa: SLF001  # at its end
+    (event,) = logs
+    assert (event["event"], event["learner"], event["attempts"]) == ("catalog.differs", learner(engine), 1)
+
+
+def test_our_role_reads_the_catalog_alone(host: Host) -> None:
+    role = f"role_{uuid4().hex}"
+    host.run(f"CREATE ROLE {role} LOGIN")
+    printed = host.adopt().replace("study_ingest", role)
+    grants = [line.removeprefix("-- ") for line in printed.splitlines() if role in line]
+    assert len(grants) == 4
+    host.run(f"DROP SCHEMA {SCHEMA} CASCADE")
+    host.program("psql", "-v", "ON_ERROR_STOP=1", "-f", "-", text="\n".join([printed, *grants]))
+    assert host.ours("migrate").exit_code == 0
+    url = make_url(host.url).set(username=role).render_as_string(hide_password=False)
+    engine = make_engine(StoreSettings(database_url=url, database_schema=SCHEMA))
+    with engine.connect() as connection:
+        assert scalar(connection, text("SELECT current_user")) == role
+        assert list(faults(connection)) == []
+    assert ingest(engine, upload(answer("ann-0", AT))).status == "ingested"
+    for statement in (
+        "UPDATE users SET id = id",
+        "DELETE FROM published_items",
+        "TABLE public.users",
+    ):
+        denied = pytest.raises(DBAPIError, match=r"permission denied|cannot update view")
+        with denied, engine.begin() as connection:
+            connection.execute(text(statement))
+    engine.dispose()
+    host.run(f"DROP SCHEMA {SCHEMA} CASCADE", f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def test_a_column_that_a_view_reads_is_changed_and_the_views_are_made_again(host: Host) -> None:
+    printed = host.adopt()
+    host.run(
+        f"DROP VIEW {SCHEMA}.study_questions CASCADE",
+        "ALTER TABLE study_questions ALTER subject TYPE text",
+    )
+    engine = make_engine(StoreSettings(database_url=host.url, database_schema=SCHEMA))
+    deliver(engine, sent := upload(answer("ann-0", AT)))
+    with pytest.raises(DBAPIError) as refused:
+        factories.work_off(engine, sent)
+    assert is_transient(refused.value)
+    host.program("psql", "-v", "ON_ERROR_STOP=1", "-f", "-", text=printed)
+    factories.work_off(engine, sent)
+    with engine.connect() as connection:
+        assert len(list(list_progress(connection, scalar(connection, LEARNER)))) == 1
+    engine.dispose()
+
+
+OTHER_VIEW = (
+    "DROP VIEW learning.published_items CASCADE;"
+    "CREATE VIEW learning.published_items AS SELECT {} FROM public.published_items"
+)
+BROKEN = [
+    ("ALTER TABLE published_items DROP CONSTRAINT published_items_pkey", "read as a whole to find a pub_id"),
+    ("DROP INDEX published_items_source_id_idx", "read as a whole to find a source_id"),
+    ("UPDATE published_items SET correct_choice = correct_choice + 3", "correct_choice names no choice of"),
+    (
+        OTHER_VIEW.format("pub_id, source_id, choices, published_at"),
+        "published_items.correct_choice is missing",
+    ),
+    (OTHER_VIEW.format("*"), "published_items.choices is json"),
+]
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+@pytest.mark.parametrize(("statement", "named"), BROKEN)
+def test_the_doctor_names_what_is_wrong_with_a_view(
+    adopted: Host, engine: Engine, statement: str, named: str
+) -> None:
+    with engine.connect() as connection:
+        assert list(faults(connection)) == []
+    adopted.run(*statement.split(";"))
+    with engine.connect() as connection:
+        found = list(faults(connection))
+    assert any(named in detail for detail, _ in found), found
+    assert all(fix for _, fix in found)
+
+
+def test_adopt_wants_a_schema_of_its_own(host: Host) -> None:
+    refused = host.ours("adopt", DATABASE_SCHEMA="study")
+    assert "DATABASE_SCHEMA: study is the name of a role" in refused.output
+    assert (
+        "DATABASE_SCHEMA: study is the name of a role" in host.ours("migrate", DATABASE_SCHEMA="study").output
+    )
+    for schema in ("", "public"):
+        refused = host.ours("adopt", DATABASE_SCHEMA=schema)
+        assert refused.exit_code == 1
+        assert refused.output.startswith("Error: DATABASE_SCHEMA: set it to a schema for our tables alone")
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+def test_what_cannot_be_guessed_is_to_be_filled_in(host: Host) -> None:
+    host.run("ALTER TABLE published_items RENAME correct_choice TO solution")
+    printed = host.ours("adopt").stdout
+    assert "/* FILL IN: bigint */ AS correct_choice" in printed
+    assert host.program("psql", "--tuples-only", "-c", "SELECT to_regnamespace('learning')").strip() == ""
