@@ -111,7 +111,8 @@ def running(stores: Stores, settings: Settings, commands: Mapping[str, str]) -> 
 
 def variables(settings: Settings) -> dict[str, str]:
     """Return the environment variables of processes with these settings."""
-    values = settings.model_dump(mode="json", exclude_none=True) | {"viewer_sync_token": TOKEN, "study_api_token": STUDY_TOKEN}
+    values = settings.model_dump(mode="json", exclude_none=True)
+    values |= {"viewer_sync_token": TOKEN, "study_api_token": STUDY_TOKEN}
     programs = str(Path(sys.executable).parent)
     path = {"PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])}
     return os.environ | path | {name.upper(): str(value) for name, value in values.items()}

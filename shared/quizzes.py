@@ -27,7 +27,7 @@ class Question(NamedTuple):
 
 
 def read_questions(content: bytes) -> Iterator[Question]:
-    """Yield every question of a quiz; raise CatalogError where it cannot be read, or has none."""
+    """Yield every question of a quiz; raise CatalogError if it cannot be read or has none."""
     found = False
     for name, document in _documents(content):
         root = _parse(name, document)

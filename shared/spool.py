@@ -82,7 +82,7 @@ def push(redis: Redis, delivery: Delivery) -> None:
 
 
 def _now(redis: Redis) -> datetime:
-    """Return the time by the clock of Redis, to which all web processes and sweepers compare."""
+    """Return the time by Redis' clock, which is the same for all web processes and sweepers."""
     seconds, microseconds = redis.time()
     return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
 
