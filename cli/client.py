@@ -15,7 +15,7 @@ import httpx
 
 from cli.local.places import data_dir_option, read_env
 from shared.errors import ConfigurationError, StudyIngestError
-from study_outbox import AWAY, pause_after, retry_after
+from study_outbox import is_away, pause_after, retry_after
 
 PATH = "/ingest/study/attempts"
 # Seconds: enough for a server that restarts; always used before its first answer.
@@ -123,7 +123,7 @@ class Sender:
                 answer = error
             else:
                 self._has_answered = True
-                if answer.status_code not in AWAY:
+                if not is_away(answer.status_code):
                     break
                 wait = retry_after(answer.headers.get("Retry-After"))
             patience = self._patience if self._has_answered else PATIENCE_S

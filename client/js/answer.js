@@ -6,7 +6,7 @@
 /**
  * @typedef {{ type: string, title: string, status: number, [member: string]: unknown }} Problem RFC 9457
  * @typedef {"delete" | "pause" | "later" | "token" | "refuse" | "hold"} Action
- * @typedef {{ status: number, type?: string, text?: string }} Answer `type` is the Content-Type; status 0: none came
+ * @typedef {{ status: number, type?: string | null, text?: string }} Answer `type` is the Content-Type; status 0: none came
  */
 
 /** The longest Retry-After that is obeyed, in milliseconds; it also shows that a device's clock was set back. */
@@ -19,20 +19,22 @@ export const LONGEST = 3_600_000;
  * @param {Answer} answer
  * @returns {[Action, Problem?]}
  */
-export function judge(id, { status, type = "", text = "" }) {
+export function judge(id, { status, type, text = "" }) {
   /** @type {any} */
   let body;
   try {
-    body = /[/+]json\b/.test(type) && JSON.parse(text);
+    body = /[/+]json\b/i.test(/** @type {string} */ (type)) && JSON.parse(text);
   } catch {}
   if (status < 400) {
-    const ours = (status == 202 || status == 200) && String(body?.client_session_uuid).toLowerCase() == id;
+    // Something that sends back what it gets sends the attempts, too.
+    const ours = [200, 202].includes(status) && !body?.attempts && String(body?.client_session_uuid).toLowerCase() == id;
     return [ours ? "delete" : "pause"];
   }
-  if ([408, 425, 429, 502, 503, 504].includes(status)) return ["pause"];
+  // Beyond 501 there are only those of something between, such as a captive portal's 511.
+  if (status > 501 || [407, 408, 421, 425, 429].includes(status)) return ["pause"];
   if (status == 401) return ["token"];
   const ours = String(body?.type).startsWith("/problems/");
-  return ours && [400, 403, 409, 413, 415, 422].includes(status) ? ["refuse", body] : ["later"];
+  return ours && [403, 409, 413, 422].includes(status) ? ["refuse", body] : ["later"];
 }
 
 /**

@@ -1,6 +1,9 @@
 """The Python outbox judges every answer as client/vectors.json says, as the one in JavaScript does."""
 
 import json
+import random
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,15 @@ from hypothesis import strategies as st
 
 from study_outbox import Action, Answer, judge, pause_after, retry_after
 
-VECTORS = json.loads((Path(__file__).resolve().parents[2] / "client" / "vectors.json").read_text())
+CLIENT = Path(__file__).resolve().parents[2] / "client"
+VECTORS = json.loads((CLIENT / "vectors.json").read_text())
 OURS = {202, 200}
+JUDGE_ALL = """
+    import { readFileSync } from "node:fs";
+    import { judge } from "./answer.js";
+    const { id, answers } = JSON.parse(readFileSync(0, "utf-8"));
+    console.log(JSON.stringify(answers.map((answer) => judge(id, answer)[0])));
+"""
 
 
 @pytest.mark.parametrize("vector", VECTORS["answers"], ids=lambda vector: vector["name"])
@@ -47,6 +57,41 @@ def test_nothing_but_our_own_answer_deletes(status: int, kind: str, text: str) -
         assert status in OURS
         assert kind == "application/json"
         assert body["client_session_uuid"] == VECTORS["id"]
+
+
+def any_answer(rng: random.Random) -> dict[str, Any]:
+    """Make an answer of one of the vectors' bodies, whole or damaged, with any status and type."""
+    text = rng.choice(VECTORS["answers"])["text"]
+    damages = [
+        text,
+        text[: rng.randrange(len(text) + 1)],
+        text[rng.randrange(len(text) + 1) :],
+        text.upper(),
+        f"[{text}]",
+        f'{{"data": {text or "null"}}}',
+        text + text,
+        text.replace("6f1c", "6f1d"),
+        f"<html>{text}</html>",
+        text.encode("utf-16-le").decode("latin-1"),
+    ]
+    types = ["application/json", "APPLICATION/problem+JSON;charset=x", "text/html", "text/json-seq", ""]
+    return {
+        "status": rng.choice([200, 202, 422, rng.choice(VECTORS["answers"])["status"], rng.randrange(1000)]),
+        "type": rng.choice(types),
+        "text": rng.choice(damages),
+    }
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="no node")
+def test_both_outboxes_judge_any_answer_alike() -> None:
+    rng = random.Random(6)
+    answers = [any_answer(rng) for _ in range(5000)]
+    node = [shutil.which("node") or "", "--input-type=module", "--eval", JUDGE_ALL]
+    asked = json.dumps({"id": VECTORS["id"], "answers": answers})
+    ran = subprocess.run(node, cwd=CLIENT / "js", input=asked, capture_output=True, text=True, check=True)
+    actions = [judge(VECTORS["id"], Answer(**answer))[0] for answer in answers]
+    assert [*zip(json.loads(ran.stdout), answers, strict=True)] == [*zip(actions, answers, strict=True)]
+    assert {*actions} == {*Action}
 
 
 @given(

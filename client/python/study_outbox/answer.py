@@ -16,11 +16,11 @@ from typing import Any
 
 LONGEST_RETRY_AFTER = 3600.0
 LONGEST_PAUSE = 60.0
-_JSON = re.compile(r"[/+]json\b")
+_JSON = re.compile(r"[/+]json\b", re.IGNORECASE)
 _RECORDED = frozenset({200, 202})
-# The server cannot take any session now.
-AWAY = frozenset({408, 425, 429, 502, 503, 504})
-_FINAL = frozenset({400, 403, 409, 413, 415, 422})
+_AWAY = frozenset({407, 408, 421, 425, 429})
+_LAST_OF_ONE_SESSION = 501
+_FINAL = frozenset({403, 409, 413, 422})
 
 
 class Action(StrEnum):
@@ -43,13 +43,24 @@ class Answer:
     wait: float = 0.0
 
 
+def is_away(status: int) -> bool:
+    """Return whether the server cannot take any session now, or was not reached.
+
+    Beyond 501 there are the server's 503 and those of something between: a proxy, a content network (520 to
+    530), a captive portal (511).
+    """
+    return status in _AWAY or status > _LAST_OF_ONE_SESSION
+
+
 def judge(session_id: str, answer: Answer) -> tuple[Action, dict[str, Any]]:
     """Decide what an answer to a session means; also return the JSON object that it holds, if any."""
     body = _read(answer)
     if answer.status < 400:  # noqa: PLR2004  # the first of the errors
-        recorded = str(body.get("client_session_uuid")).lower() == session_id.lower()
+        # Something that sends back what it gets sends the attempts, too.
+        is_echo = bool(body.get("attempts"))
+        recorded = str(body.get("client_session_uuid")).lower() == session_id.lower() and not is_echo
         return (Action.DELETE if answer.status in _RECORDED and recorded else Action.PAUSE), body
-    if answer.status in AWAY:
+    if is_away(answer.status):
         return Action.PAUSE, body
     if answer.status == 401:  # noqa: PLR2004  # as its name says nothing more
         return Action.TOKEN, body
