@@ -33,7 +33,7 @@ const HANGS = 45;
 const LONGEST_PAUSE = 60_000;
 const LONGEST_WAIT = 900_000;
 const STUCK = 8;
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){4}[0-9a-f]{8}$/;
 
 /** Events: `change`, `sent`, `refused`, `token-needed`, `stuck`. */
 export class Outbox extends EventTarget {
@@ -54,9 +54,9 @@ export class Outbox extends EventTarget {
    * begins as after a failure: four posts at once would each ask for a preflight.
    */
   #pause = [1, 0, 0];
-  /** Tokens that were refused, and what came for the last of them. @type {Set<unknown>} */
+  /** Tokens that were refused. @type {Set<unknown>} */
   #refused = new Set();
-  /** @type {Promise<string | null | undefined> | undefined} */
+  /** What came, or comes, for the last of them; empty: no more is asked for. @type {[ReturnType<Token>?] | undefined} */
   #fresh;
   /** The last token that was not refused. @type {unknown} */
   #good;
@@ -82,12 +82,9 @@ export class Outbox extends EventTarget {
       this.#emit("change");
       this.#wake(); // to take over at once if that tab dies
     };
-    for (const type of ["online", "pageshow", "visibilitychange"]) {
-      addEventListener(type, () => {
-        if (type == "online") this.#pause[1] = this.#pause[2];
-        this.#wake();
-      });
-    }
+    for (const type of ["pageshow", "visibilitychange"]) addEventListener(type, () => void this.#wake());
+    // What something between has answered, such as a captive portal, says nothing on another network.
+    addEventListener("online", () => void this.flush());
     this.#wake();
   }
 
@@ -105,10 +102,10 @@ export class Outbox extends EventTarget {
     }
     const now = Date.now();
     await this.#store.add({ id, session: JSON.parse(text), added: now, state: "waiting", tries: 0, nextAt: now });
-    navigator.storage?.persist?.();
-    navigator.serviceWorker?.getRegistration().then((worker) =>
-      /** @type {any} */ (worker)?.sync?.register(this.#name),
-    ).catch(() => {}); // a hint, which most browsers do not take
+    navigator.storage?.persist();
+    navigator.serviceWorker?.ready
+      .then((/** @type {any} */ worker) => worker.sync?.register(this.#name))
+      .catch(() => {}); // a hint, which most browsers do not take
     this.#tell();
     this.#wake();
   }
@@ -124,14 +121,14 @@ export class Outbox extends EventTarget {
 
   /** @returns {Promise<Status>} */
   async status() {
-    const waiting = await this.#store.list("waiting");
+    const [waiting, refused, oldest, next] = await this.#store.summary();
     return {
-      waiting: waiting.length,
-      refused: (await this.#store.list("refused")).length,
-      oldest: waiting[0]?.[1] ?? null,
-      nextTry: waiting.length ? Math.max(this.#pause[1], Math.min(...waiting.map((entry) => entry[2]))) : null,
+      waiting,
+      refused,
+      oldest: oldest && oldest.key[1],
+      nextTry: next && Math.max(this.#pause[1], next.key[1]),
       lastAnswer: this.#lastAnswer,
-      persisted: !!(await navigator.storage?.persisted?.()),
+      persisted: !!(await navigator.storage?.persisted()),
     };
   }
 
@@ -162,8 +159,7 @@ export class Outbox extends EventTarget {
       while (turn == this.#turn && ((await this.#round(turn)) || this.#again));
     })
       // Another tab has taken over, or the store fails.
-      .then(() => 0, () => LONGEST_PAUSE)
-      .then((pause) => this.#schedule(pause)));
+      .then(() => this.#schedule(0), () => this.#schedule(LONGEST_PAUSE)));
   }
 
   /**
@@ -199,44 +195,40 @@ export class Outbox extends EventTarget {
     const now = Date.now();
     const [rounds, until] = this.#pause;
     if (due(until) > now) return false;
-    let ids = (await this.#store.list("waiting")).filter(([, , nextAt]) => this.#all || due(nextAt) <= now).map(([, , , id]) => id);
+    let ids = (await this.#store.due(this.#all ? Infinity : now)).flat();
     if (!ids.length) return false;
     // After a failure another one each time: it may be the session that fails.
     if (rounds) ids = [ids[rounds % ids.length]];
     this.#all &&= rounds > 0;
-    let paused = false;
+    /** @type {string | undefined} */
+    let stop;
     let asked = 0;
     const lane = async () => {
-      for (let id; !paused && !this.#held && turn == this.#turn && (id = ids.shift()); ) {
-        const [action, wait] = await this.#send(id);
-        if (action == "token") ids.push(id);
-        this.#held ||= action == "hold";
-        paused ||= action == "pause";
+      for (let id; !stop && turn == this.#turn && (id = ids.shift()); ) {
+        const item = await this.#store.get(id);
+        if (item?.state != "waiting") continue; // another tab was faster
+        const [action, wait] = await this.#send(item);
+        if (action == "pause" || (action == "hold" && !stop)) stop = action;
         asked = Math.max(asked, wait);
       }
     };
     await Promise.all([lane(), lane(), lane(), lane()]);
-    if (paused) {
-      this.#held = false;
+    if ((this.#held = stop == "hold")) this.#emit("token-needed");
+    else {
       const pause = Math.random() * Math.min(LONGEST_PAUSE, 1000 * 2 ** rounds);
-      this.#pause = [rounds + 1, Date.now() + Math.max(asked, pause), Date.now() + asked];
-      this.#tell();
-    } else if (this.#held) this.#emit("token-needed");
-    else if (rounds) {
-      this.#pause = [0, 0, 0];
+      this.#pause = stop ? [rounds + 1, Date.now() + Math.max(asked, pause), Date.now() + asked] : [0, 0, 0];
       this.#tell();
     }
-    return !paused && !this.#held;
+    return !stop;
   }
 
   /**
    * Send one session, and do what the answer says. Returns that, and the milliseconds of Retry-After.
-   * @param {string} id
+   * @param {Item} item
    * @returns {Promise<[import("./answer.js").Action, number]>}
    */
-  async #send(id) {
-    const item = await this.#store.get(id);
-    if (item?.state != "waiting") return ["delete", 0]; // another tab was faster
+  async #send(item) {
+    const { id } = item;
     let token;
     try {
       token = await this.#token();
@@ -245,11 +237,18 @@ export class Outbox extends EventTarget {
       return ["pause", 0]; // as where a token is fetched, and the network is away
     }
     if (!token) return ["hold", 0];
-    const { wait, ...answer } = await this.#post(bytes(JSON.stringify({ ...item.session, sent_at: localTime() })), token);
+    const answer = await this.#post(bytes(JSON.stringify({ ...item.session, sent_at: localTime() })), token);
     this.#lastAnswer = { status: answer.status, at: Date.now() };
     const [action, problem] = judge(id, answer);
-    if (action == "token") await this.#refuse(token);
-    else this.#good = token;
+    if (action == "token") {
+      const fresh = await this.#fresh?.[0];
+      // By its value, as four lanes may have sent the same.
+      if (!this.#refused.has(token)) {
+        this.#refused.add(token);
+        // One that was asked for, and was never good: hold, rather than ask for ever.
+        this.#fresh = fresh == token && this.#good != token ? [] : undefined;
+      }
+    } else this.#good = token;
     if (action == "delete") {
       await this.#store.change(id);
       this.#emit("sent", item);
@@ -262,7 +261,7 @@ export class Outbox extends EventTarget {
       if (tries == STUCK) this.#emit("stuck", item);
     }
     this.#tell();
-    return [action, wait];
+    return [action, answer.wait];
   }
 
   /**
@@ -284,10 +283,14 @@ export class Outbox extends EventTarget {
         keepalive: share > 0,
         signal: AbortSignal.timeout(DEADLINE),
       });
-      const { status, headers } = response;
       // Read in any case: only then is the share of `keepalive` given back.
       const text = await response.text();
-      return { status, type: headers.get("Content-Type") ?? "", text, wait: retryAfter(headers.get("Retry-After")) };
+      return {
+        status: response.status,
+        type: response.headers.get("Content-Type"),
+        text,
+        wait: retryAfter(response.headers.get("Retry-After")),
+      };
     } catch {
       return { status: 0, wait: 0 };
     } finally {
@@ -298,20 +301,8 @@ export class Outbox extends EventTarget {
   /** Return a token that was not refused; one question for all lanes. */
   async #token() {
     let token = await this.#ask({ refused: false });
-    if (this.#refused.has(token)) token = await (this.#fresh ??= (async () => this.#ask({ refused: true }))());
+    if (this.#refused.has(token)) token = await (this.#fresh ??= [this.#ask({ refused: true })])[0];
     return this.#refused.has(token) ? null : token;
-  }
-
-  /**
-   * Note that a token was refused: by its value, as four lanes may have sent the same.
-   * @param {string} token
-   */
-  async #refuse(token) {
-    const fresh = await this.#fresh;
-    if (this.#refused.has(token)) return;
-    this.#refused.add(token);
-    // One that was asked for, and was never good: hold, rather than ask for ever.
-    this.#fresh = fresh == token && this.#good != token ? Promise.resolve(null) : undefined;
   }
 
   /**
@@ -322,9 +313,11 @@ export class Outbox extends EventTarget {
     this.#drain = undefined;
     const { nextTry } = await this.status().catch(() => ({ nextTry: 0 }));
     clearTimeout(this.#timer);
-    if (nextTry != null && !this.#held) {
-      this.#timer = setTimeout(() => this.#wake(), Math.max(pause, due(nextTry) - Date.now()));
-    }
+    if (nextTry == null) return;
+    // A token that was refused may be good: something between may have refused it.
+    this.#timer = this.#held
+      ? setTimeout(() => this.flush(), LONGEST)
+      : setTimeout(() => this.#wake(), Math.max(pause, due(nextTry) - Date.now()));
   }
 
   /** Tell this tab and the others that something has changed; to these it is also a sign of progress. */

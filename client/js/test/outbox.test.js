@@ -266,6 +266,26 @@ for (const [name, fresh] of [["none", () => null], ["the same", () => "old"], ["
   });
 }
 
+test("a token that something between has refused is tried again after an hour", async () => {
+  const real = globalThis.setTimeout;
+  /** @type {(() => void)[]} */
+  const hourly = [];
+  globalThis.setTimeout = (act, delay) => (delay == 3_600_000 ? (hourly.push(act), 0) : real(act, delay));
+  try {
+    answer = (_, response) => response.writeHead(401);
+    const { outbox, events } = open();
+    await outbox.add(session());
+    await until(() => events.length && hourly.length);
+    await outbox.add(session());
+    assert.ok(received.length <= 2);
+    answer = recorded;
+    hourly.at(-1)();
+    await isEmpty(outbox);
+  } finally {
+    globalThis.setTimeout = real;
+  }
+});
+
 test("a handle that was closed without an event is opened again", async () => {
   const { outbox } = open(() => null);
   await outbox.add(session());
