@@ -148,7 +148,7 @@ def test_learners_who_share_a_file_see_their_own(make: Make) -> None:
     assert one.status().waiting == 1
 
 
-REFUSED = [("not-json", 400), ("conflicting-upload", 409), ("body-too-large", 413), ("invalid-payload", 422)]
+REFUSED = [("conflicting-upload", 409), ("body-too-large", 413), ("invalid-payload", 422)]
 
 
 @pytest.mark.parametrize(("slug", "status"), REFUSED)
@@ -190,6 +190,9 @@ AWAY: dict[str, Callable[[Handler], int]] = {
     "a redirect": lambda handler: handler.answer(307, b"", {"Location": "http://127.0.0.1:1/"}),
     "a reset": Handler.reset,
     "a proxy": lambda handler: handler.answer(502, b"<html>", {"Content-Type": "text/html"}),
+    "a content network": lambda handler: handler.answer(521, b"<html>", {"Content-Type": "text/html"}),
+    "a portal's sign-in": lambda handler: handler.answer(511, b"<html>", {"Content-Type": "text/html"}),
+    "an echo": lambda handler: handler.answer(200, handler.body, {"Content-Type": "application/json"}),
     "503": problem("store-unavailable", 503),
     "429": problem("too-many-requests", 429),
     "half an answer": cut_off,
@@ -240,14 +243,26 @@ def test_a_retry_after_holds_back_even_a_flush(make: Make, proxy: Proxy) -> None
     assert (outbox.status().next_try or 0) > time.time() + 3500
 
 
-def test_a_session_that_the_server_fails_with_waits_alone(
-    make: Make, proxy: Proxy, events: list[tuple[Event, Item | None]]
+FAULTS = {
+    "a fault of the server": problem("internal-error", 500),
+    "a body that was cut on its way": problem("not-json", 400),
+    "a body that was compressed on its way": problem("unsupported-media-type", 415),
+    "a firewall": lambda handler: handler.answer(403, b"<html>", {"Content-Type": "text/html"}),
+}
+
+
+@pytest.mark.parametrize("answer", FAULTS.values(), ids=list(FAULTS))
+def test_a_session_that_fails_for_itself_waits_alone(
+    make: Make,
+    proxy: Proxy,
+    events: list[tuple[Event, Item | None]],
+    answer: Callable[[Handler], int],
 ) -> None:
     outbox, bad, began = make(), session(), time.time()
 
     def fault(handler: Handler) -> int:
         is_bad = bad["client_session_uuid"] in handler.body.decode()
-        return handler.answer(500) if is_bad else handler.pass_on()
+        return answer(handler) if is_bad else handler.pass_on()
 
     proxy.fault = fault
     for each in (bad, session(), session()):
@@ -410,3 +425,44 @@ def test_a_callback_that_fails_does_not_end_the_outbox(
             outbox.add(session())
             until(lambda: not outbox.items(), "it is sent")
     assert "the outbox cannot send" in caplog.text
+
+
+def test_a_token_that_something_between_has_refused_is_tried_again_later(
+    make: Make, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, events: list[tuple[Event, Item | None]]
+) -> None:
+    monkeypatch.setattr(study_outbox.outbox, "LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(study_outbox.outbox, "LONGEST_RETRY_AFTER", 0.5)
+    proxy.fault = lambda handler: handler.answer(401, b"<html>Sign in</html>", {"Content-Type": "text/html"})
+    with make() as outbox:
+        outbox.add(session())
+        until(lambda: Event.TOKEN_NEEDED in seen(events), "it is refused")
+        proxy.fault = None
+        until(lambda: not outbox.items(), "it is sent")
+
+
+@pytest.mark.parametrize("change", ["a line end after the token", "a byte order mark before the answer"])
+def test_what_a_file_or_a_proxy_adds_does_no_harm(make: Make, proxy: Proxy, change: str) -> None:
+    def marked(handler: Handler) -> int:
+        answer = handler.ask()
+        assert answer is not None
+        return handler.answer(answer[0], b"\xef\xbb\xbf" + answer[1], answer[2])
+
+    if "answer" in change:
+        proxy.fault = marked
+    outbox = make(token=TOKEN + "\n" if "token" in change else TOKEN)
+    outbox.add(session())
+    outbox.flush()
+    assert outbox.items() == []
+
+
+def test_added_sessions_alone_wait_for_the_disk(make: Make) -> None:
+    """What else is written may be undone by a power cut: then a session is sent again."""
+    outbox = make()
+    modes: list[str] = []
+    outbox._store._connection.set_trace_callback(  # noqa: SLF001  # nothing else shows it
+        lambda statement: modes.append(statement.split()[-1]) if "synchronous" in statement else None
+    )
+    outbox.add(session())
+    outbox.flush()
+    assert modes[0] == "FULL"
+    assert {*modes[1:]} == {"NORMAL"}

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import httpx
 
-from study_outbox.answer import Action, Answer, judge, pause_after, retry_after
+from study_outbox.answer import LONGEST_RETRY_AFTER, Action, Answer, judge, pause_after, retry_after
 from study_outbox.store import Item, Store
 
 log = logging.getLogger("study_outbox")
@@ -106,7 +106,8 @@ class Outbox:
         self._stop = threading.Event()
         self._draining = threading.Lock()
         self._tokens = threading.Lock()
-        self._refused: set[str] = set()
+        # Each with the time from when it is tried again: it may be something between that has refused it.
+        self._refused: dict[str | None, float] = {}
         self._fresh: Any = _UNASKED
         # Rounds that failed since the last answer; the end of the pause, and what Retry-After says of it.
         self._failed_rounds = 0
@@ -277,7 +278,7 @@ class Outbox:
 
     def _post(self, item: Item, token: str) -> Answer:
         body = json.dumps(item.session | {"sent_at": local_time()}, ensure_ascii=False)
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {token.strip()}", "Content-Type": "application/json"}
         end = time.monotonic() + DEADLINE
         try:
             with self._http.stream("POST", PATH, content=body.encode(), headers=headers) as response:
@@ -290,11 +291,13 @@ class Outbox:
             return Answer(0)
         wait = retry_after(response.headers.get("Retry-After"))
         kind = response.headers.get("Content-Type", "")
-        return Answer(response.status_code, kind, text.decode(errors="replace"), wait)
+        return Answer(response.status_code, kind, text.decode("utf-8-sig", "replace"), wait)
 
     def _token(self) -> str | None:
         """Return a token that was not refused; one question for all lanes."""
         with self._tokens:
+            now = time.monotonic()
+            self._refused = {token: until for token, until in self._refused.items() if until > now}
             token = self._ask(False)  # noqa: FBT003  # whether it was refused
             if token in self._refused:
                 if self._fresh is _UNASKED:
@@ -306,7 +309,7 @@ class Outbox:
         """Note that a token was refused: by its value, as all lanes may have sent the same."""
         with self._tokens:
             if token not in self._refused:
-                self._refused.add(token)
+                self._refused[token] = time.monotonic() + LONGEST_RETRY_AFTER
                 if token != self._fresh:
                     self._fresh = _UNASKED
 

@@ -73,7 +73,6 @@ class Store:
         )
         try:
             self._write_ahead()
-            self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute(_SCHEMA)
             self._connection.execute(_INDEX)
         except BaseException:
@@ -101,7 +100,7 @@ class Store:
     def add(self, session_id: str, text: str) -> None:
         """Keep a new session, on the disk; one that is there with the same content stays as it is."""
         now = time.time()
-        with self._transaction() as cursor:
+        with self._transaction("FULL") as cursor:
             found = cursor.execute(
                 "SELECT session FROM sessions WHERE learner = ? AND id = ?", (self._learner, session_id)
             ).fetchone()
@@ -172,8 +171,10 @@ class Store:
             cursor.execute(statement, (*values, self._learner, session_id))
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Cursor]:
+    def _transaction(self, synchronous: Literal["NORMAL", "FULL"] = "NORMAL") -> Iterator[sqlite3.Cursor]:
+        # A power cut may undo all but `add`: then a session is sent again, which changes nothing.
         with self._lock, closing(self._connection.cursor()) as cursor:
+            cursor.execute(f"PRAGMA synchronous = {synchronous}")
             # Not deferred: two that read first and then write would refuse each other.
             cursor.execute("BEGIN IMMEDIATE")
             try:
