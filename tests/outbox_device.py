@@ -4,6 +4,7 @@ import json
 import sys
 import time
 
+import study_outbox.answer
 import study_outbox.outbox
 import study_outbox.store
 from study_outbox import Outbox
@@ -11,7 +12,8 @@ from study_outbox import Outbox
 # Seconds where the product waits a minute: a device that is killed leaves its sessions for so long.
 study_outbox.store.LEASE = 2.0
 study_outbox.outbox.LOOK_AGAIN = 0.5
-study_outbox.outbox.LONGEST_PAUSE = 1.0
+study_outbox.outbox.LONGEST_RETRY_AFTER = 1.0
+study_outbox.answer.LONGEST_PAUSE = 1.0
 
 
 def main(path: str, url: str, learner: str, token: str) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,84 +9,46 @@ import pytest
 
 from tests.browser.conftest import Installation, Learner, Run, drained
 from tests.browser.device import ADD, Device
-from tests.browser.proxy import Handler
+from tests.browser.faults import FAULTS, any_of_them, says
 from tests.processes import until
 
 SESSIONS = 40
 OUTAGE_MS = 3000
-HTML = {"Content-Type": "text/html"}
+# The others of them alone in the long form, and all of them mixed in either.
+SHORT = {"recorded, unheard", "portal, 200"}
 
 
-def closed(handler: Handler) -> int:
-    return handler.answer(503, b"<html>Unavailable</html>", {**HTML, "Retry-After": "1"})
-
-
-def slow(handler: Handler) -> int:
-    time.sleep(1)
-    return handler.pass_on()
-
-
-def recorded_unheard(handler: Handler) -> int:
-    """Let the server record it, and lose its answer."""
-    handler.ask()
-    return handler.reset()
-
-
-def cut_off(handler: Handler) -> int:
-    """Lose the second half of the answer."""
-    answer = handler.ask()
-    assert answer is not None
-    handler.send_response(answer[0])
-    for name, value in {**answer[2], "Content-Length": str(len(answer[1]))}.items():
-        handler.send_header(name, value)
-    handler.end_headers()
-    handler.wfile.write(answer[1][:20])
-    return handler.reset()
-
-
-def portal(handler: Handler) -> int:
-    return handler.answer(200, b"<html>Welcome to our Wi-Fi</html>", HTML)
-
-
-def portal_json(handler: Handler) -> int:
-    return handler.answer(200, b'{"status":"received"}', {"Content-Type": "application/json"})
-
-
-def redirected(handler: Handler) -> int:
-    return handler.answer(302, b"", {"Location": "/viewer/"})
-
-
-def too_large(handler: Handler) -> int:
-    return handler.answer(413, b"<html>Request Entity Too Large</html>", HTML)
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        closed,
-        slow,
-        Handler.reset,
-        recorded_unheard,
-        cut_off,
-        portal,
-        portal_json,
-        redirected,
-        too_large,
-    ],
-)
+@pytest.mark.parametrize("name", [*FAULTS, "mixed"])
 def test_T3_T4_whatever_answers_nothing_is_lost(
     phone: Device,
     learner: Learner,
     run: Run,
-    fault: Callable[[Handler], int],
+    name: str,
 ) -> None:
-    phone.proxy.fault = fault
+    if not run.is_long and name not in {*SHORT, "mixed"}:
+        pytest.skip("only with --long")
+    phone.proxy.fault = FAULTS.get(name, any_of_them)
     page = phone.outbox(learner.number, learner.token)
     page.evaluate(ADD, learner.sessions(SESSIONS))
     page.wait_for_timeout(OUTAGE_MS)
     phone.proxy.fault = None
     tried = len(phone.proxy.posts)
-    all_are_kept(phone, learner, run, f"{tried} posts in {OUTAGE_MS / 1000:.0f} s of {fault.__name__}")
+    all_are_kept(phone, learner, run, f"{tried} posts in {OUTAGE_MS / 1000:.0f} s of {name}")
+
+
+def test_T4_a_proxy_that_refuses_every_token_does_not_stop_the_outbox_for_ever(
+    phone: Device, learner: Learner
+) -> None:
+    phone.proxy.fault = says(401)
+    page = phone.outbox(learner.number, learner.token)
+    page.evaluate(ADD, learner.sessions(5))
+    refused = "() => window.events.some(([type]) => type == 'token-needed')"
+    until(lambda: page.evaluate(refused), "it is noticed")
+    phone.proxy.fault = None
+    # The device has found another network.
+    page.evaluate("() => void dispatchEvent(new Event('online'))")
+    drained(page)
+    assert learner.lost(set(learner.made)) == 0
 
 
 @contextmanager
