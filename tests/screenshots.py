@@ -81,7 +81,7 @@ def answer_sessions(page: Page, engine: Engine, url: str) -> None:
     page.goto(f"{url}/viewer/#learner={ops_factories.SAMPLE}&token={TOKEN}")
     answer(page, "Geography", "31241")
     page.locator("#sessions .sent").wait_for()
-    sent = page.locator("#sessions li").get_attribute("data-id")
+    sent = page.locator("#sessions li[data-id]").get_attribute("data-id")
     factories.work_off(engine, {"client_session_uuid": sent})
     page.locator("#sessions .why").wait_for()
     page.route(f"**{PATH}", lambda route: route.fulfill(status=422, content_type=MEDIA_TYPE, body=REFUSED))

@@ -2,11 +2,15 @@
 
 /**
  * @typedef {{ learner: string, token: string }} Account
+ * @typedef {{ pub_id: string, text: string, choices: string[] }} Question
+ * @typedef {{ pub_id: string, selected: number | null, unsure: boolean, answered_at: string }} Answer
  * @typedef {{
- *   topic: string, questions: { pub_id: string, text: string, choices: string[] }[],
- *   session: { client_session_uuid: string, started_at: string, finished_at?: string, attempts: object[] }
+ *   topic: string, questions: Question[],
+ *   session: { client_session_uuid: string, started_at: string, finished_at?: string, attempts: Answer[] }
  * }} Draft
- * @typedef {{ id: string, what: string, at: number, refused?: boolean, why?: string }} Finished `why`: what the server made of it
+ * @typedef {{
+ *   id: string, what: string, at: number, answers: Answer[], refused?: boolean, why?: string, due?: Record<string, string>
+ * }} Finished `why`: what the server made of it; `due`: the day on which a question is due next
  */
 
 const VALUES = "values";

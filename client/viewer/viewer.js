@@ -6,7 +6,8 @@ import { localTime, Outbox } from "./study-outbox/outbox.js";
 /** @typedef {import("./device.js").Account} Account */
 /** @typedef {import("./device.js").Draft} Draft */
 /** @typedef {import("./device.js").Finished} Finished */
-/** @typedef {{ name: string, questions: Draft["questions"] }} Topic */
+/** @typedef {import("./device.js").Question} Question */
+/** @typedef {{ name: string, questions: Question[] }} Topic */
 
 const QUESTIONS = 5;
 const SHOWN = 10;
@@ -18,6 +19,7 @@ const SECTIONS = ["sign-in", "topics", "question", "finished"];
 /** @type {Topic[]} */
 const topics = await (await fetch("questions.json")).json();
 const topicOf = new Map(topics.flatMap(({ name, questions }) => questions.map(({ pub_id }) => [pub_id, name])));
+const questionOf = new Map(topics.flatMap(({ questions }) => questions.map((question) => [question.pub_id, question])));
 
 /** @type {Account | undefined} */
 let account;
@@ -63,6 +65,8 @@ function show(name) {
   for (const each of SECTIONS) $("#" + each).hidden = each != name;
   $("#sessions").hidden = name == "question" || !account;
   $("#notice").hidden = true;
+  // So that the way back leads from a question to the topics, not out of the page.
+  if (name == "question" && history.state != name) history.pushState(name, "");
   $(`#${name}-title`).focus();
   scrollTo(0, 0);
 }
@@ -103,6 +107,9 @@ async function signIn(link) {
 }
 
 async function signOut() {
+  const waiting = (await outbox?.status())?.waiting;
+  const stays = "They stay here, and are sent when you have signed in again. Sign out?";
+  if (waiting && !confirm(`On this device ${plural(waiting, "session")} ${waiting == 1 ? "waits" : "wait"}. ${stays}`)) return;
   await keep("account", undefined);
   location.reload();
 }
@@ -115,25 +122,65 @@ function askToSignIn() {
 
 // Answering
 
+/**
+ * Name what is kept for one learner: several may share a device.
+ * @param {string} name
+ */
+const mine = (name) => `${name} ${account?.learner}`;
+
 /** @param {Draft | undefined} value */
 function keepDraft(value) {
   const copy = structuredClone(value);
-  written = written.catch(() => {}).then(() => keep("draft", copy));
+  written = written.catch(() => {}).then(() => keep(mine("draft"), copy));
   return written;
 }
 
+/** Show what another tab has done: it began a session, went on with it, or ended it. Returns whether one has. */
+async function follow() {
+  const before = placeOf(draft);
+  try {
+    await written;
+  } catch {
+    return false; // this tab alone has it
+  }
+  const kept = await read(mine("draft"));
+  // An answer may have been given meanwhile.
+  if (placeOf(draft) != before || placeOf(kept) == before) return false;
+  draft = kept;
+  if (draft && !$("#question").hidden) showQuestion();
+  else showTopics();
+  return true;
+}
+
+/** @param {Draft} [value] */
+const placeOf = (value) => value && `${value.session.client_session_uuid} ${value.session.attempts.length}`;
+
 function showTopics() {
   show("topics");
+  /**
+   * @param {string} name
+   * @param {string} detail
+   * @param {() => unknown} onclick
+   */
+  const card = (name, detail, onclick) =>
+    element("li", {}, element("button", { type: "button", onclick }, name, element("small", {}, detail)));
+  const begun = draft && [card(`Go on with ${draft.topic}`, countOf(draft), showQuestion)];
   $("#topics ul").replaceChildren(
+    ...(begun ?? []),
     ...topics.map((topic) =>
-      element("li", {}, element("button", { type: "button", onclick: () => start(topic) },
-        topic.name, element("small", {}, plural(Math.min(QUESTIONS, topic.questions.length), "question")))),
-    ),
+      card(topic.name, plural(Math.min(QUESTIONS, topic.questions.length), "question"), () => start(topic).catch(notify))),
   );
 }
 
+/** @param {Draft} value */
+const countOf = ({ session, questions }) => `question ${session.attempts.length + 1} of ${questions.length}`;
+
 /** @param {Topic} topic */
 async function start(topic) {
+  if (draft) {
+    if (await follow()) return;
+    await handOver(); // what was begun before: its answers are not lost
+  }
   const questions = topic.questions
     .map((question) => ({ question, at: Math.random() }))
     .sort((one, other) => one.at - other.at)
@@ -151,7 +198,7 @@ function showQuestion() {
   const index = session.attempts.length;
   const { text, choices } = questions[index];
   $("#question-title").textContent = text;
-  $(".count span").textContent = `${draft.topic}, question ${index + 1} of ${questions.length}`;
+  $(".count span").textContent = `${draft.topic}, ${countOf(draft)}`;
   Object.assign($("progress"), { value: index, max: questions.length });
   $(".choices").replaceChildren(
     ...choices.map((choice, n) =>
@@ -183,8 +230,20 @@ async function answer() {
   keepDraft(draft).catch(notify); // the next answer need not wait for it
 }
 
-/** Hand the session over to the outbox. Where that fails, the draft stays, and the button tries again. */
 async function finish() {
+  const count = draft?.session.attempts.length;
+  await handOver();
+  if (!count) return showTopics();
+  $("#finished > p").textContent = `${plural(count, "answer")} saved on this device. They are sent by themselves as soon as there is a network: you can close this page.`;
+  show("finished");
+}
+
+async function leave() {
+  if (!(await follow())) await finish();
+}
+
+/** Give the session to the outbox. Where that fails, the draft stays, and the button tries again. */
+async function handOver() {
   if (!draft || !outbox) return;
   const { session } = draft;
   if (session.attempts.length) {
@@ -194,13 +253,11 @@ async function finish() {
     await outbox.add(session);
     const id = session.client_session_uuid;
     const others = (await finished()).filter((each) => each.id != id);
-    await keep("finished", [{ id, what: describe(session), at: Date.now() }, ...others].slice(0, SHOWN));
+    const ended = { id, what: describe(session), at: Date.now(), answers: session.attempts };
+    await keep(mine("finished"), [ended, ...others].slice(0, SHOWN));
   }
   await keepDraft(undefined);
   draft = undefined;
-  if (!session.attempts.length) return showTopics();
-  $("#finished > p").textContent = `${plural(session.attempts.length, "answer")} saved on this device. They are sent by themselves as soon as there is a network: you can close this page.`;
-  show("finished");
 }
 
 // The sessions
@@ -233,7 +290,23 @@ function describe(session) {
 }
 
 /** @returns {Promise<Finished[]>} */
-const finished = async () => (await read("finished")) ?? [];
+const finished = async () => (await read(mine("finished"))) ?? [];
+
+/**
+ * List the answers of a session, and where the server has said it, when each question is due next.
+ * @param {Finished["answers"]} answers
+ * @param {Finished["due"]} [due]
+ */
+function review(answers, due = {}) {
+  const lines = answers.flatMap(({ pub_id, selected, unsure }) => {
+    const question = questionOf.get(pub_id);
+    if (!question) return [];
+    const chosen = selected == null ? "no answer" : question.choices[selected];
+    const day = due[pub_id] && `, next on ${new Date(`${due[pub_id]}T12:00`).toLocaleDateString([], { dateStyle: "medium" })}`;
+    return [element("li", {}, question.text, element("small", {}, `${chosen}${unsure ? ", not sure" : ""}${day ?? ""}`))];
+  });
+  return element("details", {}, element("summary", {}, "Your answers"), element("ol", {}, ...lines));
+}
 
 async function showSessions() {
   if (!outbox) return;
@@ -242,6 +315,7 @@ async function showSessions() {
     const fault = tries ? `The server had a fault with it ${plural(tries, "time")}. It is tried again.` : "";
     const why = problem ? reason(problem.title, problem.reason) : fault;
     const made = entry(id, describe(session), added, state, why);
+    made.append(review(/** @type {any} */ (session.attempts)));
     if (state == "refused") {
       const remove = () => forget(id, describe(session));
       made.append(element("button", { type: "button", className: "quiet", onclick: remove }, "Delete"));
@@ -250,10 +324,16 @@ async function showSessions() {
   });
   // A session that the outbox has no longer was recorded by the server.
   const sent = all.filter(({ id }) => !items.some((item) => item.id == id));
-  $("#sessions ul").replaceChildren(
-    ...kept,
-    ...sent.map(({ id, what, at, refused, why }) => entry(id, what, at, refused ? "refused" : "sent", why)),
-  );
+  const recorded = sent.map(({ id, what, at, answers, refused, why, due }) => {
+    const made = entry(id, what, at, refused ? "refused" : "sent", why);
+    made.append(review(answers, due));
+    return made;
+  });
+  const opened = new Set([...document.querySelectorAll("#sessions details[open]")].map((each) => each.closest("li")?.dataset.id));
+  $("#sessions ul").replaceChildren(...kept, ...recorded);
+  for (const each of document.querySelectorAll("#sessions li")) {
+    if (opened.has(/** @type {HTMLElement} */ (each).dataset.id)) each.querySelector("details")?.setAttribute("open", "");
+  }
   $("#summary").textContent = summarise(status, sent.length);
   $("#send").hidden = !status.waiting;
   $("#save").hidden = !items.length;
@@ -278,8 +358,9 @@ async function readResults(sent) {
     const why = upload.reason
       ? reason("The server could not use it", upload.reason)
       : `${sum("correct_count")} correct, ${sum("wrong_count")} wrong, ${sum("unsure_count")} unsure`;
+    const due = Object.fromEntries((upload.result?.questions ?? []).map((/** @type {any} */ each) => [each.pub_id, each.due]));
     const all = await finished();
-    await keep("finished", all.map((each) => (each.id == id ? { ...each, why, refused: !!upload.reason } : each)));
+    await keep(mine("finished"), all.map((each) => (each.id == id ? { ...each, why, due, refused: !!upload.reason } : each)));
   }
   await showSessions();
 }
@@ -305,7 +386,7 @@ function summarise({ waiting, refused, nextTry }, sent) {
  */
 async function forget(id, what) {
   if (!confirm(`Delete this session (${what})? Its answers are lost.`)) return;
-  await keep("finished", (await finished()).filter((each) => each.id != id));
+  await keep(mine("finished"), (await finished()).filter((each) => each.id != id));
   await outbox?.forget(id);
 }
 
@@ -342,13 +423,21 @@ function listen() {
   on("#sign-in form", "submit", () => signIn($("#link").value));
   on("#question form", "submit", answer);
   $("#question form").addEventListener("change", showNext);
-  on("#leave", "click", finish);
+  on("#leave", "click", leave);
   on("#finished button", "click", showTopics);
   on("#send", "click", () => outbox?.flush());
   on("#save", "click", save);
   on("#sign-out", "click", signOut);
   document.addEventListener("keydown", press);
   for (const type of ["online", "offline"]) addEventListener(type, () => void showSessions());
+  addEventListener("focus", () => {
+    if (!$("#question").hidden || !$("#topics").hidden) follow().catch(notify);
+  });
+  addEventListener("popstate", () => {
+    if (!account || location.hash) return;
+    if (draft && history.state == "question") showQuestion();
+    else showTopics();
+  });
   addEventListener("hashchange", () => location.hash && void signIn(location.hash));
 }
 
@@ -367,7 +456,7 @@ async function open() {
   });
   outbox.addEventListener("change", () => void showSessions());
   outbox.addEventListener("token-needed", askToSignIn);
-  draft = await read("draft");
+  draft = await read(mine("draft"));
   if (draft?.session.finished_at) await finish();
   else if (draft) showQuestion();
   else showTopics();

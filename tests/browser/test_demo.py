@@ -47,7 +47,7 @@ def test_a_session_answered_offline_reaches_operators_and_progress(
                 page.keyboard.press("Enter")
             page.get_by_role("button", name="Finish now").click()
             expect(page.locator("#sessions .state")).to_have_text(["waiting"])
-            uuid = page.locator("#sessions li").get_attribute("data-id")
+            uuid = page.locator("#sessions li[data-id]").get_attribute("data-id")
             context.set_offline(False)
             expect(page.locator("#sessions .state")).to_have_text(["sent"], timeout=30_000)
             expect(page.locator("#sessions .why")).to_contain_text("correct", timeout=60_000)

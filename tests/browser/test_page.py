@@ -14,7 +14,8 @@ from tests.processes import until
 TOPICS = ("Science", "Geography", "History")
 DRAFTED = """async () => {
     const { read } = await import("/viewer/device.js");
-    return (await read("draft"))?.session.attempts.length;
+    const { learner } = await read("account");
+    return (await read(`draft ${learner}`))?.session.attempts.length;
 }"""
 
 
@@ -23,10 +24,16 @@ def sign_in(phone: Device, learner: Learner) -> Page:
     page.get_by_role("heading", name="Choose a topic").wait_for()
     assert "token" not in page.url
     page.evaluate("() => navigator.serviceWorker.ready.then(() => undefined)")
-    until(
-        lambda: page.evaluate("() => !!navigator.serviceWorker.controller"), "the service worker controls it"
-    )
+    until(lambda: is_controlled(page), "the service worker controls it")
     return page
+
+
+def is_controlled(page: Page) -> bool:
+    if page.evaluate("() => !!navigator.serviceWorker.controller"):
+        return True
+    page.reload()  # where it was loaded while the worker was activated, only the next load is controlled
+    page.get_by_role("heading", name="Choose a topic").wait_for()
+    return False
 
 
 def play(page: Page, topic: str = "Science", answers: str = "1234") -> None:
@@ -78,7 +85,12 @@ def play_half(page: Page) -> None:
     page.get_by_role("button", name="Choose a topic").click()
     play(page, "Geography", "22")
     expect(page.get_by_text("Geography, question 3 of 5")).to_be_visible()
-    until(lambda: page.evaluate(DRAFTED) == 2, "the draft is on the device")  # written behind the answers
+    drafted(page, 2)
+
+
+def drafted(page: Page, answers: int) -> None:
+    """Wait until so many answers are on the device: they are written behind the page."""
+    until(lambda: page.evaluate(DRAFTED) == answers, "the draft is on the device")
 
 
 def test_T8_a_new_service_worker_takes_over_with_a_full_outbox(
@@ -96,6 +108,67 @@ def test_T8_a_new_service_worker_takes_over_with_a_full_outbox(
     page.reload()
     phone.proxy.fault = None
     until(lambda: states(page) == ["sent"], "it is sent")
+
+
+def test_the_way_back_leads_to_the_topics_and_the_session_goes_on(
+    phone: Device, sample_learner: Learner
+) -> None:
+    page = sign_in(phone, sample_learner)
+    play(page, "Geography", "22")
+    page.go_back()
+    page.get_by_role("heading", name="Choose a topic").wait_for()
+    page.reload()
+    expect(page.get_by_text("Geography, question 3 of 5")).to_be_visible()
+    page.go_back()
+    page.get_by_role("button", name="Go on with Geography").click()
+    expect(page.get_by_text("Geography, question 3 of 5")).to_be_visible()
+    page.go_back()
+    # Another topic ends it: its answers are sent.
+    page.get_by_role("button", name="Science").click()
+    expect(page.get_by_text("Science, question 1 of 5")).to_be_visible()
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Finish now").click()
+    finished(page)
+    until(lambda: states(page) == ["sent", "sent"], "both are sent")
+    assert page.locator("#sessions .what").all_inner_texts()[1].startswith("Geography, 2 answers")
+    page.get_by_text("Your answers").last.click()
+    expect(page.locator("#sessions details[open] li")).to_have_count(2)
+    expect(page.locator("#sessions details[open] li").first).to_contain_text(", next on", timeout=60_000)
+
+
+def test_two_tabs_go_on_with_one_session(phone: Device, sample_learner: Learner) -> None:
+    page = sign_in(phone, sample_learner)
+    play(page, "History", "12")
+    drafted(page, 2)
+    other = phone.page()
+    expect(other.get_by_text("History, question 3 of 5")).to_be_visible()
+    for key in "12":
+        other.keyboard.press(key)
+        other.keyboard.press("Enter")
+    expect(other.get_by_text("History, question 5 of 5")).to_be_visible()
+    drafted(other, 4)
+    page.evaluate("() => void dispatchEvent(new Event('focus'))")
+    expect(page.get_by_text("History, question 5 of 5")).to_be_visible()
+    page.get_by_role("button", name="Finish now").click()
+    finished(page)
+    other.evaluate("() => void dispatchEvent(new Event('focus'))")
+    other.get_by_role("heading", name="Choose a topic").wait_for()
+    until(lambda: states(page) == states(other) == ["sent"], "it is sent")
+    assert len(phone.proxy.posts) == 1
+
+
+def test_learners_who_share_a_device_see_their_own(phone: Device, sample_learner: Learner) -> None:
+    page = sign_in(phone, sample_learner)
+    play(page, "Science", "11")
+    drafted(page, 2)
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("heading", name="Sign in").wait_for()
+    page = phone.page("/viewer/#learner=43&token=another-token-of-tests")
+    page.get_by_role("heading", name="Choose a topic").wait_for()
+    assert states(page) == []
+    page = phone.page(f"/viewer/#learner={sample_learner.number}&token={sample_learner.token}")
+    expect(page.get_by_text("Science, question 3 of 5")).to_be_visible()
 
 
 def refuse(handler: Handler) -> int:
