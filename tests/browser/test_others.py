@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,14 +11,14 @@ from playwright.sync_api import Error, Page
 
 from tests.browser.conftest import Learner, Run
 from tests.browser.device import Device
-from tests.browser.proxy import Handler, Proxy
-from tests.browser.test_answers import closed, portal, recorded_unheard
+from tests.browser.faults import FAULTS, says
+from tests.browser.proxy import Proxy
 
 SOURCES = Path(__file__).with_name("others")
 NPM = shutil.which("npm") or ""
 SESSIONS = 20
 FAULT_MS = 4000
-SILENCE_S = 15.0  # without another session recorded: the queue has given up, or waits for minutes
+SILENCE_S = 8.0  # without another session recorded: the queue has given up, or waits for minutes
 SEND = """async ([queue, sessions]) => {
     const send = await window.queues[queue]();
     for (const session of sessions) {
@@ -64,10 +63,6 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {name: (home / "out" / name).read_bytes() for name in ("page.js", "workbox.js")}
 
 
-def refused(handler: Handler) -> int:
-    return handler.answer(401, b"", {"WWW-Authenticate": "Bearer"})
-
-
 def open_page(phone: Device, token: str) -> Page:
     page = phone.context.new_page()
     page.add_init_script(f"localStorage.token = {token!r}")
@@ -76,22 +71,24 @@ def open_page(phone: Device, token: str) -> Page:
     return page
 
 
-@pytest.mark.parametrize("fault", [Handler.reset, closed, refused, portal, recorded_unheard])
-@pytest.mark.parametrize("queue", ["ours", "workbox", "sentry"])
+@pytest.mark.parametrize(
+    "fault", ["reset", "closed", "token refused", "portal, 200", "content network", "recorded, unheard"]
+)
+@pytest.mark.parametrize("queue", ["ours", "workbox", "sentry", "tanstack"])
 def test_what_each_queue_loses(  # noqa: PLR0917
     phone: Device,
     learner: Learner,
     bundles: dict[str, bytes],
     run: Run,
     queue: str,
-    fault: Callable[[Handler], int],
+    fault: str,
 ) -> None:
     if not run.is_long:
         pytest.skip("only with --long")
     phone.proxy.files = {f"/others/{name}": ("text/javascript", code) for name, code in bundles.items()}
     phone.proxy.files["/others/"] = ("text/html", b'<script type="module" src="page.js"></script>')
     page = open_page(phone, learner.token)
-    phone.proxy.fault = fault
+    phone.proxy.fault = FAULTS.get(fault, says(401, b"", {"WWW-Authenticate": "Bearer"}))
     # Workbox and Sentry say nothing of a kept session until the request has ended.
     page.evaluate(f"(all) => void ({SEND})(all)", [queue, learner.sessions(SESSIONS)])
     page.wait_for_timeout(FAULT_MS)
