@@ -56,6 +56,8 @@ class Handler(BaseHTTPRequestHandler):
     """One request, passed on or not."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body are written apart: else each answer would wait 40 ms for the browser's acknowledgement.
+    disable_nagle_algorithm = True
     proxy: Proxy
     body: bytes
 
