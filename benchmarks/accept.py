@@ -69,7 +69,7 @@ def _round(engine: Engine, load: Load, bare: int) -> Round:
     beside = answered(load._replace(port=bare), 202)
     # The result of the first replay stands for all of them: the answers are as long as real ones.
     with engine.begin() as connection:
-        replay(connection, upload_id(load.first), now=datetime.now(UTC), default_zone="UTC")
+        replay(connection, [upload_id(load.first)], now=datetime.now(UTC), default_zone="UTC")
         connection.execute(_INGEST)
     return Round(ours, beside, answered(load, 200))
 

@@ -12,6 +12,7 @@ from benchmarks.figures import Figure, ratio
 from benchmarks.peers import by_hand
 from benchmarks.servers import Stores, libpq
 from benchmarks.workload import ATTEMPTS, make_catalog, make_uploads
+from shared.broker import MESSAGE_SIZE
 from shared.replay import replay
 
 LEARNERS = 20  # on each side
@@ -52,10 +53,13 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
     return [
         *_compare(stores, "P3", range(ATTEMPTS), rounds),
         *_compare(stores, "P3 practice", [*range(ATTEMPTS - PRACTICE), *range(PRACTICE)], rounds),
+        *_compare(stores, "P3 together", range(ATTEMPTS), rounds, together=MESSAGE_SIZE),
     ]
 
 
-def _compare(stores: Stores, name: str, asked: Sequence[int], rounds: int) -> list[Figure]:
+def _compare(
+    stores: Stores, name: str, asked: Sequence[int], rounds: int, *, together: int = 1
+) -> list[Figure]:
     times: list[tuple[float, float]] = []
     with (
         stores.database("cpu") as database,
@@ -63,12 +67,15 @@ def _compare(stores: Stores, name: str, asked: Sequence[int], rounds: int) -> li
         psycopg.connect(libpq(stores.url(database)), autocommit=True) as by_hand_connection,
     ):
 
-        def ours(upload: UUID) -> None:
-            with engine.begin() as connection:
-                replay(connection, upload, now=datetime.now(UTC), default_zone="UTC")
+        def ours(uploads: Sequence[UUID]) -> None:
+            for first in range(0, len(uploads), together):
+                with engine.begin() as connection:
+                    some = uploads[first : first + together]
+                    replay(connection, some, now=datetime.now(UTC), default_zone="UTC")
 
-        def hand(upload: UUID) -> None:
-            by_hand.replay(by_hand_connection, upload, datetime.now(UTC))
+        def hand(uploads: Sequence[UUID]) -> None:
+            for upload in uploads:
+                by_hand.replay(by_hand_connection, upload, datetime.now(UTC))
 
         with engine.begin() as connection:
             make_catalog(connection, 2 * LEARNERS)
@@ -84,19 +91,21 @@ def _compare(stores: Stores, name: str, asked: Sequence[int], rounds: int) -> li
     mine_ms, theirs_ms = zip(*times[1:], strict=True)  # the first round warms both sides up
     repeated = len(asked) - len(set(asked))
     note = f", {repeated} of {len(asked)} attempts practice" if repeated else ""
+    beside = note
+    if together > 1:
+        note += f", {together} uploads in one transaction"
     what = f"CPU of a replay in the worker{note}"
     return [
         ratio(name, f"{what} ÷ written by hand", mine_ms, theirs_ms, "≤ 1.7"),
         Figure(f"{name} ours", what, mine_ms, "ms"),
-        Figure(f"{name} by hand", f"CPU of a replay written by hand{note}", theirs_ms, "ms"),
+        Figure(f"{name} by hand", f"CPU of a replay written by hand{beside}", theirs_ms, "ms"),
     ]
 
 
-def _cpu(replay_one: Callable[[UUID], None], uploads: Sequence[UUID]) -> float:
+def _cpu(replay_all: Callable[[Sequence[UUID]], None], uploads: Sequence[UUID]) -> float:
     """Return the milliseconds of CPU that one upload takes this process."""
     start = time.process_time()
-    for upload in uploads:
-        replay_one(upload)
+    replay_all(uploads)
     return (time.process_time() - start) * 1000 / len(uploads)
 
 

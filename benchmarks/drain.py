@@ -60,7 +60,7 @@ def filled(stores: Stores, uploads: int) -> Iterator[list[UUID]]:
                 before = make_uploads(connection, range(1, 1 + uploads), [0])
             for upload in before:
                 with engine.begin() as connection:
-                    replay(connection, upload, now=datetime.now(UTC), default_zone="UTC")
+                    replay(connection, [upload], now=datetime.now(UTC), default_zone="UTC")
             with engine.begin() as connection:
                 waiting = make_uploads(connection, range(1, 1 + uploads), [1])
                 connection.execute(text("ANALYZE"))

@@ -135,7 +135,7 @@ def _cost(engine: Engine, number: int) -> float:
     start = time.perf_counter()
     for upload in uploads:
         with engine.begin() as connection:
-            replay(connection, upload, now=datetime.now(UTC), default_zone="UTC")
+            replay(connection, [upload], now=datetime.now(UTC), default_zone="UTC")
     return (time.perf_counter() - start) * 1000 / len(uploads)
 
 

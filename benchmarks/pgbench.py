@@ -101,7 +101,7 @@ def record(database_url: str, uploads: list[UUID]) -> Uploads:
     for upload in uploads:
         RecordingCursor.recorded = []
         with engine.begin() as connection:
-            replay(connection, upload, now=datetime.now(UTC), default_zone="UTC")
+            replay(connection, [upload], now=datetime.now(UTC), default_zone="UTC")
         recorded.append(RecordingCursor.recorded)
     return recorded
 

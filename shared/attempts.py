@@ -1,6 +1,6 @@
-"""The log of attempts: load the questions that they answer, and insert them with an upload's sessions."""
+"""The log of attempts: load the questions that they answer, and insert them with their uploads' sessions."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ _QUESTIONS = text("""
     SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject,
         jsonb_array_length(i.choices) AS choice_count, i.correct_choice, i.published_at
     FROM published_items i JOIN study_questions q ON q.id = i.source_id
-    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
+    WHERE i.pub_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:pub_ids AS json))))
 """)
 
 
@@ -25,18 +25,18 @@ def load_questions(connection: Connection, pub_ids: Iterable[str]) -> dict[str, 
 
     Called under the learner's lock, so that no key changes between this and the writes that follow.
     """
-    rows = execute(connection, _QUESTIONS, {"pub_ids": list(pub_ids)})
+    rows = execute(connection, _QUESTIONS, {"pub_ids": as_json(list(pub_ids))}).fetchall()
     return {pub_id: Question(*question) for pub_id, *question in rows}
 
 
-# KEY: the column by which an attempt names its session, `topic_id` or `session_id`.
+# KEY: the columns by which an attempt names its session, and its learner where it names no new one.
 _ATTEMPTS = """
     INSERT INTO study_question_attempts (user_id, study_quiz_session_id, study_question_id, pub_id, ordinal,
         selected, unsure, outcome, rating, counted, answered_at, answered_at_raw, utc_offset, study_date,
         clock_adjusted)
-    SELECT :user_id, session_id, question_id, pub_id, ordinal, selected, unsure, outcome, rating, counted,
+    SELECT user_id, session_id, question_id, pub_id, ordinal, selected, unsure, outcome, rating, counted,
         answered_at, answered_at_raw, utc_offset, study_date, clock_adjusted
-    FROM json_to_recordset(CAST(:attempts AS json)) AS attempt (KEY bigint, question_id bigint, pub_id text,
+    FROM json_to_recordset(CAST(:attempts AS json)) AS attempt (KEY, question_id bigint, pub_id text,
         ordinal int, selected smallint, unsure boolean, outcome text, rating smallint, counted boolean,
         answered_at timestamptz, answered_at_raw timestamptz, utc_offset smallint, study_date date,
         clock_adjusted boolean)
@@ -46,106 +46,98 @@ _INSERT_SESSIONS = text(f"""
     WITH session AS (
         INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, subject_distribution, cursor,
             status, source, client_session_uuid, finished_at, finalized_at)
-        SELECT :user_id, topic_id, question_ids, subjects, jsonb_array_length(question_ids), 'done', 'viewer',
-            :client_session_uuid, finished_at, :now
-        FROM json_to_recordset(CAST(:sessions AS json)) AS session (topic_id bigint, question_ids jsonb,
-            subjects jsonb, finished_at timestamptz)
+        SELECT user_id, topic_id, question_ids, subjects, jsonb_array_length(question_ids), 'done', 'viewer',
+            upload, finished_at, :now
+        FROM json_to_recordset(CAST(:sessions AS json)) AS session (user_id bigint, upload text,
+            topic_id bigint, question_ids jsonb, subjects jsonb, finished_at timestamptz)
         ON CONFLICT (client_session_uuid, study_topic_id)
         WHERE client_session_uuid IS NOT NULL AND superseded_at IS NULL DO NOTHING
-        RETURNING study_topic_id AS topic_id, id AS session_id
-    ), attempt AS ({_ATTEMPTS.replace("KEY", "topic_id")}
-        JOIN session USING (topic_id) ORDER BY session_id, ordinal
+        RETURNING user_id, client_session_uuid AS upload, study_topic_id AS topic_id, id AS session_id
+    ), attempt AS ({_ATTEMPTS.replace("KEY", "upload text, topic_id bigint")}
+        JOIN session USING (upload, topic_id) ORDER BY session_id, ordinal
     )
-    SELECT topic_id, session_id FROM session
+    SELECT upload, topic_id, session_id FROM session
 """)  # noqa: S608  # made of the constant above
 
-_INSERT_ATTEMPTS = text(_ATTEMPTS.replace("KEY", "session_id"))
+_INSERT_ATTEMPTS = text(_ATTEMPTS.replace("KEY", "user_id bigint, session_id bigint"))
 
 # With voided sessions: their upload is not ingested again. Without superseded ones: others took their place.
-_OF_UPLOAD = text("""
-    SELECT id AS session_id, user_id, study_topic_id, correct_count, wrong_count, unsure_count,
-        newly_correct_count, recovered_count, relapsed_count, chronic_remaining_count
+_OF_UPLOADS = text("""
+    SELECT client_session_uuid, user_id, id AS session_id, study_topic_id, correct_count, wrong_count,
+        unsure_count, newly_correct_count, recovered_count, relapsed_count, chronic_remaining_count
     FROM study_quiz_sessions
-    WHERE superseded_at IS NULL AND (client_session_uuid = :id
-        OR client_session_uuid = CAST(:other_id AS text) AND user_id = :user_id)
+    WHERE client_session_uuid = ANY(ARRAY(SELECT json_array_elements_text(CAST(:ids AS json))))
+        AND superseded_at IS NULL
     ORDER BY id
 """)
 
 
 def insert_sessions(
-    connection: Connection, client_session_uuid: UUID, user_id: int, plan: Plan, *, now: datetime
-) -> Mapping[int, int]:
-    """Insert one session for each topic of an upload, with its attempts; return their ids by topic.
+    connection: Connection, plans: Mapping[tuple[UUID, int], Plan], *, now: datetime
+) -> dict[tuple[UUID, int], list[int]]:
+    """Insert one session for each topic of some uploads, with its attempts; `plans` by upload and learner.
 
-    Raises OvertakenError if one of them exists already, in spite of our locks.
+    Return the ids of each upload's sessions, in the order of its topics. Raises OvertakenError if one of them
+    exists already, in spite of our locks.
     """
-    bound = {
-        "user_id": user_id,
-        "client_session_uuid": str(client_session_uuid),
-        "sessions": as_json([_session(topic, plan) for topic in plan.topics]),
-        "attempts": _attempts("topic_id", plan.topics, plan.counted),
-        "now": now,
-    }
-    ids: dict[int, int] = dict(execute(connection, _INSERT_SESSIONS, bound).fetchall())
-    if ids.keys() != plan.topics.keys():
+    if not plans:
+        return {}
+    sessions, rows = [], []
+    for (uuid, user_id), plan in plans.items():
+        upload = str(uuid)
+        for topic, planned in plan.topics.items():
+            sessions.append(
+                {"user_id": user_id, "upload": upload, "topic_id": topic} | _session(planned, plan)
+            )
+            key = {"upload": upload, "topic_id": topic}
+            rows += [key | _attempt(each, counted=each.ordinal in plan.counted) for each in planned]
+    bound = {"sessions": as_json(sessions), "attempts": as_json(rows), "now": now}
+    ids = {(upload, topic): id_ for upload, topic, id_ in execute(connection, _INSERT_SESSIONS, bound)}
+    if len(ids) != len(sessions):
         raise OvertakenError("a quiz session of this upload exists already")
-    return ids
+    return {key: [ids[str(key[0]), topic] for topic in plan.topics] for key, plan in plans.items()}
 
 
-def insert_attempts(
-    connection: Connection, user_id: int, sessions: Mapping[int, Sequence[PlannedAttempt]], counted: set[int]
-) -> None:
-    """Insert attempts into existing sessions; `sessions` maps each session id to its attempts."""
-    bound = {"user_id": user_id, "attempts": _attempts("session_id", sessions, counted)}
-    execute(connection, _INSERT_ATTEMPTS, bound)
+def insert_attempt(connection: Connection, user_id: int, session_id: int, attempt: PlannedAttempt) -> None:
+    """Insert a counted attempt into an existing session."""
+    row = {"user_id": user_id, "session_id": session_id} | _attempt(attempt, counted=True)
+    execute(connection, _INSERT_ATTEMPTS, {"attempts": as_json([row])})
 
 
-def _session(topic: int, plan: Plan) -> dict[str, Any]:
-    attempts = plan.topics[topic]
-    counted = [attempt.question for attempt in attempts if attempt.ordinal in plan.counted]
+def _session(planned: Sequence[PlannedAttempt], plan: Plan) -> dict[str, Any]:
+    counted = [each.question for each in planned if each.ordinal in plan.counted]
     return {
-        "topic_id": topic,
         "question_ids": [question.id for question in counted],
         "subjects": Counter(question.subject for question in counted),
-        "finished_at": plan.finished_at or max(attempt.answered_at for attempt in attempts),
+        "finished_at": plan.finished_at or max(each.answered_at for each in planned),
     }
 
 
-def _attempts(key: str, sessions: Mapping[int, Sequence[PlannedAttempt]], counted: set[int]) -> str:
-    rows = [
-        {
-            key: session,
-            "question_id": attempt.question.id,
-            "pub_id": attempt.pub_id,
-            "ordinal": attempt.ordinal,
-            "selected": attempt.selected,
-            "unsure": attempt.unsure,
-            "outcome": attempt.outcome,
-            "rating": attempt.rating,
-            "counted": attempt.ordinal in counted,
-            "answered_at": attempt.answered_at,
-            "answered_at_raw": attempt.answered_at_raw,
-            "utc_offset": attempt.utc_offset,
-            "study_date": attempt.study_date,
-            "clock_adjusted": attempt.clock_adjusted,
-        }
-        for session, attempts in sessions.items()
-        for attempt in attempts
-    ]
-    return as_json(rows)
+def _attempt(attempt: PlannedAttempt, *, counted: bool) -> dict[str, Any]:
+    return {
+        "question_id": attempt.question.id,
+        "pub_id": attempt.pub_id,
+        "ordinal": attempt.ordinal,
+        "selected": attempt.selected,
+        "unsure": attempt.unsure,
+        "outcome": attempt.outcome,
+        "rating": attempt.rating,
+        "counted": counted,
+        "answered_at": attempt.answered_at,
+        "answered_at_raw": attempt.answered_at_raw,
+        "utc_offset": attempt.utc_offset,
+        "study_date": attempt.study_date,
+        "clock_adjusted": attempt.clock_adjusted,
+    }
 
 
-def sessions_of_upload(
-    connection: Connection,
-    client_session_uuid: UUID,
-    *,
-    other_uuid: UUID | None = None,
-    user_id: int | None = None,
-) -> list[dict[str, Any]]:
-    """Return the counts of an upload's sessions, an empty list if it was never ingested.
-
-    With `other_uuid`, also of that learner's sessions under this uuid: see `uploads.own_uuid`.
-    """
-    other = other_uuid and str(other_uuid)
-    bound = {"id": str(client_session_uuid), "other_id": other, "user_id": user_id}
-    return [row._asdict() for row in execute(connection, _OF_UPLOAD, bound)]
+def sessions_of_uploads(
+    connection: Connection, client_session_uuids: Iterable[UUID]
+) -> dict[tuple[UUID, int], list[dict[str, Any]]]:
+    """Return the counts of the sessions of uploads that were ingested, by upload and learner."""
+    found: dict[tuple[UUID, int], list[dict[str, Any]]] = defaultdict(list)
+    ids = [str(uuid) for uuid in client_session_uuids]
+    for row in execute(connection, _OF_UPLOADS, {"ids": as_json(ids)}):
+        counts = row._asdict()
+        found[UUID(counts.pop("client_session_uuid")), counts.pop("user_id")].append(counts)
+    return found

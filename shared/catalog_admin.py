@@ -4,14 +4,14 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from typing import Annotated, Any, NamedTuple, Self
 
 import pydantic
 from sqlalchemy import Connection, text
 
 from shared import db, models
-from shared.attempts import sessions_of_upload
+from shared.attempts import sessions_of_uploads
 from shared.config import TimeZone
 from shared.errors import CatalogError, HostCatalogError
 from shared.payload import Integer, as_integer, normal_id
@@ -548,9 +548,7 @@ def _update_result(
     connection: Connection, upload: Any, result: dict[str, Any], due: Mapping[str, date]
 ) -> None:
     """Update the stored result, which the upload's sender gets as the answer."""
-    topics = sessions_of_upload(connection, upload)
-    for topic in topics:
-        del topic["user_id"]
+    topics = list(chain.from_iterable(sessions_of_uploads(connection, [upload]).values()))
     questions = [
         each | {"due": due[each["pub_id"]].isoformat()} if each["pub_id"] in due else each
         for each in result["questions"]

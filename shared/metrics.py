@@ -136,10 +136,16 @@ BREAKER_OPEN = Gauge(
 )
 ENQUEUE_FAILURES = Counter("enqueue_failures", "Messages that the broker did not take", (), SPACE)
 ENDED = Counter("uploads_ended", "Uploads that became ingested, rejected or dead", ("status",), SPACE)
-REPLAY_SECONDS = Histogram("replay_seconds", "Time to replay an upload", (), SPACE, buckets=REPLAY_BUCKETS)
+REPLAY_SECONDS = Histogram(
+    "replay_seconds",
+    "Time to replay an upload; its part, where several share a transaction",
+    (),
+    SPACE,
+    buckets=REPLAY_BUCKETS,
+)
 REPLAY_STATEMENTS = Histogram(
     "replay_statements",
-    "Statements of a replay, whatever the number of its attempts",
+    "Statements of a transaction of replays, whatever the number of its uploads and attempts",
     (),
     SPACE,
     buckets=STATEMENT_BUCKETS,

@@ -1,21 +1,22 @@
-"""Replay one upload in one transaction: all of its effects are committed, or none."""
+"""Replay uploads in one transaction: all of their effects are committed, or none."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import chain
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from shared import uploads
-from shared.attempts import insert_sessions, load_questions, sessions_of_upload
+from shared import attempts, uploads
 from shared.errors import OvertakenError
 from shared.payload import Upload
 from shared.plan import SKIPPED, Fate, Plan, Question, make_plan
 from shared.study.finalize import finalize_sessions
-from shared.study.store import load_cached, lock_owner
+from shared.study.store import load_cached, lock_owners
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,81 +31,132 @@ class Replayed:
     late: int = 0
 
 
-def replay(
-    connection: Connection, client_session_uuid: UUID, *, now: datetime, default_zone: str
-) -> Replayed | None:
-    """Bring a `received` upload to its final status; leave any other as it is, and return None.
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """An upload, and what becomes of its attempts; `questions`: those that they name, by public id.
 
-    Locks are taken in the order upload, learner, quiz session, so that no two replays
-    deadlock. Whatever can reject the upload comes before the first write.
+    `owner`: of all of these questions, None if not exactly one. `other`: a uuid and a learner under which its
+    sessions may stand, too: see `uploads.own_uuid`. `reason`: why it is to be rejected, None if it is not.
     """
-    received = uploads.lock(connection, client_session_uuid)
-    if received is None:
-        return None
-    upload = Upload.model_validate(received.payload)
-    pub_ids = {attempt.pub_id for attempt in upload.attempts}
-    learner = lock_owner(connection, pub_ids, default_zone)
-    questions = load_questions(connection, pub_ids)
+
+    uuid: UUID
+    upload: Upload
+    questions: Mapping[str, Question]
+    owner: int | None
+    other: tuple[UUID, int] | None
+    plan: Plan
+    reason: str | None
+
+
+def replay(
+    connection: Connection, client_session_uuids: Iterable[UUID], *, now: datetime, default_zone: str
+) -> dict[UUID, Replayed]:
+    """Bring `received` uploads to their final status with the statements of one; leave any other as it is.
+
+    Return what was done, by upload. Those of one learner follow each other in the order of their arrival.
+    Locks are taken in the order uploads by uuid, learners by id, quiz sessions, so that no two replays
+    deadlock. Whatever can reject an upload comes before the first write. Where one fails, all do: the caller
+    rolls back, and replays each by itself.
+    """
+    waiting = sorted(uploads.lock(connection, client_session_uuids), key=lambda each: each.received_at)
+    if not waiting:
+        return {}
+    sent = [Upload.model_validate(each.payload) for each in waiting]
+    named = [{attempt.pub_id for attempt in upload.attempts} for upload in sent]
+    learners = lock_owners(connection, named, default_zone)
+    known = attempts.load_questions(connection, set().union(*named))
+    planned = []
+    for received, upload, pub_ids in zip(waiting, sent, named, strict=True):
+        questions = {pub_id: known[pub_id] for pub_id in pub_ids & known.keys()}
+        planned.append(_plan(received, upload, questions, learners, default_zone))
+
+    # Its sessions may be there although its row is new: the row was lost and the upload sent again, or the
+    # database was restored in part.
+    uuids = {uuid for each in planned for uuid in (each.uuid, each.other and each.other[0]) if uuid}
+    there = attempts.sessions_of_uploads(connection, uuids)
+    ends: list[uploads.End] = []
+    replayed: dict[UUID, Replayed] = {}
+    new: dict[tuple[UUID, int], _Planned] = {}
+    for each in planned:
+        if found := [key for key in there if key[0] == each.uuid or key == each.other]:
+            sessions, user_id = chain.from_iterable(map(there.__getitem__, found)), found[0][1]
+            reviewed = [attempt.question.id for topic in each.plan.topics.values() for attempt in topic]
+            cached = load_cached(connection, user_id, reviewed)
+            due = {question: saved.progress.due for question, saved in cached.items()}
+            result = _result(each, each.plan, sessions, due)
+            ends.append(uploads.End(each.uuid, uploads.Status.INGESTED, now, user_id, result))
+            replayed[each.uuid] = Replayed(uploads.Status.INGESTED, None)
+        elif each.reason or each.owner is None:
+            plan = each.plan.rejected(Fate.MIXED_OWNERS)
+            result = _result(each, plan, [], {})
+            end = uploads.End(each.uuid, uploads.Status.REJECTED, now, each.owner, result, each.reason)
+            ends.append(end)
+            replayed[each.uuid] = Replayed(uploads.Status.REJECTED, plan)
+        else:
+            new[each.uuid, each.owner] = each
+
+    if new.keys() & {each.other for each in new.values()}:
+        raise OvertakenError("two uploads of one transaction are of the same session")
+    ids = attempts.insert_sessions(connection, {key: each.plan for key, each in new.items()}, now=now)
+    of_learner: dict[int, list[int]] = defaultdict(list)
+    for (_, user_id), theirs in ids.items():
+        of_learner[user_id] += theirs
+    finalized = finalize_sessions(connection, of_learner, now=now)
+    for (uuid, user_id), each in new.items():
+        done = [finalized[session] for session in ids[uuid, user_id]]
+        due = {question: day for session in done for question, day in session.due.items()}
+        result = _result(each, each.plan, [session.snapshot for session in done], due)
+        ends.append(uploads.End(uuid, uploads.Status.INGESTED, now, user_id, result))
+        late = sum(session.late for session in done)
+        replayed[uuid] = Replayed(uploads.Status.INGESTED, each.plan, late)
+    uploads.close(connection, ends)
+    return replayed
+
+
+def _plan(
+    received: uploads.Waiting,
+    upload: Upload,
+    questions: Mapping[str, Question],
+    learners: Mapping[int, ZoneInfo],
+    default_zone: str,
+) -> _Planned:
+    """Decide what becomes of an upload's attempts, and whether it is rejected."""
     owners = {question.user_id for question in questions.values()}
     # To a sender who is not trusted, nothing tells another learner's questions from unknown ones.
     is_others = received.learner_id is not None and bool(owners - {received.learner_id})
     owner = owners.pop() if len(owners) == 1 else None
-    if owner != (learner and learner.id):
+    if owner and owner not in learners:
         raise OvertakenError("a question changed its owner during the replay")
-    zone = learner.zone if learner else ZoneInfo(default_zone)
-    shift = received.clock_shift
+    zone = learners[owner] if owner else ZoneInfo(default_zone)
     known = {} if is_others else questions
-    plan = make_plan(upload, received.received_at, known, zone, clock_shift=shift)
-
-    # Its sessions may be there although its row is new: the row was lost and the upload sent again, or the
-    # database was restored in part. Or they stand under the learner's other uuid: see `uploads.own_uuid`.
-    other_uuid, user_id = upload.client_session_uuid, learner.id if learner and not is_others else None
-    if user_id is not None and other_uuid == client_session_uuid:
-        other_uuid = uploads.own_uuid(other_uuid, user_id)
-    sessions = sessions_of_upload(connection, client_session_uuid, other_uuid=other_uuid, user_id=user_id)
-    if sessions:
-        user_id = {session.pop("user_id") for session in sessions}.pop()
-        reviewed = [attempt.question.id for topic in plan.topics.values() for attempt in topic]
-        cached = load_cached(connection, user_id, reviewed)
-        due = {question: each.progress.due for question, each in cached.items()}
-        result = _result(upload, plan, questions, sessions, due)
-        uploads.close(connection, received, uploads.End(uploads.Status.INGESTED, now, user_id, result))
-        return Replayed(uploads.Status.INGESTED, None)
-
-    if learner is None or not plan.topics:
-        reason = "no_usable_attempt" if learner else "mixed_owners" if questions else "unknown_questions"
-        reason = uploads.OTHER_LEARNER if is_others else reason
-        plan = plan.rejected(Fate.MIXED_OWNERS)
-        result = _result(upload, plan, questions, [], {})
-        uploads.close(connection, received, uploads.End(uploads.Status.REJECTED, now, owner, result, reason))
-        return Replayed(uploads.Status.REJECTED, plan)
-
-    ids = insert_sessions(connection, client_session_uuid, learner.id, plan, now=now)
-    done = finalize_sessions(connection, learner.id, [ids[topic] for topic in plan.topics], now=now)
-    due = {question: day for each in done for question, day in each.due.items()}
-    result = _result(upload, plan, questions, [each.snapshot for each in done], due)
-    uploads.close(connection, received, uploads.End(uploads.Status.INGESTED, now, learner.id, result))
-    return Replayed(uploads.Status.INGESTED, plan, sum(each.late for each in done))
+    plan = make_plan(upload, received.received_at, known, zone, clock_shift=received.clock_shift)
+    reason = other = None
+    if is_others:
+        reason = uploads.OTHER_LEARNER
+    elif owner is None:
+        reason = "mixed_owners" if questions else "unknown_questions"
+    else:
+        reason = None if plan.topics else "no_usable_attempt"
+        uuid = upload.client_session_uuid
+        is_own = uuid != received.client_session_uuid
+        other = (uuid if is_own else uploads.own_uuid(uuid, owner), owner)
+    return _Planned(received.client_session_uuid, upload, questions, owner, other, plan, reason)
 
 
 def _result(
-    upload: Upload,
-    plan: Plan,
-    questions: Mapping[str, Question],
-    sessions: Iterable[Mapping[str, Any]],
-    due: Mapping[int, date],
+    planned: _Planned, plan: Plan, sessions: Iterable[Mapping[str, Any]], due: Mapping[int, date]
 ) -> dict[str, Any]:
-    """Return what became of the upload, as JSON values; `due` maps question ids to their new due dates."""
+    """Return what became of an upload, as JSON values; `due` maps question ids to their new due dates."""
     return {
         "topics": list(sessions),
         "attempts": [
             {"pub_id": attempt.pub_id}
             | ({"status": "skipped", "reason": fate} if fate in SKIPPED else {"status": fate})
-            for attempt, fate in zip(upload.attempts, plan.fates, strict=True)
+            for attempt, fate in zip(planned.upload.attempts, plan.fates, strict=True)
         ],
         "questions": [
             {"pub_id": pub_id, "due": due[question.id].isoformat()}
-            for pub_id, question in sorted(questions.items())
+            for pub_id, question in sorted(planned.questions.items())
             if question.id in due
         ],
     }

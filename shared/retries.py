@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from shared.config import Settings
-from shared.db import execute
+from shared.db import execute, scalars
 
 # `finalized_at IS NULL` means the status `received`, by a constraint. With `status` in the condition,
 # Postgres may search the index of all waiting uploads for this one.
@@ -19,6 +19,19 @@ _LOCK_IDLE = text("""
 
 _COUNT = text("""
     UPDATE uploads SET tries = tries + 1 WHERE client_session_uuid = :id AND finalized_at IS NULL
+""")
+
+# Any of several may kill the worker that starts them together. So an upload joins only if no start of it was
+# counted yet, and if it has one more left after this: from then on it is started alone.
+_COUNT_TOGETHER = text("""
+    WITH fresh AS MATERIALIZED (
+        SELECT client_session_uuid AS id FROM uploads
+        WHERE client_session_uuid = ANY(CAST(:ids AS uuid[])) AND finalized_at IS NULL
+            AND tries <= 1 AND tries + 1 < :max_tries
+        ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
+    UPDATE uploads SET tries = tries + 1 FROM fresh
+    WHERE client_session_uuid = ANY(CAST(:ids AS uuid[])) AND client_session_uuid = fresh.id
+    RETURNING fresh.id
 """)
 
 # The receiver of webhooks is informed, as perhaps no operator is watching.
@@ -92,6 +105,14 @@ def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) 
         return Start.DEAD
     execute(connection, _COUNT, {"id": client_session_uuid})
     return Start.COUNTED
+
+
+def start_together(
+    connection: Connection, client_session_uuids: Sequence[UUID], *, max_tries: int
+) -> list[UUID]:
+    """Count a start of those uploads that may be replayed in one transaction, and return them."""
+    bound = {"ids": list(client_session_uuids), "max_tries": max_tries}
+    return scalars(connection, _COUNT_TOGETHER, bound)
 
 
 def fail(connection: Connection, client_session_uuid: UUID, error: str, settings: Settings) -> bool:

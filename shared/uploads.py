@@ -1,7 +1,7 @@
 """The row of an upload: one row and one content for each uuid, its status, and its events."""
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 from sqlalchemy import Connection, text
 
-from shared.db import as_json, execute, scalar
+from shared.db import as_array, as_json, execute, scalar
 from shared.errors import OvertakenError
 
 # The reason of an upload whose questions do not belong to the learner of its sender's token.
@@ -302,6 +302,7 @@ class End:
     `user_id`: the owner of the questions, None if not exactly one; `reason`: the stable code of a rejection.
     """
 
+    client_session_uuid: UUID
     status: Status
     finalized_at: datetime
     user_id: int | None
@@ -321,16 +322,26 @@ _FIND = text("""
 """)
 
 _LOCK = text("""
-    SELECT status, payload, received_at, learner_id, clock_shift FROM uploads
-    WHERE client_session_uuid = :id FOR NO KEY UPDATE
+    SELECT status, client_session_uuid, payload, received_at, learner_id, clock_shift FROM uploads
+    WHERE client_session_uuid = ANY(CAST(:ids AS uuid[])) ORDER BY client_session_uuid FOR NO KEY UPDATE
 """)
 
 # `finalized_at IS NULL` means the status `received`, by a constraint. With `status` in the condition,
 # Postgres may search the index of all waiting uploads for this one.
 _CLOSE = text("""
-    UPDATE uploads SET status = :status, reason = :reason, result = CAST(:result AS jsonb),
-        user_id = :user_id, finalized_at = :finalized_at, last_error = NULL
-    WHERE client_session_uuid = :id AND finalized_at IS NULL
+    WITH closed AS (
+        UPDATE uploads SET status = ended.status, reason = ended.reason, result = ended.result,
+            user_id = ended.user_id, finalized_at = ended.finalized_at, last_error = NULL
+        FROM json_to_recordset(CAST(:ends AS json)) AS ended (client_session_uuid uuid, status text,
+            reason text, result jsonb, user_id bigint, finalized_at timestamptz)
+        WHERE uploads.client_session_uuid = ANY(CAST(:ids AS uuid[]))
+            AND uploads.client_session_uuid = ended.client_session_uuid
+            AND uploads.finalized_at IS NULL
+        RETURNING uploads.client_session_uuid, uploads.status, uploads.reason, uploads.finalized_at
+    ), noted AS (
+        INSERT INTO upload_events (client_session_uuid, at, kind, detail)
+        SELECT client_session_uuid, finalized_at, 'rejected', reason FROM closed WHERE status = 'rejected')
+    SELECT count(*) FROM closed
 """)
 
 
@@ -344,26 +355,15 @@ def find(connection: Connection, client_session_uuid: UUID, learner_id: int | No
     ).fetchone()
 
 
-def lock(connection: Connection, client_session_uuid: UUID) -> Waiting | None:
-    """Lock an upload's row and return it; None if it is unknown or final."""
-    row = execute(connection, _LOCK, {"id": client_session_uuid}).fetchone()
-    if row is None or row.status != Status.RECEIVED:
-        return None
-    return Waiting(client_session_uuid, row.payload, row.received_at, row.learner_id, row.clock_shift)
+def lock(connection: Connection, client_session_uuids: Iterable[UUID]) -> list[Waiting]:
+    """Lock the rows of uploads in the order of their uuids; return those that are `received`."""
+    rows = execute(connection, _LOCK, {"ids": as_array(client_session_uuids)})
+    return [Waiting(*row) for status, *row in rows if status == Status.RECEIVED]
 
 
-def close(connection: Connection, upload: Waiting, end: End) -> None:
-    """Write an upload's final status: the last write of its transaction."""
-    bound = {
-        "id": upload.client_session_uuid,
-        "status": end.status,
-        "reason": end.reason,
-        "result": as_json(end.result),
-        "user_id": end.user_id,
-        "finalized_at": end.finalized_at,
-    }
-    if not execute(connection, _CLOSE, bound).rowcount:
+def close(connection: Connection, ends: Sequence[End]) -> None:
+    """Write the final status of uploads: the last write of their transaction."""
+    ids = as_array(end.client_session_uuid for end in ends)
+    bound = {"ids": ids, "ends": as_json(ends)}
+    if scalar(connection, _CLOSE, bound) != len(ends):
         raise OvertakenError("another process has already replayed the upload")
-    if end.status is Status.REJECTED:
-        id_ = upload.client_session_uuid
-        add_event(connection, id_, Event.REJECTED, end.reason, at=end.finalized_at)

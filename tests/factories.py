@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, FromClause, select, text
 from shared.catalog_admin import CatalogFile, EditionChange, load_catalog
 from shared.models import Base, StudyQuestionProgress, Upload
 from shared.payload import content_hash, parse_upload
-from shared.replay import replay
+from shared.replay import Replayed, replay
 from shared.study.store import list_progress
 from shared.uploads import Delivery, Receipt, find, receive
 
@@ -186,9 +186,10 @@ def deliver(
     return receipt
 
 
-def work_off(engine: Engine, sent: dict[str, Any]) -> None:
+def work_off(engine: Engine, *sent: dict[str, Any]) -> dict[UUID, Replayed]:
+    """Replay uploads in one transaction."""
     with engine.begin() as connection:
-        replay(connection, uuid_of(sent), now=NOW, default_zone=DEFAULT_ZONE)
+        return replay(connection, map(uuid_of, sent), now=NOW, default_zone=DEFAULT_ZONE)
 
 
 def ingest(engine: Engine, sent: dict[str, Any], received_at: datetime = ARRIVAL) -> Any:

@@ -49,7 +49,7 @@ def ingest(engine: Engine, sent: dict[str, Any]) -> UUID:
     now = datetime.now(UTC)
     deliver(engine, sent, now)
     with engine.begin() as connection:
-        replay(connection, uuid_of(sent), now=now, default_zone="UTC")
+        replay(connection, [uuid_of(sent)], now=now, default_zone="UTC")
     return uuid_of(sent)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -109,7 +110,10 @@ def _begun(sent: dict[str, Any]) -> datetime:
 
 @st.composite
 def deliveries(draw: st.DrawFn, count: int) -> list[tuple[int, str]]:
-    """Make arrivals and messages of so many uploads, in any order; each arrives and is enqueued at last."""
+    """Make arrivals and messages of so many uploads, in any order; each arrives and is enqueued at last.
+
+    The last ones one by one, or as a backlog.
+    """
     steps = [
         (number, step)
         for number in range(count)
@@ -119,4 +123,6 @@ def deliveries(draw: st.DrawFn, count: int) -> list[tuple[int, str]]:
     final = [
         (number, step) for number in draw(st.permutations(range(count))) for step in ("arrives", "enqueued")
     ]
+    if draw(st.booleans()):
+        final.sort(key=itemgetter(1))  # stable
     return [*draw(st.permutations(steps)), *final]

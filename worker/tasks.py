@@ -7,6 +7,7 @@ from uuid import UUID
 
 import structlog
 from celery import Task
+from sqlalchemy import text
 
 from shared import broker, db, metrics, retries
 from shared.errors import FailedUploadError
@@ -20,26 +21,35 @@ log = structlog.get_logger()
 # The share of the time limit in which a message may start replays; in the rest, the last one finishes.
 MESSAGE_SHARE = 0.25
 
+# Several uploads hold the locks of several learners, so they do not wait long for those of another.
+_SHORT_WAIT = text("SET LOCAL lock_timeout = '500ms'")
+
 
 @app.task(name=broker.FINALIZE, bind=True)
 def finalize_upload(self: Task[Any, None], *client_session_uuids: str, again: bool = False) -> None:
-    """Replay uploads, each in its own transaction; record failures, for the sweeper to enqueue again.
+    """Replay uploads in one transaction; those whose transaction fails, and all others, each in its own.
 
-    The first start of an upload is not written: `tries` begins at 1. A message of the sweeper (`again`), or
-    one that the broker delivers again, may follow a start that killed its worker: each start is counted
-    before it.
+    Failures of these are recorded, for the sweeper to enqueue again. The first start of an upload is not
+    written: `tries` begins at 1. A message of the sweeper (`again`), or one that the broker delivers again,
+    may follow a start that killed its worker: each start is counted before it.
     """
     counted = again or bool((self.request.delivery_info or {}).get("redelivered"))
     end = time.monotonic() + settings.task_time_limit * MESSAGE_SHARE
+    waiting = [UUID(each) for each in client_session_uuids]
     failures = []
     try:
-        for upload in map(UUID, client_session_uuids):
+        together = waiting if len(waiting) > 1 else []
+        if together and counted:
+            together = _start_together(waiting)
+        if _replay_together(together):
+            waiting = [upload for upload in waiting if upload not in together]
+        for upload in waiting:
             if time.monotonic() > end:
                 break  # the sweeper enqueues the rest
-            if counted and not _start(upload):
+            if counted and upload not in together and not _start(upload):
                 continue
             try:
-                _replay(upload)
+                _replay([upload])
             except Exception as error:  # noqa: BLE001  # whatever it is: recorded, and raised below
                 failures.append(describe(error))
                 _record(upload, error, counted=counted)
@@ -57,20 +67,42 @@ def _start(upload: UUID) -> bool:
     return started is retries.Start.COUNTED
 
 
-def _replay(upload: UUID) -> None:
+def _start_together(uploads: list[UUID]) -> list[UUID]:
+    with engine().begin() as connection:
+        return retries.start_together(connection, uploads, max_tries=settings.max_tries)
+
+
+def _replay_together(uploads: list[UUID]) -> bool:
+    """Replay uploads in one transaction; return whether it was committed."""
+    if not uploads:
+        return False
+    try:
+        _replay(uploads)
+    except Exception as error:  # noqa: BLE001  # whatever it is: each is replayed by itself, where it shows
+        log.info("uploads.separated", uploads=[str(upload) for upload in uploads], error=describe(error))
+        return False
+    return True
+
+
+def _replay(uploads: list[UUID]) -> None:
     began, before = time.monotonic(), db.statements_sent()
     with engine().begin() as connection:
-        replayed = replay(connection, upload, now=db.now(connection), default_zone=settings.study_time_zone)
-    seconds = time.monotonic() - began
-    if replayed:
-        _count(replayed, seconds, db.statements_sent() - before)
-    status = replayed.status if replayed else "unchanged"
-    log.info("upload.replayed", upload=str(upload), status=status, seconds=round(seconds, 4))
+        if len(uploads) > 1:
+            db.execute(connection, _SHORT_WAIT)
+        done = replay(connection, uploads, now=db.now(connection), default_zone=settings.study_time_zone)
+    seconds = (time.monotonic() - began) / len(uploads)
+    if done:
+        metrics.REPLAY_STATEMENTS.observe(db.statements_sent() - before)
+    for upload in uploads:
+        replayed = done.get(upload)
+        if replayed:
+            _count(replayed, seconds)
+        status = replayed.status if replayed else "unchanged"
+        log.info("upload.replayed", upload=str(upload), status=status, seconds=round(seconds, 4))
 
 
-def _count(replayed: Replayed, seconds: float, statements: int) -> None:
+def _count(replayed: Replayed, seconds: float) -> None:
     metrics.REPLAY_SECONDS.observe(seconds)
-    metrics.REPLAY_STATEMENTS.observe(statements)
     metrics.ENDED.labels(replayed.status).inc()
     metrics.LATE_FOLDS.inc(replayed.late)
     if replayed.plan is None:

@@ -19,7 +19,7 @@ def accept(body: bytes) -> None:
     with engine.begin() as connection:
         receive(connection, [delivery], first_try_after=settings.first_try_after)
     with engine.begin() as connection:
-        replay(connection, upload.client_session_uuid, now=now, default_zone=settings.study_time_zone)
+        replay(connection, [upload.client_session_uuid], now=now, default_zone=settings.study_time_zone)
 
 
 if __name__ == "__main__":

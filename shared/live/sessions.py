@@ -292,7 +292,7 @@ def submit(  # noqa: PLR0913  # as long as the request that it carries out
             utc_offset=None,
             study_date=store.today_of(connection, user_id, now=now, default_zone=default_zone),
         )
-        attempts.insert_attempts(connection, user_id, {session_id: [attempt]}, {attempt.ordinal})
+        attempts.insert_attempt(connection, user_id, session_id, attempt)
         db.execute(connection, _MOVE_CURSOR, bound)
         recorded = next(db.execute(connection, _ANSWER, bound))
     # The same index in another edition may be another choice.

@@ -15,7 +15,7 @@ from shared.ops.search import Listed, Search, search
 from shared.payload import Upload, content_lines
 from shared.plan import SKIPPED, Plan
 from shared.replay import replay
-from shared.study.store import lock_learner, lock_owner
+from shared.study.store import lock_learner, lock_owners
 from shared.study.voiding import unvoid_sessions, void_sessions
 from shared.uploads import Event, Status, add_event, keep_times
 
@@ -109,8 +109,8 @@ def reingest(
     if upload.is_voided:
         raise errors.ReplayRefusedError(f"{client_session_uuid} is voided: unvoid it first")
     attempts = Upload.model_validate(upload.payload).attempts
-    owner = lock_owner(connection, {each.pub_id for each in attempts}, default_zone)
-    if owner is None or owner.id != upload.user_id:
+    owners = lock_owners(connection, [{each.pub_id for each in attempts}], default_zone)
+    if upload.user_id not in owners:
         raise errors.ReplayRefusedError(
             f"some questions of {client_session_uuid} no longer belong to its learner"
         )
@@ -119,7 +119,8 @@ def reingest(
     keep_times(connection, client_session_uuid, with_arrival=False)
     add_event(connection, client_session_uuid, Event.REPLAYED, why)
     db.execute(connection, _SET_BACK, {"id": client_session_uuid, "statuses": [Status.INGESTED]})
-    replayed = replay(connection, client_session_uuid, now=now, default_zone=default_zone)
+    done = replay(connection, [client_session_uuid], now=now, default_zone=default_zone)
+    replayed = done.get(client_session_uuid)
     if replayed is None or replayed.plan is None or replayed.status is not Status.INGESTED:
         raise errors.ReplayRefusedError(f"{client_session_uuid} would be rejected with the current catalog")
     return replayed.plan

@@ -15,7 +15,7 @@ from shared.ops import actions
 from shared.ops.reports import UploadReport, report_upload
 from shared.payload import SPACES
 from shared.replay import replay
-from shared.study.store import lock_owner
+from shared.study.store import lock_owners
 
 # Workers wait for the locks of a dry run, so it does not wait long for theirs.
 _LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '2s'")
@@ -84,7 +84,7 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
         db.execute(connection, _LOCK_TIMEOUT)
         db.execute(connection, _LOCK, {"id": client_session_uuid})
         pub_ids = db.scalars(connection, _SENT, {"id": client_session_uuid, "spaces": SPACES})
-        lock_owner(connection, pub_ids, default_zone)
+        lock_owners(connection, [pub_ids], default_zone)
         before = _cards(connection, pub_ids)
         already = None
         if skipped:
@@ -93,11 +93,11 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
             actions.shift_clock(
                 connection, client_session_uuid, clock_shift, now=now, default_zone=default_zone
             )
-            replay(connection, client_session_uuid, now=now, default_zone=default_zone)
+            replay(connection, [client_session_uuid], now=now, default_zone=default_zone)
         else:
             requeued = actions.requeue(connection, client_session_uuid)
             already = requeued if requeued in {actions.Requeued.INGESTED, actions.Requeued.VOIDED} else None
-            replay(connection, client_session_uuid, now=now, default_zone=default_zone)
+            replay(connection, [client_session_uuid], now=now, default_zone=default_zone)
         upload = report_upload(connection, client_session_uuid)
         return DryRun(upload, before, _cards(connection, pub_ids), already)
     except StudyIngestError:

@@ -1,15 +1,16 @@
 """Close quiz sessions and apply every learning effect: load, decide, save."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
 from shared.study import store
-from shared.study.progress import SCHEDULER, Cached, decide, fold, late
+from shared.study.progress import SCHEDULER, Cached, Decision, Progress, decide, fold, late
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,35 +30,40 @@ def finalize_session(connection: Connection, user_id: int, session_id: int, *, n
 
     The same for live and viewer sessions. The caller holds the learner's lock and the transaction.
     """
-    (finalized,) = finalize_sessions(connection, user_id, [session_id], now=now)
-    return finalized
+    return finalize_sessions(connection, {user_id: [session_id]}, now=now)[session_id]
 
 
 def finalize_sessions(
-    connection: Connection, user_id: int, session_ids: Sequence[int], *, now: datetime
-) -> list[Finalized]:
-    """Finalize some sessions of a learner, with no more statements than for one.
+    connection: Connection, sessions: Mapping[int, Sequence[int]], *, now: datetime
+) -> dict[int, Finalized]:
+    """Finalize sessions of learners, with no more statements than for one; return what was done, by session.
 
-    No two may be of one topic: so they share no question, and none changes what another is decided by.
+    `sessions`: the ids of each learner's, in the order in which one is folded after the other.
     """
-    sessions, cached = store.load_sessions(connection, user_id, session_ids)
-    reviews = chain.from_iterable(sessions.values())
-    history = store.load_reviews(connection, user_id, late(reviews, cached), excluding=session_ids)
+    if not sessions:
+        return {}
+    decided: dict[tuple[int, int], Decision] = {}
+    folded: set[int] = set()
+    for user_id, (reviews, cached) in store.load_sessions(connection, sessions).items():
+        own = [reviews[session] for session in sessions[user_id]]
+        history = store.load_reviews(connection, user_id, late(own, cached), excluding=sessions[user_id])
+        folded |= history.keys()
+        decisions = decide(own, cached, history)
+        decided |= {(user_id, id_): each for id_, each in zip(sessions[user_id], decisions, strict=True)}
 
-    decisions = {session: decide(reviews, cached, history) for session, reviews in sessions.items()}
-
-    progress = {question: new for each in decisions.values() for question, new in each.progress.items()}
-    store.save_progress(connection, user_id, progress)
-    counts = {session: each.counts for session, each in decisions.items()}
-    snapshots = store.close_sessions(connection, user_id, counts, now=now)
-    return [
-        Finalized(
+    progress: dict[int, dict[int, Progress]] = defaultdict(dict)
+    for (user_id, _), decision in decided.items():
+        progress[user_id] |= decision.progress
+    counts = {key: decision.counts for key, decision in decided.items()}
+    snapshots = store.close_sessions(connection, counts, progress, now=now)
+    return {
+        session: Finalized(
             snapshots[session],
-            {question: new.due for question, new in each.progress.items()},
-            len(history.keys() & each.progress.keys()),
+            {question: new.due for question, new in decision.progress.items()},
+            len(folded & decision.progress.keys()),
         )
-        for session, each in decisions.items()
-    ]
+        for (_, session), decision in decided.items()
+    }
 
 
 def refold(connection: Connection, user_id: int, question_ids: Iterable[int]) -> None:
@@ -66,7 +72,8 @@ def refold(connection: Connection, user_id: int, question_ids: Iterable[int]) ->
         question: fold(reviews)
         for question, reviews in store.load_reviews(connection, user_id, question_ids).items()
     }
-    store.save_progress(connection, user_id, {question: each for question, each in folded.items() if each})
+    if changed := {question: each for question, each in folded.items() if each}:
+        store.save_progress(connection, {user_id: changed})
     store.delete_progress(connection, user_id, [question for question, each in folded.items() if not each])
 
 

@@ -117,40 +117,57 @@ class Decision:
     counts: Counts
 
 
-def late(reviews: Iterable[Review], cached: Mapping[int, Cached]) -> set[int]:
+def late(sessions: Iterable[Iterable[Review]], cached: Mapping[int, Cached]) -> set[int]:
     """Return the questions that must be folded from their whole history.
 
-    Those with a review that is not strictly newer than what is cached, and those whose cache was produced by
-    another scheduler.
+    Those with a review that is not strictly newer than what is cached or than the sessions before it, and
+    those whose cache was produced by another scheduler.
     """
-    return {
-        review.question_id
-        for review in reviews
-        if (known := cached.get(review.question_id))
-        and (review.answered_at <= known.progress.last_answered_at or known.scheduler != SCHEDULER)
-    }
+    found = set()
+    stale = {question for question, known in cached.items() if known.scheduler != SCHEDULER}
+    newest = {question: known.progress.last_answered_at for question, known in cached.items()}
+    for reviews in sessions:
+        met: dict[int, datetime] = {}
+        for question, at, *_ in reviews:
+            if question in stale or at <= newest.get(question, _NEVER):
+                found.add(question)
+            met[question] = max(at, met.get(question, at))
+        newest |= met  # where it is older, the question is found already
+    return found
 
 
 def decide(
-    reviews: Iterable[Review], cached: Mapping[int, Cached], history: Mapping[int, Sequence[Review]]
-) -> Decision:
-    """Fold a session's reviews onto `cached`; `history`: the other reviews of every late question."""
-    of_question = defaultdict(list)
-    for review in reviews:
-        of_question[review.question_id].append(review)
-    progress: dict[int, Progress] = {}
-    counts: Counter[str | None] = Counter()
-    for question, own in of_question.items():
-        others = history.get(question)
-        known = cached.get(question)
-        before = known.progress if known and others is None else None
-        # Sorting is stable: of equal reviews, the session's own come last.
-        for review in sorted([*(others or ()), *own], key=attrgetter("key")):
-            if review.counted and any(review is each for each in own):
-                counts[review.outcome] += 1
-                counts[classify(before, review)] += 1
-            before = progress[question] = advance(before, review)
-    return Decision(progress, Counts(*(counts[each] for each in (*Outcome, *Pattern))))
+    sessions: Iterable[Iterable[Review]],
+    cached: Mapping[int, Cached],
+    history: Mapping[int, Sequence[Review]],
+) -> list[Decision]:
+    """Fold a learner's sessions onto `cached`, each onto those before it.
+
+    `history`: the other reviews of every late question.
+    """
+    progress = {question: known.progress for question, known in cached.items()}
+    others = {question: list(reviews) for question, reviews in history.items()}
+    decisions = []
+    for reviews in sessions:
+        of_question = defaultdict(list)
+        for review in reviews:
+            of_question[review.question_id].append(review)
+        changed: dict[int, Progress] = {}
+        counts: Counter[str | None] = Counter()
+        for question, own in of_question.items():
+            before = progress.get(question) if question not in others else None
+            # Sorting is stable: of equal reviews, the session's own come last.
+            every = [*others.get(question, ()), *own]
+            for review in sorted(every, key=attrgetter("key")) if len(every) > 1 else every:
+                if review.counted and any(review is each for each in own):
+                    counts[review.outcome] += 1
+                    counts[classify(before, review)] += 1
+                before = changed[question] = advance(before, review)
+            if question in others:
+                others[question] += own
+        progress |= changed
+        decisions.append(Decision(changed, Counts(*(counts[each] for each in (*Outcome, *Pattern)))))
+    return decisions
 
 
 # Misses before this one: the third in a row is chronic.

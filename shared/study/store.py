@@ -1,7 +1,6 @@
 """All SQL of the engine: learners, attempts as reviews, progress, and the close of a session."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,20 +24,19 @@ _LOCKS = {
     (False, True): text(_OF_LEARNER.replace(" FROM users", f", pg_advisory_xact_lock({_NUMBER}) FROM users")),
     (False, False): text(f"{_OF_LEARNER} AND pg_try_advisory_xact_lock({_NUMBER})"),
 }
-# No row where the questions have several owners: such an upload is rejected.
-_OWNER = text("""
-    SELECT min(q.user_id) FROM published_items i JOIN study_questions q ON q.id = i.source_id
-    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) HAVING min(q.user_id) = max(q.user_id)
-""")
+# An upload whose questions have several owners has none here: it is rejected. Arrays, not joins: a join that
+# was planned on an empty table would read all of it (tests/integration/test_plans.py).
+_OWNERS = """
+    ARRAY(SELECT (SELECT CASE WHEN min(q.user_id) = max(q.user_id) THEN min(q.user_id) END
+        FROM published_items i JOIN study_questions q ON q.id = i.source_id
+        WHERE i.pub_id = ANY(ARRAY(SELECT json_array_elements_text(pub_ids))))
+    FROM json_array_elements(CAST(:uploads AS json)) AS pub_ids)
+"""
+_LOCK_OWNERS = text(f"""
+    SELECT id, {_ZONES} FROM users WHERE id = ANY({_OWNERS}) ORDER BY id FOR NO KEY UPDATE
+""")  # noqa: S608  # made of the constants above
+_FIND_OWNERS = text(f"SELECT id FROM users WHERE id = ANY({_OWNERS}) ORDER BY id")  # noqa: S608  # as above
 _ZONE = text(_OF_LEARNER)
-
-
-@dataclass(frozen=True, slots=True)
-class Learner:
-    """A locked learner, and the learner's time zone."""
-
-    id: int
-    zone: ZoneInfo
 
 
 def lock_learner(connection: Connection, user_id: int, *, wait: bool = True) -> Any:
@@ -51,14 +49,22 @@ def lock_learner(connection: Connection, user_id: int, *, wait: bool = True) -> 
     return db.execute(connection, lock, {"user_id": user_id}).fetchone()
 
 
-def lock_owner(connection: Connection, pub_ids: Iterable[str], default_zone: str) -> Learner | None:
-    """Lock the learner who owns these questions, unknown ones aside; None if there is not exactly one.
+def lock_owners(
+    connection: Connection, uploads: Iterable[Iterable[str]], default_zone: str
+) -> dict[int, ZoneInfo]:
+    """Lock the learners who own the questions of uploads, in the order of their ids; return their zones.
 
-    The owner is read before the lock: the caller checks again.
+    `uploads`: the public ids that each names; unknown ones do not matter, and where there are several owners,
+    none is locked. Owners are read before the lock: the caller checks again.
     """
-    user_id = db.scalar(connection, _OWNER, {"pub_ids": list(pub_ids)})
-    row = lock_learner(connection, user_id) if user_id else None
-    return None if row is None else Learner(user_id, _zone(row.time_zone, row.default_zone or default_zone))
+    pub_ids = {"uploads": db.as_json([list(each) for each in uploads])}
+    if db.catalog_is_ours(connection):
+        rows = db.execute(connection, _LOCK_OWNERS, pub_ids).fetchall()
+    else:
+        found = db.execute(connection, _FIND_OWNERS, pub_ids).fetchall()
+        locked = [(user_id, lock_learner(connection, user_id)) for (user_id,) in found]
+        rows = [(user_id, *zones) for user_id, zones in locked if zones is not None]
+    return {user_id: _zone(zone, default or default_zone) for user_id, zone, default in rows}
 
 
 def learner_zone(connection: Connection, user_id: int, default_zone: str) -> ZoneInfo:
@@ -140,8 +146,14 @@ def known_questions(connection: Connection, user_id: int) -> list[int]:
     return db.scalars(connection, _KNOWN, {"user_id": user_id})
 
 
+# To call an enumeration takes twice as long.
+_RATINGS = {int(each): each for each in Rating}
+_OUTCOMES = {str(each): each for each in Outcome}
+_NOTES = {str(each): each for each in WrongNote}
+
+
 def _review(question: int, at: datetime, day: date, rating: int, outcome: str, counted: bool) -> Review:  # noqa: FBT001, PLR0913, PLR0917  # the columns of an attempt
-    return Review(question, at, day, Rating(rating), Outcome(outcome), counted)
+    return Review(question, at, day, _RATINGS[rating], _OUTCOMES[outcome], counted)
 
 
 _TYPES = {
@@ -171,24 +183,29 @@ _LOAD = text(f"""
 
 # For `shared.changes`: the learner's row names the last transaction that changed progress of theirs.
 _CHANGED = """
-    INSERT INTO learner_changes (user_id, changed_xid, whole_xid)
-    VALUES (:user_id, pg_current_xact_id(), pg_current_xact_id())
     ON CONFLICT (user_id) DO UPDATE SET
         changed_xid = greatest(learner_changes.changed_xid, excluded.changed_xid)
 """
 
-_SAVE = text(f"""
-    WITH changed AS ({_CHANGED})
-    INSERT INTO study_question_progress
-        (user_id, scheduler, changed_xid, study_question_id, {", ".join(COLUMNS)})
-    SELECT :user_id, :scheduler, pg_current_xact_id(), saved.*
-    FROM json_to_recordset(CAST(:progress AS json))
-        AS saved (study_question_id bigint, {", ".join(f"{name} {_TYPES[name]}" for name in COLUMNS)})
-    ON CONFLICT (study_question_id, user_id) DO UPDATE SET
-        scheduler = excluded.scheduler,
-        changed_xid = excluded.changed_xid,
-        {", ".join(f"{name} = excluded.{name}" for name in COLUMNS)}
-""")  # noqa: S608  # made of the constants above
+_SAVED = f"""
+    saved AS (
+        SELECT * FROM json_to_recordset(CAST(:progress AS json)) AS saved (user_id bigint,
+            study_question_id bigint, {", ".join(f"{name} {_TYPES[name]}" for name in COLUMNS)})
+    ), changed AS (
+        INSERT INTO learner_changes (user_id, changed_xid, whole_xid)
+        SELECT DISTINCT user_id, pg_current_xact_id(), pg_current_xact_id() FROM saved {_CHANGED}
+    ), progress AS (
+        INSERT INTO study_question_progress
+            (scheduler, changed_xid, user_id, study_question_id, {", ".join(COLUMNS)})
+        SELECT :scheduler, pg_current_xact_id(), saved.* FROM saved
+        ON CONFLICT (study_question_id, user_id) DO UPDATE SET
+            scheduler = excluded.scheduler,
+            changed_xid = excluded.changed_xid,
+            {", ".join(f"{name} = excluded.{name}" for name in COLUMNS)}
+    )
+"""  # noqa: S608  # made of the constants above
+
+_SAVE = text(f"WITH {_SAVED} SELECT")
 
 _DELETE = text("""
     DELETE FROM study_question_progress
@@ -197,8 +214,10 @@ _DELETE = text("""
 
 # A row that is gone cannot say when it went: a reader of changes gets all that is left.
 _WHOLE = text(f"""
+    INSERT INTO learner_changes (user_id, changed_xid, whole_xid)
+    VALUES (:user_id, pg_current_xact_id(), pg_current_xact_id())
     {_CHANGED}, whole_xid = greatest(learner_changes.whole_xid, excluded.whole_xid)
-""")
+""")  # noqa: S608  # as above
 
 
 def load_cached(connection: Connection, user_id: int, question_ids: Iterable[int]) -> dict[int, Cached]:
@@ -209,16 +228,25 @@ def load_cached(connection: Connection, user_id: int, question_ids: Iterable[int
 
 def as_cached(scheduler: str, *columns: Any) -> Cached:
     """Read the columns of a row of progress; `columns` are those of COLUMNS."""
-    progress = Progress(*columns)
-    return Cached(progress._replace(wrong_note=WrongNote(progress.wrong_note)), scheduler)
+    *before, note, opened_at, closed_at = columns
+    return Cached(Progress._make([*before, _NOTES[note], opened_at, closed_at]), scheduler)
 
 
-def save_progress(connection: Connection, user_id: int, progress: Mapping[int, Progress]) -> None:
+Folded = Mapping[int, Mapping[int, Progress]]  # of each learner, by question
+
+
+def save_progress(connection: Connection, progress: Folded) -> None:
     """Save the progress of some questions, with the scheduler that produced it."""
-    if not progress:
-        return
-    rows = [{"study_question_id": question} | new._asdict() for question, new in progress.items()]
-    db.execute(connection, _SAVE, {"user_id": user_id, "scheduler": SCHEDULER, "progress": db.as_json(rows)})
+    db.execute(connection, _SAVE, _bind(progress))
+
+
+def _bind(progress: Folded) -> dict[str, str]:
+    rows = [
+        {"user_id": user_id, "study_question_id": question} | new._asdict()
+        for user_id, theirs in progress.items()
+        for question, new in theirs.items()
+    ]
+    return {"scheduler": SCHEDULER, "progress": db.as_json(rows)}
 
 
 def delete_progress(connection: Connection, user_id: int, question_ids: Iterable[int]) -> None:
@@ -233,59 +261,74 @@ def mark_whole(connection: Connection, user_id: int) -> None:
     db.execute(connection, _WHOLE, {"user_id": user_id})
 
 
+# The subquery keeps its order, and Postgres from another plan than to look each session up.
 _LOAD_SESSIONS = text(f"""
-    SELECT a.study_quiz_session_id, {_REVIEW}, p.scheduler, {", ".join(f"p.{name}" for name in COLUMNS)}
-    FROM study_question_attempts a
-    LEFT JOIN study_question_progress p USING (user_id, study_question_id)
-    WHERE user_id = :user_id AND a.study_quiz_session_id = ANY(CAST(:session_ids AS bigint[]))
-    ORDER BY a.ordinal
+    SELECT user_id, session_id, loaded.*
+    FROM json_to_recordset(CAST(:sessions AS json)) AS asked (user_id bigint, session_id bigint),
+        LATERAL (
+            SELECT {_REVIEW}, p.scheduler, {", ".join(f"p.{name}" for name in COLUMNS)}
+            FROM study_question_attempts a
+            LEFT JOIN study_question_progress p USING (user_id, study_question_id)
+            WHERE user_id = asked.user_id AND a.study_quiz_session_id = asked.session_id
+            ORDER BY a.ordinal) AS loaded
 """)  # noqa: S608  # made of the constants above
 
 # The ids are given twice: with the join alone, Postgres would read all sessions until an ANALYZE.
 _CLOSE = text(f"""
-    WITH closed AS (
-        UPDATE study_quiz_sessions SET
+    WITH {_SAVED}, closed AS (
+        UPDATE study_quiz_sessions AS s SET
             status = CASE WHEN status = 'in_progress' THEN 'done' ELSE status END,
             finished_at = coalesce(finished_at, :now),
             correct_count = correct, wrong_count = wrong, unsure_count = unsure,
             newly_correct_count = newly_correct, recovered_count = recovered, relapsed_count = relapsed,
             chronic_remaining_count = chronic
-        FROM json_to_recordset(CAST(:counts AS json))
-            AS counted (session_id bigint, {", ".join(f"{name} int" for name in Counts._fields)})
-        WHERE user_id = :user_id AND id = ANY(CAST(:session_ids AS bigint[])) AND id = session_id
-        RETURNING session_id, study_topic_id, correct_count, wrong_count, unsure_count, newly_correct_count,
-            recovered_count, relapsed_count, chronic_remaining_count
+        FROM json_to_recordset(CAST(:counts AS json)) AS counted (user_id bigint, session_id bigint,
+            {", ".join(f"{name} int" for name in Counts._fields)})
+        WHERE id = ANY(CAST(:session_ids AS bigint[])) AND id = session_id AND s.user_id = counted.user_id
+        RETURNING s.user_id, session_id, study_topic_id, correct_count, wrong_count, unsure_count,
+            newly_correct_count, recovered_count, relapsed_count, chronic_remaining_count
     ), asked AS (
         INSERT INTO outbox (user_id, study_quiz_session_id, kind)
-        SELECT :user_id, session_id, kind FROM closed, unnest(ARRAY['explain_misses', 'weak_areas']) AS kind
+        SELECT user_id, session_id, kind FROM closed, unnest(ARRAY['explain_misses', 'weak_areas']) AS kind
         ON CONFLICT (user_id, study_quiz_session_id, kind) DO NOTHING
     )
-    SELECT * FROM closed
+    SELECT session_id, study_topic_id, correct_count, wrong_count, unsure_count, newly_correct_count,
+        recovered_count, relapsed_count, chronic_remaining_count
+    FROM closed
 """)  # noqa: S608  # made of the constants above
 
 
 def load_sessions(
-    connection: Connection, user_id: int, session_ids: Sequence[int]
-) -> tuple[dict[int, list[Review]], dict[int, Cached]]:
-    """Load each session's attempts in their order, and the progress of their questions."""
-    sessions: dict[int, list[Review]] = {each: [] for each in session_ids}
-    cached = {}
-    bound = {"user_id": user_id, "session_ids": session_ids}
-    for session, *row in db.execute(connection, _LOAD_SESSIONS, bound):
+    connection: Connection, sessions: Mapping[int, Iterable[int]]
+) -> dict[int, tuple[dict[int, list[Review]], dict[int, Cached]]]:
+    """Load sessions, named by learner: each one's attempts in their order, and their questions' progress."""
+    asked = [
+        {"user_id": user_id, "session_id": each} for user_id, theirs in sessions.items() for each in theirs
+    ]
+    found: dict[int, tuple[dict[int, list[Review]], dict[int, Cached]]] = {
+        user_id: ({each: [] for each in theirs}, {}) for user_id, theirs in sessions.items()
+    }
+    rows = db.execute(connection, _LOAD_SESSIONS, {"sessions": db.as_json(asked)}).fetchall()
+    for user_id, session, *row in rows:
+        reviews, cached = found[user_id]
         review = _review(*row[:6])
-        sessions[session].append(review)
+        reviews[session].append(review)
         if row[6] is not None:
             cached[review.question_id] = as_cached(*row[6:])
-    return sessions, cached
+    return found
 
 
 def close_sessions(
-    connection: Connection, user_id: int, counts: Mapping[int, Counts], *, now: datetime
+    connection: Connection, counts: Mapping[tuple[int, int], Counts], progress: Folded, *, now: datetime
 ) -> dict[int, dict[str, Any]]:
-    """Write the counts of each session, close it unless it was abandoned, and insert its webhooks.
+    """Save progress, write the counts of sessions, by learner and session, and insert the webhooks of each.
 
-    Return the snapshots of counts by session.
+    A session is closed unless it was abandoned. Return the snapshots of counts by session.
     """
-    counted = [{"session_id": session} | each._asdict() for session, each in counts.items()]
-    bound = {"user_id": user_id, "session_ids": list(counts), "counts": db.as_json(counted), "now": now}
+    counted = [
+        {"user_id": user_id, "session_id": session} | each._asdict()
+        for (user_id, session), each in counts.items()
+    ]
+    ids = db.as_array(session for _, session in counts)
+    bound = {"session_ids": ids, "counts": db.as_json(counted), "now": now} | _bind(progress)
     return {row.session_id: row._asdict() for row in db.execute(connection, _CLOSE, bound)}

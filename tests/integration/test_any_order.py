@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -33,13 +34,16 @@ def in_order(engine: Engine, sent: list[Sent]) -> list[str]:
     return progress(engine)
 
 
-def in_any_order(engine: Engine, sent: list[Sent], steps: list[tuple[int, str]]) -> list[str]:
+def in_any_order(engine: Engine, sent: list[Sent], steps: list[tuple[int, str]], together: int) -> list[str]:
     forget(engine)
-    for day, (number, step) in enumerate(steps):
+    for step, group in groupby(enumerate(steps), key=lambda each: each[1][1]):
+        days = [(day, sent[number]) for day, (number, _) in group]
         if step == "arrives":
-            deliver(engine, sent[number], ARRIVAL + timedelta(days=day))
+            for day, each in days:
+                deliver(engine, each, ARRIVAL + timedelta(days=day))
         else:
-            work_off(engine, sent[number])
+            for first in range(0, len(days), together):
+                work_off(engine, *(each for _, each in days[first : first + together]))
     return progress(engine)
 
 
@@ -49,6 +53,7 @@ def in_any_order(engine: Engine, sent: list[Sent], steps: list[tuple[int, str]])
 def test_I3_any_order_gives_the_same_progress(pooled: Engine, data: st.DataObject) -> None:
     sent = data.draw(uploads())
     steps = data.draw(deliveries(len(sent)))
-    assert in_any_order(pooled, sent, steps) == in_order(pooled, sent)
+    together = data.draw(st.sampled_from([1, 2, 10]), label="uploads in one transaction")
+    assert in_any_order(pooled, sent, steps, together) == in_order(pooled, sent)
     assert "received" not in statuses(pooled)
     assert not any(checked.differing for checked in verify(pooled))

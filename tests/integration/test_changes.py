@@ -98,7 +98,7 @@ def assert_same(reader: Reader) -> None:
 def change(connection: Connection, learner: int, kind: str, sent: list[dict[str, Any]], key: int) -> None:
     """Change a learner's progress in one of the ways there are."""
     if kind == "upload":
-        replay(connection, uuid_of(sent.pop()), now=NOW, default_zone=DEFAULT_ZONE)
+        replay(connection, [uuid_of(sent.pop())], now=NOW, default_zone=DEFAULT_ZONE)
     elif kind == "regrade":
         lock_learner(connection, learner)
         edition = PublishedItem.__table__
@@ -184,7 +184,7 @@ def test_a_change_is_not_passed_over_by_a_faster_one(pooled: Engine) -> None:
     deliver(pooled, slow)
     reader = Reader(pooled, 10)
     with pooled.connect() as connection:
-        replay(connection, uuid_of(slow), now=NOW, default_zone=DEFAULT_ZONE)
+        replay(connection, [uuid_of(slow)], now=NOW, default_zone=DEFAULT_ZONE)
         ingest(pooled, fast)
         reader.catch_up()
         connection.commit()

@@ -3,7 +3,7 @@
 The look for sessions of the upload stays on: it is what a lock is waited for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from types import ModuleType
 from typing import Any
@@ -37,19 +37,16 @@ def row_lock(patch: Patch, _: Engine) -> None:
 
 
 def status_check(patch: Patch, _: Engine) -> None:
-    def lock_anyway(connection: Connection, upload: UUID) -> uploads.Waiting:
-        row = connection.execute(uploads._LOCK, {"id": upload}).one()  # noqa: SLF001  as record.lock does
-        return uploads.Waiting(upload, row.payload, row.received_at, row.learner_id, row.clock_shift)
+    def lock_anyway(connection: Connection, sent: Iterable[UUID]) -> list[uploads.Waiting]:
+        rows = connection.execute(uploads._LOCK, {"ids": list(sent)})  # noqa: SLF001  as uploads.lock does
+        return [uploads.Waiting(*row) for _, *row in rows]
 
     patch.setattr(uploads, "lock", lock_anyway)
-    remove_clause(patch, uploads, "_CLOSE", "AND finalized_at IS NULL")
+    remove_clause(patch, uploads, "_CLOSE", "AND uploads.finalized_at IS NULL")
 
 
 def learner_lock(patch: Patch, _: Engine) -> None:
-    statement = str(store._LOCKS[True, True])  # noqa: SLF001  # where the catalog is ours, and waiting
-    assert statement.endswith(" FOR NO KEY UPDATE")
-    unlocked = text(statement.removesuffix(" FOR NO KEY UPDATE"))
-    patch.setitem(store._LOCKS, (True, True), unlocked)  # noqa: SLF001  # as above
+    remove_clause(patch, store, "_LOCK_OWNERS", "FOR NO KEY UPDATE")
 
 
 def on_conflict(patch: Patch, _: Engine) -> None:
@@ -63,27 +60,37 @@ def unique_index(_: Patch, engine: Engine) -> None:
         connection.execute(text("DROP INDEX uq_study_quiz_sessions_client_session_uuid_study_topic_id"))
 
 
+SEVERAL = pytest.mark.parametrize("several", [False, True], ids=["one upload", "several"])
 GUARDS = [row_lock, status_check, learner_lock, on_conflict, unique_index]
 
 
-def race(engine: Engine, patch: Patch, kept: list[Callable[[Patch, Engine], None]]) -> Future[Any]:
-    """Let two workers replay one upload with only some guards on; return how the second fared."""
+def race(
+    engine: Engine, patch: Patch, kept: list[Callable[[Patch, Engine], None]], *, several: bool
+) -> Future[Any]:
+    """Let two workers replay the same uploads with only some guards on; return how the second fared."""
     load(engine)
-    sent = upload(answer("q110", AT), answer("q120", AT))
-    deliver(engine, sent)
+    sent = [upload(answer("q110", AT), answer("q120", AT))]
+    if several:
+        sent.append(upload(answer("q210", AT), answer("q220", AT)))
+    for each in sent:
+        deliver(engine, each)
     for guard in GUARDS:
         if guard not in kept:
             guard(patch, engine)
-    early, late = overlap(engine, lambda e: work_off(e, sent), lambda e: work_off(e, sent))
+    early, late = overlap(engine, lambda e: work_off(e, *sent), lambda e: work_off(e, *sent))
     early.result()
     return late
 
 
-def test_I2_without_any_guard_two_workers_do_the_work_twice(engine: Engine, monkeypatch: Patch) -> None:
-    race(engine, monkeypatch, kept=[]).result()
-    assert len(rows(engine, StudyQuestionAttempt)) == 4  # so the tests below do race
+@SEVERAL
+def test_I2_without_any_guard_two_workers_do_the_work_twice(
+    engine: Engine, monkeypatch: Patch, *, several: bool
+) -> None:
+    race(engine, monkeypatch, kept=[], several=several).result()
+    assert len(rows(engine, StudyQuestionAttempt)) == 4 * (1 + several)  # so the tests below do race
 
 
+@SEVERAL
 @pytest.mark.parametrize(
     ("kept", "second_fails"),
     [
@@ -95,13 +102,18 @@ def test_I2_without_any_guard_two_workers_do_the_work_twice(engine: Engine, monk
     ],
 )
 def test_I2_one_guard_is_enough(
-    engine: Engine, monkeypatch: Patch, kept: list[Callable[[Patch, Engine], None]], second_fails: type | None
+    engine: Engine,
+    monkeypatch: Patch,
+    kept: list[Callable[[Patch, Engine], None]],
+    second_fails: type | None,
+    *,
+    several: bool,
 ) -> None:
-    late = race(engine, monkeypatch, kept)
+    late = race(engine, monkeypatch, kept, several=several)
     assert type(late.exception()) is (second_fails or type(None))
-    assert len(rows(engine, StudyQuestionAttempt)) == 2
-    assert reviews(engine) == {110: 1, 120: 1}
-    assert statuses(engine) == ["ingested"]
+    assert len(rows(engine, StudyQuestionAttempt)) == 2 * (1 + several)
+    assert reviews(engine) == {110: 1, 120: 1} | ({210: 1, 220: 1} if several else {})
+    assert set(statuses(engine)) == {"ingested"}
     assert not any(checked.differing for checked in verify(engine))
 
 

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, text
@@ -50,7 +51,7 @@ def test_I9_a_start_is_counted_before_it_begins_and_the_last_one_buries(engine: 
 
 def test_I9_a_message_that_finds_the_row_locked_is_no_start(engine: Engine, sent: Sent) -> None:
     with engine.begin() as worker:
-        assert lock(worker, uuid_of(sent))
+        assert lock(worker, [uuid_of(sent)])
         assert {start(engine, sent) for _ in range(MAX_TRIES + 1)} == {Start.NOTHING_TO_DO}
     assert (row(engine)["tries"], row(engine)["status"]) == (1, "received")
     assert start(engine, sent) is Start.COUNTED
@@ -61,6 +62,36 @@ def test_a_message_of_a_final_or_unknown_upload_is_no_start(engine: Engine, sent
     stranger = upload(answer("q110", "2026-11-20T09:00:00Z"))
     assert start(engine, sent) is start(engine, stranger) is Start.NOTHING_TO_DO
     assert (row(engine)["tries"], row(engine)["status"]) == (1, "ingested")
+
+
+def start_together(engine: Engine, *sent: Sent, max_tries: int = MAX_TRIES) -> list[UUID]:
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL lock_timeout = '1s'"))
+        return retries.start_together(connection, [uuid_of(each) for each in sent], max_tries=max_tries)
+
+
+def test_I9_what_was_started_with_others_is_started_alone_from_then_on(engine: Engine, sent: Sent) -> None:
+    assert start_together(engine, sent) == [uuid_of(sent)]
+    assert row(engine)["tries"] == 2
+    assert start_together(engine, sent) == []
+    assert (start(engine, sent), row(engine)["tries"]) == (Start.COUNTED, 3)
+
+
+def test_I9_the_last_start_of_an_upload_is_its_own(engine: Engine, sent: Sent) -> None:
+    """Otherwise another upload, which kills their worker, could make it dead."""
+    assert start_together(engine, sent, max_tries=2) == []
+    assert (row(engine)["tries"], row(engine)["status"]) == (1, "received")
+
+
+def test_I9_only_those_start_together_that_wait_and_are_not_busy(engine: Engine, sent: Sent) -> None:
+    busy, final = [upload(answer("q110", "2026-11-20T09:00:00Z")) for _ in range(2)]
+    for each in (busy, final):
+        deliver(engine, each)
+    work_off(engine, final)
+    with engine.begin() as worker:
+        assert lock(worker, [uuid_of(busy)])
+        assert start_together(engine, sent, busy, final, upload()) == [uuid_of(sent)]
+    assert sorted(each["tries"] for each in rows(engine, Upload)) == [1, 1, 2]
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def test_a_locked_upload_delays_no_other(web: httpx.Client, engine: Engine) -> N
     with engine.begin() as connection:
         connection.execute(REJECT)
     with engine.begin() as holder:
-        lock(holder, UUID(locked["client_session_uuid"]))
+        lock(holder, [UUID(locked["client_session_uuid"])])
         other_content = web.post(ENDPOINT, json=locked | {"finished_at": "2026-11-22T10:00:00Z"})
         other = an_upload()
         responses = [web.post(ENDPOINT, json=other), web.get(f"{ENDPOINT}/{other['client_session_uuid']}")]

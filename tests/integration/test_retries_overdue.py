@@ -57,7 +57,7 @@ def test_a_claimed_upload_is_due_again_when_nobody_answers(engine: Engine, overd
 def test_what_is_being_replayed_or_claimed_is_passed_over(engine: Engine, overdue: list[UUID]) -> None:
     with engine.begin() as worker, engine.begin() as sweeper:
         sweeper.execute(text("SET LOCAL lock_timeout = '1s'"))
-        assert lock(worker, overdue[0])
+        assert lock(worker, overdue[:1])
         claimed = claim_overdue(sweeper, limit=2, again_after=LONG)
         assert [each.client_session_uuid for each in claimed] == overdue[1:3]
         assert claim(engine, 100) == overdue[3:]

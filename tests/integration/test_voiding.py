@@ -30,7 +30,7 @@ def ingest(engine: Engine, upload: dict[str, object]) -> Verdict:
     with engine.begin() as connection:
         (receipt,) = receive(connection, [delivery], first_try_after=30)
     with engine.begin() as connection:
-        replay(connection, parsed.client_session_uuid, now=NOW, default_zone="UTC")
+        replay(connection, [parsed.client_session_uuid], now=NOW, default_zone="UTC")
     return receipt.verdict
 
 

@@ -62,7 +62,8 @@ def cached(log: Log) -> dict[int, Cached]:
 def arrive(session: Sequence[Review], log: Log) -> Decision:
     """Decide as finalize does: with the hiletters of the late questions only."""
     known = cached(log)
-    return decide(session, known, {each: log[each] for each in late(session, known)})
+    (decision,) = decide([session], known, {each: log[each] for each in late([session], known)})
+    return decision
 
 
 def patterns(session: Sequence[Review], found: Sequence[Review]) -> tuple[int, ...]:
@@ -80,7 +81,7 @@ NONE, NEWLY, RECOVERED, RELAPSED, CHRONIC = (
 
 
 def test_a_question_without_progress_is_not_late() -> None:
-    assert late([review("c")], {}) == set()
+    assert late([[review("c")]], {}) == set()
 
 
 @pytest.mark.parametrize(
@@ -89,18 +90,18 @@ def test_a_question_without_progress_is_not_late() -> None:
 )
 def test_only_what_is_strictly_newer_is_in_time(since: timedelta, expected: set[int]) -> None:
     known = cached({1: [review("c", day(1))]})
-    assert late([review("c", day(1) + since)], known) == expected
+    assert late([[review("c", day(1) + since)]], known) == expected
 
 
 def test_progress_of_another_scheduler_is_folded_again() -> None:
     known = Cached(standing(answered("c")), SCHEDULER)
     newer = [review("c", day(1), question) for question in (1, 2)]
-    assert late(newer, {1: known, 2: known._replace(scheduler="fsrs 5")}) == {2}
+    assert late([newer], {1: known, 2: known._replace(scheduler="fsrs 5")}) == {2}
 
 
 def test_what_is_newer_than_the_counted_answer_but_not_than_practice_is_late() -> None:
     known = cached({1: [review("c", day(0)), review("p", day(2))]})
-    assert late([review("c", day(1))], known) == {1}
+    assert late([[review("c", day(1))]], known) == {1}
 
 
 def test_outcomes_are_counted() -> None:
@@ -174,7 +175,7 @@ def test_I3_what_is_late_is_put_in_its_place() -> None:
 def test_a_late_question_without_other_reviews_starts_afresh() -> None:
     """What its progress was folded from is void by now."""
     known = {1: Cached(standing(answered("www")), "fsrs 5")}
-    decision = decide([review("c", day(5))], known, {1: []})
+    (decision,) = decide([[review("c", day(5))]], known, {1: []})
     assert decision.progress[1] == standing([review("c", day(5))])
     assert decision.counts.newly_correct == 1
 
@@ -184,7 +185,7 @@ def test_a_late_question_without_other_reviews_starts_afresh() -> None:
 def test_what_is_cached_says_as_much_as_the_history(session: list[Review], found: list[Review]) -> None:
     log = by_question(found)
     history = {question: log.get(question, []) for question in range(1, QUESTIONS + 1)}
-    assert arrive(session, log) == decide(session, {}, history)
+    assert [arrive(session, log)] == decide([session], {}, history)
 
 
 @given(sessions, st.lists(reviews(QUESTIONS), max_size=8))
@@ -201,11 +202,26 @@ def test_I3_sessions_may_arrive_in_any_order(data: st.DataObject, made: list[lis
     progress: dict[int, Progress] = {}
     for session in data.draw(st.permutations(made)):
         known = {question: Cached(each, SCHEDULER) for question, each in progress.items()}
-        history = {question: log[question] for question in late(session, known)}
-        progress |= decide(session, known, history).progress
+        history = {question: log[question] for question in late([session], known)}
+        (decision,) = decide([session], known, history)
+        progress |= decision.progress
         for each in session:
             log.setdefault(each.question_id, []).append(each)
     assert progress == folded(by_question([each for session in made for each in session]))
+
+
+@given(st.lists(sessions, min_size=2, max_size=4), st.lists(reviews(QUESTIONS), max_size=8))
+@settings(deadline=None)
+def test_I3_sessions_are_decided_together_as_one_after_the_other(
+    made: list[list[Review]], found: list[Review]
+) -> None:
+    log = by_question(found)
+    known = cached(log)
+    history = {question: log.get(question, []) for question in late(made, known)}
+    for session, decision in zip(made, decide(made, known, history), strict=True):
+        assert decision == arrive(session, log)
+        for each in session:
+            log.setdefault(each.question_id, []).append(each)
 
 
 @pytest.mark.parametrize(

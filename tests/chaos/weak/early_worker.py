@@ -20,4 +20,4 @@ def ingest(payload: str) -> None:
         receive(connection, [delivery], first_try_after=settings.first_try_after)
     now, zone = datetime.now(UTC), settings.study_time_zone
     with engine().begin() as connection:
-        replay(connection, upload.client_session_uuid, now=now, default_zone=zone)
+        replay(connection, [upload.client_session_uuid], now=now, default_zone=zone)

@@ -7,5 +7,4 @@ from worker.app import app
 
 __all__ = ["app"]
 
-for key, lock in store._LOCKS.items():  # noqa: SLF001  # the locks are statements
-    store._LOCKS[key] = text(str(lock).partition(" FOR NO KEY UPDATE")[0])  # noqa: SLF001  # as above
+store._LOCK_OWNERS = text(str(store._LOCK_OWNERS).replace("FOR NO KEY UPDATE", ""))  # noqa: SLF001
