@@ -59,12 +59,15 @@ def lock_owners(
     """
     pub_ids = {"uploads": db.as_json([list(each) for each in uploads])}
     if db.catalog_is_ours(connection):
-        rows = db.execute(connection, _LOCK_OWNERS, pub_ids).fetchall()
+        locked = {row.id: row for row in db.execute(connection, _LOCK_OWNERS, pub_ids)}
     else:
         found = db.execute(connection, _FIND_OWNERS, pub_ids).fetchall()
-        locked = [(user_id, lock_learner(connection, user_id)) for (user_id,) in found]
-        rows = [(user_id, *zones) for user_id, zones in locked if zones is not None]
-    return {user_id: _zone(zone, default or default_zone) for user_id, zone, default in rows}
+        locked = {user_id: lock_learner(connection, user_id) for (user_id,) in found}
+    return {
+        user_id: _zone(row.time_zone, row.default_zone or default_zone)
+        for user_id, row in locked.items()
+        if row is not None
+    }
 
 
 def learner_zone(connection: Connection, user_id: int, default_zone: str) -> ZoneInfo:
