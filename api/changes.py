@@ -29,7 +29,7 @@ class ChangesQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     after: str = Field(
-        "", max_length=60, description="`next` of the previous answer; without it, everything is returned"
+        "", max_length=100, description="`next` of the previous answer; without it, everything is returned"
     )
     limit: int = Field(20, ge=1, le=MAX_LEARNERS, description="most learners of an answer")
     wait: int = Field(0, ge=0, le=MAX_WAIT_S, description="seconds to wait if nothing has changed")
@@ -60,7 +60,8 @@ def show_changes(query: ChangesQuery) -> dict[str, Any]:
         try:
             end = time.monotonic() + query.wait
             while not (found.learners or found.more) and time.monotonic() < end:
-                time.sleep(LOOK_EVERY_S)
+                if services().stopping.wait(LOOK_EVERY_S):
+                    break
                 found = _read(found.next, query.limit)
         finally:
             _waiting.release()

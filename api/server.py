@@ -205,6 +205,7 @@ class Server:
             raise ConfigurationError(f"HOST, PORT: cannot listen on this address: {error}") from None
         with app.app_context():
             senders = services().senders
+            self._app_stopping = services().stopping
         self._listeners = [each for each in self._sockets.values() if isinstance(each, BaseWSGIServer)]
         for listener in self._listeners:
             listener.channel_class = partial(_Channel, settings, senders)
@@ -218,6 +219,7 @@ class Server:
         """Serve until `stop`, then answer the requests that have arrived."""
         while not self._stopping:
             self._tick()
+        self._app_stopping.set()
         self._drain()
         self._listeners[0].task_dispatcher.shutdown(timeout=SHUTDOWN_S)
         wasyncore.close_all(self._sockets)

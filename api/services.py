@@ -1,7 +1,8 @@
 """Services that all requests of a web process share: settings, clock, stores and publisher."""
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
@@ -32,7 +33,8 @@ class Services:
     """Settings, the database's clock, the check of senders, three stores in Postgres, and the publisher.
 
     `uploads` records uploads, `catalog` loads catalogs, `live` serves all other requests. Each has its own
-    connections and breaker, so that nothing else delays uploads.
+    connections and breaker, so that nothing else delays uploads. `stopping` is set once the process has been
+    asked to end.
     """
 
     settings: Settings
@@ -42,6 +44,7 @@ class Services:
     live: Store
     catalog: Store
     publisher: Publisher
+    stopping: threading.Event = field(default_factory=threading.Event)
 
 
 def install_services(app: Flask, settings: Settings, clock: Callable[[], datetime] | None) -> None:

@@ -15,7 +15,7 @@ import migrations
 from cli import context
 from cli.local.places import data_dir_option
 from cli.local.up import LOOPBACK
-from shared import broker, data_settings, db, health, spool
+from shared import broker, changes, data_settings, db, health, spool
 from shared.config import Settings, StoreSettings, load_settings
 from shared.errors import ConfigurationError
 from shared.learners import delete_learner, export_learner
@@ -31,7 +31,10 @@ _KNOWN = text("SELECT EXISTS (SELECT FROM users WHERE id = :id)")
 @click.option("--time-zone", metavar="ZONE", help="Change the STUDY_TIME_ZONE of later answers, too.")
 @data_dir_option
 def migrate(data_dir: Path, *, time_zone: str | None) -> None:
-    """Bring the database to the newest revision; safe to run again, and from several hosts at once."""
+    """Bring the database to the newest revision; safe to run again, and from several hosts at once.
+
+    Run it after a restore, too.
+    """
     if time_zone is not None:
         os.environ["STUDY_TIME_ZONE"] = time_zone
     context.complete_environment(data_dir)
@@ -44,6 +47,7 @@ def migrate(data_dir: Path, *, time_zone: str | None) -> None:
         if time_zone is not None:
             data_settings.record_zone(connection, settings.study_time_zone, replace=True)
         data_settings.adopt(connection, settings)
+        changes.renumber(connection)
     engine.dispose()
     click.echo(f"{len(pending)} revisions applied" if pending else "nothing to do")
 

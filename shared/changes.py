@@ -10,22 +10,28 @@ from typing import Any, NamedTuple, Self
 from sqlalchemy import Connection, text
 
 from shared import db
-from shared.errors import UnknownCursorError
+from shared.errors import ConfigurationError, UnknownCursorError
 from shared.live.forms import BIGINT
 from shared.study.store import SHOWN
 
-_FORM = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19})-([0-9]{1,19}))?")
+# Most questions of an answer: about 200 KB of JSON. A learner who has more is continued in the next answer.
+MAX_QUESTIONS = 1000
+
+_FORM = re.compile(r"([0-9a-f]{8})-([0-9]{1,19})(?:-([0-9]{1,19})-([0-9]{1,19})(?:-([0-9]{1,19}))?)?")
 
 
 class Cursor(NamedTuple):
-    """What a reader knows: the changes of every transaction before `since`.
+    """What a reader knows: the changes of every transaction of a database before `since`.
 
-    While it reads on to `until`, it also knows the changes of the learners up to `user_id`.
+    While it reads on to `until`, it also knows the changes of the learners up to `user_id`; of this one only
+    up to `question_id`, if it is not None.
     """
 
+    database: str | None = None
     since: int = 0
     until: int | None = None
     user_id: int = -1
+    question_id: int | None = None
 
     @classmethod
     def read(cls, written: str) -> Self:
@@ -33,19 +39,21 @@ class Cursor(NamedTuple):
         if not written:
             return cls()
         form = _FORM.fullmatch(written)
-        numbers = [int(each) for each in form.groups() if each] if form else []
-        if not numbers or max(numbers) >= BIGINT:
+        numbers = [int(each) for each in form.groups()[1:] if each] if form else []
+        if not form or max(numbers) >= BIGINT:
             raise ValueError(written)
-        return cls(*numbers)
+        return cls(form[1], *numbers)
 
     def __str__(self) -> str:
-        return str(self.since) if self.until is None else f"{self.since}-{self.until}-{self.user_id}"
+        way = [] if self.until is None else [self.until, self.user_id]
+        part = [] if self.question_id is None else [self.question_id]
+        return "-".join(map(str, [self.database, self.since, *way, *part]))
 
 
 class Changes(NamedTuple):
     """Learners with their changed progress, and the next cursor; `more`: further changes can be read at once.
 
-    `complete`: these are all questions of the learner, and the reader deletes any others.
+    `complete`: the reader first deletes all that it has of the learner.
     """
 
     learners: list[dict[str, Any]]
@@ -53,48 +61,78 @@ class Changes(NamedTuple):
     more: bool
 
 
+# A database that was restored numbers its transactions again, in a new one, or along a new timeline; so does
+# a standby that is promoted. Tables that a restore has made again have other oids.
 _SNAPSHOT = text("""
-    SELECT CAST(CAST(pg_snapshot_xmin(now) AS text) AS bigint) AS oldest_running,
-        CAST(CAST(pg_snapshot_xmax(now) AS text) AS bigint) AS not_begun
-    FROM pg_current_snapshot() AS now
+    SELECT left(md5(concat_ws(' ', control.system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8),
+            (SELECT oid FROM pg_database WHERE datname = current_database()),
+            CAST(CAST('learner_changes' AS regclass) AS oid))), 8) AS database,
+        CAST(CAST(pg_snapshot_xmin(now) AS text) AS bigint) AS oldest_running,
+        CAST(CAST(pg_snapshot_xmax(now) AS text) AS bigint) AS not_begun,
+        EXISTS (SELECT FROM learner_changes WHERE changed_xid >= pg_snapshot_xmax(now)) AS from_elsewhere
+    FROM pg_current_snapshot() AS now, pg_control_system() AS control
 """)
 
 # Also learners that changed again after :until: their changes before it are returned now.
 _LEARNERS = text("""
     SELECT user_id, whole_xid >= CAST(:since AS xid8) AND whole_xid < CAST(:until AS xid8) AS complete
-    FROM learner_changes WHERE changed_xid >= CAST(:since AS xid8) AND user_id > :user_id
+    FROM learner_changes
+    WHERE changed_xid >= CAST(:since AS xid8) AND user_id >= :user_id AND (user_id > :user_id OR :continued)
     ORDER BY user_id LIMIT :limit
 """)
 
 _QUESTIONS = text(f"""
     SELECT p.study_question_id AS question_id, {SHOWN}
     FROM study_question_progress p
-    WHERE p.user_id = :user_id
+    WHERE p.user_id = :user_id AND p.study_question_id > :after
         AND (:complete OR p.changed_xid >= CAST(:since AS xid8) AND p.changed_xid < CAST(:until AS xid8))
-    ORDER BY p.study_question_id
+    ORDER BY p.study_question_id LIMIT :limit
 """)  # noqa: S608  # made of the constant above
 
+# For a database whose rows name transactions of the one that was backed up: everything is a change.
+_RENUMBER = text("""
+    UPDATE learner_changes SET changed_xid = pg_current_xact_id(), whole_xid = pg_current_xact_id()
+    WHERE changed_xid >= pg_snapshot_xmax(pg_current_snapshot())
+""")
 
-def read_changes(connection: Connection, cursor: Cursor, *, limit: int) -> Changes:
-    """Return what has changed since the cursor, of at most `limit` learners.
+
+def read_changes(
+    connection: Connection, cursor: Cursor, *, limit: int, questions_limit: int = MAX_QUESTIONS
+) -> Changes:
+    """Return what has changed since the cursor, of at most so many learners and questions.
 
     A question may come twice. Raise UnknownCursorError for a cursor of another database, or of this one
-    before it was restored.
+    before it was restored, and ConfigurationError where `renumber` was left out after that.
     """
-    ((oldest_running, not_begun),) = db.execute(connection, _SNAPSHOT)
-    if max(cursor.since, cursor.until or 0) > not_begun:
+    ((database, oldest_running, not_begun, from_elsewhere),) = db.execute(connection, _SNAPSHOT)
+    if from_elsewhere:
+        raise ConfigurationError("learner_changes: was restored from another Postgres: study-ingest migrate")
+    if cursor.database not in {None, database} or max(cursor.since, cursor.until or 0) > not_begun:
         raise UnknownCursorError("the cursor is not from this database: read again without one")
     until = cursor.until or oldest_running
     if until <= cursor.since:
-        return Changes([], cursor, more=False)
+        return Changes([], Cursor(database, cursor.since), more=False)
     window = {"since": str(cursor.since), "until": str(until)}
-    found = db.execute(connection, _LEARNERS, window | {"user_id": cursor.user_id, "limit": limit}).fetchall()
-    learners = []
+    known = cursor.question_id
+    place = {"user_id": cursor.user_id, "continued": known is not None, "limit": limit}
+    found = db.execute(connection, _LEARNERS, window | place).fetchall()
+    learners, room = [], questions_limit
     for user_id, complete in found:
-        rows = db.execute(connection, _QUESTIONS, window | {"user_id": user_id, "complete": complete})
+        begun = user_id == cursor.user_id
+        place = {"user_id": user_id, "after": known if begun and known is not None else -1, "limit": room}
+        rows = db.execute(connection, _QUESTIONS, window | place | {"complete": complete})
         questions = [row._asdict() for row in rows]
-        if questions or complete:
-            learners.append({"user_id": user_id, "complete": complete, "questions": questions})
+        if questions or (complete and not begun):
+            learners.append({"user_id": user_id, "complete": complete and not begun, "questions": questions})
+        room -= len(questions)
+        if not room:
+            last = questions[-1]["question_id"]
+            return Changes(learners, Cursor(database, cursor.since, until, user_id, last), more=True)
     if len(found) < limit:
-        return Changes(learners, Cursor(until), more=False)
-    return Changes(learners, Cursor(cursor.since, until, found[-1].user_id), more=True)
+        return Changes(learners, Cursor(database, until), more=False)
+    return Changes(learners, Cursor(database, cursor.since, until, found[-1].user_id), more=True)
+
+
+def renumber(connection: Connection) -> None:
+    """Make everything a change where the database was restored from another Postgres; else do nothing."""
+    db.execute(connection, _RENUMBER)

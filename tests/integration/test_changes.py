@@ -8,20 +8,22 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
+from api.schemas import ChangedLearner
 from shared import changes
 from shared.catalog_admin import regrade
 from shared.config import StoreSettings
 from shared.db import make_engine
-from shared.errors import UnknownCursorError
+from shared.errors import ConfigurationError, UnknownCursorError
 from shared.learners import delete_learner
-from shared.models import PublishedItem, StudyQuestionProgress
+from shared.models import PublishedItem
 from shared.ops.actions import unvoid_upload, void_upload
 from shared.replay import replay
 from shared.study.store import lock_learner
 from tests.factories import (
     ANN,
+    BEN,
     DEFAULT_ZONE,
     NOW,
     RIGHT,
@@ -32,14 +34,12 @@ from tests.factories import (
     forget,
     ingest,
     load,
-    rows,
     upload,
     uuid_of,
 )
+from tests.reader import Reader
 
 SENT_AT = "2026-11-20T09:00:00Z"
-NOT_SHOWN = {"updated_at", "changed_xid", "scheduler"}
-Copy = dict[int, dict[int, dict[str, Any]]]
 
 
 @pytest.fixture
@@ -50,49 +50,16 @@ def pooled(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-class Reader:
-    """A document server that keeps a copy: by learner and question."""
+def reader(engine: Engine, limit: int = 10, questions_limit: int = 10) -> Reader:
+    def read(cursor: str) -> Any:
+        with engine.begin() as connection:
+            page = changes.read_changes(
+                connection, changes.Cursor.read(cursor), limit=limit, questions_limit=questions_limit
+            )
+        learners = [ChangedLearner.model_validate(each).model_dump(mode="json") for each in page.learners]
+        return {"learners": learners, "next": str(page.next), "more": page.more}
 
-    def __init__(self, engine: Engine, limit: int) -> None:
-        self.engine = engine
-        self.limit = limit
-        self.cursor = changes.Cursor()
-        self.copy: Copy = {}
-
-    def poll(self) -> changes.Changes:
-        """Read a page, as it comes over HTTP: the cursor is written and read."""
-        with self.engine.begin() as connection:
-            page = changes.read_changes(connection, self.cursor, limit=self.limit)
-        for learner in page.learners:
-            known = self.copy.setdefault(learner["user_id"], {})
-            if learner["complete"]:
-                known.clear()
-            known |= {each["question_id"]: each for each in learner["questions"]}
-        self.cursor = changes.Cursor.read(str(page.next))
-        return page
-
-    def catch_up(self) -> None:
-        """Read until the end of the window that was begun, and then until there is nothing more."""
-        while self.cursor.until is not None or self.poll().more:
-            self.poll()
-
-
-def stored(engine: Engine) -> Copy:
-    copy: Copy = {}
-    for row in rows(engine, StudyQuestionProgress):
-        shown = {"question_id": row["study_question_id"]} | row
-        copy.setdefault(row["user_id"], {})[row["study_question_id"]] = shown
-    return copy
-
-
-def assert_same(reader: Reader) -> None:
-    kept = {learner: questions for learner, questions in reader.copy.items() if questions}
-    tables = stored(reader.engine)
-    assert kept.keys() == tables.keys()
-    for learner, questions in kept.items():
-        assert questions.keys() == tables[learner].keys()
-        for question, each in questions.items():
-            assert each == {name: tables[learner][question][name] for name in each}
+    return Reader(read)
 
 
 def change(connection: Connection, learner: int, kind: str, sent: list[dict[str, Any]], key: int) -> None:
@@ -111,6 +78,11 @@ def change(connection: Connection, learner: int, kind: str, sent: list[dict[str,
             void_upload(connection, voided, reason="test")
         else:
             unvoid_upload(connection, voided)
+
+
+def void(engine: Engine, learner: int) -> None:
+    with engine.begin() as connection:
+        void_upload(connection, UUID(int=learner, version=4), reason="test", now=NOW)
 
 
 def first_upload(learner: int) -> dict[str, Any]:
@@ -145,15 +117,15 @@ def deliver_uploads(engine: Engine, steps: list[Step]) -> dict[int, list[dict[st
     return waiting
 
 
-def play(reader: Reader, steps: list[Step]) -> None:
+def play(engine: Engine, reader: Reader, steps: list[Step]) -> None:
     """Take the steps; a learner's transaction stays open until it is committed or rolled back."""
-    waiting = deliver_uploads(reader.engine, steps)
+    waiting = deliver_uploads(engine, steps)
     transactions: dict[int, Connection] = {}
     with ExitStack() as opened:
         for kind, learner, key, polls in steps:
             if kind in KINDS:
                 if learner not in transactions:
-                    transactions[learner] = opened.enter_context(reader.engine.connect())
+                    transactions[learner] = opened.enter_context(engine.connect())
                 change(transactions[learner], learner, kind, waiting[learner], key)
             elif connection := transactions.pop(learner, None):
                 (connection.commit if kind == "commit" else connection.rollback)()
@@ -166,59 +138,124 @@ def play(reader: Reader, steps: list[Step]) -> None:
 
 @pytest.mark.timeout(3600)  # for the profile `long`
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # every example forgets the last
-@given(steps=steps, limit=st.integers(1, 4))
-def test_a_reader_ends_with_the_tables_progress_whatever_commits_when(
-    pooled: Engine, steps: list[Step], limit: int
+@given(steps=steps, limit=st.integers(1, 4), questions_limit=st.integers(1, 4))
+def test_readers_end_with_the_tables_progress_whatever_commits_when(
+    pooled: Engine, steps: list[Step], limit: int, questions_limit: int
 ) -> None:
     forget(pooled)
     for learner in ZONES:
         ingest(pooled, first_upload(learner))
-    reader = Reader(pooled, limit)
-    play(reader, steps)
-    reader.catch_up()
-    assert_same(reader)
+    follows, comes_late = reader(pooled, limit, questions_limit), reader(pooled)
+    play(pooled, follows, steps)
+    for each in (follows, comes_late):
+        each.catch_up()
+        assert each.differences(pooled) == 0
 
 
 def test_a_change_is_not_passed_over_by_a_faster_one(pooled: Engine) -> None:
     slow, fast = first_upload(1), first_upload(2)
     deliver(pooled, slow)
-    reader = Reader(pooled, 10)
+    follows = reader(pooled)
     with pooled.connect() as connection:
         replay(connection, [uuid_of(slow)], now=NOW, default_zone=DEFAULT_ZONE)
         ingest(pooled, fast)
-        reader.catch_up()
+        follows.catch_up()
         connection.commit()
-    reader.catch_up()
-    assert_same(reader)
-    assert reader.copy.keys() == {1, 2}
+    assert follows.differences(pooled) > 0
+    follows.catch_up()
+    assert follows.differences(pooled) == 0
+    assert follows.copy.keys() == {1, 2}
 
 
 def test_nothing_comes_twice_at_rest(pooled: Engine) -> None:
     ingest(pooled, first_upload(ANN))
-    reader = Reader(pooled, 10)
-    reader.catch_up()
-    assert reader.poll().learners == []
+    follows = reader(pooled)
+    follows.catch_up()
+    assert follows.poll()["learners"] == []
     ingest(pooled, upload(answer("q111", SENT_AT)))
-    (learner,) = reader.poll().learners
+    (learner,) = follows.poll()["learners"]
     assert (learner["user_id"], learner["complete"]) == (ANN, False)
     assert [each["question_id"] for each in learner["questions"]] == [111]
 
 
 def test_a_deleted_learner_is_a_change(pooled: Engine) -> None:
     ingest(pooled, first_upload(ANN))
-    reader = Reader(pooled, 10)
-    reader.catch_up()
+    follows = reader(pooled)
+    follows.catch_up()
     with pooled.begin() as connection:
         delete_learner(connection, ANN)
-    assert reader.poll().learners == [{"user_id": ANN, "complete": True, "questions": []}]
+    assert follows.poll()["learners"] == [{"user_id": ANN, "complete": True, "questions": []}]
 
 
-def test_a_cursor_of_another_database_is_refused(pooled: Engine) -> None:
-    with pooled.begin() as connection, pytest.raises(UnknownCursorError):
-        changes.read_changes(connection, changes.Cursor(2**40), limit=1)
+def test_a_learner_with_many_questions_is_read_in_parts(pooled: Engine) -> None:
+    ingest(pooled, upload(*(answer(f"q1{n}", SENT_AT) for n in (10, 11, 20))))
+    ingest(pooled, first_upload(BEN))
+    follows = reader(pooled, limit=1, questions_limit=2)
+    first, second = follows.poll(), follows.poll()
+    (whole,), (rest,) = first["learners"], second["learners"]
+    assert ([whole["complete"], len(whole["questions"])], first["more"]) == ([True, 2], True)
+    assert ([rest["complete"], len(rest["questions"])], second["more"]) == ([False, 1], True)
+    follows.catch_up()
+    assert follows.differences(pooled) == 0
 
 
-@pytest.mark.parametrize("written", ["x", "1-2", "-1", "1-2-3-4", " 1", "1" * 20])
+@pytest.mark.parametrize("elsewhere", [0, 10])
+def test_a_cursor_of_another_database_is_refused(pooled: Engine, elsewhere: int) -> None:
+    follows = reader(pooled)
+    follows.catch_up()
+    database, since = follows.cursor.split("-")
+    follows.cursor = f"{database}-{2**40}"
+    with pytest.raises(UnknownCursorError):
+        follows.poll()
+    follows.cursor = f"{elsewhere:08}-{since}"
+    with pytest.raises(UnknownCursorError):
+        follows.poll()
+
+
+def test_tables_that_were_restored_in_place_are_another_database(pooled: Engine) -> None:
+    follows = reader(pooled)
+    follows.catch_up()
+    with pooled.begin() as connection:
+        connection.execute(text("CREATE TABLE restored (LIKE learner_changes INCLUDING ALL)"))
+        connection.execute(text("DROP TABLE learner_changes"))
+        connection.execute(text("ALTER TABLE restored RENAME TO learner_changes"))
+    with pytest.raises(UnknownCursorError):
+        follows.poll()
+
+
+FOREIGN_LEARNERS = text("UPDATE learner_changes SET changed_xid = '999999999999', whole_xid = '999999999999'")
+FOREIGN_PROGRESS = text("UPDATE study_question_progress SET changed_xid = '999999999999'")
+
+
+def test_rows_of_another_postgres_are_numbered_again(pooled: Engine) -> None:
+    ingest(pooled, first_upload(ANN))
+    with pooled.begin() as connection:
+        connection.execute(FOREIGN_LEARNERS)
+        connection.execute(FOREIGN_PROGRESS)
+    follows = reader(pooled)
+    with pytest.raises(ConfigurationError, match="study-ingest migrate"):
+        follows.poll()
+    for _ in range(2):
+        with pooled.begin() as connection:
+            changes.renumber(connection)
+        follows.catch_up()
+        assert follows.differences(pooled) == 0
+        assert follows.poll()["learners"] == []  # the second time, nothing was renumbered
+    void(pooled, ANN)
+    follows.catch_up()
+    assert follows.differences(pooled) == 0
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["x", "1", "1-2", "-1", "00000000-1-2", "00000000-1-2-3-4-5", " 00000000-1", f"00000000-{'1' * 20}"],
+)
 def test_what_is_no_cursor_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match=written):
         changes.Cursor.read(written)
+
+
+@pytest.mark.parametrize("place", [(5,), (5, 9, 2), (5, 9, 2, 7), (2**40, 2**40 + 1, 2**62)])
+def test_a_cursor_is_read_as_it_was_written(place: tuple[int, ...]) -> None:
+    cursor = changes.Cursor("0123abcd", *place)
+    assert changes.Cursor.read(str(cursor)) == cursor

@@ -50,13 +50,24 @@ def test_I12_readers_that_wait_leave_room_for_others(front: Front, engine: Engin
         assert all(each.result().status_code == 200 for each in waiting)
 
 
+def test_a_forged_place_on_the_way_is_answered(front: Front, engine: Engine) -> None:
+    ingest(engine, upload(answer("q110", AT)))
+    after = read(front).json()["next"]
+    largest = 2**63 - 1
+    for way in ("0-0", f"1-{largest}", f"1-{largest}-{largest}", f"1-{ANN}-{largest}"):
+        assert read(front, after=f"{after}-{way}").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
         ({"after": "x"}, (422, "invalid-request")),
         ({"after": "1-2"}, (422, "invalid-request")),
-        ({"after": str(2**60)}, (410, "unknown-cursor")),
-        ({"after": "1-2-" + "9" * 19}, (422, "invalid-request")),  # no bigint
+        ({"after": "-1"}, (422, "invalid-request")),
+        ({"after": f"00000000-{2**60}"}, (410, "unknown-cursor")),
+        ({"after": "00000000-1"}, (410, "unknown-cursor")),
+        ({"after": "00000000-1-2-" + "9" * 19}, (422, "invalid-request")),  # no bigint
+        ({"after": "0" * 101}, (422, "invalid-request")),
         ({"wait": 31}, (422, "invalid-request")),
         ({"limit": 0}, (422, "invalid-request")),
     ],

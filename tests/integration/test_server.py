@@ -136,6 +136,17 @@ def test_sigterm_lets_requests_end_that_it_has_not_read_yet(settings: Settings) 
         assert web.wait(30) == 0
 
 
+def test_sigterm_answers_readers_that_wait_for_changes(settings: Settings) -> None:
+    reading = environment(settings, STUDY_API_TOKEN="study-token-of-tests")
+    with process(reading) as (web, port):
+        head = "Host: x\r\nAuthorization: Bearer study-token-of-tests\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", port)) as reader:
+            reader.sendall(f"GET /study/changes?wait=30 HTTP/1.1\r\n{head}".encode())
+            web.send_signal(signal.SIGTERM)
+            assert reader.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert web.wait(30) == 0
+
+
 def test_clients_that_never_read_their_answers_block_no_other(settings: Settings) -> None:
     page = b"GET /docs/swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
     with process(environment(settings, WEB_REQUESTS="2")) as (web, port), ExitStack() as stack:

@@ -1,0 +1,66 @@
+"""A document server that keeps a copy of all progress, by `/study/changes`."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import Engine
+
+from api.schemas import ChangedQuestion
+from shared.models import StudyQuestionProgress
+from tests.factories import rows
+
+Copy = dict[int, dict[int, Any]]
+
+
+class Reader:
+    """A copy by learner and question; `read` returns the answer to a cursor, as JSON."""
+
+    def __init__(self, read: Callable[[str], Mapping[str, Any]]) -> None:
+        self.read = read
+        self.cursor = ""
+        self.copy: Copy = {}
+
+    def poll(self) -> Mapping[str, Any]:
+        """Read an answer into the copy, and return it."""
+        answer = self.read(self.cursor)
+        for learner in answer["learners"]:
+            known = self.copy.setdefault(learner["user_id"], {})
+            if learner["complete"]:
+                known.clear()
+            known |= {each["question_id"]: each for each in learner["questions"]}
+        self.cursor = answer["next"]
+        return answer
+
+    def catch_up(self) -> None:
+        """Read to the end of what was begun, and then of what has changed since."""
+        for _ in range(2):
+            while self.poll()["more"]:
+                pass
+
+    def start_again(self) -> None:
+        """Forget the copy: the cursor is not known any more."""
+        self.cursor = ""
+        self.copy.clear()
+
+    def differences(self, engine: Engine) -> int:
+        """Count the questions of which the copy has other progress than the tables."""
+        ours, theirs = _by_question(self.copy), _by_question(_stored(engine))
+        return sum(ours.get(key) != theirs.get(key) for key in ours.keys() | theirs.keys())
+
+
+def _stored(engine: Engine) -> Copy:
+    copy: Copy = {}
+    for row in rows(engine, StudyQuestionProgress):
+        shown = ChangedQuestion.model_validate(
+            {"question_id": row["study_question_id"]} | row, extra="ignore"
+        )
+        copy.setdefault(row["user_id"], {})[shown.question_id] = shown.model_dump(mode="json")
+    return copy
+
+
+def _by_question(copy: Copy) -> dict[tuple[int, int], Any]:
+    return {
+        (learner, question): each
+        for learner, questions in copy.items()
+        for question, each in questions.items()
+    }
