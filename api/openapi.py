@@ -70,6 +70,7 @@ WEBHOOKS = {
     "explain_misses": schemas.ExplainMissesWebhook,
     "weak_areas": schemas.WeakAreasWebhook,
     "upload.dead": schemas.UploadDeadWebhook,
+    "progress.changed": schemas.ProgressChangedWebhook,
 }
 # docs/webhooks.md explains them.
 WEBHOOK_HEADERS = {

@@ -329,6 +329,9 @@ class Settings(BrokerSettings, StoreSettings):
         description="days after which the sweeper deletes the payload of an ingested upload; unset: never",
     )
     webhook_url: HttpUrl = Field("", description="http(s) receiver of webhooks; unset: all are skipped")
+    webhook_progress: bool = Field(
+        default=False, description="also send `progress.changed`, for readers of `/study/changes`"
+    )
     webhook_secrets: SecretStr = Field(
         SecretStr(""), validate_default=True, description="keys to sign with, `whsec_…`, separated by commas"
     )

@@ -222,19 +222,23 @@ after_create(PublishedItem.__table__, CURRENT_EDITIONS)
 
 
 class Outbox(Base):
-    """A webhook: a message to a receiver about a session, or about an upload that is dead.
+    """A webhook: a message about a session, about an upload that is dead, or that progress has changed.
 
     Its id is the receiver's idempotency key. `waiting` → `delivered` | `skipped` (no receiver, or the session
     was voided) | `dead` (refused, or tries exhausted); `last_error` says why. An upload that is dead again
-    after a replay has another row.
+    after a replay has another row; of `progress.changed`, at most one waits.
     """
 
     __tablename__ = "outbox"
     __table_args__ = (
-        sa.CheckConstraint("kind IN ('explain_misses', 'weak_areas', 'upload.dead')", name="kind"),
+        sa.CheckConstraint(
+            "kind IN ('explain_misses', 'weak_areas', 'upload.dead', 'progress.changed')", name="kind"
+        ),
         sa.CheckConstraint("status IN ('waiting', 'delivered', 'skipped', 'dead')", name="status"),
         sa.CheckConstraint(
-            """CASE WHEN kind = 'upload.dead'
+            """CASE WHEN kind = 'progress.changed'
+                THEN num_nonnulls(user_id, study_quiz_session_id, client_session_uuid) = 0
+                WHEN kind = 'upload.dead'
                 THEN client_session_uuid IS NOT NULL AND study_quiz_session_id IS NULL
                 ELSE user_id IS NOT NULL AND study_quiz_session_id IS NOT NULL END""",
             name="subject",
@@ -247,6 +251,12 @@ class Outbox(Base):
         ),
         sa.UniqueConstraint("user_id", "study_quiz_session_id", "kind"),
         sa.Index("ix_outbox_waiting", "next_try_at", postgresql_where=sa.text("status = 'waiting'")),
+        sa.Index(
+            "uq_outbox_progress_changed",
+            "kind",
+            unique=True,
+            postgresql_where=sa.text("kind = 'progress.changed' AND status = 'waiting'"),
+        ),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=sa.func.gen_random_uuid())

@@ -1,8 +1,9 @@
 """The outbox: signed messages to a receiver, delivered at least once.
 
 Finalize inserts `explain_misses` and `weak_areas` for every session, a dead upload `upload.dead`: a row each,
-in the same transaction as the event. A sweeper claims rows by lease, posts them while no transaction
-is open, and records the answer.
+in the same transaction as the event. The sweeper inserts `progress.changed`, if asked to: one transaction's
+row would make all others wait. It claims rows by lease, posts them while no transaction is open, and records
+the answer.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ class Kind(StrEnum):
     EXPLAIN_MISSES = "explain_misses"
     WEAK_AREAS = "weak_areas"
     UPLOAD_DEAD = "upload.dead"
+    PROGRESS_CHANGED = "progress.changed"
 
 
 class Status(StrEnum):
@@ -90,6 +92,24 @@ class Answer:
     def refused(self) -> bool:
         """Return whether another try is useless: only for 410, as a proxy may answer 404 during a deploy."""
         return self.code == httpx.codes.GONE
+
+
+# Only what a reader of changes can read by now: what a slower transaction changes is found once it has ended.
+_HINT = text("""
+    INSERT INTO outbox (kind) SELECT 'progress.changed'
+    WHERE EXISTS (SELECT FROM learner_changes
+        WHERE changed_xid >= CAST(:since AS xid8) AND changed_xid < pg_snapshot_xmin(pg_current_snapshot()))
+    ON CONFLICT (kind) WHERE kind = 'progress.changed' AND status = 'waiting' DO NOTHING
+    RETURNING CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text)
+""")
+
+
+def hint(connection: Connection, since: str) -> str:
+    """Insert a `progress.changed` where progress has changed since a transaction, unless one waits already.
+
+    Return since which transaction the next one is due.
+    """
+    return db.scalar(connection, _HINT, {"since": since}) or since
 
 
 _MARK_EXHAUSTED = text("""
@@ -175,6 +195,8 @@ def claim(connection: Connection, settings: Settings, *, limit: int) -> list[Web
 def _data(row: Any) -> dict[str, Any]:
     if row.kind == Kind.UPLOAD_DEAD:
         return {"client_session_uuid": str(row.client_session_uuid), "tries": row.upload_tries}
+    if row.kind == Kind.PROGRESS_CHANGED:
+        return {}
     session = {name: getattr(row, name) for name in ("session_id", "user_id", "study_topic_id")}
     return session if row.pub_ids is None else session | {"pub_ids": row.pub_ids}
 
@@ -270,10 +292,10 @@ _LIST = text("""
     FROM outbox WHERE status = :status ORDER BY created_at DESC, id LIMIT :limit
 """)
 
-# Not those of a voided session, which does not count.
+# Not those of a voided session, which does not count, nor a hint, which is followed by others.
 _RETRY = text("""
     UPDATE outbox SET status = 'waiting', tries = 0, next_try_at = now(), finished_at = NULL
-    WHERE status = :status AND status IN ('dead', 'skipped') AND NOT EXISTS (
+    WHERE status = :status AND status IN ('dead', 'skipped') AND kind <> 'progress.changed' AND NOT EXISTS (
         SELECT FROM study_quiz_sessions s
         WHERE s.user_id = outbox.user_id AND s.id = outbox.study_quiz_session_id AND s.voided_at IS NOT NULL)
 """)

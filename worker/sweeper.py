@@ -163,6 +163,7 @@ class Sweeper:
         self._app = broker.make_celery(settings)
         self._deliveries = Deliveries(self._engine, settings, self._wake_up_to_deliver)
         every = settings.sweep_every
+        self._hinted_until = "0"  # a change that came while no sweeper ran is hinted at, too
         self._delivering = Job("webhooks", lambda: bool(self._deliveries.start_due()), every)
         self._jobs = [
             Job("heartbeat", self._beat, every),
@@ -175,6 +176,8 @@ class Sweeper:
             self._jobs.append(Job("retention", self._purge, every))
             self._purging: Iterator[int] = iter(())
         self._differences: Iterator[list[catalog_reconcile.Difference]] = iter(())
+        if settings.webhook_url and settings.webhook_progress:
+            self._jobs.insert(0, Job("hint", self._hint, every))
         if settings.redis_url:
             redis = spool.connect(settings.redis_url)
             self._jobs.append(Job("spool", lambda: self._drain(redis), min(every, SPOOL_EVERY_S)))
@@ -205,6 +208,11 @@ class Sweeper:
     def _beat(self) -> bool:
         with self._engine.begin() as connection:
             health.beat(connection, health.SWEEPER)
+        return False
+
+    def _hint(self) -> bool:
+        with self._engine.begin() as connection:
+            self._hinted_until = webhooks.hint(connection, self._hinted_until)
         return False
 
     def _enqueue(self) -> bool:
