@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from shared.study.finalize import verify
+from tests.chaos.follower import Follower
 from tests.chaos.load import Accepted
 from tests.factories import TOPICS
 
@@ -26,14 +27,16 @@ class Count:
     """What went wrong: the uuids of uploads, and the number of questions whose progress is not the fold.
 
     `lost`: accepted, and not ingested or not whole. `double`: with more sessions or attempts than it has.
+    `reader_differences`: questions whose progress a reader of the changes knows otherwise.
     """
 
     lost: set[str]
     double: set[str]
     verify_differences: int
+    reader_differences: int
 
 
-def count(engine: Engine, accepted: Mapping[str, Accepted]) -> Count:
+def count(engine: Engine, accepted: Mapping[str, Accepted], follower: Follower) -> Count:
     """Count every row; the system is at rest."""
     with engine.connect() as connection:
         ingested = set(connection.execute(_INGESTED).scalars())
@@ -43,6 +46,7 @@ def count(engine: Engine, accepted: Mapping[str, Accepted]) -> Count:
         lost={uuid for uuid in due if uuid not in ingested or _any_less(kept.get(uuid, (0, 0)), due[uuid])},
         double={uuid for uuid in kept if _any_less(due.get(uuid, (0, 0)), kept[uuid])},
         verify_differences=sum(len(each.differing) for each in verify(engine)),
+        reader_differences=follower.differences(engine),
     )
 
 

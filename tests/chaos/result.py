@@ -46,12 +46,14 @@ class Result:
             "lost": len(self.count.lost - self.wiped),
             "double": len(self.count.double),
             "verify_differences": self.count.verify_differences,
+            "reader_differences": self.count.reader_differences,
         }
 
     @property
     def is_clean(self) -> bool:
         """Tell whether no accepted upload was lost, doubled or miscounted."""
-        return not any(self.figures[name] for name in ("lost", "double", "verify_differences"))
+        wrong = ("lost", "double", "verify_differences", "reader_differences")
+        return not any(self.figures[name] for name in wrong)
 
     def show(self, faults: Iterable[Fault]) -> None:
         """Print a row for each fault, then the figures as one line of JSON."""

@@ -17,6 +17,7 @@ from tests.chaos.faults.endings import CHILD_KILLED, ENDINGS
 from tests.chaos.faults.postgres import POSTGRES
 from tests.chaos.faults.rabbitmq import RABBITMQ
 from tests.chaos.faults.redis import REDIS
+from tests.chaos.follower import Follower
 from tests.chaos.load import Load
 from tests.chaos.result import Injection, Result
 from tests.chaos.system import COMMANDS, System, start_system
@@ -36,12 +37,12 @@ def run(
 ) -> Result:
     """Inject every fault that can run here once, then repeat until the minutes are over."""
     end = time.monotonic() + minutes * 60
-    with start_system(home, seed, commands) as system:
+    with start_system(home, seed, commands) as system, Follower(system.url) as follower:
         with Load(system.url, seed) as load:
             system.recover()
             injections = [_inject(system, fault) for fault in _order(faults, seed, end)]
         _settle(system)
-        counted = count(system.engine, load.accepted)
+        counted = count(system.engine, load.accepted, follower)
         return Result(seed, system.kills, load.accepted, injections, counted, system.wiped)
 
 

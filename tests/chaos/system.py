@@ -130,6 +130,7 @@ def _settings(servers: Servers, database_url: str, home: Path) -> Settings:
         "redis_url": servers.redis_url,
         "study_ingest_enabled": True,
         "viewer_sync_token": "viewer-token-of-tests",
+        "study_api_token": "study-token-of-tests",
         "port": free_port(),
         "prometheus_multiproc_dir": str(home / "metrics"),
     }
