@@ -234,6 +234,20 @@ class UploadDeadWebhook(BaseModel):
     data: DeadUploadData
 
 
+class NoData(BaseModel):
+    """No data: the changes are read from `/study/changes`."""
+
+
+class ProgressChangedWebhook(BaseModel):
+    """Progress has changed: read `/study/changes`."""
+
+    model_config = with_example({"type": "progress.changed", "timestamp": EXAMPLE_TIME, "data": {}})
+
+    type: Literal["progress.changed"]
+    timestamp: datetime = Field(description="when the change was noticed")
+    data: NoData
+
+
 # Problems
 
 
@@ -318,7 +332,7 @@ class Changes(BaseModel):
             "learners": [
                 {"user_id": 7, "complete": False, "questions": [PROGRESS | {"question_id": 701}]},
             ],
-            "next": "81530",
+            "next": "b2d71e04-81530",
             "more": False,
         }
     )
