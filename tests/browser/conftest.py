@@ -216,7 +216,9 @@ class Learner:
         return made
 
     def await_ingested(self, uuids: set[str]) -> None:
-        until(lambda: self._standing(uuids)["received"] == 0, "all are worked off", PATIENCE_S)
+        # All of one learner are ingested one after the other.
+        patience = max(PATIENCE_S, 0.2 * len(uuids))
+        until(lambda: self._standing(uuids)["received"] == 0, "all are worked off", patience)
 
     def lost(self, uuids: set[str]) -> int:
         """Count the sessions that are not ingested."""

@@ -5,6 +5,8 @@ import random
 from tests.browser.conftest import Learner, Run, drained
 from tests.browser.device import ADD, Device
 
+SESSIONS = 60
+
 
 def test_T1_nothing_is_lost_at_any_kill(
     phone: Device,
@@ -14,11 +16,11 @@ def test_T1_nothing_is_lost_at_any_kill(
     rng = random.Random(1)
     for _ in range(run.times(3, 100)):
         page = phone.outbox(learner.number, learner.token)
-        page.evaluate(ADD, learner.sessions(run.times(60, 150)))
-        page.wait_for_timeout(rng.uniform(50, run.times(1000, 2000)))
+        page.evaluate(ADD, learner.sessions(SESSIONS))
+        page.wait_for_timeout(rng.uniform(50, 1200))
         phone.kill()
     page = phone.outbox(learner.number, learner.token)
-    drained(page)
+    drained(page, run.times(180, 900))
     lost = learner.lost(phone.acknowledged)
     run.figure(
         f"{phone.kills} kills, {len(phone.acknowledged)} acknowledged, lost {lost}, "
