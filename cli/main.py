@@ -26,6 +26,7 @@ COMMANDS = {
     "demo": ("cli.demo", "Start everything, send a sample of sessions, and show what was learned."),
     "doctor": ("cli.doctor", "Check settings, stores and processes."),
     "export": ("cli.exports", "Write all attempts, or all progress, as a table."),
+    "import": ("cli.imports", "Record past sessions from the review log of Anki."),
     "learners": ("cli.maintenance", "Export or delete all data of a learner."),
     "metrics": ("cli.maintenance", "Serve the metrics of this host's processes to Prometheus."),
     "migrate": ("cli.maintenance", "Bring the database to the newest revision."),
@@ -62,7 +63,8 @@ class LazyGroup(click.Group):
             module = import_module(COMMANDS[name][0])
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
-        return name, getattr(module, name), rest
+        # `import_`: without the line, it is a keyword.
+        return name, getattr(module, name, None) or getattr(module, f"{name}_"), rest
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read `--env-file`, wherever it stands, as an option of the group."""
