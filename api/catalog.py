@@ -1,16 +1,18 @@
 """Routes for a document server with its own database: it keeps this catalog equal to its own."""
 
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
-from flask import Response
+from flask import Response, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import Connection
 
 from api import live, schemas
 from api.auth import require_token
-from api.errors import Kind, Problem
+from api.errors import Kind, Problem, refuse_invalid
 from api.openapi import answers, reads
 from api.services import services
 from shared import catalog_admin, catalog_sync
@@ -24,8 +26,10 @@ blueprint = APIBlueprint(
 )
 
 COMMON = (Kind.UNAUTHENTICATED, Kind.NOT_FOUND, Kind.CATALOG_CLOSED, Kind.STORE_UNAVAILABLE)
+OF_BODY = (Kind.BODY_TOO_LARGE, Kind.UNSUPPORTED_MEDIA_TYPE)
 MAX_TOPICS = 1000
 NDJSON = "application/x-ndjson"
+T = TypeVar("T")
 
 
 class LoadQuery(BaseModel):
@@ -52,6 +56,16 @@ class ThingPath(BaseModel):
     thing_id: live.Id
 
 
+class Precondition(BaseModel):
+    """What the change was computed against."""
+
+    if_match: str | None = Field(
+        None,
+        alias="If-Match",
+        description='the digest of each topic that is named, as `"…"`; `"new"` for one that does not exist',
+    )
+
+
 @blueprint.before_request
 def admit() -> None:
     """Refuse requests without the CATALOG_TOKEN; refuse all while it is unset."""
@@ -65,23 +79,24 @@ def admit() -> None:
     responses=answers(
         {200: schemas.LoadedCatalog},
         *COMMON,
-        Kind.BODY_TOO_LARGE,
-        Kind.UNSUPPORTED_MEDIA_TYPE,
+        *OF_BODY,
+        Kind.TOPIC_CHANGED,
         Kind.INVALID_CATALOG,
         Kind.HOST_CATALOG,
     ),
 )
-def load_catalog(query: LoadQuery) -> dict[str, Any]:
+def load_catalog(header: Precondition, query: LoadQuery) -> dict[str, Any]:
     """Load learners, topics and questions; rows that are not named stay. Loading again changes nothing.
 
     If the catalog has a mistake, all of it is refused and nothing is written. Otherwise it is written in
-    parts of 500 rows, each in a transaction of its own: after a 503, send it again.
+    parts of 500 rows, each in a transaction of its own: after a 503, send it again. A 412 may follow the
+    first parts, too.
     """
     body = schemas.plain_json_body()
     catalog = None
     try:
         catalog = catalog_admin.read_catalog(body)
-        changes = _load(catalog, query)
+        changes, digests = _load(catalog, query, _expected(header))
     except CatalogError as error:
         faults = [_fault(line, catalog) for line in str(error).splitlines()]
         raise Problem(Kind.INVALID_CATALOG, errors=faults) from None
@@ -94,18 +109,52 @@ def load_catalog(query: LoadQuery) -> dict[str, Any]:
     }
     if not query.dry_run:
         log.info("catalog.loaded", changed_editions=len(changes), **counts)
-    return schemas.LoadedCatalog.model_validate(
-        counts | {"changes": [each._asdict() for each in changes]}
-    ).model_dump(mode="json")
+    lists = {"changes": [each._asdict() for each in changes], "digests": [each._asdict() for each in digests]}
+    return schemas.LoadedCatalog.model_validate(counts | lists).model_dump(mode="json")
 
 
-def _load(catalog: catalog_admin.CatalogFile, query: LoadQuery) -> list[catalog_admin.EditionChange]:
+def _load(
+    catalog: catalog_admin.CatalogFile, query: LoadQuery, expected: frozenset[str] | None
+) -> tuple[list[catalog_admin.EditionChange], list[catalog_sync.Digest]]:
     run = services().catalog.run
     if query.dry_run:
-        return run(lambda connection: catalog_admin.compare(connection, catalog))
+        return run(lambda connection: catalog_admin.compare(connection, catalog)), []
+    topics = {topic.id for topic in catalog.topics} | {each.study_topic_id for each in catalog.questions}
     load = partial(catalog_admin.load_catalog, force=query.force)
     parts = run(lambda connection: catalog_admin.split(connection, catalog, force=query.force))
-    return [change for part in parts for change in run(partial(load, catalog=part))]
+    changes: list[catalog_admin.EditionChange] = []
+    digests: list[catalog_sync.Digest] = []
+    for part in parts or [catalog_admin.CatalogFile()]:
+        changed, digests = run(_guarded(lambda _: topics, expected, partial(load, catalog=part)))
+        changes += changed
+        if expected is not None:  # of what this part has left
+            new = {catalog_sync.NEW} if len(digests) < len(topics) else set()
+            expected = frozenset({each.digest for each in digests} | new)
+    return changes, digests
+
+
+def _expected(header: Precondition) -> frozenset[str] | None:
+    """Return the digests that `If-Match` names, None without it."""
+    return None if header.if_match is None else frozenset(request.if_match.as_set())
+
+
+def _guarded(
+    topics: Callable[[Connection], Collection[int]],
+    expected: frozenset[str] | None,
+    work: Callable[[Connection], T],
+) -> Callable[[Connection], tuple[T, list[catalog_sync.Digest]]]:
+    """Let work change topics only as they are expected, and return the digests that it leaves, too."""
+    now = services().now
+
+    def run(connection: Connection) -> tuple[T, list[catalog_sync.Digest]]:
+        if expected is None:
+            return work(connection), []
+        concerned = topics(connection)
+        catalog_sync.expect(connection, concerned, expected, now=now(connection))
+        done = work(connection)
+        return done, catalog_sync.digests_of(connection, concerned, now=now(connection))
+
+    return run
 
 
 def _fault(line: str, catalog: catalog_admin.CatalogFile | None) -> dict[str, str]:
@@ -132,7 +181,7 @@ def show_digests(query: DigestQuery) -> dict[str, Any]:
     """List each topic's number of questions and hash: send the topics whose hash differs from yours."""
     now = services().now
     found = services().catalog.run(
-        lambda c: catalog_sync.stored_digests(c, after=query.after, limit=query.limit, now=now(c))
+        lambda c: catalog_sync.digests_after(c, query.after, limit=query.limit, now=now(c))
     )
     topics = [schemas.TopicDigest.model_validate(each._asdict()) for each in found]
     return schemas.Digests(topics=topics).model_dump()
@@ -143,32 +192,78 @@ def show_digests(query: DigestQuery) -> dict[str, Any]:
     operation_id="listTopicQuestions",
     responses=answers({200: schemas.QuestionIds}, *COMMON),
 )
-def list_questions(path: ThingPath) -> dict[str, Any]:
-    """List the questions of a topic: withdraw those that you no longer have."""
+def list_questions(path: ThingPath) -> Response:
+    """List the questions of a topic; the `ETag` is its digest."""
     now = services().now
-    ids = services().catalog.run(lambda c: catalog_sync.asked_questions(c, path.thing_id, now=now(c)))
-    return schemas.QuestionIds(ids=ids).model_dump()
+    ids, digests = services().catalog.run(
+        lambda c: (
+            catalog_sync.asked_questions(c, path.thing_id, now=now(c)),
+            catalog_sync.digests_of(c, [path.thing_id], now=now(c)),
+        )
+    )
+    return _tagged(schemas.QuestionIds(ids=ids), digests)
 
 
-_WITHDRAWN = answers({200: schemas.Withdrawn}, *COMMON, Kind.HOST_CATALOG)
+_WITHDRAWN = answers({200: schemas.Withdrawn}, *COMMON, Kind.TOPIC_CHANGED, Kind.HOST_CATALOG)
+
+
+@blueprint.put(
+    "/topics/<id:thing_id>/questions",
+    operation_id="keepTopicQuestions",
+    openapi_extensions=reads(blueprint, schemas.QuestionIds),
+    responses=answers(
+        {200: schemas.Withdrawn},
+        *COMMON,
+        *OF_BODY,
+        Kind.TOPIC_CHANGED,
+        Kind.INVALID_REQUEST,
+        Kind.HOST_CATALOG,
+    ),
+)
+def keep_questions(path: ThingPath, header: Precondition) -> Response:
+    """Withdraw every question of a topic that the body does not name."""
+    try:
+        kept = schemas.QuestionIds.model_validate_json(schemas.plain_json_body()).ids
+    except ValidationError as error:
+        refuse_invalid(error)
+    keep = partial(catalog_sync.keep_only, topic_id=path.thing_id, kept=kept)
+    return _withdraw(header, lambda _: [path.thing_id], keep, topic=path.thing_id)
 
 
 @blueprint.delete("/questions/<id:thing_id>", operation_id="withdrawQuestion", responses=_WITHDRAWN)
-def withdraw_question(path: ThingPath) -> dict[str, Any]:
+def withdraw_question(path: ThingPath, header: Precondition) -> Response:
     """Withdraw a question: it is deleted if nobody has answered it, otherwise retired; its answers stay."""
-    now = services().now
-    done = services().catalog.run(lambda c: catalog_sync.withdraw(c, [path.thing_id], now=now(c)))
-    log.info("catalog.withdrawn", question=path.thing_id, deleted=done.deleted, retired=done.retired)
-    return schemas.Withdrawn.model_validate(done._asdict()).model_dump()
+    question = [path.thing_id]
+    topics = partial(catalog_sync.topics_of, question_ids=question)
+    withdraw = partial(catalog_sync.withdraw, question_ids=question)
+    return _withdraw(header, topics, withdraw, question=path.thing_id)
 
 
 @blueprint.delete("/topics/<id:thing_id>", operation_id="withdrawTopic", responses=_WITHDRAWN)
-def withdraw_topic(path: ThingPath) -> dict[str, Any]:
+def withdraw_topic(path: ThingPath, header: Precondition) -> Response:
     """Withdraw all questions of a topic, and delete the topic if nobody has studied it."""
+    withdraw = partial(catalog_sync.withdraw_topic, topic_id=path.thing_id)
+    return _withdraw(header, lambda _: [path.thing_id], withdraw, topic=path.thing_id)
+
+
+def _withdraw(
+    header: Precondition,
+    topics: Callable[[Connection], Collection[int]],
+    withdraw: Callable[..., catalog_sync.Withdrawn],
+    **subject: int,
+) -> Response:
     now = services().now
-    done = services().catalog.run(lambda c: catalog_sync.withdraw_topic(c, path.thing_id, now=now(c)))
-    log.info("catalog.withdrawn", topic=path.thing_id, deleted=done.deleted, retired=done.retired)
-    return schemas.Withdrawn.model_validate(done._asdict()).model_dump()
+    guarded = _guarded(topics, _expected(header), lambda c: withdraw(c, now=now(c)))
+    done, digests = services().catalog.run(guarded)
+    log.info("catalog.withdrawn", deleted=done.deleted, retired=done.retired, **subject)
+    return _tagged(schemas.Withdrawn.model_validate(done._asdict()), digests)
+
+
+def _tagged(answer: BaseModel, digests: Iterable[catalog_sync.Digest]) -> Response:
+    response = jsonify(answer.model_dump())
+    for topic in digests:  # one, or none
+        response.set_etag(topic.digest)
+    return response
 
 
 @blueprint.delete(

@@ -41,6 +41,11 @@ class Kind(Enum):
         "Change the document server's tables: here they are only read.",
     )
     UNKNOWN_CURSOR = 410, "The cursor `after` is not known here", "Read again without `after`."
+    TOPIC_CHANGED = (
+        412,
+        "A topic has changed meanwhile",
+        "Read its digest again, and compute the change against that.",
+    )
     BODY_TOO_LARGE = 413, "The body is too large", "Split the session, or omit fields."
     UNSUPPORTED_MEDIA_TYPE = (
         415,
@@ -116,12 +121,14 @@ _OF_ERROR: dict[type[Exception], Kind] = {
     errors.NothingToAskError: Kind.NOTHING_TO_ASK,
     errors.HostCatalogError: Kind.HOST_CATALOG,
     errors.UnknownCursorError: Kind.UNKNOWN_CURSOR,
+    errors.ChangedTopicError: Kind.TOPIC_CHANGED,
     errors.NotAskedError: Kind.INVALID_REQUEST,
     errors.NoSuchChoiceError: Kind.INVALID_REQUEST,
 }
 # The field of the body that is wrong, for errors that only the database can find.
 _POINTERS: dict[type[Exception], str] = {
     errors.UnstorableError: "",
+    errors.ChangedTopicError: "",
     errors.NothingToAskError: "",
     errors.NotAskedError: "/pub_id",
     errors.NoSuchChoiceError: "/selected",

@@ -11,6 +11,7 @@ from flask import request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.errors import Kind, Problem, refuse_invalid
+from shared import catalog_admin
 from shared.payload import EXAMPLE_UPLOAD, decode
 from shared.uploads import Status
 
@@ -320,7 +321,7 @@ class ChangedLearner(BaseModel):
     """A learner, and questions whose progress changed."""
 
     user_id: int
-    complete: bool = Field(description="these are all questions of the learner: delete others from the copy")
+    complete: bool = Field(description="first delete all that the copy has of the learner")
     questions: list[ChangedQuestion]
 
 
@@ -364,6 +365,7 @@ class LoadedCatalog(BaseModel):
             "questions": 2,
             "editions": 3,
             "changes": [{"pub_id": "q-7f3a", "changes": ["key"], "attempts": 12, "learners": 1}],
+            "digests": [{"topic_id": 70, "questions": 2, "digest": "9f86d081884c7d65"}],
         }
     )
 
@@ -372,6 +374,7 @@ class LoadedCatalog(BaseModel):
     questions: int
     editions: int
     changes: list[ChangedEdition]
+    digests: list["TopicDigest"] = Field(description="of the topics afterwards, where `If-Match` was sent")
 
 
 class TopicDigest(BaseModel):
@@ -393,9 +396,9 @@ class Digests(BaseModel):
 class QuestionIds(BaseModel):
     """The questions of a topic that are not retired."""
 
-    model_config = with_example({"ids": [701, 702]})
+    model_config = ConfigDict(strict=True) | with_example({"ids": [701, 702]})
 
-    ids: list[int]
+    ids: list[catalog_admin.Id]
 
 
 class Withdrawn(BaseModel):

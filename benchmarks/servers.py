@@ -29,6 +29,7 @@ GEVENT = "python -m gevent.monkey --module"
 # They open what lives for minutes.
 TOKEN = "viewer of a benchmark"  # noqa: S105
 STUDY_TOKEN = "front of a benchmark"  # noqa: S105
+CATALOG_TOKEN = "catalog of a benchmark"  # noqa: S105
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Stores:
             study_ingest_enabled=True,
             viewer_sync_token=TOKEN,
             study_api_token=STUDY_TOKEN,
+            catalog_token=CATALOG_TOKEN,
         ).model_copy(update=changes)
 
     def url(self, database: str) -> str:
@@ -112,7 +114,7 @@ def running(stores: Stores, settings: Settings, commands: Mapping[str, str]) -> 
 def variables(settings: Settings) -> dict[str, str]:
     """Return the environment variables of processes with these settings."""
     values = settings.model_dump(mode="json", exclude_none=True)
-    values |= {"viewer_sync_token": TOKEN, "study_api_token": STUDY_TOKEN}
+    values |= {"viewer_sync_token": TOKEN, "study_api_token": STUDY_TOKEN, "catalog_token": CATALOG_TOKEN}
     programs = str(Path(sys.executable).parent)
     path = {"PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])}
     return os.environ | path | {name.upper(): str(value) for name, value in values.items()}

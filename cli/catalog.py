@@ -1,11 +1,14 @@
 """`catalog`: load learners, topics and questions into the database, or send them to a server."""
 
+import gzip
+import json
 import os
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import httpx
@@ -14,12 +17,17 @@ from rich.progress import track
 
 from cli import client, context
 from shared import catalog_admin, catalog_files, catalog_reconcile, catalog_sync, spool
-from shared.catalog_admin import CatalogFile
-from shared.errors import ConfigurationError, StudyIngestError
+from shared.catalog_admin import CatalogFile, CatalogTopic, CatalogUser
+from shared.errors import CatalogError, ConfigurationError, StudyIngestError
 
-# Most bytes of rows in a request; the server accepts 1 MiB.
-MAX_REQUEST = 900_000
+# Most bytes of rows in a request. The server accepts 1 MiB, but other requests wait while it reads it.
+MAX_REQUEST = 64_000
 TIMEOUT_S = 120.0
+# Most topics of a request: their digests fit into the 8 KiB that a proxy permits for a header.
+MAX_TOPICS = 100
+T = TypeVar("T")
+Parts = Callable[[], Iterable[CatalogFile]]
+Row = CatalogUser | CatalogTopic | catalog_admin.CatalogQuestion
 
 
 class RefusedCatalogError(StudyIngestError):
@@ -27,7 +35,10 @@ class RefusedCatalogError(StudyIngestError):
 
 
 def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Pass a command the `wanted` catalog of its FILE; print the parts of the file that were skipped."""
+    """Pass a command a function that reads the catalog of its FILE in `parts`; print what was skipped.
+
+    NDJSON is read again at each call, a line at a time; the other forms are one part.
+    """
 
     @click.argument("file", type=context.FILE)
     @click.option(
@@ -38,10 +49,13 @@ def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @wraps(command)
     def run(*args: Any, file: Path, learner: int | None, topic: str | None, **options: Any) -> Any:
-        read = catalog_files.read(context.read_file(file), learner=learner, topic=topic)
-        for line in read.skipped:
+        read = partial(catalog_files.read, learner=learner, topic=topic)
+        if ".ndjson" in file.suffixes:
+            return command(*args, parts=partial(_lines, file, read), **options)
+        whole = read(context.read_file(file))
+        for line in whole.skipped:
             click.echo(f"skipped: {line}", err=True)
-        return command(*args, wanted=read.catalog, **options)
+        return command(*args, parts=lambda: [whole.catalog], **options)
 
     return run
 
@@ -56,15 +70,16 @@ def catalog() -> None:
 @click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change in stored editions.")
 @context.with_store
-def load(*, wanted: CatalogFile, force: bool, dry_run: bool, store: context.Store) -> None:
+def load(*, parts: Parts, force: bool, dry_run: bool, store: context.Store) -> None:
     """Load learners, topics and questions from a FILE; loading it again changes nothing.
 
-    FILE: JSON, CSV, Moodle's XML or QTI, also compressed by gzip; - reads standard input.
+    FILE: JSON, NDJSON, CSV, Moodle's XML or QTI, also compressed by gzip; - reads standard input.
     """
+    wanted = catalog_admin.join(parts())
     with store.engine.connect() as connection:
         changes = catalog_admin.compare(connection, wanted) if dry_run else []
-        parts = [] if dry_run else catalog_admin.split(connection, wanted, force=force)
-    for part in parts:
+        split = [] if dry_run else catalog_admin.split(connection, wanted, force=force)
+    for part in split:
         with store.engine.begin() as connection:
             changes += catalog_admin.load_catalog(connection, part, force=force)
     editions = sum(len(question.editions) for question in wanted.questions)
@@ -80,37 +95,42 @@ def load(*, wanted: CatalogFile, force: bool, dry_run: bool, store: context.Stor
 @with_file
 @click.option("--url", required=True, help="The server, e.g. https://ingest.example")
 @click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
-def sync(*, wanted: CatalogFile, url: str, force: bool) -> None:
+def sync(*, parts: Parts, url: str, force: bool) -> None:
     """Send what differs from a server's catalog, and withdraw the questions that FILE does not have.
 
-    Topics that FILE does not name stay as they are. CATALOG_TOKEN must be set as on the server. Safe to run
-    again.
+    Topics that FILE does not name stay as they are, and a topic that somebody else changes meanwhile is
+    refused. CATALOG_TOKEN must be set as on the server. Safe to run again.
+
+    A large FILE is best NDJSON (.ndjson, .ndjson.gz), of which a line at a time is in memory: each line is a
+    catalog with some of the rows.
     """
     token = client.first_token(os.environ.get("CATALOG_TOKEN", ""))
     if not token:
         raise ConfigurationError("CATALOG_TOKEN: must be set as on the server")
-    headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT_S) as server:
-        differing = _differing(server, wanted)
-        topics = [topic for topic in wanted.topics if topic.id in differing]
-        questions = [each for each in wanted.questions if each.study_topic_id in differing]
-        sent = CatalogFile(users=wanted.users, topics=topics, questions=questions)
-        changes: list[dict[str, Any]] = []
-        for part in track([*_parts(sent)], "sending", console=Console(stderr=True), transient=True):
-            body = part.model_dump_json(exclude_defaults=True).encode()
-            answer = _ask(server, "PUT", "/catalog", params={"force": force}, content=body)
-            changes += answer["changes"]
-        known = {question.id for question in questions}
-        stored = (_ask(server, "GET", f"/catalog/topics/{id_}/questions")["ids"] for id_ in sorted(differing))
-        gone = [question for ids in stored for question in ids if question not in known]
-        for question in track(gone, "withdrawing", console=Console(stderr=True), transient=True):
-            _ask(server, "DELETE", f"/catalog/questions/{question}")
+    index = catalog_sync.Index(now=datetime.now(UTC))
+    learners: dict[int, CatalogUser] = {}
+    for part in parts():
+        index.add(part)
+        learners |= {learner.id: learner for learner in part.users}
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    with httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT_S) as http:
+        server = _Server(http, force=force)
+        server.find_differing(index)
+        differing = [index.topics[topic] for topic in server.digests]
+        known = [topic for topic, digest in server.digests.items() if digest != catalog_sync.NEW]
+        server.put("users", learners.values())
+        server.put("topics", differing)
+        questions = (
+            each for part in parts() for each in part.questions if each.study_topic_id in server.digests
+        )
+        number = sum(len(index.asked[topic.id]) for topic in differing)
+        sent = server.put("questions", _track(questions, "sending", number))
+        gone = sum(server.keep_only(topic, index.asked[topic]) for topic in _track(known, "withdrawing"))
     click.echo(
-        f"{len(differing)} of {len(wanted.topics)} topics differed: {len(questions)} questions sent,"
-        f" {len(gone)} withdrawn"
+        f"{len(differing)} of {len(index.topics)} topics differed: {sent} questions sent, {gone} withdrawn"
     )
-    for change in changes:
-        click.echo(str(catalog_admin.EditionChange(**change)))
+    for change in server.changes:
+        click.echo(str(change))
 
 
 @catalog.command()
@@ -136,41 +156,91 @@ def reconcile(*, force: bool, store: context.Store) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _ask(server: httpx.Client, method: str, path: str, **request: Any) -> Any:
-    try:
-        response = server.request(method, path, headers={"Content-Type": "application/json"}, **request)
-        if response.is_success:
-            return response.json()
-        problem = response.json()
-        lines = [f"{each['pointer']}: {each['detail']}" for each in problem.get("errors", [])]
-        raise RefusedCatalogError("\n".join([f"{method} {path}: {problem['title']}", *lines]))
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
-        raise RefusedCatalogError(
-            f"{method} {path}: the answer is not from study-ingest ({type(error).__name__})"
-        ) from None
+def _lines(file: Path, read: Callable[[bytes], catalog_files.Read]) -> Iterator[CatalogFile]:
+    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                if line.strip():
+                    yield read(line).catalog
+            except CatalogError as error:
+                raise CatalogError(f"line {number}: {error}") from None
 
 
-def _differing(server: httpx.Client, wanted: CatalogFile) -> set[int]:
-    """Return the topics of the file whose digest differs from the server's."""
-    stored: dict[int, str] = {}
-    after = 0
-    while page := _ask(server, "GET", "/catalog/digest", params={"after": after})["topics"]:
-        stored |= {each["topic_id"]: each["digest"] for each in page}
-        after = page[-1]["topic_id"]
-    ours = catalog_sync.digests(wanted, now=datetime.now(UTC))
-    return {topic for topic, each in ours.items() if stored.get(topic) != each.digest}
+def _track(rows: Iterable[T], what: str, number: int | None = None) -> Iterable[T]:
+    return track(rows, what, total=number, console=Console(stderr=True), transient=True)
 
 
-def _parts(sent: CatalogFile) -> Iterator[CatalogFile]:
-    """Cut a catalog into requests: learners first, then topics, then questions."""
-    for kind in CatalogFile.model_fields:
-        part: list[Any] = []
-        size = 0
-        for row in getattr(sent, kind):
-            size += len(row.model_dump_json())
-            if part and size > MAX_REQUEST:
-                yield CatalogFile(**{kind: part})
-                part, size = [], len(row.model_dump_json())
-            part.append(row)
-        if part:
-            yield CatalogFile(**{kind: part})
+class _Server:
+    """The catalog of a server.
+
+    `digests`: what it has of the topics that differ, which its answers keep up to date; `changes`: what was
+    changed in stored editions.
+    """
+
+    def __init__(self, http: httpx.Client, *, force: bool) -> None:
+        self.digests: dict[int, str] = {}
+        self.changes: list[catalog_admin.EditionChange] = []
+        self._http = http
+        self._force = force
+
+    def find_differing(self, index: catalog_sync.Index) -> None:
+        """Compare the digests of a catalog's topics."""
+        remaining, stored = sorted(index.topics), dict[int, str]()
+        while remaining:
+            page = {"after": remaining[0] - 1, "limit": min(len(remaining), MAX_TOPICS)}
+            found = self._ask("GET", "/catalog/digest", params=page)["topics"]
+            stored |= {each["topic_id"]: each["digest"] for each in found}
+            remaining = remaining[bisect_right(remaining, found[-1]["topic_id"]) :] if found else []
+        ours = {each.topic_id: each.digest for each in index.digests()}
+        known = {topic: stored.get(topic, catalog_sync.NEW) for topic in ours}
+        self.digests = {topic: digest for topic, digest in known.items() if digest != ours[topic]}
+
+    def put(self, kind: str, rows: Iterable[Row]) -> int:
+        """Put rows in as few requests as possible; return how many those are."""
+        number = 0
+        for part, topics in _requests(rows):
+            body = b'{"%s": [%s]}' % (kind.encode(), b",".join(part))
+            answer = self._ask("PUT", "/catalog", topics, params={"force": self._force}, content=body)
+            self.changes += [catalog_admin.EditionChange(**each) for each in answer["changes"]]
+            self.digests |= {each["topic_id"]: each["digest"] for each in answer["digests"]}
+            number += len(part)
+        return number
+
+    def keep_only(self, topic: int, questions: Iterable[int]) -> int:
+        """Withdraw the other questions of a topic; return how many those were."""
+        body = json.dumps({"ids": [*questions]})
+        answer = self._ask("PUT", f"/catalog/topics/{topic}/questions", [topic], content=body)
+        return int(answer["deleted"] + answer["retired"])
+
+    def _ask(self, method: str, path: str, topics: Iterable[int] = (), **request: Any) -> Any:
+        tags = ", ".join(sorted({f'"{self.digests[topic]}"' for topic in topics}))
+        headers = {"If-Match": tags} if tags else {}
+        try:
+            response = self._http.request(method, path, headers=headers, **request)
+            if response.is_success:
+                return response.json()
+            problem = response.json()
+            lines = [f"{each['pointer']}: {each['detail']}" for each in problem.get("errors", [])]
+            raise RefusedCatalogError("\n".join([f"{method} {path}: {problem['title']}", *lines]))
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
+            raise RefusedCatalogError(
+                f"{method} {path}: the answer is not from study-ingest ({type(error).__name__})"
+            ) from None
+
+
+def _requests(rows: Iterable[Row]) -> Iterator[tuple[list[bytes], set[int]]]:
+    """Cut rows into what a request can hold: these as JSON, and the topics that they are of."""
+    part: list[bytes] = []
+    topics: set[int] = set()
+    size = 0
+    for row in rows:
+        written = row.model_dump_json(exclude_defaults=True).encode()
+        if part and (size + len(written) > MAX_REQUEST or len(topics) == MAX_TOPICS):
+            yield part, topics
+            part, topics, size = [], set(), 0
+        part.append(written)
+        size += len(written) + 1
+        if not isinstance(row, CatalogUser):
+            topics.add(row.id if isinstance(row, CatalogTopic) else row.study_topic_id)
+    if part:
+        yield part, topics

@@ -154,6 +154,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
+def join(parts: Iterable[CatalogFile]) -> CatalogFile:
+    """Join parts of a catalog."""
+    rows: dict[str, list[Any]] = {kind: [] for kind in CatalogFile.model_fields}
+    for part in parts:
+        for kind in rows:
+            rows[kind] += getattr(part, kind)
+    return CatalogFile(**rows)
+
+
 class EditionChange(NamedTuple):
     """What a load changes in a stored edition, and how many attempts it has.
 
@@ -321,8 +330,7 @@ def _repeated(names: Iterable[str]) -> list[str]:
 # Rows that are compared, locked and written in one transaction (docs/performance.md, "What was tried").
 PART = 500
 
-# One load at a time; nothing else waits for this lock.
-_ONE_LOAD = text("SELECT pg_advisory_xact_lock(7319400452)")
+_ONE_CHANGE = text("SELECT pg_advisory_xact_lock(7319400452)")
 
 # So that no replay grades by a key that is being replaced. In the order of their ids, so that two
 # transactions do not deadlock.
@@ -357,6 +365,11 @@ def lock_answered(connection: Connection, pub_ids: Sequence[str]) -> None:
     db.execute(connection, _LOCK_UPLOADS, {"pub_ids": pub_ids})
     for user_id in sorted(db.scalars(connection, _CONCERNED, {"pub_ids": pub_ids})):
         lock_learner(connection, user_id)
+
+
+def lock_catalog(connection: Connection) -> None:
+    """Wait until no other transaction changes the catalog; nothing but such changes waits for this lock."""
+    db.execute(connection, _ONE_CHANGE)
 
 
 def split(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[CatalogFile]:
@@ -403,7 +416,7 @@ def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = 
     of their questions is folded again; new texts change no outcome. Only rows that differ are written. Only
     learners with a new time zone, or of an edition whose key, question or owner changes, are locked.
     """
-    db.execute(connection, _ONE_LOAD)
+    lock_catalog(connection)
     known = _read(connection, catalog)
     changes = _compare(connection, catalog, known)
     locking = [each.pub_id for each in changes if each.locks]

@@ -3,14 +3,16 @@
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from array import array
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from shared import db
-from shared.catalog_admin import CatalogFile, CatalogTopic, require_ours
+from shared import catalog_admin, db
+from shared.errors import CatalogError, ChangedTopicError
 from shared.study.store import lock_learner
 
 
@@ -23,67 +25,114 @@ class Digest(NamedTuple):
 
 
 # A number and a time are written so that Python and Postgres agree on every byte; text as JSON.
-_DIGESTS = text("""
+_DIGESTS = """
     WITH page AS (
-        SELECT id, jsonb_build_array(id, user_id, name, exam_on) AS line FROM study_topics
-        WHERE id > :after ORDER BY id LIMIT :limit
-    ), edition AS (
-        SELECT i.source_id, jsonb_agg(
-            jsonb_build_array(i.pub_id, i.choices, i.correct_choice,
-                CAST(extract(epoch FROM i.published_at) * 1000000 AS bigint))
-            ORDER BY i.pub_id COLLATE "C") AS lines
-        FROM page JOIN study_questions q ON q.study_topic_id = page.id
-        JOIN published_items i ON i.source_id = q.id GROUP BY i.source_id
-    ), question AS (
-        SELECT q.study_topic_id, q.id, jsonb_build_array(q.id, q.subject,
-            encode(float8send(q.exam_frequency), 'hex'),
-            CAST(extract(epoch FROM q.retired_at) * 1000000 AS bigint), e.lines) AS line
-        FROM page JOIN study_questions q ON q.study_topic_id = page.id JOIN edition e ON e.source_id = q.id
-        WHERE q.retired_at IS NULL OR q.retired_at > :now
+        SELECT id, jsonb_build_array(id, user_id, name, exam_on) AS line FROM study_topics WHERE {}
     )
-    SELECT page.id, count(question.id), encode(sha256(convert_to(
-        concat_ws(E'\\n', page.line, string_agg(CAST(question.line AS text), E'\\n' ORDER BY question.id)),
-        'UTF8')), 'hex')
-    FROM page LEFT JOIN question ON question.study_topic_id = page.id
+    SELECT page.id, count(DISTINCT asked.id), encode(sha256(
+        sha256(convert_to(CAST(page.line AS text), 'UTF8'))
+        || coalesce(string_agg(asked.hash, '' ORDER BY asked.hash), '')), 'hex')
+    FROM page LEFT JOIN LATERAL (
+        SELECT q.id, sha256(convert_to(CAST(jsonb_build_array(q.id, q.subject,
+            encode(float8send(q.exam_frequency), 'hex'),
+            CAST(extract(epoch FROM q.retired_at) * 1000000 AS bigint), i.pub_id, i.choices, i.correct_choice,
+            CAST(extract(epoch FROM i.published_at) * 1000000 AS bigint)) AS text), 'UTF8')) AS hash
+        FROM study_questions q JOIN published_items i ON i.source_id = q.id
+        WHERE q.study_topic_id = page.id AND (q.retired_at IS NULL OR q.retired_at > :now)
+    ) AS asked ON true
     GROUP BY page.id, page.line ORDER BY page.id
-""")
+"""
+_PAGE = text(_DIGESTS.format("id > :after ORDER BY id LIMIT :limit"))
+_NAMED = text(_DIGESTS.format("id = ANY(CAST(:ids AS bigint[]))"))
 
 
-def stored_digests(connection: Connection, *, after: int, limit: int, now: datetime) -> list[Digest]:
-    """Return the digests of the topics after an id, in the order of ids; retired questions do not count."""
-    rows = db.execute(connection, _DIGESTS, {"after": after, "limit": limit, "now": now})
+def digests_after(connection: Connection, after: int, *, limit: int, now: datetime) -> list[Digest]:
+    """Return the digests of the topics after one, in the order of ids; retired questions do not count."""
+    rows = db.execute(connection, _PAGE, {"after": after, "limit": limit, "now": now})
     return [Digest(*row) for row in rows]
 
 
-def digests(catalog: CatalogFile, *, now: datetime) -> dict[int, Digest]:
-    """Return the digests of a catalog's topics: those that `stored_digests` returns for equal rows."""
-    lines: dict[int, dict[int, list[Any]]] = {topic.id: {} for topic in catalog.topics}
-    for question in catalog.questions:
-        if question.study_topic_id in lines and (question.retired_at is None or question.retired_at > now):
-            line = lines[question.study_topic_id].setdefault(question.id, [question, []])
-            line[1] += question.editions
-    return {topic.id: _digest(topic, lines[topic.id]) for topic in catalog.topics}
+def digests_of(connection: Connection, topic_ids: Iterable[int], *, now: datetime) -> list[Digest]:
+    """Return the digests of these topics, as far as they exist."""
+    rows = db.execute(connection, _NAMED, {"ids": list(topic_ids), "now": now})
+    return [Digest(*row) for row in rows]
 
 
-def _digest(topic: CatalogTopic, questions: Mapping[int, list[Any]]) -> Digest:
-    exam_on = topic.exam_on and topic.exam_on.isoformat()
-    lines = [_line([topic.id, topic.user_id, topic.name, exam_on])]
-    for _, (question, editions) in sorted(questions.items()):
-        frequency = question.exam_frequency
-        line = [
+# In the place of the digest of a topic that does not exist.
+NEW = "new"
+
+
+def expect(
+    connection: Connection, topic_ids: Collection[int], expected: frozenset[str], *, now: datetime
+) -> None:
+    """Raise ChangedTopicError unless exactly these are the digests of the topics; nothing then changes them.
+
+    For a request that was computed against them: until this transaction ends, no other changes a catalog.
+    """
+    catalog_admin.lock_catalog(connection)
+    stored = {each.topic_id: each.digest for each in digests_of(connection, topic_ids, now=now)}
+    current = {topic: stored.get(topic, NEW) for topic in topic_ids}
+    if changed := [str(topic) for topic, digest in sorted(current.items()) if digest not in expected]:
+        raise ChangedTopicError(f"topic {', '.join(changed)}: is not as If-Match says")
+    if unknown := expected - {*current.values()}:
+        raise ChangedTopicError(f"{', '.join(sorted(unknown))}: no topic of the request has this digest")
+
+
+class Index:
+    """What a catalog has of its topics, collected part by part: some 40 bytes a question are kept.
+
+    `asked`: the ids of each topic's questions that are not retired, once for each entry.
+    """
+
+    def __init__(self, *, now: datetime) -> None:
+        self.topics: dict[int, catalog_admin.CatalogTopic] = {}
+        self.asked: defaultdict[int, array[int]] = defaultdict(lambda: array("q"))
+        self._hashes: defaultdict[int, bytearray] = defaultdict(bytearray)
+        self._now = now
+
+    def add(self, part: catalog_admin.CatalogFile) -> None:
+        """Add topics and questions; raise CatalogError for a topic that has two entries."""
+        for topic in part.topics:
+            if self.topics.setdefault(topic.id, topic) != topic:
+                raise CatalogError(f"topic {topic.id}: has two entries that differ")
+        for question in part.questions:
+            if question.retired_at is None or question.retired_at > self._now:
+                self.asked[question.study_topic_id].append(question.id)
+                for edition in question.editions:
+                    self._hashes[question.study_topic_id] += _edition_hash(question, edition)
+
+    def digests(self) -> Iterator[Digest]:
+        """Yield the digests of the topics, equal to those of the tables that hold the same."""
+        for topic in self.topics.values():
+            exam_on = topic.exam_on and topic.exam_on.isoformat()
+            hashes = bytes(self._hashes.get(topic.id, b""))
+            parts = sorted(hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES))
+            line = _hash([topic.id, topic.user_id, topic.name, exam_on])
+            digest = hashlib.sha256(b"".join([line, *parts])).hexdigest()
+            yield Digest(topic.id, len({*self.asked.get(topic.id, ())}), digest)
+
+
+HASH_BYTES = 32
+
+
+def _edition_hash(question: catalog_admin.CatalogQuestion, edition: catalog_admin.CatalogEdition) -> bytes:
+    frequency = question.exam_frequency
+    return _hash(
+        [
             question.id,
             question.subject,
             None if frequency is None else struct.pack(">d", frequency).hex(),
             _microseconds(question.retired_at),
-            sorted([e.pub_id, e.choices, e.correct_choice, _microseconds(e.published_at)] for e in editions),
+            edition.pub_id,
+            edition.choices,
+            edition.correct_choice,
+            _microseconds(edition.published_at),
         ]
-        lines.append(_line(line))
-    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    return Digest(topic.id, len(questions), digest)
+    )
 
 
-def _line(values: list[Any]) -> str:
-    return json.dumps(values, ensure_ascii=False)
+def _hash(values: list[Any]) -> bytes:
+    return hashlib.sha256(json.dumps(values, ensure_ascii=False).encode()).digest()
 
 
 def _microseconds(moment: datetime | None) -> int | None:
@@ -118,6 +167,8 @@ _RETIRE = text("""
     WHERE id = ANY(CAST(:ids AS bigint[])) AND (retired_at IS NULL OR retired_at > :now)
 """)
 
+_TOPICS = text("SELECT DISTINCT study_topic_id FROM study_questions WHERE id = ANY(CAST(:ids AS bigint[]))")
+
 _QUESTIONS = text("""
     SELECT id FROM study_questions
     WHERE study_topic_id = :topic_id AND (retired_at IS NULL OR retired_at > :now)
@@ -131,6 +182,11 @@ _DELETE_TOPIC = text("""
 """)
 
 
+def topics_of(connection: Connection, question_ids: list[int]) -> list[int]:
+    """Return the topics of some questions."""
+    return db.scalars(connection, _TOPICS, {"ids": question_ids})
+
+
 def asked_questions(connection: Connection, topic_id: int, *, now: datetime) -> list[int]:
     """Return the questions of a topic that are not retired."""
     return db.scalars(connection, _QUESTIONS, {"topic_id": topic_id, "now": now})
@@ -138,11 +194,18 @@ def asked_questions(connection: Connection, topic_id: int, *, now: datetime) -> 
 
 def withdraw(connection: Connection, question_ids: list[int], *, now: datetime) -> Withdrawn:
     """Delete questions that nobody has answered, and retire the others; unknown ones are no error."""
-    require_ours(connection)
+    catalog_admin.require_ours(connection)
+    catalog_admin.lock_catalog(connection)
     for learner in db.scalars(connection, _LEARNERS, {"ids": question_ids}):
         lock_learner(connection, learner)  # a replay could answer one meanwhile
     deleted = db.execute(connection, _DELETE, {"ids": question_ids}).rowcount
     return Withdrawn(deleted, db.execute(connection, _RETIRE, {"ids": question_ids, "now": now}).rowcount)
+
+
+def keep_only(connection: Connection, topic_id: int, kept: Iterable[int], *, now: datetime) -> Withdrawn:
+    """Withdraw the questions of a topic, but for some."""
+    asked = asked_questions(connection, topic_id, now=now)
+    return withdraw(connection, sorted({*asked} - {*kept}), now=now)
 
 
 def withdraw_topic(connection: Connection, topic_id: int, *, now: datetime) -> Withdrawn:

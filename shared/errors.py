@@ -37,6 +37,10 @@ class CatalogError(StudyIngestError):
     """A catalog is wrong, or would change editions that learners' progress is based on."""
 
 
+class ChangedTopicError(StudyIngestError):
+    """A topic is no longer as a change of it expects; the text names it."""
+
+
 class UnknownSessionError(StudyIngestError):
     """There is no such quiz session."""
 

@@ -1,5 +1,6 @@
 """The catalog over HTTP: loaded, compared, withdrawn, and refused row by row."""
 
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from api.app import create_app
 from cli.main import main
 from shared.config import Settings
 from shared.models import StudyQuestion
-from tests.clients import Clock, refusal
+from tests.clients import OTHER_TOPIC, TOPIC, Clock, refusal
 from tests.factories import (
     ANN,
     CATALOG,
@@ -47,12 +48,24 @@ def put(server: httpx.Client, catalog: Any, **query: Any) -> httpx.Response:
     return server.put("/catalog", json=catalog, params=query)
 
 
+def digest(server: httpx.Client, topic: int) -> str:
+    (found,) = server.get("/catalog/digest", params={"after": topic - 1, "limit": 1}).json()["topics"]
+    return f'"{found["digest"]}"'
+
+
 def test_a_catalog_is_loaded_and_loading_it_again_changes_nothing(
     server: httpx.Client, engine: Engine
 ) -> None:
     catalog = {name: list(each) for name, each in CATALOG.items()}
     loaded = put(server, catalog)
-    assert loaded.json() == {"learners": 3, "topics": 6, "questions": 12, "editions": 12, "changes": []}
+    assert loaded.json() == {
+        "learners": 3,
+        "topics": 6,
+        "questions": 12,
+        "editions": 12,
+        "changes": [],
+        "digests": [],
+    }
     before = everything(engine)
     assert put(server, catalog).json() == loaded.json()
     assert everything(engine) == before
@@ -130,6 +143,56 @@ def test_a_sync_finds_what_differs_and_withdraws_what_is_gone(server: httpx.Clie
     }
 
 
+RENAMED = {"topics": [{"id": TOPIC, "user_id": ANN, "name": "another name"}]}
+CHANGES = [
+    ("PUT", "/catalog", RENAMED),
+    ("PUT", "/catalog", {"questions": [question(112)]}),
+    ("PUT", f"/catalog/topics/{TOPIC}/questions", {"ids": [110]}),
+    ("DELETE", "/catalog/questions/111", None),
+    ("DELETE", f"/catalog/topics/{TOPIC}", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CHANGES)
+def test_a_change_that_was_computed_against_another_state_of_its_topic_is_refused(
+    server: httpx.Client, engine: Engine, method: str, path: str, body: Any
+) -> None:
+    load(engine)
+    listed = server.get(f"/catalog/topics/{TOPIC}/questions").headers["ETag"]
+    other = digest(server, OTHER_TOPIC)
+    assert listed == digest(server, TOPIC)
+    put(server, {"questions": [question(110, exam_frequency=0.5)]})
+    before, current = everything(engine), digest(server, TOPIC)
+    for named in (listed, f"W/{current}", f"{current}, {other}", other, '"new"', ""):
+        refused = server.request(method, path, json=body, headers={"If-Match": named})
+        assert refusal(refused) == (412, "topic-changed")
+        assert everything(engine) == before
+    assert server.request(method, path, json=body, headers={"If-Match": current}).status_code == 200
+    assert everything(engine) != before
+
+
+def test_answers_to_guarded_changes_name_the_digests_that_they_leave(server: httpx.Client) -> None:
+    catalog = {name: list(each) for name, each in CATALOG.items()}
+    new = {"If-Match": '"new"'}
+    first = server.put("/catalog", json=catalog, headers=new).json()["digests"]
+    assert first == server.get("/catalog/digest").json()["topics"]
+    assert refusal(server.put("/catalog", json=catalog, headers=new)) == (412, "topic-changed")
+    every = {"If-Match": ", ".join(f'"{each["digest"]}"' for each in first)}
+    assert server.put("/catalog", json=catalog, headers=every).json()["digests"] == first
+    assert put(server, catalog).json()["digests"] == []
+    path = f"/catalog/topics/{TOPIC}/questions"
+    kept = server.put(path, json={"ids": [110]}, headers={"If-Match": digest(server, TOPIC)})
+    assert kept.json() == {"deleted": 1, "retired": 0}
+    assert kept.headers["ETag"] == digest(server, TOPIC)
+
+
+@pytest.mark.parametrize("ids", [[0], ["1"], [2**63], [1.5], None])
+def test_what_is_no_list_of_questions_is_refused(server: httpx.Client, engine: Engine, ids: Any) -> None:
+    load(engine)
+    refused = server.put(f"/catalog/topics/{TOPIC}/questions", json={"ids": ids})
+    assert refusal(refused) == (422, "invalid-request")
+
+
 def test_a_learner_is_exported_and_deleted(server: httpx.Client, engine: Engine) -> None:
     load(engine)
     ingest(engine, upload(answer("q110", AT)))
@@ -153,6 +216,10 @@ def test_only_its_own_token_opens_it(server: httpx.Client, web: httpx.Client, pa
 
 def sync(server: httpx.Client, file: Path, catalog: Any, *words: str) -> Result:
     file.write_text(json.dumps(catalog))
+    return synced(server, file, *words)
+
+
+def synced(server: httpx.Client, file: Path, *words: str) -> Result:
     command = ["catalog", "sync", str(file), "--url", str(server.base_url), *words]
     return CliRunner().invoke(main, command, env={"CATALOG_TOKEN": TOKEN})
 
@@ -169,6 +236,74 @@ def test_sync_sends_what_differs_and_withdraws_what_the_file_does_not_have(
     assert "1 of 6 topics differed: 1 questions sent, 2 withdrawn" in sync(server, file, kept).stdout
     assert "0 of 6 topics differed" in sync(server, file, kept).stdout
     assert {row["id"] for row in rows(engine, StudyQuestion) if row["study_topic_id"] == 11} == {110, 112}
+
+
+def test_sync_reads_lines(server: httpx.Client, tmp_path: Path) -> None:
+    file = tmp_path / "catalog.ndjson.gz"
+    rows_of = [(name, row) for name, each in CATALOG.items() for row in each]
+    lines = [json.dumps({name: [row]}) for name, row in reversed(rows_of)]
+    file.write_bytes(gzip.compress("\n".join([*lines, ""]).encode()))
+    assert "6 of 6 topics differed: 12 questions sent, 0 withdrawn" in synced(server, file).stdout
+    assert "0 of 6 topics differed: 0 questions sent, 0 withdrawn" in synced(server, file).stdout
+    plain = tmp_path / "catalog.ndjson"
+    plain.write_text("\n".join([*lines, "{"]))
+    refused = synced(server, plain)
+    assert refused.exit_code == 1
+    assert f"line {len(lines) + 1}: line 1, column 2" in refused.stderr
+
+
+def test_sync_cuts_what_it_sends(
+    server: httpx.Client, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.catalog.MAX_REQUEST", 300)
+    monkeypatch.setattr("cli.catalog.MAX_TOPICS", 2)
+    assert "6 of 6 topics differed: 12 questions" in sync(server, tmp_path / "c.json", CATALOG).stdout
+    assert "0 of 6 topics differed" in sync(server, tmp_path / "c.json", CATALOG).stdout
+    load(engine)
+    assert "0 of 6 topics differed" in sync(server, tmp_path / "c.json", CATALOG).stdout
+
+
+class Between:
+    """Run something after the n-th request of a sync."""
+
+    def __init__(self, app: Any, number: int, run: Callable[[], object]) -> None:
+        self.app = app
+        self.number = number
+        self.run = run
+        self.requests = 0
+
+    def __call__(self, *request: Any) -> Any:
+        answered = self.app(*request)
+        self.requests += 1
+        if self.requests == self.number:
+            self.run()
+        return answered
+
+
+@pytest.mark.parametrize("after", range(1, 7))
+def test_of_two_syncs_at_once_none_undoes_the_other_silently(
+    serve: Serve, settings: Settings, engine: Engine, tmp_path: Path, after: int
+) -> None:
+    load(engine)
+    settings = Settings.model_validate(settings.model_dump() | {"catalog_token": TOKEN})
+    web, other = (create_app(settings) for _ in range(2))
+    one = {**CATALOG, "questions": [question(110, subject="one"), question(113), *CATALOG["questions"][3:]]}
+    two = {**CATALOG, "questions": [question(110, subject="two"), question(112), *CATALOG["questions"][3:]]}
+    theirs: list[Result] = []
+
+    def sync_the_other() -> None:
+        theirs.append(sync(serve(other, settings), tmp_path / "two.json", two))
+
+    counted = Between(web.wsgi_app, after, sync_the_other)
+    web.wsgi_app = counted  # type: ignore[method-assign]  # to come between is the point
+    ours = sync(serve(web, settings), tmp_path / "one.json", one)
+    assert [each.exit_code for each in theirs] == [0] * (after <= counted.requests)
+    kept = {
+        row["id"]: row["subject"] for row in rows(engine, StudyQuestion) if row["study_topic_id"] == TOPIC
+    }
+    if after < counted.requests or ours.exit_code:
+        assert (ours.exit_code, "topic 11: is not as If-Match says" in ours.stderr) == (1, True)
+    assert kept == ({110: "two", 112: "subject 0"} if theirs else {110: "one", 113: "subject 1"})
 
 
 def test_sync_says_in_lines_what_the_server_refuses(

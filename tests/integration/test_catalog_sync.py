@@ -1,6 +1,6 @@
 """A catalog and the tables that hold it have the same digests; what is withdrawn keeps its past."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import Engine, text
 from shared import catalog_sync
 from shared.config import StoreSettings
 from shared.db import make_engine
+from shared.errors import CatalogError
 from shared.models import StudyQuestion, StudyQuestionAttempt
 from shared.study.finalize import verify
 from tests.factories import ANN, CATALOG, answer, ingest, load, read, rows, upload
@@ -71,8 +72,17 @@ def catalogs(draw: st.DrawFn) -> dict[str, Any]:
 
 def stored(engine: Engine, now: datetime = NOW) -> dict[int, catalog_sync.Digest]:
     with engine.begin() as connection:
-        found = catalog_sync.stored_digests(connection, after=0, limit=1000, now=now)
+        found = catalog_sync.digests_after(connection, 0, limit=1000, now=now)
     return {each.topic_id: each for each in found}
+
+
+def digests(catalog: Mapping[str, Any]) -> dict[int, catalog_sync.Digest]:
+    """Return the digests of a catalog that is read in parts, the last question first."""
+    index = catalog_sync.Index(now=NOW)
+    for question in reversed(catalog["questions"]):
+        index.add(read({"questions": [question]}))
+    index.add(read({"topics": catalog["topics"]}))
+    return {each.topic_id: each for each in index.digests()}
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # every example deletes the last
@@ -83,7 +93,7 @@ def test_a_catalog_has_the_digests_of_the_tables_that_hold_it(
     with pooled.begin() as connection:
         connection.execute(text("DELETE FROM users"))
     load(pooled, catalog)
-    assert stored(pooled) == catalog_sync.digests(read(catalog), now=NOW)
+    assert stored(pooled) == digests(catalog)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +112,7 @@ def test_each_change_shows_in_the_digest_of_its_topic_alone(engine: Engine, chan
     load(engine)
     questions = [each | change if each["pub_id"] == "q111" else each for each in CATALOG["questions"]]
     changed = {**CATALOG, "questions": questions}
-    theirs = catalog_sync.digests(read(changed), now=NOW)
+    theirs = digests(changed)
     assert {topic for topic, digest in stored(engine).items() if theirs[topic] != digest} == {TOPIC}
 
 
@@ -111,12 +121,20 @@ def test_digests_are_paged(engine: Engine) -> None:
     pages, after = [], 0
     while True:
         with engine.begin() as connection:
-            page = catalog_sync.stored_digests(connection, after=after, limit=2, now=NOW)
+            page = catalog_sync.digests_after(connection, after, limit=2, now=NOW)
         if not page:
             break
         pages += page
         after = page[-1].topic_id
     assert {each.topic_id: each for each in pages} == stored(engine)
+
+
+def test_a_topic_with_two_entries_that_differ_is_refused() -> None:
+    index = catalog_sync.Index(now=NOW)
+    first, *_ = CATALOG["topics"]
+    index.add(read({"topics": [first, first]}))
+    with pytest.raises(CatalogError, match="topic 11: has two entries that differ"):
+        index.add(read({"topics": [first | {"name": "another"}]}))
 
 
 def withdraw(engine: Engine, *questions: int) -> catalog_sync.Withdrawn:

@@ -12,7 +12,19 @@ from benchmarks.report import table
 def test_help_lists_every_command() -> None:
     command = [sys.executable, "-m", "benchmarks", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    measures = ("accept", "tokens", "drain", "cpu", "growth", "memory", "fold", "peers", "frozen", "idle")
+    measures = (
+        "accept",
+        "tokens",
+        "drain",
+        "cpu",
+        "growth",
+        "memory",
+        "fold",
+        "peers",
+        "frozen",
+        "sync",
+        "idle",
+    )
     for name in (*measures, "all", "compare", "recall", "exam"):
         assert f"\n  {name} " in shown
 
