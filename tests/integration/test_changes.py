@@ -82,7 +82,7 @@ def change(connection: Connection, learner: int, kind: str, sent: list[dict[str,
 
 def void(engine: Engine, learner: int) -> None:
     with engine.begin() as connection:
-        void_upload(connection, UUID(int=learner, version=4), reason="test", now=NOW)
+        void_upload(connection, UUID(int=learner, version=4), reason="test")
 
 
 def first_upload(learner: int) -> dict[str, Any]:

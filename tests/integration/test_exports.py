@@ -95,8 +95,8 @@ def test_one_learner_or_one_topic_is_exported_alone(database_url: str, what: str
 
 @pytest.mark.parametrize("what", ["attempts", "progress"])
 def test_the_handbook_tells_of_every_column(database_url: str, what: str) -> None:
-    told = HANDBOOK.partition(f"### Columns of {what}")[2].partition("\n### ")[0]
-    assert [name for name in cells(export(database_url, what))[0] if f"`{name}`" not in told] == []
+    described = HANDBOOK.partition(f"### Columns of {what}")[2].partition("\n### ")[0]
+    assert [name for name in cells(export(database_url, what))[0] if f"`{name}`" not in described] == []
 
 
 def test_a_missing_pyarrow_is_named_and_leaves_no_file(

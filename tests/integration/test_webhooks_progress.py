@@ -23,7 +23,7 @@ FORGET = text("DELETE FROM outbox WHERE kind <> 'progress.changed'")
 
 
 @pytest.fixture
-def told(settings: Settings, receiver: Receiver) -> Settings:
+def hinting(settings: Settings, receiver: Receiver) -> Settings:
     return configured(settings, webhook_url=receiver.url, webhook_progress=True, sweep_every=0.05)
 
 
@@ -43,7 +43,7 @@ def hints(engine: Engine) -> list[str]:
 
 
 def test_one_waits_however_much_changes_and_another_follows_later_changes(
-    engine: Engine, told: Settings
+    engine: Engine, hinting: Settings
 ) -> None:
     load(engine)
     assert hint(engine) == "0"
@@ -54,39 +54,39 @@ def test_one_waits_however_much_changes_and_another_follows_later_changes(
     change(engine, "q111")
     assert hint(engine, since) == since
     assert hints(engine) == ["waiting"]
-    deliver_due(engine, told)
+    deliver_due(engine, hinting)
     later = hint(engine, since)
     assert hints(engine) == ["delivered", "waiting"]
-    deliver_due(engine, told)
+    deliver_due(engine, hinting)
     assert hint(engine, later) == later
     assert hints(engine) == ["delivered", "delivered"]
 
 
 def test_what_a_slow_transaction_changes_is_hinted_at_once_it_is_committed(
-    engine: Engine, told: Settings
+    engine: Engine, hinting: Settings
 ) -> None:
     load(engine)
     slow = upload(answer("q110", AT))
     deliver(engine, slow)
     with engine.connect() as connection:
-        replay(connection, uuid_of(slow), now=NOW, default_zone=DEFAULT_ZONE)
+        replay(connection, [uuid_of(slow)], now=NOW, default_zone=DEFAULT_ZONE)
         change(engine, "q210")
         since = hint(engine)
         assert hints(engine) == []  # a reader would not see the faster one yet
         connection.commit()
     since = hint(engine, since)
-    deliver_due(engine, told)
+    deliver_due(engine, hinting)
     assert hint(engine, since) == since
     with engine.begin() as connection:
         found = changes.read_changes(connection, changes.Cursor(), limit=10)
     assert {each["user_id"] for each in found.learners} == {1, 2}
 
 
-def test_I11_a_hint_holds_nothing(engine: Engine, told: Settings, receiver: Receiver) -> None:
+def test_I11_a_hint_holds_nothing(engine: Engine, hinting: Settings, receiver: Receiver) -> None:
     load(engine)
     change(engine)
     hint(engine)
-    deliver_due(engine, told)
+    deliver_due(engine, hinting)
     (request,) = receiver.verified()
     assert request.json().keys() == {"type", "timestamp", "data"}
     assert (request.json()["type"], request.json()["data"]) == (HINT, {})
@@ -118,16 +118,18 @@ def sweeping(*settings: Settings) -> Iterator[None]:
         thread.join(30)
 
 
-def test_several_sweepers_hint(engine: Engine, told: Settings, receiver: Receiver) -> None:
+def test_several_sweepers_hint(engine: Engine, hinting: Settings, receiver: Receiver) -> None:
     load(engine)
-    with sweeping(told, told):
+    with sweeping(hinting, hinting):
         change(engine)
         until(lambda: HINT in {request.json()["type"] for request in receiver.requests}, "a hint is sent")
 
 
-def test_without_the_setting_nothing_is_hinted_at(engine: Engine, told: Settings, receiver: Receiver) -> None:
+def test_without_the_setting_nothing_is_hinted_at(
+    engine: Engine, hinting: Settings, receiver: Receiver
+) -> None:
     load(engine)
     ingest(engine, upload(answer("q110", AT)))
-    with sweeping(told.model_copy(update={"webhook_progress": False})):
+    with sweeping(hinting.model_copy(update={"webhook_progress": False})):
         until(lambda: len(receiver.requests) == 2, "the session's webhooks are sent")
     assert hints(engine) == []
