@@ -45,10 +45,10 @@ def import_(  # noqa: PLR0913  # one for each option
     yes: bool,
     store: context.Store,
 ) -> None:
-    """Record the reviews of an Anki FILE (.apkg, .colpkg) as past sessions of a learner.
+    """Record past sessions from the review log of Anki.
 
-    They become uploads, which the workers replay as any other. Counts are shown first. Safe to run again,
-    with a newer export of the same collection, too.
+    FILE is a collection (.colpkg) or a deck (.apkg). The sessions become uploads, which the workers replay as
+    any other. Counts are shown first. Safe to run again, with a newer export of the same collection, too.
     """
     if (field is None) == (mapping is None):
         raise click.UsageError("give one of --field and --mapping")

@@ -25,7 +25,7 @@ COMMANDS = {
     "conflicts": ("cli.conflicts", "Decide between two contents with the same uuid."),
     "demo": ("cli.demo", "Start everything, send a sample of sessions, and show what was learned."),
     "doctor": ("cli.doctor", "Check settings, stores and processes."),
-    "export": ("cli.exports", "Write all attempts, or all progress, as a table."),
+    "export": ("cli.exports", "Write all attempts, or all progress, as they are at one moment."),
     "import": ("cli.imports", "Record past sessions from the review log of Anki."),
     "learners": ("cli.maintenance", "Export or delete all data of a learner."),
     "metrics": ("cli.maintenance", "Serve the metrics of this host's processes to Prometheus."),

@@ -26,10 +26,12 @@ TEMPLATE = "migrated"
 # A shell that runs us in the background has it ignored, and what we start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A deadline would judge the machine. `--hypothesis-profile=long` looks for rare orders of delivery.
+# A deadline would judge the machine. `--hypothesis-profile=long` looks for rare orders of delivery. CI judges
+# a change, by the same examples each time; every other run looks for new ones.
 hypothesis.settings.register_profile("quick", max_examples=50, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("long", max_examples=2500, deadline=None, print_blob=True)
-hypothesis.settings.load_profile("quick")
+hypothesis.settings.register_profile("ci", hypothesis.settings.get_profile("quick"), derandomize=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(scope="session")
