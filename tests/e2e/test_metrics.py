@@ -81,7 +81,8 @@ def test_what_every_process_counts_is_served_also_after_a_restart(
     assert found["attempts_total unknown_question"] == 1
     assert sum(value for name, value in found.items() if name.startswith("answers_total")) == 8
     assert found["attempts_total bad_clock"] == 0, "what has not happened yet is shown too"
-    assert found["replay_seconds_count"] == found["replay_statements_count"] == 3
+    assert found["replay_seconds_count"] == 3
+    assert found["replay_statements_count"] in {2, 3}, "the first two may have come in one message"
     assert 3 * 2 < found["replay_statements_sum"] < 3 * 12
     assert found[f"requests_total POST {PATH} 202"] == 4 - found.get(f"requests_total POST {PATH} 200", 0)
     assert found["uploads rejected"] == 1
