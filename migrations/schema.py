@@ -29,8 +29,8 @@ def require_free_name(connection: Connection, schema: str) -> None:
     """Raise ConfigurationError where a role has the name of the schema: it would find our tables first."""
     if scalar(connection, _ROLE, {"schema": schema}):
         raise ConfigurationError(
-            f"DATABASE_SCHEMA: {schema} is the name of a role, whose statements would find our tables before"
-            " those in public: name the schema otherwise"
+            f"DATABASE_SCHEMA: {schema} is the name of a role, which would use our tables before those in"
+            ' public (its search_path begins with "$user"): choose another name'
         )
 
 

@@ -114,7 +114,7 @@ def _unpack(packed: Any) -> Iterator[bytes]:
 
 
 def _by_field(db: sqlite3.Connection, field: str) -> Any:
-    """Return how to name a card: by the text of a field of its note, without markup."""
+    """Return a function that gives the text of one field of a card's note, without markup."""
     if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'fields'").fetchone()[0]:
         fields = db.execute("SELECT ntid, ord, name FROM fields").fetchall()
     else:
@@ -135,7 +135,7 @@ def _by_field(db: sqlite3.Connection, field: str) -> Any:
 
 
 def _by_table(mapping: bytes) -> Any:
-    """Return how to name a card: by a table."""
+    """Return a function that gives what a table has for a card."""
     try:
         text = mapping.decode()
     except UnicodeDecodeError:

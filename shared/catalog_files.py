@@ -229,5 +229,5 @@ def read_key(written: str, choices: list[str]) -> int:
             )
         case several:
             way = "letter" if DIGITS.fullmatch(written) else "number"
-            places = " and ".join(str(each + 1) for each in several)
-            raise ValueError(f"{written!r} names choices {places}: write the {way} of one")
+            places = " or ".join(str(each + 1) for each in several)
+            raise ValueError(f"{written!r} may mean choice {places}: write the {way} of the right choice")

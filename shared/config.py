@@ -234,7 +234,9 @@ class Timings(BaseSettings):
     lock_timeout: Seconds = Field(10.0, description="longest wait for a row lock, in seconds")
     idle_timeout: Seconds = Field(30.0, description="longest idle time inside a transaction, in seconds")
     task_time_limit: Seconds = Field(60.0, description="seconds after which a stuck worker is killed")
-    store_deadline: Seconds = Field(1.0, description="seconds a request waits for Postgres before 503")
+    store_deadline: Seconds = Field(
+        1.0, description="seconds a request waits for Postgres; then an upload is spooled, others get 503"
+    )
     store_pause: Seconds = Field(
         4.0, description="seconds between two requests that try a failed spool or, for operators, Postgres"
     )

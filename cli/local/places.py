@@ -46,7 +46,7 @@ data_dir_option = click.option(
 
 
 class NothingRunningError(StudyIngestError):
-    """No `up` runs with the data directory."""
+    """No `up` of this user runs with the data directory."""
 
 
 class ServerError(StudyIngestError):
@@ -214,7 +214,9 @@ def make_servers_directory(directory: Path, account: Account) -> Path:
         directory.symlink_to(elsewhere)
     home = account.own_directory(directory.resolve())
     if not account.can_reach(home):
-        raise ServerError(f"user {account.uid}, who runs the servers, cannot reach {home}")
+        raise ServerError(
+            f"user {account.uid}, who runs the servers, cannot reach {home}: choose another --data-dir"
+        )
     return home
 
 

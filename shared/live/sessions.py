@@ -396,7 +396,7 @@ def abandon_idle(
         except Exception as error:
             if connection.invalidated:
                 raise
-            log.warning("session.not_abandoned", session=session_id, error=failures.describe(error))
+            log.warning("session.abandon_failed", session=session_id, error=failures.describe(error))
         else:
             abandoned += 1
     return abandoned

@@ -37,7 +37,10 @@ def retrievability(memory: Memory, last: date, day: date) -> float:
 
 
 class _Card(Card):
-    """A card for one review that fsrs does not copy first: the copy takes a quarter of a review's time."""
+    """A card whose copy is the card itself.
+
+    fsrs copies a card before each review, which takes a quarter of the time; ours is used once.
+    """
 
     def __copy__(self) -> Self:
         return self

@@ -86,9 +86,18 @@ MULTILINE = 'q2;T;S;"a\nb\nc";A'
     [
         (table(GOOD, "q2;T;S;a|b;C"), "line 3, column key: 'C' is none of the 2 choices: write its letter"),
         (table("q2;T;S;a|b;0"), r"line 2, column key: '0' is none .*\(the first is 1\)"),
-        (table("q2;T;S;2|1;1"), "line 2, column key: '1' names choices 1 and 2: write the letter of one"),
-        (table("q2;T;S;B|A;A"), "line 2, column key: 'A' names choices 1 and 2: write the number of one"),
-        (table("q2;T;S;a|a;a"), "line 2, column key: 'a' names choices 1 and 2: write the number of one"),
+        (
+            table("q2;T;S;2|1;1"),
+            "line 2, column key: '1' may mean choice 1 or 2: write the letter of the right choice",
+        ),
+        (
+            table("q2;T;S;B|A;A"),
+            "line 2, column key: 'A' may mean choice 1 or 2: write the number of the right choice",
+        ),
+        (
+            table("q2;T;S;a|a;a"),
+            "line 2, column key: 'a' may mean choice 1 or 2: write the number of the right choice",
+        ),
         (table(MULTILINE, "q3;T;S;a;A"), "line 5, column choices: has one choice: separate choices by"),
         (table("q2;T;S;a||b;A"), "line 2, column choices: has an empty choice"),
         (table("q2;T;;a|b;A"), "line 2, column subject: is empty: fill it in"),
