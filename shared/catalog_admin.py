@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple, Self
 import pydantic
 from sqlalchemy import Connection, text
 
-from shared import db, models
+from shared import db
 from shared.attempts import sessions_of_uploads
 from shared.config import TimeZone
 from shared.errors import CatalogError, HostCatalogError
@@ -427,8 +427,8 @@ def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = 
 
     changes = _compare(connection, catalog, known)  # again, under the locks
     _judge(changes, force=force)
-    for table, rows in zip(_TABLES, _new_rows(catalog, known), strict=True):
-        _upsert(connection, table, rows)
+    for (table, key), rows in zip(_KEYS.items(), _new_rows(catalog, known), strict=True):
+        _upsert(connection, table, key, rows)
     if regraded := [each.pub_id for each in changes if each.regraded]:
         regrade(connection, regraded)
     return changes
@@ -439,7 +439,8 @@ def _judge(changes: list[EditionChange], *, force: bool) -> None:
         raise CatalogError("\n".join([*map(str, changes), *([] if force else [_USE_FORCE])]))
 
 
-_TABLES = (models.User, models.StudyTopic, models.StudyQuestion, models.PublishedItem)
+# Not by shared/models.py: the ORM takes 8 MiB of each process that may load a catalog.
+_KEYS = {"users": "id", "study_topics": "id", "study_questions": "id", "published_items": "pub_id"}
 _USE_FORCE = "use --force if a key was wrong or texts are corrected (--dry-run shows what would change)"
 
 
@@ -468,18 +469,17 @@ def _differing(rows: Mapping[Any, dict[str, Any]], known: Mapping[Any, Any]) -> 
     return [row for key, row in rows.items() if key not in known or row != known[key]._asdict()]
 
 
-def _upsert(connection: Connection, table: type[models.Base], rows: Sequence[dict[str, Any]]) -> None:
+def _upsert(connection: Connection, table: str, key: str, rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         return
-    name, columns = table.__tablename__, ", ".join(rows[0])
-    key = next(iter(table.__table__.primary_key)).name
+    columns = ", ".join(rows[0])
     # Nor the owner of a topic, which cannot change: it is part of a key, so writing it would block replays
     # until the load ends.
-    fixed = {key, "user_id"} if table is models.StudyTopic else {key}
+    fixed = {key, "user_id"} if table == "study_topics" else {key}
     new = ", ".join(f"{column} = excluded.{column}" for column in rows[0] if column not in fixed)
     upsert = f"""
-        INSERT INTO {name} ({columns})
-        SELECT {columns} FROM json_populate_recordset(CAST(NULL AS {name}), CAST(:rows AS json))
+        INSERT INTO {table} ({columns})
+        SELECT {columns} FROM json_populate_recordset(CAST(NULL AS {table}), CAST(:rows AS json))
         ON CONFLICT ({key}) DO UPDATE SET {new}
     """  # noqa: S608  # made of the names of a table
     connection.execute(text(upsert), {"rows": db.as_json(rows)})
