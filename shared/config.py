@@ -321,7 +321,7 @@ class Settings(BrokerSettings, StoreSettings):
         description="proxies whose `X-Forwarded-…` headers are believed, separated by commas",
     )
     web_requests: int = Field(32, ge=1, description="requests that a web process serves at once")
-    max_tries: int = Field(5, ge=2, description="most starts of one upload; then it is `dead`")
+    max_tries: int = Field(5, ge=2, description="most tries of one upload; then it is `dead`")
     queue_limit: int = Field(
         200, ge=2, description="most messages in the broker; other uploads wait in Postgres"
     )
