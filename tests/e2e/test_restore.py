@@ -10,15 +10,18 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 import migrations
 from cli.client import PATH
 from cli.local.servers import Servers
+from cli.main import main
 from shared.config import Settings
 from shared.study.finalize import verify
 from tests import factories
+from tests.marks import MARK, is_marked
 from tests.processes import Processes, processes, reachable_directory, until
 
 KEPT, LATER = (
@@ -108,3 +111,43 @@ def test_I2_after_a_restore_everything_is_sent_again_and_is_there_once(home: Pat
         assert numbers(engine) == everything
         assert factories.progress(engine) == progress
         assert not any(checked.differing for checked in verify(engine))
+
+
+def test_I11_a_deleted_learner_is_in_no_dump_and_no_log_and_goes_from_a_restored_backup_again(
+    home: Path, tmp_path: Path
+) -> None:
+    backup, logs = home / "backup", tmp_path
+    pub_id = f"q-{MARK}"
+    sent = factories.upload(factories.answer(pub_id, "2026-11-20T09:00:00Z"), note=MARK)
+    with installation(home / "lost", logs) as (servers, engine, house):
+        factories.load(engine)
+        factories.load(
+            engine, {"questions": [factories.question(110, pub_id, choices=[MARK, "b", "c", "d"])]}
+        )
+        for name in EVERY_PROCESS:
+            house.start(name)
+        assert send(house, engine, [sent]) == [202]
+        client(servers, "pg_dump", "--format", "custom", "--file", str(backup))
+        assert is_marked(dump(servers, home)), "the search finds what is there"
+        delete(servers)
+        assert not is_marked(dump(servers, home))
+
+    with installation(home / "new", logs, backup) as (servers, engine, _):
+        assert count(engine) == 1
+        delete(servers)
+        assert not is_marked(dump(servers, home))
+    written = [log.read_text() for log in logs.glob("*.log")]
+    assert any("upload.replayed" in log for log in written)
+    assert not any(is_marked(log) for log in written)
+
+
+def dump(servers: Servers, home: Path) -> str:
+    """Return all of a database as text."""
+    client(servers, "pg_dump", "--file", str(home / "dump.sql"))
+    return (home / "dump.sql").read_text()
+
+
+def delete(servers: Servers) -> None:
+    stores = {"DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url}
+    result = CliRunner().invoke(main, ["learners", "delete", str(factories.ANN), "--yes"], env=stores)
+    assert result.exit_code == 0, result.output
