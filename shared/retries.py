@@ -34,6 +34,11 @@ _COUNT_TOGETHER = text("""
     RETURNING fresh.id
 """)
 
+_TAKE_BACK = text("""
+    UPDATE uploads SET tries = tries - 1
+    WHERE client_session_uuid = ANY(CAST(:ids AS uuid[])) AND finalized_at IS NULL
+""")
+
 # The receiver of webhooks is informed, as perhaps no operator is watching.
 _MARK_DEAD = text("""
     WITH dead AS (
@@ -113,6 +118,11 @@ def start_together(
     """Count a start of those uploads that may be replayed in one transaction, and return them."""
     bound = {"ids": list(client_session_uuids), "max_tries": max_tries}
     return scalars(connection, _COUNT_TOGETHER, bound)
+
+
+def take_back(connection: Connection, client_session_uuids: Sequence[UUID]) -> None:
+    """Take back a counted start of each of these uploads."""
+    execute(connection, _TAKE_BACK, {"ids": list(client_session_uuids)})
 
 
 def fail(connection: Connection, client_session_uuid: UUID, error: str, settings: Settings) -> bool:

@@ -41,12 +41,12 @@ def finalize_upload(self: Task[Any, None], *client_session_uuids: str, again: bo
         together = waiting if len(waiting) > 1 else []
         if together and counted:
             together = _start_together(waiting)
-        if _replay_together(together):
-            waiting = [upload for upload in waiting if upload not in together]
+        replayed, started = _replay_together(together, counted=counted)
+        waiting = [upload for upload in waiting if upload not in replayed]
         for upload in waiting:
             if time.monotonic() > end:
                 break  # the sweeper enqueues the rest
-            if counted and upload not in together and not _start(upload):
+            if counted and upload not in started and not _start(upload):
                 continue
             try:
                 _replay([upload])
@@ -72,16 +72,24 @@ def _start_together(uploads: list[UUID]) -> list[UUID]:
         return retries.start_together(connection, uploads, max_tries=settings.max_tries)
 
 
-def _replay_together(uploads: list[UUID]) -> bool:
-    """Replay uploads in one transaction; return whether it was committed."""
+def _replay_together(uploads: list[UUID], *, counted: bool) -> tuple[list[UUID], list[UUID]]:
+    """Replay uploads in one transaction; return those replayed, and those whose start stands as counted.
+
+    A transient fault, as a busy learner, is no try of anybody: the counts are taken back, as the message may
+    end before the turn of some.
+    """
     if not uploads:
-        return False
+        return [], []
     try:
         _replay(uploads)
     except Exception as error:  # noqa: BLE001  # whatever it is: each is replayed by itself, where it shows
         log.info("uploads.separated", uploads=[str(upload) for upload in uploads], error=describe(error))
-        return False
-    return True
+        if not (counted and is_transient(error)):
+            return [], uploads
+        with engine().begin() as connection:
+            retries.take_back(connection, uploads)
+        return [], []
+    return uploads, uploads
 
 
 def _replay(uploads: list[UUID]) -> None:

@@ -141,6 +141,24 @@ def test_I9_a_payload_that_kills_its_worker_is_buried_and_others_of_its_message_
     assert max(upload_row(engine, each["client_session_uuid"]).tries for each in uploads) <= 3
 
 
+def test_I9_a_start_that_its_message_had_no_time_for_is_not_counted(engine: Engine, house: Processes) -> None:
+    """Otherwise a busy learner, or a slow store, would use up the tries of others."""
+    factories.load_many(engine)
+    chance = random.Random(6)
+    uploads = [factories.random_upload(chance, learner=learner) for learner in (1, 2, 3)]
+    with engine.begin() as connection:
+        receive(connection, [factories.delivery(each) for each in uploads], first_try_after=600)
+    app = make_celery(house.settings)
+    with engine.begin() as connection:
+        connection.execute(text("SELECT FROM users WHERE id = 1 FOR UPDATE"))
+        with app.producer_pool.acquire() as producer:
+            enqueue(producer, app, [factories.uuid_of(each) for each in uploads], again=True)
+        house.start("worker")
+        until(lambda: "FailedUploadError" in house.output("worker"), "the message has ended")
+    rows = [upload_row(engine, each["client_session_uuid"]) for each in uploads]
+    assert [(row.status, row.tries) for row in rows] == [("received", 1)] * 3
+
+
 # A transaction takes ten uploads: so no machine is fast enough to work all of them off between the kills.
 SLOWLY = text("""
     CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$
