@@ -1,15 +1,13 @@
 """Find uploads for an operator, by indexes that uploads and replays need anyway."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Connection, text
 
-from shared import models
 from shared.payload import SPACES, normal_id
 from shared.uploads import Status
 
@@ -54,129 +52,106 @@ class Search:
     purged: bool | None = None
 
 
-_LISTED = (
-    models.Upload.client_session_uuid,
-    models.Upload.status,
-    models.Upload.received_at,
-    models.Upload.finalized_at,
-    models.Upload.tries,
-    models.Upload.next_try_at,
-    models.Upload.user_id,
-    sa.func.jsonb_array_length(models.Upload.payload["attempts"]).label("attempts"),
-    models.Upload.reason,
-    models.Upload.last_error,
-)
+# The waiting and the failed uploads, each by their partial index.
+_NOT_INGESTED = """
+    SELECT client_session_uuid, payload, last_error, reason FROM uploads WHERE status = 'received'
+    UNION ALL
+    SELECT client_session_uuid, payload, last_error, reason FROM uploads WHERE status IN ('rejected', 'dead')
+"""
+# The public id of each attempt of theirs.
+_SENT = f"""
+    SELECT client_session_uuid, normalize(btrim(attempt ->> 'pub_id', :spaces)) AS pub_id
+    FROM ({_NOT_INGESTED}) AS upload, jsonb_array_elements(payload -> 'attempts') AS attempt
+"""  # noqa: S608  # made of the constant above
+# A learner's uploads: those that are not ingested, by the owner of their questions. One join for the
+# questions of all uploads: one for each upload takes seconds with a large catalog. An array, so that the
+# planner expects few uuids and uses the primary key.
+_OF_LEARNER = f"""
+    (user_id = :learner OR client_session_uuid = ANY (ARRAY(
+        SELECT client_session_uuid FROM ({_SENT}) AS sent WHERE pub_id IN (
+            SELECT i.pub_id FROM study_topics t
+            JOIN study_questions q ON q.study_topic_id = t.id AND q.user_id = t.user_id
+            JOIN published_items i ON i.source_id = q.id
+            WHERE t.user_id = :learner))))
+"""  # noqa: S608  # as above
+# The uploads that answered a question, or were sent with it.
+_WITH_QUESTION = f"""
+    client_session_uuid IN (
+        SELECT CAST(s.client_session_uuid AS uuid) FROM published_items i
+        JOIN study_question_attempts a ON a.study_question_id = i.source_id
+        JOIN study_quiz_sessions s ON s.user_id = a.user_id AND s.id = a.study_quiz_session_id
+        WHERE i.pub_id = :question AND s.client_session_uuid IS NOT NULL
+        UNION SELECT client_session_uuid FROM ({_SENT}) AS sent WHERE pub_id = :question)
+"""  # noqa: S608  # as above
+_FAILING_WITH = f"""
+    client_session_uuid IN (
+        SELECT client_session_uuid FROM ({_NOT_INGESTED}) AS upload
+        WHERE position(lower(:error) IN lower(last_error)) > 0
+            OR position(lower(:error) IN lower(reason)) > 0)
+"""  # noqa: S608  # as above
 
 # `received_at` has only an index of page ranges, which gives no order: to list the newest of millions, search
 # the last hour, day and month first.
 _LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=30))
+_RECENT = """
+    received_at >= coalesce(CAST(:last_at AS timestamptz), now() - CAST(:older_than AS interval), now())
+        - CAST(:back AS interval)
+"""
 
 
-def search(connection: sa.Connection, wanted: Search) -> list[Listed]:
+def search(connection: Connection, wanted: Search) -> list[Listed]:
     """Find uploads: waiting ones in the order of their wait, the longest first; others the newest first."""
-    waiting = wanted.status is Status.RECEIVED
-    order = models.Upload.received_at if waiting else models.Upload.received_at.desc()
-    query = sa.select(*_LISTED).where(*_conditions(wanted)).order_by(order, models.Upload.client_session_uuid)
-    query = query.limit(wanted.limit)
-
+    conditions = list(_conditions(wanted))
     by_index = wanted.status not in (None, Status.INGESTED) or any(
         each is not None for each in (wanted.learner, wanted.question, wanted.error)
     )
     if wanted.limit is not None and not by_index:
-        newest = (
-            sa.literal(wanted.after.received_at)
-            if wanted.after
-            else sa.func.now() - (wanted.older_than or timedelta())
-        )
         for back in _LOOK_BACK:
-            recent = connection.execute(query.where(models.Upload.received_at >= newest - back)).all()
+            recent = _list(connection, wanted, [*conditions, _RECENT], back)
             if len(recent) == wanted.limit:
-                return [Listed(*row) for row in recent]
-    return [Listed(*row) for row in connection.execute(query)]
+                return recent
+    return _list(connection, wanted, conditions)
 
 
-def _conditions(wanted: Search) -> Iterator[sa.ColumnElement[bool]]:
+def _list(
+    connection: Connection, wanted: Search, conditions: Iterable[str], back: timedelta | None = None
+) -> list[Listed]:
+    direction = "ASC" if wanted.status is Status.RECEIVED else "DESC"
+    statement = text(f"""
+        SELECT client_session_uuid, status, received_at, finalized_at, tries, next_try_at, user_id,
+            jsonb_array_length(payload -> 'attempts') AS attempts, reason, last_error
+        FROM uploads WHERE {" AND ".join(["TRUE", *conditions])}
+        ORDER BY received_at {direction}, client_session_uuid LIMIT :limit
+    """)  # noqa: S608  # made of the constants above
+    last_at, last_uuid = wanted.after or (None, None)
+    bound: dict[str, Any] = {
+        "older_than": wanted.older_than,
+        "last_at": last_at,
+        "last_uuid": last_uuid,
+        "learner": wanted.learner,
+        "question": wanted.question and normal_id(wanted.question),
+        "error": wanted.error,
+        "spaces": SPACES,
+        "limit": wanted.limit,
+        "back": back,
+    }
+    return [Listed(*row) for row in connection.execute(statement, bound)]
+
+
+def _conditions(wanted: Search) -> Iterator[str]:
     if wanted.status is not None:
-        yield of_status(wanted.status)
+        yield f"status = '{wanted.status}'"  # in the SQL: a parameter uses no partial index
     if wanted.older_than is not None:
-        yield models.Upload.received_at < sa.func.now() - wanted.older_than
+        yield "received_at < now() - :older_than"
     if wanted.after is not None:
         # First the bound, for the index; then without those of the same time that were listed already.
-        at, (last_at, last_uuid) = models.Upload.received_at, wanted.after
-        bound = at >= last_at if wanted.status is Status.RECEIVED else at <= last_at
-        yield sa.and_(bound, sa.or_(at != last_at, models.Upload.client_session_uuid > last_uuid))
+        yield f"received_at {'>=' if wanted.status is Status.RECEIVED else '<='} :last_at"
+        yield "(received_at <> :last_at OR client_session_uuid > :last_uuid)"
     if wanted.learner is not None:
-        yield of_learner(wanted.learner)
+        yield _OF_LEARNER
     if wanted.question is not None:
-        yield models.Upload.client_session_uuid.in_(with_question(wanted.question))
+        yield _WITH_QUESTION
     if wanted.error is not None:
-        yield models.Upload.client_session_uuid.in_(failing_with(wanted.error))
+        yield _FAILING_WITH
     if wanted.purged is not None:
-        yield models.Upload.payload.is_(None) if wanted.purged else models.Upload.payload.is_not(None)
-
-
-def of_status(*statuses: Status) -> sa.ColumnElement[bool]:
-    """Write statuses into the SQL: Postgres does not use a partial index for a parameter."""
-    return sa.or_(
-        *(models.Upload.status == sa.literal(status.value, literal_execute=True) for status in statuses)
-    )
-
-
-def of_learner(learner: int) -> sa.ColumnElement[bool]:
-    """Match a learner's uploads: those that are not ingested, by the owner of their questions."""
-    # One join for the questions of all uploads: one for each upload takes seconds with a large catalog.
-    theirs = (
-        sa.select(models.PublishedItem.pub_id)
-        .join(models.StudyQuestion)
-        .join(models.StudyTopic)
-        .where(models.StudyTopic.user_id == learner)
-    )
-    sent = _sent()
-    unfinished = sa.select(sent.c.client_session_uuid).where(sent.c.pub_id.in_(theirs))
-    # An array, so that the planner expects few uuids and uses the primary key.
-    array = sa.func.array(unfinished.scalar_subquery())
-    return sa.or_(models.Upload.user_id == learner, models.Upload.client_session_uuid == sa.func.any(array))
-
-
-def with_question(pub_id: str) -> sa.CompoundSelect[Any]:
-    """Find uploads that answered a question, or were sent with it."""
-    pub_id, sent = normal_id(pub_id), _sent()
-    answered = (
-        sa.select(sa.cast(models.StudyQuizSession.client_session_uuid, sa.Uuid))
-        .join(models.StudyQuestionAttempt)
-        .join(
-            models.PublishedItem,
-            models.PublishedItem.source_id == models.StudyQuestionAttempt.study_question_id,
-        )
-        .where(
-            models.PublishedItem.pub_id == pub_id, models.StudyQuizSession.client_session_uuid.is_not(None)
-        )
-    )
-    return sa.union(answered, sa.select(sent.c.client_session_uuid).where(sent.c.pub_id == pub_id))
-
-
-def _sent() -> sa.Subquery:
-    """Select the public id of each attempt of the uploads that are not ingested."""
-    attempt = sa.func.jsonb_array_elements(models.Upload.payload["attempts"], type_=JSONB)
-    pub_id = sa.func.normalize(sa.func.btrim(attempt["pub_id"].astext, SPACES))
-    return _not_ingested(sa.true(), pub_id.label("pub_id")).subquery()
-
-
-def failing_with(error: str) -> sa.CompoundSelect[Any]:
-    """Find uploads by a part of the last error or the reason, in any case."""
-    return _not_ingested(
-        sa.or_(
-            models.Upload.last_error.icontains(error, autoescape=True),
-            models.Upload.reason.icontains(error, autoescape=True),
-        )
-    )
-
-
-def _not_ingested(
-    condition: sa.ColumnElement[bool], *columns: sa.ColumnElement[Any]
-) -> sa.CompoundSelect[Any]:
-    """Search the waiting and the failed uploads, each by their partial index."""
-    query = sa.select(models.Upload.client_session_uuid, *columns).where(condition)
-    return sa.union_all(
-        query.where(of_status(Status.RECEIVED)), query.where(of_status(Status.REJECTED, Status.DEAD))
-    )
+        yield f"payload IS {'NULL' if wanted.purged else 'NOT NULL'}"
