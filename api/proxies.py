@@ -4,7 +4,8 @@ werkzeug's ProxyFix trusts the headers of any sender; waitress can trust only a 
 """
 
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Response, request
@@ -32,20 +33,20 @@ class ProxyHeaders:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request as if the client had sent it directly, without proxies."""
         prefix = ""
-        if self._trusts(environ["REMOTE_ADDR"]):
+        if self._trusted and self._trusts(_address(environ["REMOTE_ADDR"])):
             # Each proxy appends the address that it sees; entries before the first untrusted address are the
             # client's own.
-            for hop in map(str.strip, reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(","))):
+            for hop in reversed(_listed(environ, "FOR")):
                 try:
-                    trusted = self._trusts(hop)
+                    address = _address(hop)
                 except ValueError:  # not an address
                     break
-                environ["REMOTE_ADDR"] = hop
-                if not trusted:
+                environ["REMOTE_ADDR"] = str(address)
+                if not self._trusts(address):
                     break
-            if environ.get("HTTP_X_FORWARDED_PROTO") == "https":
+            if _listed(environ, "PROTO")[0].lower() == "https":  # that of the proxy that the client reached
                 environ["wsgi.url_scheme"] = "https"
-            prefix = environ.get("HTTP_X_FORWARDED_PREFIX", "").rstrip("/")
+            prefix = "".join(part.rstrip("/") for part in _listed(environ, "PREFIX"))
         if URL_PREFIX.fullmatch(prefix):  # the proxy has removed it from the path
             environ["SCRIPT_NAME"] = prefix
         elif self._prefix:
@@ -54,5 +55,19 @@ class ProxyHeaders:
                 environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix(self._prefix)
         return self._app(environ, start_response)
 
-    def _trusts(self, address: str) -> bool:
-        return any(ip_address(address) in network for network in self._trusted)
+    def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
+        return any(address in network for network in self._trusted)
+
+
+def _listed(environ: WSGIEnvironment, name: str) -> list[str]:
+    """Split a header to which each proxy of a chain may have added."""
+    return [each.strip() for each in environ.get(f"HTTP_X_FORWARDED_{name}", "").split(",")]
+
+
+def _address(hop: str) -> IPv4Address | IPv6Address:
+    """Read the address of a hop; raise ValueError if it is none."""
+    try:
+        address = ip_address(hop)
+    except ValueError:  # Azure's gateway adds a port, and then writes IPv6 in brackets
+        address = ip_address(urlsplit(f"//{hop}").hostname or "")
+    return getattr(address, "ipv4_mapped", None) or address

@@ -105,10 +105,19 @@ def test_each_client_has_guesses_of_its_own(behind: Behind, house: Processes) ->
     # nginx adds 127.0.0.1. What stands before the last address that is not trusted was claimed by the client.
     assert [guess(f"1.2.3.{n}, 198.51.100.7, 10.0.0.1") for n in range(6)] == [403] * 5 + [429]
     assert guess("nonsense, 198.51.100.7") == 429
+    for same in ("198.51.100.7:4711", "[::ffff:198.51.100.7]:443", "::FFFF:198.51.100.7, 10.0.0.1:80"):
+        assert guess(same) == 429
     assert guess("198.51.100.7, 2001:db8::1") == 403
     assert guess("198.51.100.7, nonsense") == 403  # of 127.0.0.1, then
     events = [json.loads(line) for line in house.output("web").splitlines() if "ops.login" in line]
     assert {each["address"] for each in events if each["event"] == "ops.login_limited"} == {"198.51.100.7"}
+
+
+def test_several_proxies_in_a_row_are_understood(behind: Behind) -> None:
+    sent = {"Proto": "HTTPS, http", "Prefix": "/outer/, /study"}
+    web = behind(headers="".join(f"proxy_set_header X-Forwarded-{name} '{sent[name]}';" for name in sent))
+    assert "; Secure" in web.post(LOGIN, data={"password": PASSWORD}).headers["Set-Cookie"]
+    assert web.get("/study/viewer").headers["Location"] == "/outer/study/viewer/"
 
 
 def test_a_proxy_that_is_not_trusted_is_not_believed(behind: Behind) -> None:
