@@ -21,7 +21,7 @@ from flask import Flask
 from waitress import create_server, wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask
 from waitress.utilities import Error
@@ -100,12 +100,15 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
 
     def parse_header(self, header_plus: bytes) -> None:
         """Parse the head; skip a body that cannot be accepted, and let the application answer why."""
-        super().parse_header(header_plus)
+        try:
+            super().parse_header(header_plus)
+        except ValueError:  # a length of 5,000 digits, a host that is none: waitress would answer nothing
+            raise ParsingError("") from None
         if "//" in self.path:
             # waitress and werkzeug would read it as `/`, or redirect to a host that the request names.
             self.error = _NotFoundError("")
         # RFC 9112, section 6.3: the two ends may disagree about where such a request ends.
-        is_ambiguous = self.chunked or "TRANSFER_ENCODING" in self.headers
+        is_ambiguous = b"\ntransfer-encoding:" in header_plus.lower()
         if is_ambiguous and ("CONTENT_LENGTH" in self.headers or self.version == "1.0"):
             self.headers["CONNECTION"] = "close"
         self.has_token = self._senders.may_send_body(self.headers.get("AUTHORIZATION", ""))

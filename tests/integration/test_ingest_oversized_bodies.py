@@ -76,6 +76,8 @@ NO_HTTP = {
     "a chunk of no size": (400, CHUNKED + b"viewer-token-of-tests\r\n"),
     "another transfer encoding": (501, HEAD + b"Transfer-Encoding: gzip\r\n\r\n"),
     "a length that is no number": (400, HEAD + b"Content-Length: -1\r\n\r\n"),
+    "a length of 5,000 digits": (400, HEAD + b"Content-Length: %s\r\n\r\n" % (b"9" * 5000)),
+    "a host that is none": (400, HEAD.replace(b"POST ", b"POST http://[viewer-token-of-tests") + b"\r\n"),
     "a bare line feed in a header": (400, HEAD + b"X: viewer-token-of-tests\nY: 1\r\n\r\n"),
     "endless headers": (431, (HEAD + b"X: ").ljust(MAX_HEAD, b"x")),
 }
@@ -168,3 +170,8 @@ def test_a_request_whose_end_is_doubtful_is_the_last_of_its_connection(
     assert (response.status_code, response.headers["Connection"]) == (status, "close")
     assert b"HTTP/1.1 200" not in response.content
     assert count(engine) == (status == 202)
+
+
+def test_a_coding_without_a_name_is_as_doubtful(web: httpx.Client) -> None:
+    response = exchange(web, HEAD + TYPE + b"Transfer-Encoding:\r\nContent-Length: 2\r\n\r\n{}")
+    assert response.headers["Connection"] == "close"
