@@ -18,6 +18,8 @@ from kombu.transport import redis
 from pydantic import BaseModel, Field, TypeAdapter
 from redis.exceptions import DataError, RedisError
 
+from shared.broker import MESSAGE_SIZE
+
 log = structlog.get_logger()
 
 # Celery by itself would try again five times a second, each with two lines in the log.
@@ -46,7 +48,9 @@ class _Options(BaseModel, extra="forbid"):
     again: bool = False
 
 
-_BODY = TypeAdapter(tuple[Annotated[list[UUID], Field(min_length=1)], _Options, dict[str, None] | None])
+# A hundred thousand uploads would pass the time limit again and again, with a line in the log for each.
+_Uploads = Annotated[list[UUID], Field(min_length=1, max_length=MESSAGE_SIZE)]
+_BODY = TypeAdapter(tuple[_Uploads, _Options, dict[str, None] | None])
 
 
 def _read(message: Message) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def malformed(sound: dict[str, Any]) -> list[str]:
         f'[["{NOBODY}"], {{"again": "{SECRET}"}}, null]'.encode(),
         f'[["{NOBODY}"], {{}}, {{"chain": [{{"task": "{SECRET}"}}]}}]'.encode(),
         b'[[{"__type__": "uuid", "__value__": 7}], {}, null]',
+        json.dumps([[NOBODY] * (broker.MESSAGE_SIZE + 1), {}, None]).encode(),
     ]
     headers: list[dict[str, Any]] = [
         *({"task": wrong} for wrong in ([], {}, None, 7, SECRET, "celery.backend_cleanup")),
