@@ -96,7 +96,7 @@ def postgres_url(url: str) -> str:
     names = [name for name, _ in parse_qsl(rest.partition("?")[2])]
     if len(set(names)) < len(names):  # libpq would use the last one silently
         raise ValueError("has a parameter twice; several hosts are written host=a,b&port=1,2")
-    if unknown := set(names) - _PARAMETERS:
+    if unknown := set(names) - _PARAMETERS - {"ssl"}:  # `ssl=true`, of JDBC's URLs: `sslmode=require`
         raise ValueError(f"libpq does not know the parameter {', '.join(sorted(unknown))}")
     try:
         ports = str(conninfo_to_dict(f"postgresql://{rest}").get("port", "")).split(",")
@@ -114,12 +114,17 @@ def broker_url(url: str) -> str:
         raise ValueError("redis+socket:// takes no user or password: protect the socket by its file mode")
     if url.startswith("sentinel"):
         return _sentinel_url(url)
-    # There may be several, separated by semicolons: Celery tries the next where one is away.
+    # There may be several, separated by semicolons: Celery tries the next where one is away. The first one's
+    # scheme, as written, decides for all whether they prove their names: with `redis://a;rediss://b`, or
+    # `REDISS://b`, none would.
+    each = url.split(";")
+    schemes = {one.partition("://")[0] for one in each}
     try:
-        parts = [urlsplit(each) for each in url.split(";")]
-        sound = all(each.scheme in BROKERS and each.port != 0 for each in parts)
+        sound = schemes <= {*BROKERS} and all(urlsplit(one).port != 0 for one in each)
     except ValueError:
         sound = False
+    if sound and len(schemes) > 1:
+        raise ValueError("several brokers need the same scheme: TLS for all, or for none")
     if not sound:
         raise ValueError("must be a broker's URL: redis://host/0, redis+socket://path or amqp://host")
     return url

@@ -67,7 +67,7 @@ def make_engine(
     arguments: dict[str, Any] = DEFAULTS | vanished | conninfo_to_dict(settings.database_url)
     arguments |= hosts.verified(arguments)
     several = hosts.Hosts.of(arguments)
-    if several:  # one of them may be a standby
+    if several or "," in str(arguments.get("hostaddr")):  # one of them may be a standby
         arguments.setdefault("target_session_attrs", "read-write")
     limits = {
         "lock_timeout": settings.lock_timeout,

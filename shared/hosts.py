@@ -76,8 +76,13 @@ def verified(arguments: Mapping[str, Any]) -> dict[str, str]:
     The authorities are those of the URL, of libpq's own file, or of the system and SSL_CERT_FILE, as for the
     other stores. libpq by itself would take what it gets, and go on in plain text.
     """
-    hosts = str(arguments.get("host") or arguments.get("hostaddr") or os.environ.get("PGHOST", ""))
-    if "sslmode" in arguments or os.environ.get("PGSSLMODE") or all(map(_is_here, hosts.split(","))):
+    host, address, service = (
+        str(arguments.get(name) or os.environ.get(f"PG{name.upper()}", ""))
+        for name in ("host", "hostaddr", "service")
+    )
+    # Which host a service's file names, only libpq reads.
+    is_here = all(map(_is_here, f"{host},{address}".split(","))) and (host or address or not service)
+    if arguments.get("sslmode") or os.environ.get("PGSSLMODE") or is_here:
         return {}
     own = os.path.expanduser(ROOT_CERTIFICATE)  # noqa: PTH111  # pathlib's raises where there is no home
     if "sslrootcert" in arguments or os.environ.get("PGSSLROOTCERT") or os.access(own, os.R_OK):

@@ -4,11 +4,11 @@ import socket
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, make_url, text
+from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from cli.local.servers import PORT, USER, Servers
-from shared.config import Settings
+from shared.config import Settings, StoreSettings
 from shared.db import execute, make_engine
 from tests.faults import driver, kill_backend
 
@@ -58,3 +58,28 @@ def test_a_host_whose_connection_was_lost_is_tried_last(
     with other.connect() as connection:
         assert host_of(connection) == second, "the engines of a process share it"
     other.dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("a,b/x", "read-write"),
+        ("a:1,b:2/x?target_session_attrs=any", "any"),
+        ("/x?host=a,b", "read-write"),
+        ("db/x?hostaddr=10.0.0.1,10.0.0.2", "read-write"),
+        ("/x?hostaddr=10.0.0.1,10.0.0.2&port=1,2", "read-write"),
+        ("a/x?hostaddr=10.0.0.1", None),
+    ],
+)
+def test_of_several_hosts_the_writable_one_is_taken(url: str, wanted: str | None) -> None:
+    engine = make_engine(StoreSettings(database_url=f"postgresql://{url}"))
+    asked: list[str | None] = []
+
+    def refuse(_dialect: object, _entry: object, _args: object, arguments: dict[str, str]) -> None:
+        asked.append(arguments.get("target_session_attrs"))
+        raise ConnectionRefusedError
+
+    event.listen(engine, "do_connect", refuse)
+    with pytest.raises(ConnectionRefusedError):
+        engine.connect()
+    assert asked == [wanted]

@@ -20,6 +20,14 @@ AWAY = {"host": "db.example"}
         ({"hostaddr": "10.0.0.1"}, {}, True),
         ({"host": "localhost,db.example"}, {}, True),
         ({"host": "localhost"}, {}, False),
+        ({"host": "localhost", "hostaddr": "10.0.0.1"}, {}, True),
+        ({"hostaddr": "127.0.0.1,10.0.0.1"}, {}, True),
+        ({"host": "localhost"}, {"PGHOSTADDR": "10.0.0.1"}, True),
+        (AWAY | {"sslmode": ""}, {}, True),
+        ({"service": "study"}, {}, True),
+        ({}, {"PGSERVICE": "study"}, True),
+        ({"service": "study", "host": "localhost"}, {}, False),
+        ({"service": "study", "sslmode": "disable"}, {}, False),
         ({"host": "127.8.8.8,::1"}, {}, False),
         ({"host": "/run/postgresql,@abstract,"}, {}, False),
     ],
@@ -27,7 +35,7 @@ AWAY = {"host": "db.example"}
 def test_who_has_to_prove_a_name(
     monkeypatch: pytest.MonkeyPatch, arguments: dict[str, str], environment: dict[str, str], *, proves: bool
 ) -> None:
-    for name in ("PGHOST", "PGSSLMODE"):
+    for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGSSLMODE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
