@@ -9,9 +9,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from limits import parse
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Conninfo
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from redis import Redis
@@ -85,21 +82,22 @@ def _sentinel_url(url: str) -> str:
     return url
 
 
-_PARAMETERS = {each.keyword.decode() for each in Conninfo.get_defaults()}
-
-
 def postgres_url(url: str) -> str:
     """Return a Postgres URL as libpq reads it, several hosts included, or an empty one; raise ValueError."""
+    # Here, as Flower has no database (shared/failures.py).
+    from psycopg import ProgrammingError, conninfo, pq  # noqa: PLC0415
+
     scheme, _, rest = url.partition("://")
     if url and scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
         raise ValueError("must be a Postgres URL: postgresql://user@host/name")
     names = [name for name, _ in parse_qsl(rest.partition("?")[2])]
     if len(set(names)) < len(names):  # libpq would use the last one silently
         raise ValueError("has a parameter twice; several hosts are written host=a,b&port=1,2")
-    if unknown := set(names) - _PARAMETERS - {"ssl"}:  # `ssl=true`, of JDBC's URLs: `sslmode=require`
+    known = {each.keyword.decode() for each in pq.Conninfo.get_defaults()}
+    if unknown := set(names) - known - {"ssl"}:  # `ssl=true`, of JDBC's URLs: `sslmode=require`
         raise ValueError(f"libpq does not know the parameter {', '.join(sorted(unknown))}")
     try:
-        ports = str(conninfo_to_dict(f"postgresql://{rest}").get("port", "")).split(",")
+        ports = str(conninfo.conninfo_to_dict(f"postgresql://{rest}").get("port", "")).split(",")
     except ProgrammingError:
         ports = ["unreadable"]
     if not all(0 < int(port) < 2**16 if port.isdecimal() else not port for port in ports):

@@ -1,9 +1,11 @@
-"""Classify failures, and describe them without quoting a learner's answers."""
+"""Classify failures, and describe them without quoting a learner's answers.
+
+SQLAlchemy is loaded by the functions that judge its errors: Flower, which has no database, describes
+failures, too, and would need 10 MiB more with SQLAlchemy and psycopg.
+"""
 
 import traceback
 from pathlib import Path
-
-from sqlalchemy.exc import DBAPIError, OperationalError
 
 from shared.errors import OvertakenError, StudyIngestError
 
@@ -24,6 +26,8 @@ _TRANSIENT = frozenset({"55P03", _READ_ONLY, "0A000"})
 
 def is_transient(error: BaseException) -> bool:
     """Return whether a failure is not caused by the upload itself, so that it does not count as a try."""
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # see above
+
     if isinstance(error, OvertakenError):
         return True
     if not isinstance(error, DBAPIError):
@@ -36,6 +40,8 @@ def is_transient(error: BaseException) -> bool:
 
 def is_away(error: BaseException) -> bool:
     """Return whether a statement failed because no writable Postgres could be reached."""
+    from sqlalchemy.exc import DBAPIError, OperationalError  # noqa: PLC0415  # see above
+
     if isinstance(error, OperationalError):
         return error.connection_invalidated or not _sqlstate(error)
     return isinstance(error, DBAPIError) and _sqlstate(error) == _READ_ONLY
@@ -43,9 +49,7 @@ def is_away(error: BaseException) -> bool:
 
 def describe(error: BaseException) -> str:
     """Describe a failure by its type and its innermost place in our code; quote only our own texts."""
-    parts = [type(error).__name__]
-    if isinstance(error, DBAPIError):
-        parts.append(_sqlstate(error))
+    parts = [type(error).__name__, _sqlstate(error)]
     if isinstance(error, StudyIngestError):
         parts.append(str(error))
     ours = [
@@ -60,5 +64,6 @@ def describe(error: BaseException) -> str:
     return " ".join(filter(None, parts))
 
 
-def _sqlstate(error: DBAPIError) -> str:
-    return getattr(error.orig, "sqlstate", None) or ""
+def _sqlstate(error: BaseException) -> str:
+    """Return the code of the driver's error that SQLAlchemy's has as `orig`, if it has any."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
