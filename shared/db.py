@@ -38,6 +38,9 @@ RELIED_ON = {
     "extra_float_digits": "1",  # stability and difficulty come back as they were written
     "default_transaction_isolation": "read committed",
 }
+# Limits that we do not want, and the first version of Postgres that has each: a pooled connection, and the lock
+# of a migration, idle for hours; a long transaction is limited by what it does.
+UNLIMITED = {"idle_session_timeout": 140_000, "transaction_timeout": 170_000}
 # Errors that show that an open connection is useless: the server became a standby, or a migration changed the
 # columns that a prepared statement returns. A new connection may lead to another server, and has no old
 # plans.
@@ -110,7 +113,10 @@ def _set_up(
     A pooler gives each transaction another session of Postgres, with another process id than it has reported.
     """
     is_pooled = f"pg_backend_pid() <> {driver.info.backend_pid}"
-    values = ", ".join(f"set_config('{name}', '{value}', {is_pooled})" for name, value in wanted.items())
+    known = {name: "0" for name, since in UNLIMITED.items() if driver.info.server_version >= since}
+    values = ", ".join(
+        f"set_config('{name}', '{value}', {is_pooled})" for name, value in {**known, **wanted}.items()
+    )
     statement = f"SELECT {is_pooled}, {values}"
     try:
         row = driver.execute(statement.encode()).fetchone()

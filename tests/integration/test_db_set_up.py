@@ -1,5 +1,6 @@
 """What statements rely on is set where we connect, whatever a database, a role or the URL says."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -64,6 +65,19 @@ def test_a_setting_of_the_database_changes_nothing(
     administer(servers.database_url, f"ALTER DATABASE {database} SET {name} = {HOSTILE[name]}")
     migrations.upgrade(empty_database_url)
     assert learn(empty_database_url) == learn(database_url) != []
+
+
+@pytest.mark.parametrize("name", ["idle_session_timeout", "transaction_timeout"])
+def test_a_limit_of_the_database_ends_no_connection(
+    servers: Servers, empty_database_url: str, name: str
+) -> None:
+    database = make_url(empty_database_url).database
+    administer(servers.database_url, f"ALTER DATABASE {database} SET {name} = '500ms'")
+    with connected(empty_database_url) as engine, engine.connect() as connection:
+        for _ in range(2):
+            execute(connection, text("SELECT pg_sleep(0.7)"))
+            connection.commit()
+            time.sleep(0.7)
 
 
 def test_options_of_the_url_are_kept_by_every_process_alike(empty_database_url: str) -> None:
