@@ -1,6 +1,5 @@
 """`catalog`: load learners, topics and questions into the database, or send them to a server."""
 
-import gzip
 import json
 import os
 from bisect import bisect_right
@@ -37,7 +36,7 @@ class RefusedCatalogError(StudyIngestError):
 def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
     """Pass a command a function that reads the catalog of its FILE in `parts`; print what was skipped.
 
-    NDJSON is read again at each call, a line at a time; the other forms are one part.
+    A file of NDJSON is read again at each call, a line at a time; the other forms are one part.
     """
 
     @click.argument("file", type=context.FILE)
@@ -49,10 +48,14 @@ def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @wraps(command)
     def run(*args: Any, file: Path, learner: int | None, topic: str | None, **options: Any) -> Any:
-        read = partial(catalog_files.read, learner=learner, topic=topic)
         if ".ndjson" in file.suffixes:
-            return command(*args, parts=partial(_lines, file, read), **options)
-        whole = read(context.read_file(file))
+            catalog_files.refuse_options(learner, topic)
+            return command(*args, parts=lambda: _parts(context.read_lines(file)), **options)
+        content = context.read_file(file)
+        if catalog_files.is_ndjson(content):  # such as standard input, which has no name
+            catalog_files.refuse_options(learner, topic)
+            return command(*args, parts=lambda: _parts(content.split(b"\n")), **options)
+        whole = catalog_files.read(content, learner=learner, topic=topic)
         for line in whole.skipped:
             click.echo(f"skipped: {line}", err=True)
         return command(*args, parts=lambda: [whole.catalog], **options)
@@ -112,8 +115,8 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
     for part in parts():
         index.add(part)
         learners |= {learner.id: learner for learner in part.users}
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    with httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT_S) as http:
+    headers = client.make_headers(token)
+    with httpx.Client(base_url=client.read_server(url), headers=headers, timeout=TIMEOUT_S) as http:
         server = _Server(http, force=force)
         server.find_differing(index)
         differing = [index.topics[topic] for topic in server.digests]
@@ -156,14 +159,13 @@ def reconcile(*, force: bool, store: context.Store) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _lines(file: Path, read: Callable[[bytes], catalog_files.Read]) -> Iterator[CatalogFile]:
-    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                if line.strip():
-                    yield read(line).catalog
-            except CatalogError as error:
-                raise CatalogError(f"line {number}: {error}") from None
+def _parts(lines: Iterable[bytes]) -> Iterator[CatalogFile]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            if line.strip():
+                yield catalog_admin.read_catalog(line)
+        except CatalogError as error:
+            raise CatalogError(f"line {number}: {str(error).removeprefix('line 1, ')}") from None
 
 
 def _track(rows: Iterable[T], what: str, number: int | None = None) -> Iterable[T]:
@@ -188,9 +190,9 @@ class _Server:
         remaining, stored = sorted(index.topics), dict[int, str]()
         while remaining:
             page = {"after": remaining[0] - 1, "limit": min(len(remaining), MAX_TOPICS)}
-            found = self._ask("GET", "/catalog/digest", params=page)["topics"]
-            stored |= {each["topic_id"]: each["digest"] for each in found}
-            remaining = remaining[bisect_right(remaining, found[-1]["topic_id"]) :] if found else []
+            found = self._ask(partial(_read_digests, page["after"]), "GET", "/catalog/digest", params=page)
+            stored |= found
+            remaining = remaining[bisect_right(remaining, max(found)) :] if found else []
         ours = {each.topic_id: each.digest for each in index.digests()}
         known = {topic: stored.get(topic, catalog_sync.NEW) for topic in ours}
         self.digests = {topic: digest for topic, digest in known.items() if digest != ours[topic]}
@@ -200,32 +202,54 @@ class _Server:
         number = 0
         for part, topics in _requests(rows):
             body = b'{"%s": [%s]}' % (kind.encode(), b",".join(part))
-            answer = self._ask("PUT", "/catalog", topics, params={"force": self._force}, content=body)
-            self.changes += [catalog_admin.EditionChange(**each) for each in answer["changes"]]
-            self.digests |= {each["topic_id"]: each["digest"] for each in answer["digests"]}
+            force = {"force": self._force}
+            changes, digests = self._ask(_read_loaded, "PUT", "/catalog", topics, params=force, content=body)
+            self.changes += changes
+            self.digests |= digests
             number += len(part)
         return number
 
     def keep_only(self, topic: int, questions: Iterable[int]) -> int:
         """Withdraw the other questions of a topic; return how many those were."""
         body = json.dumps({"ids": [*questions]})
-        answer = self._ask("PUT", f"/catalog/topics/{topic}/questions", [topic], content=body)
-        return int(answer["deleted"] + answer["retired"])
+        return self._ask(_read_gone, "PUT", f"/catalog/topics/{topic}/questions", [topic], content=body)
 
-    def _ask(self, method: str, path: str, topics: Iterable[int] = (), **request: Any) -> Any:
+    def _ask(
+        self, read: Callable[[Any], T], method: str, path: str, topics: Iterable[int] = (), **request: Any
+    ) -> T:
         tags = ", ".join(sorted({f'"{self.digests[topic]}"' for topic in topics}))
         headers = {"If-Match": tags} if tags else {}
         try:
             response = self._http.request(method, path, headers=headers, **request)
             if response.is_success:
-                return response.json()
+                return read(response.json())
             problem = response.json()
             lines = [f"{each['pointer']}: {each['detail']}" for each in problem.get("errors", [])]
             raise RefusedCatalogError("\n".join([f"{method} {path}: {problem['title']}", *lines]))
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
+        except httpx.TransportError as error:
+            reason = f"{self._http.base_url} cannot be reached: {type(error).__name__}"
+            raise RefusedCatalogError(f"{method} {path}: {reason}") from None
+        # Whatever another server's JSON leads to.
+        except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise RefusedCatalogError(
                 f"{method} {path}: the answer is not from study-ingest ({type(error).__name__})"
             ) from None
+
+
+def _read_digests(after: int, answer: Any) -> dict[int, str]:
+    found = {int(each["topic_id"]): str(each["digest"]) for each in answer["topics"]}
+    if found and max(found) <= after:  # else it would be asked for ever
+        raise ValueError("topics that were not asked for")
+    return found
+
+
+def _read_loaded(answer: Any) -> tuple[list[catalog_admin.EditionChange], dict[int, str]]:
+    changes = [catalog_admin.EditionChange(**each) for each in answer["changes"]]
+    return changes, {int(each["topic_id"]): str(each["digest"]) for each in answer["digests"]}
+
+
+def _read_gone(answer: Any) -> int:
+    return int(answer["deleted"] + answer["retired"])
 
 
 def _requests(rows: Iterable[Row]) -> Iterator[tuple[list[bytes], set[int]]]:

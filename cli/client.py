@@ -14,6 +14,7 @@ import click
 import httpx
 
 from cli.local.places import data_dir_option, read_env
+from shared.config import check_host
 from shared.errors import ConfigurationError, StudyIngestError
 from study_outbox import is_away, pause_after, retry_after
 
@@ -62,10 +63,8 @@ class Sender:
     """
 
     def __init__(self, url: str, token: str, *, patience: float = PATIENCE_S) -> None:
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        base = _server(url)
-        if not (token.isascii() and token.isprintable()):  # no header can hold it
-            raise ConfigurationError("the token has a character that tokens cannot have")
+        headers = make_headers(token)
+        base = read_server(url)
         # A proxy of the environment cannot reach a server on this machine's loopback address.
         self.http = httpx.Client(
             base_url=base, headers=headers, timeout=TIMEOUT_S, trust_env=base.host not in LOOPBACK
@@ -93,11 +92,14 @@ class Sender:
 
     def wait(self, upload: str, deadline: float) -> Sent:
         """Wait until an upload is final, or until `deadline` on the monotonic clock."""
-        uuid = json.loads(upload)["client_session_uuid"]
+        try:
+            uuid = json.loads(upload)["client_session_uuid"]
+        except (ValueError, TypeError, KeyError):  # our server would not have taken it
+            return Sent(Answer.FAILED, "the answer is not from study-ingest")
         while time.monotonic() < deadline:
             response = self._request("GET", f"{PATH}/{uuid}")
             body = _body(response)
-            if answer := FINAL.get(body.get("status", "")):
+            if answer := FINAL.get(str(body.get("status"))):
                 return Sent(answer, body.get("reason") or "")
             if not response.is_success and response.status_code not in NOT_YET:
                 return Sent(Answer.FAILED, _problem(response))
@@ -155,14 +157,23 @@ def with_sender(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _server(url: str) -> httpx.URL:
+def read_server(url: str) -> httpx.URL:
+    """Read the address of a server; raise ConfigurationError if it cannot be one."""
     try:
         server = httpx.URL(url.rstrip("/"))
-    except httpx.InvalidURL:
+        check_host(server.raw_host.decode())
+    except (httpx.InvalidURL, ValueError):
         server = httpx.URL()
     if server.scheme not in {"http", "https"} or not server.host or (server.port or 0) > LARGEST_PORT:
         raise ConfigurationError(f"{url!r} is not a server's address such as http://host:8000")
     return server
+
+
+def make_headers(token: str) -> dict[str, str]:
+    """Return the headers of a request; raise ConfigurationError for a token that no header can hold."""
+    if not (token.isascii() and token.isprintable()):
+        raise ConfigurationError("the token has a character that tokens cannot have")
+    return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
 
 def first_token(tokens: str) -> str:
@@ -174,13 +185,16 @@ def _body(response: httpx.Response) -> dict[str, Any]:
     """Return an answer's JSON object; an empty one if it has none, as when a proxy answers."""
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, dict) else {}
 
 
 def _problem(response: httpx.Response) -> str:
     problem = _body(response)
-    faults = problem.get("errors") or []
-    first = f": {faults[0]['pointer']} {faults[0]['detail']}" if faults else ""
+    match problem.get("errors"):
+        case [{"pointer": pointer, "detail": detail}, *_]:
+            first = f": {pointer} {detail}"
+        case _:
+            first = ""
     return f"{response.status_code} {problem.get('title') or response.reason_phrase}{first}"

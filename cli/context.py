@@ -2,6 +2,7 @@
 
 import codecs
 import gzip
+import io
 import json
 import os
 import re
@@ -131,6 +132,7 @@ def readable_errors() -> Iterator[None]:
 
 FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 _GZIP = b"\x1f\x8b"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as PowerShell writes it
 
 
 def read_file(file: Path) -> bytes:
@@ -138,15 +140,33 @@ def read_file(file: Path) -> bytes:
 
     A file compressed by gzip is decompressed.
     """
+    return b"".join(read_lines(file))
+
+
+def read_lines(file: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, which is read as `read_file` does, one in memory at a time."""
     try:
-        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        if content.startswith(_GZIP):
-            content = gzip.decompress(content)
-        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes it
-            content = content.decode("utf-16").encode()
+        with _open(file) as opened:
+            content: Any = opened
+            if opened.peek(2).startswith(_GZIP):
+                content = gzip.GzipFile(fileobj=opened)
+            if content.peek(2).startswith(_UTF16):
+                # Only a line feed ends a line here, too.
+                with io.TextIOWrapper(content, "utf-16", newline="\n") as text:
+                    yield from (line.encode() for line in text)
+            else:
+                yield content.readline().removeprefix(codecs.BOM_UTF8)
+                yield from content
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise click.ClickException(f"{file} cannot be read: {error}") from None
-    return content.removeprefix(codecs.BOM_UTF8)
+
+
+def _open(file: Path) -> io.BufferedReader:
+    if file.is_file():
+        return file.open("rb")
+    # A pipe may bring less than a file's first two bytes at once.
+    whole = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    return io.BufferedReader(io.BytesIO(whole))
 
 
 BIGINT = click.IntRange(0, 2**63 - 1)

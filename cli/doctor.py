@@ -401,7 +401,7 @@ def _web(settings: Settings, url: str) -> Finding:
     try:
         # Not through a proxy of the environment: this is a check of the process itself.
         answer = httpx.get(f"{url}/readyz", timeout=ASK_S, trust_env=False)
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, UnicodeError):  # the latter of a host that cannot be looked up
         return fail("web", "API_URL is not a URL", "set it to the web process' address: http://host:port")
     except httpx.TransportError:
         would = "accept uploads" if settings.study_ingest_enabled else "answer uploads 503"

@@ -1,5 +1,6 @@
 """The command line: a command's module is loaded when it runs; a known error is printed as one line."""
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -90,8 +91,11 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except StudyIngestError as error:
             raise click.ClickException(str(error)) from None
-        except PermissionError as error:
-            raise click.ClickException(f"{error.filename}: permission denied") from None
+        except OSError as error:  # mostly of a path that was typed
+            if error.errno == errno.EPIPE:
+                raise  # click ends silently
+            reason = (error.strerror or str(error)).lower()
+            raise click.ClickException(f"{error.filename}: {reason}" if error.filename else reason) from None
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -73,6 +73,6 @@ def mint_(  # noqa: PLR0913  # one for each option
         token = mint(key, learner, audience=audience, issuer=issuer, now=datetime.now(UTC), valid=valid)
     except OSError as error:
         raise click.ClickException(f"{signing_key}: {error.strerror}") from None
-    except (JoseError, ValueError, KeyError, TypeError):
+    except (JoseError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise click.ClickException(f"{signing_key}: not a private key made by `tokens keygen`") from None
     click.echo(token)

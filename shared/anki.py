@@ -7,7 +7,6 @@ import json
 import re
 import sqlite3
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -20,6 +19,7 @@ from uuid import UUID, uuid5
 
 from shared.errors import ConfigurationError, StudyIngestError
 from shared.payload import MAX_ATTEMPTS, normal_id
+from shared.quizzes import UNREADABLE
 from shared.study.grading import study_date
 
 # The newest form first: beside it, an older one is a note to older versions of Anki.
@@ -71,7 +71,7 @@ def read_anki(file: Path, *, field: str | None, mapping: bytes | None) -> Anki:
         names = _by_field(db, field) if field is not None else _by_table(mapping or b"")
         created = db.execute("SELECT crt FROM col").fetchone()[0]
         found = db.execute("""
-            SELECT r.id, r.ease, c.id, n.id, n.guid, n.mid, n.flds
+            SELECT r.id, coalesce(CAST(r.ease AS integer), 0), c.id, n.id, n.guid, n.mid, n.flds
             FROM revlog r LEFT JOIN cards c ON c.id = r.cid LEFT JOIN notes n ON n.id = c.nid ORDER BY r.id
         """)
         return Anki(created, [AnkiReview(id_, ease, normal_id(names(*card))) for id_, ease, *card in found])
@@ -95,7 +95,8 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection]:
             with closing(sqlite3.connect(f"file:{unpacked}?mode=ro&immutable=1", uri=True)) as db:
                 db.create_collation("unicase", lambda one, other: (one > other) - (one < other))
                 yield db
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, sqlite3.Error, ValueError) as error:
+    # The last three: of columns and JSON that are not as Anki writes them.
+    except (*UNREADABLE, sqlite3.Error, ValueError, LookupError, TypeError, AttributeError) as error:
         raise AnkiError(f"{file} cannot be read ({error}): export it from Anki again") from None
 
 
@@ -141,7 +142,10 @@ def _by_table(mapping: bytes) -> Any:
     except UnicodeDecodeError:
         raise AnkiError("the mapping is not UTF-8: save it as UTF-8") from None
     delimiter = max(";,\t", key=text.partition("\n")[0].count)
-    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise AnkiError(f"the mapping is not a table: {error}") from None
     columns = ("card_id", "note_id", "guid")
     place = next((n for n, each in enumerate(columns) if rows and each in rows[0]), None)
     if place is None or "pub_id" not in rows[0]:

@@ -122,6 +122,8 @@ def read_catalog(text: bytes) -> CatalogFile:
         raise CatalogError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise CatalogError("it nests too deeply for a catalog") from None
+    except ValueError:  # of Python's limit for digits
+        raise CatalogError("a number has too many digits") from None
 
 
 def decode(text: bytes) -> str:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -50,8 +51,7 @@ def read(content: bytes, *, learner: int | None = None, topic: str | None = None
     """
     start = content[:200].lstrip()
     if not start or start[:1] in {b"{", b"["}:
-        if learner or topic:
-            raise CatalogError("a catalog in JSON names its learners and topics: leave the options out")
+        refuse_options(learner, topic)
         return Read(catalog_admin.read_catalog(content), [])
     rows: list[Row] = []
     skipped: list[str] = []
@@ -65,6 +65,21 @@ def read(content: bytes, *, learner: int | None = None, topic: str | None = None
         options = {"learner": learner and str(learner), "topic": topic}
         rows = _table(content, {name: value for name, value in options.items() if value})
     return Read(_catalog(rows), skipped)
+
+
+def refuse_options(learner: int | None, topic: str | None) -> None:
+    """Raise CatalogError if an option is given for a catalog in JSON."""
+    if learner or topic:
+        raise CatalogError("a catalog in JSON names its learners and topics: leave the options out")
+
+
+def is_ndjson(content: bytes) -> bool:
+    """Return whether a catalog has a JSON object on its first line, and more after it."""
+    first, _, rest = content.lstrip().partition(b"\n")
+    try:
+        return first.startswith(b"{") and bool(rest.strip()) and isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _catalog(rows: list[Row]) -> CatalogFile:

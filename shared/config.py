@@ -68,6 +68,8 @@ def sentinel(url: str) -> Sentinel | None:
     parts = [urlsplit(f"//{host}") for host in hosts.split(",")]
     if options or not all(part.hostname and part.port != 0 for part in parts):
         raise ValueError("a host, a port or an option is wrong")
+    for part in parts:
+        check_host(str(part.hostname))
     reached = [(str(part.hostname), part.port or 26379) for part in parts]
     return Sentinel(reached, int(db or 0), username, password, name, sentinel_password, scheme == "sentinels")
 
@@ -80,6 +82,12 @@ def _sentinel_url(url: str) -> str:
             "must be sentinel://host:26379,host:26379/0?master_name=NAME, or sentinels:// for TLS"
         ) from None
     return url
+
+
+def check_host(name: str) -> None:
+    """Raise ValueError for a host name that cannot be looked up, as with two dots in a row."""
+    if not name.startswith(("/", "@")):  # a directory of sockets
+        name.encode("idna")  # as the standard library does, whose error no client library expects
 
 
 def postgres_url(url: str) -> str:
@@ -97,8 +105,11 @@ def postgres_url(url: str) -> str:
     if unknown := set(names) - known - {"ssl"}:  # `ssl=true`, of JDBC's URLs: `sslmode=require`
         raise ValueError(f"libpq does not know the parameter {', '.join(sorted(unknown))}")
     try:
-        ports = str(conninfo.conninfo_to_dict(f"postgresql://{rest}").get("port", "")).split(",")
-    except ProgrammingError:
+        parts = conninfo.conninfo_to_dict(f"postgresql://{rest}")
+        ports = str(parts.get("port", "")).split(",")
+        for host in str(parts.get("host", "")).split(","):
+            check_host(host)
+    except (ProgrammingError, ValueError):
         ports = ["unreadable"]
     if not all(0 < int(port) < 2**16 if port.isdecimal() else not port for port in ports):
         raise ValueError("must be a URL as libpq reads it: postgresql://user@host:5432/name?sslmode=require")
@@ -118,7 +129,11 @@ def broker_url(url: str) -> str:
     each = url.split(";")
     schemes = {one.partition("://")[0] for one in each}
     try:
-        sound = schemes <= {*BROKERS} and all(urlsplit(one).port != 0 for one in each)
+        parts = [urlsplit(one) for one in each]
+        sound = schemes <= {*BROKERS} and all(one.port != 0 for one in parts)
+        sound &= all(one.path for one in parts if one.scheme == "redis+socket")
+        for one in parts:
+            check_host(one.hostname or "")
     except ValueError:
         sound = False
     if sound and len(schemes) > 1:
@@ -135,6 +150,7 @@ def redis_url(url: str) -> str:
     try:
         if url:
             Redis.from_url(url).connection_pool.make_connection()  # connects to nothing yet
+            check_host(urlsplit(url).hostname or "")
     except (ValueError, TypeError, RedisError):  # TypeError: an unknown option
         raise ValueError("must be a URL of Redis: redis://host/1 or unix://path?db=1") from None
     return url

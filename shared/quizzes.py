@@ -5,12 +5,15 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
+from lzma import LZMAError
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from shared.errors import CatalogError
 
 LARGEST_PACKAGE = 512 * 2**20  # bytes of XML
+# What a package raises that is damaged, locked by a password, or compressed in a way that is not known.
+UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, LZMAError, RuntimeError)
 FULL_MARK = re.compile(r"\s*100(\.0*)?\s*")  # per cent
 
 
@@ -51,7 +54,7 @@ def _documents(content: bytes) -> Iterator[tuple[str, bytes]]:
             if sum(each.file_size for each in files) > LARGEST_PACKAGE:
                 raise CatalogError(f"the package has more than {LARGEST_PACKAGE >> 20} MiB of XML: split it")
             yield from ((each.filename, package.read(each)) for each in files)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise CatalogError(f"the package cannot be read ({error}): make it again") from None
 
 

@@ -131,7 +131,8 @@ def load_keys(path: Path) -> Mapping[str, Key]:
         keys = [_import_key(each) for each in described]
     except OSError as error:
         raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: {error.strerror}") from None
-    except (JoseError, ValueError, TypeError, KeyError) as error:  # only our own texts are shown
+    # Only our own texts are shown.
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         why = error if type(error) is ValueError else type(error).__name__
         raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: not a JSON Web Key Set: {why}") from None
     if len(found := {str(key.kid): key for key in keys}) < len(keys):

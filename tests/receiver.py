@@ -59,7 +59,7 @@ class Receiver:
         return self
 
     def handle(self, handler: BaseHTTPRequestHandler) -> None:
-        body = handler.rfile.read(int(handler.headers["Content-Length"]))
+        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         headers = {name.lower(): value for name, value in handler.headers.items()}
         self.requests.append(Request(handler.path, headers, body))
         with self.turn:
@@ -114,6 +114,9 @@ def trickle(receiver: Receiver, beginning: bytes) -> Behaviour:
 def receiving() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            receiver.handle(self)
+
+        def do_GET(self) -> None:
             receiver.handle(self)
 
         def log_message(self, *_: Any) -> None:

@@ -1,5 +1,6 @@
 """The command that loads a catalog takes its file in any form, and all of it or nothing."""
 
+import codecs
 import gzip
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,39 @@ def test_the_handbooks_table_is_loaded_and_again_changes_nothing(
     before = everything(engine)
     assert load(database_url, "--learner", "7", content=content).exit_code == 0
     assert everything(engine) == before
+
+
+PARTS = b'{"users": [{"id": 1}]}\r\n\f\r\n{"topics": [{"id": 2, "user_id": 1, "name": "\xc3\xa9"}]}\r\n'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PARTS,
+        codecs.BOM_UTF8 + PARTS,
+        PARTS.decode().encode("utf-16"),
+        gzip.compress(codecs.BOM_UTF8 + PARTS, mtime=0),
+    ],
+)
+@pytest.mark.parametrize("name", ["-", "catalog.ndjson", "catalog.ndjson.gz", "catalog.jsonl"])
+def test_ndjson_is_read_as_other_tools_leave_it(
+    engine: Engine, database_url: str, tmp_path: Path, name: str, content: bytes
+) -> None:
+    if name != "-":
+        (tmp_path / name).write_bytes(content)
+        name = str(tmp_path / name)
+    environment = {"DATABASE_URL": database_url}
+    result = CliRunner().invoke(main, ["catalog", "load", name], env=environment, input=content)
+    assert result.output == "1 learners, 1 topics, 0 questions, 0 editions\n"
+    assert [row["name"] for row in rows(engine, StudyTopic)] == ["é"]
+
+
+@pytest.mark.parametrize("wrong", [b"nonsense", b'{"users": 1}', b'{"users": [}'])
+def test_a_line_of_ndjson_that_is_wrong_is_named(database_url: str, wrong: bytes) -> None:
+    result = load(database_url, content=PARTS + wrong)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: line 4: ")
+    assert "line 1" not in result.stderr
 
 
 def test_nothing_is_written_if_one_row_is_wrong(engine: Engine, database_url: str) -> None:

@@ -38,6 +38,33 @@ def test_an_answer_that_is_not_the_servers_fails_its_line_alone(
     assert result.stdout == "1 received, 0 ingested, 0 already ingested, 0 rejected, 1 failed\n"
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"errors": {"a": 1}}',
+        b'{"errors": ["x"]}',
+        b'{"errors": 5, "title": {}}',
+        b'{"reason": [1]}',
+        b"[" * 100_000,
+        b'{"topics": 5}',
+        b'{"topics": [{"topic_id": 0, "digest": ""}]}',
+    ],
+)
+@pytest.mark.parametrize("code", [200, 422])
+def test_json_of_another_server_is_a_line(
+    receiver: Receiver, tmp_path: Path, code: int, answer: bytes
+) -> None:
+    receiver.then(status(code, answer))
+    result = sent(receiver, b"{}\n", tmp_path)
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit | None), result.exception
+    catalog = tmp_path / "catalog.json"
+    catalog.write_text('{"users": [{"id": 1}], "topics": [{"id": 1, "user_id": 1, "name": "Anatomy"}]}')
+    words = ["catalog", "sync", str(catalog), "--url", f"http://127.0.0.1:{receiver.server.server_port}"]
+    result = CliRunner().invoke(main, words, env={"CATALOG_TOKEN": TOKEN})
+    assert (result.exit_code, result.stderr.startswith("Error: GET /catalog/digest: ")) == (1, True)
+
+
 @pytest.mark.parametrize("code", [429, 502, 503, 504])
 def test_an_import_waits_for_a_server_that_is_away(
     receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
