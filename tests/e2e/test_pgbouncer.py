@@ -24,6 +24,7 @@ from cli.local.servers import PORT, Servers
 from cli.main import main
 from shared import spool, uploads
 from shared.config import Settings
+from shared.db import make_engine
 from shared.study.finalize import verify
 from tests import factories
 from tests.clients import STUDY_TOKEN
@@ -74,17 +75,36 @@ def answers(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.fixture(params=["without", "with"])
+@pytest.fixture(params=["without", "without, in a schema", "with"])
 def settings(
-    request: pytest.FixtureRequest, settings: Settings, servers: Servers, home: Path
+    request: pytest.FixtureRequest,
+    settings: Settings,
+    servers: Servers,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Settings]:
-    """Reach Postgres through PgBouncer: without prepared statements (0, or before 1.21), and with them."""
+    """Reach Postgres through PgBouncer: without prepared statements (0, or before 1.21), and with them.
+
+    In a schema of ours: `public` has the same tables, for whatever looks there.
+    """
     prepares = request.param == "with"
     if prepares and version() < (1, 21):
         pytest.skip("PgBouncer knows prepared statements from 1.21 on")
+    schema = "learning" if "schema" in request.param else ""
+    monkeypatch.setenv("DATABASE_SCHEMA", schema)
+    migrations.upgrade(settings.database_url)
     with pgbouncer(servers, home, prepared=200 if prepares else 0) as port:
         url = f"postgresql://study@127.0.0.1:{port}/{make_url(settings.database_url).database}"
-        yield settings.model_copy(update={"database_url": url, "pooler_prepares": prepares})
+        more = {"database_url": url, "database_schema": schema, "pooler_prepares": prepares}
+        yield settings.model_copy(update=more)
+
+
+@pytest.fixture
+def engine(settings: Settings, database_url: str) -> Iterator[Engine]:
+    """Reach Postgres itself."""
+    engine = make_engine(settings.model_copy(update={"database_url": database_url}))
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
@@ -122,6 +142,8 @@ def test_I1_I2_every_process_works_through_it(
     with psycopg.connect(settings.database_url) as through, psycopg.connect(servers.database_url) as direct:
         for name in LEFT_BEHIND:
             assert through.execute(f"SHOW {name}").fetchone() == direct.execute(f"SHOW {name}").fetchone()
+        in_public = 0 if settings.database_schema else SENDERS * EACH
+        assert through.execute("SELECT count(*) FROM public.uploads").fetchone() == (in_public,)
 
 
 def test_a_locked_row_holds_up_only_the_upload_that_needs_it(
