@@ -384,21 +384,24 @@ def split(connection: Connection, catalog: CatalogFile, *, force: bool = False) 
     changes = _compare(connection, catalog, known)
     _judge(changes, force=force)
     users, topics, questions, editions = _new_rows(catalog, known)
+    learners, named = {row["id"] for row in users}, {row["id"] for row in topics}
     ids = {row["id"] for row in questions} | {row["source_id"] for row in editions}
-    changed = [question for question in catalog.questions if question.id in ids]
     locking = {each.pub_id for each in changes if each.locks}
     sources = {known.editions[pub_id].source_id for pub_id in locking}
 
-    def locked_by_user(row: dict[str, Any]) -> int:
-        return row["id"] if row["id"] in known.users else 0
+    def locked_by_user(user: CatalogUser) -> int:
+        return user.id if user.id in known.users else 0
 
     def locked_by_question(question: CatalogQuestion) -> int:
         locks = question.id in sources or not locking.isdisjoint(e.pub_id for e in question.editions)
         return known.questions.get(question.id, question).user_id if locks else 0
 
+    new_users = [user for user in dict.fromkeys(catalog.users) if user.id in learners]
+    new_topics = [topic for topic in dict.fromkeys(catalog.topics) if topic.id in named]
+    changed = [question for question in catalog.questions if question.id in ids]
     return [
-        *(CatalogFile(users=part) for part in _parts(users, locked_by_user)),
-        *(CatalogFile(topics=part) for part in _parts(topics)),
+        *(CatalogFile(users=part) for part in _parts(new_users, locked_by_user)),
+        *(CatalogFile(topics=part) for part in _parts(new_topics)),
         *(CatalogFile(questions=part) for part in _parts(changed, locked_by_question)),
     ]
 

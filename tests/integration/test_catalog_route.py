@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sqlalchemy import Engine
 from api.app import create_app
 from cli.main import main
 from shared.config import Settings
-from shared.models import StudyQuestion
+from shared.models import StudyQuestion, StudyTopic
 from tests.clients import OTHER_TOPIC, TOPIC, Clock, refusal
 from tests.factories import (
     ANN,
@@ -69,6 +70,12 @@ def test_a_catalog_is_loaded_and_loading_it_again_changes_nothing(
     before = everything(engine)
     assert put(server, catalog).json() == loaded.json()
     assert everything(engine) == before
+
+
+def test_the_date_of_an_exam_is_loaded(server: httpx.Client, engine: Engine) -> None:
+    topics = [{"id": 9, "user_id": ANN, "name": "t", "exam_on": "2027-02-01"}]
+    assert put(server, {"users": [{"id": ANN}], "topics": topics * 2}).status_code == 200
+    assert [row["exam_on"] for row in rows(engine, StudyTopic)] == [date(2027, 2, 1)]
 
 
 def test_an_integer_may_be_written_with_a_point(server: httpx.Client, engine: Engine) -> None:
