@@ -149,10 +149,10 @@ def _guarded(
     def run(connection: Connection) -> tuple[T, list[catalog_sync.Digest]]:
         if expected is None:
             return work(connection), []
-        concerned = topics(connection)
-        catalog_sync.expect(connection, concerned, expected, now=now(connection))
+        concerned, at = topics(connection), now(connection)
+        catalog_sync.expect(connection, concerned, expected, now=at)
         done = work(connection)
-        return done, catalog_sync.digests_of(connection, concerned, now=now(connection))
+        return done, catalog_sync.digests_of(connection, concerned, now=at)
 
     return run
 

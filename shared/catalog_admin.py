@@ -8,7 +8,7 @@ from itertools import chain, groupby, islice
 from typing import Annotated, Any, NamedTuple, Self
 
 import pydantic
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from shared import db
 from shared.attempts import sessions_of_uploads
@@ -253,14 +253,16 @@ def _read(connection: Connection, catalog: CatalogFile) -> _Known:
     questions = [question.id for question in catalog.questions]
     pub_ids = [edition.pub_id for _, edition in catalog.editions]
     return _Known(
-        {row.id: row for row in db.execute(connection, _USERS, {"ids": users})},
-        {row.id: row for row in db.execute(connection, _TOPICS, {"ids": topics})},
-        {row.id: row for row in db.execute(connection, _QUESTIONS, {"ids": questions})},
-        {
-            row.pub_id: row
-            for row in db.execute(connection, _EDITIONS, {"ids": questions, "pub_ids": pub_ids})
-        },
+        _rows(connection, _USERS, ids=users),
+        _rows(connection, _TOPICS, ids=topics),
+        _rows(connection, _QUESTIONS, ids=questions),
+        _rows(connection, _EDITIONS, ids=questions, pub_ids=pub_ids),
     )
+
+
+def _rows(connection: Connection, statement: TextClause, **named: list[Any]) -> dict[Any, Any]:
+    """Return rows by their first column; ask only if some are named: a request for a part names one kind."""
+    return {row[0]: row for row in db.execute(connection, statement, named)} if any(named.values()) else {}
 
 
 def _compare(connection: Connection, catalog: CatalogFile, known: _Known) -> list[EditionChange]:
@@ -284,7 +286,7 @@ def _compare(connection: Connection, catalog: CatalogFile, known: _Known) -> lis
             changes.append("owner")
         if changes:
             changed[pub_id] = tuple(changes)
-    answered = {row.pub_id: row for row in db.execute(connection, _ANSWERED, {"pub_ids": list(changed)})}
+    answered = _rows(connection, _ANSWERED, pub_ids=list(changed))
     return [
         EditionChange(pub_id, changes, *(answered[pub_id][1:] if pub_id in answered else (0, 0)))
         for pub_id, changes in sorted(changed.items())
@@ -320,8 +322,8 @@ def _contradictions(questions: list[CatalogQuestion]) -> list[str]:
     return [
         f"question {question.id}: has two entries that differ"
         for question in questions
-        if first.setdefault(question.id, question).model_copy(update={"editions": question.editions})
-        != question
+        if (other := first.setdefault(question.id, question)) is not question
+        and other.model_copy(update={"editions": question.editions}) != question
     ]
 
 
@@ -424,15 +426,18 @@ def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = 
     lock_catalog(connection)
     known = _read(connection, catalog)
     changes = _compare(connection, catalog, known)
-    locking = [each.pub_id for each in changes if each.locks]
-    concerned = db.scalars(connection, _CONCERNED, {"pub_ids": locking})
-    learners = {*concerned, *(user["id"] for user in _new_users(catalog, known))}
-    db.execute(connection, _LOCK_UPLOADS, {"pub_ids": [each.pub_id for each in changes if each.regraded]})
-    db.execute(connection, _LOCK_LEARNERS, {"user_ids": list(learners)})
-
-    changes = _compare(connection, catalog, known)  # again, under the locks
+    users, *others = _new_rows(catalog, known)
+    if changes or users:
+        locking = [each.pub_id for each in changes if each.locks]
+        learners = {
+            *db.scalars(connection, _CONCERNED, {"pub_ids": locking}),
+            *(user["id"] for user in users),
+        }
+        db.execute(connection, _LOCK_UPLOADS, {"pub_ids": [each.pub_id for each in changes if each.regraded]})
+        db.execute(connection, _LOCK_LEARNERS, {"user_ids": list(learners)})
+        changes = _compare(connection, catalog, known)  # again, under the locks
     _judge(changes, force=force)
-    for (table, key), rows in zip(_KEYS.items(), _new_rows(catalog, known), strict=True):
+    for (table, key), rows in zip(_KEYS.items(), [users, *others], strict=True):
         _upsert(connection, table, key, rows)
     if regraded := [each.pub_id for each in changes if each.regraded]:
         regrade(connection, regraded)
