@@ -3,8 +3,10 @@
 import gzip
 import json
 import re
+import time
 from collections.abc import Callable
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from tests.factories import (
 
 TOKEN = "catalog-token-of-tests"
 AT = "2026-11-19T09:00:00Z"
+SLOW_S = 0.1
 Serve = Callable[..., httpx.Client]
 
 
@@ -268,6 +271,26 @@ def test_sync_cuts_what_it_sends(
     assert "0 of 6 topics differed" in sync(server, tmp_path / "c.json", CATALOG).stdout
     load(engine)
     assert "0 of 6 topics differed" in sync(server, tmp_path / "c.json", CATALOG).stdout
+
+
+def test_I12_sync_leaves_half_of_the_time_to_others(serve: Serve, settings: Settings, tmp_path: Path) -> None:
+    settings = Settings.model_validate(settings.model_dump() | {"catalog_token": TOKEN})
+    web = create_app(settings)
+    answer_at_once, spans = web.wsgi_app, []
+
+    def answer_slowly(*request: Any) -> Any:
+        begun = time.monotonic()
+        time.sleep(SLOW_S)
+        try:
+            return answer_at_once(*request)
+        finally:
+            spans.append((begun, time.monotonic()))
+
+    server = serve(web, settings)
+    web.wsgi_app = answer_slowly  # type: ignore[method-assign]  # to be slow is the point
+    assert "6 of 6 topics differed: 12 questions" in sync(server, tmp_path / "c.json", CATALOG).stdout
+    assert len(spans) > 1
+    assert all(begun - ended >= SLOW_S for (_, ended), (begun, _) in pairwise(spans))
 
 
 class Between:
