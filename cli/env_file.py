@@ -5,14 +5,13 @@ from pathlib import Path
 
 from shared.errors import ConfigurationError
 
-# systemd.exec(5), "EnvironmentFile=": a value ends with its line, unless it is quoted or the line ends with a
-# backslash; spaces around it are left out, and nothing is expanded.
+# As `parse_env_file_internal` of systemd: quoted parts, then a plain one, which ends with its line, unless
+# that ends with a backslash; spaces around parts are left out, and nothing is expanded.
+_QUOTED = r"""(?:'([^']*)'|"((?:[^"\\]|\\.)*)")[ \t\r]*"""
 _ASSIGNMENT = re.compile(
-    r"""^[ \t]*(?P<name>[A-Za-z_]\w*)=[ \t]*(?:
-        '(?P<single>[^']*)'
-        | "(?P<double>(?:[^"\\]|\\.)*)"
-        | (?P<plain>(?!['"])(?:[^\\\n]|\\.)*)
-    )[ \t\r]*$""",
+    rf"""^[ \t]*(?P<name>[A-Za-z_]\w*)[ \t]*=[ \t]*
+    (?P<quoted>(?:{_QUOTED})*)
+    (?P<plain>(?:[^'"\s\\]|\\.)(?:[^\\\n]|\\.)*)?[ \t\r]*$""",
     re.MULTILINE | re.DOTALL | re.VERBOSE | re.ASCII,
 )
 _IGNORED = re.compile(r"\s*([#;].*)?")
@@ -26,6 +25,10 @@ def read_env_file(path: Path) -> dict[str, str]:
         raise ConfigurationError(f"{path} is not UTF-8: save it as UTF-8") from None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    before, nul, _ = text.partition("\0")
+    if nul:  # no variable can hold it
+        number = before.count("\n") + 1
+        raise ConfigurationError(f"{path}: line {number} holds NUL")
     found, end = {}, 0
     for assignment in _ASSIGNMENT.finditer(text):
         _refuse_others(path, text, end, assignment.start())
@@ -36,15 +39,18 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def _value(assignment: re.Match[str]) -> str:
-    if (single := assignment["single"]) is not None:
-        return single
-    if (double := assignment["double"]) is not None:
-        return re.sub(r'\\(?:\n|(["\\`$]))', lambda escape: escape[1] or "", double)
-    return re.sub(r"\\(?:\n|(.))", lambda escape: escape[1] or "", assignment["plain"].rstrip(" \t\r"))
+    parts = []
+    for single, double in re.findall(_QUOTED, assignment["quoted"], re.DOTALL):
+        parts.append(single or re.sub(r'\\(?:\n|(["\\`$]))', lambda escape: escape[1] or "", double))
+    plain = re.findall(r"\\.|[^\\]", assignment["plain"] or "", re.DOTALL)
+    while plain and plain[-1] in {" ", "\t", "\r"}:  # an escaped space stays
+        plain.pop()
+    return "".join(parts + ["" if each in {"\\\n", "\\\r"} else each[-1] for each in plain])
 
 
 def _refuse_others(path: Path, text: str, start: int, end: int) -> None:
     """Refuse lines that are neither an assignment nor a comment; systemd would ignore them silently."""
     for number, line in enumerate(text[start:end].split("\n"), start=text.count("\n", 0, start) + 1):
         if not _IGNORED.fullmatch(line):
-            raise ConfigurationError(f"{path}: line {number} is not NAME=VALUE")
+            remedy = ": leave out `export`" if line.split()[0] == "export" else ""
+            raise ConfigurationError(f"{path}: line {number} is not NAME=VALUE{remedy}")

@@ -25,6 +25,17 @@ FILES = {
     "A=it's \\# x\n": {"A": "it's # x"},
     "A=\nB=a=b\n": {"A": "", "B": "a=b"},
     "A=first\nA=last\n": {"A": "last"},
+    "A = 1\nB\t=2\n": {"A": "1", "B": "2"},
+    "A='one' \"two\"three # four \n": {"A": "onetwothree # four"},
+    'A=x"y z"\n': {"A": 'x"y z"'},
+    "A='x'\\\ny\n": {"A": "xy"},
+    "A=\\\n  x\nB='\n'\n": {"A": "  x", "B": "\n"},
+    "A=x\\  \nB=\\ \n": {"A": "x ", "B": " "},
+    "A=\\\\\n": {"A": "\\"},
+    "A=\"\"\nB=''\n": {"A": "", "B": ""},
+    'A="one\\\ntwo\\x"\r\n': {"A": "onetwo\\x"},
+    "# it's \"open\nA=1\n": {"A": "1"},
+    "A=\N{HIRAGANA LETTER A}=\n": {"A": "\N{HIRAGANA LETTER A}="},
     "": {},
 }
 
@@ -38,7 +49,11 @@ def test_a_file_is_read_as_systemd_does(content: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"A=1\nexport B=2\n", "line 2 is not NAME=VALUE"),
+        (b"A=1\nexport B=2\n", "line 2 is not NAME=VALUE: leave out `export`"),
+        (b"A=1\nB=\0\n", "line 2 holds NUL"),
+        (b"A='x'\nB='open\n", "line 2 is not NAME=VALUE"),
+        ("A=1".encode("utf-16"), "is not UTF-8"),
+        ("\N{HIRAGANA LETTER A}=1\n".encode(), "line 1 is not NAME=VALUE"),
         (b"A=1\n\nB\n", "line 3 is not NAME=VALUE"),
         (b'A="open\n', "line 1 is not NAME=VALUE"),
         (b"1A=1\n", "line 1 is not NAME=VALUE"),
