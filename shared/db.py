@@ -38,8 +38,8 @@ RELIED_ON = {
     "extra_float_digits": "1",  # stability and difficulty come back as they were written
     "default_transaction_isolation": "read committed",
 }
-# Limits that we do not want, and the first version of Postgres that has each: a pooled connection, and the lock
-# of a migration, idle for hours; a long transaction is limited by what it does.
+# Limits that must not apply, and the first version of Postgres that has each: a connection in a pool, and the
+# one that holds a migration's lock, may be idle for hours.
 UNLIMITED = {"idle_session_timeout": 140_000, "transaction_timeout": 170_000}
 # Errors that show that an open connection is useless: the server became a standby, or a migration changed the
 # columns that a prepared statement returns. A new connection may lead to another server, and has no old
