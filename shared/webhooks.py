@@ -11,7 +11,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -58,12 +58,14 @@ class Webhook:
     """A claimed webhook; `id` is the receiver's idempotency key, `data` the content of the message.
 
     `lease`: until when it is claimed. It identifies the try: `tries` restarts when an operator sets it back.
+    `claimed_at`: by Postgres' clock; a receiver refuses what is signed with a time that is minutes off.
     """
 
     id: UUID
     kind: str
     tries: int
     lease: datetime
+    claimed_at: datetime
     created_at: datetime
     data: Mapping[str, Any]
 
@@ -140,8 +142,8 @@ _CLAIM = text("""
 
 # The data at delivery, not at finalize. A question is named by its current edition.
 _LOAD = text("""
-    SELECT o.id, o.kind, o.tries, o.next_try_at, o.created_at, o.user_id, o.client_session_uuid,
-        u.tries AS upload_tries, s.id AS session_id, s.study_topic_id,
+    SELECT o.id, o.kind, o.tries, o.next_try_at, now() AS claimed_at, o.created_at, o.user_id,
+        o.client_session_uuid, u.tries AS upload_tries, s.id AS session_id, s.study_topic_id,
         CASE WHEN o.kind = 'explain_misses' THEN ARRAY(
             SELECT e.pub_id FROM study_question_attempts a
             JOIN study_question_progress p
@@ -189,7 +191,10 @@ def claim(connection: Connection, settings: Settings, *, limit: int) -> list[Web
     if not ids:
         return []
     rows = db.execute(connection, _LOAD, {"ids": ids})
-    return [Webhook(row.id, row.kind, row.tries, row.next_try_at, row.created_at, _data(row)) for row in rows]
+    return [
+        Webhook(row.id, row.kind, row.tries, row.next_try_at, row.claimed_at, row.created_at, _data(row))
+        for row in rows
+    ]
 
 
 def _data(row: Any) -> dict[str, Any]:
@@ -239,7 +244,7 @@ def post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> Answer:
 
 async def _post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> Answer:
     body = webhook.body()
-    now = datetime.now(UTC)
+    now = webhook.claimed_at
     # One signature for each key, so that the receiver's secret can be changed before or after ours.
     signatures = [Signer(key).sign(str(webhook.id), now, body) for key in settings.webhook_keys]
     headers = {

@@ -1,6 +1,7 @@
 """Clocks of hosts that are two days off move no learner's answer, and make nothing too old or too young."""
 
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -8,12 +9,13 @@ from sqlalchemy import Engine, text
 
 from cli.client import Answer, Sender
 from cli.local.servers import Servers
-from shared.models import StudyQuestionAttempt, StudyQuizSession, Upload
+from shared.models import Outbox, StudyQuestionAttempt, StudyQuizSession, Upload
 from tests import factories
 from tests.clients import STUDY_TOKEN
 from tests.factories import answer, rows, upload
 from tests.faults import frozen, wrong_clock
 from tests.processes import Processes, until
+from tests.receiver import NEW_SECRET, Receiver, status
 
 OFFSETS = ["-2d", "+2d"]
 TOKEN = "viewer-token-of-tests"
@@ -98,3 +100,18 @@ def test_the_clock_of_postgres_decides_what_is_old_enough_to_be_purged(
     assert "1 payloads purged" in house.output("purge")
     kept = [row["payload"] is not None for row in rows(engine, Upload)]
     assert sorted(kept) == [False, True]
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_a_receiver_accepts_what_a_sweeper_with_a_wrong_clock_signs(
+    engine: Engine, house: Processes, receiver: Receiver, offset: str
+) -> None:
+    """A date in `Retry-After` is no sooner or later for it, either."""
+    factories.load(engine)
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=1), usegmt=True)
+    receiver.then(status(503, b"", **{"Retry-After": soon}), status(200))
+    factories.ingest(engine, answered_now())
+    sending = {"WEBHOOK_URL": receiver.url, "WEBHOOK_SECRETS": NEW_SECRET}
+    house.start("sweeper", **sending, **wrong_clock(offset))
+    until(lambda: {row["status"] for row in rows(engine, Outbox)} == {"delivered"}, "they are delivered")
+    assert len(receiver.verified()) > len(rows(engine, Outbox))
