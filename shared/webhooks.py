@@ -276,8 +276,13 @@ async def _post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> An
 def _retry_after(asked: str, now: datetime) -> float:
     """Read a `Retry-After`, in seconds or as a date; 0 for one that is neither."""
     try:
-        seconds = float(asked) if asked.isdecimal() else (parsedate_to_datetime(asked) - now).total_seconds()
-    except (ValueError, TypeError, OverflowError):  # a date without a zone; one after the year 9999
+        if asked.isdecimal():
+            seconds = float(asked)
+        else:
+            at = parsedate_to_datetime(asked)
+            # A date without a zone, such as asctime's, is in UTC (RFC 9110, section 5.6.7).
+            seconds = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
+    except (ValueError, OverflowError):  # the latter of a date after the year 9999
         return 0.0
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)
 
