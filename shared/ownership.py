@@ -11,7 +11,8 @@ def first_open_to_others(path: Path, uid: int) -> Path | None:
     Links are parts, too. The groups of this process are trusted.
     """
     groups = {0, os.getegid(), *os.getgroups()}
-    for whole in (path.absolute(), path.resolve()):
+    # Not `resolve`, which raises RuntimeError for links in a circle.
+    for whole in (path.absolute(), Path(os.path.realpath(path))):
         for part in filter(os.path.lexists, [*reversed(whole.parents), whole]):
             found = part.lstat()
             if found.st_uid not in {0, uid}:

@@ -115,6 +115,18 @@ def test_a_file_that_is_not_what_it_should_be_is_a_line(words: str, name: str, t
     is_a_line(CliRunner().invoke(main, typed, env=STORES | TOKEN))
 
 
+@pytest.mark.parametrize("name", ["stats", "doctor", "up", "demo", "smoke", "migrate"])
+@pytest.mark.parametrize("kind", ["a link to itself", "a file", "too long a name"])
+def test_a_data_directory_that_is_none_is_a_line(name: str, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 300 if kind == "too long a name" else "data")
+    if kind == "a file":
+        path.touch()
+    elif kind == "a link to itself":
+        path.symlink_to(path)
+    environment = dict.fromkeys([*STORES, "VIEWER_SYNC_TOKEN", "API_URL"], "")
+    is_a_line(CliRunner().invoke(main, [name, "--data-dir", str(path)], env=environment))
+
+
 @pytest.mark.parametrize(("value", "codes"), [("", ["\x1b["]), ("1", [])])
 def test_no_color_is_obeyed(value: str, codes: list[str], tmp_path: Path) -> None:
     words = ["doctor", "--data-dir", str(tmp_path)]
