@@ -23,6 +23,7 @@ from benchmarks import (
     report,
     sync,
     tokens,
+    wal,
 )
 from benchmarks.compare import compare
 from benchmarks.figures import Figure, rows
@@ -34,6 +35,7 @@ MEASURES: Mapping[str, tuple[Measure, str]] = {
     "tokens": (tokens.measure, "Uploads accepted with learners' tokens, beside the shared one (P10, P11)."),
     "drain": (drain.measure, "Uploads replayed by workers, beside the same statements by pgbench (P2)."),
     "cpu": (cpu.measure, "CPU of a replay, beside one that is written by hand (P3)."),
+    "wal": (wal.measure, "Write-ahead log and CPU of Postgres for an arrival and a replay."),
     "growth": (growth.measure, "Replays with many attempts in the table, beside few (P5)."),
     "memory": (memory.measure, "Memory with a million uploads waiting, beside none (P7)."),
     "fold": (fold.measure, "Folds of whole histories, beside bare fsrs (P9)."),

@@ -221,6 +221,15 @@ CURRENT_EDITIONS = """
 after_create(PublishedItem.__table__, CURRENT_EDITIONS)
 
 
+# As uuidv7(), which Postgres has from version 18 on: it begins with the time, so that new ids share a page of
+# the index. Random ones, six for an upload, have each their own, which is written whole after a checkpoint
+# (docs/performance.md, "What Postgres writes").
+UUID_7 = """
+    CAST(lpad(to_hex(CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)), 12, '0')
+        || '7' || substr(replace(CAST(gen_random_uuid() AS text), '-', ''), 14) AS uuid)
+"""
+
+
 class Outbox(Base):
     """A webhook: a message about a session, about an upload that is dead, or that progress has changed.
 
@@ -259,7 +268,7 @@ class Outbox(Base):
         ),
     )
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=sa.func.gen_random_uuid())
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, server_default=sa.text(UUID_7))
     user_id: Mapped[int | None] = mapped_column(sa.BigInteger)
     kind: Mapped[str]
     study_quiz_session_id: Mapped[int | None] = mapped_column(sa.BigInteger)
@@ -293,7 +302,6 @@ class StudyQuestionProgress(Base):
     """
 
     __tablename__ = "study_question_progress"
-    # No fillfactor: nearly every update moves `due`, which is indexed, so no free space makes it a HOT one.
     __table_args__ = (
         sa.CheckConstraint("reviews > 0", name="reviews"),
         sa.CheckConstraint("misses >= 0 AND corrects >= 0 AND misses + corrects <= reviews", name="counts"),
@@ -307,13 +315,11 @@ class StudyQuestionProgress(Base):
         sa.CheckConstraint("wrong_note IN ('none', 'open', 'closed')", name="wrong_note"),
         sa.CheckConstraint("(wrong_note = 'none') = (note_opened_at IS NULL)", name="note_opened_at"),
         sa.CheckConstraint("wrong_note <> 'closed' OR note_closed_at IS NOT NULL", name="note_closed_at"),
-        sa.Index(None, "user_id", "due"),
-        sa.Index(
-            "ix_study_question_progress_open_note", "user_id", postgresql_where=sa.text("wrong_note = 'open'")
-        ),
+        # No index has a column that changes, so that an update can be a HOT one, which writes to none.
+        sa.Index(None, "user_id"),
     )
 
-    # The question first: no other index serves the foreign key, while a learner's rows have one by `due`.
+    # The question first: no other index serves the foreign key.
     study_question_id: Mapped[int] = mapped_column(
         sa.BigInteger, sa.ForeignKey("study_questions.id", ondelete="CASCADE"), primary_key=True
     )

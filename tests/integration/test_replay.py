@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from shared.models import StudyQuizSession
-from tests.factories import NOW, WRONG, answer, ingest, rows, upload
+from tests.factories import NOW, RIGHT, WRONG, answer, ingest, rows, upload
 
 NINE, TEN, NEXT_DAY = "2026-11-20T09:00:00Z", "2026-11-20T10:00:00Z", "2026-11-21T09:00:00Z"
 
@@ -69,3 +69,19 @@ def test_I3_an_earlier_sessions_counts_stay_as_they_were_when_it_was_finalized(e
     ingest(engine, upload(answer("q110", TEN, WRONG)))
     counts = [(row["newly_correct_count"], row["relapsed_count"]) for row in rows(engine, StudyQuizSession)]
     assert counts == [(1, 0), (1, 0), (0, 1)]
+
+
+UPDATED = text("""
+    SELECT pg_stat_get_tuples_updated(oid), pg_stat_get_tuples_hot_updated(oid)
+    FROM pg_class WHERE relname = 'study_question_progress'
+""")
+
+
+def test_progress_that_changes_writes_to_no_index(engine: Engine) -> None:
+    """Else each of the 20 questions of an upload would have a new entry in every index."""
+    for at, selected in ((NINE, RIGHT), (TEN, WRONG), (NEXT_DAY, RIGHT)):
+        ingest(engine, upload(answer("q110", at, selected)))
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_stat_force_next_flush()"))
+    with engine.begin() as connection:
+        assert connection.execute(UPDATED).one() == (2, 2)

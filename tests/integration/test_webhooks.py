@@ -1,7 +1,9 @@
 """Webhooks reach their receiver, signed, and what it answers decides what becomes of them."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
@@ -225,3 +227,15 @@ def test_secrets_are_rotated_without_a_gap(
     assert {len(request.headers["webhook-signature"].split()) for request in receiver.requests} == {
         len(known)
     }
+
+
+def test_ids_of_webhooks_follow_their_time(engine: Engine) -> None:
+    """Random ones would each meet another page of the index, which is written whole after a checkpoint."""
+    add = text("INSERT INTO outbox (kind, client_session_uuid) VALUES ('upload.dead', :id) RETURNING id")
+    ids = []
+    for _ in range(3):
+        with engine.begin() as connection:
+            ids.append(connection.scalar(add, {"id": uuid4()}))
+        time.sleep(0.002)
+    assert ids == sorted(ids)
+    assert {each.version for each in ids} == {7}
