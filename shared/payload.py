@@ -14,7 +14,6 @@ from unicodedata import normalize
 from uuid import UUID
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -116,8 +115,11 @@ Integer = Annotated[int, BeforeValidator(as_integer)]
 Choice = Annotated[int, Field(ge=0, le=32767), BeforeValidator(as_integer)]
 # No NUL, which Postgres cannot hold, and more than spaces.
 _PUB_ID_PATTERN = r"^[^\x00]*[^\s\ufeff\x00][^\x00]*$"
+# Normalised first, as in a catalog: 100 syllables of Hangul are 300 characters where they are decomposed.
 PubId = Annotated[
-    str, Field(min_length=1, max_length=200, pattern=_PUB_ID_PATTERN), AfterValidator(normal_id)
+    str,
+    Field(min_length=1, max_length=200, pattern=_PUB_ID_PATTERN),
+    BeforeValidator(lambda value: normal_id(value) if isinstance(value, str) else value),
 ]
 SessionUuid = Annotated[
     UUID,

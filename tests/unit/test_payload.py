@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
@@ -30,7 +29,9 @@ written = moments.map(datetime.isoformat)
 storable = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 attempts = st.fixed_dictionaries(
     {
-        "pub_id": st.text(storable, min_size=1, max_size=200).filter(re.compile(r"[^\s\ufeff]").search),
+        "pub_id": st.text(storable, min_size=1, max_size=200).filter(
+            lambda it: 0 < len(normal_id(it)) <= 200
+        ),
         "selected": st.none() | st.integers(0, 32767),
         "unsure": st.booleans(),
         "answered_at": written,
@@ -240,6 +241,16 @@ def test_no_body_breaks_the_reader(body: bytes) -> None:
 def test_nothing_like_json_breaks_the_reader(body: str) -> None:
     with pytest.raises((NotJsonError, InvalidPayloadError)):
         parse_upload(body.encode())
+
+
+@pytest.mark.parametrize(("letter", "fits"), [("\u1112\u1161\u11ab", True), ("\ufb2c", False)])
+def test_a_public_id_is_as_long_as_it_is_stored(letter: str, *, fits: bool) -> None:
+    # Three characters that become one, and one that becomes three.
+    sent = PLAIN | {"attempts": [PLAIN["attempts"][0] | {"pub_id": f" {letter * 200} "}]}
+    if fits:
+        assert parse(sent).attempts[0].pub_id == "\ud55c" * 200
+    else:
+        assert faults(sent) == ["/attempts/0/pub_id"]
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t\n", "\N{NO-BREAK SPACE}", "\N{ZERO WIDTH NO-BREAK SPACE} "])
