@@ -17,6 +17,8 @@ from tests.factories import load as load_questions
 SAMPLE = 42
 # What a page that trusts its rows would run; the flag tells that it did.
 HOSTILE = """"'><script>window.hit=1</script><img src=x onerror=window.hit=1>{{ 7 * 191 }}"""
+# As long as a pub_id may be, with no place to break the line.
+LONG = "W" * 200
 VICTIM, TOPIC, QUESTION = 7, 70, 700
 
 _MARK_DEAD = text("""
@@ -88,10 +90,15 @@ def _load_hostile(engine: Engine) -> None:
         engine,
         {
             "users": [{"id": VICTIM, "time_zone": None}],
-            "topics": [{"id": TOPIC, "user_id": VICTIM, "name": HOSTILE}],
+            "topics": [
+                {"id": TOPIC, "user_id": VICTIM, "name": HOSTILE},
+                {"id": TOPIC + 1, "user_id": VICTIM, "name": LONG},
+            ],
             "questions": [
                 question(QUESTION, HOSTILE, user_id=VICTIM, study_topic_id=TOPIC)
-                | {"subject": HOSTILE, "choices": [HOSTILE, "b"], "correct_choice": 1}
+                | {"subject": HOSTILE, "choices": [HOSTILE, "b"], "correct_choice": 1},
+                question(QUESTION + 1, LONG, user_id=VICTIM, study_topic_id=TOPIC + 1)
+                | {"subject": LONG[:120]},
             ],
         },
     )

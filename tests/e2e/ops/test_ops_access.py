@@ -5,7 +5,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 from sqlalchemy import Engine
 
-from tests.ops_factories import SAMPLE, answers, contradict, ingest, mark_dead
+from shared.ops.actions import void_upload
+from tests.ops_factories import LONG, SAMPLE, VICTIM, answers, contradict, ingest, mark_dead
 
 PAGES = [
     "/ops/",
@@ -14,16 +15,29 @@ PAGES = [
     "/ops/conflicts",
     "/ops/learners",
     f"/ops/learners/{SAMPLE}",
+    f"/ops/learners/{VICTIM}",
     "/ops/nowhere",
 ]
 GRAVE = {"serious", "critical"}
+
+
+NARROW = 320  # px, as WCAG 1.4.10 asks
 
 
 def pages_of_uploads(engine: Engine) -> list[str]:
     """Name the pages of an upload of each kind, and of the questions that they ask."""
     ingested = ingest(engine, answers("sci-unit-of-force", "sci-unit-of-resistance", "nobody's"))
     dead = mark_dead(engine, answers("sci-unit-of-force"), "SomeError at shared/replay.py:1")
+    long = ingest(engine, answers(LONG, f"{LONG[:190]}unknown"))
+    with engine.begin() as connection:
+        void_upload(connection, long, reason=LONG)
+    spoilt = mark_dead(engine, answers(LONG), f"{LONG}{LONG}")
     asked = [
+        f"/ops/uploads/{long}",
+        f"/ops/uploads/{spoilt}",
+        f"/ops/uploads/{spoilt}/replay",
+        f"/ops/uploads?question={LONG}&error={LONG}",
+        f"/ops/learners/{VICTIM}?question={LONG}",
         f"/ops/uploads/{ingested}/void",
         f"/ops/uploads/{ingested}/unvoid",
         f"/ops/uploads/{ingested}/clock?shift=-1h",
@@ -62,9 +76,9 @@ def test_axe_finds_no_grave_fault_in_the_login(browser: Browser, ops_url: str) -
 
 @pytest.mark.parametrize("path", PAGES)
 def test_a_phone_need_not_scroll_sideways(page: Page, path: str) -> None:
-    page.set_viewport_size({"width": 360, "height": 740})
+    page.set_viewport_size({"width": NARROW, "height": 740})
     page.goto(path)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW
 
 
 def test_the_pages_of_uploads_are_as_good(page: Page, ops_engine: Engine) -> None:
@@ -74,5 +88,5 @@ def test_the_pages_of_uploads_are_as_good(page: Page, ops_engine: Engine) -> Non
             page.emulate_media(color_scheme=scheme)
             page.goto(path)
             assert (path, scheme, faults(page)) == (path, scheme, [])
-        page.set_viewport_size({"width": 360, "height": 740})
-        assert (path, page.evaluate("document.documentElement.scrollWidth <= 360")) == (path, True)
+        page.set_viewport_size({"width": NARROW, "height": 740})
+        assert (path, page.evaluate("document.documentElement.scrollWidth") <= NARROW) == (path, True)
