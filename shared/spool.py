@@ -50,7 +50,10 @@ def connect(redis_url: str) -> Redis:
     }  # no UTF-8: refused, kept as it is
     address = config.sentinel(redis_url)
     if address is None:
-        return Redis.from_url(redis_url, **options, **texts)
+        client = Redis.from_url(redis_url)
+        # Over those of the URL: with a `socket_timeout` of another program, senders would wait that long.
+        client.connection_pool.connection_kwargs.update(options | texts)
+        return client
     known = Sentinel(  # type: ignore[no-untyped-call]
         address.hosts,
         sentinel_kwargs={**options, "password": address.sentinel_password or None, "ssl": address.tls},

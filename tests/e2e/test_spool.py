@@ -113,6 +113,17 @@ def test_with_both_stores_away_the_answer_is_503_with_retry_after(
     until(lambda: viewer.http.post(PATH, json=upload).status_code == 202, "the breaker lets one through")
 
 
+def test_I12_no_option_of_its_url_makes_a_sender_wait_longer(servers: Servers) -> None:
+    options = "socket_timeout=60&socket_connect_timeout=60&retry_on_timeout=True&encoding_errors=strict"
+    with spool.connect(f"{servers.redis_url}&{options}") as redis:
+        redis.lpush("elsewhere", b"\xff")
+        assert redis.lpop("elsewhere") == "\udcff"
+        with frozen(servers.valkey.pid):
+            began = time.monotonic()
+            assert not spool.answers(redis)
+        assert time.monotonic() - began < 20
+
+
 def entry(seed: int) -> Delivery:
     body = factories.body(factories.random_upload(random.Random(seed), 1))
     upload = parse_upload(body.encode())
