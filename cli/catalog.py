@@ -21,10 +21,11 @@ from shared.catalog_admin import CatalogFile, CatalogTopic, CatalogUser
 from shared.errors import CatalogError, ConfigurationError, StudyIngestError
 
 # Most bytes of rows in a request. The server accepts 1 MiB, but other requests wait while it reads it.
-MAX_REQUEST = 64_000
+MAX_REQUEST = 32_000
 TIMEOUT_S = 120.0
-# Of what a request took, until the next: others wait while the server works for us (docs/performance.md).
-PAUSE = 1.0
+# Pause after a request that writes, in times of how long it took: others wait while the server works for us
+# (docs/performance.md, "A catalog kept in step").
+PAUSE = 2.0
 # Most topics of a request: their digests fit into the 8 KiB that a proxy permits for a header.
 MAX_TOPICS = 100
 T = TypeVar("T")
@@ -227,7 +228,8 @@ class _Server:
         begun = time.monotonic()
         try:
             response = self._http.request(method, path, headers=headers, **request)
-            self._next_at = time.monotonic() + (time.monotonic() - begun) * PAUSE
+            if method != "GET":
+                self._next_at = time.monotonic() + (time.monotonic() - begun) * PAUSE
             if response.is_success:
                 return read(response.json())
             problem = response.json()

@@ -259,7 +259,7 @@ def test_sync_reads_lines(server: httpx.Client, tmp_path: Path) -> None:
     plain.write_text("\n".join([*lines, "{"]))
     refused = synced(server, plain)
     assert refused.exit_code == 1
-    assert f"line {len(lines) + 1}: line 1, column 2" in refused.stderr
+    assert f"line {len(lines) + 1}: column 2" in refused.stderr
 
 
 def test_sync_cuts_what_it_sends(
@@ -273,7 +273,9 @@ def test_sync_cuts_what_it_sends(
     assert "0 of 6 topics differed" in sync(server, tmp_path / "c.json", CATALOG).stdout
 
 
-def test_I12_sync_leaves_half_of_the_time_to_others(serve: Serve, settings: Settings, tmp_path: Path) -> None:
+def test_I12_sync_leaves_two_thirds_of_the_time_to_others(
+    serve: Serve, settings: Settings, tmp_path: Path
+) -> None:
     settings = Settings.model_validate(settings.model_dump() | {"catalog_token": TOKEN})
     web = create_app(settings)
     answer_at_once, spans = web.wsgi_app, []
@@ -284,13 +286,14 @@ def test_I12_sync_leaves_half_of_the_time_to_others(serve: Serve, settings: Sett
         try:
             return answer_at_once(*request)
         finally:
-            spans.append((begun, time.monotonic()))
+            if request[0]["REQUEST_METHOD"] == "PUT":
+                spans.append((begun, time.monotonic()))
 
     server = serve(web, settings)
     web.wsgi_app = answer_slowly  # type: ignore[method-assign]  # to be slow is the point
     assert "6 of 6 topics differed: 12 questions" in sync(server, tmp_path / "c.json", CATALOG).stdout
     assert len(spans) > 1
-    assert all(begun - ended >= SLOW_S for (_, ended), (begun, _) in pairwise(spans))
+    assert all(begun - ended >= 2 * SLOW_S for (_, ended), (begun, _) in pairwise(spans))
 
 
 class Between:
@@ -351,4 +354,4 @@ def test_sync_says_in_lines_what_the_server_refuses(
     forced = sync(server, tmp_path / "c.json", {**CATALOG, "questions": changed}, "--force")
     assert "q110: key changed" in forced.stdout
     away = httpx.Client(base_url="http://127.0.0.1:9")
-    assert "the answer is not from study-ingest" in sync(away, tmp_path / "c.json", CATALOG).stderr
+    assert "http://127.0.0.1:9 cannot be reached" in sync(away, tmp_path / "c.json", CATALOG).stderr
