@@ -174,7 +174,7 @@ _CLOSING = answers({200: live_schemas.ClosedSession}, *COMMON, Kind.UNKNOWN_SESS
 @blueprint.post("/sessions/<id:session_id>/finalize", operation_id="finalizeSession", responses=_CLOSING)
 def finalize_session(path: SessionPath) -> dict[str, Any]:
     """Close a session as done; its answers count."""
-    return _close(sessions.finalize, path)
+    return _close(sessions.finish, path)
 
 
 @blueprint.post("/sessions/<id:session_id>/abandon", operation_id="abandonSession", responses=_CLOSING)

@@ -24,7 +24,7 @@ CATALOG_DEADLINE_S = 30.0
 # Shares of the deadline, so that a thread and its connection are free when their request gives up.
 LOCK_SHARE = 0.7
 STATEMENT_SHARE = 0.9
-# A batch may wait for a lock, and then the upload that needs it waits again: both within the deadline.
+# A batch may wait for a lock, and then the upload that needs that lock waits again: both within the deadline.
 BATCH_LOCK_SHARE = 0.25
 
 
@@ -54,8 +54,12 @@ def install_services(app: Flask, settings: Settings, clock: Callable[[], datetim
     deadline, pause = settings.store_deadline, settings.store_pause
 
     def store(threads: int, breaker: str, deadline: float = deadline) -> Store:
-        limits = {"lock_timeout": deadline * LOCK_SHARE, "task_time_limit": deadline * STATEMENT_SHARE}
-        engine = db.make_engine(settings.model_copy(update=limits), pool_size=threads, pre_ping=True)
+        engine = db.make_engine(
+            settings.model_copy(update={"lock_timeout": deadline * LOCK_SHARE}),
+            pool_size=threads,
+            pre_ping=True,
+            statement_limit=deadline * STATEMENT_SHARE,
+        )
         return Store(engine, breaker, deadline=deadline, threads=threads)
 
     brief = settings.model_copy(update={"lock_timeout": deadline * BATCH_LOCK_SHARE})

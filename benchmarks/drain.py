@@ -14,7 +14,7 @@ from benchmarks.figures import Figure, ratio
 from benchmarks.servers import PROCFILE, Stores, running
 from benchmarks.workload import UnfinishedError, check_replayed, make_catalog, make_uploads
 from cli.local.supervisor import wait_until
-from shared.broker import FINALIZE_QUEUE, MESSAGE_SIZE, enqueue, make_celery, queue_length
+from shared.broker import MESSAGE_SIZE, REPLAY_QUEUE, enqueue, make_celery, queue_length
 from shared.replay import replay
 from shared.retries import Overdue, split_into_messages
 
@@ -93,9 +93,9 @@ def by_workers(stores: Stores, uploads: Sequence[UUID]) -> float:
             ):
                 raise UnfinishedError("no worker answers")
             # The workers wait until the whole queue is there.
-            app.control.cancel_consumer(FINALIZE_QUEUE, reply=True)
+            app.control.cancel_consumer(REPLAY_QUEUE, reply=True)
             enqueue_all(app, uploads)
-            app.control.add_consumer(FINALIZE_QUEUE)
+            app.control.add_consumer(REPLAY_QUEUE)
             speed = until_finished(engine, len(uploads))
         redis.flushall()
         return speed

@@ -105,10 +105,10 @@ def main() -> None:
         )
 
         os.environ.update(variables(settings))
-        from worker.tasks import finalize_upload  # noqa: PLC0415  # it reads its settings when it is imported
+        from worker.tasks import replay_uploads  # noqa: PLC0415  # it reads its settings when it is imported
 
         waiting = iter(uuids)
-        twice("replay", lambda: finalize_upload(next(waiting)), threads=False)
+        twice("replay", lambda: replay_uploads(next(waiting)), threads=False)
 
         topic = sample.read_catalog().topics[0].id
         live = post(f"/study/users/{LEARNER}/sessions", {"study_topic_id": topic}).get_json()

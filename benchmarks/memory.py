@@ -14,7 +14,7 @@ from benchmarks.client import Load
 from benchmarks.figures import Figure, ratio
 from benchmarks.servers import PROCFILE, Stores, running, serving
 from benchmarks.workload import LEARNERS, make_catalog, make_uploads
-from shared.broker import FINALIZE_QUEUE
+from shared.broker import REPLAY_QUEUE
 
 BACKLOG, QUICK_BACKLOG = 1_000_000, 20_000
 SECONDS, QUICK_SECONDS = 60, 8
@@ -22,7 +22,7 @@ BATCH = 50  # sittings of every learner that are made by one statement
 WARMING = 200
 CONNECTIONS = 8
 # Which part of its command line identifies a process.
-ROLES = {"web": "api", "worker": "--queues finalize", "sweeper": "worker.sweeper"}
+ROLES = {"web": "api", "worker": "--queues replay", "sweeper": "worker.sweeper"}
 MEBIBYTE = 2**20
 
 _REPLAYED = text("SELECT count(*) FROM uploads WHERE status <> 'received'")
@@ -119,4 +119,4 @@ def _sample(redis: Redis, seconds: int) -> Iterator[tuple[Counter[str], int]]:
                 if part in command:
                     memory[role] += process.memory_info().rss / MEBIBYTE
         memory["Redis"] += redis.info("memory")["used_memory"] / MEBIBYTE
-        yield memory, int(redis.llen(FINALIZE_QUEUE))
+        yield memory, int(redis.llen(REPLAY_QUEUE))

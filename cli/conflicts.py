@@ -8,12 +8,12 @@ import click
 from cli import context
 from shared.ops import actions
 
-HEADINGS = ("id", "upload", "received", "first received", "upload is")
+HEADINGS = ("id", "upload", "received", "present received", "upload is")
 
 
 @click.group()
 def conflicts() -> None:
-    """Decide between two contents with the same uuid: the first counts until you decide."""
+    """Decide between two contents with the same uuid: the present one counts until you decide."""
 
 
 @conflicts.command("list")
@@ -23,12 +23,12 @@ def conflicts() -> None:
 def list_(*, limit: int, as_json: bool, store: context.Store) -> None:
     """List conflicts, the newest first."""
     with store.engine.connect() as connection:
-        found = actions.list_conflicts(connection, limit=limit)
+        listed = actions.list_conflicts(connection, limit=limit)
     if as_json:
-        for each in found:
+        for each in listed:
             context.print_json(dict(zip(actions.ListedConflict._fields, each, strict=True)))
     else:
-        context.print_table(HEADINGS, found)
+        context.print_table(HEADINGS, listed)
 
 
 @conflicts.command()
@@ -37,18 +37,18 @@ def list_(*, limit: int, as_json: bool, store: context.Store) -> None:
 def show(*, conflict: int, store: context.Store) -> None:
     """Show both contents: they have a learner's answers."""
     with store.engine.connect() as connection:
-        opened = actions.open_conflict(connection, conflict)
+        found = actions.find_conflict(connection, conflict)
     rows = [
         (name.replace("_", " "), value)
-        for name, value in asdict(opened).items()
+        for name, value in asdict(found).items()
         if not name.endswith("payload")
     ]
-    context.print_table(("conflict", str(opened.id)), rows)
-    if opened.difference:
-        click.echo("\ndifference (- first, + came later)")
-        for line in opened.difference:
+    context.print_table(("conflict", str(found.id)), rows)
+    if found.difference:
+        click.echo("\ndifference (- present, + other)")
+        for line in found.difference:
             click.echo(context.cell(line).plain)
-    for title, payload in (("first", opened.first_payload), ("came later", opened.payload)):
+    for title, payload in (("present", found.present_payload), ("other", found.payload)):
         click.echo(f"\n{title}")
         click.echo("purged" if payload is None else json.dumps(payload, indent=2))
 
@@ -58,7 +58,7 @@ def show(*, conflict: int, store: context.Store) -> None:
 @click.confirmation_option(prompt="Its content will be lost. Discard it?")
 @context.with_store
 def discard(*, conflict: int, store: context.Store) -> None:
-    """Delete the content that came second."""
+    """Delete the other content; the upload keeps its present one."""
     with store.engine.begin() as connection:
         actions.discard_conflict(connection, conflict)
     click.echo("discarded")
@@ -68,7 +68,7 @@ def discard(*, conflict: int, store: context.Store) -> None:
 @click.argument("conflict", metavar="ID", type=context.BIGINT)
 @context.with_store
 def accept(*, conflict: int, store: context.Store) -> None:
-    """Replay the second content; sessions of the first are superseded, and the first becomes the conflict."""
+    """Replay the other content; the present one becomes the conflict, and its sessions are superseded."""
     with store.engine.begin() as connection:
         uuid = actions.accept_conflict(connection, conflict)
     click.echo(f"{uuid} has the other content now, and waits to be replayed")

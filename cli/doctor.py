@@ -24,7 +24,7 @@ from cli.context import complete_environment
 from cli.local.places import NothingRunningError, data_dir_option
 from cli.local.supervisor import wait_until
 from shared import data_settings, db, health, hosts, plan, spool
-from shared.broker import FINALIZE_QUEUE, make_celery, queue_length
+from shared.broker import REPLAY_QUEUE, make_celery, queue_length
 from shared.config import Settings, load_settings
 from shared.errors import ConfigurationError, MigrationError
 from shared.failures import is_away
@@ -384,7 +384,7 @@ def _clock(store: str, theirs: float, before: float, after: float) -> Finding:
 def _worker(app: Celery) -> Finding:
     def is_served() -> bool:
         answers = app.control.inspect(timeout=WORKER_ANSWER_S).active_queues() or {}
-        return FINALIZE_QUEUE in {queue["name"] for queues in answers.values() for queue in queues}
+        return REPLAY_QUEUE in {queue["name"] for queues in answers.values() for queue in queues}
 
     try:
         if wait_until(is_served, START_S, pause=ASK_AGAIN_S):
@@ -393,7 +393,7 @@ def _worker(app: Celery) -> Finding:
         return fail(
             "worker", f"the broker does not answer: {error}", "repair the broker, then run doctor again"
         )
-    return fail("worker", f"no worker reads the queue {FINALIZE_QUEUE}", "start the Procfile's `worker`")
+    return fail("worker", f"no worker reads the queue {REPLAY_QUEUE}", "start the Procfile's `worker`")
 
 
 def _web(settings: Settings, url: str) -> Finding:

@@ -23,7 +23,7 @@ _QUESTIONS = text("""
 def load_questions(connection: Connection, pub_ids: Iterable[str]) -> dict[str, Question]:
     """Map each known public id to its question in that edition.
 
-    Called under the learner's lock, so that no key changes between this and the writes that follow.
+    Called under the learner's lock, so that no right choice changes between this and the writes that follow.
     """
     rows = execute(connection, _QUESTIONS, {"pub_ids": as_json(list(pub_ids))}).fetchall()
     return {pub_id: Question(*question) for pub_id, *question in rows}

@@ -14,8 +14,8 @@ from redis.retry import Retry
 
 from shared.config import BrokerSettings, Sentinel, sentinel
 
-FINALIZE = "finalize_upload"
-FINALIZE_QUEUE = "finalize"
+REPLAY = "replay_uploads"
+REPLAY_QUEUE = "replay"
 # Uploads in one message. A message costs a worker as much as half a replay, so several share one; with more
 # than ten, too many would have to be enqueued again when a worker is killed.
 MESSAGE_SIZE = 10
@@ -53,7 +53,7 @@ def make_celery(settings: BrokerSettings, *, worker: bool = False) -> Celery:
         worker_prefetch_multiplier=1,  # a killed worker holds back fewer messages
         task_ignore_result=True,  # Postgres holds the outcome
         task_publish_retry=False,  # the sweeper enqueues again; a sender does not wait
-        task_routes={FINALIZE: {"queue": FINALIZE_QUEUE}},
+        task_routes={REPLAY: {"queue": REPLAY_QUEUE}},
         task_serializer="json",
         accept_content=["json"],
         broker_connection_timeout=CONNECT_TIMEOUT_S,
@@ -116,7 +116,7 @@ def enqueue(producer: Producer, app: Celery, uploads: Sequence[UUID], *, again: 
     The task of a single upload has the upload's uuid as its id, so that operators find it in Flower.
     """
     app.send_task(
-        FINALIZE,
+        REPLAY,
         args=[str(upload) for upload in uploads],
         kwargs={"again": True} if again else {},
         argsrepr=" ".join(map(str, uploads)),  # what Flower shows, and finds
@@ -129,7 +129,7 @@ def queue_length(app: Celery) -> int:
     """Count the messages that wait in the broker; a queue that does not exist yet has none."""
     with app.connection_for_write() as connection, connection.channel() as channel:
         try:
-            declared = channel.queue_declare(FINALIZE_QUEUE, passive=True)  # type: ignore[attr-defined]  # stub
+            declared = channel.queue_declare(REPLAY_QUEUE, passive=True)  # type: ignore[attr-defined]  # stub
             return int(declared.message_count)
         except ChannelError:
             return 0

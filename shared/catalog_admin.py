@@ -102,7 +102,7 @@ class CatalogQuestion(_Form):
 
 
 class CatalogFile(_Form):
-    """A catalog; rows in the tables that it does not name are not changed."""
+    """A catalog; learners, topics and questions that it does not name are not changed."""
 
     users: list[CatalogUser] = []
     topics: list[CatalogTopic] = []
@@ -455,7 +455,7 @@ _USE_FORCE = "use --force if a key was wrong or texts are corrected (--dry-run s
 
 
 def _new_users(catalog: CatalogFile, known: _Known) -> list[dict[str, Any]]:
-    """List the learners that are new or have another time zone; without one, the stored one stays."""
+    """List the learners that are new or have another zone; where the file has none, the stored one stays."""
     return [
         user.model_dump()
         for user in dict.fromkeys(catalog.users)

@@ -28,7 +28,7 @@ def signing_key(secret: str) -> bytes:
     except ValueError:
         key = b""
     if not secret.startswith(PREFIX) or len(key) not in KEY_BYTES:
-        raise ValueError(f"each must be {PREFIX} and 24 to 64 bytes in base64, separated by commas")
+        raise ValueError(f"each must be {PREFIX} followed by 24 to 64 bytes in base64; commas separate them")
     return key
 
 
@@ -242,10 +242,10 @@ LOGINS = {
     "metrics_token": 16,
     "ops_password": 12,
 }
-S = TypeVar("S", bound="Timings")
+S = TypeVar("S", bound="AdvancedSettings")
 
 
-class Timings(BaseSettings):
+class AdvancedSettings(BaseSettings):
     """Settings that hardly any operator changes: docs/operations.md lists them as advanced."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
@@ -271,7 +271,9 @@ class Timings(BaseSettings):
     webhook_timeout: Seconds = Field(10.0, description="longest delivery of a webhook, in seconds")
     webhook_retry_cap: Seconds = Field(7200.0, description="as `RETRY_CAP`, for webhooks")
     webhook_max_tries: int = Field(20, ge=1, description="deliveries of one webhook before it is `dead`")
-    visibility_timeout: Seconds = Field(120.0, description="seconds before Redis delivers a message again")
+    visibility_timeout: Seconds = Field(
+        120.0, validate_default=True, description="seconds before Redis delivers a message again"
+    )
     migrate_database_url: PostgresUrl = Field(
         "", description="Postgres itself, for `migrate`, where `DATABASE_URL` is a pooler"
     )
@@ -279,8 +281,15 @@ class Timings(BaseSettings):
         default=False, description="use prepared statements through a pooler, too: it must support them"
     )
 
+    @field_validator("visibility_timeout")
+    @classmethod
+    def _outlast_tasks(cls, seconds: float, info: ValidationInfo) -> float:
+        if seconds <= info.data.get("task_time_limit", 0.0):
+            raise ValueError("must be longer than TASK_TIME_LIMIT, or Redis delivers what is being replayed")
+        return seconds
 
-class StoreSettings(Timings):
+
+class StoreSettings(AdvancedSettings):
     """Settings to reach Postgres; a field's upper-case name is its environment variable."""
 
     database_url: PostgresUrl = Field(description="Postgres, e.g. `postgresql://user@host/name`")
@@ -293,7 +302,7 @@ class StoreSettings(Timings):
     )
 
 
-class BrokerSettings(Timings):
+class BrokerSettings(AdvancedSettings):
     """Settings to reach the broker; Flower needs only these and its own FLOWER_* variables."""
 
     broker_url: BrokerUrl = Field(

@@ -229,8 +229,8 @@ def _answer(name: str, future: Future[list[Metric]]) -> list[Metric] | None:
 
 
 def _postgres(settings: Settings) -> Ask:
-    brief = {"lock_timeout": DEADLINE_S, "task_time_limit": DEADLINE_S}
-    engine = db.make_engine(settings.model_copy(update=brief), pre_ping=True, scanning=True)
+    brief = settings.model_copy(update={"lock_timeout": DEADLINE_S})
+    engine = db.make_engine(brief, pre_ping=True, scanning=True, statement_limit=DEADLINE_S)
 
     def ask() -> list[Metric]:
         with engine.connect() as connection:

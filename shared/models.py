@@ -367,8 +367,9 @@ class StudyQuizSession(Base):
     """A session: `in_progress`, then `done` or `abandoned`; void if `voided_at` is set.
 
     `question_ids` is the order asked and never changes. The engine's finalize sets `finished_at` and the
-    counts: history, never rewritten. `client_session_uuid` and `finalized_at` are set by a replay, NULL where
-    `source` is `live`. `superseded_at`: void permanently, see `SupersededError`.
+    counts; a corrected key changes only the correct, wrong and unsure counts. `client_session_uuid` and
+    `finalized_at` are set by a replay, NULL where `source` is `live`. `superseded_at`: void
+    permanently, see `SupersededError`.
     """
 
     __tablename__ = "study_quiz_sessions"

@@ -27,7 +27,7 @@ def skew(sent_at: datetime | None, received_at: datetime) -> timedelta:
     return ahead if ahead > TOLERANCE else timedelta()
 
 
-def correct(at: datetime, ahead: timedelta, received_at: datetime) -> datetime | None:
+def correct_time(at: datetime, ahead: timedelta, received_at: datetime) -> datetime | None:
     """Correct the time of an answer, at most to its arrival; None where it is outside EARLIEST to LATEST."""
     try:
         at -= ahead
@@ -116,31 +116,31 @@ def make_plan(
     `clock_shift`, where an operator stated it, is added to every time; else `sent_at` says what to subtract.
     """
     ahead = skew(upload.sent_at, received_at) if clock_shift is None else -clock_shift
-    sorted_out = [
-        _usable(
+    judged = [
+        _judge(
             ordinal,
             attempt,
             questions.get(attempt.pub_id),
-            correct(attempt.answered_at, ahead, received_at),
+            correct_time(attempt.answered_at, ahead, received_at),
             received_at,
             zone,
         )
         for ordinal, attempt in enumerate(upload.attempts)
     ]
-    usable = [attempt for attempt in sorted_out if isinstance(attempt, PlannedAttempt)]
+    usable = [attempt for attempt in judged if isinstance(attempt, PlannedAttempt)]
     counted = _first_at_each_question(usable)
     topics: dict[int, list[PlannedAttempt]] = {}
     for attempt in usable:
         topics.setdefault(attempt.question.study_topic_id, []).append(attempt)
     fates = [
         each if isinstance(each, Fate) else Fate.COUNTED if each.ordinal in counted else Fate.PRACTICE
-        for each in sorted_out
+        for each in judged
     ]
-    finished_at = upload.finished_at and correct(upload.finished_at, ahead, received_at)
+    finished_at = upload.finished_at and correct_time(upload.finished_at, ahead, received_at)
     return Plan(topics, counted, fates, finished_at)
 
 
-def _usable(  # noqa: PLR0913, PLR0917  # what was answered, when, and by what it is judged
+def _judge(  # noqa: PLR0913, PLR0917  # what was answered, when, and by what it is judged
     ordinal: int,
     attempt: Attempt,
     question: Question | None,

@@ -1,11 +1,11 @@
 """Replay uploads in one transaction: all of their effects are committed, or none."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -23,7 +23,7 @@ from shared.study.store import load_cached, lock_owners
 class Replayed:
     """What a replay did: the upload's new status, and how many questions it folded from their whole history.
 
-    `plan`: what its attempts became; None where they were in the log already.
+    `plan`: what its attempts became; None where they were in the database already.
     """
 
     status: uploads.Status
@@ -31,19 +31,27 @@ class Replayed:
     late: int = 0
 
 
+class _Place(NamedTuple):
+    """Where the sessions of an upload stand: under which uuid, and of which learner."""
+
+    client_session_uuid: UUID
+    user_id: int
+
+
 @dataclass(frozen=True, slots=True)
 class _Planned:
     """An upload, and what becomes of its attempts; `questions`: those that they name, by public id.
 
-    `owner`: of all of these questions, None if not exactly one. `other`: a uuid and a learner under which its
-    sessions may stand, too: see `uploads.own_uuid`. `reason`: why it is to be rejected, None if it is not.
+    `owner`: of all of these questions, None if not exactly one. `other`: where its sessions may stand, too:
+    see `uploads.own_uuid`. `reason`: why it is to be rejected, None if it is not (it is, without an
+    owner).
     """
 
     uuid: UUID
     upload: Upload
     questions: Mapping[str, Question]
     owner: int | None
-    other: tuple[UUID, int] | None
+    other: _Place | None
     plan: Plan
     reason: str | None
 
@@ -51,7 +59,7 @@ class _Planned:
 def replay(
     connection: Connection, client_session_uuids: Iterable[UUID], *, now: datetime, default_zone: str
 ) -> dict[UUID, Replayed]:
-    """Bring `received` uploads to their final status with the statements of one; leave any other as it is.
+    """Bring `received` uploads to their final status, with as many statements as for one; leave others as is.
 
     Return what was done, by upload. Those of one learner follow each other in the order of their arrival.
     Locks are taken in the order uploads by uuid, learners by id, quiz sessions, so that no two replays
@@ -72,29 +80,41 @@ def replay(
 
     # Its sessions may be there although its row is new: the row was lost and the upload sent again, or the
     # database was restored in part.
-    uuids = {uuid for each in planned for uuid in (each.uuid, each.other and each.other[0]) if uuid}
+    uuids = {each.uuid for each in planned}
+    uuids |= {each.other.client_session_uuid for each in planned if each.other}
     there = attempts.sessions_of_uploads(connection, uuids)
-    ends: list[uploads.End] = []
-    replayed: dict[UUID, Replayed] = {}
-    new: dict[tuple[UUID, int], _Planned] = {}
+    done: list[tuple[uploads.End, Replayed]] = []
+    new: dict[_Place, _Planned] = {}
     for each in planned:
         if found := [key for key in there if key[0] == each.uuid or key == each.other]:
-            sessions, user_id = chain.from_iterable(map(there.__getitem__, found)), found[0][1]
-            reviewed = [attempt.question.id for topic in each.plan.topics.values() for attempt in topic]
-            cached = load_cached(connection, user_id, reviewed)
-            due = {question: saved.progress.due for question, saved in cached.items()}
-            result = _result(each, each.plan, sessions, due)
-            ends.append(uploads.End(each.uuid, uploads.Status.INGESTED, now, user_id, result))
-            replayed[each.uuid] = Replayed(uploads.Status.INGESTED, None)
+            (_, user_id), *_ = found
+            sessions = chain.from_iterable(map(there.__getitem__, found))
+            result = _result(each, each.plan, sessions, _due(connection, user_id, each.plan))
+            end = uploads.End(each.uuid, uploads.Status.INGESTED, now, user_id, result)
+            done.append((end, Replayed(uploads.Status.INGESTED, None)))
         elif each.reason or each.owner is None:
+            # What is not skipped by now is skipped because of another learner's questions beside it.
             plan = each.plan.rejected(Fate.MIXED_OWNERS)
             result = _result(each, plan, [], {})
             end = uploads.End(each.uuid, uploads.Status.REJECTED, now, each.owner, result, each.reason)
-            ends.append(end)
-            replayed[each.uuid] = Replayed(uploads.Status.REJECTED, plan)
+            done.append((end, Replayed(uploads.Status.REJECTED, plan)))
         else:
-            new[each.uuid, each.owner] = each
+            new[_Place(each.uuid, each.owner)] = each
+    done += _ingest(connection, new, now)
+    uploads.close(connection, [end for end, _ in done])
+    return {end.client_session_uuid: replayed for end, replayed in done}
 
+
+def _due(connection: Connection, user_id: int, plan: Plan) -> dict[int, date]:
+    """Return the due dates of a plan's questions as they are."""
+    reviewed = [attempt.question.id for topic in plan.topics.values() for attempt in topic]
+    return {id_: saved.progress.due for id_, saved in load_cached(connection, user_id, reviewed).items()}
+
+
+def _ingest(
+    connection: Connection, new: Mapping[_Place, _Planned], now: datetime
+) -> Iterator[tuple[uploads.End, Replayed]]:
+    """Insert the sessions of uploads and finalize them."""
     if new.keys() & {each.other for each in new.values()}:
         raise OvertakenError("two uploads of one transaction are of the same session")
     ids = attempts.insert_sessions(connection, {key: each.plan for key, each in new.items()}, now=now)
@@ -102,15 +122,12 @@ def replay(
     for (_, user_id), theirs in ids.items():
         of_learner[user_id] += theirs
     finalized = finalize_sessions(connection, of_learner, now=now)
-    for (uuid, user_id), each in new.items():
-        done = [finalized[session] for session in ids[uuid, user_id]]
+    for place, each in new.items():
+        done = [finalized[session] for session in ids[place]]
         due = {question: day for session in done for question, day in session.due.items()}
         result = _result(each, each.plan, [session.snapshot for session in done], due)
-        ends.append(uploads.End(uuid, uploads.Status.INGESTED, now, user_id, result))
-        late = sum(session.late for session in done)
-        replayed[uuid] = Replayed(uploads.Status.INGESTED, each.plan, late)
-    uploads.close(connection, ends)
-    return replayed
+        end = uploads.End(each.uuid, uploads.Status.INGESTED, now, place.user_id, result)
+        yield end, Replayed(uploads.Status.INGESTED, each.plan, sum(session.late for session in done))
 
 
 def _plan(
@@ -139,7 +156,7 @@ def _plan(
         reason = None if plan.topics else "no_usable_attempt"
         uuid = upload.client_session_uuid
         is_own = uuid != received.client_session_uuid
-        other = (uuid if is_own else uploads.own_uuid(uuid, owner), owner)
+        other = _Place(uuid if is_own else uploads.own_uuid(uuid, owner), owner)
     return _Planned(received.client_session_uuid, upload, questions, owner, other, plan, reason)
 
 

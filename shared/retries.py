@@ -12,7 +12,7 @@ from shared.db import execute, scalars
 
 # `finalized_at IS NULL` means the status `received`, by a constraint. With `status` in the condition,
 # Postgres may search the index of all waiting uploads for this one.
-_LOCK_IDLE = text("""
+_LOCK_IF_FREE = text("""
     SELECT tries FROM uploads WHERE client_session_uuid = :id AND finalized_at IS NULL
     FOR NO KEY UPDATE SKIP LOCKED
 """)
@@ -21,8 +21,8 @@ _COUNT = text("""
     UPDATE uploads SET tries = tries + 1 WHERE client_session_uuid = :id AND finalized_at IS NULL
 """)
 
-# Any of several may kill the worker that starts them together. So an upload joins only if no start of it was
-# counted yet, and if it has one more left after this: from then on it is started alone.
+# Any of several may kill the worker that starts them together. So an upload joins only if nothing but its
+# first start is counted, and if it has one more left after this: from then on it is started alone.
 _COUNT_TOGETHER = text("""
     WITH fresh AS MATERIALIZED (
         SELECT client_session_uuid AS id FROM uploads
@@ -102,7 +102,7 @@ def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) 
 
     A row that is locked is being replayed right now: nothing is started, and nothing counted.
     """
-    row = execute(connection, _LOCK_IDLE, {"id": client_session_uuid}).fetchone()
+    row = execute(connection, _LOCK_IF_FREE, {"id": client_session_uuid}).fetchone()
     if row is None:
         return Start.NOTHING_TO_DO
     if row.tries >= max_tries:

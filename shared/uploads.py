@@ -78,7 +78,7 @@ class Event(StrEnum):
 
     RECEIVED = "received"
     INGESTED = "ingested"
-    FAILED = "failed"  # a start that counts as a try
+    FAILED = "failed"  # a try
     REJECTED = "rejected"
     DEAD = "dead"
     REPLAYED = "replayed"  # set back by an operator, to be replayed again
@@ -94,7 +94,7 @@ _ADD_EVENT = text("""
     VALUES (:id, coalesce(CAST(:at AS timestamptz), now()), :kind, :detail)
 """)
 
-# Kept as events when the row is about to lose them.
+# Keep the row's times as events before it loses them.
 _KEEP_TIMES = text("""
     INSERT INTO upload_events (client_session_uuid, at, kind, actor)
     SELECT client_session_uuid, at, kind, NULL FROM uploads CROSS JOIN LATERAL
@@ -217,8 +217,8 @@ _REPLACE = text("""
     FROM replaced JOIN uploads USING (client_session_uuid)
 """)
 
-# With its payload back, an operator can replay it. `finalized_at` is set to now, or the next purge would take
-# it at once. Not where the upload's learner is deleted: nothing would blank these answers again.
+# Once it has its payload again, an operator can replay it. `finalized_at` is set to now, or the next purge
+# would take it at once. Not where the upload's learner is deleted: nothing would blank these answers again.
 _REFILL = text("""
     WITH refilled AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now()

@@ -1,9 +1,9 @@
 """The outbox: signed messages to a receiver, delivered at least once.
 
 Finalize inserts `explain_misses` and `weak_areas` for every session, a dead upload `upload.dead`: a row each,
-in the same transaction as the event. The sweeper inserts `progress.changed`, if asked to: one transaction's
-row would make all others wait. It claims rows by lease, posts them while no transaction is open, and records
-the answer.
+in the same transaction as the event. The sweeper inserts `progress.changed`, if asked to: if replays inserted
+it, each would wait for the one before. It claims rows by lease, posts them while no transaction is open, and
+records the answer.
 """
 
 import asyncio
@@ -33,7 +33,11 @@ LONGEST_RETRY_AFTER_S = 86_400.0
 
 
 class Kind(StrEnum):
-    """The kind of a message; the receiver sees it as `type`."""
+    """The kind of a message; the receiver sees it as `type`.
+
+    A new kind also needs the two constraints of the model and a revision, the statement that inserts it,
+    `_data`, its schema in `api/schemas.py` and `api/openapi.py`, and docs/webhooks.md.
+    """
 
     EXPLAIN_MISSES = "explain_misses"
     WEAK_AREAS = "weak_areas"
@@ -97,7 +101,7 @@ class Answer:
 
 
 # Only what a reader of changes can read by now: what a slower transaction changes is found once it has ended.
-_HINT = text("""
+_ANNOUNCE = text("""
     INSERT INTO outbox (kind) SELECT 'progress.changed'
     WHERE EXISTS (SELECT FROM learner_changes
         WHERE changed_xid >= CAST(:since AS xid8) AND changed_xid < pg_snapshot_xmin(pg_current_snapshot()))
@@ -106,12 +110,12 @@ _HINT = text("""
 """)
 
 
-def hint(connection: Connection, since: str) -> str:
+def announce_progress(connection: Connection, since: str) -> str:
     """Insert a `progress.changed` where progress has changed since a transaction, unless one waits already.
 
     Return since which transaction the next one is due.
     """
-    return db.scalar(connection, _HINT, {"since": since}) or since
+    return db.scalar(connection, _ANNOUNCE, {"since": since}) or since
 
 
 _MARK_EXHAUSTED = text("""
@@ -302,7 +306,7 @@ _LIST = text("""
     FROM outbox WHERE status = :status ORDER BY created_at DESC, id LIMIT :limit
 """)
 
-# Not those of a voided session, which does not count, nor a hint, which is followed by others.
+# Not those of a voided session, which does not count, nor `progress.changed`, which is followed by others.
 _RETRY = text("""
     UPDATE outbox SET status = 'waiting', tries = 0, next_try_at = now(), finished_at = NULL
     WHERE status = :status AND status IN ('dead', 'skipped') AND kind <> 'progress.changed' AND NOT EXISTS (

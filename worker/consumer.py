@@ -29,7 +29,7 @@ REFUSED_PAUSE_S = 1.0
 class _Headers(BaseModel):
     """The headers that Celery acts on; others are not passed to it."""
 
-    task: Literal["finalize_upload"]
+    task: Literal["replay_uploads"]
     id: UUID
     timelimit: tuple[None, None] | None = None
     eta: None = None
@@ -56,7 +56,7 @@ _BODY = TypeAdapter(tuple[_Uploads, _Options, dict[str, None] | None])
 def _read(message: Message) -> dict[str, Any]:
     """Return the headers for Celery; raise ValueError if the message does not have the form of ours."""
     if (message.content_type, message.content_encoding) != ("application/json", "utf-8"):
-        raise ValueError("neither JSON nor UTF-8")
+        raise ValueError("not JSON in UTF-8")
     headers = _Headers.model_validate(message.headers)
     _Delivery.model_validate(message.delivery_info)
     uploads, options, _ = _BODY.validate_json(message.body or "")

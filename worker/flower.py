@@ -1,4 +1,4 @@
-"""Flower, read-only, with a login, and with tasks that survive a restart: `python -m worker.flower`.
+"""Flower, read-only, with a login, and with a list of tasks that it keeps over a restart of its own.
 
 Flower's own FLOWER_* variables can change all of that except the login.
 """
@@ -46,7 +46,8 @@ def private(state: Path) -> None:
     files = [each for each in state.parent.glob(f"{state.name}*") if not _is_own(each.lstat())]
     if path := first_open_to_others(state.parent, os.geteuid()) or next(iter(files), None):
         raise ConfigurationError(
-            f"FLOWER_DB: others can write to {path}, and so run code in Flower: delete it, or set another"
+            f"FLOWER_DB: other users can write to {path} and so run code in Flower: delete it, "
+            "or set another path"
         )
 
 

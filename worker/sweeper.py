@@ -1,10 +1,11 @@
 """Do the periodic work that no request and no replay waits for: `python -m worker.sweeper`.
 
 Every SWEEP_EVERY seconds the loop writes its heartbeat, enqueues overdue uploads and starts the webhooks that
-are due, each on a thread of its own, and purges old payloads; every half second it moves the spool into
-Postgres. Every minute it abandons idle live sessions, and once a day it logs what a document server has
-changed in its own catalog. Several sweepers may run: each claims its rows by leases, or by locks that the
-others skip, and one at a time moves the spool. A store that is away stops only the jobs that need it.
+are due, each on a thread of its own; then it adds `progress.changed` and purges old payloads. Every half
+second it moves the spool into Postgres. Every minute it abandons idle live sessions, and once a day it logs
+what a document server has changed in its own catalog. Several sweepers may run: each claims its rows by
+leases, or by locks that the others skip, and one at a time moves the spool. A store that is away stops only
+the jobs that need it.
 """
 
 import logging
@@ -163,8 +164,10 @@ class Sweeper:
         self._app = broker.make_celery(settings)
         self._deliveries = Deliveries(self._engine, settings, self._wake_up_to_deliver)
         every = settings.sweep_every
-        self._hinted_until = "0"  # a change that came while no sweeper ran is hinted at, too
+        self._announced = "0"  # a change that came while no sweeper ran is announced, too
         self._delivering = Job("webhooks", lambda: bool(self._deliveries.start_due()), every)
+        self._purging: Iterator[int] = iter(())
+        self._differences: Iterator[list[catalog_reconcile.Difference]] = iter(())
         self._jobs = [
             Job("heartbeat", self._beat, every),
             Job("enqueue", self._enqueue, every),
@@ -172,15 +175,14 @@ class Sweeper:
             Job("idle sessions", self._abandon_idle, max(every, IDLE_EVERY_S)),
             Job("reconcile", self._reconcile, RECONCILE_EVERY_S),
         ]
-        if settings.upload_retention_days:
-            self._jobs.append(Job("retention", self._purge, every))
-            self._purging: Iterator[int] = iter(())
-        self._differences: Iterator[list[catalog_reconcile.Difference]] = iter(())
-        if settings.webhook_url and settings.webhook_progress:
-            self._jobs.insert(0, Job("hint", self._hint, every))
         if settings.redis_url:
             redis = spool.connect(settings.redis_url)
             self._jobs.append(Job("spool", lambda: self._drain(redis), min(every, SPOOL_EVERY_S)))
+        if settings.webhook_url and settings.webhook_progress:
+            self._jobs.append(Job("progress", self._announce_progress, every))
+        if days := settings.upload_retention_days:
+            older_than = timedelta(days=days)
+            self._jobs.append(Job("retention", lambda: self._purge(older_than), every))
         # Not an Event: a signal handler could wait for a lock that the loop itself holds.
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_stopping = False
@@ -210,9 +212,9 @@ class Sweeper:
             health.beat(connection, health.SWEEPER)
         return False
 
-    def _hint(self) -> bool:
+    def _announce_progress(self) -> bool:
         with self._engine.begin() as connection:
-            self._hinted_until = webhooks.hint(connection, self._hinted_until)
+            self._announced = webhooks.announce_progress(connection, self._announced)
         return False
 
     def _enqueue(self) -> bool:
@@ -245,17 +247,16 @@ class Sweeper:
                 default_zone=self._settings.study_time_zone,
             )
         if abandoned:
-            log.info("sessions.abandoned", sessions=abandoned)
+            log.info("sessions.abandoned", count=abandoned)
         return bool(abandoned)
 
-    def _purge(self) -> bool:
+    def _purge(self, older_than: timedelta) -> bool:
         """Look at the next few uploads; after the last begin again, with the first, at the next sweep."""
-        days = timedelta(days=self._settings.upload_retention_days or 0)
         purged = next(self._purging, None)
         if purged is None:
-            self._purging = retention.purge(self._engine, Status.INGESTED, older_than=days)
+            self._purging = retention.purge(self._engine, Status.INGESTED, older_than=older_than)
         elif purged:
-            log.info("payloads.purged", payloads=purged)
+            log.info("payloads.purged", count=purged)
         return False
 
     def _reconcile(self) -> bool:

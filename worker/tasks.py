@@ -25,34 +25,38 @@ MESSAGE_SHARE = 0.25
 _SHORT_WAIT = text("SET LOCAL lock_timeout = '500ms'")
 
 
-@app.task(name=broker.FINALIZE, bind=True)
-def finalize_upload(self: Task[Any, None], *client_session_uuids: str, again: bool = False) -> None:
-    """Replay uploads in one transaction; those whose transaction fails, and all others, each in its own.
+@app.task(name=broker.REPLAY, bind=True)
+def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: bool = False) -> None:
+    """Replay several uploads in one transaction; if that fails, and where there is only one, each in its own.
 
     Failures of these are recorded, for the sweeper to enqueue again. The first start of an upload is not
     written: `tries` begins at 1. A message of the sweeper (`again`), or one that the broker delivers again,
     may follow a start that killed its worker: each start is counted before it.
     """
-    counted = again or bool((self.request.delivery_info or {}).get("redelivered"))
+    is_repeat = again or bool((self.request.delivery_info or {}).get("redelivered"))
     end = time.monotonic() + settings.task_time_limit * MESSAGE_SHARE
     waiting = [UUID(each) for each in client_session_uuids]
     failures = []
     try:
-        together = waiting if len(waiting) > 1 else []
-        if together and counted:
-            together = _start_together(waiting)
-        replayed, started = _replay_together(together, counted=counted)
-        waiting = [upload for upload in waiting if upload not in replayed]
+        together = _start_together(waiting, is_repeat=is_repeat) if len(waiting) > 1 else []
+        if together:
+            error = _replay_together(together)
+            if error is None:
+                waiting = [upload for upload in waiting if upload not in together]
+            elif is_repeat and is_transient(error):
+                # As of a busy learner: a try of nobody. The message may end before the turn of some.
+                _take_back(together)
+                together = []
         for upload in waiting:
             if time.monotonic() > end:
                 break  # the sweeper enqueues the rest
-            if counted and upload not in started and not _start(upload):
+            if is_repeat and upload not in together and not _start(upload):
                 continue
             try:
                 _replay([upload])
             except Exception as error:  # noqa: BLE001  # whatever it is: recorded, and raised below
                 failures.append(describe(error))
-                _record(upload, error, counted=counted)
+                _record(upload, error, counted=is_repeat)
     except Exception as error:  # noqa: BLE001  # not even recorded: the sweeper enqueues the rest
         failures.append(describe(error))
     if failures:  # not raised from its cause: exceptions of libraries quote statements and values
@@ -67,29 +71,27 @@ def _start(upload: UUID) -> bool:
     return started is retries.Start.COUNTED
 
 
-def _start_together(uploads: list[UUID]) -> list[UUID]:
+def _start_together(uploads: list[UUID], *, is_repeat: bool) -> list[UUID]:
+    """Return the uploads that may be replayed in one transaction; those of a repeat are counted."""
+    if not is_repeat:
+        return uploads
     with engine().begin() as connection:
         return retries.start_together(connection, uploads, max_tries=settings.max_tries)
 
 
-def _replay_together(uploads: list[UUID], *, counted: bool) -> tuple[list[UUID], list[UUID]]:
-    """Replay uploads in one transaction; return those replayed, and those whose start stands as counted.
+def _take_back(uploads: list[UUID]) -> None:
+    with engine().begin() as connection:
+        retries.take_back(connection, uploads)
 
-    A transient fault, as a busy learner, is no try of anybody: the counts are taken back, as the message may
-    end before the turn of some.
-    """
-    if not uploads:
-        return [], []
+
+def _replay_together(uploads: list[UUID]) -> Exception | None:
+    """Replay uploads in one transaction; return what prevented it."""
     try:
         _replay(uploads)
     except Exception as error:  # noqa: BLE001  # whatever it is: each is replayed by itself, where it shows
         log.info("uploads.separated", uploads=[str(upload) for upload in uploads], error=describe(error))
-        if not (counted and is_transient(error)):
-            return [], uploads
-        with engine().begin() as connection:
-            retries.take_back(connection, uploads)
-        return [], []
-    return uploads, uploads
+        return error
+    return None
 
 
 def _replay(uploads: list[UUID]) -> None:
@@ -102,14 +104,15 @@ def _replay(uploads: list[UUID]) -> None:
     if done:
         metrics.REPLAY_STATEMENTS.observe(db.statements_sent() - before)
     for upload in uploads:
-        replayed = done.get(upload)
-        if replayed:
-            _count(replayed, seconds)
-        status = replayed.status if replayed else "unchanged"
-        log.info("upload.replayed", upload=str(upload), status=status, seconds=round(seconds, 4))
+        if replayed := done.get(upload):
+            _observe(replayed, seconds)
+            status, took = str(replayed.status), round(seconds, 4)
+            log.info("upload.replayed", upload=str(upload), status=status, seconds=took)
+        else:
+            log.info("upload.not_replayed", upload=str(upload))  # it is not `received` any more
 
 
-def _count(replayed: Replayed, seconds: float) -> None:
+def _observe(replayed: Replayed, seconds: float) -> None:
     metrics.REPLAY_SECONDS.observe(seconds)
     metrics.ENDED.labels(replayed.status).inc()
     metrics.LATE_FOLDS.inc(replayed.late)

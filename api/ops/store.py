@@ -42,9 +42,12 @@ class OperatorStore:
 
     def __init__(self, settings: Settings) -> None:
         connections = max(1, settings.web_requests // SHARE)
-        limits = {"lock_timeout": LOCK_S, "task_time_limit": STATEMENT_S}
         self._engine = db.make_engine(
-            settings.model_copy(update=limits), pool_size=connections, pre_ping=True, scanning=True
+            settings.model_copy(update={"lock_timeout": LOCK_S}),
+            pool_size=connections,
+            pre_ping=True,
+            scanning=True,
+            statement_limit=STATEMENT_S,
         )
         # psycopg warns of open connections that are garbage collected.
         weakref.finalize(self, self._engine.dispose)

@@ -286,7 +286,7 @@ def ask_replay_all() -> ResponseReturnValue:
 
 @blueprint.post("/uploads/replay")
 def replay_all() -> ResponseReturnValue:
-    """Set the matching uploads back, up to the limit of one request."""
+    """Set up to REPLAYS_AT_ONCE of the matching uploads back; the sweeper enqueues them."""
     wanted = _failed()
 
     def act(connection: Connection) -> list[UUID]:
@@ -358,43 +358,43 @@ def conflicts() -> ResponseReturnValue:
 @blueprint.get("/conflicts/<id:conflict>")
 def conflict(conflict: int) -> ResponseReturnValue:
     """Explain what accepting and discarding would do, and ask."""
-    opened = services().store.read(partial(actions.open_conflict, conflict=conflict))
+    opened = services().store.read(partial(actions.find_conflict, conflict=conflict))
     return render_template("conflict.html", conflict=opened)
 
 
 @blueprint.post("/conflicts/<id:conflict>/payloads")
 def payloads(conflict: int) -> ResponseReturnValue:
     """Show both contents, only on request; the log records it."""
-    opened = services().store.read(partial(actions.open_conflict, conflict=conflict))
+    opened = services().store.read(partial(actions.find_conflict, conflict=conflict))
     log.info("ops.payload_shown", upload=str(opened.client_session_uuid))
     both = {
-        "First content": _as_text(opened.first_payload),
-        "Second content": _as_text(opened.payload),
+        "Present content": _as_text(opened.present_payload),
+        "Other content": _as_text(opened.payload),
     }
     return render_template("conflict.html", conflict=opened, both=both)
 
 
 @blueprint.post("/conflicts/<id:conflict>/accept")
 def accept(conflict: int) -> ResponseReturnValue:
-    """Replace the first content by the second."""
+    """Replace the present content by the other."""
     act = partial(actions.accept_conflict, conflict=conflict)
     uuid = write(act)
     log.info("ops.conflict_accepted", upload=str(uuid))
-    flash("Accepted: the second content is replayed soon, and the first is kept as a conflict.")
+    flash("Accepted: the other content is replayed soon; the one until now is kept as a conflict.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
 
 @blueprint.get("/conflicts/<id:conflict>/discard")
 def ask_discard(conflict: int) -> ResponseReturnValue:
     """Ask for confirmation: a discarded content is lost."""
-    opened = services().store.read(partial(actions.open_conflict, conflict=conflict))
+    opened = services().store.read(partial(actions.find_conflict, conflict=conflict))
     return render_template("discard.html", conflict=opened)
 
 
 @blueprint.post("/conflicts/<id:conflict>/discard")
 def discard(conflict: int) -> ResponseReturnValue:
-    """Delete the second content."""
+    """Delete the other content."""
     uuid = write(partial(actions.discard_conflict, conflict=conflict))
     log.info("ops.conflict_discarded", upload=str(uuid))
-    flash("Discarded: the first content stays.")
+    flash("Discarded: the upload keeps its present content.")
     return redirect(url_for(".conflicts"), 303)

@@ -33,7 +33,7 @@ class Candidate(NamedTuple):
 
 
 class Circumstances(NamedTuple):
-    """Inputs of a start besides the request: time, random numbers, and the default time zone."""
+    """What starting a live session needs besides the request: time, random numbers, the default time zone."""
 
     now: datetime
     rng: Random
@@ -320,7 +320,7 @@ _ABANDON = text("""
 """)
 
 
-def finalize(
+def finish(
     connection: Connection, user_id: int, session_id: int, *, now: datetime, default_zone: str
 ) -> dict[str, Any]:
     """Close a session as done; a question without an answer has no effect."""

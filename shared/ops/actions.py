@@ -90,7 +90,7 @@ def _search_failed(connection: Connection, wanted: Search, *, purged: bool) -> l
     return [upload for each in searches for upload in search(connection, each)]
 
 
-def reingest(
+def replay_again(
     connection: Connection, client_session_uuid: UUID, why: str, *, now: datetime, default_zone: str
 ) -> Plan:
     """Replay an ingested upload again with the current catalog, and supersede the sessions that it has.
@@ -158,14 +158,14 @@ def shift_clock(
 ) -> Requeued:
     """Replay an upload whose clock was wrong with all its times shifted; its attempts are flagged.
 
-    An ingested upload is replayed again as by `reingest`, any other is requeued. The shift applies to later
-    replays, too. Raises as `requeue` and `reingest` do.
+    An ingested upload is replayed again as by `replay_again`, any other is requeued. The shift applies to
+    later replays, too. Raises as `requeue` and `replay_again` do.
     """
     db.execute(connection, _SHIFT_CLOCK, {"id": client_session_uuid, "shift": shift})
     why = f"its clock shifted by {write_shift(shift)}"
     if _read(connection, client_session_uuid).status != Status.INGESTED:
         return requeue(connection, client_session_uuid, why)
-    reingest(connection, client_session_uuid, why, now=now, default_zone=default_zone)
+    replay_again(connection, client_session_uuid, why, now=now, default_zone=default_zone)
     return Requeued.REPLAYED
 
 
@@ -174,15 +174,15 @@ def add_skipped(
 ) -> int:
     """Replay an ingested upload again if attempts that were skipped can be graded now; return how many.
 
-    Progress becomes the same as with a catalog that was complete from the start. Raises as `reingest`, and
-    ReplayRefusedError if a graded attempt could not be graded again.
+    Progress becomes the same as with a catalog that was complete from the start. Raises as `replay_again`,
+    and ReplayRefusedError if a graded attempt could not be graded again.
     """
     db.execute(connection, _LOCK, {"id": client_session_uuid})
     result = _read(connection, client_session_uuid).result or {"attempts": []}
     before = {place for place, each in enumerate(result["attempts"]) if each["status"] == "skipped"}
     with connection.begin_nested() as savepoint:
         why = "to add what was skipped"
-        plan = reingest(connection, client_session_uuid, why, now=now, default_zone=default_zone)
+        plan = replay_again(connection, client_session_uuid, why, now=now, default_zone=default_zone)
         after = {place for place, fate in enumerate(plan.fates) if fate in SKIPPED}
         if after - before:
             raise errors.ReplayRefusedError(
@@ -263,18 +263,18 @@ def _lock_sessions(connection: Connection, client_session_uuid: UUID) -> tuple[i
 
 
 _LIST_CONFLICTS = text("""
-    SELECT c.id, c.client_session_uuid, c.received_at, u.received_at AS first_received_at, u.status
+    SELECT c.id, c.client_session_uuid, c.received_at, u.received_at AS present_received_at, u.status
     FROM upload_conflicts c JOIN uploads u USING (client_session_uuid) ORDER BY c.id DESC LIMIT :limit
 """)
 
-_OPEN_CONFLICT = text("""
-    SELECT c.id, c.client_session_uuid, c.received_at, c.payload, u.received_at AS first_received_at,
-        u.status AS first_status, u.payload AS first_payload
+_FIND_CONFLICT = text("""
+    SELECT c.id, c.client_session_uuid, c.received_at, c.payload, u.received_at AS present_received_at,
+        u.status AS present_status, u.payload AS present_payload
     FROM upload_conflicts c JOIN uploads u USING (client_session_uuid) WHERE c.id = :id
 """)
 
 # Under a new id: accepting the same conflict twice must not swap the two back.
-_KEEP_FIRST = text("""
+_KEEP_PRESENT = text("""
     INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at, learner_id,
         user_id)
     SELECT client_session_uuid, content_hash, payload, received_at, learner_id, user_id FROM uploads
@@ -301,32 +301,32 @@ class ListedConflict(NamedTuple):
     id: int
     client_session_uuid: UUID
     received_at: datetime
-    first_received_at: datetime
+    present_received_at: datetime
     status: str
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedConflict:
-    """A conflict with the upload's present content; a payload is None once it is purged."""
+class FoundConflict:
+    """A conflict: the other content, and the upload's present one; a payload is None once it is purged."""
 
     id: int
     client_session_uuid: UUID
     received_at: datetime
     payload: dict[str, Any] | None
-    first_received_at: datetime
-    first_status: str
-    first_payload: dict[str, Any] | None
+    present_received_at: datetime
+    present_status: str
+    present_payload: dict[str, Any] | None
 
     @property
     def difference(self) -> list[str]:
-        """List the lines that only the first content has (after `-`), or only this one (after `+`).
+        """List the lines that only the present content has (after `-`), or only the other one (after `+`).
 
         Empty if one of them is purged.
         """
-        if self.payload is None or self.first_payload is None:
+        if self.payload is None or self.present_payload is None:
             return []
-        first, second = map(Upload.model_validate, (self.first_payload, self.payload))
-        changes = list(unified_diff(content_lines(first), content_lines(second), n=0, lineterm=""))[2:]
+        present, other = map(Upload.model_validate, (self.present_payload, self.payload))
+        changes = list(unified_diff(content_lines(present), content_lines(other), n=0, lineterm=""))[2:]
         return [line for line in changes if not line.startswith("@@")]
 
 
@@ -335,35 +335,35 @@ def list_conflicts(connection: Connection, *, limit: int) -> list[ListedConflict
     return [ListedConflict(*row) for row in db.execute(connection, _LIST_CONFLICTS, {"limit": limit})]
 
 
-def open_conflict(connection: Connection, conflict: int) -> OpenedConflict:
+def find_conflict(connection: Connection, conflict: int) -> FoundConflict:
     """Look a conflict up; raise UnknownConflictError if there is none."""
-    if (row := db.execute(connection, _OPEN_CONFLICT, {"id": conflict}).fetchone()) is None:
+    if (row := db.execute(connection, _FIND_CONFLICT, {"id": conflict}).fetchone()) is None:
         raise errors.UnknownConflictError(f"there is no conflict {conflict}")
-    return OpenedConflict(*row)
+    return FoundConflict(*row)
 
 
 def accept_conflict(connection: Connection, conflict: int) -> UUID:
-    """Give an upload a conflict's content, supersede its sessions, and keep the first content as a conflict.
+    """Give an upload the other content, supersede its sessions, and keep the present content as a conflict.
 
     The upload is `received` again; the sweeper enqueues it. Locks are taken in the order of a replay. Returns
     the upload's uuid; raises UnknownConflictError, or ReplayRefusedError if the payload is purged.
     """
-    uuid = open_conflict(connection, conflict).client_session_uuid
+    uuid = find_conflict(connection, conflict).client_session_uuid
     db.execute(connection, _LOCK, {"id": uuid})
-    if open_conflict(connection, conflict).payload is None:
+    if find_conflict(connection, conflict).payload is None:
         raise errors.ReplayRefusedError(f"the payload of conflict {conflict} is purged")
     _supersede(connection, uuid, "other content was accepted under the same uuid")
     keep_times(connection, uuid, with_arrival=True)
     add_event(connection, uuid, Event.ACCEPTED)
-    db.execute(connection, _KEEP_FIRST, {"id": uuid})
+    db.execute(connection, _KEEP_PRESENT, {"id": uuid})
     db.execute(connection, _TAKE_CONFLICT, {"conflict": conflict})
     db.execute(connection, _DELETE_CONFLICT, {"id": conflict})
     return uuid
 
 
 def discard_conflict(connection: Connection, conflict: int) -> UUID:
-    """Delete the content that came second, and return the upload's uuid; raise UnknownConflictError."""
-    discarded = open_conflict(connection, conflict)
+    """Delete the other content, and return the upload's uuid; raise UnknownConflictError."""
+    discarded = find_conflict(connection, conflict)
     uuid = discarded.client_session_uuid
     if not db.execute(connection, _DELETE_CONFLICT, {"id": conflict}).rowcount:
         raise errors.UnknownConflictError(f"there is no conflict {conflict}")

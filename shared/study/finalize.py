@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 from shared.study import store
-from shared.study.progress import SCHEDULER, Cached, Decision, Progress, decide, fold, late
+from shared.study.progress import SCHEDULER, Cached, Decision, Progress, decide, find_late, fold
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ def finalize_session(connection: Connection, user_id: int, session_id: int, *, n
 def finalize_sessions(
     connection: Connection, sessions: Mapping[int, Sequence[int]], *, now: datetime
 ) -> dict[int, Finalized]:
-    """Finalize sessions of learners, with no more statements than for one; return what was done, by session.
+    """Finalize sessions of learners, with as many statements as for one; return what was done, by session.
 
-    `sessions`: the ids of each learner's, in the order in which one is folded after the other.
+    `sessions`: for each learner, the ids of their sessions, in the order in which they are folded.
     """
     if not sessions:
         return {}
@@ -46,7 +46,7 @@ def finalize_sessions(
     folded: set[int] = set()
     for user_id, (reviews, cached) in store.load_sessions(connection, sessions).items():
         own = [reviews[session] for session in sessions[user_id]]
-        history = store.load_reviews(connection, user_id, late(own, cached), excluding=sessions[user_id])
+        history = store.load_reviews(connection, user_id, find_late(own, cached), excluding=sessions[user_id])
         folded |= history.keys()
         decisions = decide(own, cached, history)
         decided |= {(user_id, id_): each for id_, each in zip(sessions[user_id], decisions, strict=True)}
@@ -81,7 +81,7 @@ def refold(connection: Connection, user_id: int, question_ids: Iterable[int]) ->
 BATCH = 500
 
 
-def differing(connection: Connection, user_id: int) -> set[int]:
+def find_differing(connection: Connection, user_id: int) -> set[int]:
     """Return the questions whose cached progress is not the fold of their attempts.
 
     The caller's transaction is one snapshot, in which attempts and progress agree: uploads may be replayed at
@@ -113,7 +113,7 @@ def verify(engine: Engine, *, repair: bool = False) -> Iterator[Checked]:
     snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
     for user_id in learners:
         with snapshot.begin() as connection:
-            found = differing(connection, user_id)
+            found = find_differing(connection, user_id)
         if repair and found:
             with engine.begin() as connection:
                 store.lock_learner(connection, user_id)

@@ -28,7 +28,7 @@ class Review(NamedTuple):
     counted: bool
 
     @property
-    def key(self) -> tuple[datetime, bool, Rating, Outcome, date]:
+    def order(self) -> tuple[datetime, bool, Rating, Outcome, date]:
         """Order reviews: ties must not be broken by ids, which depend on arrival.
 
         The date comes last: two devices may send the same moment with different offsets.
@@ -117,7 +117,7 @@ class Decision:
     counts: Counts
 
 
-def late(sessions: Iterable[Iterable[Review]], cached: Mapping[int, Cached]) -> set[int]:
+def find_late(sessions: Iterable[Iterable[Review]], cached: Mapping[int, Cached]) -> set[int]:
     """Return the questions that must be folded from their whole history.
 
     Those with a review that is not strictly newer than what is cached or than the sessions before it, and
@@ -158,7 +158,7 @@ def decide(
             before = progress.get(question) if question not in others else None
             # Sorting is stable: of equal reviews, the session's own come last.
             every = [*others.get(question, ()), *own]
-            for review in sorted(every, key=attrgetter("key")) if len(every) > 1 else every:
+            for review in sorted(every, key=attrgetter("order")) if len(every) > 1 else every:
                 if review.counted and any(review is each for each in own):
                     counts[review.outcome] += 1
                     counts[classify(before, review)] += 1
@@ -195,7 +195,7 @@ def classify(before: Progress | None, review: Review) -> Pattern | None:
 def fold(reviews: Iterable[Review]) -> Progress | None:
     """Fold the reviews of one question, in any order; None where there is none."""
     progress = None
-    for review in sorted(reviews, key=attrgetter("key")):
+    for review in sorted(reviews, key=attrgetter("order")):
         progress = advance(progress, review)
     return progress
 
@@ -275,7 +275,7 @@ class Step:
 def fold_steps(reviews: Iterable[Review]) -> Iterator[Step]:
     """Fold the reviews of one question, in any order; yield every step."""
     before = None
-    for review in sorted(reviews, key=attrgetter("key")):
+    for review in sorted(reviews, key=attrgetter("order")):
         after = advance(before, review)
         recall = before and retrievability(before.memory, before.last_study_date, after.last_study_date)
         yield Step(review, before, recall, after)

@@ -149,7 +149,7 @@ def known_questions(connection: Connection, user_id: int) -> list[int]:
     return db.scalars(connection, _KNOWN, {"user_id": user_id})
 
 
-# To call an enumeration takes twice as long.
+# `Outcome(text)` takes twice as long as this lookup.
 _RATINGS = {int(each): each for each in Rating}
 _OUTCOMES = {str(each): each for each in Outcome}
 _NOTES = {str(each): each for each in WrongNote}
@@ -215,7 +215,7 @@ _DELETE = text("""
     WHERE user_id = :user_id AND study_question_id = ANY(CAST(:question_ids AS bigint[]))
 """)
 
-# A row that is gone cannot say when it went: a reader of changes gets all that is left.
+# A deleted row cannot report its deletion, so a reader of changes has to read all of the learner's progress.
 _WHOLE = text(f"""
     INSERT INTO learner_changes (user_id, changed_xid, whole_xid)
     VALUES (:user_id, pg_current_xact_id(), pg_current_xact_id())
@@ -260,11 +260,11 @@ def delete_progress(connection: Connection, user_id: int, question_ids: Iterable
 
 
 def mark_whole(connection: Connection, user_id: int) -> None:
-    """Note that progress of a learner was deleted."""
+    """Note that progress of a learner was deleted: a reader of changes has to read all of it again."""
     db.execute(connection, _WHOLE, {"user_id": user_id})
 
 
-# The subquery keeps its order, and Postgres from another plan than to look each session up.
+# The subquery keeps the order, and makes Postgres look each session up.
 _LOAD_SESSIONS = text(f"""
     SELECT user_id, session_id, loaded.*
     FROM json_to_recordset(CAST(:sessions AS json)) AS asked (user_id bigint, session_id bigint),

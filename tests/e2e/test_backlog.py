@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from api.publisher import LENGTH_EVERY_S
 from cli.client import Sender
 from cli.local.servers import Servers
-from shared.broker import FINALIZE_QUEUE, MESSAGE_SIZE
+from shared.broker import MESSAGE_SIZE, REPLAY_QUEUE
 from shared.config import Settings
 from tests import factories
 from tests.processes import Processes, processes, until
@@ -47,19 +47,19 @@ def test_I9_a_backlog_fills_the_queue_to_its_mark_and_no_higher(
     factories.load_many(engine)
     viewer.send(factories.body(factories.random_upload(random.Random(1), 1, attempts=2)))
     with Redis.from_url(servers.redis_url.replace("db=1", "db=0")) as broker:
-        until(lambda: broker.llen(FINALIZE_QUEUE) == 1, "the web process has enqueued it")
+        until(lambda: broker.llen(REPLAY_QUEUE) == 1, "the web process has enqueued it")
         with engine.begin() as connection:
             connection.execute(COPY, {"count": WAITING})
         house.start("sweeper")
-        until(lambda: broker.llen(FINALIZE_QUEUE) == MARK, "the sweeper fills the queue")
+        until(lambda: broker.llen(REPLAY_QUEUE) == MARK, "the sweeper fills the queue")
         time.sleep(LENGTH_EVERY_S)  # the web process looks at the queue's length as often as that
         for seed in range(2, 12):
             viewer.send(factories.body(factories.random_upload(random.Random(seed), 1, attempts=2)))
-        assert broker.llen(FINALIZE_QUEUE) == MARK, "above half the mark only the sweeper enqueues"
+        assert broker.llen(REPLAY_QUEUE) == MARK, "above half the mark only the sweeper enqueues"
         house.start("worker")
         deepest = 0
         while "received" in statuses(engine):
-            deepest = max(deepest, broker.llen(FINALIZE_QUEUE))
+            deepest = max(deepest, broker.llen(REPLAY_QUEUE))
     assert deepest <= MARK
     assert statuses(engine) == {"ingested": WAITING + 11}
 

@@ -42,7 +42,7 @@ def sound(queue: Redis, house: Processes) -> dict[str, Any]:
     app = broker.make_celery(house.settings)
     with app.producer_pool.acquire() as producer:
         broker.enqueue(producer, app, [uuid4()])
-    message: dict[str, Any] = json.loads(str(queue.rpop(broker.FINALIZE_QUEUE)))
+    message: dict[str, Any] = json.loads(str(queue.rpop(broker.REPLAY_QUEUE)))
     return message
 
 
@@ -101,7 +101,7 @@ def unrestorable(sound: dict[str, Any]) -> tuple[list[str], list[str]]:
 
     The first are no entries at all, the others lead nowhere. It gives back ten at once.
     """
-    entries = [json.dumps([wrong, "", broker.FINALIZE_QUEUE]) for wrong in (SECRET, {"headers": SECRET})]
+    entries = [json.dumps([wrong, "", broker.REPLAY_QUEUE]) for wrong in (SECRET, {"headers": SECRET})]
     entries += [json.dumps([sound, wrong, SECRET]) for wrong in ([SECRET], {SECRET: 1}, SECRET)]
     return [*(json.dumps(wrong) for wrong in (SECRET, [SECRET], {SECRET: 1}, 7)), SECRET], entries
 
@@ -112,8 +112,8 @@ def test_a_malformed_message_is_refused_and_the_queue_goes_on(
     factories.load_many(engine)
     wrong = malformed(sound)
     for each in wrong:
-        queue.lpush(broker.FINALIZE_QUEUE, each)
-    queue.lpush(broker.FINALIZE_QUEUE, b"\xff\xfe")
+        queue.lpush(broker.REPLAY_QUEUE, each)
+    queue.lpush(broker.REPLAY_QUEUE, b"\xff\xfe")
     broken, astray = unrestorable(sound)
     for place, each in enumerate([*broken, *astray]):
         queue.hset("unacked", f"tag{place}", each)

@@ -24,10 +24,10 @@ ORDERS = [
     *(f"/api/worker/{order}/WORKER" for order in ("queue/add-consumer", "queue/cancel-consumer")),
     *(
         "/api/worker/pool/autoscale/WORKER",
-        "/api/task/timeout/finalize_upload",
-        "/api/task/rate-limit/finalize_upload",
+        "/api/task/timeout/replay_uploads",
+        "/api/task/rate-limit/replay_uploads",
     ),
-    *(f"/api/task/{order}/finalize_upload" for order in ("apply", "async-apply", "send-task")),
+    *(f"/api/task/{order}/replay_uploads" for order in ("apply", "async-apply", "send-task")),
     *(f"/api/task/{order}/{UUID}" for order in ("revoke", "abort")),
 ]
 
@@ -63,7 +63,7 @@ def test_flower_shows_a_task_to_operators_only_and_orders_nothing(engine: Engine
         until(lambda: "worker@" in ask(shown, "/api/workers?refresh=1"), "Flower knows the worker")
         send(house, engine)
         task = knows(shown)
-        assert (task["name"], task["uuid"], task["args"]) == ("finalize_upload", UUID, UUID)
+        assert (task["name"], task["uuid"], task["args"]) == ("replay_uploads", UUID, UUID)
         assert [each["uuid"] for each in found(shown, f"args:{UUID}")] == [UUID]
         said = everything_about(shown, UUID)
         assert all(UUID in said[page] for page in (f"/task/{UUID}", TABLE, "/api/tasks"))

@@ -8,7 +8,7 @@ from kombu import serialization
 from sqlalchemy import Engine
 
 from cli.client import Sender
-from shared.broker import FINALIZE, make_celery
+from shared.broker import REPLAY, make_celery
 from tests import factories
 from tests.factories import statuses
 from tests.processes import Processes, until
@@ -37,7 +37,7 @@ def test_a_pickled_message_is_refused_unread(
     factories.load_many(engine)
     assert goes_off(Bomb(tmp_path / "control"))
     bomb = Bomb(tmp_path / "bomb")
-    make_celery(house.settings).send_task(FINALIZE, args=[bomb], serializer="pickle", argsrepr="")
+    make_celery(house.settings).send_task(REPLAY, args=[bomb], serializer="pickle", argsrepr="")
     viewer.send(factories.body(factories.random_upload(random.Random(1), 1)))
     house.start("worker")
     until(lambda: statuses(engine) == ["ingested"], "what came after it is worked off")

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, make_url, text
 
 from cli.client import PATH
 from cli.local.servers import Servers
-from shared.broker import FINALIZE_QUEUE
+from shared.broker import REPLAY_QUEUE
 from shared.catalog_admin import CatalogFile, load_catalog
 from shared.config import Settings
 from tests import factories
@@ -155,7 +155,7 @@ def look_at(shown: httpx.Client, failed: str) -> dict[str, str]:
 def deliver(web: httpx.Client, house: Processes, broker: Redis, postgres: int) -> dict[str, str]:
     """Send good and bad uploads, one of them through the spool; return what Redis kept on the way."""
     for upload in (GOOD, BROKEN, NOBODYS):
-        messages = broker.llen(FINALIZE_QUEUE)
+        messages = broker.llen(REPLAY_QUEUE)
         web.post(PATH, json=upload, headers=VIEWER)
         until(partial(_has_more, broker, messages), "it has a message, and so a task, of its own")
     web.post(PATH, json=GOOD | {"started_at": None, "finished_at": None}, headers=VIEWER)
@@ -169,7 +169,7 @@ def deliver(web: httpx.Client, house: Processes, broker: Redis, postgres: int) -
 
 
 def _has_more(broker: Redis, messages: int) -> bool:
-    return broker.llen(FINALIZE_QUEUE) > messages
+    return broker.llen(REPLAY_QUEUE) > messages
 
 
 ENDS = {"ingested": [GOOD, SPOOLED], "dead": [BROKEN], "rejected": [NOBODYS]}

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from cli.client import Answer, Sender
-from shared.broker import FINALIZE_QUEUE, make_celery, queue_length
+from shared.broker import REPLAY_QUEUE, make_celery, queue_length
 from shared.config import Settings
 from shared.study.finalize import verify
 from tests import factories
@@ -23,7 +23,7 @@ from tests.processes import Processes, reachable_directory, until
 from tests.rabbitmq import RabbitMQ, program, rabbitmq
 
 BODY = '[["00000000-0000-4000-8000-000000000000"], {}, null]'
-FATAL = "celery --app tests.fatal_worker worker --queues finalize --without-gossip --without-mingle"
+FATAL = "celery --app tests.fatal_worker worker --queues replay --without-gossip --without-mingle"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def settings(settings: Settings, rabbit: RabbitMQ) -> Iterator[Settings]:
     """Name RabbitMQ as the broker, and nothing else; there is no spool then."""
     yield settings.model_copy(update={"broker_url": rabbit.url, "redis_url": ""})
     with rabbit.connect() as connection:
-        connection.channel().queue_delete(FINALIZE_QUEUE)
+        connection.channel().queue_delete(REPLAY_QUEUE)
 
 
 def send(viewer: Sender, uploads: int, seed: int = 1) -> None:
@@ -63,11 +63,9 @@ def test_a_ring_is_answered_through_a_quorum_queue(
     until(lambda: ends(engine) == {"ingested": 1}, "the upload is ingested")
     with rabbit.connect() as connection:
         arguments = {"x-queue-type": "quorum"}
-        connection.channel().queue_declare(
-            FINALIZE_QUEUE, durable=True, auto_delete=False, arguments=arguments
-        )
+        connection.channel().queue_declare(REPLAY_QUEUE, durable=True, auto_delete=False, arguments=arguments)
         with pytest.raises(amqp.PreconditionFailed, match="x-queue-type"):
-            connection.channel().queue_declare(FINALIZE_QUEUE, durable=True, auto_delete=False)
+            connection.channel().queue_declare(REPLAY_QUEUE, durable=True, auto_delete=False)
 
 
 def test_the_depth_is_what_waits(engine: Engine, viewer: Sender, settings: Settings) -> None:
@@ -87,7 +85,7 @@ def test_I1_an_upload_that_was_not_enqueued_is_swept(
     send(viewer, 3)
     until(lambda: queue_length(make_celery(house.settings)) > 0, "they are enqueued")
     with rabbit.connect() as connection:
-        assert connection.channel().queue_purge(FINALIZE_QUEUE) > 0
+        assert connection.channel().queue_purge(REPLAY_QUEUE) > 0
     for name in ("worker", "sweeper"):
         house.start(name)
     until(lambda: ends(engine) == {"ingested": 3}, "the uploads are swept and ingested")
@@ -161,7 +159,7 @@ def test_a_malformed_message_is_refused_and_the_queue_goes_on(
     engine: Engine, house: Processes, viewer: Sender, rabbit: RabbitMQ
 ) -> None:
     factories.load_many(engine)
-    sound = {"task": "finalize_upload", "id": str(uuid4())}
+    sound = {"task": "replay_uploads", "id": str(uuid4())}
     wrong = [
         *(amqp.Message(body, application_headers=sound) for body in ("null", "{}", "[[7], {}, null]")),
         *(
@@ -181,7 +179,7 @@ def test_a_malformed_message_is_refused_and_the_queue_goes_on(
     with rabbit.connect() as connection:
         for each in wrong:
             each.properties |= {"content_type": "application/json", "content_encoding": "utf-8"}
-            connection.channel().basic_publish(each, routing_key=FINALIZE_QUEUE)
+            connection.channel().basic_publish(each, routing_key=REPLAY_QUEUE)
     send(viewer, 1, seed=2)
     until(lambda: ends(engine) == {"ingested": 2}, "the upload behind them is ingested")
     assert worker.poll() is None

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 
 from api.app import create_app
 from api.server import Server
-from shared.broker import FINALIZE_QUEUE
+from shared.broker import REPLAY_QUEUE
 from shared.config import Settings
 from tests import factories
 from tests.clients import Clock, Front
@@ -115,7 +115,7 @@ def enqueued_uploads(broker_url: str) -> Callable[[], list[str]]:
 
     def read() -> list[str]:
         with Redis(unix_socket_path=urlsplit(broker_url).path, db=0) as redis:
-            messages = redis.lrange(FINALIZE_QUEUE, 0, -1)
+            messages = redis.lrange(REPLAY_QUEUE, 0, -1)
         bodies = [json.loads(b64decode(json.loads(each)["body"])) for each in reversed(messages)]
         return [upload for arguments, _, _ in bodies for upload in arguments]
 

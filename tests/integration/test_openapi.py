@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from api.app import create_app
 from api.errors import Kind as ProblemKind
 from shared.config import Settings
-from shared.webhooks import Kind, hint
+from shared.webhooks import Kind, announce_progress
 from tests.receiver import Receiver
 from tests.webhooks import configured, deliver_due, finished_session
 
@@ -67,7 +67,7 @@ def test_the_document_describes_every_webhook_as_it_is_sent(
     finished_session(engine)
     with engine.begin() as connection:
         connection.execute(DEAD_UPLOAD)
-        hint(connection, "0")
+        announce_progress(connection, "0")
     deliver_due(engine, configured(settings, webhook_url=receiver.url))
     assert {request.json()["type"] for request in receiver.requests} == {*document["webhooks"]} == {*Kind}
     for request in receiver.verified():

@@ -82,17 +82,10 @@ def test_several_deliverers_deliver_each_once(
 ) -> None:
     for _ in range(MAX_DELIVERIES):
         ingest(engine, upload(answer("q110", ELEVEN)))
-    assert sorted(at_once(4, lambda _: deliver_due(engine, with_receiver))) == [
-        0,
-        2,
-        MAX_DELIVERIES,
-        MAX_DELIVERIES,
-    ]
-    assert (
-        len({request.id for request in receiver.verified()})
-        == len(receiver.requests)
-        == 2 * MAX_DELIVERIES + 2
-    )
+    delivered = at_once(4, lambda _: deliver_due(engine, with_receiver))
+    assert max(delivered) <= MAX_DELIVERIES
+    ids = {request.id for request in receiver.verified()}
+    assert sum(delivered) == len(ids) == len(receiver.requests) == 2 * MAX_DELIVERIES + 2
 
 
 @pytest.mark.usefixtures("sent")

@@ -35,7 +35,7 @@ def change(engine: Engine, pub_id: str = "q110") -> None:
 
 def hint(engine: Engine, since: str = "0") -> str:
     with engine.begin() as connection:
-        return webhooks.hint(connection, since)
+        return webhooks.announce_progress(connection, since)
 
 
 def hints(engine: Engine) -> list[str]:

@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from cli.local.up import read_procfile
-from shared.config import Settings, Timings
+from shared.config import AdvancedSettings, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 UNITS = ROOT / "deploy" / "systemd"
 FLOWER = {f"FLOWER_{name}" for name in ("BASIC_AUTH", "ADDRESS", "PORT", "DB", "READ_ONLY")}
-NAMES = {name.upper() for name in Settings.model_fields if name not in Timings.model_fields} | FLOWER
+NAMES = {name.upper() for name in Settings.model_fields if name not in AdvancedSettings.model_fields} | FLOWER
 # Every secret, and the processes that need it.
 STORES = {"web", "worker", "sweeper"}
 SECRETS = {

@@ -4,7 +4,7 @@ import time
 
 from redis import Redis
 
-from shared.broker import FINALIZE_QUEUE
+from shared.broker import REPLAY_QUEUE
 from shared.spool import MOVING, SPOOL
 from tests.chaos.fault import Fault
 from tests.chaos.faults.disk import limit_files, no_prlimit
@@ -34,7 +34,7 @@ def wipe(system: System) -> None:
 def _wipe_messages(system: System) -> None:
     """Wipe everything while messages wait for a worker that takes none."""
     with frozen(system.supervisor.leader("worker").pid), _queue(system) as queue:
-        until(lambda: queue.llen(FINALIZE_QUEUE) > 0, "a message waits")
+        until(lambda: queue.llen(REPLAY_QUEUE) > 0, "a message waits")
         wipe(system)
 
 
@@ -76,7 +76,7 @@ def _send_malformed(system: System) -> None:
     """Put what is no message into the workers' queue, and what is no entry into the spool."""
     with _queue(system) as queue:
         for each in MALFORMED:
-            queue.lpush(FINALIZE_QUEUE, each)
+            queue.lpush(REPLAY_QUEUE, each)
     for each in MALFORMED:
         system.redis.lpush(SPOOL, each)
     until(lambda: not system.redis.exists(SPOOL, MOVING), "the spool is empty")

@@ -5,7 +5,7 @@ from typing import Any
 
 from api.server import main
 from api.store import UploadStore
-from shared.broker import FINALIZE_QUEUE, make_celery
+from shared.broker import REPLAY_QUEUE, make_celery
 from shared.config import Settings
 from shared.uploads import Delivery, Receipt, Verdict
 
@@ -15,7 +15,7 @@ app = make_celery(Settings())
 
 
 def _publish(_: Any, delivery: Delivery) -> Receipt:
-    app.send_task(INGEST, args=[delivery.payload], queue=FINALIZE_QUEUE)
+    app.send_task(INGEST, args=[delivery.payload], queue=REPLAY_QUEUE)
     return Receipt(Verdict.PENDING)
 
 

@@ -150,7 +150,7 @@ def test_a_conflict_is_accepted_and_one_discarded(page: Page, ops_engine: Engine
         deliver(ops_engine, other, datetime.now(UTC))
     page.goto(f"/ops/uploads/{first['client_session_uuid']}")
     page.get_by_role("link", name="Decide…").first.click()
-    expect(page.get_by_role("region", name="First content")).to_have_count(0)
+    expect(page.get_by_role("region", name="Present content")).to_have_count(0)
     page.get_by_role("button", name="Show the difference").click()
     expect(page.get_by_role("region", name="Second content")).to_contain_text("sci-unit-of-resistance")
     expect(page.get_by_role("region", name="Difference")).to_contain_text("-sci-unit-of-force: selected 0")
@@ -161,7 +161,7 @@ def test_a_conflict_is_accepted_and_one_discarded(page: Page, ops_engine: Engine
     expect(page.get_by_role("region", name="Table: Progress")).not_to_contain_text("sci-unit-of-force")
 
     page.get_by_role("link", name="Decide…").first.click()
-    page.get_by_role("link", name="Discard the second…").click()
+    page.get_by_role("link", name="Discard the other…").click()
     expect(page.get_by_text("is deleted permanently")).to_be_visible()
     page.get_by_role("button", name="Discard").click()
     expect(page.get_by_text("Discarded: the first content stays.")).to_be_visible()
