@@ -1,13 +1,16 @@
 """B5: a catalog of 500,000 questions kept in step over HTTP, and what others notice of it."""
 
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -21,9 +24,12 @@ from benchmarks.figures import Figure, percentile, ratio
 from benchmarks.memory import MEBIBYTE
 from benchmarks.servers import CATALOG_TOKEN, PROCFILE, STUDY_TOKEN, Stores, running, serving
 from benchmarks.workload import LEARNERS, TOPICS, make_catalog
+from cli.local.supervisor import wait_until
 
 QUESTIONS, QUICK_QUESTIONS = 500_000, 5_000
-QUIET_S, QUICK_QUIET_S = 60.0, 5.0
+# How long others are watched while a sync runs, and then while it is stopped: a round.
+WINDOW_S, QUICK_WINDOW_S = 30.0, 5.0
+AGAIN = 3
 OF_A_TOPIC = 100
 TOPICS_OF_A_LEARNER = 10
 # Ids that no other learner of the workload has.
@@ -32,15 +38,6 @@ FIRST = 1_000_000
 UPLOADS_RATE, UPLOADS_AT_ONCE = 40.0, 80
 LIVE_PAUSE_S = 0.05
 LOOK_S = 0.5
-
-
-class Run(NamedTuple):
-    """One sync: how long it took, and the most MiB of the client, of the web process and of Postgres' own."""
-
-    seconds: float
-    client: float
-    web: float
-    postgres: float
 
 
 class Others:
@@ -88,6 +85,19 @@ class Others:
                 _json(http.post(f"{path}/{session['session_id']}/finalize"))
 
 
+class Run(NamedTuple):
+    """One sync: how long it ran, and the most MiB of the client, of the web process and of Postgres' own.
+
+    `rounds`: what others noticed while it ran, and while it was stopped.
+    """
+
+    seconds: float
+    rounds: list[tuple[Others, Others]]
+    client: float
+    web: float
+    postgres: float
+
+
 def _json(response: httpx.Response) -> Any:
     return response.raise_for_status().json()
 
@@ -95,9 +105,8 @@ def _json(response: httpx.Response) -> Any:
 def measure(stores: Stores, *, quick: bool) -> list[Figure]:
     """Sync a tenth, the whole, the same again, and with one question changed."""
     questions = QUICK_QUESTIONS if quick else QUESTIONS
-    quiet_s = QUICK_QUIET_S if quick else QUIET_S
+    window = QUICK_WINDOW_S if quick else WINDOW_S
     file = stores.directory / "catalog.ndjson"
-    uploads, learners = count(1), count()
     settings = stores.settings("sync")
     with stores.database("sync"), stores.engine("sync") as engine:
         with engine.begin() as connection:
@@ -106,17 +115,14 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
             serving(stores, settings, PROCFILE["web"]) as port,
             running(stores, settings, {name: PROCFILE[name] for name in ("worker", "sweeper")}),
         ):
-            with Others(port, uploads, learners):  # warm
-                time.sleep(quiet_s / 10)
+            others = partial(Others, port, count(1), count())
+            with others():  # warm
+                time.sleep(window / 5)
             _write(file, questions // 10)
             tenth = _sync(file, port)
             _write(file, questions)
-            with Others(port, uploads, learners) as quiet:
-                time.sleep(quiet_s)
-            with Others(port, uploads, learners) as meanwhile:
-                whole = _sync(file, port)
-            with Others(port, uploads, learners) as while_comparing:
-                again = _sync(file, port)
+            whole = _sync(file, port, others, window)
+            again = [_sync(file, port, others, window) for _ in range(AGAIN)]
             idle = _sync(file, port)
             _write(file, questions, changed=True)
             one = _sync(file, port)
@@ -125,7 +131,10 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
             topic = _sync(single, port)
     with stores.redis() as redis:
         redis.flushall()
-    sides = {"the first sync": meanwhile, "one that finds no difference": while_comparing}
+    rounds = {
+        "the first sync": whole.rounds,
+        "one that finds no difference": [each for run in again for each in run.rounds],
+    }
     return [
         Figure(
             "sync",
@@ -133,7 +142,7 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
             (whole.seconds,),
             "s",
         ),
-        Figure("sync again", "again, nothing changed, others busy", (again.seconds,), "s"),
+        Figure("sync again", "again, nothing changed, others busy", tuple(run.seconds for run in again), "s"),
         Figure("sync again idle", "again, nothing changed, others idle", (idle.seconds,), "s", "seconds"),
         ratio("sync one", "one question changed ÷ nothing changed", [one.seconds], [idle.seconds]),
         Figure("sync topic", "a file with the topic that changed alone", (topic.seconds,), "s", "< 1"),
@@ -149,31 +158,35 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
         Figure("sync web MiB", "most memory of the web process", (whole.web,), "MiB"),
         *(
             figure
-            for when, side in sides.items()
+            for when, sides in rounds.items()
             for figure in (
-                _beside(
-                    f"sync uploads p99, {when}", f"uploads' p99 during {when}", side.uploads, quiet.uploads
-                ),
-                _beside(
-                    f"sync live p99, {when}", f"live answers' p99 during {when}", side.answers, quiet.answers
-                ),
+                _beside(f"sync uploads p99, {when}", f"uploads' p99 during {when}", _uploads(sides)),
+                _beside(f"sync live p99, {when}", f"live answers' p99 during {when}", _answers(sides)),
             )
         ),
-        Figure(
-            "quiet uploads p99",
-            "uploads' p99 without a sync",
-            (percentile(quiet.uploads, 0.99) * 1000,),
-            "ms",
-        ),
-        Figure(
-            "quiet live p99", "live answers' p99 without", (percentile(quiet.answers, 0.99) * 1000,), "ms"
-        ),
+        _quiet("quiet uploads p99", "uploads' p99 without a sync", _uploads(whole.rounds)),
+        _quiet("quiet live p99", "live answers' p99 without", _answers(whole.rounds)),
     ]
 
 
-def _beside(name: str, meaning: str, busy: list[float], quiet: list[float]) -> Figure:
-    p99 = [percentile(side, 0.99) for side in (busy, quiet)]
-    return ratio(name, f"{meaning} ÷ that of a quiet time", p99[:1], p99[1:], "≤ 2")
+Sides = tuple[tuple[float, ...], ...]  # of each round: with a sync, without one
+
+
+def _uploads(rounds: list[tuple[Others, Others]]) -> Sides:
+    return tuple(tuple(percentile(side.uploads, 0.99) for side in each) for each in rounds)
+
+
+def _answers(rounds: list[tuple[Others, Others]]) -> Sides:
+    return tuple(tuple(percentile(side.answers, 0.99) for side in each) for each in rounds)
+
+
+def _beside(name: str, meaning: str, sides: Sides) -> Figure:
+    busy, quiet = zip(*sides, strict=True)
+    return ratio(name, f"{meaning} ÷ that of a quiet time", busy, quiet, "≤ 2")
+
+
+def _quiet(name: str, meaning: str, sides: Sides) -> Figure:
+    return Figure(name, meaning, tuple(quiet * 1000 for _, quiet in sides), "ms")
 
 
 def _write(file: Path, questions: int, *, changed: bool = False) -> None:
@@ -209,18 +222,37 @@ def _question(learner: int, topic: int, number: int, *, changed: bool) -> dict[s
     }
 
 
-def _sync(file: Path, port: int) -> Run:
+def _sync(file: Path, port: int, others: Callable[[], Others] | None = None, window: float = math.inf) -> Run:
+    """Run a sync; with `others`, stop it after each window for as long, so that nothing else differs."""
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "cli", "catalog", "sync", str(file), "--url", url]
+    rounds: list[tuple[Others, Others]] = []
     with _most(lambda: _private(" api"), lambda: _private("postgres:")) as most:
-        begun = time.perf_counter()
+        begun, stopped = time.perf_counter(), 0.0
         client = subprocess.Popen(command, env=os.environ | {"CATALOG_TOKEN": CATALOG_TOKEN})  # noqa: S603  # ours
+        while others and not _ended(client):
+            with others() as busy:
+                wait_until(lambda: _ended(client), window)
+            if rounds and _ended(client):  # a part of a window
+                break
+            os.kill(client.pid, signal.SIGSTOP)
+            stopped_at = time.perf_counter()
+            with others() as quiet:
+                time.sleep(window)
+            stopped += time.perf_counter() - stopped_at
+            os.kill(client.pid, signal.SIGCONT)
+            rounds.append((busy, quiet))
         _, status, usage = os.wait4(client.pid, 0)
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - begun - stopped
     client.returncode = os.waitstatus_to_exitcode(status)
     if client.returncode:
         raise subprocess.CalledProcessError(client.returncode, command)
-    return Run(seconds, usage.ru_maxrss / 1024, *most)
+    return Run(seconds, rounds, usage.ru_maxrss / 1024, *most)
+
+
+def _ended(client: subprocess.Popen[bytes]) -> bool:
+    """Return whether it has ended; its resources can be asked for later."""
+    return os.waitid(os.P_PID, client.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 @contextmanager
