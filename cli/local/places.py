@@ -94,10 +94,13 @@ def read_env(data_dir: Path) -> dict[str, str]:
 def last_env(data_dir: Path) -> dict[str, str]:
     """Return what the last `up` wrote, running or not; nothing before the first."""
     try:
-        lines = (data_dir / ENV).read_text().splitlines()
+        # A pipe in its place would otherwise be waited for.
+        with open_own(data_dir / ENV, os.O_RDONLY | os.O_NONBLOCK) as file:
+            lines = file.read().decode(errors="replace").splitlines()
     except FileNotFoundError:
         return {}
-    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+    parts = (line.partition("=") for line in lines if "\0" not in line)
+    return {name: value for name, _, value in parts if name.isidentifier()}
 
 
 def write_env(data_dir: Path, environment: Mapping[str, str]) -> None:
@@ -127,7 +130,7 @@ def is_locked(home: Path) -> bool:
 
 
 def open_own(path: Path, flags: int) -> FileIO:
-    """Open a file in the servers' directory, but not through a link: this process may be root."""
+    """Open a file of a run, but not through a link: this process may be root."""
     try:
         return FileIO(os.open(path, flags | os.O_NOFOLLOW, 0o600))
     except OSError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.local.places import SERVERS, NothingRunningError, last_env, make_data_dir, read_env, write_env
+from cli.local.places import ENV, SERVERS, NothingRunningError, last_env, make_data_dir, read_env, write_env
 from cli.local.servers import Servers
 from cli.local.up import SECRETS, addresses, free_port, process_environment, stores, tokens
 from tests.processes import FOREIGN, as_root, reachable_directory, reachable_python
@@ -155,3 +155,15 @@ def test_an_owner_who_cannot_run_the_program_is_named(data_dir: Path, act_as_own
     refused = act_as_owner(data_dir).stderr
     assert f"{data_dir} belongs to user {FOREIGN}, who cannot reach " in refused
     assert "run it as that user, or choose a --data-dir that root owns" in refused
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "noise", "nothing"])
+def test_what_is_no_environment_of_a_run_is_none(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / ENV
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "noise":
+        path.write_bytes(b"\xff\xfe=\n=x\nA\0=1\nB=\0\nOPS_PASSWORD=kept\n")
+    assert last_env(tmp_path) == ({"OPS_PASSWORD": "kept"} if kind == "noise" else {})
+    write_env(tmp_path, {"A": "1=2"})
+    assert last_env(tmp_path) == {"A": "1=2"}
