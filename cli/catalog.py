@@ -26,6 +26,7 @@ TIMEOUT_S = 120.0
 # Pause after a request that writes, in times of how long it took: others wait while the server works for us
 # (docs/performance.md, "A catalog kept in step").
 PAUSE = 2.0
+LONGEST_PAUSE_S = 1.0
 # Most topics of a request: their digests fit into the 8 KiB that a proxy permits for a header.
 MAX_TOPICS = 100
 T = TypeVar("T")
@@ -229,7 +230,8 @@ class _Server:
         try:
             response = self._http.request(method, path, headers=headers, **request)
             if method != "GET":
-                self._next_at = time.monotonic() + (time.monotonic() - begun) * PAUSE
+                pause = (time.monotonic() - begun) * PAUSE
+                self._next_at = time.monotonic() + min(pause, LONGEST_PAUSE_S)
             if response.is_success:
                 return read(response.json())
             problem = response.json()
