@@ -120,6 +120,7 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
     for part in parts():
         index.add(part)
         learners |= {learner.id: learner for learner in part.users}
+    index.require_topics()
     headers = client.make_headers(token)
     with httpx.Client(base_url=client.read_server(url), headers=headers, timeout=TIMEOUT_S) as http:
         server = _Server(http, force=force)
@@ -204,7 +205,7 @@ class _Server:
         self.digests = {topic: digest for topic, digest in known.items() if digest != ours[topic]}
 
     def put(self, kind: str, rows: Iterable[Row]) -> int:
-        """Put rows in as few requests as possible; return how many those are."""
+        """Put rows, in as few requests as possible; return the number of rows."""
         number = 0
         for part, topics in _requests(rows):
             body = b'{"%s": [%s]}' % (kind.encode(), b",".join(part))

@@ -68,7 +68,7 @@ def discard(*, conflict: int, store: context.Store) -> None:
 @click.argument("conflict", metavar="ID", type=context.BIGINT)
 @context.with_store
 def accept(*, conflict: int, store: context.Store) -> None:
-    """Replay the other content; the present one becomes the conflict, and its sessions are superseded."""
+    """Take the other content, to be replayed in place of the present one, which becomes the conflict."""
     with store.engine.begin() as connection:
         uuid = actions.accept_conflict(connection, conflict)
     click.echo(f"{uuid} has the other content now, and waits to be replayed")

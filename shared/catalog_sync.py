@@ -79,7 +79,7 @@ def expect(
 
 
 class Index:
-    """What a catalog has of its topics, collected part by part: some 40 bytes a question are kept.
+    """The topics of a file and their digests, collected part by part: some 40 bytes a question are kept.
 
     `asked`: the ids of each topic's questions that are not retired, once for each entry.
     """
@@ -96,13 +96,20 @@ class Index:
             if self.topics.setdefault(topic.id, topic) != topic:
                 raise CatalogError(f"topic {topic.id}: has two entries that differ")
         for question in part.questions:
+            asked = self.asked[question.study_topic_id]
             if question.retired_at is None or question.retired_at > self._now:
-                self.asked[question.study_topic_id].append(question.id)
+                asked.append(question.id)
                 for edition in question.editions:
                     self._hashes[question.study_topic_id] += _edition_hash(question, edition)
 
+    def require_topics(self) -> None:
+        """Raise CatalogError for questions whose topic has no entry."""
+        if missing := sorted(self.asked.keys() - self.topics.keys()):
+            topics = ", ".join(map(str, missing))
+            raise CatalogError(f"topic {topics}: has questions, but no entry in the file")
+
     def digests(self) -> Iterator[Digest]:
-        """Yield the digests of the topics, equal to those of the tables that hold the same."""
+        """Yield the digests of the topics, equal to those of a server that holds the same."""
         for topic in self.topics.values():
             exam_on = topic.exam_on and topic.exam_on.isoformat()
             hashes = bytes(self._hashes.get(topic.id, b""))
@@ -193,7 +200,7 @@ def asked_questions(connection: Connection, topic_id: int, *, now: datetime) -> 
 
 
 def withdraw(connection: Connection, question_ids: list[int], *, now: datetime) -> Withdrawn:
-    """Delete questions that nobody has answered, and retire the others; unknown ones are no error."""
+    """Delete questions, or retire those that are answered or being asked; unknown ones are no error."""
     catalog_admin.require_ours(connection)
     catalog_admin.lock_catalog(connection)
     for learner in db.scalars(connection, _LEARNERS, {"ids": question_ids}):

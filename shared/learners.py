@@ -95,7 +95,7 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     spool, if there is one; entries of the learner are deleted even if the transaction is rolled back.
     """
     if redis:
-        spool.hold(connection)
+        spool.lock(connection)
     pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id})
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
     locked = scalars(connection, _LOCK_UPLOADS, bound)

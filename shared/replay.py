@@ -32,7 +32,7 @@ class Replayed:
 
 
 class _Place(NamedTuple):
-    """Where the sessions of an upload stand: under which uuid, and of which learner."""
+    """The key of an upload's sessions: the uuid under which they are recorded, and their learner."""
 
     client_session_uuid: UUID
     user_id: int
@@ -43,8 +43,8 @@ class _Planned:
     """An upload, and what becomes of its attempts; `questions`: those that they name, by public id.
 
     `owner`: of all of these questions, None if not exactly one. `other`: where its sessions may stand, too:
-    see `uploads.own_uuid`. `reason`: why it is to be rejected, None if it is not (it is, without an
-    owner).
+    see `uploads.own_uuid`. `reason`: why it is to be rejected, None if it is not; without an
+    owner it always is.
     """
 
     uuid: UUID

@@ -32,7 +32,7 @@ MOVING = "study-ingest:spool:moving"
 # refused.
 REFUSED = "study-ingest:spool:refused"
 BATCH = 100
-# A sender waits for it, after the deadline of Postgres.
+# A sender waits for Redis up to this long, after the deadline of Postgres.
 SOCKET_TIMEOUT_S = 0.3
 
 
@@ -109,29 +109,28 @@ def spooled(redis: Redis) -> int:
 
 
 # The key is any number that nothing else in the database uses.
-_LOCK = text("SELECT pg_try_advisory_xact_lock(7319400451)")
+_KEY = 7_319_400_451
+_TRY_LOCK = text(f"SELECT pg_try_advisory_xact_lock({_KEY})")
+_LOCK = text(f"SELECT pg_advisory_xact_lock({_KEY})")
 
 
-def lock(connection: Connection) -> bool:
+def try_lock(connection: Connection) -> bool:
     """Become the only process that moves uploads until the transaction ends; return False if another one is.
 
     Two at once would lose no upload, but of two contents under one uuid the second might become the first.
     """
-    return bool(db.scalar(connection, _LOCK))
+    return bool(db.scalar(connection, _TRY_LOCK))
 
 
-_WAIT = text("SELECT pg_advisory_xact_lock(7319400451)")
-
-
-def hold(connection: Connection) -> None:
+def lock(connection: Connection) -> None:
     """Stop other processes from moving uploads until the transaction ends; call it before locking uploads."""
-    db.execute(connection, _WAIT)
+    db.execute(connection, _LOCK)
 
 
 def remove(redis: Redis, learner: int, pub_ids: set[str]) -> int:
     """Remove the uploads of a learner, found by token or by questions; return how many were removed.
 
-    The caller has called `hold`.
+    The caller has called `lock`.
     """
     removed = 0
     for place in (MOVING, SPOOL, REFUSED):
@@ -172,7 +171,7 @@ def drain(redis: Redis, engine: Engine) -> int:
 def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -> None:
     try:
         with engine.begin() as connection:
-            # An age is the same by any clock; no entry is from the future.
+            # From Redis' time to Postgres': an entry keeps its age, and none is from the future.
             now, redis_now = db.now(connection), _now(redis)
             deliveries = [
                 replace(delivery, received_at=now - max(redis_now - pushed_at, timedelta()))

@@ -1,7 +1,7 @@
 """Do the periodic work that no request and no replay waits for: `python -m worker.sweeper`.
 
-Every SWEEP_EVERY seconds the loop writes its heartbeat, enqueues overdue uploads and starts the webhooks that
-are due, each on a thread of its own; then it adds `progress.changed` and purges old payloads. Every half
+Every SWEEP_EVERY seconds the loop writes its heartbeat, enqueues overdue uploads and starts due webhooks, one
+thread for each of them; then it adds `progress.changed` and purges old payloads. Every half
 second it moves the spool into Postgres. Every minute it abandons idle live sessions, and once a day it logs
 what a document server has changed in its own catalog. Several sweepers may run: each claims its rows by
 leases, or by locks that the others skip, and one at a time moves the spool. A store that is away stops only
@@ -148,7 +148,7 @@ class Deliveries:
             else:
                 log.warning("webhook.failed", webhook=str(webhook.id), tries=webhook.tries, code=answer.code)
         except Exception as error:  # noqa: BLE001  # its lease ends, and it is tried again
-            log.warning("webhook.unrecorded", webhook=str(webhook.id), error=failures.describe(error))
+            log.warning("webhook.answer_unrecorded", webhook=str(webhook.id), error=failures.describe(error))
         finally:
             self._threads.discard(threading.current_thread())
             if self._was_full:
@@ -233,6 +233,7 @@ class Sweeper:
             metrics.ENQUEUE_FAILURES.count_exceptions(),
             self._app.producer_pool.acquire(block=True) as producer,
         ):
+            # Claimed rows beyond the room wait until their lease ends.
             for uploads in islice(retries.split_into_messages(overdue, broker.MESSAGE_SIZE), room):
                 broker.enqueue(producer, self._app, uploads, again=True)
                 log.info("uploads.enqueued", uploads=[str(upload) for upload in uploads])
@@ -270,7 +271,9 @@ class Sweeper:
             return bool(begins)
         for each in differences:
             attempts = sum(each.editions.values())
-            log.warning("catalog.differs", learner=each.user_id, is_gone=not each.editions, attempts=attempts)
+            log.warning(
+                "reconcile.found", learner=each.user_id, learner_gone=not each.editions, attempts=attempts
+            )
         return True
 
     def _drain(self, redis: Redis) -> bool:
@@ -278,7 +281,7 @@ class Sweeper:
         if not spool.spooled(redis):
             return False
         with self._engine.begin() as connection:
-            return spool.lock(connection) and spool.drain(redis, self._engine) > 0
+            return spool.try_lock(connection) and spool.drain(redis, self._engine) > 0
 
 
 def main() -> None:

@@ -29,9 +29,9 @@ _SHORT_WAIT = text("SET LOCAL lock_timeout = '500ms'")
 def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: bool = False) -> None:
     """Replay several uploads in one transaction; if that fails, and where there is only one, each in its own.
 
-    Failures of these are recorded, for the sweeper to enqueue again. The first start of an upload is not
-    written: `tries` begins at 1. A message of the sweeper (`again`), or one that the broker delivers again,
-    may follow a start that killed its worker: each start is counted before it.
+    Failures of uploads replayed alone are recorded, for the sweeper to enqueue again. The first start of an
+    upload is not written: `tries` begins at 1. A message of the sweeper (`again`), or one that the broker
+    delivers again, may follow a start that killed its worker: each start is counted before it.
     """
     is_repeat = again or bool((self.request.delivery_info or {}).get("redelivered"))
     end = time.monotonic() + settings.task_time_limit * MESSAGE_SHARE
@@ -44,7 +44,7 @@ def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: boo
             if error is None:
                 waiting = [upload for upload in waiting if upload not in together]
             elif is_repeat and is_transient(error):
-                # As of a busy learner: a try of nobody. The message may end before the turn of some.
+                # As of a locked learner: no try of any upload. The message may end before it starts some.
                 _take_back(together)
                 together = []
         for upload in waiting:
@@ -89,7 +89,8 @@ def _replay_together(uploads: list[UUID]) -> Exception | None:
     try:
         _replay(uploads)
     except Exception as error:  # noqa: BLE001  # whatever it is: each is replayed by itself, where it shows
-        log.info("uploads.separated", uploads=[str(upload) for upload in uploads], error=describe(error))
+        names = [str(upload) for upload in uploads]
+        log.info("uploads.replayed_singly", uploads=names, error=describe(error))
         return error
     return None
 

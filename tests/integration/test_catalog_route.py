@@ -248,6 +248,18 @@ def test_sync_sends_what_differs_and_withdraws_what_the_file_does_not_have(
     assert {row["id"] for row in rows(engine, StudyQuestion) if row["study_topic_id"] == 11} == {110, 112}
 
 
+@pytest.mark.parametrize("retired_at", [None, "2020-01-01T00:00:00Z"])
+def test_sync_refuses_questions_of_a_topic_that_the_file_does_not_have(
+    server: httpx.Client, engine: Engine, tmp_path: Path, retired_at: str | None
+) -> None:
+    """They would stay behind without a word: only topics of the file are compared."""
+    load(engine)
+    alone = {"questions": [question(112) | {"retired_at": retired_at}]}
+    refused = sync(server, tmp_path / "c.json", alone)
+    assert refused.exit_code == 1
+    assert "topic 11: has questions, but no entry in the file" in refused.stderr
+
+
 def test_sync_reads_lines(server: httpx.Client, tmp_path: Path) -> None:
     file = tmp_path / "catalog.ndjson.gz"
     rows_of = [(name, row) for name, each in CATALOG.items() for row in each]
