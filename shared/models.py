@@ -483,7 +483,7 @@ class Upload(Base):
 
 
 class UploadConflict(Base):
-    """Other content under the uuid of an upload, kept for an operator; the first content stays in `uploads`.
+    """Other content under the uuid of an upload, kept for an operator; the present one is in `uploads`.
 
     `learner_id` as in `Upload`; `user_id` is known if this content was ingested before another one was
     accepted in its place.

@@ -64,7 +64,15 @@ def reachable_python(directory: Path) -> Path:
 
 
 ROOT = Path(__file__).resolve().parent.parent
-PROCFILE = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines() if line)
+
+
+def procfile(root: Path) -> dict[str, str]:
+    """Return the command of each process, by its name."""
+    return dict(line.split(": ", 1) for line in (root / "Procfile").read_text().splitlines() if line)
+
+
+PROCFILE = procfile(ROOT)
+
 # Where `python` and `celery` are those of this run.
 PATH = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 # A wait for a condition costs a fast machine nothing.
@@ -120,7 +128,7 @@ class Processes:
         """Start a process of the Procfile, or a command under that name."""
         with (self.logs / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
-                tied(["/bin/sh", "-c", f"exec {command or PROCFILE[name]}"], signal.SIGKILL),
+                tied(["/bin/sh", "-c", f"exec {command or procfile(self.root)[name]}"], signal.SIGKILL),
                 cwd=self.root,
                 env=self.environment() | environment,
                 stdout=log,

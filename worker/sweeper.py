@@ -58,7 +58,7 @@ _BEGIN_RECONCILING = text("""
 # Seconds; short, as spooled uploads are in Redis only.
 SPOOL_EVERY_S = 0.5
 # Beyond a webhook's time-out, to record its answer.
-GRACE_S = 1.0
+GRACE_S = 2.0
 
 log = structlog.get_logger()
 
