@@ -23,9 +23,8 @@ from shared.errors import CatalogError, ConfigurationError, StudyIngestError
 # Most bytes of rows in a request. The server accepts 1 MiB, but other requests wait while it reads it.
 MAX_REQUEST = 32_000
 TIMEOUT_S = 120.0
-# Pause after a request that writes, in times of how long it took: others wait while the server works for us
-# (docs/performance.md, "A catalog kept in step").
-PAUSE = 2.0
+# The pause after a request that writes is as long as the request took, up to this: others wait while the server
+# works for us (docs/performance.md, "A catalog kept in step").
 LONGEST_PAUSE_S = 1.0
 # Most topics of a request: their digests fit into the 8 KiB that a proxy permits for a header.
 MAX_TOPICS = 100
@@ -231,8 +230,8 @@ class _Server:
         try:
             response = self._http.request(method, path, headers=headers, **request)
             if method != "GET":
-                pause = (time.monotonic() - begun) * PAUSE
-                self._next_at = time.monotonic() + min(pause, LONGEST_PAUSE_S)
+                took = time.monotonic() - begun
+                self._next_at = time.monotonic() + min(took, LONGEST_PAUSE_S)
             if response.is_success:
                 return read(response.json())
             problem = response.json()
