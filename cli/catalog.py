@@ -23,8 +23,8 @@ from shared.errors import CatalogError, ConfigurationError, StudyIngestError
 # Most bytes of rows in a request. The server accepts 1 MiB, but other requests wait while it reads it.
 MAX_REQUEST = 32_000
 TIMEOUT_S = 120.0
-# The pause after a request that writes is as long as the request took, up to this: others wait while the server
-# works for us (docs/performance.md, "A catalog kept in step").
+# The pause after a request that writes is as long as the request took, up to this: others wait while the
+# server works for us (docs/performance.md, "A catalog kept in step").
 LONGEST_PAUSE_S = 1.0
 # Most topics of a request: their digests fit into the 8 KiB that a proxy permits for a header.
 MAX_TOPICS = 100

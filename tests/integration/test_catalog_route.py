@@ -285,9 +285,7 @@ def test_sync_cuts_what_it_sends(
     assert "0 of 6 topics differed" in sync(server, tmp_path / "c.json", CATALOG).stdout
 
 
-def test_I12_sync_leaves_half_of_the_time_to_others(
-    serve: Serve, settings: Settings, tmp_path: Path
-) -> None:
+def test_I12_sync_leaves_half_of_the_time_to_others(serve: Serve, settings: Settings, tmp_path: Path) -> None:
     settings = Settings.model_validate(settings.model_dump() | {"catalog_token": TOKEN})
     web = create_app(settings)
     answer_at_once, spans = web.wsgi_app, []
