@@ -86,7 +86,7 @@ def read_env(data_dir: Path) -> dict[str, str]:
     except PermissionError as error:
         raise NothingRunningError(f"{error.filename} belongs to another user") from None
     raise NothingRunningError(
-        f"nothing runs with the data directory {data_dir}; "
+        f"nothing runs with the data directory {data_dir.absolute()}; "
         f"start it: study-ingest up --data-dir {data_dir}, or set DATABASE_URL"
     )
 

@@ -115,7 +115,10 @@ def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[
     with ExitStack() as cleanup:
         cleanup.enter_context(_signals_as_interrupt())
         if port and not supervisor.wait_until(lambda: is_free(port), RELEASE_SECONDS):
-            raise NotReadyError(f"port {port} is taken; choose another with --port (0: any that is free)")
+            raise NotReadyError(
+                f"port {port} is taken, perhaps by another `up`; "
+                "choose another with --port (0: any that is free)"
+            )
         places.act_as_owner(data_dir)
         home = places.make_data_dir(data_dir)
         embedded = Servers(

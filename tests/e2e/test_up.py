@@ -161,7 +161,7 @@ def test_two_run_side_by_side_but_not_on_one_port(home: Path, start: Callable[[P
     third = [COMMAND, "up", "--data-dir", str(home / "third"), "--port", port]
     refused = subprocess.run(third, env=BARE, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
-    assert f"port {port} is taken; choose another with --port" in refused.stderr
+    assert f"port {port} is taken, perhaps by another `up`; choose another with --port" in refused.stderr
 
 
 def test_named_stores_are_used_and_no_embedded_one_is_started(
