@@ -53,14 +53,14 @@ def install_services(app: Flask, settings: Settings, clock: Callable[[], datetim
     senders = Senders(settings, clock or SYSTEM_CLOCK)
     deadline, pause = settings.store_deadline, settings.store_pause
 
-    def store(threads: int, breaker: str, deadline: float = deadline) -> Store:
+    def store(threads: int, breaker: str, within: float = deadline) -> Store:
         engine = db.make_engine(
-            settings.model_copy(update={"lock_timeout": deadline * LOCK_SHARE}),
+            settings.model_copy(update={"lock_timeout": within * LOCK_SHARE}),
             pool_size=threads,
             pre_ping=True,
-            statement_limit=deadline * STATEMENT_SHARE,
+            statement_limit=within * STATEMENT_SHARE,
         )
-        return Store(engine, breaker, deadline=deadline, threads=threads)
+        return Store(engine, breaker, deadline=within, threads=threads)
 
     brief = settings.model_copy(update={"lock_timeout": deadline * BATCH_LOCK_SHARE})
     uploads = UploadStore(

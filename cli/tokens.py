@@ -5,11 +5,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
-from joserfc.errors import JoseError
 
 from cli.context import Duration
 from cli.local.places import data_dir_option, read_env
-from shared.tokens import HIGHEST_LEARNER, generate_key, load_keys, mint, public_half
+from shared.tokens import HIGHEST_LEARNER, NO_KEY, generate_key, load_keys, mint, public_half
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -73,6 +72,6 @@ def mint_(  # noqa: PLR0913  # one for each option
         token = mint(key, learner, audience=audience, issuer=issuer, now=datetime.now(UTC), valid=valid)
     except OSError as error:
         raise click.ClickException(f"{signing_key}: {error.strerror}") from None
-    except (JoseError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except NO_KEY:
         raise click.ClickException(f"{signing_key}: not a private key made by `tokens keygen`") from None
     click.echo(token)

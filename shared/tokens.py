@@ -18,6 +18,9 @@ from shared.errors import ConfigurationError, StudyIngestError
 
 log = structlog.get_logger()
 
+# What reading JSON that should be a key, or a set of keys, raises if it is neither.
+NO_KEY = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
 LONGEST = 4096  # bytes of a token
 LEEWAY_S = 60
 LOOK_EVERY_S = 1.0  # at the file; each look is a system call
@@ -131,8 +134,7 @@ def load_keys(path: Path) -> Mapping[str, Key]:
         keys = [_import_key(each) for each in described]
     except OSError as error:
         raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: {error.strerror}") from None
-    # Only our own texts are shown.
-    except (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except NO_KEY as error:  # only our own texts are shown
         why = error if type(error) is ValueError else type(error).__name__
         raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: not a JSON Web Key Set: {why}") from None
     if len(found := {str(key.kid): key for key in keys}) < len(keys):
