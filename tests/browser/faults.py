@@ -12,7 +12,7 @@ HTML = {"Content-Type": "text/html"}
 JSON = {"Content-Type": "application/json"}
 CONTENT_NETWORK = (520, 521, 522, 523, 524, 525, 526, 530)
 OTHER_ID = "00000000-0000-4000-8000-000000000000"
-Fault = Callable[[Handler], int]
+Fault = Callable[[Handler], None]
 
 
 def says(status: int, body: bytes = b"<html>?</html>", headers: Mapping[str, str] = HTML) -> Fault:
@@ -20,37 +20,38 @@ def says(status: int, body: bytes = b"<html>?</html>", headers: Mapping[str, str
     return lambda handler: handler.answer(status, body, headers)
 
 
-def slow(handler: Handler) -> int:
+def slow(handler: Handler) -> None:
     time.sleep(1)
-    return handler.pass_on()
+    handler.pass_on()
 
 
-def recorded_unheard(handler: Handler) -> int:
+def recorded_unheard(handler: Handler) -> None:
     """Let the server record it, and lose its answer."""
     handler.ask()
-    return handler.reset()
+    handler.reset()
 
 
-def no_answer(handler: Handler) -> int:
+def no_answer(handler: Handler) -> None:
     """End the connection in good order, and say nothing."""
+    handler.note(0)
     handler.connection.shutdown(socket.SHUT_RDWR)
     handler.close_connection = True
-    return 0
 
 
-def not_http(handler: Handler) -> int:
+def not_http(handler: Handler) -> None:
+    handler.note(0)
     handler.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n\x00\x01")
-    return no_answer(handler)
+    no_answer(handler)
 
 
-def cut_off(handler: Handler) -> int:
+def cut_off(handler: Handler) -> None:
     """Lose the second half of the answer."""
-    return _in_part(handler, lambda length: length)
+    _in_part(handler, lambda length: length)
 
 
-def shortened(handler: Handler) -> int:
+def shortened(handler: Handler) -> None:
     """Lose the second half of the answer, and hide it: the length is that of what comes."""
-    return _in_part(handler, lambda _: _FIRST_PART)
+    _in_part(handler, lambda _: _FIRST_PART)
 
 
 _FIRST_PART = 20
@@ -68,32 +69,32 @@ def _in_part(handler: Handler, said: Callable[[int], int]) -> int:
     return no_answer(handler)
 
 
-def not_gzip(handler: Handler) -> int:
+def not_gzip(handler: Handler) -> None:
     """Name a compression that the answer does not have."""
     answer = handler.ask()
     assert answer is not None
-    return handler.answer(answer[0], answer[1], {**answer[2], "Content-Encoding": "gzip"})
+    handler.answer(answer[0], answer[1], {**answer[2], "Content-Encoding": "gzip"})
 
 
-def early_hints(handler: Handler) -> int:
+def early_hints(handler: Handler) -> None:
     """Send an informational answer first, as a content network may."""
     handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </x.css>; rel=preload\r\n\r\n")
-    return handler.pass_on()
+    handler.pass_on()
 
 
-def echo(handler: Handler) -> int:
+def echo(handler: Handler) -> None:
     """Send back what came, as a debugging proxy may: with the session's id."""
-    return handler.answer(200, handler.body, JSON)
+    handler.answer(200, handler.body, JSON)
 
 
-def request_cut_off(handler: Handler) -> int:
+def request_cut_off(handler: Handler) -> None:
     """Pass on half of the session, as a whole: the server says that it is not JSON."""
     handler.body = handler.body[: len(handler.body) // 2]
-    return handler.pass_on()
+    handler.pass_on()
 
 
-def content_network(handler: Handler) -> int:
-    return handler.answer(random.choice(CONTENT_NETWORK), b"<html>Web server is down</html>", HTML)
+def content_network(handler: Handler) -> None:
+    handler.answer(random.choice(CONTENT_NETWORK), b"<html>Web server is down</html>", HTML)
 
 
 # By the names that a test shows.
@@ -125,6 +126,6 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-def any_of_them(handler: Handler) -> int:
+def any_of_them(handler: Handler) -> None:
     """Do one of all, another one each time."""
-    return random.choice([*FAULTS.values()])(handler)
+    random.choice([*FAULTS.values()])(handler)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -33,7 +33,7 @@ class Proxy:
     """What passes; `fault` acts on each POST of a session instead of the web process, or before it."""
 
     upstream: str
-    fault: "Callable[[Handler], int] | None" = None
+    fault: "Callable[[Handler], None] | None" = None
     posts: list[Post] = field(default_factory=list)
     received: list[str] = field(default_factory=list)
     preflights: int = 0
@@ -60,19 +60,22 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     proxy: Proxy
     body: bytes
+    # The session that is being sent, until it is among `posts`.
+    post: Post | None = None
 
     def handle_one_request(self) -> None:
         with suppress(ConnectionError, TimeoutError):  # the browser was killed
             super().handle_one_request()
 
-    def pass_on(self) -> int:
-        """Ask the web process and answer with what it says; return the status."""
+    def pass_on(self) -> None:
+        """Ask the web process and answer with what it says."""
         if (answer := self.ask()) is None:
-            return self.answer(502, b"<html>Bad gateway</html>", {"Content-Type": "text/html"})
+            self.answer(502, b"<html>Bad gateway</html>", {"Content-Type": "text/html"})
+            return
         status, body, headers = answer
         if self.proxy.new_version and self.path.endswith("/offline.js"):
             body = body.replace(b'VERSION = "', b'VERSION = "new-version-')
-        return self.answer(status, body, headers)
+        self.answer(status, body, headers)
 
     def ask(self) -> tuple[int, bytes, dict[str, str]] | None:
         web = HTTPConnection(urlsplit(self.proxy.upstream).netloc, timeout=UPSTREAM_S)
@@ -89,22 +92,32 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             web.close()
 
-    def answer(self, status: int, body: bytes = b"", headers: Mapping[str, str] = {}) -> int:
+    def answer(self, status: int, body: bytes = b"", headers: Mapping[str, str] = {}) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-        return status
 
-    def reset(self) -> int:
+    def send_response(self, code: int, message: str | None = None) -> None:
+        # Before the answer: who has it may look at `posts` at once.
+        self.note(code)
+        super().send_response(code, message)
+
+    def reset(self) -> None:
         """End the connection with a TCP reset, and no answer."""
+        self.note(0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         self.connection.close()
         self.rfile.close()
-        return 0
+
+    def note(self, status: int) -> None:
+        """Keep the session that is being sent among the posts; once, however its answer ends."""
+        if self.post:
+            self.proxy.posts.append(replace(self.post, status=status))
+            self.post = None
 
     def _serve(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -120,11 +133,14 @@ class Handler(BaseHTTPRequestHandler):
             return
         uuid, at = json.loads(self.body)["client_session_uuid"], time.monotonic()
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        status = 0
+        self.post = Post(uuid, at, 0, token)
         try:
-            status = self.proxy.fault(self) if self.proxy.fault else self.pass_on()
+            if self.proxy.fault:
+                self.proxy.fault(self)
+            else:
+                self.pass_on()
         finally:
-            self.proxy.posts.append(Post(uuid, at, status, token))
+            self.note(0)
 
     do_GET = do_POST = do_OPTIONS = do_HEAD = _serve  # noqa: N815  # the base's names
 

@@ -171,14 +171,14 @@ def test_learners_who_share_a_device_see_their_own(phone: Device, sample_learner
     expect(page.get_by_text("Science, question 3 of 5")).to_be_visible()
 
 
-def refuse(handler: Handler) -> int:
+def refuse(handler: Handler) -> None:
     problem = {
         "type": "/problems/rejected-upload",
         "title": "The upload was rejected",
         "status": 422,
         "reason": "other_learner",
     }
-    return handler.answer(422, json.dumps(problem).encode(), {"Content-Type": "application/problem+json"})
+    handler.answer(422, json.dumps(problem).encode(), {"Content-Type": "application/problem+json"})
 
 
 def test_T8_a_refused_session_is_shown_and_can_be_deleted(phone: Device, sample_learner: Learner) -> None:

@@ -18,10 +18,10 @@ from tests.processes import until
 SESSIONS = 60
 
 
-def slowly(handler: Handler) -> int:
+def slowly(handler: Handler) -> None:
     """Leave a test the time to end a tab while it sends."""
     time.sleep(0.15)
-    return handler.pass_on()
+    handler.pass_on()
 
 
 def queue(phone: Device, learner: Learner, count: int) -> None:

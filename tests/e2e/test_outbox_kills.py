@@ -200,7 +200,7 @@ def test_T3_nothing_is_lost_while_the_server_fails(
     device: Device, proxy: Proxy, engine: Engine, house: Processes
 ) -> None:
     """Be killed, be stopped, and answer with every fault; some of what seems to fail has been recorded."""
-    faults: list[Callable[[Handler], int]] = [any_of_them, says(401), Handler.pass_on, Handler.pass_on]
+    faults: list[Callable[[Handler], None]] = [any_of_them, says(401), Handler.pass_on, Handler.pass_on]
     rng = random.Random(3)
     proxy.fault = lambda handler: rng.choice(faults)(handler)  # noqa: PLW0108  # chosen each time
     made = sessions(3)
@@ -233,9 +233,9 @@ def test_T5_processes_that_share_a_file_hand_over(device: Device, proxy: Proxy, 
         until(lambda: all(len(one.kept) == 20 for one in devices), "all are kept")
         slow = threading.Event()
 
-        def fault(handler: Handler) -> int:
+        def fault(handler: Handler) -> None:
             slow.wait(0.05)
-            return handler.pass_on()
+            handler.pass_on()
 
         proxy.fault = fault
         until(lambda: len(set(proxy.recorded())) > 5, "they send")

@@ -37,7 +37,7 @@ def session(**changes: Any) -> dict[str, Any]:
     return upload(answer("q110", AT), finished_at=AT) | changes
 
 
-def problem(slug: str, status: int, **headers: str) -> Callable[[Handler], int]:
+def problem(slug: str, status: int, **headers: str) -> Callable[[Handler], None]:
     body = json.dumps({"type": f"/problems/{slug}", "title": slug, "status": status}).encode()
     return lambda handler: handler.answer(status, body, PROBLEM | headers)
 
@@ -157,7 +157,7 @@ def test_a_refused_session_is_kept_with_the_problem_and_the_rest_go_on(
 ) -> None:
     outbox, bad = make(), session()
 
-    def fault(handler: Handler) -> int:
+    def fault(handler: Handler) -> None:
         is_bad = bad["client_session_uuid"] in handler.body.decode()
         return problem(slug, status)(handler) if is_bad else handler.pass_on()
 
@@ -174,17 +174,16 @@ def test_a_refused_session_is_kept_with_the_problem_and_the_rest_go_on(
     assert outbox.items() == []
 
 
-def cut_off(handler: Handler) -> int:
+def cut_off(handler: Handler) -> None:
     handler.send_response(202)
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", "500")
     handler.end_headers()
     handler.wfile.write(b'{"status": "received"')
     handler.close_connection = True
-    return 202
 
 
-AWAY: dict[str, Callable[[Handler], int]] = {
+AWAY: dict[str, Callable[[Handler], None]] = {
     "a captive portal": lambda handler: handler.answer(200, b"<html>", {"Content-Type": "text/html"}),
     "a portal of JSON": lambda handler: handler.answer(200, b"{}", {"Content-Type": "application/json"}),
     "a redirect": lambda handler: handler.answer(307, b"", {"Location": "http://127.0.0.1:1/"}),
@@ -201,7 +200,7 @@ AWAY: dict[str, Callable[[Handler], int]] = {
 
 @pytest.mark.parametrize("fault", AWAY.values(), ids=list(AWAY))
 def test_where_no_answer_of_ours_comes_all_wait(
-    make: Make, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, fault: Callable[[Handler], int]
+    make: Make, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, fault: Callable[[Handler], None]
 ) -> None:
     monkeypatch.setattr(study_outbox.outbox, "pause_after", lambda _rounds: 0.05)
     proxy.fault = fault
@@ -256,11 +255,11 @@ def test_a_session_that_fails_for_itself_waits_alone(
     make: Make,
     proxy: Proxy,
     events: list[tuple[Event, Item | None]],
-    answer: Callable[[Handler], int],
+    answer: Callable[[Handler], None],
 ) -> None:
     outbox, bad, began = make(), session(), time.time()
 
-    def fault(handler: Handler) -> int:
+    def fault(handler: Handler) -> None:
         is_bad = bad["client_session_uuid"] in handler.body.decode()
         return answer(handler) if is_bad else handler.pass_on()
 
@@ -394,13 +393,12 @@ def test_an_answer_that_never_ends_does_not_hold_a_lane(
     monkeypatch.setattr(study_outbox.outbox, "DEADLINE", 0.3)
     released = threading.Event()
 
-    def trickle(handler: Handler) -> int:
+    def trickle(handler: Handler) -> None:
         handler.send_response(202)
         handler.send_header("Content-Length", "1000000")
         handler.end_headers()
         while not released.wait(0.05):
             handler.wfile.write(b" ")
-        return 202
 
     proxy.fault = trickle
     outbox = make()
@@ -442,10 +440,10 @@ def test_a_token_that_something_between_has_refused_is_tried_again_later(
 
 @pytest.mark.parametrize("change", ["a line end after the token", "a byte order mark before the answer"])
 def test_what_a_file_or_a_proxy_adds_does_no_harm(make: Make, proxy: Proxy, change: str) -> None:
-    def marked(handler: Handler) -> int:
+    def marked(handler: Handler) -> None:
         answer = handler.ask()
         assert answer is not None
-        return handler.answer(answer[0], b"\xef\xbb\xbf" + answer[1], answer[2])
+        handler.answer(answer[0], b"\xef\xbb\xbf" + answer[1], answer[2])
 
     if "answer" in change:
         proxy.fault = marked
