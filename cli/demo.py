@@ -68,7 +68,9 @@ class DemoFailedError(StudyIngestError):
 )
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=up.PORT,
+    envvar="PORT",
+    show_envvar=True,
     help=f"0: any free one.  [default: {up.USUAL_PORT}; with --once any free one]",
 )
 def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -28,6 +29,7 @@ from cli.local.servers import Servers
 from shared.errors import StudyIngestError
 
 USUAL_PORT = 8000
+PORT = click.IntRange(0, 65535)
 LOOPBACK = "127.0.0.1"
 PROCFILE = Path(__file__).resolve().parents[2] / "Procfile"
 FLOWER_DB = "flower.db"
@@ -61,20 +63,34 @@ class NotReadyError(StudyIngestError):
 @click.command()
 @places.data_dir_option
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=USUAL_PORT, show_default=True, help="0: any free one."
+    "--port",
+    type=PORT,
+    envvar="PORT",
+    show_envvar=True,
+    default=USUAL_PORT,
+    show_default=True,
+    help="0: any free one.",
 )
-def up(data_dir: Path, *, port: int) -> None:
+@click.option(
+    "--flower-port",
+    type=PORT,
+    envvar="FLOWER_PORT",
+    show_envvar=True,
+    default=0,
+    help="0, the default: that of the last run, or any free one.",
+)
+def up(data_dir: Path, *, port: int, flower_port: int) -> None:
     """Start everything and keep it running; print `ready URL` when uploads are accepted.
 
     Postgres and Valkey are embedded and live in the data directory, unless DATABASE_URL or BROKER_URL is set.
     """
-    with suppress(KeyboardInterrupt), running(data_dir, port) as everything:
+    with suppress(KeyboardInterrupt), running(data_dir, port, flower_port) as everything:
         api, flower = everything.environment["API_URL"], everything.environment["FLOWER_URL"]
         lines = (
             f"ready {api}",
             f"for operators: {api}/ops and {flower}",
             f"quiz page: {everything.sign_in_link()}",
-            f"its learner and questions: study-ingest catalog load {SAMPLE}",
+            f"its learner and questions: {sys.argv[0]} catalog load {SAMPLE} --data-dir {data_dir.absolute()}",
             f"addresses, tokens and passwords are in {data_dir / places.ENV}",
         )
         for line in lines:
@@ -105,20 +121,23 @@ class Running:
 
 
 @contextmanager
-def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[Running]:
+def running(
+    data_dir: Path, port: int, flower_port: int = 0, *, logs: Path | None = None
+) -> Iterator[Running]:
     """Run everything for the length of a `with`, whose body begins once an upload would be accepted.
 
-    The stores are the embedded ones unless DATABASE_URL or BROKER_URL is set. Port 0 is any free one. The
-    processes write to files in `logs`, or to the terminal. SIGTERM and SIGHUP act as Ctrl-C does. Raises a
-    StudyIngestError that names what does not start.
+    The stores are the embedded ones unless DATABASE_URL or BROKER_URL is set. Port 0 is any free one, for
+    Flower that of the last run if it is free. The processes write to files in `logs`, or to the terminal.
+    SIGTERM and SIGHUP act as Ctrl-C does. Raises a StudyIngestError that names what does not start.
     """
     with ExitStack() as cleanup:
         cleanup.enter_context(_signals_as_interrupt())
-        if port and not supervisor.wait_until(lambda: is_free(port), RELEASE_SECONDS):
-            raise NotReadyError(
-                f"port {port} is taken, perhaps by another `up`; "
-                "choose another with --port (0: any that is free)"
-            )
+        for number, option in ((port, "--port"), (flower_port, "--flower-port")):
+            if number and not supervisor.wait_until(partial(is_free, number), RELEASE_SECONDS):
+                raise NotReadyError(
+                    f"port {number} is taken, perhaps by another `up`; "
+                    f"choose another with {option} (0: any that is free)"
+                )
         places.act_as_owner(data_dir)
         home = places.make_data_dir(data_dir)
         embedded = Servers(
@@ -130,7 +149,7 @@ def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[
         servers = cleanup.enter_context(embedded)
         last = places.last_env(home)
         environment = {
-            **addresses(port or free_port(), last),
+            **addresses(port or free_port(), flower_port, last),
             **stores(servers),
             **tokens(last),
             **learner_tokens(home),
@@ -146,12 +165,13 @@ def running(data_dir: Path, port: int, *, logs: Path | None = None) -> Iterator[
         yield Running(environment, processes, servers)
 
 
-def addresses(port: int, last: Mapping[str, str]) -> dict[str, str]:
-    """Return the URLs of the web process and of Flower; Flower keeps its port of the `last` run if it can.
+def addresses(port: int, flower_port: int, last: Mapping[str, str]) -> dict[str, str]:
+    """Return the URLs of the web process and of Flower.
 
-    At first it takes any free port: two runs that start at once would both find its usual one free.
+    Flower's port 0 is that of the `last` run, else any free one: two runs that start at once would both find
+    its usual one free.
     """
-    flower = free_port(urlsplit(last.get("FLOWER_URL", "")).port)
+    flower = flower_port or free_port(urlsplit(last.get("FLOWER_URL", "")).port)
     return {"API_URL": f"http://{LOOPBACK}:{port}", "FLOWER_URL": f"http://{LOOPBACK}:{flower}"}
 
 

@@ -88,10 +88,11 @@ def test_stores_of_the_environment_win_over_embedded_ones(
 def test_flower_stays_at_its_port_until_somebody_else_is_there(tmp_path: Path) -> None:
     port = free_port()
     last = {"API_URL": "http://127.0.0.1:8000", "FLOWER_URL": f"http://127.0.0.1:{port}"}
-    assert addresses(8000, last) == last
+    assert addresses(8000, 0, last) == last
+    assert addresses(8000, 5555, last)["FLOWER_URL"] == "http://127.0.0.1:5555"
     assert process_environment(last, tmp_path)["FLOWER_PORT"] == str(port)
     with socket.create_server(("127.0.0.1", port)):
-        moved = addresses(8000, last)
+        moved = addresses(8000, 0, last)
     assert moved["API_URL"] == last["API_URL"]
     assert moved["FLOWER_URL"] != last["FLOWER_URL"]
 
