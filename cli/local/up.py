@@ -86,11 +86,12 @@ def up(data_dir: Path, *, port: int, flower_port: int) -> None:
     """
     with suppress(KeyboardInterrupt), running(data_dir, port, flower_port) as everything:
         api, flower = everything.environment["API_URL"], everything.environment["FLOWER_URL"]
+        load = f"{sys.argv[0]} catalog load {SAMPLE} --data-dir {data_dir.absolute()}"
         lines = (
             f"ready {api}",
             f"for operators: {api}/ops and {flower}",
             f"quiz page: {everything.sign_in_link()}",
-            f"its learner and questions: {sys.argv[0]} catalog load {SAMPLE} --data-dir {data_dir.absolute()}",
+            f"its learner and questions: {load}",
             f"addresses, tokens and passwords are in {data_dir / places.ENV}",
         )
         for line in lines:

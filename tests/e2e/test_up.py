@@ -165,7 +165,10 @@ def test_two_run_side_by_side_but_not_on_one_port(home: Path, start: Callable[[P
     flower = str(httpx.URL(first["FLOWER_URL"]).port)
     named = BARE | {"PORT": "0", "FLOWER_PORT": flower}
     refused = subprocess.run(third[:-2], env=named, capture_output=True, text=True, check=False)
-    assert f"port {flower} is taken, perhaps by another `up`; choose another with --flower-port" in refused.stderr
+    assert (
+        f"port {flower} is taken, perhaps by another `up`; choose another with --flower-port"
+        in refused.stderr
+    )
 
 
 def test_named_stores_are_used_and_no_embedded_one_is_started(
