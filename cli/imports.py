@@ -12,7 +12,6 @@ from cli import context
 from shared import db, uploads
 from shared.anki import past_sessions, read_anki
 from shared.errors import UnknownLearnerError
-from shared.payload import content_hash, parse_upload
 from shared.study.store import learner_zone
 
 BATCH = 100  # uploads that are recorded in one transaction
@@ -70,7 +69,8 @@ def import_(  # noqa: PLR0913  # one for each option
         click.confirm("Record these sessions?", abort=True)
     verdicts: Counter[str] = Counter()
     for start in range(0, len(past.uploads), BATCH):
-        deliveries = [_delivery(each, learner) for each in past.uploads[start : start + BATCH]]
+        bodies = [json.dumps(each).encode() for each in past.uploads[start : start + BATCH]]
+        deliveries = [uploads.Delivery.read(body, learner_id=learner) for body in bodies]
         with store.engine.begin() as connection:
             # No message is on its way: the next sweep enqueues them.
             receipts = uploads.receive(connection, deliveries, first_try_after=0)
@@ -79,9 +79,3 @@ def import_(  # noqa: PLR0913  # one for each option
             for each in receipts
         )
     click.echo(", ".join(f"{verdicts[each]} {each}" for each in ("new", "known", "conflict")))
-
-
-def _delivery(upload: dict[str, object], learner: int) -> uploads.Delivery:
-    body = json.dumps(upload)
-    read = parse_upload(body.encode())
-    return uploads.Delivery(read.client_session_uuid, body, content_hash(read), learner_id=learner)

@@ -117,7 +117,8 @@ class CatalogFile(_Form):
 def read_catalog(text: bytes) -> CatalogFile:
     """Read a catalog; raise CatalogError with one line per mistake."""
     try:
-        return validate(json.loads(decode(text), object_pairs_hook=_object), _pointer)
+        data = json.loads(decode(text), object_pairs_hook=_object)
+        return validate(data, lambda steps: f"/{'/'.join(map(str, steps))}")  # a JSON pointer
     except json.JSONDecodeError as error:
         raise CatalogError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
@@ -142,10 +143,6 @@ def validate(data: Any, place: Callable[[tuple[int | str, ...]], str]) -> Catalo
     except pydantic.ValidationError as error:
         lines = [f"{place(e['loc'])}: {e['msg']}" for e in error.errors(include_url=False)]
         raise CatalogError("\n".join(lines)) from None
-
-
-def _pointer(location: tuple[int | str, ...]) -> str:
-    return f"/{'/'.join(map(str, location))}"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -297,6 +294,7 @@ def _faults(catalog: CatalogFile, known: _Known) -> list[str]:
     users = known.users.keys() | {user.id for user in catalog.users}
     owners = {topic.id: topic.user_id for topic in known.topics.values()}
     topics = owners | {topic.id: topic.user_id for topic in catalog.topics}
+    first = {question.id: question for question in reversed(catalog.questions)}
     return [
         *_repeated(f"learner {user.id}" for user in dict.fromkeys(catalog.users)),
         *_repeated(f"topic {topic.id}" for topic in dict.fromkeys(catalog.topics)),
@@ -311,19 +309,13 @@ def _faults(catalog: CatalogFile, known: _Known) -> list[str]:
             for q in catalog.questions
             if topics.get(q.study_topic_id) != q.user_id
         ),
-        *_contradictions(catalog.questions),
+        *(
+            f"question {q.id}: has two entries that differ"
+            for q in catalog.questions
+            # Several equal entries may list different editions.
+            if (one := first[q.id]) is not q and one.model_copy(update={"editions": q.editions}) != q
+        ),
         *_repeated(edition.pub_id for _, edition in catalog.editions),
-    ]
-
-
-def _contradictions(questions: list[CatalogQuestion]) -> list[str]:
-    """Find questions with two different entries; several equal entries may list different editions."""
-    first: dict[int, CatalogQuestion] = {}
-    return [
-        f"question {question.id}: has two entries that differ"
-        for question in questions
-        if (other := first.setdefault(question.id, question)) is not question
-        and other.model_copy(update={"editions": question.editions}) != question
     ]
 
 
@@ -454,21 +446,18 @@ _KEYS = {"users": "id", "study_topics": "id", "study_questions": "id", "publishe
 _USE_FORCE = "use --force if a key was wrong or texts are corrected (--dry-run shows what would change)"
 
 
-def _new_users(catalog: CatalogFile, known: _Known) -> list[dict[str, Any]]:
-    """List the learners that are new or have another zone; where the file has none, the stored one stays."""
-    return [
+def _new_rows(catalog: CatalogFile, known: _Known) -> tuple[list[dict[str, Any]], ...]:
+    """List the rows that are new or differ: learners, topics, questions, editions."""
+    # Where the file has no zone of a learner, the stored one stays.
+    users = [
         user.model_dump()
         for user in dict.fromkeys(catalog.users)
         if user.id not in known.users or user.time_zone not in {None, known.users[user.id].time_zone}
     ]
-
-
-def _new_rows(catalog: CatalogFile, known: _Known) -> tuple[list[dict[str, Any]], ...]:
-    """List the rows that are new or differ: learners, topics, questions, editions."""
     questions = {q.id: q.model_dump(exclude={"editions"}) for q in catalog.questions}
     editions = {e.pub_id: {"source_id": q.id} | e.model_dump() for q, e in catalog.editions}
     return (
-        _new_users(catalog, known),
+        users,
         _differing({t.id: t.model_dump() for t in catalog.topics}, known.topics),
         _differing(questions, known.questions),
         _differing(editions, known.editions),

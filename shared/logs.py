@@ -92,12 +92,11 @@ def configure_logs(level: int = logging.INFO) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     # Our own lines do not pass through `logging`, which would take three times as long for each.
     structlog.configure(
-        processors=[*_STAMPED, structlog.processors.JSONRenderer(serializer=_serialize)],
+        processors=[
+            *_STAMPED,
+            structlog.processors.JSONRenderer(serializer=lambda event, **_: to_json(event, fallback=repr)),
+        ],
         logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
-
-
-def _serialize(event: dict[str, Any], **_: object) -> bytes:
-    return to_json(event, fallback=repr)

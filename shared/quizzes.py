@@ -33,7 +33,11 @@ def read_questions(content: bytes) -> Iterator[Question]:
     """Yield every question of a quiz; raise CatalogError if it cannot be read or has none."""
     found = False
     for name, document in _documents(content):
-        root = _parse(name, document)
+        try:
+            parser = ET.XMLParser(target=_NoDoctype())  # noqa: S314  # without a DOCTYPE, no entities
+            root = ET.fromstring(document, parser)  # noqa: S314  # as above
+        except (ET.ParseError, LookupError, ValueError) as error:  # the latter two of an unknown encoding
+            raise CatalogError(f"{name}: {error}: it is no well-formed XML") from None
         for question in _moodle(root) if root.tag == "quiz" else _qti(root):
             found = True
             yield question
@@ -62,14 +66,6 @@ class _NoDoctype(ET.TreeBuilder):
     def doctype(self, *_: object) -> None:
         """Refuse a document type: it can define entities that grow without end."""
         raise CatalogError("a DOCTYPE is not accepted: remove it")
-
-
-def _parse(name: str, document: bytes) -> ET.Element:
-    try:
-        parser = ET.XMLParser(target=_NoDoctype())  # noqa: S314  # without a DOCTYPE, no entities
-        return ET.fromstring(document, parser)  # noqa: S314  # as above
-    except (ET.ParseError, LookupError, ValueError) as error:  # the latter two of an unknown encoding
-        raise CatalogError(f"{name}: {error}: it is no well-formed XML") from None
 
 
 def _moodle(quiz: ET.Element) -> Iterator[Question]:

@@ -188,7 +188,8 @@ def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -
         return
     log.info("spool.moved", uploads=[str(delivery.client_session_uuid) for _, delivery in entries])
     for entry, _ in entries:
-        _remove(redis, entry)
+        if not redis.lrem(MOVING, 1, entry):
+            redis.lrem(SPOOL, -1, entry)
 
 
 # At maxmemory Redis refuses the push by itself, and in a script unless a removal came first.
@@ -204,16 +205,8 @@ def _set_aside(redis: Redis, entry: str, error: Exception) -> None:
     redis.eval(_SET_ASIDE, 3, MOVING, SPOOL, REFUSED, entry)
 
 
-def _remove(redis: Redis, entry: str) -> None:
-    if not redis.lrem(MOVING, 1, entry):
-        redis.lrem(SPOOL, -1, entry)
-
-
 def _read(entry: str) -> Delivery:
     spooled = json.loads(entry)
-    upload = payload.parse_upload(spooled["payload"].encode())
     received_at = datetime.fromisoformat(spooled["received_at"]).astimezone(UTC)
-    content = payload.content_hash(upload)
     # An entry of the release before has no `learner_id`.
-    learner = spooled.get("learner_id")
-    return Delivery(upload.client_session_uuid, spooled["payload"], content, received_at, learner)
+    return Delivery.read(spooled["payload"].encode(), received_at, learner_id=spooled.get("learner_id"))

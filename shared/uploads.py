@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from shared.db import as_array, as_json, execute, scalar
 from shared.errors import OvertakenError
+from shared.payload import content_hash, parse_upload
 
 # The reason of an upload whose questions do not belong to the learner of its sender's token.
 OTHER_LEARNER = "other_learner"
@@ -39,6 +40,14 @@ class Delivery:
     content_hash: str
     received_at: datetime | None = None
     learner_id: int | None = None
+
+    @classmethod
+    def read(
+        cls, body: bytes, received_at: datetime | None = None, *, learner_id: int | None = None
+    ) -> "Delivery":
+        """Read the body of an upload; raise as `parse_upload` does."""
+        upload = parse_upload(body)
+        return cls(upload.client_session_uuid, body.decode(), content_hash(upload), received_at, learner_id)
 
 
 class Verdict(StrEnum):

@@ -11,7 +11,6 @@ from sqlalchemy import Connection, Engine, FromClause, select, text
 
 from shared.catalog_admin import CatalogFile, EditionChange, load_catalog
 from shared.models import Base, StudyQuestionProgress, Upload
-from shared.payload import content_hash, parse_upload
 from shared.replay import Replayed, replay
 from shared.study.store import list_progress
 from shared.uploads import Delivery, Receipt, find, receive
@@ -173,9 +172,7 @@ def uuid_of(sent: dict[str, Any]) -> UUID:
 def delivery(
     sent: dict[str, Any], received_at: datetime = ARRIVAL, learner_id: int | None = None
 ) -> Delivery:
-    body = json.dumps(sent)
-    read = parse_upload(body.encode())
-    return Delivery(read.client_session_uuid, body, content_hash(read), received_at, learner_id)
+    return Delivery.read(json.dumps(sent).encode(), received_at, learner_id=learner_id)
 
 
 def deliver(

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 from benchmarks.peers.web import serve, settings
 from shared.db import make_engine
-from shared.payload import content_hash, parse_upload
 from shared.replay import replay
 from shared.uploads import Delivery, receive
 
@@ -13,13 +12,12 @@ engine = make_engine(settings, pool_size=settings.web_requests)
 
 def accept(body: bytes) -> None:
     """Record an upload and replay it at once."""
-    upload = parse_upload(body)
     now = datetime.now(UTC)
-    delivery = Delivery(upload.client_session_uuid, body.decode(), content_hash(upload), now)
+    delivery = Delivery.read(body, now)
     with engine.begin() as connection:
         receive(connection, [delivery], first_try_after=settings.first_try_after)
     with engine.begin() as connection:
-        replay(connection, [upload.client_session_uuid], now=now, default_zone=settings.study_time_zone)
+        replay(connection, [delivery.client_session_uuid], now=now, default_zone=settings.study_time_zone)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from redis import Redis
@@ -125,9 +124,7 @@ def test_I12_no_option_of_its_url_makes_a_sender_wait_longer(servers: Servers) -
 
 
 def entry(seed: int) -> Delivery:
-    body = factories.body(factories.random_upload(random.Random(seed), 1))
-    upload = parse_upload(body.encode())
-    return Delivery(upload.client_session_uuid, body, content_hash(upload), datetime.now(UTC))
+    return factories.delivery(factories.random_upload(random.Random(seed), 1), datetime.now(UTC))
 
 
 @pytest.fixture
@@ -165,23 +162,19 @@ def test_I1_a_mover_that_dies_at_any_step_loses_and_doubles_nothing(
 def test_I8_a_spooled_upload_that_differs_is_kept_as_a_conflict(engine: Engine, redis: Redis) -> None:
     first = factories.random_upload(random.Random(1), 1)
     for upload in (first, first | {"finished_at": "2026-10-01T00:00:00Z"}):
-        body = factories.body(upload)
-        uuid = UUID(first["client_session_uuid"])
-        spool.push(redis, Delivery(uuid, body, content_hash(parse_upload(body.encode())), datetime.now(UTC)))
+        spool.push(redis, factories.delivery(upload, datetime.now(UTC)))
     assert spool.drain(redis, engine) == 2
     with engine.connect() as connection:
         conflicts = (
             connection.execute(text("SELECT client_session_uuid FROM upload_conflicts")).scalars().all()
         )
-    assert conflicts == [uuid]
+    assert conflicts == [factories.uuid_of(first)]
 
 
 def test_I8_after_a_mover_died_the_first_content_stands_all_the_same(engine: Engine, redis: Redis) -> None:
     first = factories.random_upload(random.Random(1), 1)
     for upload in (first, first | {"finished_at": "2026-10-01T00:00:00Z"}):
-        body = factories.body(upload)
-        uuid = UUID(first["client_session_uuid"])
-        spool.push(redis, Delivery(uuid, body, content_hash(parse_upload(body.encode())), datetime.now(UTC)))
+        spool.push(redis, factories.delivery(upload, datetime.now(UTC)))
         redis.lmove(spool.SPOOL, spool.MOVING, "RIGHT", "LEFT")
     spool.drain(redis, engine)
     with engine.connect() as connection:

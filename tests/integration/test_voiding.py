@@ -14,23 +14,20 @@ from sqlalchemy import Engine, text
 from cli.main import main
 from shared.errors import UnknownSessionError
 from shared.ops.actions import unvoid_upload, void_upload
-from shared.payload import content_hash, parse_upload
 from shared.replay import replay
 from shared.study.store import list_progress
-from shared.uploads import Delivery, Verdict, find, receive
+from shared.uploads import Verdict, find, receive
 from tests import factories
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 def ingest(engine: Engine, upload: dict[str, object]) -> Verdict:
-    body = factories.body(upload)
-    parsed = parse_upload(body.encode())
-    delivery = Delivery(parsed.client_session_uuid, body, content_hash(parsed), NOW)
+    delivery = factories.delivery(upload, NOW)
     with engine.begin() as connection:
         (receipt,) = receive(connection, [delivery], first_try_after=30)
     with engine.begin() as connection:
-        replay(connection, [parsed.client_session_uuid], now=NOW, default_zone="UTC")
+        replay(connection, [delivery.client_session_uuid], now=NOW, default_zone="UTC")
     return receipt.verdict
 
 

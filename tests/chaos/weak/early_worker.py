@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 
-from shared.payload import content_hash, parse_upload
 from shared.replay import replay
 from shared.uploads import Delivery, receive
 from worker.app import app, engine, settings
@@ -14,10 +13,9 @@ app.conf.worker_consumer = "celery.worker.consumer:Consumer"  # ours refuses a m
 @app.task(name=INGEST, acks_late=False)
 def ingest(payload: str) -> None:
     """Record and replay an upload, if nothing happens on the way."""
-    upload = parse_upload(payload.encode())
-    delivery = Delivery(upload.client_session_uuid, payload, content_hash(upload))
+    delivery = Delivery.read(payload.encode())
     with engine().begin() as connection:
         receive(connection, [delivery], first_try_after=settings.first_try_after)
     now, zone = datetime.now(UTC), settings.study_time_zone
     with engine().begin() as connection:
-        replay(connection, [upload.client_session_uuid], now=now, default_zone=zone)
+        replay(connection, [delivery.client_session_uuid], now=now, default_zone=zone)
