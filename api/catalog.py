@@ -89,8 +89,8 @@ def load_catalog(header: Precondition, query: LoadQuery) -> dict[str, Any]:
     """Load learners, topics and questions; rows that are not named stay. Loading again changes nothing.
 
     If the catalog has a mistake, all of it is refused and nothing is written. Otherwise it is written in
-    parts of 500 rows, each in a transaction of its own: after a 503, send it again. A 412 may follow the
-    first parts, too.
+    parts of 500 rows, each in a transaction of its own: after a 503, send it again. A 412 may also come after
+    the first parts are written.
     """
     body = schemas.plain_json_body()
     catalog = None
@@ -100,17 +100,26 @@ def load_catalog(header: Precondition, query: LoadQuery) -> dict[str, Any]:
     except CatalogError as error:
         faults = [_fault(line, catalog) for line in str(error).splitlines()]
         raise Problem(Kind.INVALID_CATALOG, errors=faults) from None
+    learners, topics, questions = len(catalog.users), len(catalog.topics), len(catalog.questions)
     editions = sum(len(question.editions) for question in catalog.questions)
-    counts = {
-        "learners": len(catalog.users),
-        "topics": len(catalog.topics),
-        "questions": len(catalog.questions),
-        "editions": editions,
-    }
     if not query.dry_run:
-        log.info("catalog.loaded", changed_editions=len(changes), **counts)
-    lists = {"changes": [each._asdict() for each in changes], "digests": [each._asdict() for each in digests]}
-    return schemas.LoadedCatalog.model_validate(counts | lists).model_dump(mode="json")
+        log.info(
+            "catalog.loaded",
+            learners=learners,
+            topics=topics,
+            questions=questions,
+            editions=editions,
+            changed_editions=len(changes),
+        )
+    loaded = {
+        "learners": learners,
+        "topics": topics,
+        "questions": questions,
+        "editions": editions,
+        "changes": [each._asdict() for each in changes],
+        "digests": [each._asdict() for each in digests],
+    }
+    return schemas.LoadedCatalog.model_validate(loaded).model_dump(mode="json")
 
 
 def _load(
@@ -272,10 +281,19 @@ def _tagged(answer: BaseModel, digests: Iterable[catalog_sync.Digest]) -> Respon
     responses=answers({200: schemas.DeletedLearner}, *COMMON),
 )
 def remove_learner(path: ThingPath) -> dict[str, Any]:
-    """Delete a learner and all their data; of their uploads the rows stay, without payloads."""
+    """Delete a learner and all their data; the rows of their uploads stay, without payloads."""
     redis = services().uploads.spool
     receipt = services().catalog.run(lambda c: delete_learner(c, path.thing_id, redis))
-    log.info("learner.deleted", learner=path.thing_id, **receipt._asdict())
+    log.info(
+        "learner.deleted",
+        learner=path.thing_id,
+        sessions=receipt.sessions,
+        attempts=receipt.attempts,
+        progress=receipt.progress,
+        blanked_uploads=receipt.uploads,
+        blanked_conflicts=receipt.conflicts,
+        spooled=receipt.spooled,
+    )
     return schemas.DeletedLearner.model_validate(receipt._asdict()).model_dump()
 
 

@@ -36,7 +36,7 @@ class UploadPath(BaseModel):
 
 @upload_routes.before_request
 def admit() -> None:
-    """Refuse requests without a valid token, and all while ingest is disabled; note the token's learner."""
+    """Refuse all requests while ingest is off, and those without a valid token; note the token's learner."""
     if not services().settings.study_ingest_enabled:
         raise Problem(Kind.INGEST_CLOSED)
     g.learner_id = services().senders.identify()
@@ -61,7 +61,7 @@ def admit() -> None:
     ),
 )
 def receive_upload() -> Response:
-    """Receive a finished session; it may be sent again until it is answered."""
+    """Receive a finished session; to send it again is always safe."""
     start = perf_counter()
     body = schemas.plain_json_body()
     upload = parse_upload(body)
@@ -89,7 +89,7 @@ def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response:
             # would cost as much as all other work (docs/performance.md, "an ingested upload's result").
             members = f'"client_session_uuid":"{uuid}","result":{receipt.result}'
             return Response(f'{{"status":"already_ingested",{members}}}', content_type="application/json")
-    # A dead upload is answered as received, too: sending it again would not help.
+    # A repeat of a dead upload gets the same answer: sending it again would not help.
     received = schemas.Received(status="received", client_session_uuid=uuid)
     location = f"{request.root_path}{request.path}/{uuid}"
     return Response(received.model_dump_json(), 202, {"Location": location}, content_type="application/json")

@@ -211,6 +211,7 @@ def unvoid_session(path: SessionPath) -> dict[str, Any]:
     session = services().live.run(
         lambda connection: sessions.unvoid(connection, path.user_id, path.session_id)
     )
+    log.info("session.unvoided", session=path.session_id)
     return live_schemas.QuizSession.model_validate(session).model_dump(mode="json")
 
 

@@ -65,7 +65,7 @@ def _listed(environ: WSGIEnvironment, name: str) -> list[str]:
 
 
 def _address(hop: str) -> IPv4Address | IPv6Address:
-    """Read the address of a hop; raise ValueError if it is none."""
+    """Read the address of a hop; raise ValueError if it is not an address."""
     try:
         address = ip_address(hop)
     except ValueError:  # Azure's gateway adds a port, and then writes IPv6 in brackets

@@ -411,15 +411,15 @@ class Withdrawn(BaseModel):
 
 
 class DeletedLearner(BaseModel):
-    """What was deleted: rows, questions with progress, and payloads of uploads, conflicts and the spool."""
+    """How many rows were deleted, and how many uploads, conflicts and spool entries lost their payloads."""
 
     model_config = with_example(
-        {"sessions": 40, "attempts": 700, "questions": 310, "uploads": 36, "conflicts": 0, "spooled": 0}
+        {"sessions": 40, "attempts": 700, "progress": 310, "uploads": 36, "conflicts": 0, "spooled": 0}
     )
 
     sessions: int
     attempts: int
-    questions: int
+    progress: int
     uploads: int
     conflicts: int
     spooled: int

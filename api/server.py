@@ -102,7 +102,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
         """Parse the head; skip a body that cannot be accepted, and let the application answer why."""
         try:
             super().parse_header(header_plus)
-        except ValueError:  # a length of 5,000 digits, a host that is none: waitress would answer nothing
+        except ValueError:  # as for a length of 5,000 digits, or a bad host: waitress would answer nothing
             raise ParsingError("") from None
         if "//" in self.path:
             # waitress and werkzeug would read it as `/`, or redirect to a host that the request names.

@@ -142,10 +142,10 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
 
 
 @catalog.command()
-@click.option("--force", is_flag=True, help="Grade those answers again, and delete what is here of learners.")
+@click.option("--force", is_flag=True, help="Grade those answers again, and delete those learners' data.")
 @context.with_store
 def reconcile(*, force: bool, store: context.Store) -> None:
-    """List answers that the document server's keys of now grade differently, and learners whom it deleted.
+    """List answers that the document server's current keys grade differently, and learners that it deleted.
 
     Exit 1 if there are any. Needs REDIS_URL with --force where there is a spool.
     """

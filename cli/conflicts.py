@@ -68,7 +68,7 @@ def discard(*, conflict: int, store: context.Store) -> None:
 @click.argument("conflict", metavar="ID", type=context.BIGINT)
 @context.with_store
 def accept(*, conflict: int, store: context.Store) -> None:
-    """Take the other content, to be replayed in place of the present one, which becomes the conflict."""
+    """Replace the upload's content by the other one, and replay it; the present one becomes a conflict."""
     with store.engine.begin() as connection:
         uuid = actions.accept_conflict(connection, conflict)
     click.echo(f"{uuid} has the other content now, and waits to be replayed")

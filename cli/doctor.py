@@ -112,7 +112,8 @@ def _findings() -> Iterator[Finding]:
     except ConfigurationError as error:  # nothing else can be checked before the settings are right
         for each in str(error).splitlines():
             name, _, detail = each.partition(": ")
-            yield fail(name, detail, f"set {name} as the README's table of settings says, for every process")
+            where = "README.md and docs/operations.md list the settings"
+            yield fail(name, detail, f"correct {name} for every process; {where}")
     else:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         yield from examine(settings, os.environ.get("API_URL") or f"http://{host}:{settings.port}")

@@ -81,7 +81,7 @@ def delete(user_id: int, *, store: context.Store) -> None:
         receipt = delete_learner(connection, user_id, spool.connect(url) if url else None)
     click.echo(
         f"learner {user_id} is deleted: {receipt.sessions} sessions, {receipt.attempts} attempts, progress of"
-        f" {receipt.questions} questions; blanked: {receipt.uploads} uploads, {receipt.conflicts} conflicts;"
+        f" {receipt.progress} questions; blanked: {receipt.uploads} uploads, {receipt.conflicts} conflicts;"
         f" removed from the spool: {receipt.spooled}"
     )
 

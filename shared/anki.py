@@ -62,7 +62,7 @@ class Past(NamedTuple):
 
 
 def read_anki(file: Path, *, field: str | None, mapping: bytes | None) -> Anki:
-    """Read the reviews of an .apkg or .colpkg; raise AnkiError where that is none.
+    """Read the reviews of an .apkg or .colpkg; raise AnkiError if the file is neither.
 
     Questions are named by the note's `field`, or by a `mapping`: a table with `pub_id` and one of the columns
     `card_id`, `note_id` and `guid`.

@@ -128,7 +128,7 @@ def read_catalog(text: bytes) -> CatalogFile:
 
 
 def decode(text: bytes) -> str:
-    """Read UTF-8; raise CatalogError with the line that is none."""
+    """Read UTF-8; raise CatalogError with the line that is not UTF-8."""
     try:
         return text.decode()
     except UnicodeDecodeError as error:

@@ -83,7 +83,7 @@ def _changed(connection: Connection, user_ids: list[int]) -> dict[int, dict[str,
 
 
 def reconcile(connection: Connection, difference: Difference, redis: Redis | None) -> None:
-    """Grade again by the keys of now; of a learner who is gone, delete what is ours and blank their uploads.
+    """Grade answers again by the current keys; delete our rows of learners who are gone, blank their uploads.
 
     `redis`: the spool, where there is one.
     """

@@ -64,7 +64,7 @@ _BLANK_UPLOADS = text("""
 _COUNT = text("""
     SELECT (SELECT count(*) FROM study_quiz_sessions WHERE user_id = :user_id) AS sessions,
         (SELECT count(*) FROM study_question_attempts WHERE user_id = :user_id) AS attempts,
-        (SELECT count(*) FROM study_question_progress WHERE user_id = :user_id) AS questions
+        (SELECT count(*) FROM study_question_progress WHERE user_id = :user_id) AS progress
 """)
 
 # Where the catalog is a document server's, no foreign key deletes them with the learner.
@@ -74,11 +74,11 @@ _DELETE = text("DELETE FROM users WHERE id = :user_id")
 
 
 class Receipt(NamedTuple):
-    """What was deleted: rows, progress of questions, and payloads of uploads, conflicts and the spool."""
+    """How many rows were deleted, and how many uploads, conflicts and spool entries lost their payloads."""
 
     sessions: int
     attempts: int
-    questions: int
+    progress: int
     uploads: int
     conflicts: int
     spooled: int
@@ -101,7 +101,7 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     locked = scalars(connection, _LOCK_UPLOADS, bound)
     uploads = scalars(connection, _STILL_THEIRS, bound | {"locked": locked})
     lock_learner(connection, user_id)
-    ((sessions, attempts, questions),) = execute(connection, _COUNT, bound)
+    ((sessions, attempts, progress),) = execute(connection, _COUNT, bound)
     conflicts = execute(connection, _BLANK_CONFLICTS, bound | {"uploads": uploads}).rowcount
     execute(connection, _BLANK_UPLOADS, bound | {"uploads": uploads})
     execute(connection, _DELETE_SESSIONS, bound)
@@ -110,7 +110,7 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
         execute(connection, _DELETE, bound)
     mark_whole(connection, user_id)
     spooled = spool.remove(redis, user_id, set(pub_ids)) if redis else 0
-    return Receipt(sessions, attempts, questions, len(uploads), conflicts, spooled)
+    return Receipt(sessions, attempts, progress, len(uploads), conflicts, spooled)
 
 
 # What is known of a learner, by table.

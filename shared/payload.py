@@ -292,7 +292,7 @@ class _Numbers:
         exponent = int(literal.lower().partition("e")[2][:MAX_NUMBER_LENGTH] or 0)
         is_long = len(literal) > MAX_NUMBER_LENGTH or abs(exponent) > MAX_EXPONENT
         if is_long or not isfinite(float(literal)):
-            raise NotJsonError("A number of the body is beyond the range of a double.")
+            raise NotJsonError("A number in the body is too large, or is written with too many digits.")
         self._zeros += abs(exponent)
         if self._zeros > MAX_ZEROS:
             raise NotJsonError(f"The numbers of the body write out to more than {MAX_ZEROS:,} zeros.")

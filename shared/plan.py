@@ -111,13 +111,13 @@ def make_plan(
     *,
     clock_shift: timedelta | None = None,
 ) -> Plan:
-    """Sort an upload's attempts; `questions` maps each known `pub_id`, `zone` is the learner's.
+    """Grade each attempt, and decide what becomes of it; `questions`: by `pub_id`, `zone`: the learner's.
 
     `clock_shift`, where an operator stated it, is added to every time; else `sent_at` says what to subtract.
     """
     ahead = skew(upload.sent_at, received_at) if clock_shift is None else -clock_shift
-    judged = [
-        _judge(
+    graded = [
+        _grade_attempt(
             ordinal,
             attempt,
             questions.get(attempt.pub_id),
@@ -127,20 +127,20 @@ def make_plan(
         )
         for ordinal, attempt in enumerate(upload.attempts)
     ]
-    usable = [attempt for attempt in judged if isinstance(attempt, PlannedAttempt)]
+    usable = [attempt for attempt in graded if isinstance(attempt, PlannedAttempt)]
     counted = _first_at_each_question(usable)
     topics: dict[int, list[PlannedAttempt]] = {}
     for attempt in usable:
         topics.setdefault(attempt.question.study_topic_id, []).append(attempt)
     fates = [
         each if isinstance(each, Fate) else Fate.COUNTED if each.ordinal in counted else Fate.PRACTICE
-        for each in judged
+        for each in graded
     ]
     finished_at = upload.finished_at and correct_time(upload.finished_at, ahead, received_at)
     return Plan(topics, counted, fates, finished_at)
 
 
-def _judge(  # noqa: PLR0913, PLR0917  # what was answered, when, and by what it is judged
+def _grade_attempt(  # noqa: PLR0913, PLR0917  # what was answered, when, and by what it is graded
     ordinal: int,
     attempt: Attempt,
     question: Question | None,

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 from shared.config import Settings
 from shared.db import execute, scalars
 
-# `finalized_at IS NULL` means the status `received`, by a constraint. With `status` in the condition,
-# Postgres may search the index of all waiting uploads for this one.
+# `finalized_at IS NULL` means the status `received`, by a constraint. The condition does not name `status`,
+# because then Postgres may look for this one upload in the index of all that wait.
 _LOCK_IF_FREE = text("""
     SELECT tries FROM uploads WHERE client_session_uuid = :id AND finalized_at IS NULL
     FOR NO KEY UPDATE SKIP LOCKED
@@ -21,8 +21,8 @@ _COUNT = text("""
     UPDATE uploads SET tries = tries + 1 WHERE client_session_uuid = :id AND finalized_at IS NULL
 """)
 
-# Any of several may kill the worker that starts them together. So an upload joins only if nothing but its
-# first start is counted, and if it has one more left after this: from then on it is started alone.
+# Each upload of a group may kill the worker that starts the group. So an upload is started in a group only
+# if nothing but its first start is counted, and if it can be started once more after this, alone.
 _COUNT_TOGETHER = text("""
     WITH fresh AS MATERIALIZED (
         SELECT client_session_uuid AS id FROM uploads
@@ -148,9 +148,9 @@ def claim_overdue(connection: Connection, *, limit: int, again_after: float) -> 
 
 
 def split_into_messages(overdue: Sequence[Overdue], size: int) -> Iterator[list[UUID]]:
-    """Split uploads into messages of up to `size`; one whose start was counted before is sent alone.
+    """Split uploads into messages of up to `size`; one with more than one try has a message of its own.
 
-    It may kill its worker again, and the rest of its message would be lost with it.
+    Such an upload may kill its worker again, and the worker loses the rest of the message.
     """
     fresh = [upload for upload, tries in overdue if tries <= 1]
     for first in range(0, len(fresh), size):

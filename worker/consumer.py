@@ -111,12 +111,12 @@ def _refuse(message: Message) -> None:
 
 
 def _log_refusal() -> None:
-    log.warning("message.refused")
+    log.warning("task_message.refused")
 
 
 class _QoS(redis.QoS):
     def restore_by_tag(self, tag: str, *args: Any, **options: Any) -> None:
-        """Give a message back to the queue; refuse what is none, or the worker would end at each start."""
+        """Give a message back to the queue; refuse another entry: each start would fail at it."""
         try:
             super().restore_by_tag(tag, *args, **options)
         except (OSError, RedisError):  # of the connection
@@ -139,7 +139,7 @@ class _RefusingReads:
 def _or_refuse(read: Callable[..., Any], **options: Any) -> Any:
     try:
         return read(**options)
-    except DataError:  # a tag that is no text: raised before anything is sent to Redis
+    except DataError:  # a tag that is not a text: raised before anything is sent to Redis
         _log_refusal()
     except (Empty, OSError, RedisError):  # of the connection
         raise

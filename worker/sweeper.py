@@ -1,11 +1,11 @@
-"""Do the periodic work that no request and no replay waits for: `python -m worker.sweeper`.
+"""Do the periodic work in the background: `python -m worker.sweeper`.
 
-Every SWEEP_EVERY seconds the loop writes its heartbeat, enqueues overdue uploads and starts due webhooks, one
-thread for each of them; then it adds `progress.changed` and purges old payloads. Every half
-second it moves the spool into Postgres. Every minute it abandons idle live sessions, and once a day it logs
-what a document server has changed in its own catalog. Several sweepers may run: each claims its rows by
-leases, or by locks that the others skip, and one at a time moves the spool. A store that is away stops only
-the jobs that need it.
+Every SWEEP_EVERY seconds the loop writes its heartbeat, enqueues overdue uploads and delivers due webhooks,
+each webhook in a thread of its own; then it adds the webhooks `progress.changed` and purges old payloads.
+Every half second it moves the spool into Postgres. Every minute it abandons idle live sessions. Once a day it
+reconciles: it logs answers that a document server's catalog grades differently by now, and learners who are
+gone. Several sweepers may run: each claims its rows by leases, or by locks that the others skip, and one at a
+time moves the spool. A store that is away stops only the jobs that need it.
 """
 
 import logging
@@ -48,7 +48,7 @@ MAX_DELIVERIES = 16
 CONNECTIONS = 3
 # Seconds; nobody waits for idle sessions.
 IDLE_EVERY_S = 60.0
-# Once a day, by one sweeper; seconds between two looks whether it is time.
+# One sweeper reconciles, once a day; each looks so often (in seconds) whether that is due.
 RECONCILED, RECONCILE_EVERY_S = "reconcile", 300.0
 _BEGIN_RECONCILING = text("""
     INSERT INTO heartbeats (name, beaten_at) VALUES (:name, now())
@@ -236,7 +236,7 @@ class Sweeper:
             # Claimed rows beyond the room wait until their lease ends.
             for uploads in islice(retries.split_into_messages(overdue, broker.MESSAGE_SIZE), room):
                 broker.enqueue(producer, self._app, uploads, again=True)
-                log.info("uploads.enqueued", uploads=[str(upload) for upload in uploads])
+                log.info("uploads.enqueued_again", uploads=[str(upload) for upload in uploads])
         return False
 
     def _abandon_idle(self) -> bool:
@@ -252,7 +252,7 @@ class Sweeper:
         return bool(abandoned)
 
     def _purge(self, older_than: timedelta) -> bool:
-        """Look at the next few uploads; after the last begin again, with the first, at the next sweep."""
+        """Look at the next few uploads; after the last one, begin again with the first at the next sweep."""
         purged = next(self._purging, None)
         if purged is None:
             self._purging = retention.purge(self._engine, Status.INGESTED, older_than=older_than)
@@ -297,7 +297,7 @@ def main() -> None:
 
     def stop(*_: object) -> None:
         sweeper.stop()
-        # What hangs for longer, such as a statement of a frozen Postgres, is interrupted; its leases expire.
+        # A job that hangs for longer, as on a frozen Postgres, is interrupted; its leases expire.
         signal.setitimer(signal.ITIMER_REAL, settings.webhook_timeout + GRACE_S)
 
     for number in (signal.SIGTERM, signal.SIGINT):

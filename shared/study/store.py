@@ -230,7 +230,7 @@ def load_cached(connection: Connection, user_id: int, question_ids: Iterable[int
 
 
 def as_cached(scheduler: str, *columns: Any) -> Cached:
-    """Read the columns of a row of progress; `columns` are those of COLUMNS."""
+    """Make progress of a row: the `scheduler` that produced it, then the values of COLUMNS in their order."""
     *before, note, opened_at, closed_at = columns
     return Cached(Progress._make([*before, _NOTES[note], opened_at, closed_at]), scheduler)
 

@@ -21,7 +21,7 @@ from tests.factories import statuses
 from tests.processes import PROCFILE, Processes, until
 
 SECRET = "quoted-by-nobody"
-REFUSED = "message.refused"
+REFUSED = "task_message.refused"
 LATER = "2999-01-01T00:00:00+00:00"
 # Some sweeps, and a start of a worker.
 REFUSED_S = 6.0

@@ -65,7 +65,7 @@ def test_I1_an_upload_that_was_not_enqueued_is_swept(
     uuid = upload["client_session_uuid"]
     until(lambda: "upload.replayed" in told_of(house, uuid, "worker"), "the worker tells of it")
     assert list(told_of(house, uuid, "web")) == ["upload.received"]
-    assert "uploads.enqueued" in told_of(house, uuid, "sweeper")
+    assert "uploads.enqueued_again" in told_of(house, uuid, "sweeper")
     assert told_of(house, uuid, "worker")["upload.replayed"]["status"] == "ingested"
 
 

@@ -41,5 +41,5 @@ def test_a_pickled_message_is_refused_unread(
     viewer.send(factories.body(factories.random_upload(random.Random(1), 1)))
     house.start("worker")
     until(lambda: statuses(engine) == ["ingested"], "what came after it is worked off")
-    assert "message.refused" in house.output("worker")
+    assert "task_message.refused" in house.output("worker")
     assert not bomb.place.exists()

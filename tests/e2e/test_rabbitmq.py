@@ -183,4 +183,4 @@ def test_a_malformed_message_is_refused_and_the_queue_goes_on(
     send(viewer, 1, seed=2)
     until(lambda: ends(engine) == {"ingested": 2}, "the upload behind them is ingested")
     assert worker.poll() is None
-    assert house.output("worker").count("message.refused") == len(wrong)
+    assert house.output("worker").count("task_message.refused") == len(wrong)

@@ -208,7 +208,7 @@ def test_a_learner_is_exported_and_deleted(server: httpx.Client, engine: Engine)
     ingest(engine, upload(answer("q110", AT)))
     exported = [json.loads(line) for line in server.get(f"/catalog/learners/{ANN}").text.splitlines()]
     assert {"users", "study_question_attempts", "uploads"} < {each["table"] for each in exported}
-    receipt = {"sessions": 1, "attempts": 1, "questions": 1, "uploads": 1, "conflicts": 0, "spooled": 0}
+    receipt = {"sessions": 1, "attempts": 1, "progress": 1, "uploads": 1, "conflicts": 0, "spooled": 0}
     assert server.delete(f"/catalog/learners/{ANN}").json() == receipt
     assert all(row["user_id"] != ANN for row in rows(engine, StudyQuestion))
     assert server.get(f"/catalog/learners/{ANN}").text.count('"table": "users"') == 0
