@@ -111,7 +111,9 @@ def test_wrong_settings_are_all_named() -> None:
     code, findings = run("--data-dir", "/nowhere", **wrong)
     names = {"DATABASE_URL", "BROKER_URL", "PORT", "WEBHOOK_SECRETS"}
     assert (code, set(findings)) == (1, names)
-    assert all(each["level"] == "fail" and f"correct {name}" in each["fix"] for name, each in findings.items())
+    assert all(
+        each["level"] == "fail" and f"correct {name}" in each["fix"] for name, each in findings.items()
+    )
 
 
 def test_checks_that_were_left_out_are_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
