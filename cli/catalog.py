@@ -5,8 +5,9 @@ import os
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -196,7 +197,10 @@ class _Server:
         remaining, stored = sorted(index.topics), dict[int, str]()
         while remaining:
             page = {"after": remaining[0] - 1, "limit": min(len(remaining), MAX_TOPICS)}
-            found = self._ask(partial(_read_digests, page["after"]), "GET", "/catalog/digest", params=page)
+            with self._ask("GET", "/catalog/digest", params=page) as answer:
+                found = _digests(answer["topics"])
+                if found and max(found) < remaining[0]:  # else it would be asked for ever
+                    raise ValueError("topics that were not asked for")
             stored |= found
             remaining = remaining[bisect_right(remaining, max(found)) :] if found else []
         ours = {each.topic_id: each.digest for each in index.digests()}
@@ -209,20 +213,21 @@ class _Server:
         for part, topics in _requests(rows):
             body = b'{"%s": [%s]}' % (kind.encode(), b",".join(part))
             force = {"force": self._force}
-            changes, digests = self._ask(_read_loaded, "PUT", "/catalog", topics, params=force, content=body)
-            self.changes += changes
-            self.digests |= digests
+            with self._ask("PUT", "/catalog", topics, params=force, content=body) as answer:
+                self.changes += [catalog_admin.EditionChange(**each) for each in answer["changes"]]
+                self.digests |= _digests(answer["digests"])
             number += len(part)
         return number
 
     def keep_only(self, topic: int, questions: Iterable[int]) -> int:
         """Withdraw the other questions of a topic; return how many those were."""
         body = json.dumps({"ids": [*questions]})
-        return self._ask(_read_gone, "PUT", f"/catalog/topics/{topic}/questions", [topic], content=body)
+        with self._ask("PUT", f"/catalog/topics/{topic}/questions", [topic], content=body) as answer:
+            return int(answer["deleted"] + answer["retired"])
 
-    def _ask(
-        self, read: Callable[[Any], T], method: str, path: str, topics: Iterable[int] = (), **request: Any
-    ) -> T:
+    @contextmanager
+    def _ask(self, method: str, path: str, topics: Iterable[int] = (), **request: Any) -> Iterator[Any]:
+        """Send a request, and yield its answer; what fails in the `with` is a mistake of the answer."""
         tags = ", ".join(sorted({f'"{self.digests[topic]}"' for topic in topics}))
         headers = {"If-Match": tags} if tags else {}
         time.sleep(max(0.0, self._next_at - time.monotonic()))
@@ -232,11 +237,11 @@ class _Server:
             if method != "GET":
                 took = time.monotonic() - begun
                 self._next_at = time.monotonic() + min(took, LONGEST_PAUSE_S)
-            if response.is_success:
-                return read(response.json())
-            problem = response.json()
-            lines = [f"{each['pointer']}: {each['detail']}" for each in problem.get("errors", [])]
-            raise RefusedCatalogError("\n".join([f"{method} {path}: {problem['title']}", *lines]))
+            answer = response.json()
+            if not response.is_success:
+                lines = [f"{each['pointer']}: {each['detail']}" for each in answer.get("errors", [])]
+                raise RefusedCatalogError("\n".join([f"{method} {path}: {answer['title']}", *lines]))
+            yield answer
         except httpx.TransportError as error:
             reason = f"{self._http.base_url} cannot be reached: {type(error).__name__}"
             raise RefusedCatalogError(f"{method} {path}: {reason}") from None
@@ -247,20 +252,8 @@ class _Server:
             ) from None
 
 
-def _read_digests(after: int, answer: Any) -> dict[int, str]:
-    found = {int(each["topic_id"]): str(each["digest"]) for each in answer["topics"]}
-    if found and max(found) <= after:  # else it would be asked for ever
-        raise ValueError("topics that were not asked for")
-    return found
-
-
-def _read_loaded(answer: Any) -> tuple[list[catalog_admin.EditionChange], dict[int, str]]:
-    changes = [catalog_admin.EditionChange(**each) for each in answer["changes"]]
-    return changes, {int(each["topic_id"]): str(each["digest"]) for each in answer["digests"]}
-
-
-def _read_gone(answer: Any) -> int:
-    return int(answer["deleted"] + answer["retired"])
+def _digests(topics: Any) -> dict[int, str]:
+    return {int(each["topic_id"]): str(each["digest"]) for each in topics}
 
 
 def _requests(rows: Iterable[Row]) -> Iterator[tuple[list[bytes], set[int]]]:

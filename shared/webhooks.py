@@ -237,16 +237,11 @@ def make_tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> Answer:
+async def post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> Answer:
     """Post a webhook; return the answer, or why there was none, within WEBHOOK_TIMEOUT.
 
-    On an event loop of its own, for a limit on the whole delivery: a socket's timeout begins again with every
-    byte.
+    A coroutine, for a limit on the whole delivery: a socket's timeout begins again with every byte.
     """
-    return asyncio.run(_post(webhook, settings, tls))
-
-
-async def _post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> Answer:
     body = webhook.body()
     now = webhook.claimed_at
     # One signature for each key, so that the receiver's secret can be changed before or after ours.

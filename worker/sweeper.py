@@ -8,6 +8,7 @@ gone. Several sweepers may run: each claims its rows by leases, or by locks that
 time moves the spool. A store that is away stops only the jobs that need it.
 """
 
+import asyncio
 import logging
 import signal
 import sys
@@ -138,7 +139,7 @@ class Deliveries:
     def _deliver(self, webhook: webhooks.Webhook) -> None:
         try:
             with metrics.WEBHOOK_SECONDS.time():
-                answer = webhooks.post(webhook, self._settings, self._tls)
+                answer = asyncio.run(webhooks.post(webhook, self._settings, self._tls))
             result = "delivered" if answer.delivered else "refused" if answer.refused else "failed"
             metrics.WEBHOOK_TRIES.labels(result).inc()
             with self._engine.begin() as connection:

@@ -46,7 +46,8 @@ def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: boo
             elif is_repeat and is_transient(error):
                 # Such as a locked learner, which counts as no try. Each upload that is started below is
                 # counted then; the message may end before it starts all.
-                _take_back(together)
+                with engine().begin() as connection:
+                    retries.take_back(connection, together)
                 together = []
         for upload in waiting:
             if time.monotonic() > end:
@@ -78,11 +79,6 @@ def _start_together(uploads: list[UUID], *, is_repeat: bool) -> list[UUID]:
         return uploads
     with engine().begin() as connection:
         return retries.start_together(connection, uploads, max_tries=settings.max_tries)
-
-
-def _take_back(uploads: list[UUID]) -> None:
-    with engine().begin() as connection:
-        retries.take_back(connection, uploads)
 
 
 def _replay_together(uploads: list[UUID]) -> Exception | None:

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from threading import BoundedSemaphore
 from typing import TypeVar
 
@@ -79,22 +79,20 @@ class OperatorStore:
         try:
             if not self._breaker.allows():
                 raise StoreUnavailableError(AWAY)
-            return self._await(self._threads.submit(work, self._engine))
+            future = self._threads.submit(work, self._engine)
+            try:
+                result = future.result(DEADLINE_S)
+            except (TimeoutError, SQLAlchemyError) as error:
+                future.cancel()
+                log.warning("ops.store_failed", error=failures.describe(error))
+                raise self._shown(error) from None
+            except StudyIngestError:  # Postgres has answered
+                self._breaker.close()
+                raise
+            self._breaker.close()
+            return result
         finally:
             self._connections.release()
-
-    def _await(self, future: Future[T]) -> T:
-        try:
-            result = future.result(DEADLINE_S)
-        except (TimeoutError, SQLAlchemyError) as error:
-            future.cancel()
-            log.warning("ops.store_failed", error=failures.describe(error))
-            raise self._shown(error) from None
-        except StudyIngestError:  # Postgres has answered
-            self._breaker.close()
-            raise
-        self._breaker.close()
-        return result
 
     def _shown(self, error: TimeoutError | SQLAlchemyError) -> Exception:
         """Map a database error to what the operator is shown. Only a store that is away opens the breaker."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -110,14 +110,13 @@ MESSAGES = {
 }
 
 
-def _place(value: Any) -> Any:
-    return pydantic.TypeAdapter(tuple[pydantic.AwareDatetime, UUID]).validate_python(
-        tuple(str(value).split("~"))
-    )
-
-
 # Postgres cannot store NUL, so nothing with NUL can be found.
 SearchText = Annotated[str, pydantic.Field(max_length=200, pattern=r"^[^\x00]*$")]
+
+# Its time and uuid, joined by `~`.
+LastOfPage = Annotated[
+    tuple[pydantic.AwareDatetime, UUID], pydantic.BeforeValidator(lambda text: tuple(text.split("~")))
+]
 
 
 class SearchForm(pydantic.BaseModel):
@@ -130,7 +129,7 @@ class SearchForm(pydantic.BaseModel):
     question: SearchText | None = None
     error: SearchText | None = None
     status: Status | None = None
-    after: Annotated[tuple[datetime, UUID], pydantic.BeforeValidator(_place)] | None = None
+    after: LastOfPage | None = None
 
     @property
     def search(self) -> Search:
