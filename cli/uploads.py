@@ -251,20 +251,20 @@ def replay(  # noqa: PLR0913  # one for each option
         if skipped:
             message = f"{actions.add_skipped(connection, uuid, now=now, default_zone=zone)} attempts added"
         elif shift_clock is not None:
-            requeued = actions.shift_clock(connection, uuid, shift_clock, now=now, default_zone=zone)
-            message = f"{uuid} {requeued}"
+            done = actions.shift_clock(connection, uuid, shift_clock, now=now, default_zone=zone)
+            message = f"{uuid} {done}"
         else:
-            message = f"{uuid} {actions.requeue(connection, uuid)}"
+            message = f"{uuid} {actions.set_back(connection, uuid)}"
     click.echo(message)
 
 
 def _replay_all(store: context.Store, wanted: Search) -> None:
     found, purged = _find(store, wanted)
-    counts: Counter[actions.Requeued] = Counter()
+    counts: Counter[actions.ReplayRequest] = Counter()
     for uuid in found:  # one transaction for each, so that locks are short
         with store.engine.begin() as connection:
-            counts[actions.requeue(connection, uuid)] += 1
-    parts = [f"{counts[each]} {each}" for each in actions.Requeued if counts[each]]
+            counts[actions.set_back(connection, uuid)] += 1
+    parts = [f"{counts[each]} {each}" for each in actions.ReplayRequest if counts[each]]
     click.echo(", ".join([*parts, f"{purged} purged"] if purged else parts) or "none found")
 
 

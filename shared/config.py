@@ -298,7 +298,7 @@ class StoreSettings(AdvancedSettings):
     )
     study_time_zone: TimeZone = Field(
         "UTC",
-        description="IANA time zone of learners without one; the database keeps the first that is set",
+        description="IANA time zone of learners who have none; the database keeps the first one that is set",
     )
 
 

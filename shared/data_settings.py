@@ -74,7 +74,7 @@ def compare_at_start(settings: StoreSettings) -> None:
         except ConfigurationError as error:
             wrong.append(error)
         except DBAPIError as error:
-            log.warning("settings.database_not_read", error=describe(error))
+            log.warning("data_settings.not_compared", error=describe(error))
         finally:
             engine.dispose()
 

@@ -201,7 +201,7 @@ _SET_ASIDE = """
 
 
 def _set_aside(redis: Redis, entry: str, error: Exception) -> None:
-    log.warning("spool.refused", error=failures.describe(error))
+    log.warning("spool.entry_refused", error=failures.describe(error))
     redis.eval(_SET_ASIDE, 3, MOVING, SPOOL, REFUSED, entry)
 
 

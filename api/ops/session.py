@@ -208,7 +208,7 @@ def show_error(error: Exception) -> flask.Response:
         case _:
             log.error("request.failed", error=describe(error))
             status, detail = 500, "This should not have happened. The log names the place."
-    log.info("ops.refused", endpoint=flask.request.endpoint, status=status)
+    log.info("ops.request_refused", endpoint=flask.request.endpoint, status=status)
     page = flask.render_template("error.html", title=HTTPStatus(status).phrase, detail=detail)
     return flask.Response(page, status, headers=headers)
 

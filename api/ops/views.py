@@ -227,12 +227,12 @@ def _dry_run(uuid: UUID, template: str, *, shift: str = "") -> ResponseReturnVal
 @blueprint.post("/uploads/<uuid:uuid>/replay")
 def replay(uuid: UUID) -> ResponseReturnValue:
     """Set the upload back; the sweeper enqueues it."""
-    requeued = write(partial(actions.requeue, client_session_uuid=uuid))
-    log.info("ops.requeued", upload=str(uuid), result=str(requeued))
+    done = write(partial(actions.set_back, client_session_uuid=uuid))
+    log.info("ops.set_back", upload=str(uuid), result=str(done))
     flash(
         "Set back: it is replayed soon."
-        if requeued is actions.Requeued.SET_BACK
-        else f"{requeued.capitalize()}."
+        if done is actions.ReplayRequest.SET_BACK
+        else f"{done.capitalize()}."
     )
     return redirect(url_for(".upload", uuid=uuid), 303)
 
@@ -291,11 +291,11 @@ def replay_all() -> ResponseReturnValue:
     def act(connection: Connection) -> list[UUID]:
         # In the order of their ids, as when uploads are recorded: otherwise the two could deadlock.
         some = sorted(actions.find_failed(connection, wanted)[:REPLAYS_AT_ONCE])
-        return [uuid for uuid in some if actions.requeue(connection, uuid) is actions.Requeued.SET_BACK]
+        return [uuid for uuid in some if actions.set_back(connection, uuid) is actions.ReplayRequest.SET_BACK]
 
     uuids = write(act)
     for uuid in uuids:
-        log.info("ops.requeued", upload=str(uuid), result=str(actions.Requeued.SET_BACK))
+        log.info("ops.set_back", upload=str(uuid), result=str(actions.ReplayRequest.SET_BACK))
     flash(f"{len(uuids)} uploads set back: they are replayed soon.")
     return redirect(url_for(".uploads", **_typed()), 303)
 

@@ -1,4 +1,4 @@
-"""The actions of operators on uploads: requeue, replay again, void, decide conflicts."""
+"""The actions of operators on uploads: set back, replay again, void, decide conflicts."""
 
 import re
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from shared.study.voiding import unvoid_sessions, void_sessions
 from shared.uploads import Event, Status, add_event, keep_times
 
 
-class Requeued(StrEnum):
+class ReplayRequest(StrEnum):
     """What became of the request to replay an upload."""
 
     SET_BACK = "set back"
@@ -48,7 +48,7 @@ _UPLOAD = text("""
 _LOCK = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE")
 
 
-def requeue(connection: Connection, client_session_uuid: UUID, why: str | None = None) -> Requeued:
+def set_back(connection: Connection, client_session_uuid: UUID, why: str | None = None) -> ReplayRequest:
     """Set a rejected or dead upload back to `received`; the sweeper enqueues it. Its last error stays.
 
     A waiting or ingested upload is not changed. Raises UnknownUploadError, or ReplayRefusedError if the
@@ -57,12 +57,12 @@ def requeue(connection: Connection, client_session_uuid: UUID, why: str | None =
     failed = {"id": client_session_uuid, "statuses": [Status.REJECTED, Status.DEAD]}
     if db.execute(connection, _SET_BACK, failed).rowcount:
         add_event(connection, client_session_uuid, Event.REPLAYED, why)
-        return Requeued.SET_BACK
+        return ReplayRequest.SET_BACK
     upload = _read(connection, client_session_uuid)
     if upload.status == Status.RECEIVED:
-        return Requeued.WAITING
+        return ReplayRequest.WAITING
     if upload.status == Status.INGESTED:
-        return Requeued.VOIDED if upload.is_voided else Requeued.INGESTED
+        return ReplayRequest.VOIDED if upload.is_voided else ReplayRequest.INGESTED
     raise errors.ReplayRefusedError(f"the payload of {client_session_uuid} is purged: it cannot be replayed")
 
 
@@ -155,18 +155,18 @@ _SHIFT_CLOCK = text("UPDATE uploads SET clock_shift = :shift WHERE client_sessio
 
 def shift_clock(
     connection: Connection, client_session_uuid: UUID, shift: timedelta, *, now: datetime, default_zone: str
-) -> Requeued:
+) -> ReplayRequest:
     """Replay an upload whose clock was wrong with all its times shifted; its attempts are flagged.
 
-    An ingested upload is replayed again as by `replay_again`, any other is requeued. The shift applies to
-    later replays, too. Raises as `requeue` and `replay_again` do.
+    An ingested upload is replayed again as by `replay_again`, any other is set back. The shift applies to
+    later replays, too. Raises as `set_back` and `replay_again` do.
     """
     db.execute(connection, _SHIFT_CLOCK, {"id": client_session_uuid, "shift": shift})
     why = f"its clock shifted by {write_shift(shift)}"
     if _read(connection, client_session_uuid).status != Status.INGESTED:
-        return requeue(connection, client_session_uuid, why)
+        return set_back(connection, client_session_uuid, why)
     replay_again(connection, client_session_uuid, why, now=now, default_zone=default_zone)
-    return Requeued.REPLAYED
+    return ReplayRequest.REPLAYED
 
 
 def add_skipped(

@@ -54,7 +54,7 @@ class DryRun:
     upload: UploadReport
     before: Mapping[str, Card]
     after: Mapping[str, Card]
-    already: actions.Requeued | None = None
+    already: actions.ReplayRequest | None = None
 
     @property
     def moved(self) -> list[tuple[str, Card | None, Card | None]]:
@@ -95,8 +95,8 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
             )
             replay(connection, [client_session_uuid], now=now, default_zone=default_zone)
         else:
-            requeued = actions.requeue(connection, client_session_uuid)
-            already = requeued if requeued in {actions.Requeued.INGESTED, actions.Requeued.VOIDED} else None
+            done = actions.set_back(connection, client_session_uuid)
+            already = done if done in {actions.ReplayRequest.INGESTED, actions.ReplayRequest.VOIDED} else None
             replay(connection, [client_session_uuid], now=now, default_zone=default_zone)
         upload = report_upload(connection, client_session_uuid)
         return DryRun(upload, before, _cards(connection, pub_ids), already)

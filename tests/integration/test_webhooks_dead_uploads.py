@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from shared.config import Settings
 from shared.models import Outbox, Upload
-from shared.ops.actions import requeue
+from shared.ops.actions import set_back
 from shared.retries import fail, start
 from tests.factories import answer, deliver, load, rows, upload, uuid_of
 from tests.receiver import Receiver, status
@@ -79,7 +79,7 @@ def test_an_upload_that_is_dead_again_after_a_replay_is_announced_again(
     exhaust_tries(engine, sent, with_receiver)
     deliver_due(engine, with_receiver)
     with engine.begin() as connection:
-        requeue(connection, uuid_of(sent))
+        set_back(connection, uuid_of(sent))
     exhaust_tries(engine, sent, with_receiver)
     assert deliver_due(engine, with_receiver) == 1
     assert len({request.id for request in receiver.verified()}) == 2
