@@ -28,7 +28,7 @@ class Replayed:
 
     status: uploads.Status
     plan: Plan | None
-    late: int = 0
+    late_folds: int = 0
 
 
 class _SessionKey(NamedTuple):
@@ -127,7 +127,7 @@ def _ingest(
         due = {question: day for session in done for question, day in session.due.items()}
         result = _result(each, each.plan, [session.snapshot for session in done], due)
         end = uploads.End(each.uuid, uploads.Status.INGESTED, now, key.user_id, result)
-        yield end, Replayed(uploads.Status.INGESTED, each.plan, sum(session.late for session in done))
+        yield end, Replayed(uploads.Status.INGESTED, each.plan, sum(session.late_folds for session in done))
 
 
 def _plan(

@@ -113,7 +113,7 @@ def _replay(uploads: list[UUID]) -> None:
 def _observe(replayed: Replayed, seconds: float) -> None:
     metrics.REPLAY_SECONDS.observe(seconds)
     metrics.ENDED.labels(replayed.status).inc()
-    metrics.LATE_FOLDS.inc(replayed.late)
+    metrics.LATE_FOLDS.inc(replayed.late_folds)
     if replayed.plan is None:
         return
     for fate, times in Counter(replayed.plan.fates).items():

@@ -17,12 +17,12 @@ from shared.study.progress import SCHEDULER, Cached, Decision, Progress, decide,
 class Finalized:
     """What finalize did: the session's `snapshot` of counts, and each question's new `due` date.
 
-    `late`: how many questions were folded from their whole history.
+    `late_folds`: how many questions were folded from their whole history.
     """
 
     snapshot: dict[str, Any]
     due: Mapping[int, date]
-    late: int
+    late_folds: int
 
 
 def finalize_session(connection: Connection, user_id: int, session_id: int, *, now: datetime) -> Finalized:
