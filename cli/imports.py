@@ -1,18 +1,34 @@
-"""`import`: record past sessions from the review log of Anki."""
+"""`import`: record past sessions from the review log of an Anki collection or deck."""
 
+import csv
+import html
+import io
 import json
+import re
+import sqlite3
+import zipfile
 from collections import Counter
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+from uuid import UUID, uuid5
 
 import click
 from sqlalchemy import text
 
 from cli import context
-from shared import db, uploads
-from shared.anki import past_sessions, read_anki
-from shared.errors import UnknownLearnerError
+from shared import db
+from shared.errors import ConfigurationError, StudyIngestError, UnknownLearnerError
+from shared.payload import MAX_ATTEMPTS, normal_id
+from shared.quizzes import UNREADABLE
+from shared.study.grading import study_date
 from shared.study.store import learner_zone
+from shared.uploads import Delivery, Verdict, receive
 
 BATCH = 100  # uploads that are recorded in one transaction
 _KNOWN = text("SELECT EXISTS (SELECT FROM users WHERE id = :learner)")
@@ -20,6 +36,15 @@ _KEYS = text("""
     SELECT i.pub_id, i.correct_choice FROM study_questions q JOIN published_items i ON i.source_id = q.id
     WHERE q.user_id = :learner
 """)
+
+# The newest form first: beside it, an older one is a note to older versions of Anki.
+_DATABASES = ("collection.anki21b", "collection.anki21", "collection.anki2")
+_LARGEST = 8 * 2**30  # bytes of an unpacked collection: a packed file may promise any number
+_PART = 2**20
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_YEARS_2000_TO_2099 = range(946_684_800_000, 4_102_444_800_000)
+_NAMESPACE = UUID("5c0f3c51-6a5c-4f0e-9d6c-0d1f5b0a7a11")
+AGAIN, HARD = 1, 2
 
 
 @click.command("import")
@@ -70,12 +95,196 @@ def import_(  # noqa: PLR0913  # one for each option
     verdicts: Counter[str] = Counter()
     for start in range(0, len(past.uploads), BATCH):
         bodies = [json.dumps(each).encode() for each in past.uploads[start : start + BATCH]]
-        deliveries = [uploads.Delivery.read(body, learner_id=learner) for body in bodies]
+        deliveries = [Delivery.read(body, learner_id=learner) for body in bodies]
         with store.engine.begin() as connection:
             # No message is on its way: the next sweep enqueues them.
-            receipts = uploads.receive(connection, deliveries, first_try_after=0)
+            receipts = receive(connection, deliveries, first_try_after=0)
         verdicts.update(
-            each.verdict if each.verdict in {uploads.Verdict.NEW, uploads.Verdict.CONFLICT} else "known"
-            for each in receipts
+            each.verdict if each.verdict in {Verdict.NEW, Verdict.CONFLICT} else "known" for each in receipts
         )
     click.echo(", ".join(f"{verdicts[each]} {each}" for each in ("new", "known", "conflict")))
+
+
+class AnkiError(StudyIngestError):
+    """A file of Anki cannot be read; the text says why."""
+
+
+class Anki(NamedTuple):
+    """A collection: when it was made, which stays with it in every export, and its reviews by time."""
+
+    created: int
+    reviews: list["AnkiReview"]
+
+
+class AnkiReview(NamedTuple):
+    """A button pressed: `id` is its time in milliseconds, `ease` 1 Again to 4 Easy, 0 for no answer.
+
+    `pub_id` is empty where the card is deleted, or its note names none.
+    """
+
+    id: int
+    ease: int
+    pub_id: str
+
+
+class Past(NamedTuple):
+    """What an import records, and how many reviews it leaves out, by the reason."""
+
+    uploads: list[dict[str, Any]]
+    left_out: dict[str, int]
+
+
+def read_anki(file: Path, *, field: str | None, mapping: bytes | None) -> Anki:
+    """Read the reviews of an .apkg or .colpkg; raise AnkiError if the file is neither.
+
+    Questions are named by the note's `field`, or by a `mapping`: a table with `pub_id` and one of the columns
+    `card_id`, `note_id` and `guid`.
+    """
+    with _opened(file) as db:
+        names = _by_field(db, field) if field is not None else _by_table(mapping or b"")
+        created = db.execute("SELECT crt FROM col").fetchone()[0]
+        found = db.execute("""
+            SELECT r.id, coalesce(CAST(r.ease AS integer), 0), c.id, n.id, n.guid, n.mid, n.flds
+            FROM revlog r LEFT JOIN cards c ON c.id = r.cid LEFT JOIN notes n ON n.id = c.nid ORDER BY r.id
+        """)
+        return Anki(created, [AnkiReview(id_, ease, normal_id(names(*card))) for id_, ease, *card in found])
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[sqlite3.Connection]:
+    try:
+        with zipfile.ZipFile(file) as package, TemporaryDirectory() as directory:
+            name = next((each for each in _DATABASES if each in package.namelist()), None)
+            if name is None:
+                raise AnkiError(f"{file}: no collection in it: export it from Anki as .apkg or .colpkg")
+            unpacked = Path(directory) / "collection"
+            with package.open(name) as packed, unpacked.open("wb") as copy:
+                parts = _unpack(packed) if name.endswith("b") else iter(partial(packed.read, _PART), b"")
+                for part in parts:
+                    copy.write(part)
+                    if copy.tell() > _LARGEST:
+                        raise AnkiError(f"{file}: larger than {_LARGEST >> 30} GiB when it is unpacked")
+            # Nobody else has it open, and it may say that it has a log beside it.
+            with closing(sqlite3.connect(f"file:{unpacked}?mode=ro&immutable=1", uri=True)) as db:
+                db.create_collation("unicase", lambda one, other: (one > other) - (one < other))
+                yield db
+    # The last three: of columns and JSON that are not as Anki writes them.
+    except (*UNREADABLE, sqlite3.Error, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise AnkiError(f"{file} cannot be read ({error}): export it from Anki again") from None
+
+
+def _unpack(packed: Any) -> Iterator[bytes]:
+    try:
+        zstandard = import_module("zstandard")
+    except ImportError:
+        raise ConfigurationError(
+            "Anki's present form needs zstandard, the extra `anki` (uv sync --extra anki); or let Anki export"
+            ' it with "Support older Anki versions"'
+        ) from None
+    try:
+        yield from zstandard.ZstdDecompressor().read_to_iter(packed, write_size=_PART)
+    except zstandard.ZstdError as error:
+        raise ValueError(error) from None
+
+
+def _by_field(db: sqlite3.Connection, field: str) -> Any:
+    """Return a function that gives the text of one field of a card's note, without markup."""
+    if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'fields'").fetchone()[0]:
+        fields = db.execute("SELECT ntid, ord, name FROM fields").fetchall()
+    else:
+        (models,) = db.execute("SELECT models FROM col").fetchone()
+        kinds = json.loads(models).items()
+        fields = [(int(kind), each["ord"], each["name"]) for kind, model in kinds for each in model["flds"]]
+    places = {kind: place for kind, place, name in fields if name == field}
+    if not places:
+        known = ", ".join(sorted({name for _, _, name in fields}))
+        raise AnkiError(f"no note type has the field {field!r}: name one of {known}")
+
+    def name(_card: int, _note: int, _guid: str, kind: int | None, texts: str | None) -> str:
+        if kind not in places or texts is None:
+            return ""
+        return html.unescape(re.sub(r"<[^>]*>", "", texts.split("\x1f")[places[kind]]))
+
+    return name
+
+
+def _by_table(mapping: bytes) -> Any:
+    """Return a function that gives what a table has for a card."""
+    try:
+        table = mapping.decode()
+    except UnicodeDecodeError:
+        raise AnkiError("the mapping is not UTF-8: save it as UTF-8") from None
+    delimiter = max(";,\t", key=table.partition("\n")[0].count)
+    try:
+        rows = list(csv.DictReader(io.StringIO(table, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise AnkiError(f"the mapping is not a table: {error}") from None
+    columns = ("card_id", "note_id", "guid")
+    place = next((n for n, each in enumerate(columns) if rows and each in rows[0]), None)
+    if place is None or "pub_id" not in rows[0]:
+        raise AnkiError(f"the mapping needs a column pub_id, one of {', '.join(columns)}, and rows")
+    pub_ids = {(row[columns[place]] or "").strip(): row["pub_id"] or "" for row in rows}
+    return lambda *card: pub_ids.get(str(card[place]), "")
+
+
+def past_sessions(  # noqa: PLR0913  # what decides where a session ends, and what its answers mean
+    anki: Anki, keys: Mapping[str, int], *, learner: int, gap: timedelta, zone: tzinfo, now: datetime
+) -> Past:
+    """Make uploads of reviews: Again is a miss, Hard an unsure right answer, Good and Easy a right one.
+
+    `keys`: the right choices of the learner's editions. A session ends after a `gap`, at the end of a study
+    date, and after as many reviews as an upload may have. Its uuid is made of the collection and its first
+    review, whatever the catalog has: so that a second import changes nothing. Anki does not tell which choice
+    was a wrong one: a miss has none.
+    """
+    left_out = dict.fromkeys(("no answer", "without a question", "unknown to the catalog", "not over"), 0)
+    uploads = []
+    for session in _sessions(anki.reviews, gap, zone):
+        if now - _time(session[-1]) < gap:
+            left_out["not over"] += len(session)
+            continue
+        attempts = []
+        for review in session:
+            if not review.pub_id:
+                left_out["without a question"] += 1
+            elif review.pub_id not in keys:
+                left_out["unknown to the catalog"] += 1
+            else:
+                selected = None if review.ease == AGAIN else keys[review.pub_id]
+                attempts.append(
+                    {
+                        "pub_id": review.pub_id,
+                        "selected": selected,
+                        "unsure": review.ease == HARD,
+                        "answered_at": _time(review).isoformat(),
+                    }
+                )
+        if attempts:
+            first = uuid5(_NAMESPACE, f"{learner} {anki.created} {session[0].id}")
+            uploads.append({"client_session_uuid": str(first), "attempts": attempts})
+    taken = sum(len(each["attempts"]) for each in uploads) + sum(left_out.values())
+    left_out["no answer"] = len(anki.reviews) - taken
+    return Past(uploads, left_out)
+
+
+def _sessions(reviews: Iterable[AnkiReview], gap: timedelta, zone: tzinfo) -> Iterator[list[AnkiReview]]:
+    """Group what was answered; what Anki logs of itself (ease 0) ends no session."""
+    session: list[AnkiReview] = []
+    for review in reviews:
+        if not AGAIN <= review.ease <= 4 or review.id not in _YEARS_2000_TO_2099:  # noqa: PLR2004  # Easy
+            continue
+        at = _time(review)
+        if session and (
+            at - _time(session[-1]) >= gap
+            or study_date(at, None, zone) != study_date(_time(session[-1]), None, zone)
+            or len(session) == MAX_ATTEMPTS
+        ):
+            yield session
+            session = []
+        session.append(review)
+    if session:
+        yield session
+
+
+def _time(review: AnkiReview) -> datetime:
+    return _EPOCH + timedelta(milliseconds=review.id)

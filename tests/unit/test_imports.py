@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from shared.anki import Anki, AnkiError, AnkiReview, Past, past_sessions, read_anki
+from cli.imports import Anki, AnkiError, AnkiReview, Past, past_sessions, read_anki
 from shared.errors import ConfigurationError
 from tests.anki_files import BASIC, CLOZE, CREATED, write
 
