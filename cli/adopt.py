@@ -4,7 +4,7 @@ The views have the names and the columns of our catalog's tables, and stand in D
 tables. They are the owner's: what is guessed here is read, corrected and run by them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,7 +93,7 @@ VIEWS = {
 LEARNERS = {("users", "id"), ("study_topics", "user_id"), ("study_questions", "user_id")}
 
 _COLUMNS = text("""
-    SELECT table_name, column_name, data_type FROM information_schema.columns
+    SELECT table_name, column_name, data_type, is_nullable = 'YES' FROM information_schema.columns
     WHERE table_schema = :schema ORDER BY table_name, ordinal_position
 """)
 
@@ -172,10 +172,11 @@ _quote = make_url("postgresql+psycopg://").get_dialect()().identifier_preparer.q
 
 
 class _Host(NamedTuple):
-    """A document server's tables: the type of each column, by table."""
+    """A document server's tables: the type of each column, by table; `nullable`: tables and columns."""
 
     schema: str
     tables: Mapping[str, Mapping[str, str]]
+    nullable: Collection[tuple[str, str]]
 
     def table(self, view: str) -> str:
         """Return the table that a view reads; the view's own name where none has a likely one."""
@@ -198,9 +199,12 @@ class _Host(NamedTuple):
 def print_views(connection: Connection, schema: str, host_schema: str) -> str:
     """Return the SQL that makes the views, filled in from the columns of the host's tables."""
     tables: dict[str, dict[str, str]] = {}
-    for table, column, kind in db.execute(connection, _COLUMNS, {"schema": host_schema}):
+    nullable = set()
+    for table, column, kind, is_nullable in db.execute(connection, _COLUMNS, {"schema": host_schema}):
         tables.setdefault(table, {})[column] = kind
-    host = _Host(_quote(host_schema), tables)
+        if is_nullable:
+            nullable.add((table, column))
+    host = _Host(_quote(host_schema), tables, nullable)
     parts = [HEAD.format(schema=_quote(schema), host=host.schema)]
     kind = host.kind("users", "id")
     if kind and kind not in INTEGER:
@@ -215,8 +219,17 @@ def _view(name: str, host: _Host) -> str:
     joins: dict[str, None] = {}
     lines = [f"    {_expression(name, column, host, joins)} AS {column}" for column in VIEWS[name].columns]
     note = "-- `correct_choice` counts from 0.\n" if "correct_choice" in VIEWS[name].columns else ""
-    source = "\n".join([f"FROM {host.source(name)} AS host", *joins])
+    source = "\n".join([f"FROM {host.source(name)} AS host", *joins, *_only_whole_rows(name, host)])
     return f"\n{note}CREATE OR REPLACE VIEW {name} AS\nSELECT\n" + ",\n".join(lines) + f"\n{source};"
+
+
+def _only_whole_rows(name: str, host: _Host) -> Iterator[str]:
+    """Yield the condition that leaves out rows without a value that we need, such as drafts."""
+    needed = [
+        host.column(name, column) for column, wanted in VIEWS[name].columns.items() if not wanted.lacking
+    ]
+    if missing := [column for column in needed if (host.table(name), column) in host.nullable]:
+        yield "WHERE " + " AND ".join(f"host.{_quote(column)} IS NOT NULL" for column in missing)
 
 
 def _expression(name: str, column: str, host: _Host, joins: dict[str, None]) -> str:
@@ -239,6 +252,8 @@ def _expression(name: str, column: str, host: _Host, joins: dict[str, None]) -> 
         shown = wanted.lacking and f"CAST({wanted.lacking} AS {wanted.types[0]})"
     elif kind not in wanted.types:
         shown = _cast(shown, kind, wanted.types)
+    if found and wanted.lacking not in {"", "NULL"}:
+        shown = f"coalesce({shown}, {wanted.lacking})"
     return shown or f"/* FILL IN: {wanted.types[0]} */"
 
 
@@ -257,8 +272,9 @@ _SHOWN = text("""
 """)
 _READABLE = text("SELECT has_table_privilege(to_regclass(:view), 'SELECT')")
 _OUT_OF_RANGE = text("""
-    SELECT pub_id FROM published_items
-    WHERE correct_choice < 0 OR correct_choice >= jsonb_array_length(choices) LIMIT 3
+    SELECT coalesce(pub_id, 'a row without pub_id') FROM published_items
+    WHERE (correct_choice BETWEEN 0 AND jsonb_array_length(
+        CASE jsonb_typeof(choices) WHEN 'array' THEN choices END) - 1) IS NOT TRUE LIMIT 3
 """)
 
 
@@ -275,9 +291,16 @@ def faults(connection: Connection) -> Iterator[tuple[str, str]]:
         if not db.scalar(connection, _READABLE, {"view": name}):
             found = True
             yield f"{name} cannot be read", "let its owner grant SELECT to the role in DATABASE_URL"
-    if found:
-        return
+    if not found:
+        yield from _faults_of_rows(connection)
+
+
+def _faults_of_rows(connection: Connection) -> Iterator[tuple[str, str]]:
     for name, view in VIEWS.items():
+        for column in (column for column, wanted in view.columns.items() if not wanted.lacking):
+            query = f"SELECT EXISTS (SELECT FROM {name} WHERE {column} IS NULL)"  # noqa: S608  # of ours
+            if db.scalar(connection, text(query)):
+                yield f"{name}.{column} is NULL in some rows", "let the view leave these rows out"
         for column in view.looked_up:
             query = f"EXPLAIN (FORMAT JSON) SELECT * FROM {name} WHERE {column} = '0'"  # noqa: S608  # of ours
             if "Seq Scan" in str(db.scalar(connection, text(query))):

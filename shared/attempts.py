@@ -14,7 +14,8 @@ from shared.plan import Plan, PlannedAttempt, Question
 
 _QUESTIONS = text("""
     SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject,
-        jsonb_array_length(i.choices) AS choice_count, i.correct_choice, i.published_at
+        jsonb_array_length(CASE jsonb_typeof(i.choices) WHEN 'array' THEN i.choices END) AS choice_count,
+        i.correct_choice, i.published_at
     FROM published_items i JOIN study_questions q ON q.id = i.source_id
     WHERE i.pub_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:pub_ids AS json))))
 """)
@@ -23,10 +24,14 @@ _QUESTIONS = text("""
 def load_questions(connection: Connection, pub_ids: Iterable[str]) -> dict[str, Question]:
     """Map each known public id to its question in that edition.
 
+    A document server's view may show an edition without a right choice, as a draft has none: that is unknown.
     Called under the learner's lock, so that no right choice changes between this and the writes that follow.
     """
     rows = execute(connection, _QUESTIONS, {"pub_ids": as_json(list(pub_ids))}).fetchall()
-    return {pub_id: Question(*question) for pub_id, *question in rows}
+    questions = {pub_id: Question(*question) for pub_id, *question in rows}
+    return {
+        id_: each for id_, each in questions.items() if each.correct_choice in range(each.choice_count or 0)
+    }
 
 
 # KEY: the columns by which an attempt names its session, and its learner where it names no new one.

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -256,6 +257,38 @@ def test_a_column_that_a_view_reads_is_changed_and_the_views_are_made_again(host
     engine.dispose()
 
 
+DRAFTS = (
+    "ALTER TABLE published_items DROP CONSTRAINT published_items_pkey, ADD UNIQUE (pub_id)",
+    "ALTER TABLE published_items ALTER pub_id DROP NOT NULL, ALTER choices DROP NOT NULL",
+    "ALTER TABLE published_items ALTER correct_choice DROP NOT NULL",
+    "ALTER TABLE study_questions ALTER subject DROP NOT NULL",
+    "UPDATE study_questions SET subject = NULL",
+    "INSERT INTO published_items (pub_id, source_id) SELECT 'draft', min(id) FROM study_questions",
+    "INSERT INTO published_items (source_id, choices) SELECT min(id), '[]' FROM study_questions",
+)
+
+
+def fates(engine: Engine, sent: dict[str, Any]) -> list[str]:
+    return [each.get("reason", each["status"]) for each in ingest(engine, sent).result["attempts"]]
+
+
+def test_drafts_and_questions_without_a_subject_are_no_fault(host: Host) -> None:
+    host.run(*DRAFTS)
+    host.adopt()
+    engine = make_engine(StoreSettings(database_url=host.url, database_schema=SCHEMA))
+    with engine.connect() as connection:
+        assert list(faults(connection)) == []
+    assert fates(engine, upload(answer("ann-0", AT), answer("draft", AT))) == ["counted", "unknown_question"]
+    engine.dispose()
+
+
+def test_no_answer_is_graded_by_a_right_choice_that_is_none(adopted: Host, engine: Engine) -> None:
+    adopted.run("UPDATE published_items SET correct_choice = 4 WHERE pub_id = 'ann-0'")
+    adopted.run("UPDATE published_items SET choices = '{}' WHERE pub_id = 'ann-1'")
+    sent = upload(answer("ann-0", AT), answer("ann-1", AT), answer("ann-2", AT))
+    assert fates(engine, sent) == ["unknown_question", "unknown_question", "counted"]
+
+
 OTHER_VIEW = (
     "DROP VIEW learning.published_items CASCADE;"
     "CREATE VIEW learning.published_items AS SELECT {} FROM public.published_items"
@@ -264,6 +297,11 @@ BROKEN = [
     ("ALTER TABLE published_items DROP CONSTRAINT published_items_pkey", "read as a whole to find a pub_id"),
     ("DROP INDEX published_items_source_id_idx", "read as a whole to find a source_id"),
     ("UPDATE published_items SET correct_choice = correct_choice + 3", "correct_choice names no choice of"),
+    ("UPDATE published_items SET choices = '{}'", "correct_choice names no choice of"),
+    (
+        OTHER_VIEW.format("NULL::text pub_id, source_id, choices::jsonb, correct_choice, now() published_at"),
+        "published_items.pub_id is NULL in some rows",
+    ),
     (
         OTHER_VIEW.format("pub_id, source_id, choices, published_at"),
         "published_items.correct_choice is missing",
