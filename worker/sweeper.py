@@ -58,8 +58,8 @@ _BEGIN_RECONCILING = text("""
 """)
 # Seconds; short, as spooled uploads are in Redis only.
 SPOOL_EVERY_S = 0.5
-# Beyond a webhook's time-out, to record its answer.
-GRACE_S = 2.0
+# Beyond a webhook's time-out: to record its answer, and when whatever hangs is interrupted.
+RECORD_S, GRACE_S = 1.0, 2.0
 
 log = structlog.get_logger()
 
@@ -196,7 +196,7 @@ class Sweeper:
                     job.run()
             with suppress(Empty):
                 self._wake.get(timeout=max(0.0, min(each.due for each in self._jobs) - time.monotonic()))
-        self._deliveries.wait(self._settings.webhook_timeout)
+        self._deliveries.wait(self._settings.webhook_timeout + RECORD_S)
         self._engine.dispose()
 
     def stop(self) -> None:

@@ -1,7 +1,6 @@
 """The sweeper as a process: at SIGTERM, it ends within a webhook's time-out, whatever hangs."""
 
 import signal
-import time
 
 from sqlalchemy import Engine, text
 
@@ -15,8 +14,20 @@ from tests.webhooks import configured
 
 NINE = "2026-11-20T09:00:00Z"
 TIMEOUT_S = 2.0
+# Of a busy Postgres, to record an answer.
+SLOWLY = text("""
+    CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN PERFORM pg_sleep(0.4); RETURN NEW; END $$;
+    CREATE TRIGGER slowly BEFORE UPDATE ON outbox FOR EACH ROW EXECUTE FUNCTION slowly();
+""")
 # Longer than any test waits.
 NEVER_S = 10 * PATIENCE_S
+
+
+HANGS = text("""
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'study-ingest' AND wait_event_type = 'Lock'
+""")
 
 
 def start(house: Processes, engine: Engine) -> None:
@@ -47,6 +58,8 @@ def test_under_way_webhooks_are_given_up_in_time(
 ) -> None:
     load(engine)
     ingest(engine, upload(answer("q110", NINE)))
+    with engine.begin() as connection:
+        connection.execute(SLOWLY)
     receiver.then(hang(receiver))
     changed = configured(settings, webhook_url=receiver.url, webhook_timeout=TIMEOUT_S)
     with processes(changed, house.logs) as running:
@@ -61,8 +74,11 @@ def test_under_way_webhooks_are_given_up_in_time(
 def test_a_frozen_postgres_does_not_hold_it(
     engine: Engine, settings: Settings, house: Processes, servers: Servers
 ) -> None:
-    with processes(settings.model_copy(update={"webhook_timeout": TIMEOUT_S}), house.logs) as running:
+    patient = {"lock_timeout": NEVER_S}
+    changed = settings.model_copy(update={"webhook_timeout": TIMEOUT_S})
+    with processes(changed, house.logs, **patient) as running, engine.begin() as holder:
         start(running, engine)
+        holder.execute(text("LOCK TABLE heartbeats"))
+        until(lambda: holder.scalar(HANGS), "it is in a statement")
         with frozen(servers.postgres.pid):
-            time.sleep(1)  # several sweeps: one hangs in its statement
             assert stop(running) == -signal.SIGALRM, "it was cut off"
