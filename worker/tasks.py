@@ -112,17 +112,17 @@ def _replay(uploads: list[UUID]) -> None:
 
 def _observe(replayed: Replayed, seconds: float) -> None:
     metrics.REPLAY_SECONDS.observe(seconds)
-    metrics.ENDED.labels(replayed.status).inc()
     metrics.LATE_FOLDS.inc(replayed.late_folds)
-    if replayed.plan is None:
-        return
-    for fate, times in Counter(replayed.plan.fates).items():
-        metrics.ATTEMPTS.labels(fate).inc(times)
-    if replayed.status is Status.INGESTED:
-        attempts = [attempt for topic in replayed.plan.topics.values() for attempt in topic]
+    if plan := replayed.plan:
+        for fate, times in Counter(plan.fates).items():
+            metrics.ATTEMPTS.labels(fate).inc(times)
+    if plan and replayed.status is Status.INGESTED:
+        attempts = [attempt for topic in plan.topics.values() for attempt in topic]
         for outcome, times in Counter(attempt.outcome for attempt in attempts).items():
             metrics.ANSWERS.labels(outcome).inc(times)
         metrics.CLOCK_ADJUSTED.inc(sum(attempt.clock_adjusted for attempt in attempts))
+    # Last: who sees that an upload has ended sees its attempts, too.
+    metrics.ENDED.labels(replayed.status).inc()
 
 
 def _record(upload: UUID, error: Exception, *, counted: bool) -> None:
