@@ -10,7 +10,7 @@ from uuid import uuid4
 import hypothesis
 import psycopg
 import pytest
-from playwright.sync_api import Playwright, sync_playwright
+from playwright.sync_api import Playwright, expect, sync_playwright
 from redis import Redis
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 import migrations
 from cli.local.servers import Servers
 from shared.config import Settings
+from tests.processes import PATIENCE_S
 from tests.receiver import Receiver, receiving
 
 TEMPLATE = "migrated"
@@ -111,6 +112,7 @@ def settings(database_url: str, broker_url: str, servers: Servers) -> Settings:
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
     """Start Playwright: a process may have it once."""
+    expect.set_options(timeout=PATIENCE_S * 1000)  # instead of 5 s
     with sync_playwright() as playwright:
         yield playwright
 

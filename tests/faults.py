@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Engine, event
 
 from tests.processes import ROOT
 
-# Waits until the backend is gone, for a few seconds at most.
-_KILL = "SELECT pg_terminate_backend(%s, 5000)"
+# Waits until the backend is gone, for a minute at most.
+_KILL = "SELECT pg_terminate_backend(%s, 60000)"
 
 Fault = Callable[[psycopg.Connection], None]
 

@@ -7,20 +7,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import SystemRandom
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import httpx
+import psutil
 import pytest
 from pydantic import SecretStr
 
 from cli.local.pdeathsig import tied
 from cli.local.places import Account
 from shared.config import Settings
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -92,10 +96,25 @@ BRISK = {
 }
 
 
+# Below those that Linux gives to whoever connects or asks for any: what is started later finds its port free.
+PORTS = range(15_000, 32_000)
+_claims: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody has, and that no other call returns, in any process, while this one runs."""
+    while True:
+        port = SystemRandom().choice(PORTS)
+        claim = socket.socket(type=socket.SOCK_DGRAM)  # of UDP, which no server of the tests uses
+        try:
+            claim.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+        else:
+            _claims.append(claim)
+            return port
 
 
 def until(true: Callable[[], object], what: str, patience: float = PATIENCE_S) -> None:
@@ -104,6 +123,17 @@ def until(true: Callable[[], object], what: str, patience: float = PATIENCE_S) -
     while not true():
         assert time.monotonic() < end, f"after {patience:.0f} s still not true: {what}"
         time.sleep(0.05)
+
+
+def living(
+    processes: Iterable[psutil.Process], ask: Callable[[psutil.Process], T]
+) -> list[tuple[psutil.Process, T]]:
+    """Ask each process, and return it with its answer; leave out those that end meanwhile."""
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            found.append((process, ask(process)))
+    return found
 
 
 @dataclass

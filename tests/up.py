@@ -16,7 +16,7 @@ import psutil
 
 from cli.local.places import read_env
 from tests.disks import SmallDisk, joining, seen_by
-from tests.processes import until
+from tests.processes import PATIENCE_S, free_port, living, until
 
 COMMAND = str(Path(sys.executable).parent / "study-ingest")
 TOKENS = ("VIEWER_SYNC_TOKEN", "STUDY_API_TOKEN", "OPS_PASSWORD", "METRICS_TOKEN", "FLOWER_BASIC_AUTH")
@@ -25,7 +25,6 @@ KEPT = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", *TOKENS, *LEARNERS)
 KEYS = ("API_URL", "FLOWER_URL", *KEPT)
 BARE = {name: value for name, value in os.environ.items() if name not in KEYS}
 BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5"}  # a lost message is soon replaced
-STOP_SECONDS = 40
 
 
 @dataclass
@@ -51,14 +50,14 @@ class Up:
 
     def find_all(self, words: str) -> list[psutil.Process]:
         family = psutil.Process(self.process.pid).children()
-        return [each for each in family if words in " ".join(each.cmdline())]
+        return [each for each, line in living(family, psutil.Process.cmdline) if words in " ".join(line)]
 
     def end(self, number: signal.Signals) -> int:
         """Send it a signal; return its exit code once every process is gone."""
         family = psutil.Process(self.process.pid).children(recursive=True)
         self.process.send_signal(number)
-        code = self.process.wait(STOP_SECONDS)
-        _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
+        code = self.process.wait(PATIENCE_S)
+        _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
         assert alive == []
         return code
 
@@ -71,7 +70,7 @@ class Up:
     def viewer(self) -> httpx.Client:
         env = read_env(self.data_dir)
         token = {"Authorization": f"Bearer {env['VIEWER_SYNC_TOKEN']}"}
-        return httpx.Client(base_url=env["API_URL"], headers=token, trust_env=False)
+        return httpx.Client(base_url=env["API_URL"], headers=token, trust_env=False, timeout=PATIENCE_S)
 
 
 @contextmanager
@@ -83,7 +82,7 @@ def running(
     **environment: str,
 ) -> Iterator[Up]:
     """Run an `up` until it is ready; with `disk`, only it sees that, and `log` may be on it."""
-    command = [COMMAND, "up", "--data-dir", str(data_dir), "--port", "0", *arguments]
+    command = [COMMAND, "up", "--data-dir", str(data_dir), "--port", str(free_port()), *arguments]
     outer = data_dir.with_suffix(".log")
     with outer.open("wb") as output:
         process = subprocess.Popen(

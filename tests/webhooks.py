@@ -8,6 +8,7 @@ from sqlalchemy import Engine, text
 from shared.config import Settings
 from shared.models import Outbox
 from tests.factories import RIGHT, WRONG, answer, ingest, load, rows, upload
+from tests.processes import PATIENCE_S
 from tests.receiver import NEW_SECRET
 from worker.sweeper import Deliveries
 
@@ -32,7 +33,7 @@ def deliver_due(engine: Engine, settings: Settings) -> int:
     """Deliver what is due, up to a sweep's share, as a sweeper does; return how many webhooks that were."""
     deliveries = Deliveries(engine, settings, on_free=lambda: None)
     started = deliveries.start_due()
-    deliveries.wait(30)
+    deliveries.wait(PATIENCE_S)
     return started
 
 

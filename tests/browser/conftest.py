@@ -26,7 +26,7 @@ from shared.config import Settings
 from shared.study.finalize import verify
 from shared.study.store import list_progress
 from tests import factories
-from tests.browser.device import WAITING, Device, device
+from tests.browser.device import UNSENT, Device, device
 from tests.browser.proxy import Proxy, proxying
 from tests.conftest import TEMPLATE, fresh_database
 from tests.processes import Processes, free_port, processes, until
@@ -227,6 +227,7 @@ class Learner:
 
     def progress_is_that_of_one_delivery(self, uuids: set[str]) -> bool:
         """Compare with a twin, to whom each session is delivered once, in order."""
+        self.await_ingested(uuids)
         twin = self.number + TWIN
         for upload in sorted((self.made[uuid] for uuid in uuids), key=lambda each: each["finished_at"]):
             written = json.dumps(upload).replace(f"q-{self.number}-", f"q-{twin}-")
@@ -273,8 +274,8 @@ def sample_learner(viewer_engine: Engine) -> Learner:
 
 
 def drained(page: Page, patience: float = PATIENCE_S) -> None:
-    """Wait until an outbox is empty."""
-    until(lambda: page.evaluate(WAITING) == 0, "the outbox is empty", patience)
+    """Wait until all that is added to an outbox is sent."""
+    until(lambda: page.evaluate(UNSENT) == 0, "the outbox is empty", patience)
 
 
 def no_differences(engine: Engine) -> bool:

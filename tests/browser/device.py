@@ -13,8 +13,10 @@ from playwright.sync_api import BrowserContext, Error, Page, Playwright
 
 from tests.browser.proxy import Proxy
 from tests.chromium import FLAGS
+from tests.processes import PATIENCE_S
 
 # Opens an outbox in the page; `acknowledge` hears of each session that `add` has put on the disk.
+# `adding` counts those that are not there yet.
 OPEN = """async ({learner, token, url}) => {
     const { Outbox } = await import("/viewer/study-outbox/outbox.js");
     window.events = [];
@@ -25,13 +27,20 @@ OPEN = """async ({learner, token, url}) => {
     for (const type of ["sent", "refused", "token-needed"]) window.outbox.addEventListener(type, note);
 }"""
 ADD = """(sessions) => void (async () => {
+    window.adding = (window.adding ?? 0) + sessions.length;
     for (const session of sessions) {
         await window.outbox.add(session);
         window.acknowledge(session.client_session_uuid);
+        window.adding--;
     }
 })()"""
 # Without a word of the outbox' own: the database of a learner, as a page that opens it would see it.
 WAITING = "() => window.outbox.status().then(({ waiting }) => waiting)"
+# Together with those that are still to be added: they are counted first, or one could slip in between.
+UNSENT = """async () => {
+    const adding = window.adding ?? 0;
+    return adding + (await window.outbox.status()).waiting;
+}"""
 
 
 @dataclass
@@ -57,7 +66,7 @@ class Device:
                 service_workers="allow",
                 **self.options,
             )
-            self._context.set_default_timeout(60_000)
+            self._context.set_default_timeout(PATIENCE_S * 1000)
             self._context.expose_binding("acknowledge", lambda _, uuid: self.acknowledged.add(uuid))
         return self._context
 
@@ -90,7 +99,7 @@ class Device:
         for each in family:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
-        psutil.wait_procs(family, timeout=10)
+        psutil.wait_procs(family, timeout=PATIENCE_S)
         self.kills += 1
         self.close()
 

@@ -92,7 +92,7 @@ def all_are_kept(phone: Device, learner: Learner, run: Run, what: str) -> None:
     page = phone.context.pages[-1] if phone.context.pages else phone.outbox(learner.number, learner.token)
     if page.url == "about:blank":
         page = phone.outbox(learner.number, learner.token)
-    until(lambda: page.evaluate("() => window.outbox.status().then((it) => !it.waiting)"), "it drains", 300)
+    drained(page, 300)
     uuids = set(learner.made)
     lost = learner.lost(uuids)
     run.figure(f"{what}: {len(uuids)} sessions, lost {lost}, recorded again {phone.proxy.repeated()}")

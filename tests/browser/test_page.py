@@ -71,12 +71,12 @@ def test_T8_the_page_works_offline_after_a_kill_and_sends_later(
             page.keyboard.press("Enter")
         finished(page)
         expect(page.locator("#summary")).to_contain_text("2 sessions wait on this device.")
-        assert states(page) == ["waiting", "waiting"]
+        until(lambda: states(page) == ["waiting", "waiting"], "both are listed")
     finally:
         installation.start_web()
     page.get_by_role("button", name="Send now").click()
     until(lambda: states(page) == ["sent", "sent"], "both are sent")
-    expect(page.locator("#sessions .why").first).to_contain_text("correct", timeout=60_000)
+    expect(page.locator("#sessions .why").first).to_contain_text("correct")
     assert sample_learner.lost(set(phone.proxy.recorded())) == 0
     assert len(set(phone.proxy.recorded())) == 2
 
@@ -100,7 +100,7 @@ def test_T8_a_new_service_worker_takes_over_with_a_full_outbox(
     phone.proxy.fault = Handler.reset
     play(page, "History", "11111")
     finished(page)
-    assert states(page) == ["waiting"]
+    until(lambda: states(page) == ["waiting"], "it is listed")
     phone.proxy.new_version = True
     page.evaluate("async () => void (await (await navigator.serviceWorker.getRegistration()).update())")
     until(lambda: len(page.evaluate("() => caches.keys()")) == 1, "the old cache is gone")
@@ -134,7 +134,7 @@ def test_the_way_back_leads_to_the_topics_and_the_session_goes_on(
     assert page.locator("#sessions .what").all_inner_texts()[1].startswith("Geography, 2 answers")
     page.get_by_text("Your answers").last.click()
     expect(page.locator("#sessions details[open] li")).to_have_count(2)
-    expect(page.locator("#sessions details[open] li").first).to_contain_text(", next on", timeout=60_000)
+    expect(page.locator("#sessions details[open] li").first).to_contain_text(", next on")
 
 
 def test_two_tabs_go_on_with_one_session(phone: Device, sample_learner: Learner) -> None:

@@ -79,7 +79,7 @@ def test_T10_a_sync_sends_without_a_tab(phone: Device, sample_learner: Learner) 
     page = sign_in(phone, sample_learner)
     play(page, "Science", "11111")
     finished(page)
-    assert states(page) == ["waiting"]
+    until(lambda: states(page) == ["waiting"], "it is listed")
     # Another page of the site, which knows no outbox.
     other = phone.page("/livez")
     devtools = phone.context.new_cdp_session(other)

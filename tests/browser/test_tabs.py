@@ -10,10 +10,10 @@ import psutil
 import pytest
 from playwright.sync_api import Error, Page
 
-from tests.browser.conftest import TABS, Learner, Run
+from tests.browser.conftest import TABS, Learner, Run, drained
 from tests.browser.device import ADD, WAITING, Device
 from tests.browser.proxy import Handler, Post, Proxy
-from tests.processes import until
+from tests.processes import living, until
 
 SESSIONS = 60
 
@@ -94,12 +94,16 @@ def test_T5_another_tab_goes_on_where_one_ended(
 
 def renderer_of(page: Page, device: Device) -> psutil.Process:
     """Find a tab's process: the one that computes while the tab does."""
-    family = [
-        each for each in device.browser().children(recursive=True) if "--type=renderer" in each.cmdline()
-    ]
-    before = {each.pid: sum(each.cpu_times()[:2]) for each in family}
+
+    def computed() -> dict[psutil.Process, float]:
+        family = living(device.browser().children(recursive=True), psutil.Process.cmdline)
+        tabs = [each for each, line in family if "--type=renderer" in line]
+        return {each: sum(times[:2]) for each, times in living(tabs, psutil.Process.cpu_times)}
+
+    before = computed()
     page.evaluate("() => { for (const end = performance.now() + 1500; performance.now() < end; ); }")
-    return max(family, key=lambda each: sum(each.cpu_times()[:2]) - before[each.pid])
+    after = computed()
+    return max(before.keys() & after.keys(), key=lambda each: after[each] - before[each])
 
 
 def test_T5_a_tab_that_hangs_loses_its_turn_and_stops(phone: Device, learner: Learner, run: Run) -> None:
@@ -124,7 +128,7 @@ def test_T5_a_tab_that_hangs_loses_its_turn_and_stops(phone: Device, learner: Le
         os.kill(renderers[sender].pid, signal.SIGCONT)
     # It has lost its turn: what it had begun may be sent twice, and nothing else.
     other.evaluate(ADD, learner.sessions(8))
-    until(lambda: other.evaluate(WAITING) == 0, "the new ones are sent")
+    drained(other)
     other.wait_for_timeout(1000)
     assert phone.proxy.repeated() <= 4
     assert learner.lost(set(learner.made)) == 0

@@ -84,7 +84,7 @@ def test_T6_another_learners_questions_are_rejected_and_move_nothing(
     (session,) = other.sessions(1)
     page = phone.outbox(learner.number, issuer.token(learner.number))
     page.evaluate(ADD, [session])
-    until(lambda: page.evaluate("() => window.outbox.status().then((it) => !it.waiting)"), "it is sent")
+    drained(page)
     learner.await_ingested(set(phone.proxy.recorded()))
     assert learner.rejections(set(phone.proxy.recorded())) == {
         session["client_session_uuid"]: "other_learner"

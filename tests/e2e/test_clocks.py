@@ -14,7 +14,7 @@ from tests import factories
 from tests.clients import STUDY_TOKEN
 from tests.factories import answer, rows, upload
 from tests.faults import frozen, wrong_clock
-from tests.processes import Processes, until
+from tests.processes import PATIENCE_S, Processes, until
 from tests.receiver import NEW_SECRET, Receiver, status
 
 OFFSETS = ["-2d", "+2d"]
@@ -76,7 +76,7 @@ def test_the_clock_of_postgres_says_when_an_upload_was_voided(
     factories.ingest(engine, sent := answered_now())
     command = f"study-ingest uploads void {sent['client_session_uuid']} --reason test"
     void = house.start("void", command, **wrong_clock(offset))
-    assert void.wait(60) == 0, house.output("void")
+    assert void.wait(PATIENCE_S) == 0, house.output("void")
     del house.running["void"]
     assert [is_near(row["voided_at"]) for row in rows(engine, StudyQuizSession)] == [True]
 
@@ -95,7 +95,7 @@ def test_the_clock_of_postgres_decides_what_is_old_enough_to_be_purged(
     purge = house.start(
         "purge", "study-ingest uploads purge --older-than 24h --status ingested", **wrong_clock(offset)
     )
-    assert purge.wait(60) == 0, house.output("purge")
+    assert purge.wait(PATIENCE_S) == 0, house.output("purge")
     del house.running["purge"]
     assert "1 payloads purged" in house.output("purge")
     kept = [row["payload"] is not None for row in rows(engine, Upload)]

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 from typing import Any
 from uuid import UUID
@@ -64,8 +65,8 @@ def test_I1_an_upload_that_was_not_enqueued_is_swept(
     assert statuses(engine) == {"ingested": 1}
     uuid = upload["client_session_uuid"]
     until(lambda: "upload.replayed" in told_of(house, uuid, "worker"), "the worker tells of it")
+    until(lambda: "uploads.enqueued_again" in told_of(house, uuid, "sweeper"), "the sweeper tells of it")
     assert list(told_of(house, uuid, "web")) == ["upload.received"]
-    assert "uploads.enqueued_again" in told_of(house, uuid, "sweeper")
     assert told_of(house, uuid, "worker")["upload.replayed"]["status"] == "ingested"
 
 
@@ -108,10 +109,11 @@ def test_I9_a_failing_upload_is_tried_again_and_buried(
     assert viewer.send(factories.body(upload)).answer is Answer.RECEIVED, (
         "it is recorded: no second delivery is needed"
     )
+    uuid = upload["client_session_uuid"]
+    until(lambda: "upload.dead" in told_of(house, uuid, "worker"), "the worker tells of it")
+    assert "upload.failed" in told_of(house, uuid, "worker")
     logged = "".join(house.output(name) for name in house.running) + row.last_error
     assert "secret-answer" not in logged
-    events = told_of(house, upload["client_session_uuid"], "worker")
-    assert events.keys() >= {"upload.failed", "upload.dead"}
 
 
 FATAL = "celery --app tests.fatal_worker worker --queues replay --without-gossip --without-mingle"
@@ -154,7 +156,9 @@ def test_I9_a_start_that_its_message_had_no_time_for_is_not_counted(engine: Engi
         with app.producer_pool.acquire() as producer:
             enqueue(producer, app, [factories.uuid_of(each) for each in uploads], again=True)
         house.start("worker")
-        until(lambda: "FailedUploadError" in house.output("worker"), "the message has ended")
+        # Without a failure where the machine is so slow that not even the first was started by itself.
+        ends = re.compile("FailedUploadError|Task replay_uploads.* succeeded")
+        until(lambda: ends.search(house.output("worker")), "the message has ended")
     rows = [upload_row(engine, each["client_session_uuid"]) for each in uploads]
     assert [(row.status, row.tries) for row in rows] == [("received", 1)] * 3
 

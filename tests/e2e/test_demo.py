@@ -20,13 +20,12 @@ from cli.client import Sender
 from cli.demo import LEARNER
 from shared.models import StudyQuestionAttempt, StudyQuizSession, Upload
 from shared.study.finalize import verify
-from tests.processes import reachable_directory, until
+from tests.processes import PATIENCE_S, reachable_directory, until
 
 COMMAND = str(Path(sys.executable).parent / "study-ingest")
 SETTINGS = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", "VIEWER_SYNC_TOKEN", "STUDY_INGEST_DATA_DIR")
 BARE = {name: value for name, value in os.environ.items() if name not in SETTINGS}
 BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5"}  # a lost message is soon replaced
-STOP_SECONDS = 40
 
 LEARNED = """
 geo-capital-australia            correct             0.78 →  5.58  2026-11-26
@@ -169,5 +168,5 @@ def test_the_printed_commands_work_as_they_stand(home: Path, stores: dict[str, s
         shown = subprocess.run(["/bin/sh", "-c", look], env=BARE, capture_output=True, check=True).stdout
         assert json.loads(shown.splitlines()[0])["pub_id"] == "geo-capital-australia"
         process.send_signal(signal.SIGINT)
-        assert process.wait(STOP_SECONDS) == 0
+        assert process.wait(PATIENCE_S) == 0
         assert "Traceback" not in said.read_text()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -93,9 +94,8 @@ def test_what_works_is_well_and_each_process_that_stops_is_missed(
     assert (code, {each["level"] for each in findings.values()}) == (0, {"ok"})
 
     house.kill("worker")
-    missed = found(settings, url)
-    assert levels(missed) == {"worker": "fail"}
-    assert "start the Procfile's `worker`" in missed["worker"].fix
+    until(lambda: levels(found(settings, url)) == {"worker": "fail"}, "the worker is missed")
+    assert "start the Procfile's `worker`" in found(settings, url)["worker"].fix
     house.kill("sweeper")
     house.kill("web")
     gone = {"sweeper": "fail", "worker": "fail", "web": "fail"}
@@ -200,7 +200,7 @@ def test_what_waits_too_long_or_is_refused(settings: Settings, redis: Redis, eng
     assert redis.ping()
     findings = found(settings)
     assert (findings["waiting uploads"].level, findings["spool length"].level) == ("fail", "warn")
-    assert "has waited for 120" in findings["waiting uploads"].detail
+    assert re.search(r"has waited for 12\d\d s", findings["waiting uploads"].detail)
     assert findings["spool length"].detail == "2 uploads wait in it"
     assert spool.REFUSED in findings["spool refused"].fix
 

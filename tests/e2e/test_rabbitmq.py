@@ -120,7 +120,7 @@ def test_I9_a_ring_that_comes_again_after_a_kill_is_counted(
     fatal["attempts"][0]["pub_id"] = "q-fatal"
     viewer.send(factories.body(fatal))
     send(viewer, 3)
-    until(lambda: ends(engine) == {"dead": 1, "ingested": 3}, "every upload is final", patience=60)
+    until(lambda: ends(engine) == {"dead": 1, "ingested": 3}, "every upload is final")
     assert len(tally.read_text()) == house.settings.max_tries
 
 
@@ -148,7 +148,7 @@ def test_I1_I2_restarts_under_load_lose_and_double_nothing(
         end()
         send(viewer, 10, seed + 10)
         rabbit.start_again()
-    until(lambda: ends(engine) == {"ingested": 80}, "every upload is ingested", patience=60)
+    until(lambda: ends(engine) == {"ingested": 80}, "every upload is ingested")
     assert [process.poll() for process in processes.values()] == [None, None]
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM study_question_attempts")) == 80 * 20

@@ -24,7 +24,7 @@ from cli.local.servers import Servers
 from shared.config import Settings
 from tests import disks, factories
 from tests.factories import statuses
-from tests.processes import CELERY, ROOT, free_port, reachable_directory, reachable_python, until
+from tests.processes import CELERY, PATIENCE_S, ROOT, free_port, reachable_directory, reachable_python, until
 
 UNITS = ROOT / "deploy" / "systemd"
 PROGRAMS = "/opt/study-ingest/.venv"
@@ -109,7 +109,7 @@ class Installation:
 
     def stop(self, unit: str) -> int:
         self.running[unit].send_signal(signal.SIGTERM)
-        return self.running[unit].wait(60)
+        return self.running[unit].wait(PATIENCE_S)
 
 
 @pytest.fixture

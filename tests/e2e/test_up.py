@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from cli.local.places import NothingRunningError, read_env
-from tests.processes import reachable_directory, until
+from tests.processes import PATIENCE_S, living, reachable_directory, until
 from tests.up import BARE, COMMAND, KEPT, KEYS, TOKENS, Up, running
 
 on_linux = pytest.mark.skipif(
@@ -90,7 +90,7 @@ def test_flower_shows_itself_to_operators_only_and_lets_them_change_nothing(
 ) -> None:
     env = read_env(start(home / "data").data_dir)
     name, password = env["FLOWER_BASIC_AUTH"].split(":")
-    with httpx.Client(base_url=env["FLOWER_URL"], trust_env=False) as anyone:
+    with httpx.Client(base_url=env["FLOWER_URL"], trust_env=False, timeout=PATIENCE_S) as anyone:
         until(lambda: _listens(anyone), "Flower listens")
         assert anyone.get("/workers").status_code == httpx.codes.UNAUTHORIZED
         anyone.auth = httpx.BasicAuth(name, password)
@@ -180,6 +180,7 @@ def test_named_stores_are_used_and_no_embedded_one_is_started(
         assert {**env, **stores} == env
         assert env["REDIS_URL"] == ""
         family = psutil.Process(up.process.pid).children(recursive=True)
-        assert {"postgres", "valkey-server"} & {process.name() for process in family} == set()
+        names = {name for _, name in living(family, psutil.Process.name)}
+        assert {"postgres", "valkey-server"} & names == set()
         with up.viewer() as viewer:
             send(viewer)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.processes import FOREIGN, as_root, reachable_directory, reachable_python, until
+from tests.processes import FOREIGN, PATIENCE_S, as_root, living, reachable_directory, reachable_python, until
 
 pytestmark = as_root
 BARE = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "BROKER_URL"}}
@@ -56,7 +56,7 @@ def starting(home: Path, data: Path) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         if up.poll() is None:
             up.send_signal(signal.SIGINT)
-            up.wait(40)
+            up.wait(PATIENCE_S)
 
 
 def said(home: Path) -> str:
@@ -66,9 +66,10 @@ def said(home: Path) -> str:
 def test_every_process_runs_as_the_directorys_owner(home: Path, data: Path) -> None:
     with starting(home, data) as up:
         assert up.poll() is None, said(home)
+        # Backends of Postgres come and go.
         family = [psutil.Process(up.pid), *psutil.Process(up.pid).children(recursive=True)]
-        assert {"postgres", "valkey-server"} < {each.name() for each in family}
-        assert {uid for each in family for uid in each.uids()} == {FOREIGN}
+        assert {"postgres", "valkey-server"} < {name for _, name in living(family, psutil.Process.name)}
+        assert {uid for _, uids in living(family, psutil.Process.uids) for uid in uids} == {FOREIGN}
     assert {path.lstat().st_uid for path in data.rglob("*")} == {FOREIGN}
     # Flower may read what the owner alone can write: it runs as the owner.
     assert [path.read_text() for path in data.glob("ran")] in ([], [f"{FOREIGN}\n"])

@@ -12,7 +12,7 @@ from cli.client import Answer, Sender
 from cli.local.servers import Servers
 from shared.config import Settings
 from tests import factories
-from tests.processes import Processes, until
+from tests.processes import PATIENCE_S, Processes, until
 from tests.receiver import NEW_SECRET, OLD_SECRET, TOKEN, Receiver, hang, status
 
 
@@ -56,7 +56,7 @@ def test_failed_webhooks_are_sent_again_and_no_log_has_their_content(
     factories.load_many(engine)
     receiver.then(status(500, b"pardon?"), status(429), status(200))
     for name in ("worker", "sweeper"):
-        house.start(name)
+        house.start(name, WEBHOOK_TIMEOUT="600")
     send(viewer, seed=1)
     until(lambda: fates(engine) and not waiting(engine), "every webhook is delivered")
     assert {fate for fate, _ in fates(engine)} == {"delivered"}
@@ -116,6 +116,6 @@ def test_I12_a_receiver_that_hangs_delays_no_upload(
 def test_it_refuses_to_start_with_a_malformed_secret(house: Processes) -> None:
     malformed = base64.b64encode(b"short").decode()
     house.start("sweeper", WEBHOOK_SECRETS=malformed)
-    assert house.running.pop("sweeper").wait(30) != 0
+    assert house.running.pop("sweeper").wait(PATIENCE_S) != 0
     assert "WEBHOOK_SECRETS" in house.output("sweeper")
     assert malformed not in house.output("sweeper")

@@ -22,6 +22,7 @@ from shared.broker import REPLAY_QUEUE
 from shared.config import Settings
 from tests import factories
 from tests.clients import Clock, Front
+from tests.processes import PATIENCE_S
 
 TOKEN = {"Authorization": "Bearer viewer-token-of-tests"}
 
@@ -72,7 +73,8 @@ def _serving(app: OpenAPI, settings: Settings) -> Iterator[httpx.Client]:
     thread = threading.Thread(target=server.run)
     thread.start()
     hold = {"response": [Contract(app.api_doc).hold]}
-    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", headers=TOKEN, event_hooks=hold) as client:
+    url = f"http://127.0.0.1:{server.port}"
+    with httpx.Client(base_url=url, headers=TOKEN, event_hooks=hold, timeout=PATIENCE_S) as client:
         yield client
     server.stop()
     thread.join()

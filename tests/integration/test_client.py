@@ -3,6 +3,7 @@
 import codecs
 import gzip
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -80,11 +81,13 @@ def test_an_import_waits_for_a_server_that_is_away(
 def test_an_import_fails_where_the_server_stays_away(
     receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "IMPORT_PATIENCE_S", 0.5)
-    receiver.then(status(503, PAGE, **{"Retry-After": "30"}))
+    slept = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: sum(slept), sleep=slept.append)
+    monkeypatch.setattr(client, "time", clock)
+    receiver.then(status(503, PAGE, **{"Retry-After": "170"}))
     result = sent(receiver, b"{}\n", tmp_path)
     assert (result.exit_code, result.stderr) == (1, "line 1: failed: 503 Service Unavailable\n")
-    assert len(receiver.requests) == 2
+    assert (len(receiver.requests), sum(slept)) == (3, client.IMPORT_PATIENCE_S)
 
 
 def test_a_line_that_is_no_text_fails_alone(receiver: Receiver, tmp_path: Path) -> None:

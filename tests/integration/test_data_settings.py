@@ -13,7 +13,7 @@ from cli.main import main
 from shared.data_settings import record_zone
 from shared.models import DataSetting, StudyQuestionAttempt, StudyQuestionProgress
 from tests.factories import answer, ingest, load, rows, upload, uuid_of
-from tests.processes import ROOT
+from tests.processes import PATIENCE_S, ROOT
 
 # In Seoul it is the next study date already.
 LATE = "2026-11-20T23:00:00Z"
@@ -81,7 +81,7 @@ def test_a_process_with_another_zone_does_not_start(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert ran.returncode != 0
     assert "is UTC here, but Asia/Seoul in the database" in ran.stderr

@@ -1,7 +1,6 @@
 """Every status and problem type of the endpoint."""
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -12,6 +11,7 @@ from sqlalchemy import Engine, text
 
 from api.schemas import RESULT
 from shared.payload import EXAMPLE_UPLOAD
+from tests.processes import until
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 
@@ -38,13 +38,6 @@ def conclude(engine: Engine, upload: dict[str, Any], **columns: Any) -> None:
         )
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
-
-
 def problem(response: httpx.Response) -> tuple[int, str]:
     assert response.headers["Content-Type"] == "application/problem+json"
     body = response.json()
@@ -64,7 +57,7 @@ def test_a_new_upload_is_recorded_enqueued_and_answered_with_its_address(
     }
     (row,) = rows(engine, "uploads")
     assert (row.status, row.payload) == ("received", EXAMPLE_UPLOAD)
-    wait_for(lambda: enqueued_uploads() == [EXAMPLE_UPLOAD["client_session_uuid"]])
+    until(lambda: enqueued_uploads() == [EXAMPLE_UPLOAD["client_session_uuid"]], "it is enqueued")
     standing = web.get(response.headers["Location"]).json()
     assert standing["client_session_uuid"] == EXAMPLE_UPLOAD["client_session_uuid"]
     assert (standing["status"], standing["tries"], standing["result"]) == ("received", 1, None)
@@ -78,9 +71,8 @@ def test_a_pending_upload_is_answered_again_but_enqueued_once(
         assert web.post(ENDPOINT, json=each).status_code == 202
 
     new = [each["client_session_uuid"] for each in (first, other)]
-    wait_for(
-        lambda: new[1] in enqueued_uploads()
-    )  # in the order of their arrival: the repeat would be here by now
+    # In the order of their arrival: the repeat would be here by then.
+    until(lambda: new[1] in enqueued_uploads(), "both are enqueued")
     assert enqueued_uploads() == new
     assert len(rows(engine, "uploads")) == 2
 

@@ -1,7 +1,6 @@
 """Bodies that mean harm, or were made by a broken client: 4xx, never 5xx, and nothing is left behind."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from uuid import UUID, uuid4
 
@@ -10,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.payload import EXAMPLE_UPLOAD
+from tests.processes import until
 
 ENDPOINT = "/ingest/study/attempts"
 GOOD = json.dumps(EXAMPLE_UPLOAD)
@@ -152,8 +152,8 @@ def leaves_nothing(
     yield
     good = str(uuid4())
     assert web.post(ENDPOINT, json=EXAMPLE_UPLOAD | {"client_session_uuid": good}).status_code == 202
-    while not enqueued_uploads():
-        time.sleep(0.01)  # in the order of their arrival, so an earlier one would be here too
+    # In the order of their arrival: an earlier one would be here too.
+    until(enqueued_uploads, "it is enqueued")
     assert enqueued_uploads() == [good]
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM uploads")) == 1

@@ -35,6 +35,7 @@ from tests.factories import (
     work_off,
 )
 from tests.marks import MARK
+from tests.processes import PATIENCE_S
 from tests.race import overlap, wait_until_blocked
 
 ANNS = answer("q110", "2026-11-20T09:00:00Z")
@@ -134,7 +135,7 @@ def test_I11_a_deletion_waits_for_a_move_of_the_spool_and_the_move_for_nothing(
     deliver(engine, sent)
     end(engine, "rejected")
     spool.push(redis, delivery(other(sent, ANNS, NOBODYS)))  # it takes the place of the rejected content
-    ours = make_engine(settings.model_copy(update={"lock_timeout": 5.0}), pool_size=2)
+    ours = make_engine(settings.model_copy(update={"lock_timeout": PATIENCE_S}), pool_size=2)
     with ThreadPoolExecutor(1) as pool, ours.begin() as deletion, engine.begin() as mover:
         assert spool.try_lock(mover)
         deleted = pool.submit(delete_learner, deletion, ANN, redis)

@@ -38,7 +38,7 @@ def test_a_frozen_postgres_is_503_and_a_retry_finds_everything_once(
 def test_I12_one_request_waits_for_a_store_that_hangs_and_none_after_it(
     settings: Settings, servers: Servers
 ) -> None:
-    store = Store(make_engine(settings, pool_size=2), "test", deadline=0.5, threads=2)
+    store = Store(make_engine(settings, pool_size=2), "test", deadline=settings.store_deadline, threads=2)
     assert store.run(lambda _: True)
     with frozen(servers.postgres.pid):
         with pytest.raises(StoreUnavailableError, match="did not answer in time"):

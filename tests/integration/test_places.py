@@ -10,8 +10,8 @@ import pytest
 
 from cli.local.places import ENV, SERVERS, NothingRunningError, last_env, make_data_dir, read_env, write_env
 from cli.local.servers import Servers
-from cli.local.up import SECRETS, addresses, free_port, process_environment, stores, tokens
-from tests.processes import FOREIGN, as_root, reachable_directory, reachable_python
+from cli.local.up import SECRETS, addresses, process_environment, stores, tokens
+from tests.processes import FOREIGN, as_root, free_port, reachable_directory, reachable_python
 
 OUR_OWN = [*SECRETS, "DATABASE_URL", "BROKER_URL", "REDIS_URL"]
 

@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from api.server import MAX_CONNECTIONS
-from cli.local.supervisor import wait_until
 from shared.config import Settings
 from shared.payload import EXAMPLE_UPLOAD
+from tests.processes import PATIENCE_S, until
 
 ENDPOINT = "/ingest/study/attempts"
 TOKEN = "viewer-token-of-tests"
@@ -33,6 +33,7 @@ def environment(settings: Settings, **changes: str) -> dict[str, str]:
             "VIEWER_SYNC_TOKEN": TOKEN,
             "HOST": "127.0.0.1",
             "PORT": "0",
+            "STORE_DEADLINE": str(settings.store_deadline),
         }
         | changes
     )
@@ -114,13 +115,13 @@ def test_sigterm_lets_a_request_end_and_takes_no_new_one(settings: Settings, eng
         connection.execute(text("LOCK TABLE uploads IN ACCESS EXCLUSIVE MODE"))
         with socket.create_connection(("127.0.0.1", port)) as sender:
             sender.sendall(request_of(json.dumps(EXAMPLE_UPLOAD).encode()))
-            assert wait_until(lambda: waits_for_a_lock(engine), 20)
+            until(lambda: waits_for_a_lock(engine), "the request waits")
             web.send_signal(signal.SIGTERM)
-            assert wait_until(lambda: not listens(port), 20)
+            until(lambda: not listens(port), "no new one is taken")
             connection.rollback()
 
             assert sender.recv(65536).startswith(b"HTTP/1.1 202 ")
-        assert web.wait(30) == 0
+        assert web.wait(PATIENCE_S) == 0
 
 
 def test_sigterm_lets_requests_end_that_it_has_not_read_yet(settings: Settings) -> None:
@@ -133,7 +134,7 @@ def test_sigterm_lets_requests_end_that_it_has_not_read_yet(settings: Settings) 
             sender.sendall(request_of(body))
         web.send_signal(signal.SIGCONT)
         assert [sender.recv(65536)[:13] for sender in senders] == [b"HTTP/1.1 202 "] * len(bodies)
-        assert web.wait(30) == 0
+        assert web.wait(PATIENCE_S) == 0
 
 
 def test_sigterm_answers_readers_that_wait_for_changes(settings: Settings) -> None:
@@ -144,7 +145,7 @@ def test_sigterm_answers_readers_that_wait_for_changes(settings: Settings) -> No
             reader.sendall(f"GET /study/changes?wait=30 HTTP/1.1\r\n{head}".encode())
             web.send_signal(signal.SIGTERM)
             assert reader.recv(65536).startswith(b"HTTP/1.1 200 ")
-        assert web.wait(30) == 0
+        assert web.wait(PATIENCE_S) == 0
 
 
 def test_clients_that_never_read_their_answers_block_no_other(settings: Settings) -> None:
@@ -153,17 +154,17 @@ def test_clients_that_never_read_their_answers_block_no_other(settings: Settings
         for _ in range(3):
             sender = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             sender.sendall(page * 20)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=BEARER, timeout=10) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=BEARER, timeout=PATIENCE_S) as client:
             assert [client.post(ENDPOINT, json=EXAMPLE_UPLOAD).status_code for _ in range(3)] == [202] * 3
         web.send_signal(signal.SIGTERM)
-        assert web.wait(30) == 0
+        assert web.wait(PATIENCE_S) == 0
 
 
 def test_sigterm_ends_it_while_the_store_is_frozen(settings: Settings, engine: Engine) -> None:
     frozen = environment(settings, LOCK_TIMEOUT="600")
     with process(frozen) as (web, port), engine.begin() as connection:
         connection.execute(text("LOCK TABLE uploads IN ACCESS EXCLUSIVE MODE"))
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=BEARER) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=BEARER, timeout=PATIENCE_S) as client:
             address = f"{ENDPOINT}/{EXAMPLE_UPLOAD['client_session_uuid']}"
             assert [
                 client.get(address).status_code,
@@ -174,7 +175,7 @@ def test_sigterm_ends_it_while_the_store_is_frozen(settings: Settings, engine: E
             ]
         web.send_signal(signal.SIGTERM)
 
-        assert web.wait(30) == 0
+        assert web.wait(PATIENCE_S) == 0
 
 
 def test_I11_its_log_names_an_upload_and_nothing_of_its_content(settings: Settings) -> None:
@@ -187,7 +188,7 @@ def test_I11_its_log_names_an_upload_and_nothing_of_its_content(settings: Settin
     ]
     bodies += [json.dumps(upload)[:-1], json.dumps(upload | {"attempts": "marked"})]
     with process(environment(settings)) as (web, port):
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=JSON) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=JSON, timeout=PATIENCE_S) as client:
             answers = [client.post(ENDPOINT, content=body, headers=BEARER) for body in bodies]
             answers.append(
                 client.post(ENDPOINT, content=bodies[0], headers={"Authorization": "Bearer marked"})
@@ -226,7 +227,7 @@ def test_I12_idle_connections_without_a_token_block_no_other(settings: Settings)
         for number in range(MAX_CONNECTIONS + 200):  # a quarter of them is answered, and closed
             stranger = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             stranger.sendall(beginnings[number % len(beginnings)])
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=BEARER, timeout=20) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=BEARER, timeout=PATIENCE_S) as client:
             for _ in range(3):
                 upload = EXAMPLE_UPLOAD | {"client_session_uuid": str(uuid4())}
                 assert client.post(ENDPOINT, json=upload).status_code == 202

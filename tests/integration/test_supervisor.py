@@ -15,7 +15,7 @@ import pytest
 from cli.local.places import ServerError
 from cli.local.supervisor import ProcessEndedError, Restarts, Supervisor, to_files, to_terminal
 from cli.local.up import read_procfile
-from tests.processes import until
+from tests.processes import PATIENCE_S, living, until
 
 on_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells a process of its parent's death"
@@ -47,7 +47,9 @@ def children(count: int) -> list[psutil.Process]:
 
 
 def _sleepers(process: psutil.Process) -> list[psutil.Process]:
-    return [child for child in process.children(recursive=True) if child.name() == "sleep"]
+    # Among all descendants are backends of Postgres, which come and go.
+    named = living(process.children(recursive=True), psutil.Process.name)
+    return [child for child, name in named if name == "sleep"]
 
 
 def wait_for_an_end(processes: Supervisor) -> None:
@@ -129,7 +131,8 @@ def test_only_the_leader_gets_sigterm_and_stops_its_children(tmp_path: Path) -> 
         [child] = children(1)
         until(lambda: "up" in log.read_text(), "the leader waits")
     assert log.read_text().split("\n") == ["up", "child unharmed", ""]
-    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the rest is killed")
+    zombie = [(child, psutil.STATUS_ZOMBIE)]
+    until(lambda: living([child], psutil.Process.status) in ([], zombie), "the rest is killed")
 
 
 def test_a_process_that_does_not_stop_is_killed_after_its_grace(tmp_path: Path) -> None:
@@ -148,7 +151,7 @@ def test_no_process_outlives_the_supervisor(number: signal.Signals) -> None:
     with supervise(SLEEP, SLEEP, stderr=subprocess.DEVNULL) as process:
         sleepers = children(2)
         process.send_signal(number)
-    gone, alive = psutil.wait_procs(sleepers, timeout=10)
+    gone, alive = psutil.wait_procs(sleepers, timeout=PATIENCE_S)
     assert (len(gone), alive) == (2, [])
 
 

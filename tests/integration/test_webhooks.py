@@ -189,7 +189,7 @@ def test_the_rest_of_a_good_answer_is_not_waited_for(
     engine: Engine, with_receiver: Settings, receiver: Receiver
 ) -> None:
     receiver.then(trickle(receiver, b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n"))
-    deliver_due(engine, impatient(with_receiver, 2.0))
+    deliver_due(engine, impatient(with_receiver, 20.0))
     assert fates(engine) == [("delivered", 1, None)] * 2
 
 

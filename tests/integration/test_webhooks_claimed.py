@@ -103,6 +103,7 @@ def test_no_transaction_waits_for_the_receiver(
     transactions = text("""
         SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
+            AND backend_type = 'client backend'
     """)
     counted = []
 

@@ -14,7 +14,7 @@ from tests import ops_factories
 from tests.chromium import chromium
 from tests.clients import PASSWORD
 from tests.conftest import TEMPLATE, fresh_database
-from tests.processes import Processes, processes
+from tests.processes import PATIENCE_S, Processes, processes
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +78,6 @@ def operator(browser: Browser, ops_url: str) -> Iterator[BrowserContext]:
 @pytest.fixture
 def page(operator: BrowserContext) -> Iterator[Page]:
     page = operator.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(PATIENCE_S * 1000)
     yield page
     page.close()
