@@ -17,6 +17,7 @@ from migrations.schema import require_free_name
 from shared import db, models
 from shared.config import StoreSettings, load_settings
 from shared.errors import ConfigurationError
+from shared.payload import SPACES
 
 
 class Column(NamedTuple):
@@ -276,6 +277,11 @@ _OUT_OF_RANGE = text("""
     WHERE (correct_choice BETWEEN 0 AND jsonb_array_length(
         CASE jsonb_typeof(choices) WHEN 'array' THEN choices END) - 1) IS NOT TRUE LIMIT 3
 """)
+_NOT_NORMAL = text("""
+    SELECT pub_id FROM published_items
+    WHERE pub_id IS NOT NFC NORMALIZED OR pub_id <> btrim(pub_id, :spaces) LIMIT 3
+""")
+_SEVERAL = text("SELECT pub_id FROM published_items GROUP BY pub_id HAVING count(pub_id) > 1 LIMIT 3")
 
 
 def faults(connection: Connection) -> Iterator[tuple[str, str]]:
@@ -309,3 +315,9 @@ def _faults_of_rows(connection: Connection) -> Iterator[tuple[str, str]]:
     if wrong := db.scalars(connection, _OUT_OF_RANGE):
         fix = "let the view show the index of the right choice, which counts from 0"
         yield f"published_items.correct_choice names no choice of {', '.join(wrong)}", fix
+    if wrong := db.scalars(connection, _NOT_NORMAL, {"spaces": SPACES}):
+        fix = "store it in Unicode's NFC and without spaces around it: no answer finds it otherwise"
+        yield f"published_items.pub_id is not in normal form: {', '.join(map(repr, wrong))}", fix
+    if wrong := db.scalars(connection, _SEVERAL):
+        fix = "let the view show one row for each pub_id: answers are graded by any of several"
+        yield f"published_items has several rows with the pub_id {', '.join(wrong)}", fix

@@ -298,6 +298,16 @@ BROKEN = [
     ("DROP INDEX published_items_source_id_idx", "read as a whole to find a source_id"),
     ("UPDATE published_items SET correct_choice = correct_choice + 3", "correct_choice names no choice of"),
     ("UPDATE published_items SET choices = '{}'", "correct_choice names no choice of"),
+    ("UPDATE published_items SET pub_id = ' ' || pub_id", "pub_id is not in normal form"),
+    ("UPDATE published_items SET pub_id = pub_id || U&'e\\0301'", "pub_id is not in normal form"),
+    (
+        """
+        ALTER TABLE published_items DROP CONSTRAINT published_items_pkey;
+        CREATE INDEX ON published_items (pub_id);
+        UPDATE published_items SET pub_id = 'ann-0'
+        """,
+        "several rows with the pub_id ann-0",
+    ),
     (
         OTHER_VIEW.format("NULL::text pub_id, source_id, choices::jsonb, correct_choice, now() published_at"),
         "published_items.pub_id is NULL in some rows",
