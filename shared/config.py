@@ -250,6 +250,12 @@ class AdvancedSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
+    max_tries: int = Field(5, ge=2, description="most tries of one upload; then it is `dead`")
+    queue_limit: int = Field(
+        200, ge=2, description="most messages in the broker; other uploads wait in Postgres"
+    )
+    web_requests: int = Field(32, ge=1, description="requests that a web process serves at once")
+    viewer_rate: Rate = Field("600/minute", description="most requests of one learner, in each web process")
     lock_timeout: Seconds = Field(10.0, description="longest wait for a row lock, in seconds")
     idle_timeout: Seconds = Field(30.0, description="longest idle time inside a transaction, in seconds")
     task_time_limit: Seconds = Field(60.0, description="seconds after which a stuck worker is killed")
@@ -274,6 +280,7 @@ class AdvancedSettings(BaseSettings):
     visibility_timeout: Seconds = Field(
         120.0, validate_default=True, description="seconds before Redis delivers a message again"
     )
+    viewer_page: bool = Field(default=False, description="serve the sample quiz page at `/viewer/`")
     migrate_database_url: PostgresUrl = Field(
         "", description="Postgres itself, for `migrate`, where `DATABASE_URL` is a pooler"
     )
@@ -331,7 +338,6 @@ class Settings(BrokerSettings, StoreSettings):
         "", validate_default=True, description="`aud` of learners' tokens; required with VIEWER_TOKEN_KEYS"
     )
     viewer_token_issuer: str = Field("", description="`iss` of learners' tokens; unset: any")
-    viewer_rate: Rate = Field("600/minute", description="most requests of one learner, in each web process")
     study_api_token: SecretStr = Field(
         SecretStr(""), description="tokens for the live side under `/study`, separated by commas"
     )
@@ -348,11 +354,6 @@ class Settings(BrokerSettings, StoreSettings):
         "",
         description="proxies whose `X-Forwarded-…` headers are believed, separated by commas",
     )
-    web_requests: int = Field(32, ge=1, description="requests that a web process serves at once")
-    max_tries: int = Field(5, ge=2, description="most tries of one upload; then it is `dead`")
-    queue_limit: int = Field(
-        200, ge=2, description="most messages in the broker; other uploads wait in Postgres"
-    )
     upload_retention_days: int | None = Field(
         None,
         ge=1,
@@ -368,7 +369,6 @@ class Settings(BrokerSettings, StoreSettings):
     prometheus_multiproc_dir: str = Field(
         "", description="directory that the processes of a host share for metrics; unset: no metrics"
     )
-    viewer_page: bool = Field(default=False, description="serve the sample quiz page at `/viewer/`")
     metrics_token: SecretStr = Field(
         SecretStr(""), description="tokens for `/metrics`, separated by commas; unset: no `/metrics`"
     )

@@ -14,7 +14,7 @@ from shared.config import AdvancedSettings, Settings
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 UNITS = ROOT / "deploy" / "systemd"
-FLOWER = {f"FLOWER_{name}" for name in ("BASIC_AUTH", "ADDRESS", "PORT", "DB", "READ_ONLY")}
+FLOWER = {f"FLOWER_{name}" for name in ("BASIC_AUTH", "ADDRESS", "PORT")}
 NAMES = {name.upper() for name in Settings.model_fields if name not in AdvancedSettings.model_fields} | FLOWER
 # Every secret, and the processes that need it.
 STORES = {"web", "worker", "sweeper"}
@@ -41,7 +41,7 @@ def test_compose_hands_each_process_its_own_settings() -> None:
         service = services[name]
         assert service["command"] == command
         assert "env_file" not in service
-        assert set(service["environment"]) <= NAMES | {"PGPASSWORD"}
+        assert set(service["environment"]) <= NAMES | {"PGPASSWORD", "FLOWER_DB"}
         for secret, owners in SECRETS.items():
             assert (secret, secret in service["environment"]) == (
                 secret,

@@ -11,7 +11,8 @@ from worker.flower import DEFAULTS
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 HANDBOOK = (ROOT / "docs" / "operations.md").read_text()
-FLOWER = {"BASIC_AUTH": "unset", "ADDRESS": "", "PORT": "`5555`", "DB": "", "READ_ONLY": ""}
+FLOWER = {"BASIC_AUTH": "unset", "ADDRESS": "", "PORT": "`5555`"}
+ADVANCED_OF_FLOWER = ("DB", "READ_ONLY")
 
 
 def written(value: object) -> str:
@@ -43,4 +44,5 @@ def test_the_readme_lists_every_setting_of_an_operator() -> None:
 
 def test_operations_lists_every_advanced_setting() -> None:
     rows = [row(name, field) for name, field in AdvancedSettings.model_fields.items()]
+    rows += [f"| `FLOWER_{name}` | {written(DEFAULTS[f'FLOWER_{name}'])} | " for name in ADVANCED_OF_FLOWER]
     assert [each for each in rows if each not in HANDBOOK] == []
