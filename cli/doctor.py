@@ -67,8 +67,17 @@ def doctor(data_dir: Path, *, as_json: bool) -> None:
     """Check settings, stores and processes; name what is wrong and its fix. Exit 1 if anything fails."""
     with suppress(NothingRunningError):  # then the missing settings are reported
         complete_environment(data_dir)
+    try:
+        settings: Settings = load_settings(Settings)
+    except ConfigurationError as error:  # nothing else can be checked before the settings are right
+        wrong = [each.partition(": ") for each in str(error).splitlines()]
+        fix = "correct {} for every process; README.md and docs/operations.md list the settings"
+        findings = iter([fail(name, detail, fix.format(name)) for name, _, detail in wrong])
+    else:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        findings = examine(settings, os.environ.get("API_URL") or f"http://{host}:{settings.port}")
     failed = False
-    for finding in _findings():
+    for finding in findings:
         click.echo(json.dumps(finding._asdict()) if as_json else line(finding))
         failed = failed or finding.level == "fail"
     if failed:
@@ -104,19 +113,6 @@ def line(finding: Finding) -> str:
     level = click.style(f"{finding.level:<4}", fg=COLOURS[finding.level])
     fix = f"\n     fix: {finding.fix}" if finding.fix else ""
     return f"{level} {finding.check}: {finding.detail}{fix}"
-
-
-def _findings() -> Iterator[Finding]:
-    try:
-        settings: Settings = load_settings(Settings)
-    except ConfigurationError as error:  # nothing else can be checked before the settings are right
-        for each in str(error).splitlines():
-            name, _, detail = each.partition(": ")
-            where = "README.md and docs/operations.md list the settings"
-            yield fail(name, detail, f"correct {name} for every process; {where}")
-    else:
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        yield from examine(settings, os.environ.get("API_URL") or f"http://{host}:{settings.port}")
 
 
 def examine(settings: Settings, url: str) -> Iterator[Finding]:

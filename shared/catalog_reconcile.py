@@ -60,26 +60,22 @@ def find_differences(engine: Engine) -> Iterator[list[Difference]]:
     """Yield the differences of some learners at a time, those of each in a transaction of their own."""
     after = -1
     while True:
+        changed: dict[int, dict[str, int]] = defaultdict(dict)
         with engine.begin() as connection:
             learners = db.execute(connection, _LEARNERS, {"after": after, "batch": BATCH}).fetchall()
             if not learners:
                 return
-            changed = _changed(connection, [each.user_id for each in learners if each.is_there])
+            there = [each.user_id for each in learners if each.is_there]
+            for row in db.execute(connection, _GRADED, {"user_ids": there}):
+                graded = grade(row.selected, unsure=row.unsure, correct_choice=row.correct_choice)
+                if graded != (row.outcome, row.rating):
+                    editions = changed[row.user_id]
+                    editions[row.pub_id] = editions.get(row.pub_id, 0) + row.attempts
         for each in learners:
             if each.is_known and not each.is_there:
                 changed[each.user_id] = {}
         yield [Difference(*each) for each in sorted(changed.items())]
         after = learners[-1].user_id
-
-
-def _changed(connection: Connection, user_ids: list[int]) -> dict[int, dict[str, int]]:
-    changed: dict[int, dict[str, int]] = defaultdict(dict)
-    for row in db.execute(connection, _GRADED, {"user_ids": user_ids}):
-        graded = grade(row.selected, unsure=row.unsure, correct_choice=row.correct_choice)
-        if graded != (row.outcome, row.rating):
-            editions = changed[row.user_id]
-            editions[row.pub_id] = editions.get(row.pub_id, 0) + row.attempts
-    return changed
 
 
 def reconcile(connection: Connection, difference: Difference, redis: Redis | None) -> None:

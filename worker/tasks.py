@@ -38,21 +38,13 @@ def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: boo
     waiting = [UUID(each) for each in client_session_uuids]
     failures = []
     try:
-        together = _start_together(waiting, is_repeat=is_repeat) if len(waiting) > 1 else []
-        if together:
-            error = _replay_together(together)
-            if error is None:
-                waiting = [upload for upload in waiting if upload not in together]
-            elif is_repeat and is_transient(error):
-                # Such as a locked learner, which counts as no try. Each upload that is started below is
-                # counted then; the message may end before it starts all.
-                with engine().begin() as connection:
-                    retries.take_back(connection, together)
-                together = []
+        replayed, started = _replay_together(waiting, is_repeat=is_repeat)
         for upload in waiting:
+            if upload in replayed:
+                continue
             if time.monotonic() > end:
                 break  # the sweeper enqueues the rest
-            if is_repeat and upload not in together and not _start(upload):
+            if is_repeat and upload not in started and not _start(upload):
                 continue
             try:
                 _replay([upload])
@@ -73,23 +65,32 @@ def _start(upload: UUID) -> bool:
     return started is retries.Start.COUNTED
 
 
-def _start_together(uploads: list[UUID], *, is_repeat: bool) -> list[UUID]:
-    """Return the uploads that may be replayed in one transaction; those of a repeat are counted."""
-    if not is_repeat:
-        return uploads
-    with engine().begin() as connection:
-        return retries.start_together(connection, uploads, max_tries=settings.max_tries)
+def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
+    """Replay uploads in one transaction; return those that were replayed, and those whose start is counted.
 
-
-def _replay_together(uploads: list[UUID]) -> Exception | None:
-    """Replay uploads in one transaction; return what prevented it."""
+    Where it fails, each is replayed by itself. Of a repeat, only some may share a transaction.
+    """
+    if len(uploads) <= 1:
+        return [], []
+    started = uploads
+    if is_repeat:
+        with engine().begin() as connection:
+            started = retries.start_together(connection, uploads, max_tries=settings.max_tries)
+    if not started:
+        return [], []
     try:
-        _replay(uploads)
+        _replay(started)
     except Exception as error:  # noqa: BLE001  # whatever it is: each is replayed by itself, where it shows
-        names = [str(upload) for upload in uploads]
+        names = [str(upload) for upload in started]
         log.info("uploads.replayed_singly", uploads=names, error=describe(error))
-        return error
-    return None
+        if not is_repeat or not is_transient(error):
+            return [], started
+        # Such as a locked learner, which counts as no try. Each upload that is started by itself is counted
+        # then; the message may end before it starts all.
+        with engine().begin() as connection:
+            retries.take_back(connection, started)
+        return [], []
+    return started, started
 
 
 def _replay(uploads: list[UUID]) -> None:
