@@ -236,10 +236,6 @@ def _day(value: Any) -> date:
     raise PydanticCustomError("day", "Input should be a day, such as 2026-11-22")
 
 
-def _without_default(schema: dict[str, Any]) -> None:
-    del schema["default"]  # the default is null, which a query string cannot express
-
-
 class ReviewQuery(PageQuery):
     """Which due reviews."""
 
@@ -248,7 +244,8 @@ class ReviewQuery(PageQuery):
     ] = Field(
         None,
         description="a study date; default: today",
-        json_schema_extra=_without_default,
+        # The default is null, which a query string cannot express.
+        json_schema_extra=methodcaller("pop", "default"),
     )
 
 

@@ -23,7 +23,7 @@ from prometheus_client.metrics_core import Metric as metrics_core_Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
-from sqlalchemy import Connection
+from sqlalchemy import Engine
 
 from shared import broker, db, failures, spool
 from shared.config import Settings
@@ -191,9 +191,13 @@ class Stores(Collector):
     """
 
     def __init__(self, settings: Settings) -> None:
+        brief = settings.model_copy(update={"lock_timeout": DEADLINE_S})
+        engine = db.make_engine(brief, pre_ping=True, scanning=True, statement_limit=DEADLINE_S)
+        # psycopg warns of open connections that are garbage collected.
+        weakref.finalize(self, engine.dispose)
         app = broker.make_celery(settings)
         asks: dict[str, Ask] = {
-            "postgres": _postgres(settings),
+            "postgres": lambda: _standing(engine, settings),
             "broker": lambda: [
                 _gauge("queue_length", "Messages that wait in the broker", value=broker.queue_length(app))
             ],
@@ -228,21 +232,9 @@ def _answer(name: str, future: Future[list[Metric]]) -> list[Metric] | None:
     return future.result()
 
 
-def _postgres(settings: Settings) -> Ask:
-    brief = settings.model_copy(update={"lock_timeout": DEADLINE_S})
-    engine = db.make_engine(brief, pre_ping=True, scanning=True, statement_limit=DEADLINE_S)
-
-    def ask() -> list[Metric]:
-        with engine.connect() as connection:
-            return _standing(connection, settings)
-
-    # psycopg warns of open connections that are garbage collected.
-    weakref.finalize(ask, engine.dispose)
-    return ask
-
-
-def _standing(connection: Connection, settings: Settings) -> list[Metric]:
-    standing = look(connection)
+def _standing(engine: Engine, settings: Settings) -> list[Metric]:
+    with engine.connect() as connection:
+        standing = look(connection)
     uploads = _gauge("uploads", "Uploads that wait, or have failed and are not purged", "status")
     for status, count in (
         ("received", standing.waiting),
