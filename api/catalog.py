@@ -15,7 +15,7 @@ from api.auth import require_token
 from api.errors import Kind, Problem, refuse_invalid
 from api.openapi import answers, reads
 from api.services import services
-from shared import catalog_admin, catalog_sync
+from shared import catalog_admin, catalog_form, catalog_sync
 from shared.errors import CatalogError
 from shared.learners import delete_learner, export_learner
 
@@ -75,7 +75,7 @@ def admit() -> None:
 @blueprint.put(
     "",
     operation_id="loadCatalog",
-    openapi_extensions=reads(blueprint, catalog_admin.CatalogFile),
+    openapi_extensions=reads(blueprint, catalog_form.CatalogFile),
     responses=answers(
         {200: schemas.LoadedCatalog},
         *COMMON,
@@ -95,7 +95,7 @@ def load_catalog(header: Precondition, query: LoadQuery) -> dict[str, Any]:
     body = schemas.plain_json_body()
     catalog = None
     try:
-        catalog = catalog_admin.read_catalog(body)
+        catalog = catalog_form.read_catalog(body)
         changes, digests = _load(catalog, query, _expected(header))
     except CatalogError as error:
         faults = [_fault(line, catalog) for line in str(error).splitlines()]
@@ -123,7 +123,7 @@ def load_catalog(header: Precondition, query: LoadQuery) -> dict[str, Any]:
 
 
 def _load(
-    catalog: catalog_admin.CatalogFile, query: LoadQuery, expected: frozenset[str] | None
+    catalog: catalog_form.CatalogFile, query: LoadQuery, expected: frozenset[str] | None
 ) -> tuple[list[catalog_admin.EditionChange], list[catalog_sync.Digest]]:
     run = services().catalog.run
     if query.dry_run:
@@ -133,7 +133,7 @@ def _load(
     parts = run(lambda connection: catalog_admin.split(connection, catalog, force=query.force))
     changes: list[catalog_admin.EditionChange] = []
     digests: list[catalog_sync.Digest] = []
-    for part in parts or [catalog_admin.CatalogFile()]:
+    for part in parts or [catalog_form.CatalogFile()]:
         changed, digests = run(_guarded(lambda _: topics, expected, partial(load, catalog=part)))
         changes += changed
         if expected is not None:  # of what this part has left
@@ -166,7 +166,7 @@ def _guarded(
     return run
 
 
-def _fault(line: str, catalog: catalog_admin.CatalogFile | None) -> dict[str, str]:
+def _fault(line: str, catalog: catalog_form.CatalogFile | None) -> dict[str, str]:
     """Convert a line of a CatalogError to a fault that points at its row."""
     subject, _, detail = line.partition(": ")
     if subject.startswith("/"):

@@ -11,7 +11,7 @@ from flask import request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.errors import Kind, Problem, refuse_invalid
-from shared import catalog_admin
+from shared import catalog_form
 from shared.payload import EXAMPLE_UPLOAD, decode
 from shared.uploads import Status
 
@@ -398,7 +398,7 @@ class QuestionIds(BaseModel):
 
     model_config = ConfigDict(strict=True) | with_example({"ids": [701, 702]})
 
-    ids: list[catalog_admin.Id]
+    ids: list[catalog_form.Id]
 
 
 class Withdrawn(BaseModel):

@@ -15,6 +15,7 @@ from cli import context
 from cli.local.places import data_dir_option
 from migrations.schema import require_free_name
 from shared import db, models
+from shared.attempts import HAS_KEY
 from shared.config import StoreSettings, load_settings
 from shared.errors import ConfigurationError
 from shared.payload import SPACES
@@ -272,11 +273,10 @@ _SHOWN = text("""
     WHERE attrelid = to_regclass(:view) AND attnum > 0
 """)
 _READABLE = text("SELECT has_table_privilege(to_regclass(:view), 'SELECT')")
-_OUT_OF_RANGE = text("""
-    SELECT coalesce(pub_id, 'a row without pub_id') FROM published_items
-    WHERE (correct_choice BETWEEN 0 AND jsonb_array_length(
-        CASE jsonb_typeof(choices) WHEN 'array' THEN choices END) - 1) IS NOT TRUE LIMIT 3
-""")
+_WITHOUT_KEY = text(f"""
+    SELECT coalesce(pub_id, 'a row without pub_id') FROM published_items i
+    WHERE ({HAS_KEY}) IS NOT TRUE LIMIT 3
+""")  # noqa: S608  # made of a constant
 _NOT_NORMAL = text("""
     SELECT pub_id FROM published_items
     WHERE pub_id IS NOT NFC NORMALIZED OR pub_id <> btrim(pub_id, :spaces) LIMIT 3
@@ -312,7 +312,7 @@ def _faults_of_rows(connection: Connection) -> Iterator[tuple[str, str]]:
             if "Seq Scan" in str(db.scalar(connection, text(query))):
                 fix = "create an index on that column of the table, and show it without a cast"
                 yield f"{name} is read as a whole to find a {column}", fix
-    if wrong := db.scalars(connection, _OUT_OF_RANGE):
+    if wrong := db.scalars(connection, _WITHOUT_KEY):
         fix = "let the view show the index of the right choice, which counts from 0"
         yield f"published_items.correct_choice names no choice of {', '.join(wrong)}", fix
     if wrong := db.scalars(connection, _NOT_NORMAL, {"spaces": SPACES}):

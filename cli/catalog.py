@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import track
 
 from cli import client, context
-from shared import catalog_admin, catalog_files, catalog_reconcile, catalog_sync, spool
-from shared.catalog_admin import CatalogFile, CatalogTopic, CatalogUser
+from shared import catalog_admin, catalog_files, catalog_form, catalog_reconcile, catalog_sync, spool
+from shared.catalog_form import CatalogFile, CatalogTopic, CatalogUser
 from shared.errors import CatalogError, ConfigurationError, StudyIngestError
 
 # Most bytes of rows in a request. The server accepts 1 MiB, but other requests wait while it reads it.
@@ -31,7 +31,7 @@ LONGEST_PAUSE_S = 1.0
 MAX_TOPICS = 100
 T = TypeVar("T")
 Parts = Callable[[], Iterable[CatalogFile]]
-Row = CatalogUser | CatalogTopic | catalog_admin.CatalogQuestion
+Row = CatalogUser | CatalogTopic | catalog_form.CatalogQuestion
 
 
 class RefusedCatalogError(StudyIngestError):
@@ -83,7 +83,7 @@ def load(*, parts: Parts, force: bool, dry_run: bool, store: context.Store) -> N
 
     FILE: JSON, NDJSON, CSV, Moodle's XML or QTI, also compressed by gzip; - reads standard input.
     """
-    wanted = catalog_admin.join(parts())
+    wanted = catalog_form.join(parts())
     with store.engine.connect() as connection:
         changes = catalog_admin.compare(connection, wanted) if dry_run else []
         split = [] if dry_run else catalog_admin.split(connection, wanted, force=force)
@@ -169,7 +169,7 @@ def _parts(lines: Iterable[bytes]) -> Iterator[CatalogFile]:
     for number, line in enumerate(lines, start=1):
         try:
             if line.strip():
-                yield catalog_admin.read_catalog(line)
+                yield catalog_form.read_catalog(line)
         except CatalogError as error:
             raise CatalogError(f"line {number}: {str(error).removeprefix('line 1, ')}") from None
 

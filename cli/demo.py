@@ -26,7 +26,8 @@ from cli.context import COUNTS, readable_errors
 from cli.local import up
 from cli.local.places import DEFAULT_DIRECTORY, TRAVERSABLE
 from shared import db
-from shared.catalog_admin import CatalogFile, load_catalog
+from shared.catalog_admin import load_catalog
+from shared.catalog_form import CatalogFile
 from shared.config import StoreSettings
 from shared.errors import StudyIngestError
 from shared.study.finalize import verify

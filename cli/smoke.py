@@ -18,7 +18,8 @@ from cli import client, doctor
 from cli.context import Store, with_store
 from cli.local.supervisor import wait_until
 from shared import attempts, db
-from shared.catalog_admin import CatalogFile, load_catalog
+from shared.catalog_admin import load_catalog
+from shared.catalog_form import CatalogFile
 from shared.errors import ConfigurationError, UnknownSessionError
 from shared.ops.actions import void_upload
 from shared.study.store import list_progress

@@ -12,19 +12,22 @@ from shared.db import as_json, execute
 from shared.errors import OvertakenError
 from shared.plan import Plan, PlannedAttempt, Question
 
-_QUESTIONS = text("""
-    SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject,
-        jsonb_array_length(CASE jsonb_typeof(i.choices) WHEN 'array' THEN i.choices END) AS choice_count,
+_CHOICES = "jsonb_array_length(CASE jsonb_typeof(i.choices) WHEN 'array' THEN i.choices END)"
+
+# Whether edition i can be graded by: a document server's view may show drafts, without a key.
+HAS_KEY = f"i.correct_choice BETWEEN 0 AND {_CHOICES} - 1"
+
+_QUESTIONS = text(f"""
+    SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject, {_CHOICES} AS choice_count,
         i.correct_choice, i.published_at
     FROM published_items i JOIN study_questions q ON q.id = i.source_id
-    WHERE i.pub_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:pub_ids AS json))))
-""")
+    WHERE i.pub_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:pub_ids AS json)))) AND {HAS_KEY}
+""")  # noqa: S608  # made of the constants above
 
 
 def load_questions(connection: Connection, pub_ids: Iterable[str]) -> dict[str, Question]:
-    """Map each known public id to its question in that edition.
+    """Map each known public id to its question in that edition; one without a key is unknown.
 
-    A document server's view may show an edition without a right choice, as a draft has none: that is unknown.
     Called under the learner's lock, so that no right choice changes between this and the writes that follow.
     """
     rows = execute(connection, _QUESTIONS, {"pub_ids": as_json(list(pub_ids))}).fetchall()

@@ -1,165 +1,16 @@
 """Load a catalog file into the tables; editions that were answered change only with `force`."""
 
-import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date
-from itertools import chain, groupby, islice
-from typing import Annotated, Any, NamedTuple, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from typing import Any, NamedTuple
 
-import pydantic
 from sqlalchemy import Connection, TextClause, text
 
 from shared import db
-from shared.attempts import sessions_of_uploads
-from shared.config import TimeZone
+from shared.catalog_form import CatalogFile, CatalogQuestion, CatalogUser, repeated
 from shared.errors import CatalogError, HostCatalogError
-from shared.payload import Integer, as_integer, normal_id
-from shared.study.finalize import refold
-from shared.study.grading import grade
+from shared.regrading import regrade
 from shared.study.store import lock_learner
-
-
-def _storable(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("Postgres cannot store NUL in a text")
-    return text
-
-
-def _written(value: Any) -> Any:
-    if isinstance(value, str):
-        return value
-    raise ValueError("must be a text")  # pydantic would take a number for seconds since 1970
-
-
-Id = Annotated[int, pydantic.Field(gt=0, lt=2**63), pydantic.BeforeValidator(as_integer)]
-Date = Annotated[date, pydantic.Field(strict=False), pydantic.BeforeValidator(_written)]
-Moment = Annotated[pydantic.AwareDatetime, pydantic.Field(strict=False), pydantic.BeforeValidator(_written)]
-Text = Annotated[str, pydantic.Field(min_length=1), pydantic.AfterValidator(_storable)]
-
-
-class _Form(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(strict=True, frozen=True, extra="forbid")
-
-
-class CatalogUser(_Form):
-    """A learner; without a time zone, the stored one stays, or the default is used."""
-
-    id: Id
-    time_zone: TimeZone | None = None
-
-
-class CatalogTopic(_Form):
-    """A topic of one learner, with the date of its exam."""
-
-    id: Id
-    user_id: Id
-    name: Text
-    exam_on: Date | None = None
-
-
-class CatalogEdition(_Form):
-    """What a learner sees of a question under a public id, and the key that it is graded by."""
-
-    pub_id: Annotated[
-        str,
-        pydantic.AfterValidator(normal_id),
-        pydantic.Field(min_length=1, max_length=200),
-        pydantic.AfterValidator(_storable),
-    ]
-    choices: list[Annotated[str, pydantic.AfterValidator(_storable)]] = pydantic.Field(min_length=2)
-    correct_choice: Integer = pydantic.Field(ge=0)
-    published_at: Moment | None = None
-
-    @pydantic.model_validator(mode="after")
-    def _right_choice_exists(self) -> Self:
-        if self.correct_choice >= len(self.choices):
-            raise ValueError("correct_choice is not the index of a choice")
-        return self
-
-
-_EDITION_FIELDS = frozenset(CatalogEdition.model_fields)
-
-
-class CatalogQuestion(_Form):
-    """A question of a topic with its editions; in the flat form, it has the fields of its only edition."""
-
-    id: Id
-    user_id: Id
-    study_topic_id: Id
-    subject: Text = pydantic.Field(max_length=120)
-    exam_frequency: float | None = pydantic.Field(None, ge=0, allow_inf_nan=False)
-    retired_at: Moment | None = None
-    editions: list[CatalogEdition] = pydantic.Field(min_length=1)
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _flat_form(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or "editions" in data:
-            return data
-        edition = {name: data[name] for name in data.keys() & _EDITION_FIELDS}
-        return {name: value for name, value in data.items() if name not in edition} | {"editions": [edition]}
-
-
-class CatalogFile(_Form):
-    """A catalog; learners, topics and questions that it does not name are not changed."""
-
-    users: list[CatalogUser] = []
-    topics: list[CatalogTopic] = []
-    questions: list[CatalogQuestion] = []
-
-    @property
-    def editions(self) -> Iterator[tuple[CatalogQuestion, CatalogEdition]]:
-        """Yield every edition with its question."""
-        return ((question, edition) for question in self.questions for edition in question.editions)
-
-
-def read_catalog(text: bytes) -> CatalogFile:
-    """Read a catalog; raise CatalogError with one line per mistake."""
-    try:
-        data = json.loads(decode(text), object_pairs_hook=_object)
-        return validate(data, lambda steps: f"/{'/'.join(map(str, steps))}")  # a JSON pointer
-    except json.JSONDecodeError as error:
-        raise CatalogError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except RecursionError:
-        raise CatalogError("it nests too deeply for a catalog") from None
-    except ValueError:  # of Python's limit for digits
-        raise CatalogError("a number has too many digits") from None
-
-
-def decode(text: bytes) -> str:
-    """Read UTF-8; raise CatalogError with the line that is not UTF-8."""
-    try:
-        return text.decode()
-    except UnicodeDecodeError as error:
-        line = text.count(b"\n", 0, error.start) + 1
-        raise CatalogError(f"line {line} is not UTF-8: save the file as UTF-8") from None
-
-
-def validate(data: Any, place: Callable[[tuple[int | str, ...]], str]) -> CatalogFile:
-    """Make a catalog of plain data; raise CatalogError with the place of each mistake."""
-    try:
-        return CatalogFile.model_validate(data)
-    except pydantic.ValidationError as error:
-        lines = [f"{place(e['loc'])}: {e['msg']}" for e in error.errors(include_url=False)]
-        raise CatalogError("\n".join(lines)) from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        entry = members.get("pub_id") or members.get("id") or "the catalog"
-        raise CatalogError("\n".join(_repeated(f"the key {name} of {entry}" for name, _ in pairs)))
-    return members
-
-
-def join(parts: Iterable[CatalogFile]) -> CatalogFile:
-    """Join parts of a catalog."""
-    rows: dict[str, list[Any]] = {kind: [] for kind in CatalogFile.model_fields}
-    for part in parts:
-        for kind in rows:
-            rows[kind] += getattr(part, kind)
-    return CatalogFile(**rows)
 
 
 class EditionChange(NamedTuple):
@@ -296,8 +147,8 @@ def _faults(catalog: CatalogFile, known: _Known) -> list[str]:
     topics = owners | {topic.id: topic.user_id for topic in catalog.topics}
     first = {question.id: question for question in reversed(catalog.questions)}
     return [
-        *_repeated(f"learner {user.id}" for user in dict.fromkeys(catalog.users)),
-        *_repeated(f"topic {topic.id}" for topic in dict.fromkeys(catalog.topics)),
+        *repeated(f"learner {user.id}" for user in dict.fromkeys(catalog.users)),
+        *repeated(f"topic {topic.id}" for topic in dict.fromkeys(catalog.topics)),
         *(f"topic {t.id}: learner {t.user_id} is unknown" for t in catalog.topics if t.user_id not in users),
         *(
             f"topic {t.id}: the owner of a topic cannot change"
@@ -315,12 +166,8 @@ def _faults(catalog: CatalogFile, known: _Known) -> list[str]:
             # Several equal entries may list different editions.
             if (one := first[q.id]) is not q and one.model_copy(update={"editions": q.editions}) != q
         ),
-        *_repeated(edition.pub_id for _, edition in catalog.editions),
+        *repeated(edition.pub_id for _, edition in catalog.editions),
     ]
-
-
-def _repeated(names: Iterable[str]) -> list[str]:
-    return [f"{name}: appears twice" for name, times in Counter(names).items() if times > 1]
 
 
 # Rows that are compared, locked and written in one transaction (docs/performance.md, "What was tried").
@@ -482,88 +329,3 @@ def _upsert(connection: Connection, table: str, key: str, rows: Sequence[dict[st
         ON CONFLICT ({key}) DO UPDATE SET {new}
     """  # noqa: S608  # made of the names of a table
     connection.execute(text(upsert), {"rows": db.as_json(rows)})
-
-
-_ATTEMPTS = text("""
-    SELECT a.user_id, a.study_quiz_session_id AS session_id, a.ordinal, a.study_question_id, a.selected,
-        a.unsure, i.correct_choice
-    FROM published_items i
-    JOIN study_question_attempts a ON a.study_question_id = i.source_id AND a.pub_id = i.pub_id
-    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
-""")
-
-_REGRADE = text("""
-    UPDATE study_question_attempts a SET outcome = graded.outcome, rating = graded.rating
-    FROM json_to_recordset(CAST(:graded AS json))
-        AS graded (user_id bigint, session_id bigint, ordinal int, outcome text, rating smallint)
-    WHERE a.user_id = graded.user_id AND a.study_quiz_session_id = session_id AND a.ordinal = graded.ordinal
-""")
-
-# The four counts of patterns stay: they are history.
-_RECOUNT = text("""
-    UPDATE study_quiz_sessions s
-    SET correct_count = counted.correct, wrong_count = counted.wrong, unsure_count = counted.unsure
-    FROM (
-        SELECT user_id, study_quiz_session_id,
-            count(*) FILTER (WHERE outcome = 'correct') AS correct,
-            count(*) FILTER (WHERE outcome = 'wrong') AS wrong,
-            count(*) FILTER (WHERE outcome = 'unsure') AS unsure
-        FROM study_question_attempts
-        WHERE user_id = :user_id AND study_quiz_session_id = ANY(CAST(:session_ids AS bigint[])) AND counted
-        GROUP BY user_id, study_quiz_session_id) AS counted
-    WHERE s.user_id = counted.user_id AND s.id = counted.study_quiz_session_id AND s.status <> 'in_progress'
-""")
-
-_RESULTS = text("""
-    SELECT client_session_uuid, result FROM uploads
-    WHERE client_session_uuid IN (SELECT CAST(client_session_uuid AS uuid) FROM study_quiz_sessions
-            WHERE user_id = :user_id AND id = ANY(CAST(:session_ids AS bigint[])) AND superseded_at IS NULL)
-        AND status = 'ingested' AND result IS NOT NULL
-    ORDER BY client_session_uuid FOR NO KEY UPDATE
-""")
-
-_DUE = text("""
-    SELECT i.pub_id, p.due
-    FROM study_question_progress p JOIN published_items i ON i.source_id = p.study_question_id
-    WHERE p.user_id = :user_id AND p.study_question_id = ANY(CAST(:question_ids AS bigint[]))
-""")
-
-_SAVE_RESULT = text("UPDATE uploads SET result = CAST(:result AS jsonb) WHERE client_session_uuid = :id")
-
-
-def regrade(connection: Connection, pub_ids: Sequence[str]) -> None:
-    """Grade the attempts at some editions by their current keys; update counts, progress and results.
-
-    The caller holds the locks of the learners.
-    """
-    attempts = db.execute(connection, _ATTEMPTS, {"pub_ids": pub_ids}).fetchall()
-    graded = [
-        {"user_id": a.user_id, "session_id": a.session_id, "ordinal": a.ordinal}
-        | grade(a.selected, unsure=a.unsure, correct_choice=a.correct_choice)._asdict()
-        for a in attempts
-    ]
-    db.execute(connection, _REGRADE, {"graded": db.as_json(graded)})
-    by_learner = defaultdict(list)
-    for attempt in attempts:
-        by_learner[attempt.user_id].append(attempt)
-    for user_id, theirs in sorted(by_learner.items()):
-        questions = sorted({attempt.study_question_id for attempt in theirs})
-        sessions = sorted({attempt.session_id for attempt in theirs})
-        db.execute(connection, _RECOUNT, {"user_id": user_id, "session_ids": sessions})
-        refold(connection, user_id, questions)
-        due = dict(db.execute(connection, _DUE, {"user_id": user_id, "question_ids": questions}).fetchall())
-        for upload, result in db.execute(connection, _RESULTS, {"user_id": user_id, "session_ids": sessions}):
-            _update_result(connection, upload, result, due)
-
-
-def _update_result(
-    connection: Connection, upload: Any, result: dict[str, Any], due: Mapping[str, date]
-) -> None:
-    """Update the stored result, which the upload's sender gets as the answer."""
-    topics = list(chain.from_iterable(sessions_of_uploads(connection, [upload]).values()))
-    questions = [
-        each | {"due": due[each["pub_id"]].isoformat()} if each["pub_id"] in due else each
-        for each in result["questions"]
-    ]
-    updated = result | {"topics": topics, "questions": questions}
-    db.execute(connection, _SAVE_RESULT, {"id": upload, "result": db.as_json(updated)})

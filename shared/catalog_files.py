@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
-from shared import catalog_admin, quizzes
-from shared.catalog_admin import CatalogFile
+from shared import catalog_form, quizzes
+from shared.catalog_form import CatalogFile
 from shared.errors import CatalogError
 from shared.payload import normal_id
 
@@ -52,7 +52,7 @@ def read(content: bytes, *, learner: int | None = None, topic: str | None = None
     start = content[:200].lstrip()
     if not start or start[:1] in {b"{", b"["}:
         refuse_options(learner, topic)
-        return Read(catalog_admin.read_catalog(content), [])
+        return Read(catalog_form.read_catalog(content), [])
     rows: list[Row] = []
     skipped: list[str] = []
     if start.startswith((b"<", b"PK\3\4")):
@@ -123,7 +123,7 @@ def _catalog(rows: list[Row]) -> CatalogFile:
         "topics": [{"id": n, "user_id": row.learner, "name": row.topic} for n, row in topics.items()],
         "questions": questions,
     }
-    return catalog_admin.validate(data, place)
+    return catalog_form.validate(data, place)
 
 
 def made_id(*names: Any) -> int:
@@ -146,7 +146,7 @@ def _row(question: quizzes.Question, learner: int | None, topic: str | None) -> 
 
 
 def _table(content: bytes, defaults: Mapping[str, str]) -> list[Row]:
-    text = catalog_admin.decode(content)
+    text = catalog_form.decode(content)
     # The names of the columns hold none of these.
     delimiter = max(";,\t", key=text.lstrip("\r\n").partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

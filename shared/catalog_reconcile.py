@@ -11,8 +11,10 @@ from redis import Redis
 from sqlalchemy import Connection, Engine, text
 
 from shared import db
-from shared.catalog_admin import lock_answered, regrade
+from shared.attempts import HAS_KEY
+from shared.catalog_admin import lock_answered
 from shared.learners import delete_learner
+from shared.regrading import regrade
 from shared.study.grading import grade
 
 
@@ -45,15 +47,15 @@ _LEARNERS = text("""
     FROM learner_changes c WHERE user_id > :after ORDER BY user_id LIMIT :batch
 """)
 
-_GRADED = text("""
+_GRADED = text(f"""
     SELECT a.user_id, a.pub_id, a.selected, a.unsure, a.outcome, a.rating, i.correct_choice,
         count(*) AS attempts
     FROM study_question_attempts a
     JOIN published_items i ON i.pub_id = a.pub_id AND i.source_id = a.study_question_id
-    WHERE a.user_id = ANY(CAST(:user_ids AS bigint[]))
+    WHERE a.user_id = ANY(CAST(:user_ids AS bigint[])) AND {HAS_KEY}
     GROUP BY a.user_id, a.pub_id, a.selected, a.unsure, a.outcome, a.rating, i.correct_choice
     ORDER BY a.user_id, a.pub_id
-""")
+""")  # noqa: S608  # made of a constant
 
 
 def find_differences(engine: Engine) -> Iterator[list[Difference]]:

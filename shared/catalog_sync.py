@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from shared import catalog_admin, db
+from shared import catalog_admin, catalog_form, db
 from shared.errors import CatalogError, ChangedTopicError
 from shared.study.store import lock_learner
 
@@ -85,12 +85,12 @@ class Index:
     """
 
     def __init__(self, *, now: datetime) -> None:
-        self.topics: dict[int, catalog_admin.CatalogTopic] = {}
+        self.topics: dict[int, catalog_form.CatalogTopic] = {}
         self.asked: defaultdict[int, array[int]] = defaultdict(lambda: array("q"))
         self._hashes: defaultdict[int, bytearray] = defaultdict(bytearray)
         self._now = now
 
-    def add(self, part: catalog_admin.CatalogFile) -> None:
+    def add(self, part: catalog_form.CatalogFile) -> None:
         """Add topics and questions; raise CatalogError for a topic that has two entries."""
         for topic in part.topics:
             if self.topics.setdefault(topic.id, topic) != topic:
@@ -122,7 +122,7 @@ class Index:
 HASH_BYTES = 32
 
 
-def _edition_hash(question: catalog_admin.CatalogQuestion, edition: catalog_admin.CatalogEdition) -> bytes:
+def _edition_hash(question: catalog_form.CatalogQuestion, edition: catalog_form.CatalogEdition) -> bytes:
     frequency = question.exam_frequency
     return _hash(
         [

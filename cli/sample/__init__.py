@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from shared import catalog_admin
-from shared.catalog_admin import CatalogFile
+from shared import catalog_form
+from shared.catalog_form import CatalogFile
 
 SAMPLE = Path(__file__).parent
 ID_SPACE = 1000  # for the ids of a learner's questions
@@ -13,7 +13,7 @@ ID_SPACE = 1000  # for the ids of a learner's questions
 
 def read_catalog() -> CatalogFile:
     """Return the sample's learner, three topics and forty questions."""
-    return catalog_admin.read_catalog((SAMPLE / "catalog.json").read_bytes())
+    return catalog_form.read_catalog((SAMPLE / "catalog.json").read_bytes())
 
 
 def earlier_uploads() -> list[str]:

@@ -21,7 +21,8 @@ from cli.demo import LEARNER as SAMPLE
 from cli.demo import LIVE, VIEWER
 from cli.local.servers import Servers
 from shared import tokens
-from shared.catalog_admin import CatalogFile, load_catalog
+from shared.catalog_admin import load_catalog
+from shared.catalog_form import CatalogFile
 from shared.config import Settings
 from shared.study.finalize import verify
 from shared.study.store import list_progress

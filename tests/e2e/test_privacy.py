@@ -21,7 +21,8 @@ from sqlalchemy import Engine, make_url, text
 from cli.client import PATH
 from cli.local.servers import Servers
 from shared.broker import REPLAY_QUEUE
-from shared.catalog_admin import CatalogFile, load_catalog
+from shared.catalog_admin import load_catalog
+from shared.catalog_form import CatalogFile
 from shared.config import Settings
 from tests import factories
 from tests.faults import frozen

@@ -287,6 +287,8 @@ def test_no_answer_is_graded_by_a_right_choice_that_is_none(adopted: Host, engin
     adopted.run("UPDATE published_items SET choices = '{}' WHERE pub_id = 'ann-1'")
     sent = upload(answer("ann-0", AT), answer("ann-1", AT), answer("ann-2", AT))
     assert fates(engine, sent) == ["unknown_question", "unknown_question", "counted"]
+    adopted.run("UPDATE published_items SET correct_choice = -1")
+    assert differences(adopted, "--force", code=0) == "0 differences\n"
 
 
 OTHER_VIEW = (

@@ -12,13 +12,13 @@ from sqlalchemy import Connection, Engine, text
 
 from api.schemas import ChangedLearner
 from shared import changes
-from shared.catalog_admin import regrade
 from shared.config import StoreSettings
 from shared.db import make_engine
 from shared.errors import ConfigurationError, UnknownCursorError
 from shared.learners import delete_learner
 from shared.models import PublishedItem
 from shared.ops.actions import unvoid_upload, void_upload
+from shared.regrading import regrade
 from shared.replay import replay
 from shared.study.store import lock_learner
 from tests.factories import (

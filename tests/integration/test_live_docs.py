@@ -16,7 +16,8 @@ from sqlalchemy import Engine
 from api.app import create_app
 from api.errors import MEDIA_TYPE
 from shared import errors
-from shared.catalog_admin import CatalogFile, load_catalog
+from shared.catalog_admin import load_catalog
+from shared.catalog_form import CatalogFile
 from shared.config import Settings
 from tests.clients import Clock
 

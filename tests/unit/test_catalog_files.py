@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from shared.catalog_admin import read_catalog
 from shared.catalog_files import made_id, read
+from shared.catalog_form import read_catalog
 from shared.errors import CatalogError
 
 HEADER = "pub_id;topic;subject;choices;key"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.catalog_admin import read_catalog
+from shared.catalog_form import read_catalog
 from shared.errors import CatalogError
 from tests.factories import question
 

@@ -1,0 +1,160 @@
+"""The form of a catalog: its rows, read from JSON and checked."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date
+from typing import Annotated, Any, Self
+
+import pydantic
+
+from shared.config import TimeZone
+from shared.errors import CatalogError
+from shared.payload import Integer, as_integer, normal_id
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("Postgres cannot store NUL in a text")
+    return text
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    raise ValueError("must be a text")  # pydantic would take a number for seconds since 1970
+
+
+Id = Annotated[int, pydantic.Field(gt=0, lt=2**63), pydantic.BeforeValidator(as_integer)]
+Date = Annotated[date, pydantic.Field(strict=False), pydantic.BeforeValidator(_written)]
+Moment = Annotated[pydantic.AwareDatetime, pydantic.Field(strict=False), pydantic.BeforeValidator(_written)]
+Text = Annotated[str, pydantic.Field(min_length=1), pydantic.AfterValidator(_storable)]
+
+
+class _Form(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class CatalogUser(_Form):
+    """A learner; without a time zone, the stored one stays, or the default is used."""
+
+    id: Id
+    time_zone: TimeZone | None = None
+
+
+class CatalogTopic(_Form):
+    """A topic of one learner, with the date of its exam."""
+
+    id: Id
+    user_id: Id
+    name: Text
+    exam_on: Date | None = None
+
+
+class CatalogEdition(_Form):
+    """What a learner sees of a question under a public id, and the key that it is graded by."""
+
+    pub_id: Annotated[
+        str,
+        pydantic.AfterValidator(normal_id),
+        pydantic.Field(min_length=1, max_length=200),
+        pydantic.AfterValidator(_storable),
+    ]
+    choices: list[Annotated[str, pydantic.AfterValidator(_storable)]] = pydantic.Field(min_length=2)
+    correct_choice: Integer = pydantic.Field(ge=0)
+    published_at: Moment | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _right_choice_exists(self) -> Self:
+        if self.correct_choice >= len(self.choices):
+            raise ValueError("correct_choice is not the index of a choice")
+        return self
+
+
+_EDITION_FIELDS = frozenset(CatalogEdition.model_fields)
+
+
+class CatalogQuestion(_Form):
+    """A question of a topic with its editions; in the flat form, it has the fields of its only edition."""
+
+    id: Id
+    user_id: Id
+    study_topic_id: Id
+    subject: Text = pydantic.Field(max_length=120)
+    exam_frequency: float | None = pydantic.Field(None, ge=0, allow_inf_nan=False)
+    retired_at: Moment | None = None
+    editions: list[CatalogEdition] = pydantic.Field(min_length=1)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _flat_form(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "editions" in data:
+            return data
+        edition = {name: data[name] for name in data.keys() & _EDITION_FIELDS}
+        return {name: value for name, value in data.items() if name not in edition} | {"editions": [edition]}
+
+
+class CatalogFile(_Form):
+    """A catalog; learners, topics and questions that it does not name are not changed."""
+
+    users: list[CatalogUser] = []
+    topics: list[CatalogTopic] = []
+    questions: list[CatalogQuestion] = []
+
+    @property
+    def editions(self) -> Iterator[tuple[CatalogQuestion, CatalogEdition]]:
+        """Yield every edition with its question."""
+        return ((question, edition) for question in self.questions for edition in question.editions)
+
+
+def read_catalog(text: bytes) -> CatalogFile:
+    """Read a catalog; raise CatalogError with one line per mistake."""
+    try:
+        data = json.loads(decode(text), object_pairs_hook=_object)
+        return validate(data, lambda steps: f"/{'/'.join(map(str, steps))}")  # a JSON pointer
+    except json.JSONDecodeError as error:
+        raise CatalogError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except RecursionError:
+        raise CatalogError("it nests too deeply for a catalog") from None
+    except ValueError:  # of Python's limit for digits
+        raise CatalogError("a number has too many digits") from None
+
+
+def decode(text: bytes) -> str:
+    """Read UTF-8; raise CatalogError with the line that is not UTF-8."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise CatalogError(f"line {line} is not UTF-8: save the file as UTF-8") from None
+
+
+def validate(data: Any, place: Callable[[tuple[int | str, ...]], str]) -> CatalogFile:
+    """Make a catalog of plain data; raise CatalogError with the place of each mistake."""
+    try:
+        return CatalogFile.model_validate(data)
+    except pydantic.ValidationError as error:
+        lines = [f"{place(e['loc'])}: {e['msg']}" for e in error.errors(include_url=False)]
+        raise CatalogError("\n".join(lines)) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        entry = members.get("pub_id") or members.get("id") or "the catalog"
+        raise CatalogError("\n".join(repeated(f"the key {name} of {entry}" for name, _ in pairs)))
+    return members
+
+
+def join(parts: Iterable[CatalogFile]) -> CatalogFile:
+    """Join parts of a catalog."""
+    rows: dict[str, list[Any]] = {kind: [] for kind in CatalogFile.model_fields}
+    for part in parts:
+        for kind in rows:
+            rows[kind] += getattr(part, kind)
+    return CatalogFile(**rows)
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Return a line for each name that appears twice."""
+    return [f"{name}: appears twice" for name, times in Counter(names).items() if times > 1]
