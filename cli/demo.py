@@ -70,8 +70,6 @@ class DemoFailedError(StudyIngestError):
 @click.option(
     "--port",
     type=up.PORT,
-    envvar="PORT",
-    show_envvar=True,
     help=f"0: any free one.  [default: {up.USUAL_PORT}; with --once any free one]",
 )
 def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
