@@ -124,7 +124,15 @@ class SmokeRun:
 
     def findings(self) -> Iterator[doctor.Finding]:
         """Run the steps in order, until one fails."""
-        for step in (self._prepare, self._send, self._wait, self._send_again, self._compare, self._void):
+        answer = client.Answer
+        for step in (
+            self._prepare,
+            lambda: self._send("sent", answer.RECEIVED, f"{self.uuid} is received"),
+            self._wait,
+            lambda: self._send("sent again", answer.ALREADY_INGESTED, "it is known"),
+            self._compare,
+            self._void,
+        ):
             yield (finding := step())
             if finding.level == "fail":
                 return
@@ -137,9 +145,8 @@ class SmokeRun:
     def _prepare(self) -> doctor.Finding:
         """Load the question; void the sessions of earlier runs, also those that are still to be replayed."""
         with self.store.engine.begin() as connection:
-            if not attempts.load_questions(
-                connection, {PUB_ID}
-            ):  # a load makes every learner wait for a moment
+            # Only if needed: a load makes every learner wait for a moment.
+            if not attempts.load_questions(connection, {PUB_ID}):
                 load_catalog(connection, CATALOG)
         count = self._void_earlier()
         if not wait_until(self._none_waits, self.patience):
@@ -149,17 +156,12 @@ class SmokeRun:
         voided = f"; {count} sessions of earlier runs voided" if count else ""
         return doctor.ok("ready", f"{PUB_ID} is loaded, of learner {LEARNER}{voided}")
 
-    def _send(self) -> doctor.Finding:
-        sent = self.sender.send(self.upload)
-        return _judge("sent", sent, client.Answer.RECEIVED, f"{self.uuid} is received")
+    def _send(self, check: str, expected: client.Answer, detail: str) -> doctor.Finding:
+        return _judge(check, self.sender.send(self.upload), expected, detail)
 
     def _wait(self) -> doctor.Finding:
         sent = self.sender.wait(self.upload, time.monotonic() + self.patience)
         return _judge("replayed", sent, client.Answer.INGESTED, "it is ingested")
-
-    def _send_again(self) -> doctor.Finding:
-        sent = self.sender.send(self.upload)
-        return _judge("sent again", sent, client.Answer.ALREADY_INGESTED, "it is known")
 
     def _compare(self) -> doctor.Finding:
         before, after = (sum(each["reviews"] for each in known) for known in (self.before, self._progress()))

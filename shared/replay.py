@@ -89,7 +89,10 @@ def replay(
         if found := [key for key in existing if key[0] == each.uuid or key == each.other_key]:
             (_, user_id), *_ = found
             sessions = chain.from_iterable(existing[key] for key in found)
-            result = _result(each, each.plan, sessions, _due(connection, user_id, each.plan))
+            reviewed = [attempt.question.id for topic in each.plan.topics.values() for attempt in topic]
+            cached = load_cached(connection, user_id, reviewed)
+            due = {question: saved.progress.due for question, saved in cached.items()}
+            result = _result(each, each.plan, sessions, due)
             end = uploads.End(each.uuid, uploads.Status.INGESTED, now, user_id, result)
             done.append((end, Replayed(uploads.Status.INGESTED, None)))
         elif each.reason or each.owner is None:
@@ -103,12 +106,6 @@ def replay(
     done += _ingest(connection, new, now)
     uploads.close(connection, [end for end, _ in done])
     return {end.client_session_uuid: replayed for end, replayed in done}
-
-
-def _due(connection: Connection, user_id: int, plan: Plan) -> dict[int, date]:
-    """Return the present due dates of a plan's questions."""
-    reviewed = [attempt.question.id for topic in plan.topics.values() for attempt in topic]
-    return {id_: saved.progress.due for id_, saved in load_cached(connection, user_id, reviewed).items()}
 
 
 def _ingest(
