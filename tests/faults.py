@@ -1,4 +1,4 @@
-"""Break a transaction at any of its statements, or freeze a whole server."""
+"""Break a transaction at any of its statements, slow all of a kind down, or freeze a whole server."""
 
 import shutil
 import subprocess
@@ -16,6 +16,15 @@ from tests.processes import ROOT
 
 # Waits until the backend is gone, for a minute at most.
 _KILL = "SELECT pg_terminate_backend(%s, 60000)"
+
+# A transaction takes ten uploads: no machine is so fast that it works many of them off before a kill.
+_SLOW = """
+    CREATE TABLE slow AS SELECT {seconds} AS seconds;
+    CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN PERFORM pg_sleep(seconds) FROM slow; RETURN NULL; END $$;
+    CREATE TRIGGER slowly AFTER INSERT ON study_question_attempts
+    FOR EACH STATEMENT EXECUTE FUNCTION slowly();
+"""
 
 Fault = Callable[[psycopg.Connection], None]
 
@@ -78,6 +87,18 @@ def _listening(engine: Engine, moment: str, listener: Callable[..., None]) -> It
         yield
     finally:
         event.remove(engine, moment, listener)
+
+
+def slow_replays(engine: Engine, seconds: float) -> None:
+    """Let each replay take so long from now on."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(_SLOW.format(seconds=seconds))
+
+
+def fast_replays(engine: Engine) -> None:
+    """Let replays take no longer than they need; waits for none of them, as to drop the trigger would."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM slow")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import study_outbox.store
 from study_outbox import Outbox
 
 # Seconds where the product waits a minute: a device that is killed leaves its sessions for so long.
-study_outbox.store.LEASE = 2.0
+study_outbox.store.LEASE = 5.0
 study_outbox.outbox.LOOK_AGAIN = 0.5
 study_outbox.outbox.LONGEST_RETRY_AFTER = 1.0
 study_outbox.answer.LONGEST_PAUSE = 1.0

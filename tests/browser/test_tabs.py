@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,19 @@ def slowly(handler: Handler) -> None:
     """Leave a test the time to end a tab while it sends."""
     time.sleep(0.15)
     handler.pass_on()
+
+
+def some_slowly(proxy: Proxy) -> threading.Event:
+    """Let some pass, and the rest after the event: however slow a test is, it comes in between."""
+    ended = threading.Event()
+
+    def pass_some(handler: Handler) -> None:
+        if len(proxy.recorded()) > SESSIONS // 3:
+            ended.wait()
+        slowly(handler)
+
+    proxy.fault = pass_some
+    return ended
 
 
 def queue(phone: Device, learner: Learner, count: int) -> None:
@@ -77,12 +91,13 @@ def test_T5_another_tab_goes_on_where_one_ended(
     end: Callable[[Page], None],
 ) -> None:
     queue(phone, learner, SESSIONS)
-    phone.proxy.fault = slowly
+    ended = some_slowly(phone.proxy)
     pages = open_tabs(phone, learner, 3)
     until(lambda: pages[TABS[2]].evaluate(WAITING) < SESSIONS - 8 and phone.proxy.posts, "one of them sends")
     sender = phone.proxy.posts[-1].token
     end(pages.pop(sender))
     gone = time.monotonic()
+    ended.set()
     all_recorded(phone, SESSIONS, list(pages.values()))
     first = min(post.at for post in phone.proxy.posts if post.token != sender)
     run.figure(
@@ -112,12 +127,13 @@ def test_T5_a_tab_that_hangs_loses_its_turn_and_stops(phone: Device, learner: Le
     pages = open_tabs(phone, learner, 2)
     renderers = {token: renderer_of(page, phone) for token, page in pages.items()}
     assert len(set(renderers.values())) == 2
-    phone.proxy.fault = slowly
+    ended = some_slowly(phone.proxy)
     watch = phone.outbox(learner.number, "")
     until(lambda: watch.evaluate(WAITING) < SESSIONS - 8, "one of them sends")
     sender = phone.proxy.posts[-1].token
     os.kill(renderers[sender].pid, signal.SIGSTOP)
     hung = time.monotonic()
+    ended.set()
     try:
         del pages[sender]
         ((token, other),) = pages.items()

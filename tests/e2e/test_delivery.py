@@ -19,6 +19,7 @@ from shared.broker import REPLAY_QUEUE, enqueue, make_celery
 from shared.study.finalize import verify
 from shared.uploads import receive
 from tests import factories
+from tests.faults import fast_replays, slow_replays
 from tests.processes import PROCFILE, Processes, until
 
 
@@ -163,14 +164,6 @@ def test_I9_a_start_that_its_message_had_no_time_for_is_not_counted(engine: Engi
     assert [(row.status, row.tries) for row in rows] == [("received", 1)] * 3
 
 
-# A transaction takes ten uploads: so no machine is fast enough to work all of them off between the kills.
-SLOWLY = text("""
-    CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$;
-    CREATE TRIGGER slowly AFTER INSERT ON study_question_attempts
-    FOR EACH STATEMENT EXECUTE FUNCTION slowly();
-""")
-FAST = text("DROP TRIGGER slowly ON study_question_attempts")
 TWO = f"{PROCFILE['worker']} --concurrency 2"
 
 
@@ -192,8 +185,7 @@ def test_I1_I2_five_kills_and_a_flush_lose_and_double_nothing(
     engine: Engine, house: Processes, viewer: Sender, servers: Servers
 ) -> None:
     factories.load_many(engine)
-    with engine.begin() as connection:
-        connection.execute(SLOWLY)
+    slow_replays(engine, 0.5)
     rng = random.Random(5)
     uploads = [factories.random_upload(rng, learner=1 + n % 3, attempts=20) for n in range(470)]
     uploads += [factories.fast(rng, learner=1 + n % 3) for n in range(20)]
@@ -218,8 +210,7 @@ def test_I1_I2_five_kills_and_a_flush_lose_and_double_nothing(
         assert statuses(engine)["received"] >= 100
         assert broker.llen(REPLAY_QUEUE) > 0
         broker.flushall()
-    with engine.begin() as connection:
-        connection.execute(FAST)
+    fast_replays(engine)
     house.start("worker")
     until(lambda: finished(engine), "every upload is final", patience=300)
     assert statuses(engine) == {"ingested": 490, "rejected": 10}

@@ -18,8 +18,8 @@ from shared.config import Settings
 from shared.study.finalize import verify
 from tests import factories
 from tests.factories import statuses
-from tests.faults import frozen
-from tests.processes import Processes, reachable_directory, until
+from tests.faults import fast_replays, frozen, slow_replays
+from tests.processes import PROCFILE, Processes, reachable_directory, until
 from tests.rabbitmq import RabbitMQ, program, rabbitmq
 
 BODY = '[["00000000-0000-4000-8000-000000000000"], {}, null]'
@@ -93,15 +93,17 @@ def test_I1_an_upload_that_was_not_enqueued_is_swept(
 
 def test_I1_I2_kills_lose_and_double_nothing(engine: Engine, house: Processes, viewer: Sender) -> None:
     factories.load_many(engine)
+    slow_replays(engine, 0.5)
     send(viewer, 100)
     house.start("sweeper")
     for kill in range(3):
-        worker = house.start("worker")
+        worker = house.start("worker", f"{PROCFILE['worker']} --concurrency 2")
         until(lambda kill=kill: ends(engine)["ingested"] > 10 * kill, "some are ingested")
         for child in psutil.Process(worker.pid).children(recursive=True):
             child.send_signal(signal.SIGKILL)
         house.kill("worker")
     assert ends(engine)["received"]
+    fast_replays(engine)
     house.start("worker")
     until(lambda: ends(engine) == {"ingested": 100}, "every upload is ingested")
     with engine.connect() as connection:

@@ -17,20 +17,12 @@ from shared.config import Settings
 from shared.study.finalize import verify
 from tests import factories
 from tests.factories import statuses
+from tests.faults import fast_replays, slow_replays
 from tests.hosts import Host, hosts, why_not
 from tests.processes import PROCFILE, ROOT, Processes, processes, reachable_directory, until
 from tests.stores_over_tcp import BROKER_PORT
 
 WEB_PORT = 8000
-# Long enough to be cut off in the middle on any machine, shorter than every limit.
-SLOWLY = text("""
-    CREATE TABLE slow AS SELECT true;
-    CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN IF EXISTS (SELECT FROM slow) THEN PERFORM pg_sleep(1); END IF; RETURN NULL; END $$;
-    CREATE TRIGGER slowly AFTER INSERT ON study_question_attempts
-    FOR EACH STATEMENT EXECUTE FUNCTION slowly();
-""")
-FAST = text("DELETE FROM slow")
 # A transaction of a host that is in the middle of a replay.
 REPLAYS = text("""
     SELECT count(*) FROM pg_stat_activity
@@ -131,8 +123,7 @@ def site(network: list[Host], stores: str, tmp_path: Path) -> Iterator[Site]:
 
 def test_I1_I2_a_worker_host_that_is_cut_off_in_a_transaction_loses_and_doubles_nothing(site: Site) -> None:
     factories.load_many(site.engine)
-    with site.engine.begin() as connection:
-        connection.execute(SLOWLY)
+    slow_replays(site.engine, 1)  # to be cut off in the middle on any machine, within every limit
     rng = random.Random(1)
     uploads = [factories.random_upload(rng, 1 + n % 3) for n in range(60)]
     bodies = [factories.body(upload) for upload in uploads]
@@ -141,8 +132,7 @@ def test_I1_I2_a_worker_host_that_is_cut_off_in_a_transaction_loses_and_doubles_
         site.work_on(number)
     assert "30 received" in site.upload(bodies[:30])
     site.cut_off_within_a_replay(lost)
-    with site.engine.begin() as connection:
-        connection.execute(FAST)
+    fast_replays(site.engine)
     until(lambda: site.ends() == {"ingested": 30}, "the other host does all")
     lost.connect()
     site.house.kill("worker1")
