@@ -292,7 +292,7 @@ def remove_learner(path: ThingPath) -> dict[str, Any]:
         progress=receipt.progress,
         blanked_uploads=receipt.uploads,
         blanked_conflicts=receipt.conflicts,
-        spooled=receipt.spooled,
+        spool_entries=receipt.spooled,
     )
     return schemas.DeletedLearner.model_validate(receipt._asdict()).model_dump()
 

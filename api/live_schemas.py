@@ -97,7 +97,7 @@ class QuizSession(BaseModel):
 
 
 class StartedSession(QuizSession):
-    """A session in progress; a new one, or the one that was in progress already."""
+    """The session in progress: a new one, or the one that was in progress already."""
 
     model_config = with_example(SESSION, location="its address")
 

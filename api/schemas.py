@@ -411,7 +411,7 @@ class Withdrawn(BaseModel):
 
 
 class DeletedLearner(BaseModel):
-    """How many rows were deleted, and how many uploads, conflicts and spool entries lost their payloads."""
+    """How many rows and spool entries were deleted; uploads and conflicts only lost their payloads."""
 
     model_config = with_example(
         {"sessions": 40, "attempts": 700, "progress": 310, "uploads": 36, "conflicts": 0, "spooled": 0}

@@ -207,7 +207,7 @@ def _encryption(connection: Connection) -> Finding:
     if not plain:
         return ok("postgres encryption", "every connection of the processes over a network is encrypted")
     fix = "take sslmode out of DATABASE_URL, or set it to verify-full"
-    return warn("postgres encryption", f"{plain} of the processes' connections are in plain text", fix)
+    return warn("postgres encryption", f"{plain} connections of our processes are not encrypted", fix)
 
 
 def _standing(connection: Connection, settings: Settings) -> Finding:
@@ -314,7 +314,7 @@ def _spool(redis_url: str) -> Iterator[Finding]:
             detail = f"{waiting} uploads wait in it"
             yield warn("spool length", detail, fix) if waiting else ok("spool length", detail)
             refused = client.llen(spool.REFUSED)
-            fix = f"keep the list {spool.REFUSED}, and report the log's `spool.refused` events"
+            fix = f"keep the list {spool.REFUSED}, and report the log's `spool.entry_refused` events"
             detail = f"{refused} entries cannot be read"
             yield fail("spool refused", detail, fix) if refused else ok("spool refused", "nothing")
     except RedisError as error:

@@ -127,8 +127,8 @@ class AnkiReview(NamedTuple):
     pub_id: str
 
 
-class Past(NamedTuple):
-    """What an import records, and how many reviews it leaves out, by the reason."""
+class PlannedImport(NamedTuple):
+    """The uploads that an import sends, and the number of reviews that it leaves out, by the reason."""
 
     uploads: list[dict[str, Any]]
     left_out: dict[str, int]
@@ -229,7 +229,7 @@ def _by_table(mapping: bytes) -> Any:
 
 def past_sessions(  # noqa: PLR0913  # what decides where a session ends, and what its answers mean
     anki: Anki, keys: Mapping[str, int], *, learner: int, gap: timedelta, zone: tzinfo, now: datetime
-) -> Past:
+) -> PlannedImport:
     """Make uploads of reviews: Again is a miss, Hard an unsure right answer, Good and Easy a right one.
 
     `keys`: the right choices of the learner's editions. A session ends after a `gap`, at the end of a study
@@ -264,7 +264,7 @@ def past_sessions(  # noqa: PLR0913  # what decides where a session ends, and wh
             uploads.append({"client_session_uuid": str(first), "attempts": attempts})
     taken = sum(len(each["attempts"]) for each in uploads) + sum(left_out.values())
     left_out["no answer"] = len(anki.reviews) - taken
-    return Past(uploads, left_out)
+    return PlannedImport(uploads, left_out)
 
 
 def _sessions(reviews: Iterable[AnkiReview], gap: timedelta, zone: tzinfo) -> Iterator[list[AnkiReview]]:

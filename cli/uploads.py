@@ -86,7 +86,8 @@ def _collect(answers: Iterable[client.Sent], what: str, total: int) -> list[clie
 def uploads() -> None:
     """Find received uploads, and act on them.
 
-    Exit code 0: done, or nothing to do. 1: unknown, or refused with nothing changed. 2: wrong usage.
+    Exit code 0: done, or nothing to do. 1: there is no such upload, or the action was refused and nothing
+    changed. 2: wrong usage.
     """
 
 

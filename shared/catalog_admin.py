@@ -32,7 +32,7 @@ class EditionChange(NamedTuple):
 
     @property
     def locks(self) -> bool:
-        """Return whether replays must wait for the change: new texts change nothing that they write."""
+        """Return whether replays must wait for the change; they need not wait for new texts."""
         return not {"key", "owner", "question"}.isdisjoint(self.changes)
 
     @property
@@ -89,8 +89,8 @@ def require_ours(connection: Connection) -> None:
     """Raise HostCatalogError where the catalog is a document server's."""
     if not db.catalog_is_ours(connection):
         raise HostCatalogError(
-            "DATABASE_SCHEMA: the catalog in this schema is views on a document server's tables, and is"
-            " never written here: change those tables themselves"
+            "DATABASE_SCHEMA: the catalog in this schema consists of views on a document server's tables:"
+            " change those tables themselves"
         )
 
 
@@ -109,7 +109,7 @@ def _read(connection: Connection, catalog: CatalogFile) -> _Known:
 
 
 def _rows(connection: Connection, statement: TextClause, **named: list[Any]) -> dict[Any, Any]:
-    """Return rows by their first column; ask only if some are named: a request for a part names one kind."""
+    """Return rows by their first column; without any id, nothing is asked (a part names one kind of rows)."""
     return {row[0]: row for row in db.execute(connection, statement, named)} if any(named.values()) else {}
 
 
@@ -190,8 +190,9 @@ _CONCERNED = text("""
     WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
 """)
 
-# Before their learners, as a replay does. An upload that is ingested between these locks and those of the
-# learners is locked after its learner: at worst, a void of it at the same time fails and has to be repeated.
+# Uploads are locked before learners, as in a replay. An upload that is ingested in between can only be locked
+# after its learner. If somebody voids it at the same time, there may be a deadlock, and one of the two has to
+# be repeated.
 _LOCK_UPLOADS = text("""
     SELECT client_session_uuid FROM uploads
     WHERE client_session_uuid IN (
@@ -218,8 +219,8 @@ def lock_catalog(connection: Connection) -> None:
 def split(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[CatalogFile]:
     """Split the rows that are new or differ into catalogs of at most PART rows, each for one transaction.
 
-    Each locks at most one learner: no other learner waits while it waits for a busy one. Raises CatalogError
-    as `load_catalog` does, before anything is written.
+    Each locks one learner at most, so that a busy learner delays no other. Raises CatalogError as
+    `load_catalog` does, before anything is written.
     """
     known = _read(connection, catalog)
     changes = _compare(connection, catalog, known)
@@ -257,10 +258,11 @@ def _parts(rows: Sequence[Any], locked: Callable[[Any], int] = lambda _: 0) -> I
 def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[EditionChange]:
     """Load a catalog and return what it changed in stored editions; loading it again changes nothing.
 
-    Raises CatalogError if it contradicts itself or the tables and, without `force`, if it would change an
-    answered edition. With `force`, attempts at an edition with a new key are graded again, and the progress
-    of their questions is folded again; new texts change no outcome. Only rows that differ are written. Only
-    learners with a new time zone, or of an edition whose key, question or owner changes, are locked.
+    Raises CatalogError if the catalog contradicts itself or the tables, and also, without `force`, if it
+    would change an answered edition. With `force`, attempts at an edition with a new key are graded again,
+    and the progress of their questions is folded again; new texts change no outcome. Only rows that differ
+    are written. Only learners with a new time zone, or of an edition whose key, question or owner changes,
+    are locked.
     """
     lock_catalog(connection)
     known = _read(connection, catalog)
@@ -288,7 +290,7 @@ def _judge(changes: list[EditionChange], *, force: bool) -> None:
         raise CatalogError("\n".join([*map(str, changes), *([] if force else [_USE_FORCE])]))
 
 
-# Not by shared/models.py: the ORM takes 8 MiB of each process that may load a catalog.
+# Also in shared/models.py; but the ORM would take 8 MiB of each process that may load a catalog.
 _KEYS = {"users": "id", "study_topics": "id", "study_questions": "id", "published_items": "pub_id"}
 _USE_FORCE = "use --force if a key was wrong or texts are corrected (--dry-run shows what would change)"
 
@@ -319,8 +321,8 @@ def _upsert(connection: Connection, table: str, key: str, rows: Sequence[dict[st
     if not rows:
         return
     columns = ", ".join(rows[0])
-    # Nor the owner of a topic, which cannot change: it is part of a key, so writing it would block replays
-    # until the load ends.
+    # The owner of a topic cannot change, and is not written either: it is part of a key, so writing it would
+    # block replays until the load ends.
     fixed = {key, "user_id"} if table == "study_topics" else {key}
     new = ", ".join(f"{column} = excluded.{column}" for column in rows[0] if column not in fixed)
     upsert = f"""

@@ -15,7 +15,7 @@ from shared.payload import Integer, as_integer, normal_id
 
 def _storable(text: str) -> str:
     if "\0" in text:
-        raise ValueError("Postgres cannot store NUL in a text")
+        raise ValueError("contains NUL (\\0), which Postgres cannot store")
     return text
 
 

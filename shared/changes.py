@@ -106,7 +106,9 @@ def read_changes(
     """
     ((database, oldest_running, not_begun, from_elsewhere),) = db.execute(connection, _SNAPSHOT)
     if from_elsewhere:
-        raise ConfigurationError("learner_changes: was restored from another Postgres: study-ingest migrate")
+        raise ConfigurationError(
+            "learner_changes: the table was restored from another Postgres: run `study-ingest migrate` once"
+        )
     if cursor.database not in {None, database} or max(cursor.since, cursor.until or 0) > not_begun:
         raise UnknownCursorError("the cursor is not from this database: read again without one")
     until = cursor.until or oldest_running

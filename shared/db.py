@@ -99,7 +99,7 @@ def make_engine(  # noqa: PLR0913  # each is an engine's own property
         pool_reset_on_return=None if autocommit else "rollback",
     )
     if several:
-        event.listen(engine, "do_connect", several.order)
+        event.listen(engine, "do_connect", several.apply_order)
         event.listen(engine, "connect", several.note_connected)
         event.listen(engine, "invalidate", several.note_lost)
     event.listen(engine, "connect", partial(_set_up, settings, wanted))

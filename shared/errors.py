@@ -18,7 +18,7 @@ class HostCatalogError(StudyIngestError):
 
 
 class StoreUnavailableError(StudyIngestError):
-    """Nothing could be stored in time; the sender may try again."""
+    """No store answered in time; the sender may try again."""
 
 
 class UnstorableError(StudyIngestError):

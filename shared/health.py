@@ -92,8 +92,8 @@ def problems(standing: SystemState, settings: Settings) -> frozenset[Problem]:
     judged = {
         Problem.UPLOADS_OVERDUE: (standing.oldest_age or 0) > overdue_after,
         Problem.SWEEPER_SILENT: standing.heartbeat_age is None or standing.heartbeat_age > silent_after,
-        # More than the queue may hold: new uploads wait behind them.
         Problem.DISK_FULL: bool(full_disks()),
+        # More than the queue may hold: new uploads wait behind them.
         Problem.BACKLOG: standing.waiting > settings.queue_limit * MESSAGE_SIZE,
     }
     return frozenset(problem for problem, is_found in judged.items() if is_found)

@@ -35,10 +35,10 @@ class Hosts:
             return None
         return cls._all.setdefault((hosts, ports), cls(hosts.split(","), each))
 
-    def order(
+    def apply_order(
         self, _dialect: Any, _entry: ConnectionPoolEntry, _args: Any, arguments: dict[str, Any]
     ) -> None:
-        """Put the hosts in order before a connection is made."""
+        """Write the hosts in their present order into the arguments of a new connection."""
         hosts = self._hosts
         arguments["host"] = ",".join(host for host, _ in hosts)
         arguments["port"] = ",".join(port for _, port in hosts)

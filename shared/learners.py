@@ -74,7 +74,7 @@ _DELETE = text("DELETE FROM users WHERE id = :user_id")
 
 
 class Receipt(NamedTuple):
-    """How many rows were deleted, and how many uploads, conflicts and spool entries lost their payloads."""
+    """How many rows and spool entries were deleted, and how many uploads and conflicts were blanked."""
 
     sessions: int
     attempts: int

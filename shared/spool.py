@@ -42,16 +42,15 @@ def connect(redis_url: str) -> Redis:
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": SOCKET_TIMEOUT_S,
         "retry": Retry(NoBackoff(), 0),
-        "retry_on_error": [ReadOnlyError],  # does not retry, but connects again, to the new master
+        # With 0 retries this only makes the client connect again, to the new master.
+        "retry_on_error": [ReadOnlyError],
     }
-    texts = {
-        "decode_responses": True,
-        "encoding_errors": "surrogateescape",
-    }  # no UTF-8: refused, kept as it is
+    # An entry that is not UTF-8 can still be read, and is set aside unchanged.
+    texts = {"decode_responses": True, "encoding_errors": "surrogateescape"}
     address = config.sentinel(redis_url)
     if address is None:
         client = Redis.from_url(redis_url)
-        # Over those of the URL: with a `socket_timeout` of another program, senders would wait that long.
+        # These override the URL's: with a long `socket_timeout` there, senders would wait that long.
         client.connection_pool.connection_kwargs.update(options | texts)
         return client
     known = Sentinel(  # type: ignore[no-untyped-call]
@@ -117,7 +116,8 @@ _LOCK = text(f"SELECT pg_advisory_xact_lock({_KEY})")
 def try_lock(connection: Connection) -> bool:
     """Become the only process that moves uploads until the transaction ends; return False if another one is.
 
-    Two at once would lose no upload, but of two contents under one uuid the second might become the first.
+    Two at once would lose no upload. But if one uuid came with two contents, the later one could be stored
+    first, and the first become the conflict.
     """
     return bool(db.scalar(connection, _TRY_LOCK))
 
@@ -148,14 +148,14 @@ def remove(redis: Redis, learner: int, pub_ids: set[str]) -> int:
 def drain(redis: Redis, engine: Engine) -> int:
     """Move a batch of the spool into `uploads`, the oldest first; return the number of entries.
 
-    Entries that a killed process left in `MOVING` come first. Takes an engine: an entry leaves Redis only
-    after its batch is committed.
+    Entries that a killed process left in `MOVING` come first. An entry leaves Redis only after its batch is
+    committed: so this takes an engine, and commits by itself.
     """
     entries = [str(entry) for entry in reversed(redis.lrange(MOVING, -BATCH, -1))]  # the oldest is rightmost
     try:
         while len(entries) < BATCH and (entry := redis.lmove(SPOOL, MOVING, "RIGHT", "LEFT")):
             entries.append(str(entry))
-    except OutOfMemoryError:  # at maxmemory Redis moves nothing, but reads and removes: so it becomes free
+    except OutOfMemoryError:  # at maxmemory LMOVE fails; to read and remove entries works, and frees memory
         entries += [str(entry) for entry in reversed(redis.lrange(SPOOL, len(entries) - BATCH, -1))]
     readable = []
     for entry in entries:
@@ -171,7 +171,7 @@ def drain(redis: Redis, engine: Engine) -> int:
 def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -> None:
     try:
         with engine.begin() as connection:
-            # From Redis' time to Postgres': an entry keeps its age, and none is from the future.
+            # Convert the times from Redis' clock to Postgres': keep each entry's age; none is in the future.
             now, redis_now = db.now(connection), _now(redis)
             deliveries = [
                 replace(delivery, received_at=now - max(redis_now - pushed_at, timedelta()))
@@ -192,7 +192,7 @@ def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -
             redis.lrem(SPOOL, -1, entry)
 
 
-# At maxmemory Redis refuses the push by itself, and in a script unless a removal came first.
+# At maxmemory Redis refuses LPUSH; in a script it allows it after something was removed.
 _SET_ASIDE = """
     local removed = redis.call('LREM', KEYS[1], 1, ARGV[1])
     if removed == 0 then removed = redis.call('LREM', KEYS[2], -1, ARGV[1]) end

@@ -51,7 +51,7 @@ class Delivery:
 
 
 class Verdict(StrEnum):
-    """What became of a delivery; those between `new` and `conflict` are repeats."""
+    """What a delivery turned out to be; `pending`, `ingested`, `rejected` and `dead` are repeats."""
 
     NEW = "new"
     PENDING = "pending"
@@ -65,7 +65,7 @@ class Verdict(StrEnum):
 class Receipt:
     """The answer to a delivery; `reason` and `result` (JSON text) are set if the upload was already final.
 
-    `recorded_as`: the uuid of its row, if another learner's upload has the sent one.
+    `recorded_as`: the uuid of its row, if it is another one than the sender's (`own_uuid`).
     """
 
     verdict: Verdict
@@ -75,9 +75,9 @@ class Receipt:
 
 
 def own_uuid(client_session_uuid: UUID, learner_id: int) -> UUID:
-    """Return the uuid under which a learner's upload is recorded if another learner's has its uuid.
+    """Return the uuid under which a learner's upload is recorded if another learner's upload has its uuid.
 
-    So the answers do not show a learner that the other upload exists.
+    This hides from the learner that the other upload exists.
     """
     return uuid5(client_session_uuid, str(learner_id))
 
@@ -133,10 +133,7 @@ def add_event(
 
 
 def keep_times(connection: Connection, client_session_uuid: UUID, *, with_arrival: bool) -> None:
-    """Add the time of ingestion as an event; `with_arrival`: also the time of receipt.
-
-    Called before the row loses these times.
-    """
+    """Keep the row's time of ingestion, and of arrival if asked to, as events before the row loses them."""
     execute(connection, _KEEP_TIMES, {"id": client_session_uuid, "with_arrival": with_arrival})
 
 
@@ -166,15 +163,15 @@ _INSERT = text("""
 def receive(
     connection: Connection, deliveries: Sequence[Delivery], *, first_try_after: float
 ) -> list[Receipt]:
-    """Record deliveries, and return a receipt for each in its place; works with autocommit, too.
+    """Record deliveries, and return their receipts in the same order; works with autocommit, too.
 
     `first_try_after`: seconds until the sweeper enqueues a new upload.
     """
     first: dict[UUID, Delivery] = {}
     for delivery in deliveries:
         first.setdefault(delivery.client_session_uuid, delivery)
-    # A payload is JSON already: to quote it as text would cost more than all the rest. In the order of
-    # their ids, so that two processes with the same uploads never wait for each other.
+    # A payload is JSON already: to quote it as text would cost more than all the rest. Sorted by uuid, so
+    # that two processes with the same uploads never wait for each other.
     rows = ",".join(
         f'{{"id":"{id_}","hash":"{d.content_hash}","at":{as_json(d.received_at)},'
         f'"learner":{as_json(d.learner_id)},"payload":{d.payload}}}'
@@ -211,7 +208,7 @@ def _look_up(connection: Connection, uuids: Collection[UUID]) -> dict[UUID, Any]
     return {row.id: row for row in execute(connection, _KNOWN, {"ids": list(uuids)})} if uuids else {}
 
 
-# The statement sees the row as it was before: so the event has the time of the first content.
+# The SELECT still sees the old row, so the event gets the time of the old content.
 _REPLACE = text("""
     WITH replaced AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), content_hash = :hash,
@@ -226,8 +223,8 @@ _REPLACE = text("""
     FROM replaced JOIN uploads USING (client_session_uuid)
 """)
 
-# Once it has its payload again, an operator can replay it. `finalized_at` is set to now, or the next purge
-# would take it at once. Not where the upload's learner is deleted: nothing would blank these answers again.
+# Store the payload again, so that an operator can replay the upload. `finalized_at` is set to now, or the
+# next purge would delete it. Not if the learner was deleted: nothing would delete these answers later.
 _REFILL = text("""
     WITH refilled AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now()
@@ -238,7 +235,7 @@ _REFILL = text("""
     SELECT client_session_uuid, 'received', 'the same content, which was purged' FROM refilled
 """)
 
-# Without its payload where the upload's learner is deleted: nothing would blank these answers again.
+# Without the payload if the upload's learner was deleted: nothing would delete these answers later.
 _KEEP_CONFLICT = text("""
     INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at, learner_id)
     SELECT :id, :hash, CASE WHEN user_id IS NULL OR user_id IN (SELECT id FROM users)
@@ -267,9 +264,9 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
         "at": delivery.received_at,
         "learner": learner,
     }
-    # A trusted sender may send content that was rejected for a learner's token.
-    is_same_sender = known.reason != OTHER_LEARNER or known.learner_id == learner
-    if known.content_hash == delivery.content_hash and is_same_sender:
+    # Content that was rejected because of its sender's token may be sent again by another sender.
+    may_differ_now = known.reason == OTHER_LEARNER and known.learner_id != learner
+    if known.content_hash == delivery.content_hash and not may_differ_now:
         if known.is_purged and known.status in {Status.REJECTED, Status.DEAD}:
             execute(connection, _REFILL, content)
         verdict = Verdict.PENDING if known.status == Status.RECEIVED else Verdict(known.status)

@@ -1,9 +1,9 @@
 """The outbox: signed messages to a receiver, delivered at least once.
 
-Finalize inserts `explain_misses` and `weak_areas` for every session, a dead upload `upload.dead`: a row each,
-in the same transaction as the event. The sweeper inserts `progress.changed`, if asked to: if replays inserted
-it, each would wait for the one before. It claims rows by lease, posts them while no transaction is open, and
-records the answer.
+Finalize inserts two rows for every session, `explain_misses` and `weak_areas`; what marks an upload as dead
+inserts `upload.dead`: both in the same transaction as the event. The sweeper inserts `progress.changed`, if
+that is enabled: if replays inserted it, each would wait for the one before. The sweeper claims rows by lease,
+posts them while no transaction is open, and records the answers.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from standardwebhooks import Webhook as Signer
 from shared import db, failures, retries
 from shared.config import Settings
 
-# A lease outlasts the time-out, so that a late answer is recorded before another sweeper tries.
-LEASES = 2
+# A lease lasts so many time-outs, so that a late answer is recorded before another sweeper tries.
+TIMEOUTS_OF_A_LEASE = 2
 # The part of an answer that is stored: enough to read what is wrong.
 KEPT_BYTES = 300
 # The longest wait that a receiver may ask for: one that asks for more is hardly right.
@@ -35,8 +35,8 @@ LONGEST_RETRY_AFTER_S = 86_400.0
 class Kind(StrEnum):
     """The kind of a message; the receiver sees it as `type`.
 
-    A new kind also needs the two constraints of the model and a revision, the statement that inserts it,
-    `_data`, its schema in `api/schemas.py` and `api/openapi.py`, and docs/webhooks.md.
+    To add a kind, also change: both constraints in `shared/models.py`, with a revision; the statement that
+    inserts it; `_data`; its schema in `api/schemas.py` and `api/openapi.py`; docs/webhooks.md.
     """
 
     EXPLAIN_MISSES = "explain_misses"
@@ -61,7 +61,8 @@ class Status(StrEnum):
 class Webhook:
     """A claimed webhook; `id` is the receiver's idempotency key, `data` the content of the message.
 
-    `lease`: until when it is claimed. It identifies the try: `tries` restarts when an operator sets it back.
+    `lease`: until when it is claimed. The lease identifies the try; `tries` does not, as an operator can set
+    it back to 0.
     `claimed_at`: by Postgres' clock; a receiver refuses what is signed with a time that is minutes off.
     """
 
@@ -100,7 +101,7 @@ class Answer:
         return self.code == httpx.codes.GONE
 
 
-# Only what a reader of changes can read by now: what a slower transaction changes is found once it has ended.
+# Only changes that a reader can see already; those of a slower transaction are found after it has ended.
 _ANNOUNCE = text("""
     INSERT INTO outbox (kind) SELECT 'progress.changed'
     WHERE EXISTS (SELECT FROM learner_changes
@@ -113,7 +114,7 @@ _ANNOUNCE = text("""
 def announce_progress(connection: Connection, since: str) -> str:
     """Insert a `progress.changed` where progress has changed since a transaction, unless one waits already.
 
-    Return since which transaction the next one is due.
+    Return what to pass as `since` the next time.
     """
     return db.scalar(connection, _ANNOUNCE, {"since": since}) or since
 
@@ -167,7 +168,7 @@ _SKIP_ALL = text("""
     WHERE id IN (SELECT id FROM outbox WHERE status = 'waiting' FOR NO KEY UPDATE SKIP LOCKED)
 """)
 
-# Only for the same try, here and below: an answer that comes after its lease says nothing about the next try,
+# The lease in the condition, here and below, identifies the try: a late answer must not change the next try,
 # and a webhook that was skipped meanwhile stays skipped.
 _FINISH = text("""
     UPDATE outbox SET status = :status, finished_at = now(), last_error = :error
@@ -186,11 +187,12 @@ _FAIL = text(f"""
 def claim(connection: Connection, settings: Settings, *, limit: int) -> list[Webhook]:
     """Take up to `limit` webhooks that are due, for the length of a lease; each is counted as a try.
 
-    Webhooks whose last try was interrupted are marked dead, those of a voided session skipped.
+    Webhooks that have no tries left, and whose last one was cut off, are marked dead; those of a voided
+    session are skipped.
     """
     db.execute(connection, _MARK_EXHAUSTED, {"max_tries": settings.webhook_max_tries})
     db.execute(connection, _SKIP_VOIDED)
-    lease = LEASES * settings.webhook_timeout
+    lease = TIMEOUTS_OF_A_LEASE * settings.webhook_timeout
     ids = db.scalars(connection, _CLAIM, {"limit": limit, "lease": lease})
     if not ids:
         return []

@@ -82,7 +82,7 @@ def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID
         _replay(started)
     except Exception as error:  # noqa: BLE001  # whatever it is: each is replayed by itself, where it shows
         names = [str(upload) for upload in started]
-        log.info("uploads.replayed_singly", uploads=names, error=describe(error))
+        log.info("uploads.not_replayed_together", uploads=names, error=describe(error))
         if not is_repeat or not is_transient(error):
             return [], started
         # Such as a locked learner, which counts as no try. Each upload that is started by itself is counted
@@ -108,7 +108,7 @@ def _replay(uploads: list[UUID]) -> None:
             status, took = str(replayed.status), round(seconds, 4)
             log.info("upload.replayed", upload=str(upload), status=status, seconds=took)
         else:
-            log.info("upload.not_replayed", upload=str(upload))  # it is not `received` any more
+            log.info("upload.already_final", upload=str(upload))
 
 
 def _observe(replayed: Replayed, seconds: float) -> None:
@@ -128,7 +128,7 @@ def _observe(replayed: Replayed, seconds: float) -> None:
 
 def _record(upload: UUID, error: Exception, *, counted: bool) -> None:
     transient, described = is_transient(error), describe(error)
-    log.warning("upload.failed", upload=str(upload), error=described, transient=transient)
+    log.warning("upload.start_failed", upload=str(upload), error=described, transient=transient)
     with engine().begin() as connection:
         if transient:
             retries.postpone(connection, upload, described, counted=counted, wait=settings.retry_base)

@@ -18,7 +18,7 @@ _Id = Annotated[int, Field(ge=0, lt=BIGINT)]
 
 
 class SessionCursor(NamedTuple):
-    """The last item of a page of past sessions; the newest come first."""
+    """The last session of a page: the next page begins after it. The newest sessions come first."""
 
     session_id: _Id
 

@@ -256,8 +256,8 @@ def _lock_sessions(connection: Connection, client_session_uuid: UUID) -> tuple[i
         raise errors.UnknownSessionError(f"there is no quiz session of an upload {client_session_uuid}")
     if not sessions[0].stands:
         raise errors.SupersededError(
-            f"no session of {client_session_uuid} counts: its content was replaced or set back, and what"
-            " it has now is not ingested"
+            f"upload {client_session_uuid} has no session that counts: its former sessions are superseded,"
+            " and its present content is not ingested"
         )
     lock_learner(connection, sessions[0].user_id)
     return sessions[0].user_id, [session.id for session in sessions]

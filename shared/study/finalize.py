@@ -36,7 +36,7 @@ def finalize_session(connection: Connection, user_id: int, session_id: int, *, n
 def finalize_sessions(
     connection: Connection, sessions: Mapping[int, Sequence[int]], *, now: datetime
 ) -> dict[int, Finalized]:
-    """Finalize sessions of learners, with as many statements as for one; return what was done, by session.
+    """Finalize several sessions with as many statements as one; return what was done, by session id.
 
     `sessions`: for each learner, the ids of their sessions, in the order in which they are folded.
     """

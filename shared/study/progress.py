@@ -52,11 +52,11 @@ class WrongNote(StrEnum):
 class Progress(NamedTuple):
     """What is known of one learner and one question.
 
-    `due` respects `due_at_most`, which the last counted answer set if it was unsure but right.
-    `last_answered_at` and `last_study_date` are those of the newest review, practice too. The fields after
-    them are about counted reviews. `corrects` counts outcomes: unsure-but-right is neither a miss nor a
-    correct. A streak ends at any other answer; `correct_since` is the study date of the first correct answer
-    of the current one. The note's times are those when it was last opened and closed.
+    `due_at_most`: the latest possible `due`, set if the last counted answer was unsure but right.
+    `last_answered_at` and `last_study_date`: of the newest review, also if it is practice. All fields after
+    these are about counted reviews. Unsure-but-right is neither a miss nor a correct. A streak ends at any
+    other answer; `correct_since`: the study date on which the present streak of correct answers began.
+    `note_opened_at` and `note_closed_at`: when the wrong note was last opened and closed.
     """
 
     stability: float
@@ -98,7 +98,7 @@ class Pattern(StrEnum):
 
 
 class Counts(NamedTuple):
-    """A session's counted answers: by outcome, and by pattern as of the session's place in time."""
+    """A session's counted answers: by outcome, and by pattern, where later answers do not matter."""
 
     correct: int
     wrong: int
@@ -118,10 +118,10 @@ class Decision:
 
 
 def find_late(sessions: Iterable[Iterable[Review]], cached: Mapping[int, Cached]) -> set[int]:
-    """Return the questions that must be folded from their whole history.
+    """Return the questions that must be folded from their whole history, since a review of them is late.
 
-    Those with a review that is not strictly newer than what is cached or than the sessions before it, and
-    those whose cache was produced by another scheduler.
+    A review is late if it is not newer than the cached progress and all earlier sessions of this call. Also
+    returns the questions whose progress another scheduler produced.
     """
     found = set()
     stale = {question for question, known in cached.items() if known.scheduler != SCHEDULER}
@@ -141,9 +141,9 @@ def decide(
     cached: Mapping[int, Cached],
     history: Mapping[int, Sequence[Review]],
 ) -> list[Decision]:
-    """Fold a learner's sessions onto `cached`, each onto those before it.
+    """Fold a learner's sessions in their order, beginning with the progress in `cached`.
 
-    `history`: the other reviews of every late question.
+    `history`: for each question that `find_late` returned, all reviews outside of these sessions.
     """
     progress = {question: known.progress for question, known in cached.items()}
     others = {question: list(reviews) for question, reviews in history.items()}
@@ -223,7 +223,7 @@ _UNANSWERED = Progress(
 def advance(before: Progress | None, review: Review) -> Progress:
     """Fold one review onto the progress before it; the caller keeps the order."""
     known = before or _UNANSWERED
-    # A learner may travel west, where it is still yesterday: the date used never goes back.
+    # The date never goes back, even if the learner travels west to where it is still yesterday.
     day = max(review.study_date, known.last_study_date)
     last = known.last_study_date if before else day
     memory, due = schedule(before and before.memory, last, day, review.rating)
@@ -318,6 +318,7 @@ def _digest() -> str:
     Rounded, since the last digits of a power differ between machines.
     """
     days = (0, 0, 1, 1, 4, 9, 9, 30, 45, 45, 46, 120, 122, 122, 300, 1000)
+    # c correct, w wrong, n wrong and unsure, u right but unsure; as practice: p correct, r right but unsure
     answers = "cpwurrcccwnncppc"
     graded = {
         "c": (Rating.Good, Outcome.CORRECT, True),

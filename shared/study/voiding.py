@@ -47,9 +47,9 @@ def void_sessions(connection: Connection, user_id: int, session_ids: list[int], 
 
 
 def unvoid_sessions(connection: Connection, user_id: int, session_ids: list[int]) -> int:
-    """Bring back voided sessions of a learner whose lock the caller holds.
+    """Bring voided sessions of a learner back, and return how many; the caller holds the learner's lock.
 
-    Raises SupersededError where only superseded sessions are void.
+    Raises SupersededError if none can come back because they are superseded.
     """
     bound = {"user_id": user_id, "session_ids": session_ids}
     changed = scalars(connection, _UNVOID, bound)

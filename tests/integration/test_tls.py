@@ -276,4 +276,4 @@ def test_the_doctor_names_the_remedy_and_warns_of_plain_text(postgres: int, sett
     crossing = f"postgresql://{USER}@{address}:{postgres}/postgres?sslmode=disable"
     with reached(crossing):
         warning = found(url)["postgres encryption"]
-    assert (warning.level, warning.detail) == ("warn", "1 of the processes' connections are in plain text")
+    assert (warning.level, warning.detail) == ("warn", "1 connections of our processes are not encrypted")

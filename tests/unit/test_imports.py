@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cli.imports import Anki, AnkiError, AnkiReview, Past, past_sessions, read_anki
+from cli.imports import Anki, AnkiError, AnkiReview, PlannedImport, past_sessions, read_anki
 from shared.errors import ConfigurationError
 from tests.anki_files import BASIC, CLOZE, CREATED, write
 
@@ -47,7 +47,7 @@ def test_a_table_names_the_questions_of_cards_or_notes(tmp_path: Path, column: s
     assert [each.pub_id for each in read_anki(file, field=None, mapping=mapping).reviews] == ["", "q1"]
 
 
-def grouped(*reviews: tuple[float, int, str], **changes: Any) -> Past:
+def grouped(*reviews: tuple[float, int, str], **changes: Any) -> PlannedImport:
     anki = Anki(CREATED, [AnkiReview(ms(minutes), ease, pub_id) for minutes, ease, pub_id in reviews])
     options = {"learner": 7, "gap": timedelta(minutes=30), "zone": UTC, "now": NOW} | changes
     return past_sessions(anki, KEYS, **options)
@@ -64,7 +64,7 @@ def test_each_button_is_an_answer() -> None:
     assert upload["attempts"][1]["answered_at"] == "2026-03-02T09:01:00+00:00"
 
 
-def sizes(past: Past) -> list[int]:
+def sizes(past: PlannedImport) -> list[int]:
     return [len(each["attempts"]) for each in past.uploads]
 
 
