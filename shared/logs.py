@@ -23,7 +23,6 @@ def _place(exc_info: structlog.typing.ExcInfo) -> list[str]:
 
 
 _STAMPED: list[structlog.types.Processor] = [
-    structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.ExceptionRenderer(_place),
