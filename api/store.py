@@ -6,8 +6,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 import structlog
@@ -96,7 +96,7 @@ class Store:
         # psycopg warns of open connections that are garbage collected.
         weakref.finalize(self, engine.dispose)
         self._breaker = Breaker(math.inf, name)
-        self._deadline = deadline
+        self.deadline = deadline
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
 
     def run(self, work: Callable[[Connection], T]) -> T:
@@ -104,23 +104,29 @@ class Store:
 
         Raise StoreUnavailableError after the deadline; the work may be committed even then.
         """
-        return self.wait(lambda: self._threads.submit(self._transaction, work))
+        return self.wait(lambda: self._on_a_thread(work))
+
+    def _on_a_thread(self, work: Callable[[Connection], T]) -> T:
+        future = self._threads.submit(self._transaction, work)
+        try:
+            return future.result(self.deadline)
+        except TimeoutError:
+            future.cancel()
+            raise
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
         # Reads are committed, too: after a rollback psycopg prepares its statements again.
         with self._engine.begin() as connection:
             return work(connection)
 
-    def wait(self, begin: Callable[[], Future[T]]) -> T:
-        """Wait for the future that `begin` returns; only an unreachable store opens the breaker."""
+    def wait(self, work: Callable[[], T]) -> T:
+        """Run a function that raises TimeoutError at the deadline; an unreachable store opens the breaker."""
         if not self._breaker.allows():
             raise StoreUnavailableError("the store was unreachable a moment ago")
-        late_at = time.monotonic() + self._deadline + LATE_S
-        future = begin()
+        late_at = time.monotonic() + self.deadline + LATE_S
         try:
-            result = future.result(self._deadline)
+            result = work()
         except TimeoutError as error:
-            future.cancel()
             late = time.monotonic() > late_at
             if not late:
                 self._trip()
@@ -164,6 +170,14 @@ def _look(connection: Connection) -> None:
     db.execute(connection, _PROBE, {"id": NIL})
 
 
+class _Waiting(NamedTuple):
+    """An upload that waits for the writer, until its request gives up; a Future would cost thrice the CPU."""
+
+    delivery: uploads.Delivery
+    until: float
+    answer: queue.SimpleQueue[uploads.Receipt | Exception]
+
+
 class UploadStore:
     """Record uploads durably: in Postgres, or in the spool while Postgres is away.
 
@@ -188,15 +202,13 @@ class UploadStore:
         self.spool = spool
         self._spool_breaker = breaker
         self._pushes = threading.BoundedSemaphore(MAX_PUSHES)
-        self._waiting: queue.SimpleQueue[tuple[uploads.Delivery, Future[uploads.Receipt]]] = (
-            queue.SimpleQueue()
-        )
+        self._waiting: queue.SimpleQueue[_Waiting] = queue.SimpleQueue()
         threading.Thread(target=self._write_batches, name="uploads", daemon=True).start()
 
     def record(self, delivery: uploads.Delivery) -> uploads.Receipt:
         """Return once the delivery is durable; raise StoreUnavailableError if no store accepts it in time."""
         try:
-            return self._store.wait(lambda: self._enqueue(delivery))
+            return self._store.wait(lambda: self._write_with_others(delivery))
         except StoreUnavailableError:
             self._push(delivery)
             log.info("upload.spooled", upload=str(delivery.client_session_uuid))
@@ -210,25 +222,33 @@ class UploadStore:
             if self.spool is None or not answers(self.spool):
                 raise
 
-    def _enqueue(self, delivery: uploads.Delivery) -> Future[uploads.Receipt]:
-        future: Future[uploads.Receipt] = Future()
-        self._waiting.put((delivery, future))
-        return future
+    def _write_with_others(self, delivery: uploads.Delivery) -> uploads.Receipt:
+        deadline = self._store.deadline
+        waiting = _Waiting(delivery, time.monotonic() + deadline, queue.SimpleQueue())
+        self._waiting.put(waiting)
+        try:
+            answer = waiting.answer.get(timeout=deadline)
+        except queue.Empty:
+            raise TimeoutError from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def _write_batches(self) -> None:
         while True:
             batch = [self._waiting.get()]
-            size = len(batch[0][0].payload)
+            size = len(batch[0].delivery.payload)
             while len(batch) < MAX_BATCH and size < MAX_BATCH_SIZE and not self._waiting.empty():
                 batch.append(self._waiting.get())
-                size += len(batch[-1][0].payload)
-            if wanted := [each for each in batch if each[1].set_running_or_notify_cancel()]:
+                size += len(batch[-1].delivery.payload)
+            now = time.monotonic()
+            if wanted := [each for each in batch if now < each.until]:
                 self._write(wanted)
 
-    def _write(self, batch: list[tuple[uploads.Delivery, Future[uploads.Receipt]]]) -> None:
+    def _write(self, batch: list[_Waiting]) -> None:
         """Commit a batch; if Postgres refuses it or a row is locked, commit each of its uploads alone."""
         try:
-            receipts = self._receive([delivery for delivery, _ in batch])
+            receipts = self._receive([each.delivery for each in batch])
         except Exception as error:  # noqa: BLE001  # raised in the requests that wait for it
             locked = isinstance(error, DBAPIError) and isinstance(error.orig, LockNotAvailable)
             if len(batch) > 1 and (locked or isinstance(error, DataError)):
@@ -238,11 +258,11 @@ class UploadStore:
             if isinstance(error, DataError):
                 log.warning("store.failed", error=failures.describe(error), late=False)
                 error = UnstorableError("it holds a value that cannot be stored")
-            for _, future in batch:
-                future.set_exception(error)
+            for each in batch:
+                each.answer.put(error)
         else:
-            for (_, future), receipt in zip(batch, receipts, strict=True):
-                future.set_result(receipt)
+            for each, receipt in zip(batch, receipts, strict=True):
+                each.answer.put(receipt)
 
     def _receive(self, deliveries: list[uploads.Delivery], *, again: bool = False) -> list[uploads.Receipt]:
         try:
