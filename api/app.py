@@ -14,12 +14,10 @@ from api.ops import create_ops_app
 from api.ops.session import PATH
 from api.origins import install_origins
 from api.proxies import ProxyHeaders, stay_on_host
+from api.schemas import MAX_BODY
 from api.services import SYSTEM_CLOCK, install_services
 from shared.config import Settings
 from shared.errors import ConfigurationError
-
-# 500 attempts with the longest ids in ASCII take 160 KB; the rest is for unknown fields.
-MAX_BODY = 1024 * 1024
 
 
 def create_app(settings: Settings, clock: Callable[[], datetime] | None = None) -> OpenAPI:
@@ -32,7 +30,6 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None) 
             "VIEWER_SYNC_TOKEN or VIEWER_TOKEN_KEYS: must be set while STUDY_INGEST_ENABLED is set"
         )
     app = openapi.make_documented_app(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]  # members in the order of their model
     app.after_request(stay_on_host)
     app.url_map.converters["id"] = live.IdConverter

@@ -17,6 +17,9 @@ from shared.uploads import Status
 
 M = TypeVar("M", bound=BaseModel)
 
+# 500 attempts with the longest ids in ASCII take 160 KB; the rest is for unknown fields.
+MAX_BODY = 1024 * 1024
+
 EXAMPLE_UUID = EXAMPLE_UPLOAD["client_session_uuid"]
 SNAPSHOT = {
     "correct_count": 1,
@@ -49,6 +52,10 @@ def plain_json_body() -> bytes:
     """Return the body of the current request; its headers must say uncompressed JSON."""
     if request.mimetype != "application/json" or request.content_encoding:
         raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
+    # Not by MAX_CONTENT_LENGTH: werkzeug would read 3 KB through buffers of 64 KB. The server has read the
+    # whole body, and says its length, chunked or not.
+    if (request.content_length or 0) > MAX_BODY:
+        raise Problem(Kind.BODY_TOO_LARGE)
     return request.get_data(cache=False)
 
 

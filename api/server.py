@@ -26,10 +26,11 @@ from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask
 from waitress.utilities import Error
 
-from api.app import MAX_BODY, create_app
+from api.app import create_app
 from api.auth import Senders
 from api.errors import MEDIA_TYPE, body_of_status, note_refusal
 from api.ops.session import PATH
+from api.schemas import MAX_BODY
 from api.services import services
 from shared.config import Settings, load_settings
 from shared.data_settings import compare_at_start

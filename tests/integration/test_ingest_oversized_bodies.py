@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from api.app import MAX_BODY
+from api.schemas import MAX_BODY
 from api.server import MAX_FORM
 from shared.payload import EXAMPLE_UPLOAD
 

@@ -11,7 +11,8 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
 
-from api.app import MAX_BODY, create_app
+from api.app import create_app
+from api.schemas import MAX_BODY
 from shared.config import Settings
 from shared.metrics import REFUSALS
 from shared.payload import EXAMPLE_UPLOAD
