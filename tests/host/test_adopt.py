@@ -24,7 +24,7 @@ from tests import factories
 from tests.factories import WRONG, answer, deliver, ingest, standing, upload
 from tests.host.app import with_ingest
 from tests.host.conftest import SCHEMA, Host
-from tests.processes import processes, until
+from tests.processes import PATIENCE_S, processes, until
 from worker.sweeper import Sweeper
 
 AT = "2026-11-20T09:00:00Z"
@@ -85,7 +85,7 @@ def test_an_upload_is_ingested_and_shown_as_due(
     with processes(settings.model_copy(update=more), tmp_path) as house:
         for name in ("worker", "sweeper"):
             house.start(name)
-        with httpx.Client(base_url=house.serve()) as web:
+        with httpx.Client(base_url=house.serve(), timeout=PATIENCE_S) as web:
             tokens = ("viewer-token-of-tests", "study-token-of-tests")
             host = with_ingest(adopted.url, web, *tokens).test_client()
             sent = upload(answer("ann-0", AT), answer("ann-1", AT, WRONG))

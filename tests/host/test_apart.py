@@ -11,7 +11,7 @@ from shared.db import make_engine
 from tests.factories import WRONG, answer, standing, upload
 from tests.host.app import run, with_ingest_apart
 from tests.host.conftest import Host
-from tests.processes import processes, until
+from tests.processes import PATIENCE_S, processes, until
 
 AT = "2026-11-20T09:00:00Z"
 LATER = "2026-11-23T09:00:00Z"
@@ -32,7 +32,7 @@ def test_its_catalog_is_kept_in_step_and_progress_comes_back(
     with processes(settings, tmp_path) as house:
         for name in ("worker", "sweeper"):
             house.start(name)
-        with httpx.Client(base_url=house.serve()) as web:
+        with httpx.Client(base_url=house.serve(), timeout=PATIENCE_S) as web:
             server = with_ingest_apart(host.url, web, *TOKENS).test_client()
             copy = server.application.extensions["copy"]
 

@@ -71,7 +71,8 @@ def test_an_import_waits_for_a_server_that_is_away(
     receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     asked: list[float] = []
-    monkeypatch.setattr(client.time, "sleep", asked.append)
+    # Not the module's own function, which threads of other tests call, too.
+    monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=lambda: sum(asked), sleep=asked.append))
     away = status(code, PAGE, **{"Retry-After": "30"})
     receiver.then(away, away, TAKEN)
     result = sent(receiver, b"{}\n", tmp_path)
