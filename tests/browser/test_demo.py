@@ -52,7 +52,9 @@ def test_a_session_answered_offline_reaches_operators_and_progress(
             expect(page.locator("#sessions .state")).to_have_text(["sent"])
             expect(page.locator("#sessions .why")).to_contain_text("correct")
             browser.close()
-            with httpx.Client(base_url=link.partition("/viewer/")[0], trust_env=False) as web:
+            with httpx.Client(
+                base_url=link.partition("/viewer/")[0], trust_env=False, timeout=PATIENCE_S
+            ) as web:
                 web.post("/ops/login", data={"password": password, "name": "test"})
                 shown = web.get(f"/ops/uploads/{uuid}")
                 assert shown.status_code == 200

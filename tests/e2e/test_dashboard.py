@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from cli.client import PATH
 from shared.config import Settings
 from tests import factories
-from tests.processes import ROOT, Processes, free_port, processes, until
+from tests.processes import PATIENCE_S, ROOT, Processes, free_port, processes, until
 from tests.receiver import Receiver, status
 from tests.webhooks import configured
 
@@ -47,7 +47,7 @@ def prometheus(folder: Path, target: str) -> Iterator[httpx.Client]:
     with (
         (folder / "log").open("wb") as log,
         subprocess.Popen([*command, f"--web.listen-address={address}"], stderr=log, stdout=log) as running,
-        httpx.Client(base_url=f"http://{address}", trust_env=False) as client,
+        httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=PATIENCE_S) as client,
     ):
         try:
             yield client
@@ -86,7 +86,7 @@ def test_every_panel_shows_something(
             running.start(name)
         with (
             prometheus(tmp_path, urlsplit(url).netloc) as client,
-            httpx.Client(base_url=url, headers=VIEWER) as viewer,
+            httpx.Client(base_url=url, headers=VIEWER, timeout=PATIENCE_S) as viewer,
         ):
             queries = [target["expr"] for panel in PANELS for target in panel["targets"]]
 

@@ -35,7 +35,7 @@ ORDERS = [
 def send(house: Processes, engine: Engine) -> None:
     """Send an upload that is marked all over, and wait for its end."""
     factories.load_many(engine)
-    with httpx.Client(base_url=house.serve()) as web:
+    with httpx.Client(base_url=house.serve(), timeout=PATIENCE_S) as web:
         token = {"Authorization": "Bearer viewer-token-of-tests"}
         assert web.post(PATH, json=UPLOAD, headers=VIEWER | token).status_code == 202
     query = text("SELECT status <> 'received' FROM uploads")
@@ -73,7 +73,7 @@ def test_flower_shows_a_task_to_operators_only_and_orders_nothing(engine: Engine
             assert (order, shown.post(order.replace("WORKER", worker)).status_code) == (order, 403)
         assert psutil.pid_exists(house.running["worker"].pid)
         for nobody in (None, httpx.BasicAuth("operator", "guess"), httpx.BasicAuth("", "")):
-            with httpx.Client(base_url=shown.base_url, auth=nobody) as stranger:
+            with httpx.Client(base_url=shown.base_url, auth=nobody, timeout=PATIENCE_S) as stranger:
                 for page in [*PAGES, *API]:
                     assert (page, stranger.get(page).status_code) == (page, 401)
                 for order in ORDERS:

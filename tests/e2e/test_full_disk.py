@@ -20,7 +20,7 @@ from cli.local.places import account_for, read_env
 from shared.config import postgres_url
 from tests import disks, factories
 from tests.clients import log_in
-from tests.processes import PROCFILE, Processes, free_port, reachable_directory, until
+from tests.processes import PATIENCE_S, PROCFILE, Processes, free_port, reachable_directory, until
 from tests.up import running
 
 pytestmark = [
@@ -106,7 +106,9 @@ def test_I1_I12_a_full_disk_is_named_and_survived(home: Path, place: Place) -> N
 
 
 def operators_page(env: dict[str, str]) -> str:
-    with httpx.Client(base_url=env["API_URL"], trust_env=False, follow_redirects=True) as operator:
+    with httpx.Client(
+        base_url=env["API_URL"], trust_env=False, follow_redirects=True, timeout=PATIENCE_S
+    ) as operator:
         log_in(operator, env["OPS_PASSWORD"])
         return operator.get("/ops/").text
 

@@ -19,7 +19,7 @@ from shared.config import Settings
 from shared.health import Problem
 from tests import factories
 from tests.faults import frozen
-from tests.processes import Processes, free_port, until
+from tests.processes import PATIENCE_S, Processes, free_port, until
 
 TOKEN = {"Authorization": "Bearer metrics-token-of-tests"}
 
@@ -144,8 +144,8 @@ def test_a_host_without_a_web_process_shows_its_metrics_too(house: Processes) ->
 
     until(is_up, "the page is served")
     with socket.create_connection(("127.0.0.1", port)):  # who says nothing keeps nobody waiting
-        found = parsed(httpx.get(url))
+        found = parsed(httpx.get(url, timeout=PATIENCE_S))
     assert found["store_answers postgres"] == found["store_answers broker"] == 1
     for said in (b"", b"GET /met", b"GET /metrics HTTP/1.0\r\n\r\n"):
         give_up(port, said)
-    assert httpx.get(url).is_success
+    assert httpx.get(url, timeout=PATIENCE_S).is_success

@@ -16,7 +16,7 @@ from shared.config import Settings
 from shared.payload import EXAMPLE_UPLOAD
 from tests.clients import PASSWORD, STUDY_TOKEN, token
 from tests.nginx import FORWARDED, nginx
-from tests.processes import Processes
+from tests.processes import PATIENCE_S, Processes
 
 ENDPOINT = "/study/ingest/study/attempts"
 TOKEN = {"Authorization": "Bearer viewer-token-of-tests"}
@@ -42,7 +42,7 @@ def behind(house: Processes, tmp_path: Path) -> Iterator[Behind]:
             url = house.serve()
             base = stack.enter_context(nginx(tmp_path, url + "/" * cut, "/study/" if cut else "/", headers))
             trust = ssl.create_default_context(cafile=tmp_path / "certificate")
-            return stack.enter_context(httpx.Client(base_url=base, verify=trust))
+            return stack.enter_context(httpx.Client(base_url=base, verify=trust, timeout=PATIENCE_S))
 
         yield serve
 

@@ -22,7 +22,7 @@ from shared.config import Settings
 from shared.study.finalize import verify
 from tests import factories
 from tests.marks import MARK, is_marked
-from tests.processes import Processes, processes, reachable_directory, until
+from tests.processes import PATIENCE_S, Processes, processes, reachable_directory, until
 
 KEPT, LATER = (
     [factories.random_upload(random.Random(seed), 1 + seed % 3) for seed in seeds]
@@ -71,7 +71,7 @@ def client(servers: Servers, program: str, *arguments: str) -> None:
 def send(house: Processes, engine: Engine, uploads: list[dict[str, Any]]) -> list[int]:
     """Send uploads, and wait until all of them are ingested; return how they were answered."""
     before = count(engine)
-    with httpx.Client(base_url=house.serve(), headers=VIEWER) as viewer:
+    with httpx.Client(base_url=house.serve(), headers=VIEWER, timeout=PATIENCE_S) as viewer:
         answers = [viewer.post(PATH, json=upload).status_code for upload in uploads]
     until(lambda: count(engine) == before + answers.count(202), "every upload is ingested")
     house.kill("web")

@@ -16,7 +16,7 @@ from cli.client import Sender
 from cli.main import main
 from shared.config import Settings
 from tests import factories
-from tests.processes import Processes, until
+from tests.processes import PATIENCE_S, Processes, until
 from tests.receiver import Receiver
 from tests.webhooks import configured
 
@@ -59,7 +59,7 @@ def test_every_process_and_command_works_by_the_role(
     until(lambda: viewer.http.get(where).json()["status"] == "ingested", "it is ingested")
     other = sent | {"attempts": [factories.answer("q111", "2026-11-20T09:00:00Z")]}
     assert viewer.http.post("/ingest/study/attempts", json=other).status_code == 409
-    with httpx.Client(base_url=viewer.http.base_url, headers=STUDY) as live:
+    with httpx.Client(base_url=viewer.http.base_url, headers=STUDY, timeout=PATIENCE_S) as live:
         began = live.post("/study/users/1/sessions", json={"study_topic_id": 11})
         assert began.status_code == 201, began.text
         assert live.post(f"{began.headers['Location']}/finalize").is_success
