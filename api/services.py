@@ -68,7 +68,7 @@ def install_services(app: Flask, settings: Settings, clock: Callable[[], datetim
         db.make_engine(brief, autocommit=True),
         first_try_after=settings.first_try_after,
         spool=spool.connect(settings.redis_url) if settings.redis_url else None,
-        breaker=Breaker(pause, "spool"),
+        spool_breaker=Breaker(pause, "spool"),
     )
     publisher = Publisher(
         broker.make_celery(settings), pause=settings.enqueue_pause, queue_limit=settings.queue_limit

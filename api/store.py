@@ -23,7 +23,8 @@ from shared.spool import answers, push
 
 log = structlog.get_logger()
 
-# A request that notices its deadline later than this was delayed by this process, not by the store.
+# If a request notices its deadline so much later, this process was slow, not the store, and the breaker stays
+# closed.
 LATE_S = 0.25
 # Uploads; a larger batch would delay its first upload without a measurable gain.
 MAX_BATCH = 64
@@ -45,8 +46,8 @@ T = TypeVar("T")
 class Breaker:
     """Let every request through while a store answers; after a failure, one every `pause` seconds.
 
-    After two pauses without a request, the breaker closes. With an infinite pause it stays open until `close`
-    is called. `name`: the label of its metric.
+    If two pauses pass without a request, nobody has tested the store: the breaker closes. With an infinite
+    pause it stays open until `close` is called. `name`: the label of its metric.
     """
 
     def __init__(self, pause: float, name: str) -> None:
@@ -127,18 +128,18 @@ class Store:
         try:
             result = work()
         except TimeoutError as error:
-            late = time.monotonic() > late_at
-            if not late:
+            was_slow = time.monotonic() > late_at
+            if not was_slow:
                 self._trip()
-            log.warning("store.failed", error=failures.describe(error), late=late)
+            log.warning("store.failed", error=failures.describe(error), process_was_slow=was_slow)
             raise StoreUnavailableError("the store did not answer in time") from None
         except SQLAlchemyError as error:
             if failures.is_away(error):
                 self._trip()
             else:  # it answered: a row is locked, or the statement took too long
                 self._breaker.close()
-            log.warning("store.failed", error=failures.describe(error), late=False)
-            raise StoreUnavailableError("the store refused the statement") from None
+            log.warning("store.failed", error=failures.describe(error), process_was_slow=False)
+            raise StoreUnavailableError("the store is away, or refused the statement") from None
         except StudyIngestError:  # the store has answered
             self._breaker.close()
             raise
@@ -182,9 +183,9 @@ class UploadStore:
     """Record uploads durably: in Postgres, or in the spool while Postgres is away.
 
     One thread writes. Uploads that wait for it are committed together, and a stopped Postgres blocks only
-    that thread. `autocommit`: the engine that it writes with; each statement commits by itself, in one round
-    trip instead of three. `store`: tests whether Postgres answers; its breaker and deadline apply to uploads,
-    too.
+    that thread. `store`: its deadline and its breaker limit uploads. `autocommit`: the engine that the thread
+    writes with; each statement commits by itself, in one round trip instead of three. `spool_breaker`: that
+    of the spool.
     """
 
     def __init__(
@@ -194,13 +195,13 @@ class UploadStore:
         *,
         first_try_after: float,
         spool: Redis | None,
-        breaker: Breaker,
+        spool_breaker: Breaker,
     ) -> None:
         self._store = store
         self._autocommit = autocommit
         self._first_try_after = first_try_after
         self.spool = spool
-        self._spool_breaker = breaker
+        self._spool_breaker = spool_breaker
         self._pushes = threading.BoundedSemaphore(MAX_PUSHES)
         self._waiting: queue.SimpleQueue[_Waiting] = queue.SimpleQueue()
         threading.Thread(target=self._write_batches, name="uploads", daemon=True).start()
@@ -256,7 +257,7 @@ class UploadStore:
                     self._write([each])
                 return
             if isinstance(error, DataError):
-                log.warning("store.failed", error=failures.describe(error), late=False)
+                log.warning("store.failed", error=failures.describe(error), process_was_slow=False)
                 error = UnstorableError("it holds a value that cannot be stored")
             for each in batch:
                 each.answer.put(error)
