@@ -47,7 +47,8 @@ class Publisher:
     def _publish_forever(self) -> None:
         while True:
             uploads = [self._waiting.get()]
-            time.sleep(GATHER_S)
+            if self._waiting.qsize() < MESSAGE_SIZE - 1:
+                time.sleep(GATHER_S)
             with suppress(queue.Empty):
                 while len(uploads) < MESSAGE_SIZE:
                     uploads.append(self._waiting.get_nowait())
