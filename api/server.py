@@ -10,6 +10,7 @@ import json
 import logging
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from socket import SHUT_WR
@@ -231,7 +232,8 @@ class Server:
     def stop(self) -> None:
         """Ask `run` to end; signal handlers and other threads may call this."""
         self._stopping = True
-        self._listeners[0].pull_trigger()
+        with suppress(OSError):  # `run` has ended already, and closed what wakes it
+            self._listeners[0].pull_trigger()
 
     def _tick(self, wait: float = TICK_S) -> None:
         wasyncore.loop(timeout=wait, use_poll=True, map=self._sockets, count=1)

@@ -107,7 +107,7 @@ def test_nothing_of_ours_writes_to_its_tables(adopted: Host, tmp_path: Path, wor
     refused = adopted.ours("catalog", *words, str(file))
     assert refused.exit_code == 1
     assert refused.output.startswith(
-        "Error: DATABASE_SCHEMA: the catalog in this schema is views on a document"
+        "Error: DATABASE_SCHEMA: the catalog in this schema consists of views on a document"
     )
     assert adopted.dump() == before
 

@@ -14,7 +14,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from api.server import MAX_CONNECTIONS
+from api.app import create_app
+from api.server import MAX_CONNECTIONS, Server
 from shared.config import Settings
 from shared.payload import EXAMPLE_UPLOAD
 from tests.processes import PATIENCE_S, until
@@ -235,3 +236,10 @@ def test_I12_idle_connections_without_a_token_block_no_other(settings: Settings)
         uploading.sendall(body)
         assert uploading.recv(65536).startswith(b"HTTP/1.1 202 ")
         assert web.poll() is None
+
+
+def test_to_stop_it_once_more_after_its_end_changes_nothing(settings: Settings) -> None:
+    server = Server(create_app(settings), settings.model_copy(update={"port": 0}))
+    server.stop()
+    server.run()
+    server.stop()
