@@ -96,7 +96,8 @@ BRISK = {
 }
 
 
-# Below those that Linux gives to whoever connects or asks for any: what is started later finds its port free.
+# Below the ports that Linux gives to a program that connects or asks for any: so a port that is named here is
+# still free when its server starts.
 PORTS = range(15_000, 32_000)
 _claims: list[socket.socket] = []
 
