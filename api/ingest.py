@@ -15,7 +15,7 @@ from api.openapi import answers, reads
 from api.services import services
 from shared import uploads
 from shared.metrics import DELIVERIES
-from shared.payload import Upload, content_hash, parse_upload
+from shared.payload import Upload
 
 log = structlog.get_logger()
 
@@ -63,11 +63,8 @@ def admit() -> None:
 def receive_upload() -> Response:
     """Receive a finished session; to send it again is always safe."""
     start = perf_counter()
-    body = schemas.plain_json_body()
-    upload = parse_upload(body)
-    uuid = g.upload = upload.client_session_uuid
-    content = content_hash(upload)
-    delivery = uploads.Delivery(uuid, body.decode(), content, learner_id=g.learner_id)
+    delivery = uploads.Delivery.read(schemas.plain_json_body(), learner_id=g.learner_id)
+    uuid = g.upload = delivery.client_session_uuid
     receipt = services().uploads.record(delivery)
     DELIVERIES.labels(receipt.verdict).inc()
     if receipt.verdict is uploads.Verdict.NEW:
