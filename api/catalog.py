@@ -15,7 +15,7 @@ from api.auth import require_token
 from api.errors import Kind, Problem, refuse_invalid
 from api.openapi import answers, reads
 from api.services import services
-from shared import catalog_admin, catalog_form, catalog_sync
+from shared import catalog_admin, catalog_digest, catalog_form, catalog_sync
 from shared.errors import CatalogError
 from shared.learners import delete_learner, export_learner
 
@@ -124,20 +124,20 @@ def load_catalog(header: Precondition, query: LoadQuery) -> dict[str, Any]:
 
 def _load(
     catalog: catalog_form.CatalogFile, query: LoadQuery, expected: frozenset[str] | None
-) -> tuple[list[catalog_admin.EditionChange], list[catalog_sync.Digest]]:
+) -> tuple[list[catalog_form.EditionChange], list[catalog_digest.Digest]]:
     run = services().catalog.run
     if query.dry_run:
         return run(lambda connection: catalog_admin.compare(connection, catalog)), []
     topics = {topic.id for topic in catalog.topics} | {each.study_topic_id for each in catalog.questions}
     load = partial(catalog_admin.load_catalog, force=query.force)
     parts = run(lambda connection: catalog_admin.split(connection, catalog, force=query.force))
-    changes: list[catalog_admin.EditionChange] = []
-    digests: list[catalog_sync.Digest] = []
+    changes: list[catalog_form.EditionChange] = []
+    digests: list[catalog_digest.Digest] = []
     for part in parts or [catalog_form.CatalogFile()]:
         changed, digests = run(_guarded(lambda _: topics, expected, partial(load, catalog=part)))
         changes += changed
         if expected is not None:  # of what this part has left
-            new = {catalog_sync.NEW} if len(digests) < len(topics) else set()
+            new = {catalog_digest.NEW} if len(digests) < len(topics) else set()
             expected = frozenset({each.digest for each in digests} | new)
     return changes, digests
 
@@ -151,11 +151,11 @@ def _guarded(
     topics: Callable[[Connection], Collection[int]],
     expected: frozenset[str] | None,
     work: Callable[[Connection], T],
-) -> Callable[[Connection], tuple[T, list[catalog_sync.Digest]]]:
+) -> Callable[[Connection], tuple[T, list[catalog_digest.Digest]]]:
     """Let work change topics only as they are expected, and return the digests that it leaves, too."""
     now = services().now
 
-    def run(connection: Connection) -> tuple[T, list[catalog_sync.Digest]]:
+    def run(connection: Connection) -> tuple[T, list[catalog_digest.Digest]]:
         if expected is None:
             return work(connection), []
         concerned, at = topics(connection), now(connection)
@@ -268,7 +268,7 @@ def _withdraw(
     return _tagged(schemas.Withdrawn.model_validate(done._asdict()), digests)
 
 
-def _tagged(answer: BaseModel, digests: Iterable[catalog_sync.Digest]) -> Response:
+def _tagged(answer: BaseModel, digests: Iterable[catalog_digest.Digest]) -> Response:
     response = jsonify(answer.model_dump())
     for topic in digests:  # one, or none
         response.set_etag(topic.digest)

@@ -1,41 +1,38 @@
-"""`catalog`: load learners, topics and questions into the database, or send them to a server."""
+"""`catalog`: its commands, and the FILE that two of them read."""
 
-import json
-import os
-import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-import httpx
-from rich.console import Console
-from rich.progress import track
 
-from cli import client, context
-from shared import catalog_admin, catalog_files, catalog_form, catalog_reconcile, catalog_sync, spool
-from shared.catalog_form import CatalogFile, CatalogTopic, CatalogUser
-from shared.errors import CatalogError, ConfigurationError, StudyIngestError
+from cli.lazy import LazyGroup
+from cli.options import COUNT, FILE, Line, read_file, read_lines
+from shared import catalog_files, catalog_form
+from shared.catalog_form import CatalogFile
+from shared.errors import CatalogError
 
-# Most bytes of rows in a request. The server accepts 1 MiB, but other requests wait while it reads it.
-MAX_REQUEST = 32_000
-TIMEOUT_S = 120.0
-# The pause after a request that writes is as long as the request took, up to this: others wait while the
-# server works for us (docs/performance.md, "A catalog kept in step").
-LONGEST_PAUSE_S = 1.0
-# Most topics of a request: their digests fit into the 8 KiB that a proxy permits for a header.
-MAX_TOPICS = 100
-T = TypeVar("T")
 Parts = Callable[[], Iterable[CatalogFile]]
-Row = CatalogUser | CatalogTopic | catalog_form.CatalogQuestion
+COMMANDS = {
+    "load": (
+        "cli.catalog_load",
+        "Load learners, topics and questions from a FILE; loading it again changes nothing.",
+    ),
+    "reconcile": (
+        "cli.catalog_load",
+        "List answers whose key the document server changed, and learners that it deleted.",
+    ),
+    "sync": (
+        "cli.catalog_sync",
+        "Send what differs from a server's catalog, and withdraw what FILE does not have.",
+    ),
+}
 
 
-class RefusedCatalogError(StudyIngestError):
-    """The server refused a request or a part of a catalog; the text says which and why."""
+@click.group(cls=LazyGroup, modules=COMMANDS)
+def catalog() -> None:
+    """Load learners, topics and questions."""
 
 
 def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,19 +41,15 @@ def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
     A file of NDJSON is read again at each call, a line at a time; the other forms are one part.
     """
 
-    @click.argument("file", type=context.FILE)
-    @click.option(
-        "--learner", type=context.COUNT, metavar="ID", help="Owner of questions that name no learner."
-    )
-    @click.option(
-        "--topic", type=context.Line(), metavar="NAME", help="Topic of questions that name no topic."
-    )
+    @click.argument("file", type=FILE)
+    @click.option("--learner", type=COUNT, metavar="ID", help="Owner of questions that name no learner.")
+    @click.option("--topic", type=Line(), metavar="NAME", help="Topic of questions that name no topic.")
     @wraps(command)
     def run(*args: Any, file: Path, learner: int | None, topic: str | None, **options: Any) -> Any:
         if ".ndjson" in file.suffixes:
             catalog_files.refuse_options(learner, topic)
-            return command(*args, parts=lambda: _parts(context.read_lines(file)), **options)
-        content = context.read_file(file)
+            return command(*args, parts=lambda: _parts(read_lines(file)), **options)
+        content = read_file(file)
         if catalog_files.is_ndjson(content):  # such as standard input, which has no name
             catalog_files.refuse_options(learner, topic)
             return command(*args, parts=lambda: _parts(content.split(b"\n")), **options)
@@ -68,103 +61,6 @@ def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-@click.group()
-def catalog() -> None:
-    """Load learners, topics and questions."""
-
-
-@catalog.command()
-@with_file
-@click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
-@click.option("--dry-run", is_flag=True, help="Only show what would change in stored editions.")
-@context.with_store
-def load(*, parts: Parts, force: bool, dry_run: bool, store: context.Store) -> None:
-    """Load learners, topics and questions from a FILE; loading it again changes nothing.
-
-    FILE: JSON, NDJSON, CSV, Moodle's XML or QTI, also compressed by gzip; - reads standard input.
-    """
-    wanted = catalog_form.join(parts())
-    with store.engine.connect() as connection:
-        changes = catalog_admin.compare(connection, wanted) if dry_run else []
-        split = [] if dry_run else catalog_admin.split(connection, wanted, force=force)
-    for part in split:
-        with store.engine.begin() as connection:
-            changes += catalog_admin.load_catalog(connection, part, force=force)
-    editions = sum(len(question.editions) for question in wanted.questions)
-    click.echo(
-        f"{len(wanted.users)} learners, {len(wanted.topics)} topics, {len(wanted.questions)} questions,"
-        f" {editions} editions" + (" (nothing is loaded: dry run)" if dry_run else "")
-    )
-    for change in changes:
-        click.echo(str(change))
-
-
-@catalog.command()
-@with_file
-@click.option("--url", required=True, help="The server, e.g. https://ingest.example")
-@click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
-def sync(*, parts: Parts, url: str, force: bool) -> None:
-    """Send what differs from a server's catalog, and withdraw the questions that FILE does not have.
-
-    Topics that FILE does not name stay as they are, and a topic that somebody else changes meanwhile is
-    refused. CATALOG_TOKEN must be set as on the server. Safe to run again.
-
-    A large FILE is best NDJSON (.ndjson, .ndjson.gz), of which a line at a time is in memory: each line is a
-    catalog with some of the rows.
-    """
-    token = client.first_token(os.environ.get("CATALOG_TOKEN", ""))
-    if not token:
-        raise ConfigurationError("CATALOG_TOKEN: must be set as on the server")
-    index = catalog_sync.Index(now=datetime.now(UTC))
-    learners: dict[int, CatalogUser] = {}
-    for part in parts():
-        index.add(part)
-        learners |= {learner.id: learner for learner in part.users}
-    index.require_topics()
-    headers = client.make_headers(token)
-    with httpx.Client(base_url=client.read_server(url), headers=headers, timeout=TIMEOUT_S) as http:
-        server = _Server(http, force=force)
-        server.find_differing(index)
-        differing = [index.topics[topic] for topic in server.digests]
-        known = [topic for topic, digest in server.digests.items() if digest != catalog_sync.NEW]
-        server.put("users", learners.values())
-        server.put("topics", differing)
-        questions = (
-            each for part in parts() for each in part.questions if each.study_topic_id in server.digests
-        )
-        number = sum(len(index.asked[topic.id]) for topic in differing)
-        sent = server.put("questions", _track(questions, "sending", number))
-        gone = sum(server.keep_only(topic, index.asked[topic]) for topic in _track(known, "withdrawing"))
-    click.echo(
-        f"{len(differing)} of {len(index.topics)} topics differed: {sent} questions sent, {gone} withdrawn"
-    )
-    for change in server.changes:
-        click.echo(str(change))
-
-
-@catalog.command()
-@click.option("--force", is_flag=True, help="Grade those answers again, and delete those learners' data.")
-@context.with_store
-def reconcile(*, force: bool, store: context.Store) -> None:
-    """List answers that the document server's current keys grade differently, and learners that it deleted.
-
-    Exit 1 if there are any. Needs REDIS_URL with --force where there is a spool.
-    """
-    url = os.environ.get("REDIS_URL")
-    redis = spool.connect(url) if url else None
-    found = 0
-    for differences in catalog_reconcile.find_differences(store.engine):
-        for each in differences:
-            found += 1
-            if force:
-                with store.engine.begin() as connection:
-                    catalog_reconcile.reconcile(connection, each, redis)
-            click.echo(f"{each}{'; reconciled' if force else ''}")
-    click.echo(f"{found} differences")
-    if found and not force:
-        raise click.exceptions.Exit(1)
-
-
 def _parts(lines: Iterable[bytes]) -> Iterator[CatalogFile]:
     for number, line in enumerate(lines, start=1):
         try:
@@ -172,103 +68,3 @@ def _parts(lines: Iterable[bytes]) -> Iterator[CatalogFile]:
                 yield catalog_form.read_catalog(line)
         except CatalogError as error:
             raise CatalogError(f"line {number}: {str(error).removeprefix('line 1, ')}") from None
-
-
-def _track(rows: Iterable[T], what: str, number: int | None = None) -> Iterable[T]:
-    return track(rows, what, total=number, console=Console(stderr=True), transient=True)
-
-
-class _Server:
-    """The catalog of a server.
-
-    `digests`: what it has of the topics that differ, which its answers keep up to date; `changes`: what was
-    changed in stored editions.
-    """
-
-    def __init__(self, http: httpx.Client, *, force: bool) -> None:
-        self.digests: dict[int, str] = {}
-        self.changes: list[catalog_admin.EditionChange] = []
-        self._http = http
-        self._force = force
-        self._next_at = 0.0
-
-    def find_differing(self, index: catalog_sync.Index) -> None:
-        """Compare the digests of a catalog's topics."""
-        remaining, stored = sorted(index.topics), dict[int, str]()
-        while remaining:
-            page = {"after": remaining[0] - 1, "limit": min(len(remaining), MAX_TOPICS)}
-            with self._ask("GET", "/catalog/digest", params=page) as answer:
-                found = _digests(answer["topics"])
-                if found and max(found) < remaining[0]:  # else it would be asked for ever
-                    raise ValueError("topics that were not asked for")
-            stored |= found
-            remaining = remaining[bisect_right(remaining, max(found)) :] if found else []
-        ours = {each.topic_id: each.digest for each in index.digests()}
-        known = {topic: stored.get(topic, catalog_sync.NEW) for topic in ours}
-        self.digests = {topic: digest for topic, digest in known.items() if digest != ours[topic]}
-
-    def put(self, kind: str, rows: Iterable[Row]) -> int:
-        """Put rows, in as few requests as possible; return the number of rows."""
-        number = 0
-        for part, topics in _requests(rows):
-            body = b'{"%s": [%s]}' % (kind.encode(), b",".join(part))
-            force = {"force": self._force}
-            with self._ask("PUT", "/catalog", topics, params=force, content=body) as answer:
-                self.changes += [catalog_admin.EditionChange(**each) for each in answer["changes"]]
-                self.digests |= _digests(answer["digests"])
-            number += len(part)
-        return number
-
-    def keep_only(self, topic: int, questions: Iterable[int]) -> int:
-        """Withdraw the other questions of a topic; return how many those were."""
-        body = json.dumps({"ids": [*questions]})
-        with self._ask("PUT", f"/catalog/topics/{topic}/questions", [topic], content=body) as answer:
-            return int(answer["deleted"] + answer["retired"])
-
-    @contextmanager
-    def _ask(self, method: str, path: str, topics: Iterable[int] = (), **request: Any) -> Iterator[Any]:
-        """Send a request, and yield its answer; what fails in the `with` is a mistake of the answer."""
-        tags = ", ".join(sorted({f'"{self.digests[topic]}"' for topic in topics}))
-        headers = {"If-Match": tags} if tags else {}
-        time.sleep(max(0.0, self._next_at - time.monotonic()))
-        begun = time.monotonic()
-        try:
-            response = self._http.request(method, path, headers=headers, **request)
-            if method != "GET":
-                took = time.monotonic() - begun
-                self._next_at = time.monotonic() + min(took, LONGEST_PAUSE_S)
-            answer = response.json()
-            if not response.is_success:
-                lines = [f"{each['pointer']}: {each['detail']}" for each in answer.get("errors", [])]
-                raise RefusedCatalogError("\n".join([f"{method} {path}: {answer['title']}", *lines]))
-            yield answer
-        except httpx.TransportError as error:
-            reason = f"{self._http.base_url} cannot be reached: {type(error).__name__}"
-            raise RefusedCatalogError(f"{method} {path}: {reason}") from None
-        # Whatever another server's JSON leads to.
-        except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise RefusedCatalogError(
-                f"{method} {path}: the answer is not from study-ingest ({type(error).__name__})"
-            ) from None
-
-
-def _digests(topics: Any) -> dict[int, str]:
-    return {int(each["topic_id"]): str(each["digest"]) for each in topics}
-
-
-def _requests(rows: Iterable[Row]) -> Iterator[tuple[list[bytes], set[int]]]:
-    """Cut rows into what a request can hold: these as JSON, and the topics that they are of."""
-    part: list[bytes] = []
-    topics: set[int] = set()
-    size = 0
-    for row in rows:
-        written = row.model_dump_json(exclude_defaults=True).encode()
-        if part and (size + len(written) > MAX_REQUEST or len(topics) == MAX_TOPICS):
-            yield part, topics
-            part, topics, size = [], set(), 0
-        part.append(written)
-        size += len(written) + 1
-        if not isinstance(row, CatalogUser):
-            topics.add(row.id if isinstance(row, CatalogTopic) else row.study_topic_id)
-    if part:
-        yield part, topics

@@ -14,7 +14,6 @@ import click
 import httpx
 
 from cli.local.places import data_dir_option, read_env
-from shared.config import check_host
 from shared.errors import ConfigurationError, StudyIngestError
 from study_outbox import is_away, pause_after, retry_after
 
@@ -161,7 +160,8 @@ def read_server(url: str) -> httpx.URL:
     """Read the address of a server; raise ConfigurationError if it cannot be one."""
     try:
         server = httpx.URL(url.rstrip("/"))
-        check_host(server.raw_host.decode())
+        # As the standard library does, whose error httpx does not expect.
+        server.raw_host.decode().encode("idna")
     except (httpx.InvalidURL, ValueError):
         server = httpx.URL()
     if server.scheme not in {"http", "https"} or not server.host or (server.port or 0) > LARGEST_PORT:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import click
 
 from cli import context
+from cli.options import BIGINT, COUNT
 from shared.ops import actions
 
 HEADINGS = ("id", "upload", "received", "present received", "upload is")
@@ -17,7 +18,7 @@ def conflicts() -> None:
 
 
 @conflicts.command("list")
-@click.option("--limit", type=context.COUNT, default=50, show_default=True)
+@click.option("--limit", type=COUNT, default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a conflict.")
 @context.with_store
 def list_(*, limit: int, as_json: bool, store: context.Store) -> None:
@@ -32,7 +33,7 @@ def list_(*, limit: int, as_json: bool, store: context.Store) -> None:
 
 
 @conflicts.command()
-@click.argument("conflict", metavar="ID", type=context.BIGINT)
+@click.argument("conflict", metavar="ID", type=BIGINT)
 @context.with_store
 def show(*, conflict: int, store: context.Store) -> None:
     """Show both contents: they have a learner's answers."""
@@ -54,7 +55,7 @@ def show(*, conflict: int, store: context.Store) -> None:
 
 
 @conflicts.command()
-@click.argument("conflict", metavar="ID", type=context.BIGINT)
+@click.argument("conflict", metavar="ID", type=BIGINT)
 @click.confirmation_option(prompt="Its content will be lost. Discard it?")
 @context.with_store
 def discard(*, conflict: int, store: context.Store) -> None:
@@ -65,7 +66,7 @@ def discard(*, conflict: int, store: context.Store) -> None:
 
 
 @conflicts.command()
-@click.argument("conflict", metavar="ID", type=context.BIGINT)
+@click.argument("conflict", metavar="ID", type=BIGINT)
 @context.with_store
 def accept(*, conflict: int, store: context.Store) -> None:
     """Replace the upload's content by the other one, which is replayed soon; the present one is kept here."""

@@ -13,6 +13,7 @@ import click
 from sqlalchemy import Connection, CursorResult, text
 
 from cli import context
+from cli.options import BIGINT
 from shared import db
 from shared.errors import ConfigurationError
 
@@ -55,8 +56,8 @@ Batches = Iterable[Sequence[Sequence[Any]]]
 
 @click.command()
 @click.argument("what", type=click.Choice(list(TABLES)))
-@click.option("--learner", type=context.BIGINT, metavar="ID", help="Of this learner alone.")
-@click.option("--topic", type=context.BIGINT, metavar="ID", help="Of this topic alone.")
+@click.option("--learner", type=BIGINT, metavar="ID", help="Of this learner alone.")
+@click.option("--topic", type=BIGINT, metavar="ID", help="Of this topic alone.")
 @click.option("--format", "form", type=click.Choice(("csv", "ndjson", "parquet")), default="csv")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="By default standard output.")
 @context.with_store

@@ -22,6 +22,7 @@ import click
 from sqlalchemy import text
 
 from cli import context
+from cli.options import COUNT, FILE, Duration, Line, read_file
 from shared import db
 from shared.errors import ConfigurationError, StudyIngestError, UnknownLearnerError
 from shared.payload import MAX_ATTEMPTS, normal_id
@@ -49,12 +50,10 @@ AGAIN, HARD = 1, 2
 
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--learner", type=context.COUNT, metavar="ID", required=True, help="Whose reviews they are.")
-@click.option(
-    "--field", type=context.Line(), metavar="NAME", help="Field of the notes that holds the pub_id."
-)
-@click.option("--mapping", type=context.FILE, help="CSV: pub_id, and card_id, note_id or guid.")
-@click.option("--gap", type=context.Duration(), default="30m", show_default=True, help="Ends a session.")
+@click.option("--learner", type=COUNT, metavar="ID", required=True, help="Whose reviews they are.")
+@click.option("--field", type=Line(), metavar="NAME", help="Field of the notes that holds the pub_id.")
+@click.option("--mapping", type=FILE, help="CSV: pub_id, and card_id, note_id or guid.")
+@click.option("--gap", type=Duration(), default="30m", show_default=True, help="Ends a session.")
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @context.with_store
@@ -76,7 +75,7 @@ def import_(  # noqa: PLR0913  # one for each option
     """
     if (field is None) == (mapping is None):
         raise click.UsageError("give one of --field and --mapping")
-    anki = read_anki(file, field=field, mapping=context.read_file(mapping) if mapping else None)
+    anki = read_anki(file, field=field, mapping=read_file(mapping) if mapping else None)
     with store.engine.connect() as connection:
         if not db.scalar(connection, _KNOWN, {"learner": learner}):
             raise UnknownLearnerError(f"learner {learner} is unknown: load the catalog first")

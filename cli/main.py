@@ -1,25 +1,16 @@
-"""The command line: a command's module is loaded when it runs; a known error is printed as one line."""
+"""The command line: the commands and `--env-file`; a known error is printed as one line."""
 
 import errno
 import os
-import sys
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from cli.env_file import read_env_file
+from cli.lazy import LazyGroup, click
 from shared.errors import StudyIngestError
 
 ENV_FILE = "--env-file"
-INTERRUPTED = 130  # the exit code that a shell reports after Ctrl-C
-
-try:
-    import click
-except KeyboardInterrupt:
-    sys.exit(INTERRUPTED)
-
-# The module of each command, and the first line of its help: to load all modules takes two seconds.
 COMMANDS = {
     "adopt": ("cli.adopt", "Print SQL that lets study-ingest read a document server's tables."),
     "catalog": ("cli.catalog", "Load learners, topics and questions."),
@@ -43,29 +34,8 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """Load a command when it is run; print a known error as one line."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # as above
-        """Return a stand-in with the command's name and first line, for help and completion."""
-        return click.Command(cmd_name, short_help=COMMANDS[cmd_name][1]) if cmd_name in COMMANDS else None
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Load and return the command itself, to be run or completed."""
-        name, listed, rest = super().resolve_command(ctx, args)
-        if name is None or listed is None:
-            return name, listed, rest
-        try:
-            module = import_module(COMMANDS[name][0])
-        except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)
-        # `import_`: without the line, it is a keyword.
-        return name, getattr(module, name, None) or getattr(module, f"{name}_"), rest
+class _Main(LazyGroup):
+    """Read `--env-file` anywhere; print a known error as one line."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read `--env-file`, wherever it stands, as an option of the group."""
@@ -98,7 +68,7 @@ class LazyGroup(click.Group):
             raise click.ClickException(f"{error.filename}: {reason}" if error.filename else reason) from None
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Main, modules=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="study-ingest")
 @click.option(
     ENV_FILE,

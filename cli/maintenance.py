@@ -15,6 +15,7 @@ import migrations
 from cli import context
 from cli.local.places import data_dir_option
 from cli.local.up import LOOPBACK
+from cli.options import BIGINT
 from shared import broker, changes, data_settings, db, health, spool
 from shared.config import Settings, StoreSettings, load_settings
 from shared.errors import ConfigurationError
@@ -58,7 +59,7 @@ def learners() -> None:
 
 
 @learners.command()
-@click.argument("user_id", type=context.BIGINT, metavar="ID")
+@click.argument("user_id", type=BIGINT, metavar="ID")
 @context.with_store
 def export(user_id: int, *, store: context.Store) -> None:
     """Print all data of learner ID: one line of JSON for each row, with the name of its table."""
@@ -68,7 +69,7 @@ def export(user_id: int, *, store: context.Store) -> None:
 
 
 @learners.command()
-@click.argument("user_id", type=context.BIGINT, metavar="ID")
+@click.argument("user_id", type=BIGINT, metavar="ID")
 @click.confirmation_option(prompt="Delete this learner, with all answers and progress, permanently?")
 @context.with_store
 def delete(user_id: int, *, store: context.Store) -> None:
@@ -87,7 +88,7 @@ def delete(user_id: int, *, store: context.Store) -> None:
 
 
 @click.command()
-@click.option("--user", "user_id", type=context.BIGINT, required=True, metavar="ID", help="The learner.")
+@click.option("--user", "user_id", type=BIGINT, required=True, metavar="ID", help="The learner.")
 @context.with_store
 def progress(user_id: int, *, store: context.Store) -> None:
     """Print a learner's progress: one JSON line a question, sorted by `pub_id`."""

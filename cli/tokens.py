@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from cli.context import Duration
 from cli.local.places import data_dir_option, read_env
+from cli.options import Duration
 from shared.tokens import HIGHEST_LEARNER, NO_KEY, generate_key, load_keys, mint, public_half
 
 FILE = click.Path(dir_okay=False, path_type=Path)

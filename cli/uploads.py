@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from cli import client, context
+from cli.options import BIGINT, COUNT, FILE, Duration, Line, read_file
 from shared import db, retention
 from shared.errors import ReplayRefusedError
 from shared.ops import actions
@@ -32,7 +33,7 @@ FAILED = (Status.REJECTED, Status.DEAD)
 
 
 @click.command()
-@click.argument("file", type=context.FILE)
+@click.argument("file", type=FILE)
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True)
 @click.option("--wait", is_flag=True, help="Wait until every upload is final.")
 @client.with_sender
@@ -42,7 +43,7 @@ def upload(file: Path, *, sender: client.Sender, concurrency: int, wait: bool) -
     FILE may be compressed by gzip; - reads standard input.
     """
     # Only a line feed ends a line: JSON text may contain other characters at which str.splitlines splits.
-    all_lines = enumerate(context.read_file(file).split(b"\n"), start=1)
+    all_lines = enumerate(read_file(file).split(b"\n"), start=1)
     numbered = {number: line for number, line in all_lines if line.strip()}
     lines = list(numbered.values())
     with ThreadPoolExecutor(concurrency) as threads:
@@ -93,13 +94,11 @@ def uploads() -> None:
 
 @uploads.command("list")
 @click.option("--status", type=click.Choice(Status, case_sensitive=False))
-@click.option("--older-than", type=context.Duration(), help="Received longer ago than this, e.g. 10m.")
-@click.option("--learner", type=context.BIGINT, metavar="ID", help="The learner whose questions it answers.")
-@click.option("--question", type=context.Line(), metavar="PUB_ID", help="A question that it answers.")
-@click.option(
-    "--error", type=context.Line(), metavar="TEXT", help="Text in its last error or reason, ignoring case."
-)
-@click.option("--limit", type=context.COUNT, default=50, show_default=True)
+@click.option("--older-than", type=Duration(), help="Received longer ago than this, e.g. 10m.")
+@click.option("--learner", type=BIGINT, metavar="ID", help="The learner whose questions it answers.")
+@click.option("--question", type=Line(), metavar="PUB_ID", help="A question that it answers.")
+@click.option("--error", type=Line(), metavar="TEXT", help="Text in its last error or reason, ignoring case.")
+@click.option("--limit", type=COUNT, default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line an upload.")
 @context.with_store
 def list_(  # noqa: PLR0913  # one for each option
@@ -195,6 +194,22 @@ def _print_report(report: UploadReport) -> None:
         context.print_table(("id", "received", "content"), others)
 
 
+class _Shift(click.ParamType[timedelta]):
+    """Read `+6y12d` or `-3h30m`: how far a clock was behind (+) or ahead (-); a year is 365 days."""
+
+    name = "shift"
+
+    def convert(
+        self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return actions.read_shift(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 @uploads.command()
 @click.argument("uuid", type=click.UUID, required=False)
 @click.option(
@@ -202,14 +217,14 @@ def _print_report(report: UploadReport) -> None:
 )
 @click.option(
     "--error",
-    type=context.Line(),
+    type=Line(),
     metavar="TEXT",
     help="All failed uploads with TEXT in their last error or reason.",
 )
 @click.option("--skipped", is_flag=True, help="Replay an ingested UUID again, to add its skipped attempts.")
 @click.option(
     "--shift-clock",
-    type=context.Shift(),
+    type=_Shift(),
     metavar="SHIFT",
     help="Add this to the times of UUID, as its clock was wrong, e.g. +6y12d; asks before it replays.",
 )
@@ -325,9 +340,7 @@ def _written(card: Card) -> list[str]:
 
 @uploads.command()
 @click.argument("uuid", type=click.UUID)
-@click.option(
-    "--reason", type=context.Line(), required=True, help="The reason; it is stored with the sessions."
-)
+@click.option("--reason", type=Line(), required=True, help="The reason; it is stored with the sessions.")
 @context.with_store
 def void(uuid: UUID, *, reason: str, store: context.Store) -> None:
     """Take the sessions of an upload out of the learner's progress; they stay on record."""
@@ -349,7 +362,7 @@ def unvoid(uuid: UUID, *, store: context.Store) -> None:
 @uploads.command("purge")
 @click.option(
     "--older-than",
-    type=context.Duration(),
+    type=Duration(),
     required=True,
     help="Only uploads that ended longer ago than this, e.g. 90d.",
 )

@@ -3,6 +3,7 @@
 import click
 
 from cli import context
+from cli.options import COUNT
 from shared.webhooks import Listed, Status, list_webhooks, retry_webhooks
 
 UNDELIVERED = click.Choice([Status.DEAD, Status.SKIPPED], case_sensitive=False)
@@ -15,7 +16,7 @@ def webhooks() -> None:
 
 @webhooks.command("list")
 @click.option("--status", type=click.Choice(Status, case_sensitive=False), default=Status.DEAD)
-@click.option("--limit", type=context.COUNT, default=50, show_default=True)
+@click.option("--limit", type=COUNT, default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line a webhook.")
 @context.with_store
 def list_(*, status: Status, limit: int, as_json: bool, store: context.Store) -> None:

@@ -4,13 +4,13 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import pydantic
 
-from shared.config import TimeZone
 from shared.errors import CatalogError
 from shared.payload import Integer, as_integer, normal_id
+from shared.zones import TimeZone
 
 
 def _storable(text: str) -> str:
@@ -105,6 +105,45 @@ class CatalogFile(_Form):
     def editions(self) -> Iterator[tuple[CatalogQuestion, CatalogEdition]]:
         """Yield every edition with its question."""
         return ((question, edition) for question in self.questions for edition in question.editions)
+
+
+class EditionChange(NamedTuple):
+    """What a load changes in a stored edition, and how many attempts it has.
+
+    `changes`: some of `texts`, `order` (the same texts, moved), `key` (the right choice), `owner`,
+    `question`.
+    """
+
+    pub_id: str
+    changes: tuple[str, ...]
+    attempts: int
+    learners: int
+
+    @property
+    def refused(self) -> bool:
+        """Return whether the change is refused even with `force`: its attempts would lose their meaning."""
+        return self.attempts > 0 and ("question" in self.changes or {"order", "key"} <= {*self.changes})
+
+    @property
+    def locks(self) -> bool:
+        """Return whether replays must wait for the change; they need not wait for new texts."""
+        return not {"key", "owner", "question"}.isdisjoint(self.changes)
+
+    @property
+    def regraded(self) -> bool:
+        """Return whether attempts are graded again."""
+        return self.attempts > 0 and "key" in self.changes
+
+    def __str__(self) -> str:
+        """Describe in one line what changes, and what becomes of the attempts."""
+        changed = f"{self.pub_id}: {' and '.join(self.changes)} changed"
+        if not self.attempts:
+            return f"{changed}; never answered"
+        if self.refused:
+            verdict = "could no longer be interpreted: publish a new edition with a new pub_id"
+        else:
+            verdict = "are graded again" if self.regraded else "keep their outcomes"
+        return f"{changed}; {self.attempts} attempts of {self.learners} learners {verdict}"
 
 
 def read_catalog(text: bytes) -> CatalogFile:

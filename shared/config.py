@@ -6,7 +6,6 @@ from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
-from zoneinfo import ZoneInfo
 
 from limits import parse
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -15,6 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from shared.errors import ConfigurationError
+from shared.zones import TimeZone
 
 PREFIX = "whsec_"
 
@@ -156,14 +156,6 @@ def redis_url(url: str) -> str:
     return url
 
 
-def _iana_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, OSError, ValueError) as error:
-        raise ValueError(f"{name!r} is not an IANA time zone such as Asia/Seoul") from error
-    return name
-
-
 def _http_url(url: str) -> str:
     try:
         parts = urlsplit(url)
@@ -223,7 +215,6 @@ def _rate(rate: str) -> str:
     return rate
 
 
-TimeZone = Annotated[str, AfterValidator(_iana_zone)]
 PostgresUrl = Annotated[str, AfterValidator(postgres_url)]
 BrokerUrl = Annotated[str, AfterValidator(broker_url)]
 RedisUrl = Annotated[str, AfterValidator(redis_url)]

@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine, FromClause, select, text
 
-from shared.catalog_admin import EditionChange, load_catalog
-from shared.catalog_form import CatalogFile
+from shared.catalog_admin import load_catalog
+from shared.catalog_form import CatalogFile, EditionChange
 from shared.models import Base, StudyQuestionProgress, Upload
 from shared.replay import Replayed, replay
 from shared.study.store import list_progress

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, text
 
 from cli.main import main
-from shared.catalog_admin import PART, EditionChange, compare, load_catalog
+from shared.catalog_admin import PART, compare, load_catalog
+from shared.catalog_form import EditionChange
 from shared.errors import CatalogError
 from shared.learners import delete_learner
 from shared.models import PublishedItem, StudyQuestion, StudyTopic, User

@@ -277,8 +277,8 @@ def test_sync_reads_lines(server: httpx.Client, tmp_path: Path) -> None:
 def test_sync_cuts_what_it_sends(
     server: httpx.Client, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.catalog.MAX_REQUEST", 300)
-    monkeypatch.setattr("cli.catalog.MAX_TOPICS", 2)
+    monkeypatch.setattr("cli.catalog_sync.MAX_REQUEST", 300)
+    monkeypatch.setattr("cli.catalog_sync.MAX_TOPICS", 2)
     assert "6 of 6 topics differed: 12 questions" in sync(server, tmp_path / "c.json", CATALOG).stdout
     assert "0 of 6 topics differed" in sync(server, tmp_path / "c.json", CATALOG).stdout
     load(engine)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from shared import catalog_sync
+from shared import catalog_digest, catalog_sync
 from shared.config import StoreSettings
 from shared.db import make_engine
 from shared.errors import CatalogError
@@ -70,15 +70,15 @@ def catalogs(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def stored(engine: Engine, now: datetime = NOW) -> dict[int, catalog_sync.Digest]:
+def stored(engine: Engine, now: datetime = NOW) -> dict[int, catalog_digest.Digest]:
     with engine.begin() as connection:
         found = catalog_sync.digests_after(connection, 0, limit=1000, now=now)
     return {each.topic_id: each for each in found}
 
 
-def digests(catalog: Mapping[str, Any]) -> dict[int, catalog_sync.Digest]:
+def digests(catalog: Mapping[str, Any]) -> dict[int, catalog_digest.Digest]:
     """Return the digests of a catalog that is read in parts, the last question first."""
-    index = catalog_sync.Index(now=NOW)
+    index = catalog_digest.Index(now=NOW)
     for question in reversed(catalog["questions"]):
         index.add(read({"questions": [question]}))
     index.add(read({"topics": catalog["topics"]}))
@@ -130,7 +130,7 @@ def test_digests_are_paged(engine: Engine) -> None:
 
 
 def test_a_topic_with_two_entries_that_differ_is_refused() -> None:
-    index = catalog_sync.Index(now=NOW)
+    index = catalog_digest.Index(now=NOW)
     first, *_ = CATALOG["topics"]
     index.add(read({"topics": [first, first]}))
     with pytest.raises(CatalogError, match="topic 11: has two entries that differ"):

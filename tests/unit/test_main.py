@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
+from cli.catalog import COMMANDS as CATALOG_COMMANDS
+from cli.catalog import catalog
 from cli.main import COMMANDS, main
 from tests.processes import ROOT
 
@@ -42,10 +44,19 @@ def test_help_and_the_supervisor_of_up_load_nothing_heavy(code: str) -> None:
     assert "cli.main" in loaded
 
 
-def test_each_command_is_where_the_list_says_and_its_help_begins_so() -> None:
-    context = click.Context(main)
-    for name, (_, line) in COMMANDS.items():
-        listed, command, rest = main.resolve_command(context, [name, "more"])
+def test_a_sync_of_the_catalog_loads_no_store() -> None:
+    script = "import sys, cli.catalog_sync; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (HEAVY - {"httpx", "pydantic"}) & {*ran.stdout.split()} == set()
+
+
+@pytest.mark.parametrize(("group", "commands"), [(main, COMMANDS), (catalog, CATALOG_COMMANDS)])
+def test_each_command_is_where_the_list_says_and_its_help_begins_so(
+    group: click.Group, commands: dict[str, tuple[str, str]]
+) -> None:
+    context = click.Context(group)
+    for name, (_, line) in commands.items():
+        listed, command, rest = group.resolve_command(context, [name, "more"])
         assert isinstance(command, click.Command)
         assert (listed, command.name, rest) == (name, name, ["more"])
         assert (command.help or "").startswith(line.rstrip("."))

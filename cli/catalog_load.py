@@ -1,0 +1,58 @@
+"""`catalog load` and `reconcile`: what the database has, and what a document server's views show."""
+
+import os
+
+import click
+
+from cli import context
+from cli.catalog import Parts, with_file
+from shared import catalog_admin, catalog_form, catalog_reconcile, spool
+
+
+@click.command()
+@with_file
+@click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change in stored editions.")
+@context.with_store
+def load(*, parts: Parts, force: bool, dry_run: bool, store: context.Store) -> None:
+    """Load learners, topics and questions from a FILE; loading it again changes nothing.
+
+    FILE: JSON, NDJSON, CSV, Moodle's XML or QTI, also compressed by gzip; - reads standard input.
+    """
+    wanted = catalog_form.join(parts())
+    with store.engine.connect() as connection:
+        changes = catalog_admin.compare(connection, wanted) if dry_run else []
+        split = [] if dry_run else catalog_admin.split(connection, wanted, force=force)
+    for part in split:
+        with store.engine.begin() as connection:
+            changes += catalog_admin.load_catalog(connection, part, force=force)
+    editions = sum(len(question.editions) for question in wanted.questions)
+    click.echo(
+        f"{len(wanted.users)} learners, {len(wanted.topics)} topics, {len(wanted.questions)} questions,"
+        f" {editions} editions" + (" (nothing is loaded: dry run)" if dry_run else "")
+    )
+    for change in changes:
+        click.echo(str(change))
+
+
+@click.command()
+@click.option("--force", is_flag=True, help="Grade those answers again, and delete those learners' data.")
+@context.with_store
+def reconcile(*, force: bool, store: context.Store) -> None:
+    """List answers whose key the document server changed, and learners that it deleted.
+
+    Exit 1 if there are any. Needs REDIS_URL with --force where there is a spool.
+    """
+    url = os.environ.get("REDIS_URL")
+    redis = spool.connect(url) if url else None
+    found = 0
+    for differences in catalog_reconcile.find_differences(store.engine):
+        for each in differences:
+            found += 1
+            if force:
+                with store.engine.begin() as connection:
+                    catalog_reconcile.reconcile(connection, each, redis)
+            click.echo(f"{each}{'; reconciled' if force else ''}")
+    click.echo(f"{found} differences")
+    if found and not force:
+        raise click.exceptions.Exit(1)

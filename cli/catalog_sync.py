@@ -1,0 +1,183 @@
+"""`catalog sync`: make a server's catalog equal to that of a file, over HTTP.
+
+Without the database's libraries: a document server runs it after each change, and to load them takes longer
+than the sync of one topic (docs/performance.md, "A catalog kept in step").
+"""
+
+import json
+import os
+import time
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+import httpx
+from rich.console import Console
+from rich.progress import track
+
+from cli import client
+from cli.catalog import Parts, with_file
+from shared import catalog_digest, catalog_form
+from shared.catalog_form import CatalogTopic, CatalogUser, EditionChange
+from shared.errors import ConfigurationError, StudyIngestError
+
+# Most bytes of rows in a request. The server accepts 1 MiB, but other requests wait while it reads it.
+MAX_REQUEST = 32_000
+TIMEOUT_S = 120.0
+# The pause after a request that writes is as long as the request took, up to this: others wait while the
+# server works for us (docs/performance.md, "A catalog kept in step").
+LONGEST_PAUSE_S = 1.0
+# Most topics of a request: their digests fit into the 8 KiB that a proxy permits for a header.
+MAX_TOPICS = 100
+T = TypeVar("T")
+Row = CatalogUser | CatalogTopic | catalog_form.CatalogQuestion
+
+
+class RefusedCatalogError(StudyIngestError):
+    """The server refused a request or a part of a catalog; the text says which and why."""
+
+
+@click.command()
+@with_file
+@click.option("--url", required=True, help="The server, e.g. https://ingest.example")
+@click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
+def sync(*, parts: Parts, url: str, force: bool) -> None:
+    """Send what differs from a server's catalog, and withdraw what FILE does not have.
+
+    Topics that FILE does not name stay as they are, and a topic that somebody else changes meanwhile is
+    refused. CATALOG_TOKEN must be set as on the server. Safe to run again.
+
+    A large FILE is best NDJSON (.ndjson, .ndjson.gz), of which a line at a time is in memory: each line is a
+    catalog with some of the rows.
+    """
+    token = client.first_token(os.environ.get("CATALOG_TOKEN", ""))
+    if not token:
+        raise ConfigurationError("CATALOG_TOKEN: must be set as on the server")
+    index = catalog_digest.Index(now=datetime.now(UTC))
+    learners: dict[int, CatalogUser] = {}
+    for part in parts():
+        index.add(part)
+        learners |= {learner.id: learner for learner in part.users}
+    index.require_topics()
+    headers = client.make_headers(token)
+    with httpx.Client(base_url=client.read_server(url), headers=headers, timeout=TIMEOUT_S) as http:
+        server = _Server(http, force=force)
+        server.find_differing(index)
+        differing = [index.topics[topic] for topic in server.digests]
+        known = [topic for topic, digest in server.digests.items() if digest != catalog_digest.NEW]
+        server.put("users", learners.values())
+        server.put("topics", differing)
+        questions = (
+            each for part in parts() for each in part.questions if each.study_topic_id in server.digests
+        )
+        number = sum(len(index.asked[topic.id]) for topic in differing)
+        sent = server.put("questions", _track(questions, "sending", number))
+        gone = sum(server.keep_only(topic, index.asked[topic]) for topic in _track(known, "withdrawing"))
+    click.echo(
+        f"{len(differing)} of {len(index.topics)} topics differed: {sent} questions sent, {gone} withdrawn"
+    )
+    for change in server.changes:
+        click.echo(str(change))
+
+
+def _track(rows: Iterable[T], what: str, number: int | None = None) -> Iterable[T]:
+    return track(rows, what, total=number, console=Console(stderr=True), transient=True)
+
+
+class _Server:
+    """The catalog of a server.
+
+    `digests`: what it has of the topics that differ, which its answers keep up to date; `changes`: what was
+    changed in stored editions.
+    """
+
+    def __init__(self, http: httpx.Client, *, force: bool) -> None:
+        self.digests: dict[int, str] = {}
+        self.changes: list[EditionChange] = []
+        self._http = http
+        self._force = force
+        self._next_at = 0.0
+
+    def find_differing(self, index: catalog_digest.Index) -> None:
+        """Compare the digests of a catalog's topics."""
+        remaining, stored = sorted(index.topics), dict[int, str]()
+        while remaining:
+            page = {"after": remaining[0] - 1, "limit": min(len(remaining), MAX_TOPICS)}
+            with self._ask("GET", "/catalog/digest", params=page) as answer:
+                found = _digests(answer["topics"])
+                if found and max(found) < remaining[0]:  # else it would be asked for ever
+                    raise ValueError("topics that were not asked for")
+            stored |= found
+            remaining = remaining[bisect_right(remaining, max(found)) :] if found else []
+        ours = {each.topic_id: each.digest for each in index.digests()}
+        known = {topic: stored.get(topic, catalog_digest.NEW) for topic in ours}
+        self.digests = {topic: digest for topic, digest in known.items() if digest != ours[topic]}
+
+    def put(self, kind: str, rows: Iterable[Row]) -> int:
+        """Put rows, in as few requests as possible; return the number of rows."""
+        number = 0
+        for part, topics in _requests(rows):
+            body = b'{"%s": [%s]}' % (kind.encode(), b",".join(part))
+            force = {"force": self._force}
+            with self._ask("PUT", "/catalog", topics, params=force, content=body) as answer:
+                self.changes += [EditionChange(**each) for each in answer["changes"]]
+                self.digests |= _digests(answer["digests"])
+            number += len(part)
+        return number
+
+    def keep_only(self, topic: int, questions: Iterable[int]) -> int:
+        """Withdraw the other questions of a topic; return how many those were."""
+        body = json.dumps({"ids": [*questions]})
+        with self._ask("PUT", f"/catalog/topics/{topic}/questions", [topic], content=body) as answer:
+            return int(answer["deleted"] + answer["retired"])
+
+    @contextmanager
+    def _ask(self, method: str, path: str, topics: Iterable[int] = (), **request: Any) -> Iterator[Any]:
+        """Send a request, and yield its answer; what fails in the `with` is a mistake of the answer."""
+        tags = ", ".join(sorted({f'"{self.digests[topic]}"' for topic in topics}))
+        headers = {"If-Match": tags} if tags else {}
+        time.sleep(max(0.0, self._next_at - time.monotonic()))
+        begun = time.monotonic()
+        try:
+            response = self._http.request(method, path, headers=headers, **request)
+            if method != "GET":
+                took = time.monotonic() - begun
+                self._next_at = time.monotonic() + min(took, LONGEST_PAUSE_S)
+            answer = response.json()
+            if not response.is_success:
+                lines = [f"{each['pointer']}: {each['detail']}" for each in answer.get("errors", [])]
+                raise RefusedCatalogError("\n".join([f"{method} {path}: {answer['title']}", *lines]))
+            yield answer
+        except httpx.TransportError as error:
+            reason = f"{self._http.base_url} cannot be reached: {type(error).__name__}"
+            raise RefusedCatalogError(f"{method} {path}: {reason}") from None
+        # Whatever another server's JSON leads to.
+        except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise RefusedCatalogError(
+                f"{method} {path}: the answer is not from study-ingest ({type(error).__name__})"
+            ) from None
+
+
+def _digests(topics: Any) -> dict[int, str]:
+    return {int(each["topic_id"]): str(each["digest"]) for each in topics}
+
+
+def _requests(rows: Iterable[Row]) -> Iterator[tuple[list[bytes], set[int]]]:
+    """Cut rows into what a request can hold: these as JSON, and the topics that they are of."""
+    part: list[bytes] = []
+    topics: set[int] = set()
+    size = 0
+    for row in rows:
+        written = row.model_dump_json(exclude_defaults=True).encode()
+        if part and (size + len(written) > MAX_REQUEST or len(topics) == MAX_TOPICS):
+            yield part, topics
+            part, topics, size = [], set(), 0
+        part.append(written)
+        size += len(written) + 1
+        if not isinstance(row, CatalogUser):
+            topics.add(row.id if isinstance(row, CatalogTopic) else row.study_topic_id)
+    if part:
+        yield part, topics

@@ -1,0 +1,93 @@
+"""What commands are given: the types of their options, and the files that they read."""
+
+import codecs
+import gzip
+import io
+import re
+import sys
+import zlib
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+LONGEST_SPAN = timedelta(days=36_525)  # a century; a date so far back still exists in Python
+LONGEST_TEXT = 500
+FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+_GZIP = b"\x1f\x8b"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as PowerShell writes it
+
+
+def read_file(file: Path) -> bytes:
+    """Read a file (`-`: standard input) as UTF-8, without a byte order mark.
+
+    A file compressed by gzip is decompressed.
+    """
+    return b"".join(read_lines(file))
+
+
+def read_lines(file: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, which is read as `read_file` does, one in memory at a time."""
+    try:
+        with _open(file) as opened:
+            content: Any = opened
+            if opened.peek(2).startswith(_GZIP):
+                content = gzip.GzipFile(fileobj=opened)
+            if content.peek(2).startswith(_UTF16):
+                # Only a line feed ends a line here, too.
+                with io.TextIOWrapper(content, "utf-16", newline="\n") as text:
+                    yield from (line.encode() for line in text)
+            else:
+                yield content.readline().removeprefix(codecs.BOM_UTF8)
+                yield from content
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{file} cannot be read: {error}") from None
+
+
+def _open(file: Path) -> io.BufferedReader:
+    if file.is_file():
+        return file.open("rb")
+    # A pipe may bring less than a file's first two bytes at once.
+    whole = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    return io.BufferedReader(io.BytesIO(whole))
+
+
+BIGINT = click.IntRange(0, 2**63 - 1)
+COUNT = click.IntRange(1, 2**63 - 1)
+
+
+class Duration(click.ParamType[timedelta]):
+    """Read `90s`, `10m`, `6h` or `2d`."""
+
+    name = "duration"
+
+    def convert(
+        self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        if not (parts := re.fullmatch(r"(\d{1,6})([smhd])", value)):
+            self.fail(f"{value!r} is not a duration such as 90s, 10m, 6h or 2d", param, ctx)
+        span = timedelta(**{UNITS[parts[2]]: int(parts[1])})
+        if span > LONGEST_SPAN:
+            self.fail(f"{value!r} is longer than {LONGEST_SPAN.days}d", param, ctx)
+        return span
+
+
+class Line(click.ParamType[str]):
+    """Read a short text that Postgres can store: UTF-8 without NUL.
+
+    An empty one is refused: it comes from an unset variable of a script, and every row would match it.
+    """
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if "\0" in value or any("\ud800" <= each <= "\udfff" for each in value):
+            self.fail("must be UTF-8 text without NUL", param, ctx)
+        if not 0 < len(value.strip()) <= LONGEST_TEXT:
+            self.fail(f"must have 1 to {LONGEST_TEXT} characters", param, ctx)
+        return value.strip()

@@ -1,0 +1,95 @@
+"""The digests of a catalog's topics, computed from a file; `catalog_sync` has those of what is stored."""
+
+import hashlib
+import json
+import struct
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from shared import catalog_form
+from shared.errors import CatalogError
+
+# In the place of the digest of a topic that does not exist.
+NEW = "new"
+
+
+class Digest(NamedTuple):
+    """A topic, its number of questions, and a hash of topic and questions."""
+
+    topic_id: int
+    questions: int
+    digest: str
+
+
+class Index:
+    """The topics of a file and their digests, collected part by part: some 40 bytes a question are kept.
+
+    `asked`: the ids of each topic's questions that are not retired, once for each entry.
+    """
+
+    def __init__(self, *, now: datetime) -> None:
+        self.topics: dict[int, catalog_form.CatalogTopic] = {}
+        self.asked: defaultdict[int, array[int]] = defaultdict(lambda: array("q"))
+        self._hashes: defaultdict[int, bytearray] = defaultdict(bytearray)
+        self._now = now
+
+    def add(self, part: catalog_form.CatalogFile) -> None:
+        """Add topics and questions; raise CatalogError for a topic that has two entries."""
+        for topic in part.topics:
+            if self.topics.setdefault(topic.id, topic) != topic:
+                raise CatalogError(f"topic {topic.id}: has two entries that differ")
+        for question in part.questions:
+            asked = self.asked[question.study_topic_id]
+            if question.retired_at is None or question.retired_at > self._now:
+                asked.append(question.id)
+                for edition in question.editions:
+                    self._hashes[question.study_topic_id] += _edition_hash(question, edition)
+
+    def require_topics(self) -> None:
+        """Raise CatalogError for questions whose topic has no entry."""
+        if missing := sorted(self.asked.keys() - self.topics.keys()):
+            topics = ", ".join(map(str, missing))
+            raise CatalogError(f"topic {topics}: has questions, but no entry in the file")
+
+    def digests(self) -> Iterator[Digest]:
+        """Yield the digests of the topics, equal to those of a server that holds the same."""
+        for topic in self.topics.values():
+            exam_on = topic.exam_on and topic.exam_on.isoformat()
+            hashes = bytes(self._hashes.get(topic.id, b""))
+            parts = sorted(hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES))
+            line = _hash([topic.id, topic.user_id, topic.name, exam_on])
+            digest = hashlib.sha256(b"".join([line, *parts])).hexdigest()
+            yield Digest(topic.id, len({*self.asked.get(topic.id, ())}), digest)
+
+
+HASH_BYTES = 32
+
+
+def _edition_hash(question: catalog_form.CatalogQuestion, edition: catalog_form.CatalogEdition) -> bytes:
+    frequency = question.exam_frequency
+    return _hash(
+        [
+            question.id,
+            question.subject,
+            None if frequency is None else struct.pack(">d", frequency).hex(),
+            _microseconds(question.retired_at),
+            edition.pub_id,
+            edition.choices,
+            edition.correct_choice,
+            _microseconds(edition.published_at),
+        ]
+    )
+
+
+def _hash(values: list[Any]) -> bytes:
+    return hashlib.sha256(json.dumps(values, ensure_ascii=False).encode()).digest()
+
+
+def _microseconds(moment: datetime | None) -> int | None:
+    if moment is None:
+        return None
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
