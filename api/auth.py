@@ -58,7 +58,10 @@ class Senders:
             return False
 
     def identify(self) -> int | None:
-        """Return the learner that the request's token names, None for a trusted sender; refuse all others."""
+        """Return the learner that the request's token names, None for a trusted sender.
+
+        Refuses all others, and learners who have sent more than their rate.
+        """
         token = _bearer_token(request.headers.get("Authorization", ""))
         if _is_one_of(self._settings.viewer_tokens, token):
             return None
@@ -71,16 +74,13 @@ class Senders:
             # RFC 6750, section 3.1: the client should get a new token.
             headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
             raise Problem(Kind.UNAUTHENTICATED, headers) from None
-        self._count(learner)
-        return learner
-
-    def _count(self, learner: int) -> None:
         number, elapsed = divmod(int(time.monotonic()), self._span)
         if number != self._span_number:
             self._span_number, self._requests = number, Counter()
         self._requests[learner] += 1
         if self._requests[learner] > self._limit:
             raise Problem(Kind.TOO_MANY_REQUESTS, {"Retry-After": str(self._span - elapsed)})
+        return learner
 
 
 def _bearer_token(authorization: str) -> str:

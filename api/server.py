@@ -248,13 +248,13 @@ class Server:
             # Not its own close(): that would remove the trigger by which threads wake the loop.
             wasyncore.dispatcher.close(listener)
         end = monotonic() + DRAIN_S
-        while (channels := self._channels()) and monotonic() < end:
+        while monotonic() < end:
+            channels = [each for each in self._sockets.values() if isinstance(each, HTTPChannel)]
+            if not channels:
+                return
             for channel in channels:
                 channel.will_close |= not channel.requests and not channel.total_outbufs_len
             self._tick()
-
-    def _channels(self) -> list[HTTPChannel]:
-        return [each for each in self._sockets.values() if isinstance(each, HTTPChannel)]
 
 
 def main() -> int:

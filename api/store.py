@@ -105,15 +105,16 @@ class Store:
 
         Raise StoreUnavailableError after the deadline; the work may be committed even then.
         """
-        return self.wait(lambda: self._on_a_thread(work))
 
-    def _on_a_thread(self, work: Callable[[Connection], T]) -> T:
-        future = self._threads.submit(self._transaction, work)
-        try:
-            return future.result(self.deadline)
-        except TimeoutError:
-            future.cancel()
-            raise
+        def on_a_thread() -> T:
+            future = self._threads.submit(self._transaction, work)
+            try:
+                return future.result(self.deadline)
+            except TimeoutError:
+                future.cancel()
+                raise
+
+        return self.wait(on_a_thread)
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
         # Reads are committed, too: after a rollback psycopg prepares its statements again.

@@ -221,17 +221,15 @@ def _view(name: str, host: _Host) -> str:
     joins: dict[str, None] = {}
     lines = [f"    {_expression(name, column, host, joins)} AS {column}" for column in VIEWS[name].columns]
     note = "-- `correct_choice` counts from 0.\n" if "correct_choice" in VIEWS[name].columns else ""
-    source = "\n".join([f"FROM {host.source(name)} AS host", *joins, *_only_whole_rows(name, host)])
-    return f"\n{note}CREATE OR REPLACE VIEW {name} AS\nSELECT\n" + ",\n".join(lines) + f"\n{source};"
-
-
-def _only_whole_rows(name: str, host: _Host) -> Iterator[str]:
-    """Yield the condition that leaves out rows without a value that we need, such as drafts."""
+    source = [f"FROM {host.source(name)} AS host", *joins]
     needed = [
         host.column(name, column) for column, wanted in VIEWS[name].columns.items() if not wanted.lacking
     ]
-    if missing := [column for column in needed if (host.table(name), column) in host.nullable]:
-        yield "WHERE " + " AND ".join(f"host.{_quote(column)} IS NOT NULL" for column in missing)
+    # Rows without a value that we need, such as drafts, are left out.
+    if nullable := [column for column in needed if (host.table(name), column) in host.nullable]:
+        source.append("WHERE " + " AND ".join(f"host.{_quote(column)} IS NOT NULL" for column in nullable))
+    select = f"CREATE OR REPLACE VIEW {name} AS\nSELECT\n" + ",\n".join(lines)
+    return f"\n{note}{select}\n" + "\n".join(source) + ";"
 
 
 def _expression(name: str, column: str, host: _Host, joins: dict[str, None]) -> str:
