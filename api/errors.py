@@ -74,7 +74,7 @@ class Kind(Enum):
     INGEST_CLOSED = 503, "Uploads are not accepted now", "Keep the upload, and try again later."
     LIVE_CLOSED = 503, "The live side is not enabled", "The operator sets STUDY_API_TOKEN."
     CATALOG_CLOSED = 503, "The catalog is not served here", "The operator sets CATALOG_TOKEN."
-    STORE_UNAVAILABLE = 503, "The database does not answer now", "Keep what was sent, and try again later."
+    STORE_UNAVAILABLE = 503, "The database cannot serve this now", "Keep what was sent, and try again later."
 
     def __init__(self, status: int, title: str, advice: str) -> None:
         self.status = status

@@ -87,7 +87,7 @@ def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response:
         case uploads.Verdict.INGESTED:
             members = f'"client_session_uuid":"{uuid}","result":{receipt.result}'
             return Response(f'{{"status":"already_ingested",{members}}}', content_type="application/json")
-    # A repeat of a dead upload gets the same answer: sending it again would not help.
+    # New, pending and dead: a dead upload is recorded, too, and only an operator can help it.
     body = f'{{"status":"received","client_session_uuid":"{uuid}"}}'
     location = f"{request.root_path}{request.path}/{uuid}"
     return Response(body, 202, {"Location": location}, content_type="application/json")

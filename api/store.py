@@ -184,9 +184,9 @@ class UploadStore:
     """Record uploads durably: in Postgres, or in the spool while Postgres is away.
 
     One thread writes. Uploads that wait for it are committed together, and a stopped Postgres blocks only
-    that thread. `store`: its deadline and its breaker limit uploads. `autocommit`: the engine that the thread
-    writes with; each statement commits by itself, in one round trip instead of three. `spool_breaker`: that
-    of the spool.
+    that thread. `store`: its deadline and its breaker apply to uploads, its engine only probes. `autocommit`:
+    the engine that the thread writes with; each statement commits by itself, in one round trip instead of
+    three. `spool_breaker`: that of the spool.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from cli import context
 from cli.local.places import data_dir_option
 from migrations.schema import require_free_name
 from shared import db, models
-from shared.attempts import HAS_KEY
+from shared.attempts import CAN_GRADE
 from shared.config import StoreSettings, load_settings
 from shared.errors import ConfigurationError
 from shared.payload import SPACES
@@ -273,7 +273,7 @@ _SHOWN = text("""
 _READABLE = text("SELECT has_table_privilege(to_regclass(:view), 'SELECT')")
 _WITHOUT_KEY = text(f"""
     SELECT coalesce(pub_id, 'a row without pub_id') FROM published_items i
-    WHERE ({HAS_KEY}) IS NOT TRUE LIMIT 3
+    WHERE ({CAN_GRADE}) IS NOT TRUE LIMIT 3
 """)  # noqa: S608  # made of a constant
 _NOT_NORMAL = text("""
     SELECT pub_id FROM published_items

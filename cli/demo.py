@@ -245,7 +245,8 @@ class Demo:
         if sent.answer is client.Answer.RECEIVED:
             sent = self.sender.wait(upload, time.monotonic() + WAIT_S)
         if sent.answer not in {client.Answer.INGESTED, client.Answer.ALREADY_INGESTED}:
-            raise DemoFailedError(f"an upload is {sent.answer} instead of ingested: {sent.why}")
+            why = f": {sent.why}" if sent.why else ""
+            raise DemoFailedError(f"an upload is {sent.answer} instead of ingested{why}")
         return sent.answer
 
     def _study(self, method: str, path: str, body: Any = None) -> Any:

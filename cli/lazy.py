@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+__all__ = ["LazyGroup", "click"]
+
 INTERRUPTED = 130  # the exit code that a shell reports after Ctrl-C
 
 try:

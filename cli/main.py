@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.env_file import read_env_file
-from cli.lazy import LazyGroup, click
+from cli.lazy import LazyGroup, click  # click from there, where Ctrl-C may interrupt its import
 from shared.errors import StudyIngestError
 
 ENV_FILE = "--env-file"

@@ -176,6 +176,6 @@ def metrics(directory: str, port: int) -> None:
     try:
         _, serving = start_http_server(port, LOOPBACK, registry(settings))
     except OSError as error:
-        raise ConfigurationError(f"--port: cannot listen on it: {error}") from None
+        raise ConfigurationError(f"--port: cannot listen on this port: {error}") from None
     click.echo(f"http://{LOOPBACK}:{port}/metrics")
     serving.join()

@@ -1,4 +1,4 @@
-"""The log of attempts: load the questions that they answer, and insert them with their uploads' sessions."""
+"""The log of attempts: load the questions that attempts answer; insert attempts, and uploads' sessions."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,37 +14,35 @@ from shared.plan import Plan, PlannedAttempt, Question
 
 _CHOICES = "jsonb_array_length(CASE jsonb_typeof(i.choices) WHEN 'array' THEN i.choices END)"
 
-# Whether edition i can be graded by: a document server's view may show drafts, without a key.
-HAS_KEY = f"i.correct_choice BETWEEN 0 AND {_CHOICES} - 1"
+# Whether attempts can be graded by edition i: a document server's view may show drafts, which have no key.
+CAN_GRADE = f"i.correct_choice BETWEEN 0 AND {_CHOICES} - 1"
 
 _QUESTIONS = text(f"""
     SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject, {_CHOICES} AS choice_count,
         i.correct_choice, i.published_at
     FROM published_items i JOIN study_questions q ON q.id = i.source_id
-    WHERE i.pub_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:pub_ids AS json)))) AND {HAS_KEY}
+    WHERE i.pub_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:pub_ids AS json)))) AND {CAN_GRADE}
 """)  # noqa: S608  # made of the constants above
 
 
 def load_questions(connection: Connection, pub_ids: Iterable[str]) -> dict[str, Question]:
-    """Map each known public id to its question in that edition; one without a key is unknown.
+    """Map each known public id to its question, in the edition that it names; without a key, it is unknown.
 
     Called under the learner's lock, so that no right choice changes between this and the writes that follow.
     """
-    rows = execute(connection, _QUESTIONS, {"pub_ids": as_json(list(pub_ids))}).fetchall()
-    questions = {pub_id: Question(*question) for pub_id, *question in rows}
-    return {
-        id_: each for id_, each in questions.items() if each.correct_choice in range(each.choice_count or 0)
-    }
+    rows = execute(connection, _QUESTIONS, {"pub_ids": as_json(list(pub_ids))})
+    return {pub_id: Question(*question) for pub_id, *question in rows}
 
 
-# KEY: the columns by which an attempt names its session, and its learner where it names no new one.
+# SESSION: the columns that name an attempt's session. Those are upload and topic where the same statement
+# inserts the session, from which the learner follows; else the ids of learner and session.
 _ATTEMPTS = """
     INSERT INTO study_question_attempts (user_id, study_quiz_session_id, study_question_id, pub_id, ordinal,
         selected, unsure, outcome, rating, counted, answered_at, answered_at_raw, utc_offset, study_date,
         clock_adjusted)
     SELECT user_id, session_id, question_id, pub_id, ordinal, selected, unsure, outcome, rating, counted,
         answered_at, answered_at_raw, utc_offset, study_date, clock_adjusted
-    FROM json_to_recordset(CAST(:attempts AS json)) AS attempt (KEY, question_id bigint, pub_id text,
+    FROM json_to_recordset(CAST(:attempts AS json)) AS attempt (SESSION, question_id bigint, pub_id text,
         ordinal int, selected smallint, unsure boolean, outcome text, rating smallint, counted boolean,
         answered_at timestamptz, answered_at_raw timestamptz, utc_offset smallint, study_date date,
         clock_adjusted boolean)
@@ -61,13 +59,13 @@ _INSERT_SESSIONS = text(f"""
         ON CONFLICT (client_session_uuid, study_topic_id)
         WHERE client_session_uuid IS NOT NULL AND superseded_at IS NULL DO NOTHING
         RETURNING user_id, client_session_uuid AS upload, study_topic_id AS topic_id, id AS session_id
-    ), attempt AS ({_ATTEMPTS.replace("KEY", "upload text, topic_id bigint")}
+    ), attempt AS ({_ATTEMPTS.replace("SESSION", "upload text, topic_id bigint")}
         JOIN session USING (upload, topic_id) ORDER BY session_id, ordinal
     )
     SELECT upload, topic_id, session_id FROM session
 """)  # noqa: S608  # made of the constant above
 
-_INSERT_ATTEMPTS = text(_ATTEMPTS.replace("KEY", "user_id bigint, session_id bigint"))
+_INSERT_ATTEMPTS = text(_ATTEMPTS.replace("SESSION", "user_id bigint, session_id bigint"))
 
 # With voided sessions: their upload is not ingested again. Without superseded ones: others took their place.
 _OF_UPLOADS = text("""

@@ -239,8 +239,8 @@ def read_key(written: str, choices: list[str]) -> int:
             return key
         case []:
             raise ValueError(
-                f"{written!r} is none of the {len(choices)} choices: write its letter (the first is A),"
-                " its number (the first is 1) or its text"
+                f"{written!r} names none of the {len(choices)} choices: write the right choice's letter"
+                " (A is the first), number (1 is the first) or text"
             )
         case several:
             way = "letter" if DIGITS.fullmatch(written) else "number"

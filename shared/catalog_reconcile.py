@@ -11,7 +11,7 @@ from redis import Redis
 from sqlalchemy import Connection, Engine, text
 
 from shared import db
-from shared.attempts import HAS_KEY
+from shared.attempts import CAN_GRADE
 from shared.catalog_admin import lock_answered
 from shared.learners import delete_learner
 from shared.regrading import regrade
@@ -52,7 +52,7 @@ _GRADED = text(f"""
         count(*) AS attempts
     FROM study_question_attempts a
     JOIN published_items i ON i.pub_id = a.pub_id AND i.source_id = a.study_question_id
-    WHERE a.user_id = ANY(CAST(:user_ids AS bigint[])) AND {HAS_KEY}
+    WHERE a.user_id = ANY(CAST(:user_ids AS bigint[])) AND {CAN_GRADE}
     GROUP BY a.user_id, a.pub_id, a.selected, a.unsure, a.outcome, a.rating, i.correct_choice
     ORDER BY a.user_id, a.pub_id
 """)  # noqa: S608  # made of a constant

@@ -256,8 +256,12 @@ class AdvancedSettings(BaseSettings):
     store_pause: Seconds = Field(
         4.0, description="seconds between two requests that try a failed spool or, for operators, Postgres"
     )
-    first_try_after: Seconds = Field(30.0, description="seconds before the sweeper enqueues a new upload")
-    enqueue_again_after: Seconds = Field(60.0, description="seconds before the sweeper enqueues it once more")
+    first_try_after: Seconds = Field(
+        30.0, description="seconds after which the sweeper enqueues a new upload that still waits"
+    )
+    enqueue_again_after: Seconds = Field(
+        60.0, description="seconds after which the sweeper enqueues a waiting upload again"
+    )
     enqueue_pause: Seconds = Field(3.0, description="seconds without enqueuing after the broker failed")
     sweep_every: Seconds = Field(5.0, description="seconds between two sweeps")
     session_idle: Seconds = Field(
@@ -381,13 +385,21 @@ class Settings(BrokerSettings, StoreSettings):
     @field_validator(*LOGINS)
     @classmethod
     def _withstand_guesses(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
-        shortest = LOGINS[str(info.field_name)]
-        if any(len(each) < shortest for each in _tokens(secret)):
-            raise ValueError(f"each token must have {shortest} characters or more")
+        def secrets(name: str, setting: SecretStr) -> tuple[str, ...]:
+            whole = setting.get_secret_value()
+            return _tokens(setting) if name != "ops_password" else (whole,) if whole else ()
+
+        name = str(info.field_name)
+        ours, shortest = secrets(name, secret), LOGINS[name]
+        if any(len(each) < shortest for each in ours):
+            each = "" if name == "ops_password" else "; where commas separate several, each of them"
+            raise ValueError(f"must have {shortest} characters or more{each}")
         # A token from a learner's device must not give the rights of the front end or of operators.
-        known = [each for name in LOGINS if name in info.data for each in _tokens(info.data[name])]
-        if len({*known, *_tokens(secret)}) < len(known) + len(_tokens(secret)):
-            raise ValueError("each token must be different, also from those of other settings")
+        known = [each for other in LOGINS if other in info.data for each in secrets(other, info.data[other])]
+        if len({*known, *ours}) < len(known) + len(ours):
+            raise ValueError(
+                "must differ from the tokens of other settings, and each from the others of its own"
+            )
         return secret
 
     @cached_property

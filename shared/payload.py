@@ -88,7 +88,7 @@ def _uuid(value: Any) -> UUID:
     return UUID(value)
 
 
-# Around a public id they are left out, by `normal_id` and by the statements that read payloads.
+# Stripped from both ends of a public id, by `normal_id` and by the statements that read payloads.
 SPACES = " \t\n\r\f\v\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"
 
 

@@ -21,7 +21,7 @@ DOUBTFUL_AGE = timedelta(days=2 * 365)
 def skew(sent_at: datetime | None, received_at: datetime) -> timedelta:
     """Return how far the viewer's clock is ahead.
 
-    One that was sent before it arrived says nothing about the clock: a viewer may keep an upload for days.
+    A `sent_at` before the arrival is ignored: the upload may have been under way for long.
     """
     ahead = sent_at - received_at if sent_at else timedelta()
     return ahead if ahead > TOLERANCE else timedelta()
@@ -67,7 +67,8 @@ class Question:
 class PlannedAttempt:
     """A graded attempt; `ordinal` is its place in the upload, `utc_offset` is as sent, in minutes east.
 
-    `clock_adjusted`: the time was corrected, or is doubtful: years ago, for an edition without a date.
+    `clock_adjusted`: the time was corrected; or it is doubtful, since it is more than DOUBTFUL_AGE before the
+    arrival, and the edition has no `published_at` to refuse it by.
     """
 
     ordinal: int
@@ -88,8 +89,9 @@ class PlannedAttempt:
 class Plan:
     """What becomes of an upload.
 
-    `topics`: the usable attempts of each topic; `counted`: the ordinals that move progress; `fates`: one per
-    attempt, in the order of the upload; `finished_at`: corrected, None if the viewer sent no possible one.
+    `topics`: the usable attempts of each topic; `counted`: the ordinals of the counted ones, all others are
+    practice; `fates`: one per attempt, in the order of the upload; `finished_at`: corrected, None if the
+    viewer sent no possible one.
     """
 
     topics: dict[int, list[PlannedAttempt]]

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from shared import db
-from shared.attempts import HAS_KEY, sessions_of_uploads
+from shared.attempts import CAN_GRADE, sessions_of_uploads
 from shared.study.finalize import refold
 from shared.study.grading import grade
 
@@ -18,7 +18,7 @@ _ATTEMPTS = text(f"""
         a.unsure, i.correct_choice
     FROM published_items i
     JOIN study_question_attempts a ON a.study_question_id = i.source_id AND a.pub_id = i.pub_id
-    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) AND {HAS_KEY}
+    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) AND {CAN_GRADE}
 """)  # noqa: S608  # made of a constant
 
 _REGRADE = text("""

@@ -40,11 +40,12 @@ class _SessionKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """An upload, and what becomes of its attempts; `questions`: those that they name, by public id.
+    """An upload, and what becomes of its attempts.
 
-    `owner`: the one learner whose questions all of these are, or None. `other_key`: another key under which
-    its sessions may be recorded, see `uploads.own_uuid`. `reason`: why the upload is to be rejected, or None;
-    an upload without an owner always has a reason.
+    `questions`: the known questions that the attempts name, by public id. `owner`: the learner to whom all of
+    these belong; None if they belong to several, or there are none. `other_key`: another key under which its
+    sessions may be recorded, see `uploads.own_uuid`. `reason`: why the upload is to be rejected, or None; an
+    upload without an owner always has a reason.
     """
 
     uuid: UUID
@@ -59,9 +60,10 @@ class _Planned:
 def replay(
     connection: Connection, client_session_uuids: Iterable[UUID], *, now: datetime, default_zone: str
 ) -> dict[UUID, Replayed]:
-    """Bring `received` uploads to their final status, with as many statements as for one; leave others as is.
+    """Bring uploads that are `received` to their final status; leave the rest unchanged.
 
     Return what was done, by upload. The uploads of one learner are replayed in the order of their arrival.
+    Several need as many statements as one, but for late reviews and uploads that were replayed before.
     Locks are taken in the order uploads by uuid, learners by id, quiz sessions, so that no two replays
     deadlock. Whatever can reject an upload comes before the first write. If one fails, all fail: the caller
     rolls back, and replays each by itself.
@@ -96,7 +98,7 @@ def replay(
             end = uploads.End(each.uuid, uploads.Status.INGESTED, now, user_id, result)
             done.append((end, Replayed(uploads.Status.INGESTED, None)))
         elif each.reason or each.owner is None:
-            # Attempts that could be used are skipped, too: the upload also names another learner's questions.
+            # Usable attempts, which only the reason `mixed_owners` leaves, are skipped for that.
             plan = each.plan.rejected(Fate.MIXED_OWNERS)
             result = _result(each, plan, [], {})
             end = uploads.End(each.uuid, uploads.Status.REJECTED, now, each.owner, result, each.reason)
@@ -128,7 +130,7 @@ def _ingest(
 
 
 def _plan(
-    received: uploads.Waiting,
+    received: uploads.Locked,
     upload: Upload,
     questions: Mapping[str, Question],
     learners: Mapping[int, ZoneInfo],

@@ -22,7 +22,7 @@ _COUNT = text("""
 """)
 
 # Each upload of a group may kill the worker that starts the group. So an upload is started in a group only
-# if nothing but its first start is counted, and if it can be started once more after this, alone.
+# if at most its first start is counted, and if at least one try is left after this one, to be started alone.
 _COUNT_TOGETHER = text("""
     WITH fresh AS MATERIALIZED (
         SELECT client_session_uuid AS id FROM uploads

@@ -90,7 +90,7 @@ class Event(StrEnum):
     FAILED = "failed"  # a try
     REJECTED = "rejected"
     DEAD = "dead"
-    REPLAYED = "replayed"  # set back by an operator, to be replayed again
+    REPLAYED = "replayed"  # set back by an operator; the replay follows
     VOIDED = "voided"
     UNVOIDED = "unvoided"
     ACCEPTED = "accepted"  # other content took the place of the first
@@ -265,8 +265,8 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
         "learner": learner,
     }
     # Content that was rejected because of its sender's token may be sent again by another sender.
-    may_differ_now = known.reason == OTHER_LEARNER and known.learner_id != learner
-    if known.content_hash == delivery.content_hash and not may_differ_now:
+    may_succeed_now = known.reason == OTHER_LEARNER and known.learner_id != learner
+    if known.content_hash == delivery.content_hash and not may_succeed_now:
         if known.is_purged and known.status in {Status.REJECTED, Status.DEAD}:
             execute(connection, _REFILL, content)
         verdict = Verdict.PENDING if known.status == Status.RECEIVED else Verdict(known.status)
@@ -287,7 +287,7 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Locked:
     """A `received` upload whose row the caller has locked.
 
     `payload` is its decoded JSON; `learner_id` is the learner that the sender's token names, None for a
@@ -361,10 +361,10 @@ def find(connection: Connection, client_session_uuid: UUID, learner_id: int | No
     ).fetchone()
 
 
-def lock(connection: Connection, client_session_uuids: Iterable[UUID]) -> list[Waiting]:
+def lock(connection: Connection, client_session_uuids: Iterable[UUID]) -> list[Locked]:
     """Lock the rows of uploads in the order of their uuids; return those that are `received`."""
     rows = execute(connection, _LOCK, {"ids": as_array(client_session_uuids)})
-    return [Waiting(*row) for status, *row in rows if status == Status.RECEIVED]
+    return [Locked(*row) for status, *row in rows if status == Status.RECEIVED]
 
 
 def close(connection: Connection, ends: Sequence[End]) -> None:

@@ -10,7 +10,7 @@ from shared.models import Outbox
 from tests.factories import RIGHT, WRONG, answer, ingest, load, rows, upload
 from tests.processes import PATIENCE_S
 from tests.receiver import NEW_SECRET
-from worker.sweeper import Deliveries
+from worker.sweeper import WebhookSender
 
 NINE, TEN, ELEVEN = (f"2026-11-20T{hour:02}:00:00Z" for hour in (9, 10, 11))
 MAX_TRIES = 3
@@ -31,7 +31,7 @@ def finished_session(engine: Engine) -> dict[str, Any]:
 
 def deliver_due(engine: Engine, settings: Settings) -> int:
     """Deliver what is due, up to a sweep's share, as a sweeper does; return how many webhooks that were."""
-    deliveries = Deliveries(engine, settings, on_free=lambda: None)
+    deliveries = WebhookSender(engine, settings, on_free=lambda: None)
     started = deliveries.start_due()
     deliveries.wait(PATIENCE_S)
     return started

@@ -37,7 +37,7 @@ class _Headers(BaseModel):
     compression: None = None
 
 
-class _Delivery(BaseModel):
+class _Route(BaseModel):
     """Where the message came from, and goes back to."""
 
     exchange: str
@@ -58,7 +58,7 @@ def _read(message: Message) -> dict[str, Any]:
     if (message.content_type, message.content_encoding) != ("application/json", "utf-8"):
         raise ValueError("not JSON in UTF-8")
     headers = _Headers.model_validate(message.headers)
-    _Delivery.model_validate(message.delivery_info)
+    _Route.model_validate(message.delivery_info)
     uploads, options, _ = _BODY.validate_json(message.body or "")
     return {
         "lang": "py",
@@ -116,7 +116,7 @@ def _log_refusal() -> None:
 
 class _QoS(redis.QoS):
     def restore_by_tag(self, tag: str, *args: Any, **options: Any) -> None:
-        """Give a message back to the queue; refuse another entry: each start would fail at it."""
+        """Give a message back to the queue; remove what is none, as each worker would fail when it starts."""
         try:
             super().restore_by_tag(tag, *args, **options)
         except (OSError, RedisError):  # of the connection

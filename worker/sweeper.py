@@ -44,7 +44,7 @@ from shared.live.sessions import abandon_idle
 from shared.uploads import Status
 
 # The most connections that the receiver sees at once.
-MAX_DELIVERIES = 16
+MAX_WEBHOOKS = 16
 # Connections: one for the loop's statements, one for the spool's lock, one for the answers of webhooks.
 CONNECTIONS = 3
 # Seconds; nobody waits for idle sessions.
@@ -58,8 +58,10 @@ _BEGIN_RECONCILING = text("""
 """)
 # Seconds; short, as spooled uploads are in Redis only.
 SPOOL_EVERY_S = 0.5
-# Beyond a webhook's time-out: to record its answer, and when whatever hangs is interrupted.
-RECORD_S, GRACE_S = 1.0, 2.0
+# Seconds beyond a webhook's time-out in which its answer is recorded.
+RECORD_S = 1.0
+# Seconds beyond it after which SIGTERM interrupts whatever hangs.
+GRACE_S = 2.0
 
 log = structlog.get_logger()
 
@@ -94,7 +96,7 @@ class Job:
             self.due = 0.0
 
 
-class Deliveries:
+class WebhookSender:
     """Deliver webhooks, each on its own thread: one that hangs delays neither another nor the loop.
 
     `on_free` is called when a thread ends while more webhooks may wait for one.
@@ -114,7 +116,7 @@ class Deliveries:
             with self._engine.begin() as connection:
                 webhooks.skip_all(connection, "no receiver: WEBHOOK_URL is not set")
             return 0
-        free = MAX_DELIVERIES - len(self._threads)
+        free = MAX_WEBHOOKS - len(self._threads)
         if not free:
             return 0
         with self._engine.begin() as connection:
@@ -163,10 +165,10 @@ class Sweeper:
         self._settings = settings
         self._engine = db.make_engine(settings, pool_size=CONNECTIONS, pre_ping=True)
         self._app = broker.make_celery(settings)
-        self._deliveries = Deliveries(self._engine, settings, self._wake_up_to_deliver)
+        self._webhooks = WebhookSender(self._engine, settings, self._wake_up_to_deliver)
         every = settings.sweep_every
         self._announced = "0"  # a change that came while no sweeper ran is announced, too
-        self._delivering = Job("webhooks", lambda: bool(self._deliveries.start_due()), every)
+        self._delivering = Job("webhooks", lambda: bool(self._webhooks.start_due()), every)
         self._purging: Iterator[int] = iter(())
         self._differences: Iterator[list[catalog_reconcile.Difference]] = iter(())
         self._jobs = [
@@ -196,7 +198,7 @@ class Sweeper:
                     job.run()
             with suppress(Empty):
                 self._wake.get(timeout=max(0.0, min(each.due for each in self._jobs) - time.monotonic()))
-        self._deliveries.wait(self._settings.webhook_timeout + RECORD_S)
+        self._webhooks.wait(self._settings.webhook_timeout + RECORD_S)
         self._engine.dispose()
 
     def stop(self) -> None:

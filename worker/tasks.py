@@ -66,9 +66,10 @@ def _start(upload: UUID) -> bool:
 
 
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
-    """Replay uploads in one transaction; return those that were replayed, and those whose start is counted.
+    """Replay uploads in one transaction; return those that were replayed, and those that may start uncounted.
 
-    Where it fails, each is replayed by itself. Of a repeat, only some may share a transaction.
+    The latter have been counted here, or need no count; if their transaction failed, each starts alone next.
+    Of a repeat, only some may share a transaction.
     """
     if len(uploads) <= 1:
         return [], []
@@ -85,8 +86,8 @@ def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID
         log.info("uploads.not_replayed_together", uploads=names, error=describe(error))
         if not is_repeat or not is_transient(error):
             return [], started
-        # Such as a locked learner, which counts as no try. Each upload that is started by itself is counted
-        # then; the message may end before it starts all.
+        # A transient fault, such as a locked learner, must not count: the counts are taken back. `_start`
+        # counts each upload again when it starts it alone; the message may end before it has started all.
         with engine().begin() as connection:
             retries.take_back(connection, started)
         return [], []

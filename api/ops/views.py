@@ -325,9 +325,9 @@ def void(uuid: UUID) -> ResponseReturnValue:
         page = render_template("void.html", uuid=uuid, longest=LONGEST_REASON, reason=reason, wrong=wrong)
         return page, 422
     act = partial(actions.void_upload, client_session_uuid=uuid, reason=reason)
-    sessions = write(act)
-    log.info("ops.voided", upload=str(uuid), sessions=sessions)
-    flash(f"{sessions} sessions voided." if sessions else "It was voided already.")
+    count = write(act)
+    log.info("ops.voided", upload=str(uuid), count=count)
+    flash(f"{count} sessions voided." if count else "It was voided already.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
 
@@ -341,9 +341,9 @@ def ask_unvoid(uuid: UUID) -> ResponseReturnValue:
 @blueprint.post("/uploads/<uuid:uuid>/unvoid")
 def unvoid(uuid: UUID) -> ResponseReturnValue:
     """Bring the upload's voided sessions back."""
-    sessions = write(partial(actions.unvoid_upload, client_session_uuid=uuid))
-    log.info("ops.unvoided", upload=str(uuid), sessions=sessions)
-    flash(f"{sessions} sessions are back." if sessions else "It was not voided.")
+    count = write(partial(actions.unvoid_upload, client_session_uuid=uuid))
+    log.info("ops.unvoided", upload=str(uuid), count=count)
+    flash(f"{count} sessions are back." if count else "It was not voided.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 from shared.study import store
-from shared.study.progress import SCHEDULER, Cached, Decision, Progress, decide, find_late, fold
+from shared.study.progress import SCHEDULER, Cached, Decision, Progress, decide, find_to_refold, fold
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,10 @@ def finalize_session(connection: Connection, user_id: int, session_id: int, *, n
 def finalize_sessions(
     connection: Connection, sessions: Mapping[int, Sequence[int]], *, now: datetime
 ) -> dict[int, Finalized]:
-    """Finalize several sessions with as many statements as one; return what was done, by session id.
+    """Finalize several sessions; return what was done, by session id.
 
-    `sessions`: for each learner, the ids of their sessions, in the order in which they are folded.
+    `sessions`: for each learner, the ids of their sessions, in the order in which they are folded. The number
+    of statements is that of one session, and one more for each learner with a late review.
     """
     if not sessions:
         return {}
@@ -46,7 +47,9 @@ def finalize_sessions(
     folded: set[int] = set()
     for user_id, (reviews, cached) in store.load_sessions(connection, sessions).items():
         own = [reviews[session] for session in sessions[user_id]]
-        history = store.load_reviews(connection, user_id, find_late(own, cached), excluding=sessions[user_id])
+        history = store.load_reviews(
+            connection, user_id, find_to_refold(own, cached), excluding=sessions[user_id]
+        )
         folded |= history.keys()
         decisions = decide(own, cached, history)
         decided |= {(user_id, id_): each for id_, each in zip(sessions[user_id], decisions, strict=True)}

@@ -54,8 +54,8 @@ class Progress(NamedTuple):
 
     `due_at_most`: the latest possible `due`, set if the last counted answer was unsure but right.
     `last_answered_at` and `last_study_date`: of the newest review, also if it is practice. All fields after
-    these are about counted reviews. Unsure-but-right is neither a miss nor a correct. A streak ends at any
-    other answer; `correct_since`: the study date on which the present streak of correct answers began.
+    these are about counted reviews. Unsure-but-right is neither a miss nor a correct, and ends both streaks.
+    `correct_since`: the study date on which the present streak of correct answers began.
     `note_opened_at` and `note_closed_at`: when the wrong note was last opened and closed.
     """
 
@@ -82,7 +82,7 @@ class Progress(NamedTuple):
 
 
 class Cached(NamedTuple):
-    """Progress as it was saved, with the name of the scheduler that produced it."""
+    """Progress as it was saved; `scheduler`: the parameters and rules that produced it, see SCHEDULER."""
 
     progress: Progress
     scheduler: str
@@ -98,7 +98,7 @@ class Pattern(StrEnum):
 
 
 class Counts(NamedTuple):
-    """A session's counted answers: by outcome, and by pattern, where later answers do not matter."""
+    """A session's counted answers, by outcome and by pattern, which depends only on the answers before it."""
 
     correct: int
     wrong: int
@@ -117,11 +117,11 @@ class Decision:
     counts: Counts
 
 
-def find_late(sessions: Iterable[Iterable[Review]], cached: Mapping[int, Cached]) -> set[int]:
-    """Return the questions that must be folded from their whole history, since a review of them is late.
+def find_to_refold(sessions: Iterable[Iterable[Review]], cached: Mapping[int, Cached]) -> set[int]:
+    """Return the questions that must be folded from their whole history.
 
-    A review is late if it is not newer than the cached progress and all earlier sessions of this call. Also
-    returns the questions whose progress another scheduler produced.
+    These are those with a late review: their cached progress, or an earlier session of this call, has a
+    review of the same time or later. And those whose progress was produced by other parameters or rules.
     """
     found = set()
     stale = {question for question, known in cached.items() if known.scheduler != SCHEDULER}
@@ -143,7 +143,7 @@ def decide(
 ) -> list[Decision]:
     """Fold a learner's sessions in their order, beginning with the progress in `cached`.
 
-    `history`: for each question that `find_late` returned, all reviews outside of these sessions.
+    `history`: for each question that `find_to_refold` returned, all reviews outside of these sessions.
     """
     progress = {question: known.progress for question, known in cached.items()}
     others = {question: list(reviews) for question, reviews in history.items()}
@@ -340,5 +340,6 @@ def _digest() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-# Saved with the progress that it produced: progress by other parameters or rules is folded again.
+# Names the parameters and rules. Saved with the progress that they produced: what others produced is folded
+# again.
 SCHEDULER = f"fsrs {_digest()}"

@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 
 from fsrs import Card, Rating, Scheduler, State
 
-# No steps within a day and no chance: equal reviews give equal progress, on every machine and at any time.
+# No steps within a day, nothing random: equal reviews give equal progress, on every machine and at any time.
 _SCHEDULER = Scheduler(learning_steps=(), relearning_steps=(), enable_fuzzing=False)
 PARAMETERS = (*_SCHEDULER.parameters, _SCHEDULER.desired_retention, _SCHEDULER.maximum_interval)
 
@@ -16,7 +16,8 @@ _CARD_ID = 0
 class Memory(NamedTuple):
     """A question's memory state; `stability` in days, `difficulty` from 1 to 10.
 
-    A named tuple, as is `Progress`: a frozen dataclass takes eight times as long, a tenth of a review.
+    A named tuple, as is `Progress`: to make a frozen dataclass takes eight times as long, which would be a
+    tenth of the time of a review.
     """
 
     stability: float

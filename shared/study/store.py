@@ -15,14 +15,17 @@ from shared.study.progress import SCHEDULER, Cached, Counts, Progress, Review, W
 # The default is the database's, where there is one: see `shared/data_settings.py`.
 _ZONES = "time_zone, (SELECT value FROM data_settings WHERE name = 'study_time_zone') AS default_zone"
 _OF_LEARNER = f"SELECT {_ZONES} FROM users WHERE id = :user_id"  # noqa: S608  # made of the constant above
-# A document server's own row is not locked: it need not wait for us, and our role may only read it.
-_NUMBER = "hashint8extended(CAST(:user_id AS bigint), 7319400453)"
-# By whether the catalog is ours, and whether to wait.
+# A document server's own row is not locked: the server must not wait for us, and our role may only read the
+# row.
+_LEARNER_LOCK = "hashint8extended(CAST(:user_id AS bigint), 7319400453)"
+# The keys: is the catalog ours, and may the statement wait?
 _LOCKS = {
     (True, True): text(f"{_OF_LEARNER} FOR NO KEY UPDATE"),
     (True, False): text(f"{_OF_LEARNER} FOR NO KEY UPDATE SKIP LOCKED"),
-    (False, True): text(_OF_LEARNER.replace(" FROM users", f", pg_advisory_xact_lock({_NUMBER}) FROM users")),
-    (False, False): text(f"{_OF_LEARNER} AND pg_try_advisory_xact_lock({_NUMBER})"),
+    (False, True): text(
+        _OF_LEARNER.replace(" FROM users", f", pg_advisory_xact_lock({_LEARNER_LOCK}) FROM users")
+    ),
+    (False, False): text(f"{_OF_LEARNER} AND pg_try_advisory_xact_lock({_LEARNER_LOCK})"),
 }
 # An upload whose questions have several owners has none here: it is rejected. Arrays, not joins: a join that
 # was planned on an empty table would read all of it (tests/integration/test_plans.py).
@@ -50,14 +53,14 @@ def lock_learner(connection: Connection, user_id: int, *, wait: bool = True) -> 
 
 
 def lock_owners(
-    connection: Connection, uploads: Iterable[Iterable[str]], default_zone: str
+    connection: Connection, pub_ids_of_uploads: Iterable[Iterable[str]], default_zone: str
 ) -> dict[int, ZoneInfo]:
     """Lock the learners who own the questions of uploads, in the order of their ids; return their zones.
 
-    `uploads`: the public ids that each names; unknown ones do not matter, and where there are several owners,
-    none is locked. Owners are read before the lock: the caller checks again.
+    Unknown public ids do not matter; an upload whose questions have several owners locks none of these.
+    Owners are read before the lock: the caller checks again.
     """
-    pub_ids = {"uploads": db.as_json([list(each) for each in uploads])}
+    pub_ids = {"uploads": db.as_json([list(each) for each in pub_ids_of_uploads])}
     if db.catalog_is_ours(connection):
         locked = {row.id: row for row in db.execute(connection, _LOCK_OWNERS, pub_ids)}
     else:
@@ -324,9 +327,10 @@ def load_sessions(
 def close_sessions(
     connection: Connection, counts: Mapping[tuple[int, int], Counts], progress: Folded, *, now: datetime
 ) -> dict[int, dict[str, Any]]:
-    """Save progress, write the counts of sessions, by learner and session, and insert the webhooks of each.
+    """Save progress, write the counts of sessions, and insert their webhooks.
 
-    A session is closed unless it was abandoned. Return the snapshots of counts by session.
+    `counts`: by learner and session. A session in progress becomes `done`, an abandoned one stays
+    `abandoned`. Return the snapshots of counts by session.
     """
     counted = [
         {"user_id": user_id, "session_id": session} | each._asdict()

@@ -93,7 +93,7 @@ def test_nothing_is_written_if_one_row_is_wrong(engine: Engine, database_url: st
     before = everything(engine)
     result = load(database_url, "--learner", "7", content=f"{TABLE}q-103;Anatomy;Bones;a|b;C\n".encode())
     assert result.exit_code == 1
-    assert "line 5, column key: 'C' is none of the 2 choices" in result.output
+    assert "line 5, column key: 'C' names none of the 2 choices" in result.output
     assert everything(engine) == before
 
 

@@ -37,9 +37,9 @@ def row_lock(patch: Patch, _: Engine) -> None:
 
 
 def status_check(patch: Patch, _: Engine) -> None:
-    def lock_anyway(connection: Connection, sent: Iterable[UUID]) -> list[uploads.Waiting]:
+    def lock_anyway(connection: Connection, sent: Iterable[UUID]) -> list[uploads.Locked]:
         rows = connection.execute(uploads._LOCK, {"ids": list(sent)})  # noqa: SLF001  as uploads.lock does
-        return [uploads.Waiting(*row) for _, *row in rows]
+        return [uploads.Locked(*row) for _, *row in rows]
 
     patch.setattr(uploads, "lock", lock_anyway)
     remove_clause(patch, uploads, "_CLOSE", "AND uploads.finalized_at IS NULL")

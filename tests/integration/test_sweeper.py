@@ -23,7 +23,7 @@ from tests.factories import answer, deliver, delivery, ingest, load, rows, statu
 from tests.processes import reachable_directory, until
 from tests.receiver import Receiver, hang
 from tests.webhooks import configured, fates
-from worker.sweeper import MAX_DELIVERIES, Deliveries, Sweeper
+from worker.sweeper import MAX_WEBHOOKS, Sweeper, WebhookSender
 
 NINE = "2026-11-20T09:00:00Z"
 EVERY_S = 0.05
@@ -119,14 +119,12 @@ def test_I12_a_receiver_that_hangs_delays_neither_sweep_nor_spool_nor_other_webh
     engine: Engine, brisk: Settings, receiver: Receiver, enqueued_uploads: Callable[[], list[str]]
 ) -> None:
     load(engine)
-    for _ in range(MAX_DELIVERIES):
+    for _ in range(MAX_WEBHOOKS):
         ingest(engine, upload(answer("q110", NINE)))
-    receiver.then(*[hang(receiver)] * (MAX_DELIVERIES - 1), receiver.behaviours[0])
+    receiver.then(*[hang(receiver)] * (MAX_WEBHOOKS - 1), receiver.behaviours[0])
     patient = brisk.model_copy(update={"webhook_timeout": 600.0})
     with sweeping(patient):
-        until(
-            lambda: len(receiver.requests) > 2 * MAX_DELIVERIES - 2, "the one free thread delivers the rest"
-        )
+        until(lambda: len(receiver.requests) > 2 * MAX_WEBHOOKS - 2, "the one free thread delivers the rest")
         overdue = add_overdue(engine, 3)
         spool_some(brisk, 3)
         until(lambda: overdue <= set(enqueued_uploads()), "overdue uploads are enqueued")
@@ -139,25 +137,25 @@ def test_what_waits_for_a_free_thread_does_not_wait_for_the_next_sweep(
     engine: Engine, brisk: Settings, receiver: Receiver
 ) -> None:
     load(engine)
-    for _ in range(2 * MAX_DELIVERIES):
+    for _ in range(2 * MAX_WEBHOOKS):
         ingest(engine, upload(answer("q110", NINE)))
     with sweeping(brisk.model_copy(update={"sweep_every": 3600.0})):
         until(lambda: all_delivered(engine), "webhooks are delivered")
-    assert len(receiver.requests) == 4 * MAX_DELIVERIES
+    assert len(receiver.requests) == 4 * MAX_WEBHOOKS
 
 
 def test_a_thread_that_does_not_start_takes_no_place(engine: Engine, brisk: Settings) -> None:
     load(engine)
-    for _ in range(MAX_DELIVERIES):
+    for _ in range(MAX_WEBHOOKS):
         ingest(engine, upload(answer("q110", NINE)))
-    deliveries = Deliveries(engine, brisk, on_free=lambda: None)
+    deliveries = WebhookSender(engine, brisk, on_free=lambda: None)
     usual = threading.stack_size(1 << 46)  # more than a process can address: no thread starts
     try:
         with pytest.raises(RuntimeError, match="thread"):
             deliveries.start_due()
     finally:
         threading.stack_size(usual)
-    assert deliveries.start_due() == MAX_DELIVERIES
+    assert deliveries.start_due() == MAX_WEBHOOKS
     deliveries.wait(30)
 
 

@@ -23,7 +23,7 @@ from tests.webhooks import (
     keep_only,
     let_all_be_due,
 )
-from worker.sweeper import MAX_DELIVERIES
+from worker.sweeper import MAX_WEBHOOKS
 
 
 @pytest.fixture
@@ -197,11 +197,11 @@ def test_those_that_hang_hang_side_by_side_and_delay_no_other(
     engine: Engine, with_receiver: Settings, receiver: Receiver
 ) -> None:
     load(engine)
-    for _ in range(MAX_DELIVERIES // 2):
+    for _ in range(MAX_WEBHOOKS // 2):
         ingest(engine, upload(answer("q110", NINE)))
-    receiver.then(*[hang(receiver)] * (MAX_DELIVERIES - 1), status(200))
-    assert deliver_due(engine, impatient(with_receiver, 2.0)) == MAX_DELIVERIES
-    assert sorted(fate for fate, _, _ in fates(engine)) == ["delivered", *["waiting"] * (MAX_DELIVERIES - 1)]
+    receiver.then(*[hang(receiver)] * (MAX_WEBHOOKS - 1), status(200))
+    assert deliver_due(engine, impatient(with_receiver, 2.0)) == MAX_WEBHOOKS
+    assert sorted(fate for fate, _, _ in fates(engine)) == ["delivered", *["waiting"] * (MAX_WEBHOOKS - 1)]
 
 
 @pytest.mark.usefixtures("sent")

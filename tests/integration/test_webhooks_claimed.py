@@ -21,7 +21,7 @@ from tests.webhooks import (
     keep_only,
     let_all_be_due,
 )
-from worker.sweeper import MAX_DELIVERIES
+from worker.sweeper import MAX_WEBHOOKS
 
 Row = dict[str, Any]
 
@@ -50,7 +50,7 @@ def test_I9_its_tries_are_exhausted(engine: Engine, with_receiver: Settings, rec
 def cut_off(engine: Engine, with_receiver: Settings) -> int:
     """Claim as a sweeper does that is killed before it could deliver."""
     with engine.begin() as connection:
-        return len(claim(connection, with_receiver, limit=MAX_DELIVERIES))
+        return len(claim(connection, with_receiver, limit=MAX_WEBHOOKS))
 
 
 @pytest.mark.usefixtures("sent")
@@ -80,12 +80,12 @@ def test_I9_what_is_always_cut_off_is_dead(
 def test_several_deliverers_deliver_each_once(
     engine: Engine, with_receiver: Settings, receiver: Receiver
 ) -> None:
-    for _ in range(MAX_DELIVERIES):
+    for _ in range(MAX_WEBHOOKS):
         ingest(engine, upload(answer("q110", ELEVEN)))
     delivered = at_once(4, lambda _: deliver_due(engine, with_receiver))
-    assert max(delivered) <= MAX_DELIVERIES
+    assert max(delivered) <= MAX_WEBHOOKS
     ids = {request.id for request in receiver.verified()}
-    assert sum(delivered) == len(ids) == len(receiver.requests) == 2 * MAX_DELIVERIES + 2
+    assert sum(delivered) == len(ids) == len(receiver.requests) == 2 * MAX_WEBHOOKS + 2
 
 
 @pytest.mark.usefixtures("sent")

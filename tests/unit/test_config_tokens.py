@@ -38,6 +38,11 @@ def test_a_token_that_is_short_or_known_is_refused(
         assert secret not in str(refused.value)
 
 
+def test_a_comma_in_the_password_is_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(monkeypatch, OPS_PASSWORD="yes, of course", VIEWER_SYNC_TOKEN=ONE)
+    assert settings.ops_password.get_secret_value() == "yes, of course"
+
+
 def test_tokens_may_be_several_and_end_in_a_comma(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(monkeypatch, VIEWER_SYNC_TOKEN=f" {ONE}, ,{TWO},", STUDY_API_TOKEN=THREE, OPS_PASSWORD="")
     assert (settings.viewer_tokens, settings.study_tokens) == ((ONE, TWO), (THREE,))

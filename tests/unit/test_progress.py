@@ -22,7 +22,7 @@ from shared.study.progress import (
     advance,
     classify,
     decide,
-    find_late,
+    find_to_refold,
     fold,
     forgetting_curve,
 )
@@ -62,7 +62,7 @@ def cached(log: Log) -> dict[int, Cached]:
 def arrive(session: Sequence[Review], log: Log) -> Decision:
     """Decide as finalize does: with the histories of the late questions only."""
     known = cached(log)
-    (decision,) = decide([session], known, {each: log[each] for each in find_late([session], known)})
+    (decision,) = decide([session], known, {each: log[each] for each in find_to_refold([session], known)})
     return decision
 
 
@@ -81,7 +81,7 @@ NONE, NEWLY, RECOVERED, RELAPSED, CHRONIC = (
 
 
 def test_a_question_without_progress_is_not_late() -> None:
-    assert find_late([[review("c")]], {}) == set()
+    assert find_to_refold([[review("c")]], {}) == set()
 
 
 @pytest.mark.parametrize(
@@ -90,18 +90,18 @@ def test_a_question_without_progress_is_not_late() -> None:
 )
 def test_only_what_is_strictly_newer_is_in_time(since: timedelta, expected: set[int]) -> None:
     known = cached({1: [review("c", day(1))]})
-    assert find_late([[review("c", day(1) + since)]], known) == expected
+    assert find_to_refold([[review("c", day(1) + since)]], known) == expected
 
 
 def test_progress_of_another_scheduler_is_folded_again() -> None:
     known = Cached(standing(answered("c")), SCHEDULER)
     newer = [review("c", day(1), question) for question in (1, 2)]
-    assert find_late([newer], {1: known, 2: known._replace(scheduler="fsrs 5")}) == {2}
+    assert find_to_refold([newer], {1: known, 2: known._replace(scheduler="fsrs 5")}) == {2}
 
 
 def test_what_is_newer_than_the_counted_answer_but_not_than_practice_is_late() -> None:
     known = cached({1: [review("c", day(0)), review("p", day(2))]})
-    assert find_late([[review("c", day(1))]], known) == {1}
+    assert find_to_refold([[review("c", day(1))]], known) == {1}
 
 
 def test_outcomes_are_counted() -> None:
@@ -202,7 +202,7 @@ def test_I3_sessions_may_arrive_in_any_order(data: st.DataObject, made: list[lis
     progress: dict[int, Progress] = {}
     for session in data.draw(st.permutations(made)):
         known = {question: Cached(each, SCHEDULER) for question, each in progress.items()}
-        history = {question: log[question] for question in find_late([session], known)}
+        history = {question: log[question] for question in find_to_refold([session], known)}
         (decision,) = decide([session], known, history)
         progress |= decision.progress
         for each in session:
@@ -217,7 +217,7 @@ def test_I3_sessions_are_decided_together_as_one_after_the_other(
 ) -> None:
     log = by_question(found)
     known = cached(log)
-    history = {question: log.get(question, []) for question in find_late(made, known)}
+    history = {question: log.get(question, []) for question in find_to_refold(made, known)}
     for session, decision in zip(made, decide(made, known, history), strict=True):
         assert decision == arrive(session, log)
         for each in session:
