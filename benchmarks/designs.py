@@ -57,6 +57,13 @@ OTHERS = (
         "procrastinate",
     ),
     Design(
+        "PgQueuer",
+        f"{GEVENT} {PEERS}.queued",
+        {f"worker-{number}": f"pgq run {PEERS}.queued:worker" for number in range(2)},
+        'PGDSN="$DATABASE_URL" pgq install',
+        "pgqueuer",
+    ),
+    Design(
         "Dramatiq",
         f"{GEVENT} {PEERS}.actor",
         {"worker": f"dramatiq {PEERS}.actor"},
