@@ -18,6 +18,7 @@ from shared.payload import (
     NotJsonError,
     Upload,
     content_hash,
+    content_hash_1,
     normal_id,
     parse_upload,
 )
@@ -111,6 +112,7 @@ def elsewhere(moment: str, zone: timezone) -> str:
     [
         {"client_session_uuid": "6f1c1f0e-6d3a-4d58-9a53-0f2f3b1f6e12"},
         {"started_at": "2026-11-22T09:00:00.000001+09:00"},
+        {"started_at": "2026-11-22T08:59:59.999999+09:00"},
         {"started_at": None},
         {"started_at": PLAIN["finished_at"], "finished_at": PLAIN["started_at"]},
         {"attempts": PLAIN["attempts"][::-1]},
@@ -132,13 +134,29 @@ def test_I8_the_hash_tells_other_content_apart(change: dict[str, Any]) -> None:
     assert content_hash(parse(PLAIN | change)) != content_hash(parse(PLAIN))
 
 
+@pytest.mark.parametrize("year", [2000, 2026, 2099])
+def test_I8_the_hash_tells_a_microsecond_apart(year: int) -> None:
+    first, second = (f"{year}-12-31T23:59:59.99999{digit}+09:00" for digit in (8, 9))
+    assert content_hash(parse(PLAIN | {"started_at": first})) != content_hash(
+        parse(PLAIN | {"started_at": second})
+    )
+
+
 def test_I8_the_hash_stays_what_is_stored() -> None:
     # It stands beside every upload in the database: another normal form needs another version in front.
+    normal = (
+        '["6f1c1f0e-6d3a-4d58-9a53-0f2f3b1f6e11",1795305600.0,1795306350.0,'
+        '[["q-1",2,false,1795305641.0],["q-2",null,true,1795305670.0]]]'
+    )
+    assert content_hash(parse(PLAIN)) == f"2:{hashlib.sha256(normal.encode()).hexdigest()}"
+
+
+def test_I8_what_was_stored_by_version_1_is_compared_by_it() -> None:
     normal = (
         '["6f1c1f0e-6d3a-4d58-9a53-0f2f3b1f6e11", "2026-11-22T00:00:00+00:00", "2026-11-22T00:12:30+00:00", '
         '[["q-1", 2, false, "2026-11-22T00:00:41+00:00"], ["q-2", null, true, "2026-11-22T00:01:10+00:00"]]]'
     )
-    assert content_hash(parse(PLAIN)) == f"1:{hashlib.sha256(normal.encode()).hexdigest()}"
+    assert content_hash_1(parse(PLAIN)) == f"1:{hashlib.sha256(normal.encode()).hexdigest()}"
 
 
 @pytest.mark.parametrize("written", ["2.0", "2e0", "20e-1", "2.000000000000000000000", "0.02E+2"])
