@@ -18,7 +18,7 @@ import httpx
 from rich.console import Console
 from rich.progress import track
 
-from cli import client
+from cli import remote
 from cli.catalog import Parts, with_file
 from shared import catalog_digest, catalog_form
 from shared.catalog_form import CatalogTopic, CatalogUser, EditionChange
@@ -53,7 +53,7 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
     A large FILE is best NDJSON (.ndjson, .ndjson.gz), of which a line at a time is in memory: each line is a
     catalog with some of the rows.
     """
-    token = client.first_token(os.environ.get("CATALOG_TOKEN", ""))
+    token = remote.first_token(os.environ.get("CATALOG_TOKEN", ""))
     if not token:
         raise ConfigurationError("CATALOG_TOKEN: must be set as on the server")
     index = catalog_digest.Index(now=datetime.now(UTC))
@@ -62,8 +62,8 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
         index.add(part)
         learners |= {learner.id: learner for learner in part.users}
     index.require_topics()
-    headers = client.make_headers(token)
-    with httpx.Client(base_url=client.read_server(url), headers=headers, timeout=TIMEOUT_S) as http:
+    headers = remote.make_headers(token)
+    with httpx.Client(base_url=remote.read_server(url), headers=headers, timeout=TIMEOUT_S) as http:
         server = _Server(http, force=force)
         server.find_differing(index)
         differing = [index.topics[topic] for topic in server.digests]

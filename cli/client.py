@@ -13,8 +13,9 @@ from typing import Any, Self
 import click
 import httpx
 
+from cli import remote
 from cli.local.places import data_dir_option, read_env
-from shared.errors import ConfigurationError, StudyIngestError
+from shared.errors import StudyIngestError
 from study_outbox import is_away, pause_after, retry_after
 
 PATH = "/ingest/study/attempts"
@@ -24,7 +25,6 @@ PATIENCE_S = 8.0
 IMPORT_PATIENCE_S = 300.0
 POLL_S = 0.1
 TIMEOUT_S = 30.0
-LARGEST_PORT = 65535
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -62,8 +62,8 @@ class Sender:
     """
 
     def __init__(self, url: str, token: str, *, patience: float = PATIENCE_S) -> None:
-        headers = make_headers(token)
-        base = read_server(url)
+        headers = remote.make_headers(token)
+        base = remote.read_server(url)
         # A proxy of the environment cannot reach a server on this machine's loopback address.
         self.http = httpx.Client(
             base_url=base, headers=headers, timeout=TIMEOUT_S, trust_env=base.host not in LOOPBACK
@@ -149,36 +149,11 @@ def with_sender(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, url: str | None, token: str | None, data_dir: Path, **options: Any) -> Any:
         running = {} if url and token else read_env(data_dir)
         url = url or running["API_URL"]
-        token = first_token(token or running["VIEWER_SYNC_TOKEN"])
+        token = remote.first_token(token or running["VIEWER_SYNC_TOKEN"])
         with Sender(url, token, patience=IMPORT_PATIENCE_S) as sender:
             return command(*args, sender=sender, **options)
 
     return run
-
-
-def read_server(url: str) -> httpx.URL:
-    """Read the address of a server; raise ConfigurationError if it cannot be one."""
-    try:
-        server = httpx.URL(url.rstrip("/"))
-        # As the standard library does, whose error httpx does not expect.
-        server.raw_host.decode().encode("idna")
-    except (httpx.InvalidURL, ValueError):
-        server = httpx.URL()
-    if server.scheme not in {"http", "https"} or not server.host or (server.port or 0) > LARGEST_PORT:
-        raise ConfigurationError(f"{url!r} is not a server's address such as http://host:8000")
-    return server
-
-
-def make_headers(token: str) -> dict[str, str]:
-    """Return the headers of a request; raise ConfigurationError for a token that no header can hold."""
-    if not (token.isascii() and token.isprintable()):
-        raise ConfigurationError("the token has a character that tokens cannot have")
-    return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-
-
-def first_token(tokens: str) -> str:
-    """Return the first of several tokens, separated by commas."""
-    return tokens.split(",", maxsplit=1)[0].strip()
 
 
 def _body(response: httpx.Response) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from rich.padding import Padding
 from rich.table import Table
 from sqlalchemy import Engine, text
 
-from cli import client, sample
+from cli import client, remote, sample
 from cli.context import COUNTS, readable_errors
 from cli.local import up
 from cli.local.places import DEFAULT_DIRECTORY, TRAVERSABLE
@@ -92,10 +92,10 @@ def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
         engine = db.make_engine(settings)
         cleanup.callback(engine.dispose)
         sender = client.Sender(
-            system.environment["API_URL"], client.first_token(system.environment["VIEWER_SYNC_TOKEN"])
+            system.environment["API_URL"], remote.first_token(system.environment["VIEWER_SYNC_TOKEN"])
         )
         cleanup.enter_context(sender)
-        study_token = client.first_token(system.environment["STUDY_API_TOKEN"])
+        study_token = remote.first_token(system.environment["STUDY_API_TOKEN"])
         try:
             with readable_errors():
                 Demo(sender, study_token, engine, console).run()
@@ -316,7 +316,7 @@ def _table(*columns: str, **look: Any) -> Table:
 
 def _closing_words(environment: Mapping[str, str], home: Path, link: str) -> str:
     """Return where everything is, and commands to try: a new upload, and the learner's progress."""
-    api, token = environment["API_URL"], client.first_token(environment["VIEWER_SYNC_TOKEN"])
+    api, token = environment["API_URL"], remote.first_token(environment["VIEWER_SYNC_TOKEN"])
     (edition,) = (each for _, each in sample.read_catalog().editions if each.pub_id == QUESTION)
     answer = {
         "pub_id": QUESTION,

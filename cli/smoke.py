@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import click
 from sqlalchemy import text
 
-from cli import client, doctor
+from cli import client, doctor, remote
 from cli.context import Store, with_store
 from cli.local.supervisor import wait_until
 from shared import attempts, db
@@ -89,7 +89,7 @@ def smoke(*, url: str | None, patience: float, store: Store) -> None:
     """
     failed = False
     with client.Sender(
-        url or _setting("API_URL"), client.first_token(_setting("VIEWER_SYNC_TOKEN"))
+        url or _setting("API_URL"), remote.first_token(_setting("VIEWER_SYNC_TOKEN"))
     ) as sender:
         run = SmokeRun(sender, store, patience)
         try:

@@ -9,8 +9,7 @@ from typing import Annotated, Any, NamedTuple, Self
 import pydantic
 
 from shared.errors import CatalogError
-from shared.payload import Integer, as_integer, normal_id
-from shared.zones import TimeZone
+from shared.fields import Integer, TimeZone, as_integer, normal_id
 
 
 def _storable(text: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.fields import normal_id
 from shared.payload import (
     MAX_DEPTH,
     MAX_FAULTS,
@@ -19,7 +20,6 @@ from shared.payload import (
     Upload,
     content_hash,
     content_hash_1,
-    normal_id,
     parse_upload,
 )
 

@@ -1,0 +1,32 @@
+"""A server that a command talks to: its address, and the headers of a request."""
+
+import httpx
+
+from shared.errors import ConfigurationError
+
+LARGEST_PORT = 65535
+
+
+def read_server(url: str) -> httpx.URL:
+    """Read the address of a server; raise ConfigurationError if it cannot be one."""
+    try:
+        server = httpx.URL(url.rstrip("/"))
+        # As the standard library does, whose error httpx does not expect.
+        server.raw_host.decode().encode("idna")
+    except (httpx.InvalidURL, ValueError):
+        server = httpx.URL()
+    if server.scheme not in {"http", "https"} or not server.host or (server.port or 0) > LARGEST_PORT:
+        raise ConfigurationError(f"{url!r} is not a server's address such as http://host:8000")
+    return server
+
+
+def make_headers(token: str) -> dict[str, str]:
+    """Return the headers of a request; raise ConfigurationError for a token that no header can hold."""
+    if not (token.isascii() and token.isprintable()):
+        raise ConfigurationError("the token has a character that tokens cannot have")
+    return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+
+def first_token(tokens: str) -> str:
+    """Return the first of several tokens, separated by commas."""
+    return tokens.split(",", maxsplit=1)[0].strip()
