@@ -38,6 +38,7 @@ FIRST = 1_000_000
 UPLOADS_RATE, UPLOADS_AT_ONCE = 40.0, 80
 LIVE_PAUSE_S = 0.05
 LOOK_S = 0.5
+AGAIN_S = 0.1
 
 
 class Others:
@@ -75,14 +76,14 @@ class Others:
             while not self._over.is_set():
                 learner = next(self._learners) % LEARNERS + 1
                 path = f"/study/users/{learner}/sessions"
-                session = _json(http.post(path, json={"study_topic_id": learner * TOPICS}))
+                session = _json(partial(http.post, path, json={"study_topic_id": learner * TOPICS}))
                 for question in session["questions"]:
                     begun = time.perf_counter()
                     answer = {"pub_id": question["pub_id"], "selected": 0, "unsure": False}
-                    _json(http.post(f"{path}/{session['session_id']}/attempts", json=answer))
+                    _json(partial(http.post, f"{path}/{session['session_id']}/attempts", json=answer))
                     self.answers.append(time.perf_counter() - begun)
                     time.sleep(LIVE_PAUSE_S)
-                _json(http.post(f"{path}/{session['session_id']}/finalize"))
+                _json(partial(http.post, f"{path}/{session['session_id']}/finalize"))
 
 
 class Run(NamedTuple):
@@ -98,7 +99,10 @@ class Run(NamedTuple):
     postgres: float
 
 
-def _json(response: httpx.Response) -> Any:
+def _json(ask: Callable[[], httpx.Response]) -> Any:
+    """Return the JSON of an answer; ask again after a 503, as a front end does: the time counts."""
+    while (response := ask()).status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        time.sleep(AGAIN_S)
     return response.raise_for_status().json()
 
 
