@@ -47,7 +47,7 @@ class DigestQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     after: live.Id = Field(0, description="the last topic of the page before")
-    limit: int = Field(MAX_TOPICS, ge=1, le=MAX_TOPICS, description="most topics of a page")
+    limit: int = Field(MAX_TOPICS, ge=1, le=MAX_TOPICS, description="limit of topics in a page")
 
 
 class ThingPath(BaseModel):
@@ -136,7 +136,7 @@ def _load(
     for part in parts or [catalog_form.CatalogFile()]:
         changed, digests = run(_guarded(lambda _: topics, expected, partial(load, catalog=part)))
         changes += changed
-        if expected is not None:  # of what this part has left
+        if expected is not None:  # of the next part: what this one has left
             new = {catalog_digest.NEW} if len(digests) < len(topics) else set()
             expected = frozenset({each.digest for each in digests} | new)
     return changes, digests
@@ -152,7 +152,10 @@ def _guarded(
     expected: frozenset[str] | None,
     work: Callable[[Connection], T],
 ) -> Callable[[Connection], tuple[T, list[catalog_digest.Digest]]]:
-    """Let work change topics only as they are expected, and return the digests that it leaves, too."""
+    """Wrap `work`: it is refused unless its topics have the expected digests; return the new ones, too.
+
+    Where nothing is expected, no digests are computed or returned.
+    """
     now = services().now
 
     def run(connection: Connection) -> tuple[T, list[catalog_digest.Digest]]:

@@ -75,9 +75,9 @@ def receive_upload() -> Response:
 
 
 def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response:
-    # Written here, by the models Received and AlreadyIngested, and with the stored text of the result: to
-    # parse and write that again would cost as much as all other work (docs/performance.md, "an ingested
-    # upload's result").
+    # Written by hand, in the form of the models Received and AlreadyIngested, with the stored text of the
+    # result: to parse that and write it again would cost as much as all other work (docs/performance.md, "an
+    # ingested upload's result").
     match receipt.verdict:
         case uploads.Verdict.CONFLICT:
             raise Problem(Kind.CONFLICTING_UPLOAD)

@@ -32,9 +32,9 @@ BATCH_LOCK_SHARE = 0.25
 class Services:
     """Settings, the database's clock, the check of senders, three stores in Postgres, and the publisher.
 
-    `uploads` records uploads, `catalog` loads catalogs, `live` serves all other requests. Each has its own
-    connections and breaker, so that nothing else delays uploads. `stopping` is set once the process has been
-    asked to end.
+    `uploads` records uploads, `catalog` serves the routes below /catalog, `live` the other routes; `/ops` has
+    a store of its own (api/ops/store.py). Each has its own connections and breaker, so that nothing else
+    delays uploads. `stopping` is set once the process has been asked to end.
     """
 
     settings: Settings

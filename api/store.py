@@ -23,8 +23,8 @@ from shared.spool import answers, push
 
 log = structlog.get_logger()
 
-# If a request notices its deadline so much later, this process was slow, not the store, and the breaker stays
-# closed.
+# If a request notices its deadline later than this, the process was slow, not the store, and the breaker
+# stays closed.
 LATE_S = 0.25
 # Uploads; a larger batch would delay its first upload without a measurable gain.
 MAX_BATCH = 64

@@ -26,7 +26,9 @@ _QUESTIONS = text(f"""
 
 
 def load_questions(connection: Connection, pub_ids: Iterable[str]) -> dict[str, Question]:
-    """Map each known public id to its question, in the edition that it names; without a key, it is unknown.
+    """Map each known public id to its question, in the edition that the id names.
+
+    An id whose edition has no valid key counts as unknown.
 
     Called under the learner's lock, so that no right choice changes between this and the writes that follow.
     """
@@ -34,8 +36,8 @@ def load_questions(connection: Connection, pub_ids: Iterable[str]) -> dict[str, 
     return {pub_id: Question(*question) for pub_id, *question in rows}
 
 
-# SESSION: the columns that name an attempt's session. Those are upload and topic where the same statement
-# inserts the session, from which the learner follows; else the ids of learner and session.
+# SESSION: the columns that name an attempt's session. If the same statement inserts the session, they are
+# upload and topic; else the ids of learner and session.
 _ATTEMPTS = """
     INSERT INTO study_question_attempts (user_id, study_quiz_session_id, study_question_id, pub_id, ordinal,
         selected, unsure, outcome, rating, counted, answered_at, answered_at_raw, utc_offset, study_date,

@@ -222,8 +222,8 @@ def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = 
     Raises CatalogError if the catalog contradicts itself or the tables, and also, without `force`, if it
     would change an answered edition. With `force`, attempts at an edition with a new key are graded again,
     and the progress of their questions is folded again; new texts change no outcome. Only rows that differ
-    are written. Only learners with a new time zone, or of an edition whose key, question or owner changes,
-    are locked.
+    are written. Only those learners are locked whose time zone changes, or who own or have answered an
+    edition whose key, question or owner changes.
     """
     lock_catalog(connection)
     known = _read(connection, catalog)

@@ -37,7 +37,7 @@ class Index:
         self._now = now
 
     def add(self, part: catalog_form.CatalogFile) -> None:
-        """Add topics and questions; raise CatalogError for a topic that has two entries."""
+        """Add topics and questions; raise CatalogError for a topic with two entries that differ."""
         for topic in part.topics:
             if self.topics.setdefault(topic.id, topic) != topic:
                 raise CatalogError(f"topic {topic.id}: has two entries that differ")
@@ -52,7 +52,7 @@ class Index:
         """Raise CatalogError for questions whose topic has no entry."""
         if missing := sorted(self.asked.keys() - self.topics.keys()):
             topics = ", ".join(map(str, missing))
-            raise CatalogError(f"topic {topics}: has questions, but no entry in the file")
+            raise CatalogError(f"topic {topics}: questions, but no entry in the file")
 
     def digests(self) -> Iterator[Digest]:
         """Yield the digests of the topics, equal to those of a server that holds the same."""

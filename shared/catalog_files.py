@@ -19,7 +19,7 @@ REQUIRED = ("pub_id", "topic", "subject", "choices", "key", "learner")
 OPTIONS = ("learner", "topic")  # of the command: for a file that does not have these columns
 IDS = ("id", "topic_id")  # columns that a file may have; without them, ids are made of names
 DIGITS = re.compile(r"[0-9]{1,19}")
-# What a fault of the catalog's form is called in a table.
+# The columns of a table that hold these fields of the catalog's form: faults name the column.
 _COLUMN = {"user_id": "learner", "study_topic_id": "topic_id", "name": "topic", "correct_choice": "key"}
 
 
@@ -47,7 +47,8 @@ class Read(NamedTuple):
 def read(content: bytes, *, learner: int | None = None, topic: str | None = None) -> Read:
     """Read a catalog; raise CatalogError with one line per mistake.
 
-    The content tells the form. `learner` and `topic`: those of rows that name none; not for JSON.
+    The content tells the form. `learner` is for rows that name none, `topic` too in a table; in a quiz it
+    takes the place of the topics. Neither is for JSON.
     """
     start = content[:200].lstrip()
     if not start or start[:1] in {b"{", b"["}:

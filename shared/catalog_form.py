@@ -180,7 +180,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         entry = members.get("pub_id") or members.get("id") or "the catalog"
-        raise CatalogError("\n".join(repeated(f"the key {name} of {entry}" for name, _ in pairs)))
+        raise CatalogError("\n".join(repeated(f"the member {name} of {entry}" for name, _ in pairs)))
     return members
 
 

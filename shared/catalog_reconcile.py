@@ -1,6 +1,7 @@
-"""Find what a document server has changed in its own catalog: keys of editions that were answered, learners.
+"""Find keys that a document server changed after answers were graded by them, and learners that it deleted.
 
-It changes its tables without us: no attempt is graded again, and no foreign key deletes what is ours.
+It changes its tables without us: no attempt is graded again, and no foreign key deletes what is ours. So
+`reconcile` brings our rows in line with its tables.
 """
 
 from collections import defaultdict
@@ -59,7 +60,7 @@ _GRADED = text(f"""
 
 
 def find_differences(engine: Engine) -> Iterator[list[Difference]]:
-    """Yield the differences of some learners at a time, those of each in a transaction of their own."""
+    """Yield the differences in batches of learners; each batch is read in a transaction of its own."""
     after = -1
     while True:
         changed: dict[int, dict[str, int]] = defaultdict(dict)

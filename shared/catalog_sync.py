@@ -48,9 +48,9 @@ def digests_of(connection: Connection, topic_ids: Iterable[int], *, now: datetim
 def expect(
     connection: Connection, topic_ids: Collection[int], expected: frozenset[str], *, now: datetime
 ) -> None:
-    """Raise ChangedTopicError unless exactly these are the digests of the topics; nothing then changes them.
+    """Raise ChangedTopicError unless the topics have exactly these digests.
 
-    For a request that was computed against them: until this transaction ends, no other changes a catalog.
+    Until this transaction ends, no other one can change the catalog.
     """
     catalog_admin.lock_catalog(connection)
     stored = {each.topic_id: each.digest for each in digests_of(connection, topic_ids, now=now)}
@@ -122,7 +122,7 @@ def withdraw(connection: Connection, question_ids: list[int], *, now: datetime) 
 
 
 def keep_only(connection: Connection, topic_id: int, kept: Iterable[int], *, now: datetime) -> Withdrawn:
-    """Withdraw the questions of a topic, but for some."""
+    """Withdraw all questions of a topic except `kept`."""
     asked = asked_questions(connection, topic_id, now=now)
     return withdraw(connection, sorted({*asked} - {*kept}), now=now)
 

@@ -14,7 +14,7 @@ from shared.errors import ConfigurationError, UnknownCursorError
 from shared.live.forms import BIGINT
 from shared.study.store import SHOWN
 
-# Most questions of an answer: about 200 KB of JSON. A learner who has more is continued in the next answer.
+# The limit of questions in an answer: about 200 KB of JSON. A learner with more continues in the next answer.
 MAX_QUESTIONS = 1000
 
 _FORM = re.compile(r"([0-9a-f]{8})-([0-9]{1,19})(?:-([0-9]{1,19})-([0-9]{1,19})(?:-([0-9]{1,19}))?)?")
@@ -61,8 +61,8 @@ class Changes(NamedTuple):
     more: bool
 
 
-# A database that was restored numbers its transactions again, in a new one, or along a new timeline; so does
-# a standby that is promoted. Tables that a restore has made again have other oids.
+# After a restore, transaction numbers are used again: in a new database, or along a new timeline, as after a
+# fail-over. Tables that a restore made again have other oids. So all of these identify the database.
 _SNAPSHOT = text("""
     SELECT left(md5(concat_ws(' ', control.system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8),
             (SELECT oid FROM pg_database WHERE datname = current_database()),

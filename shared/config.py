@@ -241,9 +241,9 @@ class AdvancedSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    max_tries: int = Field(5, ge=2, description="most tries of one upload; then it is `dead`")
+    max_tries: int = Field(5, ge=2, description="limit of tries of one upload; then it is `dead`")
     queue_limit: int = Field(
-        200, ge=2, description="most messages in the broker; other uploads wait in Postgres"
+        200, ge=2, description="limit of messages in the broker; other uploads wait in Postgres"
     )
     web_requests: int = Field(32, ge=1, description="requests that a web process serves at once")
     viewer_rate: Rate = Field("600/minute", description="most requests of one learner, in each web process")

@@ -432,11 +432,12 @@ class Upload(Base):
 
     `received` (row committed) → `ingested` (every effect committed) | `rejected` (cannot succeed as things
     stand, `reason` says why) | `dead` (tries exhausted). There is no `running`: a lock on the row shows it,
-    and a crash releases the lock. `content_hash` is `version:hex` and stays when the payload is purged, which
-    is then NULL. `user_id` is known once ingested, or blanked; it is not a foreign key, as the row stays when
-    the learner is deleted. `learner_id` is the learner that the sender's token names, NULL for a trusted
-    sender. `clock_shift` is stated by an operator for a wrong clock, and added to every time of the payload.
-    `waiting_since`: since when it can be replayed; before, it may have been in the spool, or dead.
+    and a crash releases the lock. `content_hash` is `version:hex`; it stays when a purge sets the payload to
+    NULL. `user_id`: the learner, once a replay or a blanking found exactly one; not a foreign key, as the row
+    stays when the learner is deleted. `learner_id`: the learner that the sender's token names, NULL for a
+    trusted sender. `clock_shift`: stated by an operator for a wrong clock, and added to every time of the
+    payload. `waiting_since`: since when it can be replayed; before that it may have been in the spool, or
+    final.
     """
 
     __tablename__ = "uploads"

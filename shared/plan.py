@@ -10,7 +10,7 @@ from fsrs import Rating
 from shared.payload import Attempt, Upload
 from shared.study.grading import Outcome, grade, study_date
 
-# Below this a difference is travel time and rounding, not a wrong clock.
+# A clock that is ahead by less is as right as clocks are, and is not corrected.
 TOLERANCE = timedelta(seconds=60)
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
@@ -28,7 +28,10 @@ def skew(sent_at: datetime | None, received_at: datetime) -> timedelta:
 
 
 def correct_time(at: datetime, ahead: timedelta, received_at: datetime) -> datetime | None:
-    """Correct the time of an answer, at most to its arrival; None where it is outside EARLIEST to LATEST."""
+    """Correct the time of an answer; one after the upload's arrival becomes the arrival.
+
+    None where the time is outside EARLIEST to LATEST.
+    """
     try:
         at -= ahead
     except OverflowError:
@@ -91,7 +94,7 @@ class Plan:
 
     `topics`: the usable attempts of each topic; `counted`: the ordinals of the counted ones, all others are
     practice; `fates`: one per attempt, in the order of the upload; `finished_at`: corrected, None if the
-    viewer sent no possible one.
+    viewer sent none, or one outside EARLIEST to LATEST.
     """
 
     topics: dict[int, list[PlannedAttempt]]

@@ -63,7 +63,7 @@ def replay(
     """Bring uploads that are `received` to their final status; leave the rest unchanged.
 
     Return what was done, by upload. The uploads of one learner are replayed in the order of their arrival.
-    Several need as many statements as one, but for late reviews and uploads that were replayed before.
+    Several need as many statements as one, except for late reviews and uploads that were replayed before.
     Locks are taken in the order uploads by uuid, learners by id, quiz sessions, so that no two replays
     deadlock. Whatever can reject an upload comes before the first write. If one fails, all fail: the caller
     rolls back, and replays each by itself.
@@ -98,7 +98,7 @@ def replay(
             end = uploads.End(each.uuid, uploads.Status.INGESTED, now, user_id, result)
             done.append((end, Replayed(uploads.Status.INGESTED, None)))
         elif each.reason or each.owner is None:
-            # Usable attempts, which only the reason `mixed_owners` leaves, are skipped for that.
+            # Only an upload that is rejected as `mixed_owners` has usable attempts: skipped for that reason.
             plan = each.plan.rejected(Fate.MIXED_OWNERS)
             result = _result(each, plan, [], {})
             end = uploads.End(each.uuid, uploads.Status.REJECTED, now, each.owner, result, each.reason)

@@ -21,8 +21,8 @@ _COUNT = text("""
     UPDATE uploads SET tries = tries + 1 WHERE client_session_uuid = :id AND finalized_at IS NULL
 """)
 
-# Each upload of a group may kill the worker that starts the group. So an upload is started in a group only
-# if at most its first start is counted, and if at least one try is left after this one, to be started alone.
+# Each upload of a group may kill the worker that starts the group. So a repeated upload is started in a group
+# only if its `tries` is 0 or 1, and if a further try is left in which it can be started alone.
 _COUNT_TOGETHER = text("""
     WITH fresh AS MATERIALIZED (
         SELECT client_session_uuid AS id FROM uploads

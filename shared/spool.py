@@ -32,12 +32,13 @@ MOVING = "study-ingest:spool:moving"
 # refused.
 REFUSED = "study-ingest:spool:refused"
 BATCH = 100
-# A sender waits for Redis up to this long, after the deadline of Postgres.
+# The longest wait for one answer of Redis, after the deadline of Postgres; a push needs two, and perhaps a
+# connection.
 SOCKET_TIMEOUT_S = 0.3
 
 
 def connect(redis_url: str) -> Redis:
-    """Make a client that gives up after SOCKET_TIMEOUT_S and does not retry."""
+    """Make a client that waits SOCKET_TIMEOUT_S for each answer, and does not retry."""
     options: dict[str, Any] = {
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": SOCKET_TIMEOUT_S,
@@ -192,7 +193,7 @@ def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -
             redis.lrem(SPOOL, -1, entry)
 
 
-# At maxmemory Redis refuses LPUSH; in a script it allows it after something was removed.
+# At maxmemory Redis refuses LPUSH, but not in a script that has removed something before.
 _SET_ASIDE = """
     local removed = redis.call('LREM', KEYS[1], 1, ARGV[1])
     if removed == 0 then removed = redis.call('LREM', KEYS[2], -1, ARGV[1]) end

@@ -23,7 +23,7 @@ class Status(StrEnum):
 
     RECEIVED = "received"  # it waits for a replay
     INGESTED = "ingested"  # by a replay
-    REJECTED = "rejected"  # by a replay: it cannot succeed as things stand; an operator can set it back
+    REJECTED = "rejected"  # cannot succeed as things stand; can be set back while it has its payload
     DEAD = "dead"  # its tries are exhausted; an operator can set it back
 
 
@@ -51,7 +51,11 @@ class Delivery:
 
 
 class Verdict(StrEnum):
-    """What a delivery turned out to be; `pending`, `ingested`, `rejected` and `dead` are repeats."""
+    """What a delivery turned out to be.
+
+    `ingested`, `rejected` and `dead` are repeats. `pending`: a repeat of an upload that still waits; one in
+    the spool; or other content, kept as a conflict of which the learner is told nothing.
+    """
 
     NEW = "new"
     PENDING = "pending"
@@ -75,7 +79,7 @@ class Receipt:
 
 
 def own_uuid(client_session_uuid: UUID, learner_id: int) -> UUID:
-    """Return the uuid under which a learner's upload is recorded if another learner's upload has its uuid.
+    """Return the uuid under which a learner's upload is recorded if another learner's came under its own.
 
     This hides from the learner that the other upload exists.
     """
@@ -223,8 +227,8 @@ _REPLACE = text("""
     FROM replaced JOIN uploads USING (client_session_uuid)
 """)
 
-# Store the payload again, so that an operator can replay the upload. `finalized_at` is set to now, or the
-# next purge would delete it. Not if the learner was deleted: nothing would delete these answers later.
+# Store the payload again, so that an operator can replay the upload; `finalized_at` is set to now, or the
+# next purge would delete it. If the learner was deleted, it is not stored: nothing would delete it later.
 _REFILL = text("""
     WITH refilled AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now()

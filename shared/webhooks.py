@@ -1,9 +1,9 @@
 """The outbox: signed messages to a receiver, delivered at least once.
 
-Finalize inserts two rows for every session, `explain_misses` and `weak_areas`; what marks an upload as dead
-inserts `upload.dead`: both in the same transaction as the event. The sweeper inserts `progress.changed`, if
-that is enabled: if replays inserted it, each would wait for the one before. The sweeper claims rows by lease,
-posts them while no transaction is open, and records the answers.
+Finalize inserts two rows for every session, `explain_misses` and `weak_areas`; the statement that marks an
+upload as dead inserts `upload.dead`. Each row is inserted in the transaction of what it reports, except
+`progress.changed`, which the sweeper inserts, if that is enabled: if replays did, each would wait for the one
+before. The sweeper claims rows by lease, posts them while no transaction is open, and records the answers.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from standardwebhooks import Webhook as Signer
 from shared import db, failures, retries
 from shared.config import Settings
 
-# A lease lasts so many time-outs, so that a late answer is recorded before another sweeper tries.
+# The time-outs in a lease: more than one, so that a late answer is recorded before another sweeper tries.
 TIMEOUTS_OF_A_LEASE = 2
 # The part of an answer that is stored: enough to read what is wrong.
 KEPT_BYTES = 300

@@ -116,7 +116,7 @@ def _log_refusal() -> None:
 
 class _QoS(redis.QoS):
     def restore_by_tag(self, tag: str, *args: Any, **options: Any) -> None:
-        """Give a message back to the queue; remove what is none, as each worker would fail when it starts."""
+        """Give a message back to the queue; remove an entry that is no message: workers would fail at it."""
         try:
             super().restore_by_tag(tag, *args, **options)
         except (OSError, RedisError):  # of the connection

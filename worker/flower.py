@@ -46,8 +46,8 @@ def private(state: Path) -> None:
     files = [each for each in state.parent.glob(f"{state.name}*") if not _is_own(each.lstat())]
     if path := first_open_to_others(state.parent, os.geteuid()) or next(iter(files), None):
         raise ConfigurationError(
-            f"FLOWER_DB: other users can write to {path} and so run code in Flower: delete it, "
-            "or set another path"
+            f"FLOWER_DB: other users can write to {path}, or own it, and so run code in Flower: "
+            "correct its owner and mode, or set another path"
         )
 
 

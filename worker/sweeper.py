@@ -43,13 +43,13 @@ from shared.errors import ConfigurationError
 from shared.live.sessions import abandon_idle
 from shared.uploads import Status
 
-# The most connections that the receiver sees at once.
+# The most connections to the receiver that one sweeper opens at once.
 MAX_WEBHOOKS = 16
 # Connections: one for the loop's statements, one for the spool's lock, one for the answers of webhooks.
 CONNECTIONS = 3
 # Seconds; nobody waits for idle sessions.
 IDLE_EVERY_S = 60.0
-# One sweeper reconciles, once a day; each looks so often (in seconds) whether that is due.
+# One sweeper reconciles, once a day; each checks every RECONCILE_EVERY_S seconds whether that is due.
 RECONCILED, RECONCILE_EVERY_S = "reconcile", 300.0
 _BEGIN_RECONCILING = text("""
     INSERT INTO heartbeats (name, beaten_at) VALUES (:name, now())
@@ -60,7 +60,7 @@ _BEGIN_RECONCILING = text("""
 SPOOL_EVERY_S = 0.5
 # Seconds beyond a webhook's time-out in which its answer is recorded.
 RECORD_S = 1.0
-# Seconds beyond it after which SIGTERM interrupts whatever hangs.
+# Seconds beyond a webhook's time-out after which SIGALRM ends a stopping process that hangs.
 GRACE_S = 2.0
 
 log = structlog.get_logger()
@@ -288,7 +288,7 @@ class Sweeper:
 
 
 def main() -> None:
-    """Run until SIGTERM or SIGINT, then end within a webhook's time-out."""
+    """Run until SIGTERM or SIGINT, then end GRACE_S after a webhook's time-out at the latest."""
     logs.configure_logs()
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each URL, which may contain a token
     try:
@@ -300,7 +300,7 @@ def main() -> None:
 
     def stop(*_: object) -> None:
         sweeper.stop()
-        # A job that hangs for longer, as on a frozen Postgres, is interrupted; its leases expire.
+        # A job that hangs for longer, as on a frozen Postgres, ends with the process; its leases expire.
         signal.setitimer(signal.ITIMER_REAL, settings.webhook_timeout + GRACE_S)
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -66,10 +66,10 @@ def _start(upload: UUID) -> bool:
 
 
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
-    """Replay uploads in one transaction; return those that were replayed, and those that may start uncounted.
+    """Replay uploads in one transaction; return those that were replayed, and those not to be counted again.
 
-    The latter have been counted here, or need no count; if their transaction failed, each starts alone next.
-    Of a repeat, only some may share a transaction.
+    The latter were counted here, or it is their first start. If the transaction failed, each is replayed
+    alone next. Of a repeat, only some may share a transaction.
     """
     if len(uploads) <= 1:
         return [], []

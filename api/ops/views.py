@@ -256,7 +256,7 @@ def shift_clock(uuid: UUID) -> ResponseReturnValue:
             connection, uuid, shift, now=db.now(connection), default_zone=zone
         )
     )
-    log.info("ops.replayed_with_shift", upload=str(uuid), result=str(done))
+    log.info("ops.clock_shifted", upload=str(uuid), result=str(done))
     flash(f"The clock is shifted: {done}.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 

@@ -44,8 +44,10 @@ class SessionStart(_Form):
     subject_filter: str | None = Field(
         None, min_length=1, max_length=120, pattern=STORABLE, description="only this subject"
     )
-    target_per_subject: Integer = Field(20, ge=1, le=100, description="most questions of one subject")
-    new_per_session: Integer = Field(10, ge=0, le=100, description="most new questions of a `due` session")
+    target_per_subject: Integer = Field(20, ge=1, le=100, description="limit of questions of one subject")
+    new_per_session: Integer = Field(
+        10, ge=0, le=100, description="limit of new questions in a `due` session"
+    )
 
 
 class Submission(_Form):

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 class Candidate(NamedTuple):
     """A question that may be asked.
 
-    `priority`: exam frequency times the probability of a wrong answer now; `due`: None if never asked.
+    `priority`: exam frequency times the probability of a wrong answer now; `due`: None if never answered.
     """
 
     question_id: int

@@ -80,7 +80,7 @@ def find_failed(connection: Connection, wanted: Search) -> list[UUID]:
 
 
 def count_purged(connection: Connection, wanted: Search) -> int:
-    """Count the rejected and dead uploads that match a search, but can never be replayed."""
+    """Count the rejected and dead uploads that match a search, but have no payload to be replayed."""
     return len(_search_failed(connection, wanted, purged=True))
 
 

@@ -73,11 +73,12 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
     skipped: bool = False,
     clock_shift: timedelta | None = None,
 ) -> DryRun:
-    """Requeue and replay an upload, then roll back to a savepoint.
+    """Set an upload back and replay it, then roll back to a savepoint.
 
-    With `skipped`, add skipped attempts instead; with `clock_shift`, replay it with shifted times. Only
-    sequences advance. Locks are taken in the order of a replay, and released with the savepoint. Raises
-    UnknownUploadError, and ReplayRefusedError where a replay would be refused or would fail.
+    With `skipped`, add skipped attempts instead; with `clock_shift`, replay it with shifted times. Nothing
+    stays, except that sequences have advanced. Locks are taken in the order of a replay, and released with
+    the savepoint. Raises UnknownUploadError, and ReplayRefusedError where a replay would be refused or would
+    fail.
     """
     savepoint = connection.begin_nested()
     try:

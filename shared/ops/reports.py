@@ -48,7 +48,8 @@ def due_calendar(
     return [DueDay(day, counts.get(day, 0)) for day in coming]
 
 
-# `typed` is compared without patterns: an id by its beginning, zones and topics by any part in any case.
+# `typed` is compared without patterns: an id by its beginning, zones and topics by any part, upper or lower
+# case.
 _FIND_LEARNERS = text("""
     SELECT u.id, u.time_zone, studied.questions, studied.last_answered_at,
         ARRAY(SELECT name FROM study_topics t WHERE t.user_id = u.id ORDER BY t.id LIMIT 5) AS topics
@@ -92,7 +93,7 @@ AHEAD = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class LearnerReport:
-    """A learner as an operator sees them: JSON values, but for the calendar and the topics."""
+    """A learner as an operator sees them: JSON values, except the calendar and the topics."""
 
     zone: str
     progress: list[dict[str, Any]]

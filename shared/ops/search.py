@@ -1,4 +1,4 @@
-"""Find uploads for an operator, by indexes that uploads and replays need anyway."""
+"""Find uploads for an operator, by indexes that cost uploads and replays little or nothing."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -38,8 +38,8 @@ class Position(NamedTuple):
 class Search:
     """What an operator looks for; every condition that is set must hold.
 
-    `question`: a public id, answered or sent; `error`: a part of the last error or the reason, in any case;
-    `purged`: whether the payload is purged.
+    `question`: a public id, answered or sent; `error`: a part of the last error or the reason, in upper or
+    lower case; `purged`: whether the payload is purged.
     """
 
     status: Status | None = None

@@ -87,8 +87,8 @@ BATCH = 500
 def find_differing(connection: Connection, user_id: int) -> set[int]:
     """Return the questions whose cached progress is not the fold of their attempts.
 
-    The caller's transaction is one snapshot, in which attempts and progress agree: uploads may be replayed at
-    the same time.
+    The caller's transaction must be one snapshot (REPEATABLE READ): uploads may be replayed between two
+    reads.
     """
     found = set()
     questions = iter(store.known_questions(connection, user_id))

@@ -18,7 +18,7 @@ from shared.study.scheduling import review as schedule
 
 
 class Review(NamedTuple):
-    """An attempt as the fold sees it; one that is not counted is practice, and moves memory only."""
+    """An attempt as the fold sees it; one that is not counted is practice (docs/glossary.md)."""
 
     question_id: int
     answered_at: datetime
@@ -98,7 +98,7 @@ class Pattern(StrEnum):
 
 
 class Counts(NamedTuple):
-    """A session's counted answers, by outcome and by pattern, which depends only on the answers before it."""
+    """A session's counted answers, by outcome and by pattern; no later answer changes an answer's pattern."""
 
     correct: int
     wrong: int
@@ -132,7 +132,7 @@ def find_to_refold(sessions: Iterable[Iterable[Review]], cached: Mapping[int, Ca
             if question in stale or at <= newest.get(question, _NEVER):
                 found.add(question)
             met[question] = max(at, met.get(question, at))
-        newest |= met  # where it is older, the question is found already
+        newest |= met  # an older time does no harm: its question is in `found` already
     return found
 
 
@@ -340,6 +340,5 @@ def _digest() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-# Names the parameters and rules. Saved with the progress that they produced: what others produced is folded
-# again.
+# Names the parameters and rules. It is saved with the progress; progress with another name is folded again.
 SCHEDULER = f"fsrs {_digest()}"

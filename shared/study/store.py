@@ -138,7 +138,7 @@ _KNOWN = text("""
 def load_reviews(
     connection: Connection, user_id: int, question_ids: Iterable[int], *, excluding: Sequence[int] = ()
 ) -> dict[int, list[Review]]:
-    """Load these questions' reviews from closed sessions, practice too, `excluding` some sessions."""
+    """Load these questions' reviews from closed sessions that are not void, `excluding` some sessions."""
     reviews: dict[int, list[Review]] = {question: [] for question in question_ids}
     if reviews:
         bound = {"user_id": user_id, "session_ids": list(excluding), "question_ids": list(reviews)}

@@ -257,7 +257,7 @@ def test_sync_refuses_questions_of_a_topic_that_the_file_does_not_have(
     alone = {"questions": [question(112) | {"retired_at": retired_at}]}
     refused = sync(server, tmp_path / "c.json", alone)
     assert refused.exit_code == 1
-    assert "topic 11: has questions, but no entry in the file" in refused.stderr
+    assert "topic 11: questions, but no entry in the file" in refused.stderr
 
 
 def test_sync_reads_lines(server: httpx.Client, tmp_path: Path) -> None:
