@@ -266,6 +266,9 @@ def learner(viewer_engine: Engine) -> Learner:
     return Learner(number, viewer_engine)
 
 
+other_learner = learner  # for a test of two
+
+
 @pytest.fixture
 def sample_learner(viewer_engine: Engine) -> Learner:
     """Give a test the learner of the sample, whose questions the page has."""

@@ -78,10 +78,9 @@ def all_sent(phone: Device, page: Page, count: int) -> None:
 
 
 def test_T6_another_learners_questions_are_rejected_and_move_nothing(
-    phone: Device, learner: Learner, issuer: Issuer
+    phone: Device, learner: Learner, other_learner: Learner, issuer: Issuer
 ) -> None:
-    other = Learner(learner.number + 1, learner.engine)
-    (session,) = other.sessions(1)
+    (session,) = other_learner.sessions(1)
     page = phone.outbox(learner.number, issuer.token(learner.number))
     page.evaluate(ADD, [session])
     drained(page)
@@ -89,4 +88,4 @@ def test_T6_another_learners_questions_are_rejected_and_move_nothing(
     assert learner.rejections(set(phone.proxy.recorded())) == {
         session["client_session_uuid"]: "other_learner"
     }
-    assert learner.progress() == other.progress() == []
+    assert learner.progress() == other_learner.progress() == []
