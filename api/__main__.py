@@ -5,11 +5,12 @@ import os
 
 from gevent import monkey
 
-# What is loaded at the start stays: to look for garbage in it took a fifth of the start. `main` looks again.
+# What is loaded at the start stays: looking for garbage in it took a fifth of the start's time. `main` turns
+# the collector on again.
 gc.disable()
 
-# Before anything takes a lock or a socket. Threads that compete for the interpreter cost a web process more
-# than its work does; greenlets switch only where they wait (docs/performance.md).
+# Patch before anything takes a lock or a socket. Threads that compete for the interpreter cost a web process
+# more than its work does; greenlets switch only where they wait (docs/performance.md).
 monkey.patch_all()
 
 from api.server import main  # noqa: E402  # patched first

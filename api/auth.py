@@ -91,6 +91,6 @@ def _bearer_token(authorization: str) -> str:
 def _is_one_of(tokens: tuple[str, ...], sent: str) -> bool:
     # WSGI decodes headers as Latin-1, whatever their bytes are.
     encoded = sent.encode("latin-1", "replace")
-    # All are compared first: the time must not depend on which one matches.
+    # Compare all tokens: the time that this takes must not show which one matches.
     matches = [compare_digest(token.encode(), encoded) for token in tokens]
     return any(matches)

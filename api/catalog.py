@@ -37,7 +37,10 @@ class LoadQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    force: bool = Field(default=False, description="correct keys (answers are graded again), texts, owners")
+    force: bool = Field(
+        default=False,
+        description="also change answered editions: keys (answers are graded again), texts, owners",
+    )
     dry_run: bool = Field(default=False, description="only show what would change in stored editions")
 
 
@@ -47,7 +50,7 @@ class DigestQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     after: live.Id = Field(0, description="the last topic of the page before")
-    limit: int = Field(MAX_TOPICS, ge=1, le=MAX_TOPICS, description="limit of topics in a page")
+    limit: int = Field(MAX_TOPICS, ge=1, le=MAX_TOPICS, description="largest number of topics in a page")
 
 
 class ThingPath(BaseModel):
@@ -57,18 +60,18 @@ class ThingPath(BaseModel):
 
 
 class Precondition(BaseModel):
-    """What the change was computed against."""
+    """The state of the topics from which the change was computed."""
 
     if_match: str | None = Field(
         None,
         alias="If-Match",
-        description='the digest of each topic that is named, as `"…"`; `"new"` for one that does not exist',
+        description='the digest of each topic named, as `"…"`; `"new"` for a topic that does not exist',
     )
 
 
 @blueprint.before_request
 def admit() -> None:
-    """Refuse requests without the CATALOG_TOKEN; refuse all while it is unset."""
+    """Refuse requests without a token of CATALOG_TOKEN, and all requests while CATALOG_TOKEN is unset."""
     require_token(services().settings.catalog_tokens, Kind.CATALOG_CLOSED)
 
 
@@ -136,7 +139,7 @@ def _load(
     for part in parts or [catalog_form.CatalogFile()]:
         changed, digests = run(_guarded(lambda _: topics, expected, partial(load, catalog=part)))
         changes += changed
-        if expected is not None:  # of the next part: what this one has left
+        if expected is not None:  # the next part must find what this part has left
             new = {catalog_digest.NEW} if len(digests) < len(topics) else set()
             expected = frozenset({each.digest for each in digests} | new)
     return changes, digests
@@ -152,7 +155,7 @@ def _guarded(
     expected: frozenset[str] | None,
     work: Callable[[Connection], T],
 ) -> Callable[[Connection], tuple[T, list[catalog_digest.Digest]]]:
-    """Wrap `work`: it is refused unless its topics have the expected digests; return the new ones, too.
+    """Wrap `work`: run it only if its topics have the expected digests, and return their new digests, too.
 
     Where nothing is expected, no digests are computed or returned.
     """
@@ -244,7 +247,7 @@ def keep_questions(path: ThingPath, header: Precondition) -> Response:
 
 @blueprint.delete("/questions/<id:thing_id>", operation_id="withdrawQuestion", responses=_WITHDRAWN)
 def withdraw_question(path: ThingPath, header: Precondition) -> Response:
-    """Withdraw a question: it is deleted if nobody has answered it, otherwise retired; its answers stay."""
+    """Withdraw a question: it is retired if it has answers or is being asked, otherwise deleted."""
     question = [path.thing_id]
     topics = partial(catalog_sync.topics_of, question_ids=question)
     withdraw = partial(catalog_sync.withdraw, question_ids=question)

@@ -19,7 +19,7 @@ blueprint = APIBlueprint("changes", __name__, abp_tags=[Tag(name="results")], ab
 MAX_LEARNERS = 100
 MAX_WAIT_S = 30
 LOOK_EVERY_S = 0.5
-# A waiting reader occupies one of WEB_REQUESTS: while so many wait, others are answered at once.
+# A waiting reader occupies one of WEB_REQUESTS. So only this many wait; other readers are answered at once.
 _waiting = threading.BoundedSemaphore(4)
 
 
@@ -31,7 +31,7 @@ class ChangesQuery(BaseModel):
     after: str = Field(
         "", max_length=100, description="`next` of the previous answer; without it, everything is returned"
     )
-    limit: int = Field(20, ge=1, le=MAX_LEARNERS, description="most learners of an answer")
+    limit: int = Field(20, ge=1, le=MAX_LEARNERS, description="largest number of learners in an answer")
     wait: int = Field(0, ge=0, le=MAX_WAIT_S, description="seconds to wait if nothing has changed")
 
 
@@ -48,7 +48,7 @@ class ChangesQuery(BaseModel):
     ),
 )
 def show_changes(query: ChangesQuery) -> dict[str, Any]:
-    """Read which progress has changed, in the order of commits; no change is missed."""
+    """Read which progress has changed since the previous answer; no change is missed."""
     require_token(services().settings.study_tokens, Kind.LIVE_CLOSED)
     try:
         cursor = Cursor.read(query.after)

@@ -21,7 +21,11 @@ class Kind(Enum):
     """A kind of problem: its HTTP status, its title, and what the sender should do."""
 
     NOT_JSON = 400, "The body is not JSON", "Fix the body before sending it again."
-    UNAUTHENTICATED = 401, "The bearer token is missing or unknown", "Send a token that is accepted here."
+    UNAUTHENTICATED = (
+        401,
+        "The bearer token is missing or not accepted",
+        "Send a valid token for this route; get a new one if yours has expired.",
+    )
     NOT_FOUND = 404, "There is nothing at this address", "See /docs for the addresses that exist."
     UNKNOWN_UPLOAD = 404, "No upload has this id", "Send the upload, or check the id."
     UNKNOWN_LEARNER = 404, "There is no such learner", "Check the learner's id."
@@ -50,16 +54,20 @@ class Kind(Enum):
         "A topic has changed meanwhile",
         "Read its digest again, and compute the change against that.",
     )
-    BODY_TOO_LARGE = 413, "The body is too large", "Split the session, or omit fields."
+    BODY_TOO_LARGE = 413, "The body is too large", "Split the session or the catalog, or omit fields."
     UNSUPPORTED_MEDIA_TYPE = (
         415,
         "The body must be plain application/json",
-        "Set Content-Type; do not compress.",
+        "Set Content-Type to application/json, and do not compress the body.",
     )
     INVALID_PAYLOAD = 422, "The payload is not a valid upload", "Fix what `errors` points at."
     INVALID_REQUEST = 422, "The request does not match its schema", "Fix what `errors` points at."
     NOTHING_TO_ASK = 422, "No question matches", "Choose another subject, or not only wrong questions."
-    REJECTED_UPLOAD = 422, "The upload was rejected", "See `reason`; sending it again does not help."
+    REJECTED_UPLOAD = (
+        422,
+        "The upload was rejected",
+        "See `reason`; sending the same content again does not help.",
+    )
     TOO_MANY_REQUESTS = (
         429,
         "The learner sends too many requests",
@@ -69,11 +77,11 @@ class Kind(Enum):
     INTERNAL_ERROR = (
         500,
         "The server failed",
-        "Try again later; if it persists, contact the operator.",
+        "Try again later; if this happens again, contact the operator.",
     )
     INGEST_CLOSED = 503, "Uploads are not accepted now", "Keep the upload, and try again later."
-    LIVE_CLOSED = 503, "The live side is not enabled", "The operator sets STUDY_API_TOKEN."
-    CATALOG_CLOSED = 503, "The catalog is not served here", "The operator sets CATALOG_TOKEN."
+    LIVE_CLOSED = 503, "The live side is not enabled", "The operator has to set STUDY_API_TOKEN."
+    CATALOG_CLOSED = 503, "The catalog is not served here", "The operator has to set CATALOG_TOKEN."
     STORE_UNAVAILABLE = 503, "The database cannot serve this now", "Keep what was sent, and try again later."
 
     def __init__(self, status: int, title: str, advice: str) -> None:

@@ -1,4 +1,4 @@
-"""The viewer's routes: receive an upload, and show its status. Also the health of the process."""
+"""The viewer's routes, which receive an upload and show its status; and routes for the process' health."""
 
 from time import perf_counter
 from typing import Any
@@ -36,7 +36,7 @@ class UploadPath(BaseModel):
 
 @upload_routes.before_request
 def admit() -> None:
-    """Refuse all requests while ingest is off, and those without a valid token; note the token's learner."""
+    """Refuse all requests while ingest is off, else those without a valid token; note the token's learner."""
     if not services().settings.study_ingest_enabled:
         raise Problem(Kind.INGEST_CLOSED)
     g.learner_id = services().senders.identify()
@@ -75,9 +75,9 @@ def receive_upload() -> Response:
 
 
 def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response:
-    # Written by hand, in the form of the models Received and AlreadyIngested, with the stored text of the
-    # result: to parse that and write it again would cost as much as all other work (docs/performance.md, "an
-    # ingested upload's result").
+    # The body is written by hand, in the form of the models Received and AlreadyIngested, and has the stored
+    # text of the result. To parse this text and write it again would cost as much as all other work
+    # (docs/performance.md, "an ingested upload's result").
     match receipt.verdict:
         case uploads.Verdict.CONFLICT:
             raise Problem(Kind.CONFLICTING_UPLOAD)
@@ -87,7 +87,7 @@ def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response:
         case uploads.Verdict.INGESTED:
             members = f'"client_session_uuid":"{uuid}","result":{receipt.result}'
             return Response(f'{{"status":"already_ingested",{members}}}', content_type="application/json")
-    # New, pending and dead: a dead upload is recorded, too, and only an operator can help it.
+    # New, pending and dead uploads: a dead one is recorded, too, and only an operator can replay it.
     body = f'{{"status":"received","client_session_uuid":"{uuid}"}}'
     location = f"{request.root_path}{request.path}/{uuid}"
     return Response(body, 202, {"Location": location}, content_type="application/json")
@@ -115,7 +115,7 @@ def read_upload_status(path: UploadPath) -> dict[str, Any]:
     return schemas.UploadStatus.model_validate(found._asdict()).model_dump(mode="json", exclude_unset=True)
 
 
-# These need no token, and answer while ingest is disabled.
+# These routes need no token. While ingest is off, `/livez` answers 200 and `/readyz` 503.
 health_routes = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
 
 

@@ -92,9 +92,9 @@ def _run_now(work: Callable[[Connection, _Now], T]) -> T:
 
 @blueprint.before_request
 def admit() -> None:
-    """Refuse requests without the STUDY_API_TOKEN (all while it is unset), and ids that are too large."""
+    """Refuse requests without a token of STUDY_API_TOKEN (all if it is unset), and ids that are too large."""
     require_token(services().settings.study_tokens, Kind.LIVE_CLOSED)
-    # Not in the converter: where the path has another method, it would answer 405 instead of 404.
+    # Not checked in the converter: if the path has other methods, too, werkzeug would answer 405, not 404.
     if any(number >= BIGINT for number in (request.view_args or {}).values()):
         raise Problem(Kind.NOT_FOUND)
 
@@ -223,7 +223,7 @@ class PageQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    limit: int = Field(50, ge=1, le=MAX_PAGE, description="most items of a page")
+    limit: int = Field(50, ge=1, le=MAX_PAGE, description="largest number of items in a page")
     cursor: str = Field("", max_length=MAX_CURSOR, description="the `next_cursor` of the previous page")
 
 
@@ -243,7 +243,7 @@ class ReviewQuery(PageQuery):
         date | None, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})
     ] = Field(
         None,
-        description="a study date; default: today",
+        description="a study date: only questions due before it; default: tomorrow",
         # The default is null, which a query string cannot express.
         json_schema_extra=methodcaller("pop", "default"),
     )
@@ -311,13 +311,16 @@ def list_due_reviews(path: LearnerPath, query: ReviewQuery) -> dict[str, Any]:
     "/progress",
     operation_id="listProgress",
     responses=answers(
-        {200: live_schemas.ProgressPage, 304: {"description": "as `If-None-Match` names it"}},
+        {
+            200: live_schemas.ProgressPage,
+            304: {"description": "the page still has the ETag of `If-None-Match`"},
+        },
         *COMMON,
         Kind.INVALID_REQUEST,
     ),
 )
 def list_progress(path: LearnerPath, query: PageQuery) -> Response:
-    """List the progress at each question that the learner answered; 304 if `If-None-Match` has its ETag."""
+    """List the progress at each question that the learner answered; 304 if the page is unchanged."""
     after, limit = _place(query, lists.BEFORE_PROGRESS), query.limit + 1
     rows = services().live.run(
         lambda connection: lists.progress(connection, path.user_id, after=after, limit=limit)
@@ -351,6 +354,6 @@ def list_wrong_notes(path: LearnerPath, query: NoteQuery) -> dict[str, Any]:
     responses=answers({200: live_schemas.WeakAreas}, *COMMON, Kind.UNKNOWN_TOPIC),
 )
 def list_weak_areas(path: TopicPath) -> dict[str, Any]:
-    """List the subjects of a topic, the weakest first."""
+    """List the subjects of a topic that the learner has answered, the weakest first."""
     areas = _run_now(lambda connection, now: lists.weak_areas(connection, path.user_id, path.topic_id, **now))
     return live_schemas.WeakAreas.model_validate({"items": areas}).model_dump(mode="json")

@@ -99,7 +99,7 @@ class QuizSession(BaseModel):
 class StartedSession(QuizSession):
     """The session in progress: a new one, or the one that was in progress already."""
 
-    model_config = with_example(SESSION, location="its address")
+    model_config = with_example(SESSION, location="address of the session")
 
 
 class ClosedSession(BaseModel):
@@ -166,16 +166,16 @@ class WeakArea(BaseModel):
     """A learner's results in a subject."""
 
     subject: str
-    questions: int = Field(description="how many were answered at least once")
+    questions: int = Field(description="how many questions were answered at least once")
     reviews: int
     misses: int
     accuracy: float = Field(description="right choices ÷ reviews")
-    chronic: list[str] = Field(description="`pub_id`s of those missed three times in a row or more")
+    chronic: list[str] = Field(description="`pub_id`s of the questions missed three times in a row or more")
     mean_retrievability: float = Field(description="mean probability of a right answer now")
 
 
 class WeakAreas(BaseModel):
-    """The subjects of a topic, the weakest first."""
+    """The subjects of a topic that the learner has answered, the weakest first."""
 
     model_config = with_example(
         {
@@ -199,7 +199,7 @@ class WeakAreas(BaseModel):
 class Page(BaseModel):
     """A part of a list."""
 
-    next_cursor: str | None = Field(description="`cursor` of the next page; null: this is the last")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page")
 
 
 class PastSessions(Page):
@@ -251,7 +251,7 @@ class DueReviews(Page):
 
 
 class NamedProgress(Progress):
-    """Progress at a question, which is named by the public id of its current edition."""
+    """Progress at a question; `pub_id` is the public id of the question's current edition."""
 
     pub_id: str
 

@@ -33,9 +33,9 @@ def make_documented_app(import_name: str) -> OpenAPI:
         security_schemes={
             name: {"type": "http", "scheme": "bearer"} for name in ("viewer", "study", "catalog")
         },
-        doc_ui=False,  # its own pages would need other sites or more packages
-        # The answer to an invalid request: `answers` describes a "default" for every operation, so this adds
-        # none.
+        doc_ui=False,  # flask-openapi3's own pages would need other sites or more packages
+        # `answers` describes a "default" for every operation: so flask-openapi3 adds no further answer for
+        # invalid requests.
         validation_error_status="default",
         validation_error_model=schemas.ProblemDetails,
         validation_error_callback=errors.refuse_invalid,
@@ -81,7 +81,9 @@ WEBHOOK_HEADERS = {
 WEBHOOK_ANSWERS = {
     "2XX": "The webhook is delivered.",
     "410": "The webhook is dead: only an operator can send it again.",
-    "default": "It is sent again, with growing waits, not before `Retry-After`. Redirects are not followed.",
+    "default": (
+        "The webhook is sent again, with growing waits, not before `Retry-After`. Redirects are not followed."
+    ),
 }
 
 
@@ -132,7 +134,7 @@ def page() -> Response:
 
 @docs_routes.get("/docs/start.js")
 def start() -> Response:
-    """Serve the script that opens the document; an inline one would need a policy that allows all scripts."""
+    """Serve the script that opens the document; the policy forbids inline scripts."""
     return send_from_directory(PAGE, "start.js")
 
 

@@ -1,4 +1,4 @@
-"""CORS: scripts of viewers on other origins may send uploads, and do nothing else."""
+"""CORS: scripts of viewers on other origins may send uploads and read their status, and nothing else."""
 
 from http import HTTPStatus
 
@@ -8,7 +8,7 @@ PREFIX = "/ingest/"
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "authorization, content-type",
-    # Seconds that a browser caches the answer; Chromium's own limit.
+    # Seconds for which a browser caches the answer; Chromium allows no more.
     "Access-Control-Max-Age": "7200",
 }
 

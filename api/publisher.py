@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 # The sweeper enqueues what does not fit.
 MAX_WAITING = 1000
-# Seconds to wait for more uploads: too short for a learner to notice; under load, several share a message.
+# Seconds to wait for more uploads: too short for a learner to notice. Under load, uploads share a message.
 GATHER_S = 0.02
 LENGTH_EVERY_S = 1.0
 
@@ -25,8 +25,8 @@ LENGTH_EVERY_S = 1.0
 class Publisher:
     """Enqueue new uploads, best effort: the sweeper enqueues those that are lost here.
 
-    `pause`: seconds without enqueuing after a failure. `queue_limit`: most messages in the broker; this
-    thread stops at half of it, to leave room for the sweeper's messages.
+    `pause`: seconds without enqueuing after a failure. `queue_limit`: limit of messages in the broker; this
+    thread stops at half of the limit, to leave room for the sweeper's messages.
     """
 
     def __init__(self, app: Celery, *, pause: float, queue_limit: int) -> None:

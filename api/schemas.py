@@ -52,8 +52,8 @@ def plain_json_body() -> bytes:
     """Return the body of the current request; its headers must say uncompressed JSON."""
     if request.mimetype != "application/json" or request.content_encoding:
         raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
-    # Not by MAX_CONTENT_LENGTH: werkzeug would read 3 KB through buffers of 64 KB. The server has read the
-    # whole body, and says its length, chunked or not.
+    # MAX_CONTENT_LENGTH is not used: with it, werkzeug would read 3 KB through buffers of 64 KB. The server
+    # has read the whole body, and sets its length, also if it came in chunks.
     if (request.content_length or 0) > MAX_BODY:
         raise Problem(Kind.BODY_TOO_LARGE)
     return request.get_data(cache=False)
@@ -116,7 +116,7 @@ class Result(BaseModel):
 
 
 class Received(BaseModel):
-    """The upload is recorded and will be replayed soon; it does not have to be sent again."""
+    """The upload is recorded, and does not have to be sent again."""
 
     model_config = with_example(
         {"status": "received", "client_session_uuid": EXAMPLE_UUID}, location="address of the upload's status"
@@ -262,14 +262,16 @@ class ProgressChangedWebhook(BaseModel):
 class Fault(BaseModel):
     """One mistake in a request."""
 
-    pointer: str = Field(description="JSON pointer (RFC 6901), or a query field; empty: the whole")
+    pointer: str = Field(
+        description="JSON pointer (RFC 6901) into the body, or `/` and a query field; empty: the whole body"
+    )
     detail: str
 
 
 class ProblemDetails(BaseModel):
     """An error (RFC 9457)."""
 
-    type: str = Field(description="stable; an address that explains it")
+    type: str = Field(description="stable name of the problem, and the path that explains it")
     title: str
     status: int
     detail: str | None = None
@@ -292,7 +294,7 @@ class ProblemExplanation(BaseModel):
 
 
 class Progress(BaseModel):
-    """A learner's progress at a question; `due` does not consider the exam."""
+    """A learner's progress at a question; `due` does not consider the date of the topic's exam."""
 
     stability: float = Field(description="days after which nine of ten such questions are still known")
     difficulty: float = Field(ge=1, le=10)
@@ -319,7 +321,7 @@ PROGRESS = {
 
 
 class ChangedQuestion(Progress):
-    """Progress at a question, which is named by its id in the catalog."""
+    """Progress at a question; `question_id` is the question's id in the catalog."""
 
     question_id: int
 
@@ -328,7 +330,7 @@ class ChangedLearner(BaseModel):
     """A learner, and questions whose progress changed."""
 
     user_id: int
-    complete: bool = Field(description="first delete all that the copy has of the learner")
+    complete: bool = Field(description="true: first delete all that the copy has of this learner")
     questions: list[ChangedQuestion]
 
 
@@ -347,14 +349,14 @@ class Changes(BaseModel):
 
     learners: list[ChangedLearner]
     next: str = Field(description="`after` of the next request; keep it with the copy")
-    more: bool = Field(description="more changes exist: request again at once")
+    more: bool = Field(description="true: more changes exist, so request again at once")
 
 
 # The catalog
 
 
 class ChangedEdition(BaseModel):
-    """A load's changes to a stored edition, with the numbers of its answers and their learners."""
+    """What a load changes in a stored edition, and how many answers of how many learners it has."""
 
     pub_id: str
     changes: list[Literal["texts", "order", "key", "owner", "question"]]
@@ -381,7 +383,9 @@ class LoadedCatalog(BaseModel):
     questions: int
     editions: int
     changes: list[ChangedEdition]
-    digests: list["TopicDigest"] = Field(description="of the topics afterwards, where `If-Match` was sent")
+    digests: list["TopicDigest"] = Field(
+        description="the topics' new digests if `If-Match` was sent, else none"
+    )
 
 
 class TopicDigest(BaseModel):

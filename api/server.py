@@ -1,8 +1,9 @@
 """The web process: waitress reads whole requests first, so that a slow sender occupies no thread.
 
 This module adds to waitress: refusals are answered as problems; a body is read only from a sender with a
-token; if there are too many connections, the one without a token that is silent longest is closed; a request
-is timed from its first byte; SIGTERM loses no request that has arrived.
+token, or if it is a small form of `/ops`; if there are too many connections, the one without a token that has
+been silent longest is closed; a request is timed from its first byte; SIGTERM loses no request that has
+arrived.
 """
 
 import gc
@@ -38,11 +39,11 @@ from shared.data_settings import compare_at_start
 from shared.errors import ConfigurationError
 from shared.logs import configure_logs
 
-# Bytes, with the sizes of the chunks; the application itself checks the exact limit of a body.
+# Bytes, including the sizes of chunks; the application itself checks the exact limit of a body.
 MAX_CHUNKED_BODY = 2 * MAX_BODY
 # Bytes of a form of `/ops`, which comes without a token; a login or a search needs far fewer.
 MAX_FORM = 64 * 1024
-# Many times the threads: slow senders must not exhaust the connections.
+# Many times the number of threads, so that slow senders do not exhaust the connections.
 MAX_CONNECTIONS = 500
 # Enough for the largest upload at 70 kbit/s, and longer than a proxy usually keeps an idle connection: so a
 # proxy never sends a request on a connection that is being closed.
@@ -107,7 +108,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
         except ValueError:  # as for a length of 5,000 digits, or a bad host: waitress would answer nothing
             raise ParsingError("") from None
         if "//" in self.path:
-            # waitress and werkzeug would read it as `/`, or redirect to a host that the request names.
+            # waitress and werkzeug would read such a path as `/`, or redirect to a host that it names.
             self.error = _NotFoundError("")
         # RFC 9112, section 6.3: the two ends may disagree about where such a request ends.
         is_ambiguous = b"\ntransfer-encoding:" in header_plus.lower()
@@ -125,7 +126,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
-    """A connection; limits clients that send slowly or do not read the answers."""
+    """A connection that limits clients which send slowly or do not read the answers."""
 
     error_task_class = _ProblemTask
     last_activity: float
@@ -140,7 +141,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self.parser_class = partial(_Request, settings=settings, senders=senders)
         channels = server.active_channels.values()
         if len(channels) >= MAX_CONNECTIONS:
-            # Close the one that has been silent longest, of those whose current request has shown no token.
+            # Of the connections whose current request has shown no token, close the one silent for longest.
             strangers = (each for each in channels if not each.requests and not each.has_token)
             if oldest := min(strangers, key=attrgetter("last_activity"), default=None):
                 oldest.handle_close()
@@ -199,7 +200,7 @@ class Server:
                 port=settings.port,
                 clear_untrusted_proxy_headers=False,  # api/proxies.py reads them
                 threads=settings.web_requests,
-                # Reached where all of them have tokens; it counts our own sockets, too.
+                # Reached only if all connections have tokens; waitress counts our own sockets, too.
                 connection_limit=MAX_CONNECTIONS + 10,
                 max_request_body_size=MAX_CHUNKED_BODY,
                 channel_timeout=CONNECTION_TIMEOUT_S,
@@ -207,7 +208,9 @@ class Server:
                 ident="study-ingest",
             )
         except (OSError, ValueError) as error:
-            raise ConfigurationError(f"HOST, PORT: cannot listen on this address: {error}") from None
+            raise ConfigurationError(
+                f"HOST, PORT: cannot listen on this address: {error}: set another address or port"
+            ) from None
         with app.app_context():
             senders = services().senders
             self._app_stopping = services().stopping
@@ -245,7 +248,7 @@ class Server:
             sockets = len(self._sockets)
             self._tick(wait=0)
         for listener in self._listeners:
-            # Not its own close(): that would remove the trigger by which threads wake the loop.
+            # Not the listener's own close(): that would remove the trigger by which threads wake the loop.
             wasyncore.dispatcher.close(listener)
         end = monotonic() + DRAIN_S
         while monotonic() < end:

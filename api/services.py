@@ -17,7 +17,7 @@ from shared.config import Settings
 
 _KEY = "study_ingest"
 SYSTEM_CLOCK = partial(datetime.now, UTC)
-# Each holds a connection to Postgres.
+# Each thread holds a connection to Postgres.
 LIVE_THREADS = 4
 # Enough for a part of a catalog, or for a correction that grades thousands of answers again.
 CATALOG_DEADLINE_S = 30.0
@@ -48,7 +48,7 @@ class Services:
 
 
 def install_services(app: Flask, settings: Settings, clock: Callable[[], datetime] | None) -> None:
-    """Make the services of an application; `clock` replaces the database's. Opens no connection yet."""
+    """Make the services of an application, without any connection yet; `clock` replaces the database's."""
     now = (lambda _connection: clock()) if clock else db.now
     senders = Senders(settings, clock or SYSTEM_CLOCK)
     deadline, pause = settings.store_deadline, settings.store_pause

@@ -23,8 +23,8 @@ from shared.spool import answers, push
 
 log = structlog.get_logger()
 
-# If a request notices its deadline later than this, the process was slow, not the store, and the breaker
-# stays closed.
+# If a request notices its deadline more than this many seconds late, the process was slow, not the store, and
+# the breaker stays closed.
 LATE_S = 0.25
 # Uploads; a larger batch would delay its first upload without a measurable gain.
 MAX_BATCH = 64
@@ -37,7 +37,7 @@ MAX_PUSHES = 4
 NIL = UUID(int=0)
 _PROBE = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR KEY SHARE")
 
-# Seconds between two probes of a store that is away: until a probe succeeds, uploads go to Redis.
+# Seconds between two probes of a store that is away: until a probe succeeds, no request asks the store.
 PROBE_S = 0.5
 
 T = TypeVar("T")
@@ -137,7 +137,7 @@ class Store:
         except SQLAlchemyError as error:
             if failures.is_away(error):
                 self._trip()
-            else:  # it answered: a row is locked, or the statement took too long
+            else:  # the store answered: a row is locked, or the statement took too long
                 self._breaker.close()
             log.warning("store.failed", error=failures.describe(error), process_was_slow=False)
             raise StoreUnavailableError("the store is away, or refused the statement") from None
@@ -173,7 +173,7 @@ def _look(connection: Connection) -> None:
 
 
 class _Waiting(NamedTuple):
-    """An upload that waits for the writer, until its request gives up; a Future would cost thrice the CPU."""
+    """An upload that waits for the writer, until its request gives up; a Future would take thrice the CPU."""
 
     delivery: uploads.Delivery
     until: float
@@ -184,9 +184,9 @@ class UploadStore:
     """Record uploads durably: in Postgres, or in the spool while Postgres is away.
 
     One thread writes. Uploads that wait for it are committed together, and a stopped Postgres blocks only
-    that thread. `store`: its deadline and its breaker apply to uploads, its engine only probes. `autocommit`:
-    the engine that the thread writes with; each statement commits by itself, in one round trip instead of
-    three. `spool_breaker`: that of the spool.
+    that thread. `store`: its deadline and its breaker apply to uploads, but its engine only serves probes.
+    `autocommit`: the engine with which the thread writes; each statement commits by itself, in one round trip
+    instead of three. `spool_breaker`: the breaker of the spool.
     """
 
     def __init__(
@@ -259,7 +259,7 @@ class UploadStore:
                 return
             if isinstance(error, DataError):
                 log.warning("store.failed", error=failures.describe(error), process_was_slow=False)
-                error = UnstorableError("it holds a value that cannot be stored")
+                error = UnstorableError("the upload holds a value that cannot be stored")
             for each in batch:
                 each.answer.put(error)
         else:

@@ -22,7 +22,7 @@ from shared.fields import SPACES
 
 
 class Column(NamedTuple):
-    """What a view's column must be, how a document server may name it, and what stands for one it lacks."""
+    """A view's column: its types, its likely names in a document server, and SQL for a missing column."""
 
     types: tuple[str, ...]
     names: tuple[str, ...]
@@ -32,7 +32,7 @@ class Column(NamedTuple):
 class View(NamedTuple):
     """A view: the names that its table may have, its columns, and those by which rows are looked up.
 
-    `parent`: the view, and the column that names its row, from which columns come that the table lacks.
+    `parent`: another view, and the column that names its row. Columns that the table lacks come from there.
     """
 
     tables: tuple[str, ...]
@@ -41,7 +41,7 @@ class View(NamedTuple):
     parent: tuple[str, str] = ("", "")
 
 
-# An id keeps its type: cast, no index on it could be used.
+# An id keeps its type: if it were cast, no index on it could be used.
 INTEGER = ("bigint", "integer", "smallint")
 TEXT, TIME = ("text",), ("timestamp with time zone",)
 OWNER = Column(INTEGER, ("user_id", "owner_id", "learner_id", "account_id"))
@@ -100,19 +100,19 @@ _COLUMNS = text("""
 """)
 
 HEAD = """\
--- What study-ingest reads of the tables in {host}: views in a schema that is otherwise its own.
--- Read it, correct it, and run it as the owner of those tables:
+-- Views by which study-ingest reads the tables in {host}. They stand in the schema of study-ingest's tables.
+-- Read this file, correct it, and run it as the owner of the tables in {host}:
 --     psql "$DATABASE_URL" -v ON_ERROR_STOP=1 --single-transaction -f THIS_FILE
--- While a view reads a column, Postgres refuses to drop it or to change its type: before that, drop the view,
--- as by `DROP VIEW {schema}.study_questions CASCADE`; then run this again.
+-- While a view reads a column, Postgres refuses to drop that column or to change its type. Drop the view
+-- first, as by `DROP VIEW {schema}.study_questions CASCADE`, and run this file again afterwards.
 -- Nothing writes through the views. `DROP SCHEMA {schema} CASCADE` removes everything.
 CREATE SCHEMA IF NOT EXISTS {schema};
 SET search_path = {schema};
 """
 
 MAPPING = """
--- The ids in {users} are {type}; learners have numbers here. This table gives each user one: a trigger adds
--- it when a user is inserted, and deletes it when the user is deleted.
+-- The ids in {users} are {type}; learners have numbers here. This table gives each user a number: a trigger
+-- adds the row when a user is inserted, and deletes the row when the user is deleted.
 CREATE TABLE IF NOT EXISTS learner_ids (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     host_id {type} NOT NULL UNIQUE
@@ -133,7 +133,7 @@ INSERT INTO learner_ids (host_id) SELECT {id} FROM {users} ON CONFLICT DO NOTHIN
 """
 
 TAIL = """
--- Where the processes run as a role of their own (docs/security.md), which may read the catalog alone:
+-- If the processes have a role of their own (docs/security.md): of the catalog, it may only read the views.
 -- GRANT USAGE ON SCHEMA {schema} TO study_ingest;
 -- ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO study_ingest;
 -- REVOKE ALL ON users, study_topics, study_questions, published_items, current_editions FROM study_ingest;
@@ -148,12 +148,12 @@ TAIL = """
     default="views",
     help="How the catalog is read: by views on the document server's tables.",
 )
-@click.option("--host-schema", default="public", show_default=True, help="Where those tables are.")
+@click.option("--host-schema", default="public", show_default=True, help="Schema of those tables.")
 @data_dir_option
 def adopt(data_dir: Path, *, catalog: str, host_schema: str) -> None:  # noqa: ARG001  # the only way so far
     """Print SQL that lets study-ingest read a document server's tables, as far as it can be guessed.
 
-    Nothing is changed: the owner of the tables runs it. Then run `migrate` and `doctor`.
+    Nothing is changed: the owner of the tables runs the SQL. Then run `migrate` and `doctor`.
     """
     context.complete_environment(data_dir)
     settings = load_settings(StoreSettings)
@@ -174,14 +174,14 @@ _quote = make_url("postgresql+psycopg://").get_dialect()().identifier_preparer.q
 
 
 class _Host(NamedTuple):
-    """A document server's tables: the type of each column, by table; `nullable`: tables and columns."""
+    """A document server's tables, with the type of each column; `nullable`: columns that may be NULL."""
 
     schema: str
     tables: Mapping[str, Mapping[str, str]]
     nullable: Collection[tuple[str, str]]
 
     def table(self, view: str) -> str:
-        """Return the table that a view reads; the view's own name where none has a likely one."""
+        """Return the table that a view reads; the view's own name if no table has a likely name."""
         return next((name for name in VIEWS[view].tables if name in self.tables), view)
 
     def column(self, view: str, column: str) -> str:
@@ -258,7 +258,7 @@ def _expression(name: str, column: str, host: _Host, joins: dict[str, None]) -> 
 
 
 def _cast(shown: str, kind: str, types: tuple[str, ...]) -> str:
-    """Return an expression of the first of some types; an empty text where none is likely to be right."""
+    """Return an expression of the first of some types; an empty text if no cast is likely to be right."""
     if types is INTEGER and kind != "numeric":
         return ""
     if types is TIME and kind == "timestamp without time zone":
@@ -308,14 +308,14 @@ def _faults_of_rows(connection: Connection) -> Iterator[tuple[str, str]]:
         for column in view.looked_up:
             query = f"EXPLAIN (FORMAT JSON) SELECT * FROM {name} WHERE {column} = '0'"  # noqa: S608  # of ours
             if "Seq Scan" in str(db.scalar(connection, text(query))):
-                fix = "create an index on that column of the table, and show it without a cast"
+                fix = "create an index on that column of the table, and show the column without a cast"
                 yield f"{name} is read as a whole to find a {column}", fix
     if wrong := db.scalars(connection, _WITHOUT_KEY):
         fix = "let the view show the index of the right choice, which counts from 0"
         yield f"published_items.correct_choice names no choice of {', '.join(wrong)}", fix
     if wrong := db.scalars(connection, _NOT_NORMAL, {"spaces": SPACES}):
-        fix = "store it in Unicode's NFC and without spaces around it: no answer finds it otherwise"
+        fix = "store pub_id in Unicode's NFC and without spaces around it: otherwise no answer finds it"
         yield f"published_items.pub_id is not in normal form: {', '.join(map(repr, wrong))}", fix
     if wrong := db.scalars(connection, _SEVERAL):
-        fix = "let the view show one row for each pub_id: answers are graded by any of several"
+        fix = "let the view show one row for each pub_id: otherwise any of the rows may grade an answer"
         yield f"published_items has several rows with the pub_id {', '.join(wrong)}", fix

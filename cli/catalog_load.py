@@ -1,4 +1,4 @@
-"""`catalog load` and `reconcile`: what the database has, and what a document server's views show."""
+"""`catalog load`: write a catalog; `catalog reconcile`: follow changes in a document server's tables."""
 
 import os
 
@@ -41,7 +41,7 @@ def load(*, parts: Parts, force: bool, dry_run: bool, store: context.Store) -> N
 def reconcile(*, force: bool, store: context.Store) -> None:
     """List answers whose key the document server changed, and learners that it deleted.
 
-    Exit 1 if there are any. Needs REDIS_URL with --force where there is a spool.
+    Exit 1 if there are any and --force is not given. With --force, REDIS_URL must be set if there is a spool.
     """
     url = os.environ.get("REDIS_URL")
     redis = spool.connect(url) if url else None

@@ -1,7 +1,7 @@
 """`catalog sync`: make a server's catalog equal to that of a file, over HTTP.
 
-Without the database's libraries: a document server runs it after each change, and to load them takes longer
-than the sync of one topic (docs/performance.md, "A catalog kept in step").
+This module does not load the database's libraries: a document server runs the command after each change, and
+loading them takes longer than the sync of one topic (docs/performance.md, "A catalog kept in step").
 """
 
 import json
@@ -24,13 +24,13 @@ from shared import catalog_digest, catalog_form
 from shared.catalog_form import CatalogTopic, CatalogUser, EditionChange
 from shared.errors import ConfigurationError, StudyIngestError
 
-# Most bytes of rows in a request. The server accepts 1 MiB, but other requests wait while it reads it.
+# Limit of the rows in a request, in bytes. The server accepts 1 MiB, but other requests wait while it reads.
 MAX_REQUEST = 32_000
 TIMEOUT_S = 120.0
 # The pause after a request that writes is as long as the request took, up to this: others wait while the
 # server works for us (docs/performance.md, "A catalog kept in step").
 LONGEST_PAUSE_S = 1.0
-# Most topics of a request: their digests fit into the 8 KiB that a proxy permits for a header.
+# Limit of topics in a request: their digests fit into the 8 KiB that a proxy permits for a header.
 MAX_TOPICS = 100
 T = TypeVar("T")
 Row = CatalogUser | CatalogTopic | catalog_form.CatalogQuestion
@@ -50,7 +50,7 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
     Topics that FILE does not name stay as they are, and a topic that somebody else changes meanwhile is
     refused. CATALOG_TOKEN must be set as on the server. Safe to run again.
 
-    A large FILE is best NDJSON (.ndjson, .ndjson.gz), of which a line at a time is in memory: each line is a
+    A large FILE is best NDJSON (.ndjson, .ndjson.gz): only one line at a time is in memory. Each line is a
     catalog with some of the rows.
     """
     token = remote.first_token(os.environ.get("CATALOG_TOKEN", ""))
@@ -90,8 +90,8 @@ def _track(rows: Iterable[T], what: str, number: int | None = None) -> Iterable[
 class _Server:
     """The catalog of a server.
 
-    `digests`: what it has of the topics that differ, which its answers keep up to date; `changes`: what was
-    changed in stored editions.
+    `digests`: the server's digests of the topics that differ; its answers to changes bring new ones.
+    `changes`: what was changed in stored editions.
     """
 
     def __init__(self, http: httpx.Client, *, force: bool) -> None:
@@ -108,7 +108,7 @@ class _Server:
             page = {"after": remaining[0] - 1, "limit": min(len(remaining), MAX_TOPICS)}
             with self._ask("GET", "/catalog/digest", params=page) as answer:
                 found = _digests(answer["topics"])
-                if found and max(found) < remaining[0]:  # else it would be asked for ever
+                if found and max(found) < remaining[0]:  # otherwise the same page would be requested for ever
                     raise ValueError("topics that were not asked for")
             stored |= found
             remaining = remaining[bisect_right(remaining, max(found)) :] if found else []
@@ -129,14 +129,14 @@ class _Server:
         return number
 
     def keep_only(self, topic: int, questions: Iterable[int]) -> int:
-        """Withdraw the other questions of a topic; return how many those were."""
+        """Withdraw a topic's questions that are not listed; return how many were withdrawn."""
         body = json.dumps({"ids": [*questions]})
         with self._ask("PUT", f"/catalog/topics/{topic}/questions", [topic], content=body) as answer:
             return int(answer["deleted"] + answer["retired"])
 
     @contextmanager
     def _ask(self, method: str, path: str, topics: Iterable[int] = (), **request: Any) -> Iterator[Any]:
-        """Send a request, and yield its answer; what fails in the `with` is a mistake of the answer."""
+        """Send a request, and yield its answer; an error inside the `with` means that the answer is wrong."""
         tags = ", ".join(sorted({f'"{self.digests[topic]}"' for topic in topics}))
         headers = {"If-Match": tags} if tags else {}
         time.sleep(max(0.0, self._next_at - time.monotonic()))
@@ -154,7 +154,7 @@ class _Server:
         except httpx.TransportError as error:
             reason = f"{self._http.base_url} cannot be reached: {type(error).__name__}"
             raise RefusedCatalogError(f"{method} {path}: {reason}") from None
-        # Whatever another server's JSON leads to.
+        # Errors that the JSON of another kind of server can cause.
         except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise RefusedCatalogError(
                 f"{method} {path}: the answer is not from study-ingest ({type(error).__name__})"
@@ -166,7 +166,7 @@ def _digests(topics: Any) -> dict[int, str]:
 
 
 def _requests(rows: Iterable[Row]) -> Iterator[tuple[list[bytes], set[int]]]:
-    """Cut rows into what a request can hold: these as JSON, and the topics that they are of."""
+    """Cut rows into parts that fit into a request: yield each part's rows as JSON, and their topics."""
     part: list[bytes] = []
     topics: set[int] = set()
     size = 0

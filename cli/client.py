@@ -19,9 +19,9 @@ from shared.errors import StudyIngestError
 from study_outbox import is_away, pause_after, retry_after
 
 PATH = "/ingest/study/attempts"
-# Seconds: enough for a server that restarts; always used before its first answer.
+# In seconds: enough for a server that restarts. Until the first answer of a server, no other limit is used.
 PATIENCE_S = 8.0
-# Enough for a store that restarts or fails over.
+# In seconds: enough for a store that restarts or fails over.
 IMPORT_PATIENCE_S = 300.0
 POLL_S = 0.1
 TIMEOUT_S = 30.0
@@ -58,7 +58,7 @@ class UnreachableServerError(StudyIngestError):
 class Sender:
     """One pool of connections to one server; threads may share it.
 
-    `patience`: seconds for which a request is repeated while the server is away, as an outbox does.
+    `patience`: seconds for which a request is repeated while the server is away, with an outbox' pauses.
     """
 
     def __init__(self, url: str, token: str, *, patience: float = PATIENCE_S) -> None:
@@ -93,7 +93,7 @@ class Sender:
         """Wait until an upload is final, or until `deadline` on the monotonic clock."""
         try:
             uuid = json.loads(upload)["client_session_uuid"]
-        except (ValueError, TypeError, KeyError):  # our server would not have taken it
+        except (ValueError, TypeError, KeyError):  # our server would not have accepted such an upload
             return Sent(Answer.FAILED, "the answer is not from study-ingest")
         while time.monotonic() < deadline:
             response = self._request("GET", f"{PATH}/{uuid}")
@@ -113,7 +113,7 @@ class Sender:
         return _body(response)
 
     def _request(self, method: str, path: str, *, content: bytes | None = None) -> httpx.Response:
-        """Repeat a request while the server is away; wait as long as its Retry-After says."""
+        """Send a request; repeat it while the server is away, after the wait that Retry-After asks for."""
         start = time.monotonic()
         for failed in count():
             answer: httpx.Response | httpx.TransportError

@@ -56,7 +56,7 @@ def show(*, conflict: int, store: context.Store) -> None:
 
 @conflicts.command()
 @click.argument("conflict", metavar="ID", type=BIGINT)
-@click.confirmation_option(prompt="Its content will be lost. Discard it?")
+@click.confirmation_option(prompt="The other content will be lost. Discard it?")
 @context.with_store
 def discard(*, conflict: int, store: context.Store) -> None:
     """Delete the other content; the upload keeps its present one."""
@@ -69,7 +69,7 @@ def discard(*, conflict: int, store: context.Store) -> None:
 @click.argument("conflict", metavar="ID", type=BIGINT)
 @context.with_store
 def accept(*, conflict: int, store: context.Store) -> None:
-    """Replace the upload's content by the other one, which is replayed soon; the present one is kept here."""
+    """Let the two contents change places: the other is replayed, the present one is kept as a conflict."""
     with store.engine.begin() as connection:
         uuid = actions.accept_conflict(connection, conflict)
     click.echo(f"{uuid} has the other content now, and waits to be replayed")

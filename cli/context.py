@@ -41,9 +41,9 @@ COUNTS = {
 # Parameters that may follow `&` in a Postgres URL; no environment has variables with these names.
 URL_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs", "connect_timeout")
 GAP = 3  # between two columns
-WHOLE = 40  # characters of a word that are never folded, such as a uuid
-PIPE_WIDTH = 1000  # a pipe has no width of its own: lines are not folded there
-MOST_DRAWN = 500  # rows; to draw more as a table takes longer than to find them
+WHOLE = 40  # characters: a word up to this length, such as a uuid, is never broken
+PIPE_WIDTH = 1000  # a pipe has no width of its own: lines are not wrapped there
+MOST_DRAWN = 500  # rows: drawing more as a table takes longer than finding them
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +112,15 @@ def readable_errors() -> Iterator[None]:
         line = str(error.orig).partition("\n")[0]
         match error.orig:
             case LockNotAvailable() | QueryCanceled() | DeadlockDetected():
-                line = f"another process holds a lock that this needs ({line}); try again"
+                line = (
+                    "another process holds a lock that this needs, or a statement took longer than"
+                    f" TASK_TIME_LIMIT ({line}); try again"
+                )
             case UndefinedTable() | UndefinedColumn():
                 line = f"{line}; is the database migrated? (study-ingest migrate)"
             case OperationalError():
                 remedy = f"; {TLS_REMEDY}" if is_unproven(error) else ""
-                line = f"Postgres cannot be reached: {line}{remedy}"
+                line = f"Postgres cannot be reached, or refuses: {line}{remedy}"
         raise click.ClickException(line) from None
 
 
@@ -131,7 +134,7 @@ def print_json(value: Any) -> None:
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print a table; long texts are wrapped between words, and the terminal breaks lines that stay too long.
 
-    A long table is printed as plain columns.
+    A table of more than MOST_DRAWN rows is printed as plain columns.
     """
     rows = list(rows)
     cells = [[cell(value) for value in row] for row in rows]

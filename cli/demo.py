@@ -38,7 +38,7 @@ LEARNER = up.SAMPLE_LEARNER
 LIVE, VIEWER = 43, 44  # two more learners, with the sample's questions
 QUESTION = "geo-capital-canada"  # repeated in the session; never answered right before: newly correct
 OLD_EDITION = "sci-unit-of-force"  # the edition that the viewer had; there is a newer one now
-UNSURE, UNSURE_DUE = "geo-highest-mountain", "2026-11-23"  # six days since the last answer: half of it later
+UNSURE, UNSURE_DUE = "geo-highest-mountain", "2026-11-23"  # half of the six days since the previous answer
 QUESTIONS_PER_SUBJECT = 2  # enough for a short live session
 WAIT_S = 60.0  # workers that have just started take a few seconds
 INDENT = 3
@@ -144,19 +144,21 @@ class Demo:
         self._print(f"{len(uploads)} sessions, sent newest first: any order gives the same progress")
         for upload in reversed(uploads):
             self._send(upload)
-        self._check("all of them are ingested", holds=True)
+        self._check("all sessions are ingested", holds=True)
 
     def send_the_session(self) -> None:
         upload = json.loads(sample.main_upload())
         self._print(f"{len(upload['attempts'])} answers, given offline on {upload['started_at'][:10]}")
         past = datetime.fromisoformat(upload["finished_at"]) < datetime.now(UTC)
-        self._check("they are past by this machine's clock, so that no time is corrected", holds=past)
+        self._check(
+            "by this machine's clock all answers are in the past, so that no time is corrected", holds=past
+        )
         before = self._progress(LEARNER)
         is_new = self._send(sample.main_upload()) is client.Answer.INGESTED
         if is_new:
-            self._check("they are received and ingested", holds=True)
+            self._check("the session is received and ingested", holds=True)
         else:
-            self._print("[yellow]the demo sent them before, in an earlier run: they count once[/]")
+            self._print("[yellow]an earlier run of the demo sent this session: it counts once[/]")
         after = self._progress(LEARNER)
         result = self.sender.status(upload["client_session_uuid"])["result"]
         with self.engine.connect() as connection:
@@ -181,7 +183,7 @@ class Demo:
         current = sample.current_editions()
         counted = [current[each["pub_id"]] for each in result["attempts"] if each["status"] == "counted"]
         self._check(
-            "each counted answer advanced its question by one review, and nothing else moved",
+            "each counted answer advanced its question by one review, and nothing else changed",
             holds=advanced == dict.fromkeys(counted, 1),
         )
         sent = [each["pub_id"] for each in upload["attempts"]]
@@ -193,11 +195,11 @@ class Demo:
         repeated = upload["attempts"][-1]
         last = datetime.fromisoformat(after[QUESTION]["last_answered_at"])
         practised = repeated["pub_id"] == QUESTION and last == datetime.fromisoformat(repeated["answered_at"])
-        self._check("practice moved the memory of its question, and no count", holds=practised)
+        self._check("practice changed the memory state of its question, and no count", holds=practised)
 
     def send_it_again(self) -> None:
         before = self._progress(LEARNER)
-        self._print("the viewer missed the answer, and sends the same upload once more")
+        self._print("the server's answer was lost, so the viewer sends the same upload once more")
         known = self.sender.send(sample.main_upload()).answer is client.Answer.ALREADY_INGESTED
         self._check("the server answers already_ingested", holds=known)
         self._check("nothing advanced", holds=self._progress(LEARNER) == before)
@@ -273,7 +275,7 @@ class Demo:
 def _attempts_table(
     attempts: list[dict[str, Any]], outcomes: Mapping[int, str], before: Progress, after: Progress
 ) -> Table:
-    """Show what became of each attempt, and how its question's progress moved."""
+    """Show what became of each attempt, and how its question's progress changed."""
     table = _table("question", "outcome", caption=STABILITY, caption_justify="left")
     table.add_column("stability (d)", justify="right")
     table.add_column("next due")
@@ -330,7 +332,7 @@ def _closing_words(environment: Mapping[str, str], home: Path, link: str) -> str
     curl = " \\\n  ".join([f"curl -sS {api}{client.PATH}", *options, f"-d {shlex.quote(body)}"])
     progress = [sys.argv[0], "progress", "--user", str(LEARNER), "--data-dir", str(home.resolve())]
     return f"""\
-It keeps running until Ctrl-C.
+Everything keeps running until Ctrl-C.
 
    API           {api}
    its docs      {api}/docs

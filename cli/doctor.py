@@ -32,14 +32,14 @@ from shared.tokens import load_keys
 
 Level = Literal["ok", "warn", "fail"]
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
-# In a system that was just started, sweeper and worker may need some seconds more than the web process.
+# After a start, sweeper and worker may be ready some seconds later than the web process.
 START_S = 8.0
 ASK_AGAIN_S = 0.2
 ASK_S = 5.0
 WORKER_ANSWER_S = 2.0  # a worker's main process answers at once; one on a busy machine a little later
-# Beyond it, the log lines of several hosts no longer show the order of events.
+# With a larger difference, the log lines of several hosts no longer show the order of events.
 NOTICEABLE_S = 2.0
-# Beyond it, the times of a viewer whose clock is right are corrected as if its clock were ahead.
+# With a larger difference, times of viewers whose clocks are right are corrected as if the clocks were ahead.
 HARMFUL_S = plan.TOLERANCE.total_seconds()
 FULL_SHARE = 0.9  # of `maxmemory`: a burst of uploads fills the rest
 
@@ -47,7 +47,7 @@ _NOW = text("SELECT extract(epoch FROM clock_timestamp())::float8")
 
 _READ_ONLY = text("SHOW transaction_read_only")
 
-# Without connections through a socket, whose address is null, and those of the same host.
+# Connections through a socket (their address is null) and from the same host are not counted.
 _PLAIN = text("""
     SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
     WHERE application_name = 'study-ingest' AND datname = current_database() AND pid <> pg_backend_pid()
@@ -131,7 +131,7 @@ def examine(settings: Settings, url: str) -> Iterator[Finding]:
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
-    """Report unset settings, and what does not work without them."""
+    """Report unset settings and what does not work without them; check the file of token keys."""
     if settings.viewer_tokens:
         yield ok("VIEWER_SYNC_TOKEN", "set")
     elif not settings.viewer_token_keys:
@@ -143,7 +143,7 @@ def _settings(settings: Settings) -> Iterator[Finding]:
             keys = load_keys(Path(settings.viewer_token_keys))
             yield ok("VIEWER_TOKEN_KEYS", f"{len(keys)} keys")
         except ConfigurationError as error:
-            fix = "make it with `study-ingest tokens keygen`; until then the previous keys stay valid"
+            fix = "make it with `study-ingest tokens keygen`; running processes still use the previous keys"
             yield fail("VIEWER_TOKEN_KEYS", str(error).removeprefix("VIEWER_TOKEN_KEYS: "), fix)
     if settings.study_tokens:
         yield ok("STUDY_API_TOKEN", "set")
@@ -161,7 +161,7 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         yield ok("REDIS_URL", "set")
     else:
         detail = "unset: while Postgres is away, uploads are answered 503"
-        yield warn("REDIS_URL", detail, "set it to a Redis with `appendonly yes`")
+        yield warn("REDIS_URL", detail, "set it to the URL of a Redis with `appendonly yes`")
     yield ok("WEBHOOK_URL", "set" if settings.webhook_url else "unset: all webhooks are skipped")
 
 
@@ -195,7 +195,10 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
         elif is_away(error):
             fix = "start Postgres, or correct DATABASE_URL: host, user, password, name"
         else:
-            detail, fix = f"it answers, but refuses a check: {detail}", "repair that, then run doctor again"
+            detail, fix = (
+                f"it answers, but refuses a check: {detail}",
+                "repair the cause, then run doctor again",
+            )
         yield fail("postgres", detail, fix)
     finally:
         engine.dispose()
@@ -232,7 +235,11 @@ def _migrations(database_url: str) -> Finding:
         pending = migrations.pending(database_url)
     except MigrationError as error:
         if isinstance(error.__cause__, DBAPIError):
-            return fail("migrations", f"they cannot be read: {error}", "repair that, then run doctor again")
+            return fail(
+                "migrations",
+                f"the revision cannot be read: {error}",
+                "repair the cause, then run doctor again",
+            )
         return fail("migrations", str(error), "run the version of study-ingest that migrated the database")
     if pending:
         return fail("migrations", f"{len(pending)} pending: {', '.join(pending)}", "study-ingest migrate")
@@ -248,7 +255,7 @@ def _views(connection: Connection) -> Iterator[Finding]:
 
 
 def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
-    """Report learners whose study dates are computed in the default time zone."""
+    """Compare STUDY_TIME_ZONE with the database; report learners whose own zone is missing or unknown."""
     known, is_set = available_timezones(), db.scalar(connection, data_settings.IS_SET)
     try:
         default = data_settings.compare(connection, settings)
@@ -411,4 +418,8 @@ def _web(settings: Settings, url: str) -> Finding:
             "set STUDY_INGEST_ENABLED=1 for the web processes and restart them, if uploads should be accepted"
         )
         return warn("web", "STUDY_INGEST_ENABLED is unset there: uploads are answered 503", fix)
-    return fail("web", f"not ready: {answer.status_code}", "repair the stores; then look at its log")
+    return fail(
+        "web",
+        f"not ready: {answer.status_code}",
+        "repair the stores that fail here; if none fails, read the web process' log",
+    )

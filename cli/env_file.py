@@ -5,8 +5,8 @@ from pathlib import Path
 
 from shared.errors import ConfigurationError
 
-# As `parse_env_file_internal` of systemd: quoted parts, then a plain one, which ends with its line, unless
-# that ends with a backslash; spaces around parts are left out, and nothing is expanded.
+# As `parse_env_file_internal` of systemd: a value has quoted parts, then a plain part, which ends with its
+# line; a backslash at the end continues the line. Spaces around parts are left out; nothing is expanded.
 _QUOTED = r"""(?:'([^']*)'|"((?:[^"\\]|\\.)*)")[ \t\r]*"""
 _ASSIGNMENT = re.compile(
     rf"""^[ \t]*(?P<name>[A-Za-z_]\w*)[ \t]*=[ \t]*
@@ -28,7 +28,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     before, nul, _ = text.partition("\0")
     if nul:  # no variable can hold it
         number = before.count("\n") + 1
-        raise ConfigurationError(f"{path}: line {number} holds NUL")
+        raise ConfigurationError(f"{path}: line {number} holds NUL: remove this character")
     found, end = {}, 0
     for assignment in _ASSIGNMENT.finditer(text):
         _refuse_others(path, text, end, assignment.start())

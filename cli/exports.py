@@ -41,9 +41,9 @@ TABLES = {
         ORDER BY a.study_question_id, a.user_id
     """,
 }
-# Rows that are fetched at once, and a row group of Parquet.
+# Rows that are fetched at once; also the size of a row group of Parquet.
 BATCH = 20_000
-# A reader of a pipe may pause for as long as it likes, and the first rows may have to be sorted.
+# No time limits: a reader of a pipe may pause for any time, and rows may be sorted before the first is sent.
 _NO_HURRY = text("""
     SELECT set_config(name, '0', true)
     FROM (VALUES ('statement_timeout'), ('idle_in_transaction_session_timeout')) AS limits (name)
@@ -56,10 +56,14 @@ Batches = Iterable[Sequence[Sequence[Any]]]
 
 @click.command()
 @click.argument("what", type=click.Choice(list(TABLES)))
-@click.option("--learner", type=BIGINT, metavar="ID", help="Of this learner alone.")
-@click.option("--topic", type=BIGINT, metavar="ID", help="Of this topic alone.")
+@click.option("--learner", type=BIGINT, metavar="ID", help="Only rows of this learner.")
+@click.option("--topic", type=BIGINT, metavar="ID", help="Only rows of this topic.")
 @click.option("--format", "form", type=click.Choice(("csv", "ndjson", "parquet")), default="csv")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="By default standard output.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; by default standard output.",
+)
 @context.with_store
 def export(  # noqa: PLR0913  # one for each option
     what: str, *, learner: int | None, topic: int | None, form: str, output: Path | None, store: context.Store
@@ -73,13 +77,13 @@ def export(  # noqa: PLR0913  # one for each option
         _select(connection, what, learner, topic) as rows,
         _opened(output) as file,
     ):
-        # Their types by oid.
+        # The oid of each column's type.
         columns = {each[0]: each[1] for each in rows.cursor.description}
         WRITERS[form](file, columns, rows.partitions(BATCH))
 
 
 def _select(connection: Connection, what: str, learner: int | None, topic: int | None) -> CursorResult[Any]:
-    """Open a cursor of the server: the driver would fetch all rows at once."""
+    """Open a cursor on the server: without it, the driver would fetch all rows at once."""
     db.execute(connection, _NO_HURRY)
     statement = TABLES[what].format(
         learner="a.user_id = :learner" if learner is not None else "TRUE",

@@ -39,7 +39,7 @@ _KEYS = text("""
     WHERE q.user_id = :learner
 """)
 
-# The newest form first: beside it, an older one is a note to older versions of Anki.
+# The newest form first: an older one beside it only tells older versions of Anki that they cannot read it.
 _DATABASES = ("collection.anki21b", "collection.anki21", "collection.anki2")
 _LARGEST = 8 * 2**30  # bytes of an unpacked collection: a packed file may promise any number
 _PART = 2**20
@@ -51,10 +51,20 @@ AGAIN, HARD = 1, 2
 
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--learner", type=COUNT, metavar="ID", required=True, help="Whose reviews they are.")
+@click.option(
+    "--learner", type=COUNT, metavar="ID", required=True, help="The learner whose reviews they are."
+)
 @click.option("--field", type=Line(), metavar="NAME", help="Field of the notes that holds the pub_id.")
-@click.option("--mapping", type=FILE, help="CSV: pub_id, and card_id, note_id or guid.")
-@click.option("--gap", type=Duration(), default="30m", show_default=True, help="Ends a session.")
+@click.option(
+    "--mapping", type=FILE, help="CSV with the columns pub_id and one of card_id, note_id and guid."
+)
+@click.option(
+    "--gap",
+    type=Duration(),
+    default="30m",
+    show_default=True,
+    help="A pause between two reviews that ends a session.",
+)
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @context.with_store
@@ -97,7 +107,7 @@ def import_(  # noqa: PLR0913  # one for each option
         bodies = [json.dumps(each).encode() for each in past.uploads[start : start + BATCH]]
         deliveries = [Delivery.read(body, learner_id=learner) for body in bodies]
         with store.engine.begin() as connection:
-            # No message is on its way: the next sweep enqueues them.
+            # No message is sent from here: the next sweep enqueues the uploads.
             receipts = receive(connection, deliveries, first_try_after=0)
         verdicts.update(
             each.verdict if each.verdict in {Verdict.NEW, Verdict.CONFLICT} else "known" for each in receipts
@@ -110,7 +120,7 @@ class AnkiError(StudyIngestError):
 
 
 class Anki(NamedTuple):
-    """A collection: when it was made, which stays with it in every export, and its reviews by time."""
+    """A collection: when it was made (the same in every export of it), and its reviews by time."""
 
     created: int
     reviews: list["AnkiReview"]
@@ -119,7 +129,7 @@ class Anki(NamedTuple):
 class AnkiReview(NamedTuple):
     """A button pressed: `id` is its time in milliseconds, `ease` 1 Again to 4 Easy, 0 for no answer.
 
-    `pub_id` is empty where the card is deleted, or its note names none.
+    `pub_id` is empty if the card is deleted, or its note names no question.
     """
 
     id: int
@@ -128,7 +138,7 @@ class AnkiReview(NamedTuple):
 
 
 class PlannedImport(NamedTuple):
-    """The uploads that an import sends, and the number of reviews that it leaves out, by the reason."""
+    """The uploads that an import records, and how many reviews it leaves out for each reason."""
 
     uploads: list[dict[str, Any]]
     left_out: dict[str, int]
@@ -164,11 +174,11 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection]:
                     copy.write(part)
                     if copy.tell() > _LARGEST:
                         raise AnkiError(f"{file}: larger than {_LARGEST >> 30} GiB when it is unpacked")
-            # Nobody else has it open, and it may say that it has a log beside it.
+            # `immutable`: only we have this copy open, and its header may name a log that is not beside it.
             with closing(sqlite3.connect(f"file:{unpacked}?mode=ro&immutable=1", uri=True)) as db:
                 db.create_collation("unicase", lambda one, other: (one > other) - (one < other))
                 yield db
-    # The last three: of columns and JSON that are not as Anki writes them.
+    # The last three are raised where columns or JSON are not as Anki writes them.
     except (*UNREADABLE, sqlite3.Error, ValueError, LookupError, TypeError, AttributeError) as error:
         raise AnkiError(f"{file} cannot be read ({error}): export it from Anki again") from None
 
@@ -209,7 +219,7 @@ def _by_field(db: sqlite3.Connection, field: str) -> Any:
 
 
 def _by_table(mapping: bytes) -> Any:
-    """Return a function that gives what a table has for a card."""
+    """Return a function that gives the pub_id of a card, as a table of them has it."""
     try:
         table = mapping.decode()
     except UnicodeDecodeError:
@@ -233,9 +243,9 @@ def past_sessions(  # noqa: PLR0913  # what decides where a session ends, and wh
     """Make uploads of reviews: Again is a miss, Hard an unsure right answer, Good and Easy a right one.
 
     `keys`: the right choices of the learner's editions. A session ends after a `gap`, at the end of a study
-    date, and after as many reviews as an upload may have. Its uuid is made of the collection and its first
-    review, whatever the catalog has: so that a second import changes nothing. Anki does not tell which choice
-    was a wrong one: a miss has none.
+    date, and after as many reviews as an upload may have. Its uuid is made of the learner, the collection and
+    the session's first review, and not of the catalog: so a second import changes nothing. Anki does not know
+    which wrong choice a learner made: a miss has no choice.
     """
     left_out = dict.fromkeys(("no answer", "without a question", "unknown to the catalog", "not over"), 0)
     uploads = []
@@ -268,7 +278,7 @@ def past_sessions(  # noqa: PLR0913  # what decides where a session ends, and wh
 
 
 def _sessions(reviews: Iterable[AnkiReview], gap: timedelta, zone: tzinfo) -> Iterator[list[AnkiReview]]:
-    """Group what was answered; what Anki logs of itself (ease 0) ends no session."""
+    """Group the answers into sessions; what Anki logs without an answer (ease 0) is left out."""
     session: list[AnkiReview] = []
     for review in reviews:
         if not AGAIN <= review.ease <= 4 or review.id not in _YEARS_2000_TO_2099:  # noqa: PLR2004  # Easy

@@ -42,5 +42,5 @@ class LazyGroup(click.Group):
             module = import_module(self._modules[name][0])
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
-        # `import_`: without the line, it is a keyword.
+        # `import` is a keyword of Python, so its function is named `import_`.
         return name, getattr(module, name, None) or getattr(module, f"{name}_"), rest

@@ -29,12 +29,16 @@ _KNOWN = text("SELECT EXISTS (SELECT FROM users WHERE id = :id)")
 
 
 @click.command()
-@click.option("--time-zone", metavar="ZONE", help="Change the STUDY_TIME_ZONE of later answers, too.")
+@click.option(
+    "--time-zone",
+    metavar="ZONE",
+    help="Also change the STUDY_TIME_ZONE that the database keeps, for later answers.",
+)
 @data_dir_option
 def migrate(data_dir: Path, *, time_zone: str | None) -> None:
     """Bring the database to the newest revision; safe to run again, and from several hosts at once.
 
-    Run it after a restore, too.
+    Also run it after a restore.
     """
     if time_zone is not None:
         os.environ["STUDY_TIME_ZONE"] = time_zone
@@ -142,7 +146,7 @@ def stats(*, as_json: bool, store: context.Store) -> None:
 def count_backlog() -> dict[str, int | None]:
     """Count the messages in the broker and the uploads in the spool.
 
-    None if a store does not answer or is not set; stderr names it.
+    None if a store is not set or does not answer; stderr names a store that does not answer.
     """
     backlog: dict[str, int | None] = {"messages": None, "spooled": None}
     if not os.environ.get("BROKER_URL"):

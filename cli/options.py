@@ -1,4 +1,4 @@
-"""What commands are given: the types of their options, and the files that they read."""
+"""The types of commands' options, and the reading of files that commands are given."""
 
 import codecs
 import gzip
@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-LONGEST_SPAN = timedelta(days=36_525)  # a century; a date so far back still exists in Python
+LONGEST_SPAN = timedelta(days=36_525)  # a century: Python still has the date that is this long ago
 LONGEST_TEXT = 500
 FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 _GZIP = b"\x1f\x8b"
@@ -30,7 +30,7 @@ def read_file(file: Path) -> bytes:
 
 
 def read_lines(file: Path) -> Iterator[bytes]:
-    """Yield the lines of a file, which is read as `read_file` does, one in memory at a time."""
+    """Yield the lines of a file, decoded as by `read_file`; only one is in memory, of a pipe all."""
     try:
         with _open(file) as opened:
             content: Any = opened
@@ -50,7 +50,7 @@ def read_lines(file: Path) -> Iterator[bytes]:
 def _open(file: Path) -> io.BufferedReader:
     if file.is_file():
         return file.open("rb")
-    # A pipe may bring less than a file's first two bytes at once.
+    # Read a pipe as a whole: its first read may bring one byte, and the form is known by two.
     whole = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     return io.BufferedReader(io.BytesIO(whole))
 

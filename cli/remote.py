@@ -21,9 +21,11 @@ def read_server(url: str) -> httpx.URL:
 
 
 def make_headers(token: str) -> dict[str, str]:
-    """Return the headers of a request; raise ConfigurationError for a token that no header can hold."""
+    """Return the headers of a request; raise ConfigurationError if no header can hold the token."""
     if not (token.isascii() and token.isprintable()):
-        raise ConfigurationError("the token has a character that tokens cannot have")
+        raise ConfigurationError(
+            "the token has a character that no header can hold: use printable ASCII only"
+        )
     return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
 

@@ -52,7 +52,7 @@ CATALOG = CatalogFile.model_validate(
 MAX_PATIENCE_S = 3600
 FIX_PROCESS = "run study-ingest doctor: it names the process or store that is away"
 FIX_TOKEN = "set VIEWER_SYNC_TOKEN as on the server"  # noqa: S105  # a sentence
-FIX_ENGINE = "look for another version of a process; then run study-ingest verify"
+FIX_ENGINE = "check that every process runs this version, then run study-ingest verify"
 
 _WAITING = text("""
     SELECT EXISTS (SELECT FROM uploads
@@ -110,7 +110,7 @@ def _setting(name: str) -> str:
 
 @dataclass(slots=True)
 class SmokeRun:
-    """A session to send to a server, and the server's database; `patience`: seconds for each step."""
+    """A session to send to a server, and the server's database; `patience`: longest wait of a step, in s."""
 
     sender: client.Sender
     store: Store
@@ -143,9 +143,9 @@ class SmokeRun:
             self._void_upload(self.uuid)
 
     def _prepare(self) -> doctor.Finding:
-        """Load the question; void the sessions of earlier runs, also those that are still to be replayed."""
+        """Load the question; void the sessions of earlier runs, after waiting for those not yet replayed."""
         with self.store.engine.begin() as connection:
-            # Only if needed: a load makes every learner wait for a moment.
+            # Only if needed: changes of the catalog wait for each other.
             if not attempts.load_questions(connection, {PUB_ID}):
                 load_catalog(connection, CATALOG)
         count = self._void_earlier()
@@ -154,7 +154,7 @@ class SmokeRun:
         count += self._void_earlier()
         self.before = self._progress()
         voided = f"; {count} sessions of earlier runs voided" if count else ""
-        return doctor.ok("ready", f"{PUB_ID} is loaded, of learner {LEARNER}{voided}")
+        return doctor.ok("ready", f"question {PUB_ID} of learner {LEARNER} is loaded{voided}")
 
     def _send(self, check: str, expected: client.Answer, detail: str) -> doctor.Finding:
         return _judge(check, self.sender.send(self.upload), expected, detail)

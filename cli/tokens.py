@@ -35,7 +35,7 @@ def keygen(*, signing_key: Path, keys: Path, algorithm: str) -> None:
     known = json.loads(keys.read_bytes())["keys"] if keys.exists() and load_keys(keys) else []
     key = generate_key(algorithm)
     _write(signing_key, key, mode=0o600)
-    # In place, so that owner and mode stay; the server keeps its keys while half of the file is there.
+    # In place, so that owner and mode stay; while the file is incomplete, the server uses its previous keys.
     _write(keys, {"keys": [*known, public_half(key)]}, mode=0o644 if algorithm == "EdDSA" else 0o600)
     click.echo(f"{signing_key} signs, {keys} verifies; key id {key['kid']}")
 
@@ -50,7 +50,12 @@ def _write(path: Path, value: object, *, mode: int) -> None:
 @click.option(
     "--for", "valid", type=Duration(), default="12h", show_default=True, help="How long the token is valid."
 )
-@click.option("--signing-key", type=FILE, envvar="VIEWER_SIGNING_KEY", help="Made by `tokens keygen`.")
+@click.option(
+    "--signing-key",
+    type=FILE,
+    envvar="VIEWER_SIGNING_KEY",
+    help="File with the private key, made by `tokens keygen`.",
+)
 @click.option("--audience", envvar="VIEWER_TOKEN_AUDIENCE")
 @click.option("--issuer", envvar="VIEWER_TOKEN_ISSUER", default="")
 @data_dir_option

@@ -25,7 +25,7 @@ from shared.ops.reports import UploadReport, report_upload
 from shared.ops.search import Search, search
 from shared.uploads import Status
 
-WAIT_S = 600.0  # seconds: longer than the workers need for any file
+WAIT_S = 600.0  # seconds for the workers to replay all uploads of a file
 HEADINGS = ("upload", "status", "received", "tries", "learner", "attempts", "why")
 SHOWN = ("status", "user_id", "learner_id", "tries", "reason", "last_error", "clock_shift", "void_reason")
 FINAL = (Status.INGESTED, Status.REJECTED, Status.DEAD)
@@ -95,9 +95,16 @@ def uploads() -> None:
 @uploads.command("list")
 @click.option("--status", type=click.Choice(Status, case_sensitive=False))
 @click.option("--older-than", type=Duration(), help="Received longer ago than this, e.g. 10m.")
-@click.option("--learner", type=BIGINT, metavar="ID", help="The learner whose questions it answers.")
-@click.option("--question", type=Line(), metavar="PUB_ID", help="A question that it answers.")
-@click.option("--error", type=Line(), metavar="TEXT", help="Text in its last error or reason, ignoring case.")
+@click.option(
+    "--learner", type=BIGINT, metavar="ID", help="Only uploads that answer questions of this learner."
+)
+@click.option("--question", type=Line(), metavar="PUB_ID", help="Only uploads that answer this question.")
+@click.option(
+    "--error",
+    type=Line(),
+    metavar="TEXT",
+    help="Only uploads with TEXT in their last error or reason; case is ignored.",
+)
 @click.option("--limit", type=COUNT, default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line an upload.")
 @context.with_store
@@ -226,7 +233,7 @@ class _Shift(click.ParamType[timedelta]):
     "--shift-clock",
     type=_Shift(),
     metavar="SHIFT",
-    help="Add this to the times of UUID, as its clock was wrong, e.g. +6y12d; asks before it replays.",
+    help="Correct a wrong clock: add SHIFT, e.g. +6y12d, to the times of UUID; asks before it replays.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would change for each question; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -242,10 +249,11 @@ def replay(  # noqa: PLR0913  # one for each option
     yes: bool,
     store: context.Store,
 ) -> None:
-    """Set rejected or dead uploads back to `received`: the sweeper enqueues them at once.
+    """Replay uploads: rejected or dead ones, or an ingested one (--skipped, --shift-clock).
 
-    Name one by its UUID, or select many by --status and --error; of many, purged ones are skipped. Exit 1 if
-    any was refused.
+    Rejected and dead uploads are set back to `received`, and the next sweep enqueues them. Name one by its
+    UUID, or select many by --status and --error: of these, purged ones are skipped. --skipped and
+    --shift-clock replay an ingested upload at once. Exit 1 if any was refused.
     """
     if (status is not None or error is not None) == (uuid is not None):
         raise click.UsageError("give a UUID, or select uploads by --status or --error")
@@ -285,7 +293,7 @@ def _replay_all(store: context.Store, wanted: Search) -> None:
 
 
 def _dry_run_all(store: context.Store, wanted: Search) -> None:
-    """Dry-run each upload separately: effects of one on another are not shown."""
+    """Dry-run each upload separately: the effects of one upload on another are not shown."""
     found, purged = _find(store, wanted)
     refused = 0
     for uuid in found:

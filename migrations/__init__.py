@@ -1,6 +1,6 @@
 """Bring a database to a revision, forward or back.
 
-`alembic revision --rev-id NUMBER -m "what it does"` begins a new one.
+`alembic revision --rev-id NUMBER -m "what it does"` begins a new revision.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def upgrade(database_url: str, revision: str = "head") -> None:
 
 
 def downgrade(database_url: str, revision: str) -> None:
-    """Go back to the revision (`base`: before the first), losing what the later ones added."""
+    """Go back to the revision (`base`: before the first), and lose what the later ones added."""
     with readable_errors():
         command.downgrade(_config(database_url), revision)
 

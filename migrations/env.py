@@ -16,7 +16,9 @@ def run(database_url: str) -> None:
         if is_pooled(connection):  # one session would get the deploy's lock, and another would release it
             raise MigrationError("a pooler answers; set MIGRATE_DATABASE_URL to the URL of Postgres itself")
         if (found := encoding(connection)) != "UTF8":
-            raise MigrationError(f"the database's encoding is {found}; create it with ENCODING 'UTF8'")
+            raise MigrationError(
+                f"the database's encoding is {found}; create the database with ENCODING 'UTF8'"
+            )
         with deploy_lock(engine):
             create_schema(connection)
             require_ours(connection)

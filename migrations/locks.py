@@ -16,10 +16,10 @@ POLL = 0.2  # seconds
 
 @contextmanager
 def deploy_lock(engine: Engine, wait: float = WAIT) -> Iterator[None]:
-    """Hold the database's advisory lock; wait for it at most so many seconds.
+    """Hold the database's advisory lock; wait for it at most `wait` seconds.
 
-    Polled, on a connection of its own: a session that waits inside `pg_advisory_lock` keeps a snapshot, and
-    the other deploy's CREATE INDEX CONCURRENTLY waits for that snapshot to end.
+    The lock is polled, on a connection of its own: a session that waits inside `pg_advisory_lock` keeps a
+    snapshot, and the other deploy's CREATE INDEX CONCURRENTLY would wait for that snapshot to end.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         deadline = time.monotonic() + wait

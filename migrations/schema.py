@@ -1,4 +1,4 @@
-"""The schema that is migrated: whether it is ours, and whether its catalog is."""
+"""Checks of the schema that is migrated: whether its tables are ours, and whether its catalog is views."""
 
 from alembic import op
 from sqlalchemy import Connection, text
@@ -7,8 +7,8 @@ from shared.db import catalog_is_ours, execute, scalar
 from shared.errors import ConfigurationError, MigrationError
 from shared.models import CATALOG, Base
 
-# The first revision marks its table so. A document server may have one of the same name, with the same
-# numbers. Databases from before the mark have our uploads.
+# The first revision writes this mark as the comment of `alembic_version`: a document server may have a table
+# of that name, with the same revision numbers. Databases from before the mark have our `upload_conflicts`.
 MARK = "study-ingest"
 _IS_OURS = text("""
     SELECT obj_description(to_regclass('alembic_version'), 'pg_class') = :mark
@@ -26,7 +26,7 @@ _ROLE = text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :schema)")
 
 
 def require_free_name(connection: Connection, schema: str) -> None:
-    """Raise ConfigurationError where a role has the name of the schema: it would find our tables first."""
+    """Raise ConfigurationError if a role has the schema's name: that role would find our tables first."""
     if scalar(connection, _ROLE, {"schema": schema}):
         raise ConfigurationError(
             f"DATABASE_SCHEMA: {schema} is the name of a role, which would use our tables before those in"
@@ -56,7 +56,8 @@ def require_ours(connection: Connection) -> None:
     if foreign := [name for name in found if name not in views]:
         raise MigrationError(
             f"DATABASE_SCHEMA: the schema {schema} has tables of another application"
-            f" ({', '.join(foreign)}): set it to a schema for ours alone, and see study-ingest adopt"
+            f" ({', '.join(foreign)}): set DATABASE_SCHEMA to a schema for our tables alone"
+            " (see study-ingest adopt)"
         )
     if views and (missing := sorted(CATALOG - views)):
         raise MigrationError(
@@ -66,5 +67,5 @@ def require_ours(connection: Connection) -> None:
 
 
 def in_catalog(reference: str) -> str:
-    """Return a constraint that refers to the catalog; where this is views, nothing can refer to it."""
+    """Return a constraint that refers to the catalog, or nothing if the catalog is views: they allow none."""
     return reference if catalog_is_ours(op.get_bind()) else ""

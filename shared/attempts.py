@@ -30,7 +30,7 @@ def load_questions(connection: Connection, pub_ids: Iterable[str]) -> dict[str, 
 
     An id whose edition has no valid key counts as unknown.
 
-    Called under the learner's lock, so that no right choice changes between this and the writes that follow.
+    The caller holds the learner's lock, so that no key changes before the writes that follow.
     """
     rows = execute(connection, _QUESTIONS, {"pub_ids": as_json(list(pub_ids))})
     return {pub_id: Question(*question) for pub_id, *question in rows}
@@ -69,7 +69,8 @@ _INSERT_SESSIONS = text(f"""
 
 _INSERT_ATTEMPTS = text(_ATTEMPTS.replace("SESSION", "user_id bigint, session_id bigint"))
 
-# With voided sessions: their upload is not ingested again. Without superseded ones: others took their place.
+# Voided sessions are included: their upload must not be ingested again. Superseded ones are left out: a
+# replay inserts new ones.
 _OF_UPLOADS = text("""
     SELECT client_session_uuid, user_id, id AS session_id, study_topic_id, correct_count, wrong_count,
         unsure_count, newly_correct_count, recovered_count, relapsed_count, chronic_remaining_count
@@ -83,10 +84,10 @@ _OF_UPLOADS = text("""
 def insert_sessions(
     connection: Connection, plans: Mapping[tuple[UUID, int], Plan], *, now: datetime
 ) -> dict[tuple[UUID, int], list[int]]:
-    """Insert one session for each topic of some uploads, with its attempts; `plans` by upload and learner.
+    """Insert one session, with its attempts, for each topic of each upload.
 
-    Return the ids of each upload's sessions, in the order of its topics. Raises OvertakenError if one of them
-    exists already, in spite of our locks.
+    `plans`: by upload and learner. Return the ids of each upload's sessions, in the order of its topics.
+    Raises OvertakenError if one of the sessions exists already, in spite of our locks.
     """
     if not plans:
         return {}
@@ -142,7 +143,7 @@ def _attempt(attempt: PlannedAttempt, *, counted: bool) -> dict[str, Any]:
 def sessions_of_uploads(
     connection: Connection, client_session_uuids: Iterable[UUID]
 ) -> dict[tuple[UUID, int], list[dict[str, Any]]]:
-    """Return the counts of the sessions of uploads that were ingested, by upload and learner."""
+    """Return the ids and counts of uploads' sessions that are not superseded, by upload and learner."""
     found: dict[tuple[UUID, int], list[dict[str, Any]]] = defaultdict(list)
     ids = [str(uuid) for uuid in client_session_uuids]
     for row in execute(connection, _OF_UPLOADS, {"ids": as_json(ids)}):

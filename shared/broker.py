@@ -21,12 +21,12 @@ REPLAY_QUEUE = "replay"
 MESSAGE_SIZE = 10
 AMQP = ("amqp://", "amqps://", "pyamqp://")
 
-# Celery's own default is no check at all of the certificate (rediss), or none of the name in it (amqps).
+# By default Celery does not check the certificate (rediss), or does not check the name in it (amqps).
 _REDIS_TLS = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
 TLS: Mapping[str, dict[str, Any]] = {
     "rediss": _REDIS_TLS,
     "sentinels": _REDIS_TLS,
-    "amqps": {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None},  # None: that of the first URL
+    "amqps": {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None},  # None: the host of the first URL
 }
 
 # The hard limit kills the child; the soft one lets it roll back and record why.
@@ -59,9 +59,9 @@ def make_celery(settings: BrokerSettings, *, worker: bool = False) -> Celery:
         broker_connection_timeout=CONNECT_TIMEOUT_S,
         broker_pool_acquire_timeout=CONNECT_TIMEOUT_S,
         broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,  # after hours without a broker, too
-        # A broker that refuses, such as a Redis that is read-only since a fail-over or whose disk is full,
-        # would end the worker.
+        broker_connection_max_retries=None,  # no limit: the broker may be away for hours
+        # Otherwise a broker that refuses commands would end the worker: a Redis that is read-only since a
+        # fail-over, or one whose disk is full.
         broker_channel_error_retry=True,
         worker_soft_shutdown_timeout=SOFT_SHUTDOWN_S,
         worker_enable_soft_shutdown_on_idle=False,
@@ -70,8 +70,7 @@ def make_celery(settings: BrokerSettings, *, worker: bool = False) -> Celery:
         broker_use_ssl={**TLS.get(settings.broker_url.partition(":")[0], {})} or False,
     )
     if settings.broker_url.startswith(AMQP):
-        # A quorum queue survives the loss of a broker's host. With this type Celery makes a queue that is
-        # missing.
+        # A quorum queue survives the loss of a broker's host. Celery makes a missing queue with this type.
         app.conf.task_create_missing_queue_type = "quorum"
     return app
 
@@ -93,7 +92,7 @@ def _transport_options(settings: BrokerSettings, *, worker: bool) -> dict[str, A
             "password": address.sentinel_password or None,
             "ssl": address.tls,
             "socket_timeout": SENDER_SOCKET_TIMEOUT_S,
-            "retry": Retry(NoBackoff(), 0),  # it asks the next
+            "retry": Retry(NoBackoff(), 0),  # the client asks the next sentinel instead
         },
     }
     return (known or {}) | {
@@ -111,9 +110,10 @@ def _transport_options(settings: BrokerSettings, *, worker: bool) -> dict[str, A
 
 
 def enqueue(producer: Producer, app: Celery, uploads: Sequence[UUID], *, again: bool = False) -> None:
-    """Send one message for up to MESSAGE_SIZE uploads; `again`: by the sweeper, so that starts are counted.
+    """Send one message for up to MESSAGE_SIZE uploads.
 
-    The task of a single upload has the upload's uuid as its id, so that operators find it in Flower.
+    `again`: the message comes from the sweeper, so the worker counts each start. The task of a single upload
+    has the upload's uuid as its id, so that operators find it in Flower.
     """
     app.send_task(
         REPLAY,

@@ -14,7 +14,7 @@ from shared.study.store import lock_learner
 
 
 class _Known(NamedTuple):
-    """The stored rows that a catalog names: by their ids, editions by `pub_id`."""
+    """The stored rows that a catalog concerns, by id; editions by `pub_id`."""
 
     users: Mapping[int, Any]
     topics: Mapping[int, Any]
@@ -28,7 +28,8 @@ _QUESTIONS = text("""
     SELECT id, user_id, study_topic_id, subject, exam_frequency, retired_at
     FROM study_questions WHERE id = ANY(CAST(:ids AS bigint[]))
 """)
-# Also editions of its questions that the catalog leaves out: a new owner of a question concerns them, too.
+# Also editions that the catalog leaves out, if it names their question: a new owner of a question concerns
+# all of its editions.
 _EDITIONS = text("""
     SELECT pub_id, source_id, choices, correct_choice, published_at FROM published_items
     WHERE pub_id = ANY(CAST(:pub_ids AS text[])) OR source_id = ANY(CAST(:ids AS bigint[]))
@@ -42,7 +43,10 @@ _ANSWERED = text("""
 
 
 def compare(connection: Connection, catalog: CatalogFile) -> list[EditionChange]:
-    """List what a catalog would change in stored editions; raise CatalogError if it contradicts itself."""
+    """List what a catalog would change in stored editions.
+
+    Raises CatalogError if the catalog contradicts itself or the tables.
+    """
     return _compare(connection, catalog, _read(connection, catalog))
 
 
@@ -70,7 +74,7 @@ def _read(connection: Connection, catalog: CatalogFile) -> _Known:
 
 
 def _rows(connection: Connection, statement: TextClause, **named: list[Any]) -> dict[Any, Any]:
-    """Return rows by their first column; without any id, nothing is asked (a part names one kind of rows)."""
+    """Return rows by their first column; without ids, run no statement (a part has one kind of rows)."""
     return {row[0]: row for row in db.execute(connection, statement, named)} if any(named.values()) else {}
 
 
@@ -136,8 +140,8 @@ PART = 500
 
 _ONE_CHANGE = text("SELECT pg_advisory_xact_lock(7319400452)")
 
-# So that no replay grades by a key that is being replaced. In the order of their ids, so that two
-# transactions do not deadlock.
+# Learners are locked so that no replay grades by a key that is being replaced. The order of their ids keeps
+# two transactions from a deadlock.
 _LOCK_LEARNERS = text("""
     SELECT id FROM users WHERE id = ANY(CAST(:user_ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE
 """)
@@ -173,14 +177,17 @@ def lock_answered(connection: Connection, pub_ids: Sequence[str]) -> None:
 
 
 def lock_catalog(connection: Connection) -> None:
-    """Wait until no other transaction changes the catalog; nothing but such changes waits for this lock."""
+    """Wait until no other transaction changes the catalog, and keep others from changing it.
+
+    Only transactions that change the catalog wait for this lock.
+    """
     db.execute(connection, _ONE_CHANGE)
 
 
 def split(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[CatalogFile]:
     """Split the rows that are new or differ into catalogs of at most PART rows, each for one transaction.
 
-    Each locks one learner at most, so that a busy learner delays no other. Raises CatalogError as
+    Each transaction locks at most one learner, so that a busy learner delays no other. Raises CatalogError as
     `load_catalog` does, before anything is written.
     """
     known = _read(connection, catalog)
@@ -219,10 +226,11 @@ def _parts(rows: Sequence[Any], locked: Callable[[Any], int] = lambda _: 0) -> I
 def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[EditionChange]:
     """Load a catalog and return what it changed in stored editions; loading it again changes nothing.
 
-    Raises CatalogError if the catalog contradicts itself or the tables, and also, without `force`, if it
-    would change an answered edition. With `force`, attempts at an edition with a new key are graded again,
-    and the progress of their questions is folded again; new texts change no outcome. Only rows that differ
-    are written. Only those learners are locked whose time zone changes, or who own or have answered an
+    Raises CatalogError if the catalog contradicts itself or the tables; without `force`, also if it would
+    change an answered edition; with `force`, also if the attempts at an edition could no longer be
+    interpreted (`EditionChange.refused`). With `force`, attempts at an edition with a new key are graded
+    again, and the progress of their questions is folded again; new texts change no outcome. Only rows that
+    differ are written. Only those learners are locked whose time zone changes, or who own or have answered an
     edition whose key, question or owner changes.
     """
     lock_catalog(connection)
@@ -251,7 +259,8 @@ def _judge(changes: list[EditionChange], *, force: bool) -> None:
         raise CatalogError("\n".join([*map(str, changes), *([] if force else [_USE_FORCE])]))
 
 
-# Also in shared/models.py; but the ORM would take 8 MiB of each process that may load a catalog.
+# These keys are also in shared/models.py; but importing the ORM would take 8 MiB of each process that may
+# load a catalog.
 _KEYS = {"users": "id", "study_topics": "id", "study_questions": "id", "published_items": "pub_id"}
 _USE_FORCE = "use --force if a key was wrong or texts are corrected (--dry-run shows what would change)"
 

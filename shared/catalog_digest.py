@@ -1,4 +1,4 @@
-"""The digests of a catalog's topics, computed from a file; `catalog_sync` has those of what is stored."""
+"""The digests of a catalog's topics, computed from a file; `catalog_sync` computes them from the tables."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from shared import catalog_form
 from shared.errors import CatalogError
 
-# In the place of the digest of a topic that does not exist.
+# Stands for the digest of a topic that does not exist.
 NEW = "new"
 
 
@@ -25,9 +25,10 @@ class Digest(NamedTuple):
 
 
 class Index:
-    """The topics of a file and their digests, collected part by part: some 40 bytes a question are kept.
+    """The topics of a file and their digests, collected part by part; a question takes about 40 bytes.
 
-    `asked`: the ids of each topic's questions that are not retired, once for each entry.
+    `asked`: the ids of each topic's questions that are not retired. A question with several entries in the
+    file appears several times.
     """
 
     def __init__(self, *, now: datetime) -> None:
@@ -52,10 +53,10 @@ class Index:
         """Raise CatalogError for questions whose topic has no entry."""
         if missing := sorted(self.asked.keys() - self.topics.keys()):
             topics = ", ".join(map(str, missing))
-            raise CatalogError(f"topic {topics}: questions, but no entry in the file")
+            raise CatalogError(f"topic {topics}: has questions, but no entry in the file")
 
     def digests(self) -> Iterator[Digest]:
-        """Yield the digests of the topics, equal to those of a server that holds the same."""
+        """Yield the digests of the topics; a server with the same topics has the same digests."""
         for topic in self.topics.values():
             exam_on = topic.exam_on and topic.exam_on.isoformat()
             hashes = bytes(self._hashes.get(topic.id, b""))

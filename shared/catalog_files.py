@@ -17,7 +17,7 @@ from shared.fields import normal_id
 
 REQUIRED = ("pub_id", "topic", "subject", "choices", "key", "learner")
 OPTIONS = ("learner", "topic")  # of the command: for a file that does not have these columns
-IDS = ("id", "topic_id")  # columns that a file may have; without them, ids are made of names
+IDS = ("id", "topic_id")  # columns that a file may have; without them, ids are made from names
 DIGITS = re.compile(r"[0-9]{1,19}")
 # The columns of a table that hold these fields of the catalog's form: faults name the column.
 _COLUMN = {"user_id": "learner", "study_topic_id": "topic_id", "name": "topic", "correct_choice": "key"}
@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 
 class Read(NamedTuple):
-    """A catalog, and what of the file is not in it, each with the reason."""
+    """A catalog, and the questions of the file that are left out, each with the reason."""
 
     catalog: CatalogFile
     skipped: list[str]
@@ -47,8 +47,9 @@ class Read(NamedTuple):
 def read(content: bytes, *, learner: int | None = None, topic: str | None = None) -> Read:
     """Read a catalog; raise CatalogError with one line per mistake.
 
-    The content tells the form. `learner` is for rows that name none, `topic` too in a table; in a quiz it
-    takes the place of the topics. Neither is for JSON.
+    The form is recognised from the content. `learner` is used for questions that name no learner. In a table,
+    `topic` is used for rows that name no topic; in a quiz, it replaces the topics of the file. JSON takes
+    neither.
     """
     start = content[:200].lstrip()
     if not start or start[:1] in {b"{", b"["}:
@@ -84,7 +85,7 @@ def is_ndjson(content: bytes) -> bool:
 
 
 def _catalog(rows: list[Row]) -> CatalogFile:
-    """Bring rows to the form that a catalog in JSON has; ids that the file lacks are made of its names."""
+    """Bring rows to the form that a catalog in JSON has; missing ids are made from names."""
     faults = []
     first: dict[str, Row] = {}
     topics: dict[int, Row] = {}
@@ -128,7 +129,7 @@ def _catalog(rows: list[Row]) -> CatalogFile:
 
 
 def made_id(*names: Any) -> int:
-    """Make the id of a topic or question of its names: from 2**52 up, and exact as a number of JavaScript."""
+    """Make the id of a topic or question from its names: at least 2**52, and exact as a JavaScript number."""
     digest = hashlib.sha256("\n".join(map(str, names)).encode()).digest()
     return 2**52 | int.from_bytes(digest[:7], "big") >> 4
 
@@ -148,7 +149,7 @@ def _row(question: quizzes.Question, learner: int | None, topic: str | None) -> 
 
 def _table(content: bytes, defaults: Mapping[str, str]) -> list[Row]:
     text = catalog_form.decode(content)
-    # The names of the columns hold none of these.
+    # No name of a column contains a delimiter.
     delimiter = max(";,\t", key=text.lstrip("\r\n").partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] = []
@@ -190,7 +191,7 @@ def _faults_of_header(names: list[str], place: str, delimiter: str, defaults: Ma
     for name, times in Counter(names).items():
         if name not in {*REQUIRED, *IDS}:
             known = ", ".join((*REQUIRED, *IDS))
-            faults.append(_fault(place, name, f"is not known: delete it, or name it one of {known}"))
+            faults.append(_fault(place, name, f"is not known: delete it, or rename it to one of {known}"))
         elif times > 1:
             faults.append(_fault(place, name, "appears twice: delete one"))
     return faults
@@ -228,7 +229,7 @@ def split_choices(cell: str) -> list[str]:
 def read_key(written: str, choices: list[str]) -> int:
     """Return the index of the choice that a key names: by letter (A first), number (1 first) or text.
 
-    Raises ValueError where it names none, or several.
+    Raises ValueError if the key names no choice, or several.
     """
     named = {number for number, choice in enumerate(choices) if choice == written}
     if DIGITS.fullmatch(written):

@@ -35,7 +35,7 @@ class _Form(pydantic.BaseModel):
 
 
 class CatalogUser(_Form):
-    """A learner; without a time zone, the stored one stays, or the default is used."""
+    """A learner; without a time zone, the stored one stays; if none is stored, the default is used."""
 
     id: Id
     time_zone: TimeZone | None = None
@@ -153,7 +153,7 @@ def read_catalog(text: bytes) -> CatalogFile:
     except json.JSONDecodeError as error:
         raise CatalogError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
-        raise CatalogError("it nests too deeply for a catalog") from None
+        raise CatalogError("the catalog nests too deeply: check its brackets") from None
     except ValueError:  # of Python's limit for digits
         raise CatalogError("a number has too many digits") from None
 

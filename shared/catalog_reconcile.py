@@ -1,7 +1,7 @@
 """Find keys that a document server changed after answers were graded by them, and learners that it deleted.
 
-It changes its tables without us: no attempt is graded again, and no foreign key deletes what is ours. So
-`reconcile` brings our rows in line with its tables.
+A document server changes its tables without us: then no attempt is graded again, and no foreign key deletes
+our rows. So `reconcile` brings our rows in line with the server's tables.
 """
 
 from collections import defaultdict
@@ -20,9 +20,9 @@ from shared.study.grading import grade
 
 
 class Difference(NamedTuple):
-    """A learner who is gone; or one with attempts whose outcome does not fit the key of their edition now.
+    """A learner who is gone, or who has attempts that the current keys would grade differently.
 
-    `editions`: how many attempts, by `pub_id`; empty where the learner is gone.
+    `editions`: the number of these attempts, by `pub_id`; empty if the learner is gone.
     """
 
     user_id: int
@@ -82,9 +82,9 @@ def find_differences(engine: Engine) -> Iterator[list[Difference]]:
 
 
 def reconcile(connection: Connection, difference: Difference, redis: Redis | None) -> None:
-    """Grade answers again by the current keys; delete our rows of learners who are gone, blank their uploads.
+    """Grade a learner's answers again by the current keys; if the learner is gone, delete their data.
 
-    `redis`: the spool, where there is one.
+    `redis`: the spool, if there is one. Uploads of a learner who is gone are blanked, other rows deleted.
     """
     if difference.editions:
         lock_answered(connection, [*difference.editions])

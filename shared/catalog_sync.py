@@ -34,7 +34,7 @@ _NAMED = text(_DIGESTS.format("id = ANY(CAST(:ids AS bigint[]))"))
 
 
 def digests_after(connection: Connection, after: int, *, limit: int, now: datetime) -> list[Digest]:
-    """Return the digests of the topics after one, in the order of ids; retired questions do not count."""
+    """Return the digests of topics with ids above `after`, in order; retired questions do not count."""
     rows = db.execute(connection, _PAGE, {"after": after, "limit": limit, "now": now})
     return [Digest(*row) for row in rows]
 
@@ -56,7 +56,7 @@ def expect(
     stored = {each.topic_id: each.digest for each in digests_of(connection, topic_ids, now=now)}
     current = {topic: stored.get(topic, NEW) for topic in topic_ids}
     if changed := [str(topic) for topic, digest in sorted(current.items()) if digest not in expected]:
-        raise ChangedTopicError(f"topic {', '.join(changed)}: is not as If-Match says")
+        raise ChangedTopicError(f"topic {', '.join(changed)}: the digest is not in If-Match")
     if unknown := expected - {*current.values()}:
         raise ChangedTopicError(f"{', '.join(sorted(unknown))}: no topic of the request has this digest")
 

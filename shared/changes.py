@@ -23,8 +23,8 @@ _FORM = re.compile(r"([0-9a-f]{8})-([0-9]{1,19})(?:-([0-9]{1,19})-([0-9]{1,19})(
 class Cursor(NamedTuple):
     """What a reader knows: the changes of every transaction of a database before `since`.
 
-    While it reads on to `until`, it also knows the changes of the learners up to `user_id`; of this one only
-    up to `question_id`, if it is not None.
+    While the reader reads on to `until`, it also knows the changes of the learners up to `user_id`. If
+    `question_id` is set, it knows the changes of that last learner only up to this question.
     """
 
     database: str | None = None
@@ -35,7 +35,10 @@ class Cursor(NamedTuple):
 
     @classmethod
     def read(cls, written: str) -> Self:
-        """Read a cursor as `str` writes it; an empty one knows nothing. Raise ValueError for others."""
+        """Read a cursor that `str` wrote; raise ValueError for any other text.
+
+        An empty text is the cursor of a reader that knows nothing.
+        """
         if not written:
             return cls()
         form = _FORM.fullmatch(written)
@@ -53,7 +56,7 @@ class Cursor(NamedTuple):
 class Changes(NamedTuple):
     """Learners with their changed progress, and the next cursor; `more`: further changes can be read at once.
 
-    `complete`: the reader first deletes all that it has of the learner.
+    If a learner is `complete`, the reader first deletes all progress that it has of that learner.
     """
 
     learners: list[dict[str, Any]]
@@ -89,7 +92,8 @@ _QUESTIONS = text(f"""
     ORDER BY p.study_question_id LIMIT :limit
 """)  # noqa: S608  # made of the constant above
 
-# For a database whose rows name transactions of the one that was backed up: everything is a change.
+# After a restore, rows may name transactions of the database that was backed up: then everything counts as a
+# change.
 _RENUMBER = text("""
     UPDATE learner_changes SET changed_xid = pg_current_xact_id(), whole_xid = pg_current_xact_id()
     WHERE changed_xid >= pg_snapshot_xmax(pg_current_snapshot())
@@ -99,10 +103,10 @@ _RENUMBER = text("""
 def read_changes(
     connection: Connection, cursor: Cursor, *, limit: int, questions_limit: int = MAX_QUESTIONS
 ) -> Changes:
-    """Return what has changed since the cursor, of at most so many learners and questions.
+    """Return what has changed since the cursor, for `limit` learners and `questions_limit` questions at most.
 
     A question may come twice. Raise UnknownCursorError for a cursor of another database, or of this one
-    before it was restored, and ConfigurationError where `renumber` was left out after that.
+    before it was restored, and ConfigurationError if `renumber` was not run after a restore.
     """
     ((database, oldest_running, not_begun, from_elsewhere),) = db.execute(connection, _SNAPSHOT)
     if from_elsewhere:
@@ -136,5 +140,5 @@ def read_changes(
 
 
 def renumber(connection: Connection) -> None:
-    """Make everything a change where the database was restored from another Postgres; else do nothing."""
+    """Count everything as changed if the database was restored from another Postgres; else do nothing."""
     db.execute(connection, _RENUMBER)

@@ -1,4 +1,4 @@
-"""Every setting, read from the environment once and checked there."""
+"""Every setting: read from the environment and checked once, when a process starts."""
 
 import re
 from base64 import b64decode
@@ -28,11 +28,11 @@ def signing_key(secret: str) -> bytes:
     except ValueError:
         key = b""
     if not secret.startswith(PREFIX) or len(key) not in KEY_BYTES:
-        raise ValueError(f"each must be {PREFIX} followed by 24 to 64 bytes in base64; commas separate them")
+        raise ValueError(f"each must be {PREFIX} and then 24 to 64 bytes in base64; commas separate keys")
     return key
 
 
-# In lower case and without the usual port: it is compared with what a browser sends.
+# An origin in lower case and without the usual port of its scheme, as browsers send it.
 ORIGIN = re.compile(
     r"(?!http:.*:80$|https:.*:443$)[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[1-9][0-9]*)?", re.ASCII
 )
@@ -40,7 +40,7 @@ BROKERS = ("redis", "rediss", "redis+socket", "sentinel", "sentinels", "amqp", "
 
 
 class Sentinel(NamedTuple):
-    """How to reach a Redis behind Sentinel; `password` is that of Redis."""
+    """How to reach a Redis behind Sentinel; `username` and `password` are for Redis itself."""
 
     hosts: list[tuple[str, int]]
     db: int
@@ -54,7 +54,7 @@ class Sentinel(NamedTuple):
 def sentinel(url: str) -> Sentinel | None:
     """Read `sentinel://user:password@a:26379,b:26379/0?master_name=NAME`; None for a URL of another kind.
 
-    With TLS it is `sentinels://`. Raise ValueError if it is malformed.
+    With TLS the scheme is `sentinels://`. Raise ValueError or KeyError if the URL is malformed.
     """
     scheme, _, rest = url.partition("://")
     if scheme not in {"sentinel", "sentinels"}:
@@ -87,7 +87,7 @@ def _sentinel_url(url: str) -> str:
 def check_host(name: str) -> None:
     """Raise ValueError for a host name that cannot be looked up, as with two dots in a row."""
     if not name.startswith(("/", "@")):  # a directory of sockets
-        name.encode("idna")  # as the standard library does, whose error no client library expects
+        name.encode("idna")  # the standard library does this later, and no client expects its error
 
 
 def postgres_url(url: str) -> str:
@@ -102,7 +102,7 @@ def postgres_url(url: str) -> str:
     if len(set(names)) < len(names):  # libpq would use the last one silently
         raise ValueError("has a parameter twice; several hosts are written host=a,b&port=1,2")
     known = {each.keyword.decode() for each in pq.Conninfo.get_defaults()}
-    if unknown := set(names) - known - {"ssl"}:  # `ssl=true`, of JDBC's URLs: `sslmode=require`
+    if unknown := set(names) - known - {"ssl"}:  # `ssl=true`, as in JDBC's URLs, means `sslmode=require`
         raise ValueError(f"libpq does not know the parameter {', '.join(sorted(unknown))}")
     try:
         parts = conninfo.conninfo_to_dict(f"postgresql://{rest}")
@@ -123,9 +123,9 @@ def broker_url(url: str) -> str:
         raise ValueError("redis+socket:// takes no user or password: protect the socket by its file mode")
     if url.startswith("sentinel"):
         return _sentinel_url(url)
-    # There may be several, separated by semicolons: Celery tries the next where one is away. The first one's
-    # scheme, as written, decides for all whether they prove their names: with `redis://a;rediss://b`, or
-    # `REDISS://b`, none would.
+    # There may be several URLs, separated by semicolons: Celery tries the next if a broker is away. The
+    # scheme of the first URL, as it is written, decides whether all brokers must prove their names: with
+    # `redis://a;rediss://b`, or with `REDISS://b`, no broker would have to.
     each = url.split(";")
     schemes = {one.partition("://")[0] for one in each}
     try:
@@ -163,7 +163,7 @@ def _http_url(url: str) -> str:
     except ValueError:
         sound = False
     if url and (not sound or "@" in parts.netloc or url.split() != [url]):
-        raise ValueError("must be an http or https URL, without a password")
+        raise ValueError("must be an http or https URL, without spaces, user name and password")
     return url
 
 
@@ -172,7 +172,9 @@ SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}", re.ASCII)
 
 def _schema(name: str) -> str:
     if name and not SCHEMA.fullmatch(name):
-        raise ValueError("must be a schema's name: lower-case letters, digits and _, not pg_…")
+        raise ValueError(
+            "must be a schema's name: lower-case letters, digits and _, not beginning with pg_ or a digit"
+        )
     return name
 
 
@@ -225,7 +227,8 @@ Networks = Annotated[str, AfterValidator(_networks)]
 Origins = Annotated[str, AfterValidator(_origins)]
 Rate = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0)]
-# Their shortest length. An address can try some thousand passwords a day, but any number of tokens.
+# The shortest length of these secrets. An address can try some thousand passwords a day, but any number of
+# tokens.
 LOGINS = {
     "viewer_sync_token": 16,
     "study_api_token": 16,
@@ -246,7 +249,9 @@ class AdvancedSettings(BaseSettings):
         200, ge=2, description="limit of messages in the broker; other uploads wait in Postgres"
     )
     web_requests: int = Field(32, ge=1, description="requests that a web process serves at once")
-    viewer_rate: Rate = Field("600/minute", description="most requests of one learner, in each web process")
+    viewer_rate: Rate = Field(
+        "600/minute", description="limit of requests of one learner, in each web process"
+    )
     lock_timeout: Seconds = Field(10.0, description="longest wait for a row lock, in seconds")
     idle_timeout: Seconds = Field(30.0, description="longest idle time inside a transaction, in seconds")
     task_time_limit: Seconds = Field(60.0, description="seconds after which a stuck worker is killed")
@@ -287,7 +292,9 @@ class AdvancedSettings(BaseSettings):
     @classmethod
     def _outlast_tasks(cls, seconds: float, info: ValidationInfo) -> float:
         if seconds <= info.data.get("task_time_limit", 0.0):
-            raise ValueError("must be longer than TASK_TIME_LIMIT, or Redis delivers what is being replayed")
+            raise ValueError(
+                "must be longer than TASK_TIME_LIMIT, or Redis delivers again what is being replayed"
+            )
         return seconds
 
 
@@ -392,14 +399,12 @@ class Settings(BrokerSettings, StoreSettings):
         name = str(info.field_name)
         ours, shortest = secrets(name, secret), LOGINS[name]
         if any(len(each) < shortest for each in ours):
-            each = "" if name == "ops_password" else "; where commas separate several, each of them"
+            each = "" if name == "ops_password" else " in each token; commas separate tokens"
             raise ValueError(f"must have {shortest} characters or more{each}")
         # A token from a learner's device must not give the rights of the front end or of operators.
         known = [each for other in LOGINS if other in info.data for each in secrets(other, info.data[other])]
         if len({*known, *ours}) < len(known) + len(ours):
-            raise ValueError(
-                "must differ from the tokens of other settings, and each from the others of its own"
-            )
+            raise ValueError("must not contain a token twice, or a token or password of another setting")
         return secret
 
     @cached_property

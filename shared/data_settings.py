@@ -20,7 +20,7 @@ log = structlog.get_logger()
 # Seconds that a start waits for Postgres at most.
 PATIENCE_S = 3.0
 
-# So far the only one. A change moves only the study dates of later answers.
+# The only such setting so far. Changing it affects the study dates of later answers alone.
 ZONE = "study_time_zone"
 
 _READ = text("SELECT value FROM data_settings WHERE name = :name")
@@ -41,8 +41,8 @@ def compare(connection: Connection, settings: StoreSettings) -> str:
     ours, stored = settings.study_time_zone, db.scalar(connection, _READ, {"name": ZONE})
     if stored not in {None, ours} and ZONE in settings.model_fields_set:
         raise ConfigurationError(
-            f"STUDY_TIME_ZONE: is {ours} here, but {stored} in the database: set it to that, or unset it;"
-            f" to change it for later answers: study-ingest migrate --time-zone {ours}"
+            f"STUDY_TIME_ZONE: is {ours} here, but {stored} in the database: set it to {stored}, or unset it;"
+            f" to use {ours} for later answers, run `study-ingest migrate --time-zone {ours}`"
         )
     return stored or ours
 

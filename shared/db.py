@@ -19,13 +19,13 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from shared import hosts
 from shared.config import StoreSettings
 
-# Seconds without an acknowledgement of sent data, after which the host has vanished.
+# Seconds without an acknowledgement of sent data, after which the host counts as vanished.
 VANISHED_S = 2.0
 # Seconds; the URL may set others. Together with VANISHED_S they are less than the five seconds within which
 # every process uses a new primary (docs/operations.md, "Postgres: fail-over").
 DEFAULTS = {
     "connect_timeout": 2,  # the shortest that libpq has
-    "keepalives_idle": 2,  # while an answer is awaited: nothing is sent then that could go unacknowledged
+    "keepalives_idle": 2,  # during the wait for an answer nothing is sent, so VANISHED_S does not apply
     "keepalives_interval": 1,
     "keepalives_count": 2,
     "application_name": "study-ingest",
@@ -94,7 +94,7 @@ def make_engine(  # noqa: PLR0913  # each is an engine's own property
         max_overflow=0,
         pool_pre_ping=pre_ping,
         hide_parameters=True,
-        # Switching a connection to it and back at each use would cost as much as a statement.
+        # Switching a connection to AUTOCOMMIT and back at each use would cost as much as a statement.
         isolation_level="AUTOCOMMIT" if autocommit else "READ COMMITTED",
         pool_reset_on_return=None if autocommit else "rollback",
     )
@@ -113,7 +113,8 @@ def _set_up(
 ) -> None:
     """Apply the settings: once for a connection, or for each transaction if it leads to a pooler.
 
-    A pooler gives each transaction another session of Postgres, with another process id than it has reported.
+    A pooler gives each transaction another session of Postgres, with another process id than the pooler
+    reported.
     """
     is_pooled = f"pg_backend_pid() <> {driver.info.backend_pid}"
     known = {name: "0" for name, since in UNLIMITED.items() if driver.info.server_version >= since}
@@ -151,7 +152,7 @@ _CATALOG = text("SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regcl
 def catalog_is_ours(connection: Connection) -> bool:
     """Return whether the catalog's tables are ours; where a document server has its own, they are views.
 
-    Only a migration decides it: a connection remembers what it has seen.
+    Only a migration can change this, so a connection remembers the answer.
     """
     if (ours := connection.info.get(_OWN_CATALOG)) is None:
         ours = connection.info[_OWN_CATALOG] = scalar(connection, _CATALOG)
@@ -192,7 +193,7 @@ def execute(
 ) -> Cursor:
     """Run a statement; its rows can be unpacked, and have the columns as attributes.
 
-    It begins a transaction and raises errors as `connection.execute` does, which takes twice the CPU
+    It begins a transaction and raises errors as `connection.execute` does, but takes half the CPU time
     (docs/performance.md, "Where the time goes").
     """
     if not connection.in_transaction():
@@ -248,7 +249,7 @@ def as_json(value: Any) -> str:
 
 
 def as_array(values: Iterable[int | UUID]) -> str:
-    """Write an array parameter as Postgres does: psycopg takes as long for a list as for the statement."""
+    """Write an array as Postgres does: to send a list, psycopg needs as long as for the whole statement."""
     return f"{{{','.join(map(str, values))}}}"
 
 

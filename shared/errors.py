@@ -10,11 +10,11 @@ class ConfigurationError(StudyIngestError):
 
 
 class MigrationError(StudyIngestError):
-    """A migration stopped; the database is at the last revision that was finished."""
+    """A migration stopped, or cannot begin; the database is at the last revision that was finished."""
 
 
 class HostCatalogError(StudyIngestError):
-    """The catalog belongs to a document server; what we have are views, through which nothing is written."""
+    """The catalog belongs to a document server; we only have views of it, and write nothing through them."""
 
 
 class StoreUnavailableError(StudyIngestError):
@@ -30,7 +30,7 @@ class OvertakenError(StudyIngestError):
 
 
 class FailedUploadError(StudyIngestError):
-    """A start of an upload failed; that is recorded. The upload is tried again while it has tries left."""
+    """Uploads of a message were not replayed; the sweeper enqueues those that have tries left."""
 
 
 class CatalogError(StudyIngestError):
@@ -38,7 +38,7 @@ class CatalogError(StudyIngestError):
 
 
 class ChangedTopicError(StudyIngestError):
-    """A topic is no longer as a change of it expects; the text names it."""
+    """The topics of a change do not have the digests that it expects; the text names a topic or a digest."""
 
 
 class UnknownSessionError(StudyIngestError):
@@ -82,7 +82,7 @@ class NotAskedError(StudyIngestError):
 
 
 class NoSuchChoiceError(StudyIngestError):
-    """The question has fewer choices."""
+    """The question does not have as many choices as the answer supposes."""
 
 
 class AlreadyAnsweredError(StudyIngestError):

@@ -14,11 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # Every statement is sent from this module, so it says nothing about the place of a failure.
 _SENDER = ROOT / "shared/db.py"
 
-# Faults that are not the upload's own, by SQLSTATE. Classes: lost connections, prepared statements that a
-# pooler lost, serialization and deadlocks, a statement that does not fit the schema (of the next release, or
-# not yet migrated) or the role's grants, resources, shutdown and start. Then: lock timeout, a standby, plans
-# from before a migration. Not the idle timeout: the upload's own replay computed that long within its
-# transaction.
+# Faults that are not the upload's own, by SQLSTATE. The classes are, in this order: lost connections;
+# prepared statements that a pooler lost; serialization and deadlocks; a statement that does not fit the
+# schema (of the next release, or not yet migrated) or the role's grants; resources; shutdown and start.
+# Single codes: lock timeout, a standby, plans from before a migration. The idle timeout is left out: the
+# upload's own replay computed for that long within its transaction.
 _TRANSIENT_CLASSES = ("08", "26", "40", "42", "53", "57P")
 _READ_ONLY = "25006"
 _TRANSIENT = frozenset({"55P03", _READ_ONLY, "0A000"})
@@ -65,5 +65,5 @@ def describe(error: BaseException) -> str:
 
 
 def _sqlstate(error: BaseException) -> str:
-    """Return the code of the driver's error that SQLAlchemy's has as `orig`, if it has any."""
+    """Return the SQLSTATE of the driver's error inside an error of SQLAlchemy; empty if there is none."""
     return getattr(getattr(error, "orig", None), "sqlstate", None) or ""

@@ -17,7 +17,7 @@ def normal_id(pub_id: str) -> str:
 
 
 def as_integer(value: Any) -> Any:
-    """Return 1 for 1.0, which is an integer in JSON Schema; return anything else unchanged."""
+    """Return a whole number such as 1.0 as an integer, as in JSON Schema; return anything else unchanged."""
     # A body is read with Decimal; a stored payload and a catalog with float, which may be infinite.
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else value
@@ -27,7 +27,7 @@ def as_integer(value: Any) -> Any:
 Integer = Annotated[int, BeforeValidator(as_integer)]
 # The limits first: after the validator, the schema would lose them.
 Choice = Annotated[int, Field(ge=0, le=32767), BeforeValidator(as_integer)]
-# No NUL, which Postgres cannot hold, and more than spaces.
+# No NUL, which Postgres cannot store, and at least one character that is not a space.
 _PUB_ID_PATTERN = r"^[^\x00]*[^\s\ufeff\x00][^\x00]*$"
 # Normalised first, as in a catalog: 100 syllables of Hangul are 300 characters where they are decomposed.
 PubId = Annotated[

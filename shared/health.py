@@ -17,7 +17,8 @@ from shared.config import Settings
 from shared.db import execute
 
 SWEEPER = "sweeper"
-# An upload is overdue after it was enqueued so many times; the last of a backlog may wait as long.
+# An upload is overdue after the time in which the sweeper enqueues it again this many times. The last upload
+# of a backlog may wait for as long.
 OVERDUE_AFTER_ENQUEUED = 10
 # By default a minute: a sweep or a restart may take some time.
 SILENT_AFTER_SWEEPS = 12
@@ -27,8 +28,8 @@ LOCAL_DISKS = ("btrfs", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"
 # A disk with a smaller share of free space is full.
 FREE_SHARE = 0.001
 
-# Each part reads a partial index, which leaves out ingested uploads. Purged ones are not counted: no operator
-# can do anything about them.
+# Each part reads a partial index, which leaves out ingested uploads. Purged uploads are not counted: no
+# operator can do anything about them.
 _LOOK = text("""
     SELECT waiting, oldest, extract(epoch FROM now() - oldest)::float8 AS oldest_age,
         rejected, dead, conflicts,
@@ -53,10 +54,11 @@ _BEAT = text("""
 
 
 class SystemState(NamedTuple):
-    """Counts of uploads that are not ingested, the age of the oldest, and the age of the heartbeat.
+    """Counts of uploads and webhooks that wait, of failures and conflicts, and ages of what waits longest.
 
-    `oldest`: when the longest waiting upload could first be replayed. Ages are in seconds, None without an
-    upload or a heartbeat. Purged uploads are not counted.
+    `oldest`: when the longest waiting upload could first be replayed. `heartbeat_age`: time since the
+    sweeper's last heartbeat. Ages are in seconds, None without an upload, webhook or heartbeat. Purged
+    uploads are not counted.
     """
 
     waiting: int
@@ -80,7 +82,7 @@ class Problem(StrEnum):
 
 
 def look(connection: Connection) -> SystemState:
-    """Count the uploads that wait, and the failed ones that can be replayed."""
+    """Read the state of the system; of failed uploads, only those that can be replayed are counted."""
     (standing,) = execute(connection, _LOOK)
     return SystemState(*standing)
 

@@ -15,9 +15,10 @@ _HOST = "host"
 
 
 class Hosts:
-    """The order in which the hosts of a URL are tried: one that is away would cost each connection seconds.
+    """The order in which the hosts of a URL are tried: a host that is away costs each connection seconds.
 
-    One that answered goes first, one whose connection was lost goes last. The engines of a process share it.
+    A host that answered goes first, a host whose connection was lost goes last. The engines of a process
+    share this order.
     """
 
     _all: ClassVar[dict[tuple[str, str], Self]] = {}
@@ -27,7 +28,7 @@ class Hosts:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self | None:
-        """Return those of libpq's parameters; None where they name only one, or addresses, too."""
+        """Return the hosts in libpq's parameters; None if there is only one, or if `hostaddr` is set, too."""
         hosts, ports = str(arguments.get("host", "")), str(arguments.get("port", ""))
         number = hosts.count(",") + 1
         each = ports.split(",") if "," in ports else [ports] * number
@@ -58,7 +59,7 @@ def _leads_to(entry: ConnectionPoolEntry, host: str, port: str) -> bool:
     return reached is not None and reached[0] == host and port in {"", reached[1]}
 
 
-ROOT_CERTIFICATE = "~/.postgresql/root.crt"  # where libpq looks for one
+ROOT_CERTIFICATE = "~/.postgresql/root.crt"  # the authorities' certificates, as libpq finds them
 TLS_REMEDY = (
     "in DATABASE_URL set sslrootcert to a file with the certificate of the server's authority, and the host"
     " to the name in the server's certificate; in a network of your own, sslmode=disable goes without TLS"
@@ -71,23 +72,24 @@ def is_unproven(error: DBAPIError) -> bool:
 
 
 def verified(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return what lets a server on another host prove its name; `sslmode` and PGSSLMODE say otherwise.
+    """Return the parameters by which a server on another host must prove its name.
 
-    The authorities are those of the URL, of libpq's own file, or of the system and SSL_CERT_FILE, as for the
-    other stores. libpq by itself would take what it gets, and go on in plain text.
+    Nothing is returned if `sslmode` or PGSSLMODE is set: these decide. The authorities are those of the URL,
+    of libpq's own file, or of the system and SSL_CERT_FILE, as for the other stores. By itself, libpq would
+    accept any certificate, and also a connection without TLS.
     """
     host, address, service = (
         str(arguments.get(name) or os.environ.get(f"PG{name.upper()}", ""))
         for name in ("host", "hostaddr", "service")
     )
-    # Which host a service's file names, only libpq reads.
+    # Only libpq reads which host a service's file names.
     is_here = all(map(_is_here, f"{host},{address}".split(","))) and (host or address or not service)
     if arguments.get("sslmode") or os.environ.get("PGSSLMODE") or is_here:
         return {}
     own = os.path.expanduser(ROOT_CERTIFICATE)  # noqa: PTH111  # pathlib's raises where there is no home
     if "sslrootcert" in arguments or os.environ.get("PGSSLROOTCERT") or os.access(own, os.R_OK):
         return {"sslmode": "verify-full"}
-    # By its name: the libpq in psycopg's package looks for them where no system has them.
+    # The file is named, as the libpq in psycopg's package looks for authorities where no system has them.
     return {"sslmode": "verify-full", "sslrootcert": ssl.get_default_verify_paths().cafile or "system"}
 
 

@@ -23,13 +23,13 @@ _THEIRS = """
                 WHERE normalize(btrim(named #>> '{}', :spaces)) = ANY(CAST(:pub_ids AS text[]))))
 """
 
-# In the order of their ids, and before the learner, as a replay locks them.
+# Uploads are locked in the order of their ids, and before the learner, as in a replay.
 _LOCK_UPLOADS = text(f"""
     SELECT client_session_uuid FROM uploads WHERE client_session_uuid IN ({_THEIRS})
     ORDER BY client_session_uuid FOR NO KEY UPDATE
 """)  # noqa: S608  # made of the constant above
 
-# Other content may have taken the place of a rejected one while this waited for its row.
+# While _LOCK_UPLOADS waited for the row of a rejected upload, other content may have replaced it.
 _STILL_THEIRS = text(f"""
     SELECT client_session_uuid FROM ({_THEIRS}) AS theirs
     WHERE client_session_uuid = ANY(CAST(:locked AS uuid[]))
@@ -49,7 +49,7 @@ _BLANK_CONFLICTS = text("""
             WHERE normalize(btrim(named #>> '{}', :spaces)) = ANY(CAST(:pub_ids AS text[]))))
 """)
 
-# A waiting upload will be rejected, as its questions are deleted.
+# A waiting upload is rejected, since its questions are deleted.
 _BLANK_UPLOADS = text("""
     WITH blanked AS (
         UPDATE uploads SET payload = NULL, result = NULL, user_id = :user_id,
@@ -67,7 +67,7 @@ _COUNT = text("""
         (SELECT count(*) FROM study_question_progress WHERE user_id = :user_id) AS progress
 """)
 
-# Where the catalog is a document server's, no foreign key deletes them with the learner.
+# Where the catalog is a document server's, no foreign key deletes these rows with the learner.
 _DELETE_SESSIONS = text("DELETE FROM study_quiz_sessions WHERE user_id = :user_id")
 _DELETE_PROGRESS = text("DELETE FROM study_question_progress WHERE user_id = :user_id")
 _DELETE = text("DELETE FROM users WHERE id = :user_id")
@@ -87,7 +87,7 @@ class Receipt(NamedTuple):
 def delete_learner(connection: Connection, user_id: int, redis: Redis | None = None) -> Receipt:
     """Delete a learner and all their data; return how many rows and payloads were deleted.
 
-    Where the catalog is a document server's, their row and their questions there are its own, and stay.
+    Where the catalog is a document server's, the learner's row and questions are the server's, and stay.
 
     The rows of their uploads stay, so that a repeated delivery is recognised; payloads and results are
     deleted, and not stored again. If the learner's own row was deleted before, their ingested uploads are

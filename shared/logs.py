@@ -62,12 +62,13 @@ class _Output(io.RawIOBase):
         self._is_torn = False
 
 
-# Their lines quote messages, or exceptions that quote them, which may be a stranger's.
+# Lines of these loggers quote messages of the queue, or exceptions that quote such messages. The messages may
+# come from a stranger.
 _QUOTING = ("kombu", "celery.worker.pidbox", "celery.worker.control")
 
 
 def _unquote(record: logging.LogRecord) -> bool:
-    """Put the types of values in place of those that such a line quotes, but for numbers."""
+    """Replace the values that such a line quotes by the names of their types; numbers stay."""
     if record.args and record.name.startswith(_QUOTING):
         # logging takes a single mapping out of its tuple.
         values = record.args if isinstance(record.args, tuple) else (record.args,)

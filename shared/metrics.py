@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 def _is_whole(file: str) -> bool:
-    """Return whether a file is complete: it may not be if its process or host was killed while it wrote."""
+    """Return whether a file is complete; if its process or host was killed during a write, it may not be."""
     try:
         MultiProcessCollector.merge([file])
     except Exception:  # noqa: BLE001  # the library lets errors of any kind pass
@@ -96,10 +96,10 @@ def _reserve(handle: int, size: int) -> None:
 
 
 def _prepare_files(directory: str) -> None:
-    """Make the directory, which the library does not do; if there can be none, count only in memory."""
+    """Make the directory, which the library does not do; if it cannot be used, count only in memory."""
     values.MmapedDict = _OwnFile  # type: ignore[attr-defined,assignment]  # where the library looks it up
     try:
-        if directory:  # empty is unset; the library would write to the working directory
+        if directory:  # an empty name means unset; with it, the library would write to the working directory
             Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=directory).close()  # raises where it cannot be used
             return
@@ -124,9 +124,9 @@ REFUSALS = Counter(
     "refusals", "Requests of the API that were answered with a problem, by its type", ("problem",), SPACE
 )
 DELIVERIES = Counter(
-    "deliveries", "Deliveries by verdict: all but `new` and `conflict` are duplicates", ("verdict",), SPACE
+    "deliveries", "Deliveries by verdict: ingested, rejected and dead ones are repeats", ("verdict",), SPACE
 )
-# The files of a killed process stay: the next to start sets its breaker to closed.
+# The files of a killed process stay: the next process that starts sets the gauge to closed.
 BREAKER_OPEN = Gauge(
     "breaker_open",
     "Whether requests avoid a store that failed; as set by the process that changed it last",
@@ -138,7 +138,7 @@ ENQUEUE_FAILURES = Counter("enqueue_failures", "Messages that the broker did not
 ENDED = Counter("uploads_ended", "Uploads that became ingested, rejected or dead", ("status",), SPACE)
 REPLAY_SECONDS = Histogram(
     "replay_seconds",
-    "Time to replay an upload; its part, where several share a transaction",
+    "Time to replay an upload; if several share a transaction, its part of the time",
     (),
     SPACE,
     buckets=REPLAY_BUCKETS,
@@ -160,7 +160,7 @@ CLOCK_ADJUSTED = Counter(
     "attempts_clock_adjusted", "Attempts whose time was corrected or is doubtful", (), SPACE
 )
 ANSWERS = Counter("answers", "Graded attempts of ingested uploads", ("outcome",), SPACE)
-# As for a request, up to the usual WEBHOOK_TIMEOUT.
+# The buckets of a request, and more up to the default WEBHOOK_TIMEOUT.
 WEBHOOK_SECONDS = Histogram(
     "webhook_seconds", "Time until the receiver answered", (), SPACE, buckets=(*REQUEST_BUCKETS, 5.0, 10.0)
 )
@@ -187,7 +187,8 @@ Ask = Callable[[], list[Metric]]
 class Stores(Collector):
     """Ask Postgres, Redis and the broker on connections of their own: ingest never waits for them.
 
-    Each has one thread: a store that hangs blocks only that thread, and is asked again when it is free.
+    Each store has one thread. A store that hangs blocks only its thread, and is asked again when the thread
+    is free.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -281,7 +282,7 @@ def registry(settings: Settings) -> CollectorRegistry:
     return made
 
 
-# As the library names them: the kind, that of a gauge, and the process.
+# The library's names of files: the kind of metric, for a gauge also its mode, and the process.
 FILE_NAME = re.compile(r"(counter|histogram|gauge_[a-z]+)_\d+\.db")
 
 

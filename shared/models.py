@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-# Every constraint has a name that a migration can drop. That of a foreign key leaves out its target: with it,
-# some would pass Postgres' 63 bytes.
+# Every constraint has a name, by which a migration can drop it. The name of a foreign key leaves out the
+# target: with it, some names would be longer than Postgres' limit of 63 bytes.
 NAMES = {
     "pk": "pk_%(table_name)s",
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
@@ -36,7 +36,7 @@ class Base(DeclarativeBase):
 
 
 class TransactionId(sa.types.UserDefinedType[str]):
-    """Postgres' `xid8`: counts transactions, and is never used twice."""
+    """Postgres' `xid8`: the number of a transaction, which never wraps around."""
 
     cache_ok = True
 
@@ -86,14 +86,14 @@ def expect_new_learners(model: type[Base]) -> None:
 
 
 class StudyQuestionAttempt(Base):
-    """An attempt with the outcome, rating and study date that were derived when it was recorded.
+    """An attempt with its outcome, rating and study date; a corrected key changes outcome and rating.
 
     `ordinal` is its 0-based place in the session as sent, `selected` the 0-based choice, NULL for none.
     `pub_id` is the edition that the learner saw; not a foreign key, as the log stays when an edition goes.
     `rating` is FSRS's: 1 Again, 2 Hard, 3 Good. Only the first at a question in a session is `counted`.
     `answered_at` is the time used, `answered_at_raw` the time sent. `clock_adjusted`: they differ, or the
-    time is doubtful, as it lies two years before the upload arrived. `utc_offset` is the offset sent, in
-    minutes east, NULL where there was none, or zero.
+    time is doubtful, see `plan.PlannedAttempt`. `utc_offset` is the offset sent, in minutes east, NULL if it
+    was missing or zero.
     """
 
     __tablename__ = "study_question_attempts"
@@ -114,7 +114,8 @@ class StudyQuestionAttempt(Base):
             unique=True,
             postgresql_where=sa.text("counted"),
         ),
-        # For the fold and the foreign key: only WHERE counted, it would make every cascade scan the table.
+        # For the fold and the foreign key: if it held counted attempts only, every cascade would scan the
+        # table.
         sa.Index("ix_study_question_attempts_fold", "study_question_id", "user_id", "answered_at"),
     )
 
@@ -150,7 +151,7 @@ class User(Base):
 
 
 class StudyTopic(Base):
-    """A topic of one learner. `exam_on`: until that date, no due date is shown later than it."""
+    """A topic of one learner. `exam_on`: the date of the exam; until then, no later due date is shown."""
 
     __tablename__ = "study_topics"
     __table_args__ = (
@@ -202,12 +203,12 @@ class PublishedItem(Base):
     published_at: Mapped[datetime | None]
 
 
-# What a document server may have of its own: then ours are views (docs/adopting.md).
+# Tables that a document server may have itself: then ours are views on them (docs/adopting.md).
 CATALOG = {each.__tablename__ for each in (User, StudyTopic, StudyQuestion, PublishedItem)}
 
-# The edition that is asked now: the newest published edition of each question. One without a date is older
-# than any with; ties go to the first pub_id. By LATERAL, they are looked up by index, whatever joins the
-# view.
+# The edition that is asked now: the newest published edition of each question. An edition without a date
+# counts as the oldest; of equal dates, the first pub_id wins. LATERAL makes Postgres look editions up by
+# index, whatever joins the view.
 CURRENT_EDITIONS = """
     CREATE VIEW current_editions AS
     SELECT question.id AS source_id, newest.pub_id, newest.choices, newest.correct_choice, newest.published_at
@@ -222,8 +223,8 @@ after_create(PublishedItem.__table__, CURRENT_EDITIONS)
 
 
 # As uuidv7(), which Postgres has from version 18 on: it begins with the time, so that new ids share a page of
-# the index. Random ones, six for an upload, have each their own, which is written whole after a checkpoint
-# (docs/performance.md, "What Postgres writes").
+# the index. Of random ones, six for an upload, each has a page of its own, which is written whole after a
+# checkpoint (docs/performance.md, "What Postgres writes").
 UUID_7 = """
     CAST(lpad(to_hex(CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)), 12, '0')
         || '7' || substr(replace(CAST(gen_random_uuid() AS text), '-', ''), 14) AS uuid)
@@ -294,11 +295,12 @@ class StudyQuestionProgress(Base):
     """The memory state after the last attempt, with counts, streaks and the wrong note.
 
     `stability` is in days, `difficulty` 1 to 10, `due` a study date, never later than `due_at_most`, which an
-    unsure-but-right attempt sets. `last_answered_at` and `last_study_date` are those of the newest attempt
-    folded, practice too; `reviews`, `misses` and `corrects` count the counted ones. `correct_since` is the
-    study date of the first correct answer of the current streak. `scheduler` names the behaviour that
-    computed the row: if it differs from today's, the row must be folded again. `changed_xid`: the last
-    transaction that saved it, see `LearnerChanges`.
+    unsure-but-right attempt sets. `last_answered_at` is the time of the newest attempt that was folded,
+    counted or practice; `last_study_date` is the latest study date of these attempts. `reviews`, `misses` and
+    `corrects` are numbers of counted attempts. `correct_since` is the study date of the first correct answer
+    of the current streak. `scheduler` names the parameters and rules that computed the row: if they are not
+    today's, the row must be folded again. `changed_xid`: the last transaction that saved the row, see
+    `LearnerChanges`.
     """
 
     __tablename__ = "study_question_progress"
@@ -315,7 +317,7 @@ class StudyQuestionProgress(Base):
         sa.CheckConstraint("wrong_note IN ('none', 'open', 'closed')", name="wrong_note"),
         sa.CheckConstraint("(wrong_note = 'none') = (note_opened_at IS NULL)", name="note_opened_at"),
         sa.CheckConstraint("wrong_note <> 'closed' OR note_closed_at IS NOT NULL", name="note_closed_at"),
-        # No index has a column that changes, so that an update can be a HOT one, which writes to none.
+        # No index has a column that changes: so an update can be a HOT update, which writes to no index.
         sa.Index(None, "user_id"),
     )
 
@@ -353,6 +355,7 @@ expect_new_learners(StudyQuestionProgress)
 class LearnerChanges(Base):
     """The last transaction that changed progress of a learner, and the last that deleted any (`whole_xid`).
 
+    Before any is deleted, `whole_xid` is the transaction that added the row.
     No foreign key: the row stays when the learner is deleted, which is a change, too.
     """
 
@@ -366,10 +369,10 @@ class LearnerChanges(Base):
 class StudyQuizSession(Base):
     """A session: `in_progress`, then `done` or `abandoned`; void if `voided_at` is set.
 
-    `question_ids` is the order asked and never changes. The engine's finalize sets `finished_at` and the
-    counts; a corrected key changes only the correct, wrong and unsure counts. `client_session_uuid` and
-    `finalized_at` are set by a replay, NULL where `source` is `live`. `superseded_at`: void
-    permanently, see `SupersededError`.
+    `question_ids` is the order asked and never changes. The engine's finalize sets the counts, and
+    `finished_at` of a live session; a corrected key changes only the correct, wrong and unsure counts.
+    `client_session_uuid` and `finalized_at` are set by a replay, NULL where `source` is `live`.
+    `superseded_at`: void permanently, see `SupersededError`.
     """
 
     __tablename__ = "study_quiz_sessions"
@@ -505,8 +508,9 @@ class UploadConflict(Base):
 class UploadEvent(Base):
     """What happened to an upload; rows are only added.
 
-    `received` and `ingested` are added when the upload's row is about to lose their times, so that an upload
-    that goes well has no event. `actor`: the operator who did it, as their session or command states it.
+    The upload's row holds the times of `received` and `ingested`; these events are added only when it is
+    about to lose these times. So an upload that goes well has no event. `actor`: the operator who did it, as
+    their session or command states it.
     """
 
     __tablename__ = "upload_events"

@@ -18,7 +18,7 @@ def first_open_to_others(path: Path, uid: int) -> Path | None:
             if found.st_uid not in {0, uid}:
                 return part
             others = stat.S_IWOTH if found.st_gid in groups else stat.S_IWOTH | stat.S_IWGRP
-            # In a directory with the sticky bit, such as /tmp, only its owner can replace a file.
+            # In a directory with the sticky bit, such as /tmp, only the owner of a file can replace it.
             kept = part != whole and found.st_mode & stat.S_ISVTX
             if found.st_mode & others and not kept and not stat.S_ISLNK(found.st_mode):
                 return part

@@ -60,12 +60,12 @@ MOMENT_PATTERN = (
     r"[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
     r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 )
-# Not the nil uuid, nor the one whose bits are all ones: clients send them where they have made none.
+# Not the nil uuid, nor the one whose bits are all ones: clients send these if they have made no uuid.
 UUID_PATTERN = r"^(?![0-]+$)(?![fF-]+$)[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 PLACEHOLDERS = (str(UUID(int=0)), str(UUID(int=2**128 - 1)))
 MAX_ATTEMPTS = 500
 
-# Read by pydantic's core: 20 calls of Python took longer than all else that an upload's form needs.
+# Read by pydantic's core: for 20 times, a Python function took longer than all other checks of an upload.
 # Digits beyond the microsecond are cut.
 _MOMENT = core_schema.chain_schema(
     [
@@ -188,20 +188,20 @@ def _strings(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
 
 
 def _fault(location: Location, detail: str) -> Fault:
-    # Ends before the first unknown name: a client's own keys are private content.
+    # The pointer ends before the first unknown name: a client's own keys are private content.
     known = takewhile(lambda step: isinstance(step, int) or step in _FIELDS, location)
     return {"pointer": "".join(f"/{step}" for step in known), "detail": detail}
 
 
-# An upload nests three deep. The rest is room for unknown fields, far below the thousand or so levels at
-# which Python's and Postgres' readers give up, each at its own.
+# An upload has three levels; the others are for unknown fields. The JSON readers of Python and Postgres give
+# up at about a thousand levels.
 MAX_DEPTH = 64
 
 # Covers every double written out in full (309 digits before the point). With an exponent of three digits at
 # most, a number stays far inside `numeric`: 131,072 digits before the point and 16,383 after it.
 MAX_NUMBER_LENGTH = 400
 MAX_EXPONENT = 999
-# An integer of so many digits is always within a double.
+# An integer of at most this many characters is always in the range of a double.
 ALWAYS_FINITE = 300
 # Postgres writes numbers out without exponents: 19,000 times `1e-999` would become 19 MB.
 MAX_ZEROS = 100_000
@@ -263,7 +263,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Numbers:
-    """The numbers of one body: each is limited in size, all together in the zeros of their exponents."""
+    """The numbers of one body: each is limited in size, and the sum of their exponents is limited."""
 
     def __init__(self) -> None:
         self._zeros = 0
@@ -276,7 +276,7 @@ class _Numbers:
             raise NotJsonError("A number in the body is too large, or is written with too many digits.")
         self._zeros += abs(exponent)
         if self._zeros > MAX_ZEROS:
-            raise NotJsonError(f"The numbers of the body write out to more than {MAX_ZEROS:,} zeros.")
+            raise NotJsonError(f"The exponents of the body's numbers add up to more than {MAX_ZEROS:,}.")
         return Decimal(literal)
 
     def read_int(self, literal: str) -> int:
@@ -291,9 +291,9 @@ def _constant(_name: str) -> Never:
 def content_hash(upload: Upload) -> str:
     """Hash an upload's content, to detect conflicts: a version, and the SHA-256 of the normalised content.
 
-    Without `sent_at`, which each retry changes. Equal times with different offsets count as equal: each is
-    written as seconds since 1970, exact to the microsecond until 2100. For the content of a hash that begins
-    with `1:`, compute `content_hash_1`.
+    `sent_at` is left out, since each retry changes it. Equal times with different offsets count as equal:
+    each is written as seconds since 1970, exact to the microsecond until 2100. To compare with a stored hash
+    that begins with `1:`, compute `content_hash_1`.
     """
     content = [
         str(upload.client_session_uuid),

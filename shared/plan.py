@@ -10,16 +10,16 @@ from fsrs import Rating
 from shared.payload import Attempt, Upload
 from shared.study.grading import Outcome, grade, study_date
 
-# A clock that is ahead by less is as right as clocks are, and is not corrected.
+# A clock that is ahead by no more than this counts as right, and is not corrected.
 TOLERANCE = timedelta(seconds=60)
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
-# A device that was reset shows a time of years ago; hardly a viewer keeps an answer for so long.
+# A device that was reset shows a time of years ago; hardly any viewer keeps an answer that long.
 DOUBTFUL_AGE = timedelta(days=2 * 365)
 
 
 def skew(sent_at: datetime | None, received_at: datetime) -> timedelta:
-    """Return how far the viewer's clock is ahead.
+    """Return how far the viewer's clock is ahead; zero if by no more than TOLERANCE.
 
     A `sent_at` before the arrival is ignored: the upload may have been under way for long.
     """
@@ -28,9 +28,9 @@ def skew(sent_at: datetime | None, received_at: datetime) -> timedelta:
 
 
 def correct_time(at: datetime, ahead: timedelta, received_at: datetime) -> datetime | None:
-    """Correct the time of an answer; one after the upload's arrival becomes the arrival.
+    """Subtract from a time what its clock was ahead; a time after the upload's arrival becomes the arrival.
 
-    None where the time is outside EARLIEST to LATEST.
+    Return None if the corrected time is outside EARLIEST to LATEST.
     """
     try:
         at -= ahead
@@ -70,8 +70,8 @@ class Question:
 class PlannedAttempt:
     """A graded attempt; `ordinal` is its place in the upload, `utc_offset` is as sent, in minutes east.
 
-    `clock_adjusted`: the time was corrected; or it is doubtful, since it is more than DOUBTFUL_AGE before the
-    arrival, and the edition has no `published_at` to refuse it by.
+    `clock_adjusted`: the time was corrected, or is doubtful. It is doubtful if it is more than DOUBTFUL_AGE
+    before the arrival, and the edition has no `published_at`, by which a wrong time could be refused.
     """
 
     ordinal: int

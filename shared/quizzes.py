@@ -1,4 +1,4 @@
-"""Read the single-choice questions of a quiz: Moodle's XML, or QTI, a file or a package."""
+"""Read the single-choice questions of a quiz: Moodle's XML or QTI, as a file or in a package (zip)."""
 
 import io
 import re
@@ -12,13 +12,13 @@ from xml.etree import ElementTree as ET
 from shared.errors import CatalogError
 
 LARGEST_PACKAGE = 512 * 2**20  # bytes of XML
-# What a package raises that is damaged, locked by a password, or compressed in a way that is not known.
+# What reading raises if a package is damaged, locked by a password, or compressed by an unknown method.
 UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, LZMAError, RuntimeError)
 FULL_MARK = re.compile(r"\s*100(\.0*)?\s*")  # per cent
 
 
 class Question(NamedTuple):
-    """A question, with its key as an index; `wrong` says why it is none that can be asked."""
+    """A question, with its key as an index; `wrong` says why it cannot be asked, and is empty if it can."""
 
     place: str
     pub_id: str
@@ -37,12 +37,14 @@ def read_questions(content: bytes) -> Iterator[Question]:
             parser = ET.XMLParser(target=_NoDoctype())  # noqa: S314  # without a DOCTYPE, no entities
             root = ET.fromstring(document, parser)  # noqa: S314  # as above
         except (ET.ParseError, LookupError, ValueError) as error:  # the latter two of an unknown encoding
-            raise CatalogError(f"{name}: {error}: it is no well-formed XML") from None
+            raise CatalogError(f"{name} cannot be read as XML: {error}: export it again") from None
         for question in _moodle(root) if root.tag == "quiz" else _qti(root):
             found = True
             yield question
     if not found:
-        raise CatalogError("it has no question: neither <question> of Moodle nor an assessment item of QTI")
+        raise CatalogError(
+            "the quiz has no question: neither <question> of Moodle nor an assessment item of QTI"
+        )
 
 
 def _documents(content: bytes) -> Iterator[tuple[str, bytes]]:
@@ -69,7 +71,10 @@ class _NoDoctype(ET.TreeBuilder):
 
 
 def _moodle(quiz: ET.Element) -> Iterator[Question]:
-    """https://docs.moodle.org/en/Moodle_XML_format: a category holds for the questions that follow it."""
+    """Yield the questions of a quiz of Moodle; a category applies to the questions that follow it.
+
+    The form is described at https://docs.moodle.org/en/Moodle_XML_format.
+    """
     topic = subject = ""
     for number, question in enumerate(quiz.iter("question"), start=1):
         kind = question.get("type", "")
@@ -84,18 +89,18 @@ def _moodle(quiz: ET.Element) -> Iterator[Question]:
         right = [n for n, each in enumerate(answers) if FULL_MARK.fullmatch(each.get("fraction", ""))]
         wrong = ""
         if kind not in {"multichoice", "truefalse"}:
-            wrong = f"of the type {kind}: no single choice"
+            wrong = f"of the type {kind}: not a single-choice question"
         elif kind == "multichoice" and question.findtext("single", "true").strip() not in {"true", "1"}:
             wrong = "several choices can be right"
         elif not pub_id:
-            wrong = "it has no ID number: give it one in Moodle, the public id that viewers send"
+            wrong = "has no ID number: enter one in Moodle; viewers send it as the public id"
         texts = [each.findtext("text", "").strip() for each in answers]
         place = f"question {number} ({pub_id or question.findtext('name/text', '').strip()})"
         yield _question(place, pub_id, texts, right, topic, subject, wrong)
 
 
 def _qti(root: ET.Element) -> Iterator[Question]:
-    """QTI 3 (`qti-choice-interaction`) and 2 (`choiceInteraction`): the same names, written otherwise."""
+    """Yield questions of QTI 3 (`qti-choice-interaction`) or 2 (`choiceInteraction`: other spellings)."""
     for element in root.iter():
         _, _, tag = element.tag.rpartition("}")
         element.tag = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", tag).lower().removeprefix("qti-")
@@ -107,7 +112,7 @@ def _qti(root: ET.Element) -> Iterator[Question]:
         values = {value.text and value.text.strip() for each in declared for value in each.iter("value")}
         wrong = ""
         if kinds != ["choice-interaction"]:
-            wrong = f"{' and '.join(kinds) or 'no interaction'}: no single choice"
+            wrong = f"{' and '.join(kinds) or 'no interaction'}: not a single-choice question"
         elif not declared:
             wrong = "several choices can be right"
         texts = [" ".join("".join(each.itertext()).split()) or each.get("identifier", "") for each in choices]
@@ -119,5 +124,5 @@ def _question(  # noqa: PLR0913, PLR0917  # what both forms have
     place: str, pub_id: str, choices: list[str], right: list[int], topic: str, subject: str, wrong: str
 ) -> Question:
     if not wrong and (len(right) != 1 or len(choices) < 2):  # noqa: PLR2004  # a choice needs two
-        wrong = f"{len(choices)} choices, {len(right)} of them right: no single choice"
+        wrong = f"{len(choices)} choices, {len(right)} of them right: not a single-choice question"
     return Question(place, pub_id, choices, right[0] if right else -1, topic, subject, wrong)

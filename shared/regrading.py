@@ -63,7 +63,7 @@ _SAVE_RESULT = text("UPDATE uploads SET result = CAST(:result AS jsonb) WHERE cl
 def regrade(connection: Connection, pub_ids: Sequence[str]) -> None:
     """Grade the attempts at some editions by their current keys; update counts, progress and results.
 
-    The caller holds the locks of the learners.
+    The caller has locked the uploads first, then the learners.
     """
     attempts = db.execute(connection, _ATTEMPTS, {"pub_ids": pub_ids}).fetchall()
     graded = [

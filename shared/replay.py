@@ -98,7 +98,7 @@ def replay(
             end = uploads.End(each.uuid, uploads.Status.INGESTED, now, user_id, result)
             done.append((end, Replayed(uploads.Status.INGESTED, None)))
         elif each.reason or each.owner is None:
-            # Only an upload that is rejected as `mixed_owners` has usable attempts: skipped for that reason.
+            # Only an upload rejected as `mixed_owners` has usable attempts: they are skipped for that reason.
             plan = each.plan.rejected(Fate.MIXED_OWNERS)
             result = _result(each, plan, [], {})
             end = uploads.End(each.uuid, uploads.Status.REJECTED, now, each.owner, result, each.reason)

@@ -1,6 +1,6 @@
 """Delete the payloads of uploads that ended long ago, and of their conflicts.
 
-The rows and their hashes stay: what is sent again is still known, and other content still a conflict.
+The rows and their hashes stay: a repeated upload is still recognised, and other content still a conflict.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from shared.db import execute, scalar
 from shared.uploads import Status
 
-# Rows looked at in one transaction: it is short whatever the size of the table, and locks few of them.
+# Rows that one transaction looks at: so it is short, however large the table is, and locks few rows.
 SLICE = 500
 
 # A recent conflict is not purged with an old upload: an operator has to decide about it.
@@ -43,7 +43,7 @@ _UPLOADS = text("""
         (SELECT client_session_uuid FROM slice ORDER BY client_session_uuid DESC LIMIT 1) AS last
 """)
 
-# The upload is locked too: accepting a conflict holds it, and reads the payload.
+# The upload is locked too: accepting a conflict locks the upload, and then reads the payload.
 _CONFLICTS = text("""
     WITH slice AS (
         SELECT id FROM upload_conflicts WHERE id > :start ORDER BY id LIMIT :slice
@@ -66,10 +66,10 @@ def count_purgeable(connection: Connection, status: Status, *, older_than: timed
 
 
 def purge(engine: Engine, status: Status, *, older_than: timedelta, size: int = SLICE) -> Iterator[int]:
-    """Purge payloads of uploads that ended before so long, and of their conflicts that are as old.
+    """Purge payloads of uploads that ended more than `older_than` ago, and of their conflicts of that age.
 
-    Takes an engine: each step looks at `size` rows in a transaction of its own, and yields how many it
-    purged. Locked rows are left out.
+    Takes an engine: each step looks at `size` rows in a transaction of its own, and yields how many payloads
+    it purged. Rows that others have locked are skipped.
     """
     bound = {"status": status, "older_than": older_than, "slice": size}
     for statement, first in ((_UPLOADS, UUID(int=0)), (_CONFLICTS, 0)):

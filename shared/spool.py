@@ -32,8 +32,8 @@ MOVING = "study-ingest:spool:moving"
 # refused.
 REFUSED = "study-ingest:spool:refused"
 BATCH = 100
-# The longest wait for one answer of Redis, after the deadline of Postgres; a push needs two, and perhaps a
-# connection.
+# The longest wait for one answer of Redis, after the deadline of Postgres. A push needs two answers, and
+# perhaps a new connection.
 SOCKET_TIMEOUT_S = 0.3
 
 
@@ -209,5 +209,5 @@ def _set_aside(redis: Redis, entry: str, error: Exception) -> None:
 def _read(entry: str) -> Delivery:
     spooled = json.loads(entry)
     received_at = datetime.fromisoformat(spooled["received_at"]).astimezone(UTC)
-    # An entry of the release before has no `learner_id`.
+    # An entry that the previous release wrote has no `learner_id`.
     return Delivery.read(spooled["payload"].encode(), received_at, learner_id=spooled.get("learner_id"))

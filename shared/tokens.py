@@ -18,14 +18,14 @@ from shared.errors import ConfigurationError, StudyIngestError
 
 log = structlog.get_logger()
 
-# What reading JSON that should be a key, or a set of keys, raises if it is neither.
+# What is raised when JSON is read as a key, or as a set of keys, and is neither.
 NO_KEY = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 LONGEST = 4096  # bytes of a token
 LEEWAY_S = 60
-LOOK_EVERY_S = 1.0  # at the file; each look is a system call
+LOOK_EVERY_S = 1.0  # between looks at the file; each look is a system call
 CACHED = 10_000  # tokens
-# The key decides the algorithm, never the token: each type of key has one, which may have two names.
+# The key decides the algorithm, never the token: each type of key has one algorithm, some with two names.
 ALGORITHMS = {"OKP": ("EdDSA", "Ed25519"), "oct": ("HS256",)}
 SHORTEST_SECRET = 32  # bytes, as RFC 7518 asks for HS256
 TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
@@ -54,8 +54,8 @@ class _Verified(NamedTuple):
 class LearnerTokens:
     """Verify tokens by a file of keys (JWKS, RFC 7517), which is read again within a second of a change.
 
-    If the changed file cannot be read, the previous keys stay: a half-written file must not refuse every
-    learner. At the start it raises ConfigurationError.
+    If the changed file cannot be read, the previous keys stay, so that a half-written file does not lock out
+    every learner. At the start, such a file raises ConfigurationError.
     """
 
     def __init__(self, path: Path, *, audience: str, issuer: str = "") -> None:
@@ -79,7 +79,7 @@ class LearnerTokens:
                 self._read_again()
         verified = self._verified.get(token) or self._verify(token, now)
         if now.timestamp() >= verified.expires + LEEWAY_S:
-            raise InvalidTokenError("it has expired")
+            raise InvalidTokenError("the token has expired")
         return verified.learner
 
     def _current_version(self) -> tuple[int, ...] | None:
@@ -100,7 +100,7 @@ class LearnerTokens:
 
     def _verify(self, token: str, now: datetime) -> _Verified:
         if len(token) > LONGEST:
-            raise InvalidTokenError(f"it is longer than {LONGEST} bytes")
+            raise InvalidTokenError(f"the token is longer than {LONGEST} bytes")
         claims = jwt.JWTClaimsRegistry(int(now.timestamp()), leeway=LEEWAY_S, **self._claims)
         try:
             read = jwt.decode(token, self._key, registry=_REGISTRY)
@@ -108,12 +108,12 @@ class LearnerTokens:
         except JoseError as error:
             raise InvalidTokenError(type(error).__name__) from None
         except (ValueError, TypeError, KeyError) as error:  # raised for parts that are not as in the RFC
-            raise InvalidTokenError(f"it cannot be read: {type(error).__name__}") from None
+            raise InvalidTokenError(f"the token cannot be read: {type(error).__name__}") from None
         if str(read.header.get("typ", "JWT")).lower() not in TYPES:
-            raise InvalidTokenError("its `typ` is that of another kind of token")
+            raise InvalidTokenError("the token's `typ` is that of another kind of token")
         subject = read.claims["sub"]
         if not _LEARNER.fullmatch(subject) or int(subject) > HIGHEST_LEARNER:
-            raise InvalidTokenError("its `sub` is not a learner's id")
+            raise InvalidTokenError("the token's `sub` is not a learner's id")
         if len(self._verified) >= CACHED:
             del self._verified[next(iter(self._verified))]
         self._verified[token] = verified = _Verified(int(subject), read.claims["exp"])
@@ -123,7 +123,7 @@ class LearnerTokens:
         """Choose the key by its id alone; a key inside the token is never used."""
         key = self._keys.get(token.headers().get("kid"))
         if key is None:
-            raise InvalidTokenError("no key has its `kid`")
+            raise InvalidTokenError("no key has the token's `kid`")
         return key
 
 
@@ -136,7 +136,7 @@ def load_keys(path: Path) -> Mapping[str, Key]:
         raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: {error.strerror}") from None
     except NO_KEY as error:  # only our own texts are shown
         why = error if type(error) is ValueError else type(error).__name__
-        raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: not a JSON Web Key Set: {why}") from None
+        raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: not a usable JSON Web Key Set: {why}") from None
     if len(found := {str(key.kid): key for key in keys}) < len(keys):
         raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: two keys have the same `kid`")
     return found
@@ -147,7 +147,10 @@ def _import_key(described: Mapping[str, Any]) -> Key:
     if not algorithms or described.get("crv", "Ed25519") != "Ed25519":
         raise ValueError("a key must be OKP with Ed25519 (for EdDSA), or oct (for HS256)")
     if described.get("alg", algorithms[0]) not in algorithms or described.get("use", "sig") != "sig":
-        raise ValueError(f"a key's `alg` must be {algorithms[0]} and its `use` sig, if it has them")
+        names = " or ".join(algorithms)
+        raise ValueError(
+            f"a key's `alg` must be {names}, or be left out; its `use` must be sig, or be left out"
+        )
     if not isinstance(described["kid"], str) or not described["kid"]:
         raise ValueError("every key must have a `kid`")
     # Without `alg`, as that may be written in two ways, and without the private half of a pair.

@@ -53,8 +53,8 @@ class Delivery:
 class Verdict(StrEnum):
     """What a delivery turned out to be.
 
-    `ingested`, `rejected` and `dead` are repeats. `pending`: a repeat of an upload that still waits; one in
-    the spool; or other content, kept as a conflict of which the learner is told nothing.
+    `ingested`, `rejected` and `dead` are repeats. `pending`: a repeat of an upload that still waits; an
+    upload in the spool; or other content, kept as a conflict of which the learner is told nothing.
     """
 
     NEW = "new"
@@ -69,7 +69,7 @@ class Verdict(StrEnum):
 class Receipt:
     """The answer to a delivery; `reason` and `result` (JSON text) are set if the upload was already final.
 
-    `recorded_as`: the uuid of its row, if it is another one than the sender's (`own_uuid`).
+    `recorded_as`: the uuid of the upload's row, if that is not the uuid that was sent (`own_uuid`).
     """
 
     verdict: Verdict
@@ -79,7 +79,7 @@ class Receipt:
 
 
 def own_uuid(client_session_uuid: UUID, learner_id: int) -> UUID:
-    """Return the uuid under which a learner's upload is recorded if another learner's came under its own.
+    """Return the uuid for a learner's upload if another learner's upload has its `client_session_uuid`.
 
     This hides from the learner that the other upload exists.
     """
@@ -91,7 +91,7 @@ class Event(StrEnum):
 
     RECEIVED = "received"
     INGESTED = "ingested"
-    FAILED = "failed"  # a try
+    FAILED = "failed"  # one try
     REJECTED = "rejected"
     DEAD = "dead"
     REPLAYED = "replayed"  # set back by an operator; the replay follows
@@ -137,7 +137,7 @@ def add_event(
 
 
 def keep_times(connection: Connection, client_session_uuid: UUID, *, with_arrival: bool) -> None:
-    """Keep the row's time of ingestion, and of arrival if asked to, as events before the row loses them."""
+    """Keep times that the row will lose as events: of ingestion and, if `with_arrival`, of arrival."""
     execute(connection, _KEEP_TIMES, {"id": client_session_uuid, "with_arrival": with_arrival})
 
 
@@ -228,7 +228,8 @@ _REPLACE = text("""
 """)
 
 # Store the payload again, so that an operator can replay the upload; `finalized_at` is set to now, or the
-# next purge would delete it. If the learner was deleted, it is not stored: nothing would delete it later.
+# next purge would delete it. If the learner was deleted, the payload is not stored: nothing would delete it
+# later.
 _REFILL = text("""
     WITH refilled AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now()
@@ -239,7 +240,7 @@ _REFILL = text("""
     SELECT client_session_uuid, 'received', 'the same content, which was purged' FROM refilled
 """)
 
-# Without the payload if the upload's learner was deleted: nothing would delete these answers later.
+# If the upload's learner was deleted, the payload is left out: nothing would delete these answers later.
 _KEEP_CONFLICT = text("""
     INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at, learner_id)
     SELECT :id, :hash, CASE WHEN user_id IS NULL OR user_id IN (SELECT id FROM users)
@@ -359,7 +360,7 @@ _CLOSE = text("""
 
 
 def find(connection: Connection, client_session_uuid: UUID, learner_id: int | None = None) -> Any:
-    """Return the row that shows an upload to its sender; None for an unknown one, or another learner's."""
+    """Return the row that shows an upload to its sender; None if it is unknown or another learner's."""
     ids = [client_session_uuid]
     if learner_id is not None:
         ids.append(own_uuid(client_session_uuid, learner_id))

@@ -2,8 +2,9 @@
 
 Finalize inserts two rows for every session, `explain_misses` and `weak_areas`; the statement that marks an
 upload as dead inserts `upload.dead`. Each row is inserted in the transaction of what it reports, except
-`progress.changed`, which the sweeper inserts, if that is enabled: if replays did, each would wait for the one
-before. The sweeper claims rows by lease, posts them while no transaction is open, and records the answers.
+`progress.changed`: the sweeper inserts it, if it is enabled. If replays inserted it, each replay would wait
+for the one before. The sweeper claims rows by lease, posts them while no transaction is open, and records the
+answers.
 """
 
 import asyncio
@@ -24,11 +25,11 @@ from standardwebhooks import Webhook as Signer
 from shared import db, failures, retries
 from shared.config import Settings
 
-# The time-outs in a lease: more than one, so that a late answer is recorded before another sweeper tries.
+# A lease lasts this many timeouts: more than one, so that a late answer is recorded before the next try.
 TIMEOUTS_OF_A_LEASE = 2
 # The part of an answer that is stored: enough to read what is wrong.
 KEPT_BYTES = 300
-# The longest wait that a receiver may ask for: one that asks for more is hardly right.
+# The longest wait that a receiver may ask for; a longer one is shortened, as it is hardly meant.
 LONGEST_RETRY_AFTER_S = 86_400.0
 
 
@@ -145,7 +146,7 @@ _CLAIM = text("""
     FROM due WHERE outbox.id = due.id RETURNING due.id
 """)
 
-# The data at delivery, not at finalize. A question is named by its current edition.
+# The data is loaded as it is at delivery, not at finalize. A question is named by its current edition.
 _LOAD = text("""
     SELECT o.id, o.kind, o.tries, o.next_try_at, now() AS claimed_at, o.created_at, o.user_id,
         o.client_session_uuid, u.tries AS upload_tries, s.id AS session_id, s.study_topic_id,
@@ -235,7 +236,7 @@ def record(connection: Connection, webhook: Webhook, answer: Answer, settings: S
 
 
 def make_tls() -> ssl.SSLContext:
-    """Make one TLS context for all deliveries: that takes longer than a delivery."""
+    """Make the one TLS context for all deliveries: making it takes longer than a delivery."""
     return httpx.create_ssl_context()
 
 
@@ -262,7 +263,7 @@ async def post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> Ans
             httpx.AsyncClient(verify=tls, timeout=None) as client,  # noqa: S113  # the line above
             client.stream("POST", settings.webhook_url, content=body, headers=headers) as response,
         ):
-            # The status is enough; the rest of the answer may be slow.
+            # If the webhook was accepted, the status is enough: the rest of the answer may be slow.
             words = "" if response.is_success else await _beginning(response)
             asked = response.headers.get("retry-after", "")
             return Answer(
@@ -303,7 +304,7 @@ _LIST = text("""
     FROM outbox WHERE status = :status ORDER BY created_at DESC, id LIMIT :limit
 """)
 
-# Not those of a voided session, which does not count, nor `progress.changed`, which is followed by others.
+# Webhooks of a voided session stay, as it does not count; `progress.changed` stays, as others follow it.
 _RETRY = text("""
     UPDATE outbox SET status = 'waiting', tries = 0, next_try_at = now(), finished_at = NULL
     WHERE status = :status AND status IN ('dead', 'skipped') AND kind <> 'progress.changed' AND NOT EXISTS (
@@ -333,5 +334,8 @@ def list_webhooks(connection: Connection, status: Status, *, limit: int) -> list
 
 
 def retry_webhooks(connection: Connection, status: Status) -> int:
-    """Set all dead, or all skipped, webhooks back to `waiting` with no try counted; return how many."""
+    """Set all dead, or all skipped, webhooks back to `waiting` with no try counted; return how many.
+
+    Webhooks of voided sessions, and `progress.changed`, are not set back.
+    """
     return db.execute(connection, _RETRY, {"status": status}).rowcount

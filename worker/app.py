@@ -22,7 +22,7 @@ try:
 except ConfigurationError as error:
     sys.exit(f"study-ingest: {error}")
 
-# Celery's command sets it to the unchanged BROKER_URL, and prefers it to the app's.
+# Celery's command sets this variable to the unchanged BROKER_URL, and prefers the variable to the app's URL.
 os.environ.pop("CELERY_BROKER_URL", None)
 app = broker.make_celery(settings, worker=True)
 app.conf.imports = ["worker.tasks"]
@@ -31,7 +31,7 @@ consumer.install(app)
 
 @cache
 def engine() -> Engine:
-    """Return this process' engine; made at its first use, which is after the fork."""
+    """Return this process' engine, which is made at the first call: after the fork."""
     return db.make_engine(settings)
 
 
@@ -44,6 +44,6 @@ def _set_logs_up(loglevel: int, **_: Any) -> None:
 
 @signals.worker_init.connect(weak=False)
 def _share_memory(**_: Any) -> None:
-    """Exclude loaded objects from garbage collection: it writes to them, so each child would copy them."""
+    """Exclude loaded objects from garbage collection, which writes to them: each child would copy them."""
     gc.collect()
     gc.freeze()

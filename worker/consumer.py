@@ -1,4 +1,4 @@
-"""Read messages strictly: a message that does not have the form of ours is refused.
+"""Read messages strictly: a message that does not have our form is refused.
 
 Celery and kombu trust a message. A malformed one ended the worker, and each worker that was started after it
 (celery#7975); a forged header could change time limits, delay an upload for years or decompress gigabytes.
@@ -22,7 +22,7 @@ from shared.broker import MESSAGE_SIZE
 
 log = structlog.get_logger()
 
-# Celery by itself would try again five times a second, each with two lines in the log.
+# Celery by itself would try to connect five times a second, with two lines in the log for each try.
 REFUSED_PAUSE_S = 1.0
 
 
@@ -48,13 +48,14 @@ class _Options(BaseModel, extra="forbid"):
     again: bool = False
 
 
-# A hundred thousand uploads would pass the time limit again and again, with a line in the log for each.
+# Limited: a message with a hundred thousand uploads would exceed the time limit again and again, with a line
+# in the log for each upload.
 _Uploads = Annotated[list[UUID], Field(min_length=1, max_length=MESSAGE_SIZE)]
 _BODY = TypeAdapter(tuple[_Uploads, _Options, dict[str, None] | None])
 
 
 def _read(message: Message) -> dict[str, Any]:
-    """Return the headers for Celery; raise ValueError if the message does not have the form of ours."""
+    """Return the headers for Celery; raise ValueError if the message does not have our form."""
     if (message.content_type, message.content_encoding) != ("application/json", "utf-8"):
         raise ValueError("not JSON in UTF-8")
     headers = _Headers.model_validate(message.headers)
@@ -121,7 +122,7 @@ class _QoS(redis.QoS):
             super().restore_by_tag(tag, *args, **options)
         except (OSError, RedisError):  # of the connection
             raise
-        except Exception:  # noqa: BLE001  # whatever a text in place of a message leads to
+        except Exception:  # noqa: BLE001  # any error that an entry which is not a message may cause
             _log_refusal()
             self._remove_from_indices(tag).execute()  # type: ignore[attr-defined]  # stub
 

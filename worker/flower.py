@@ -1,6 +1,6 @@
-"""Flower, read-only, with a login, and with a list of tasks that it keeps over a restart of its own.
+"""Run Flower read-only, with a login, and with a list of tasks that survives a restart of Flower.
 
-Flower's own FLOWER_* variables can change all of that except the login.
+Flower's own FLOWER_* variables can change all of that, but a login is always required.
 """
 
 import os
@@ -19,7 +19,8 @@ DEFAULTS = {
     "FLOWER_ADDRESS": "127.0.0.1",
     "FLOWER_PERSISTENT": "true",
     "FLOWER_DB": "flower.db",
-    # Milliseconds; a killed Flower loses what came since. Each save writes all tasks: hence the limit below.
+    # Milliseconds between two saves; a killed Flower loses what came after the last one. Each save writes all
+    # tasks: hence the limit below.
     "FLOWER_STATE_SAVE_INTERVAL": "60000",
     "FLOWER_MAX_TASKS": "10000",
     # The workers send events by themselves; Flower does not have to ask for them.
@@ -32,22 +33,22 @@ def logins(text: str) -> list[str]:
     found = [login for part in text.split(",") if (login := part.strip())]
     if not found:
         raise ConfigurationError(
-            "FLOWER_BASIC_AUTH: must be set to name:password; without a login anybody could read it"
+            "FLOWER_BASIC_AUTH: must be set to name:password: without a login anybody could read Flower"
         )
     for login in found:
         name, _, password = login.partition(":")
         if not (name and password and login.isascii()):
-            raise ConfigurationError("FLOWER_BASIC_AUTH: each must be name:password, in ASCII")
+            raise ConfigurationError("FLOWER_BASIC_AUTH: each login must be name:password, in ASCII")
     return found
 
 
 def private(state: Path) -> None:
-    """Raise ConfigurationError if others can write Flower's state: reading a pickle runs its code."""
+    """Raise ConfigurationError if others can write Flower's state, a pickle: reading it runs their code."""
     files = [each for each in state.parent.glob(f"{state.name}*") if not _is_own(each.lstat())]
     if path := first_open_to_others(state.parent, os.geteuid()) or next(iter(files), None):
         raise ConfigurationError(
-            f"FLOWER_DB: other users can write to {path}, or own it, and so run code in Flower: "
-            "correct its owner and mode, or set another path"
+            f"FLOWER_DB: other users can write to {path}, or own it, and so can run code in Flower: "
+            "correct the owner and the mode of this path, or set another path"
         )
 
 
@@ -57,7 +58,7 @@ def _is_own(found: os.stat_result) -> bool:
 
 
 def main() -> None:
-    """Run Flower until a signal stops it; exit at once if no login is set."""
+    """Run Flower until a signal stops it; exit at once if a setting is missing or wrong."""
     for name, value in DEFAULTS.items():
         os.environ[name] = os.environ.get(name) or value
     try:
@@ -68,7 +69,7 @@ def main() -> None:
     except ConfigurationError as error:
         sys.exit(f"study-ingest: {error}")
     os.umask(0o077)
-    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # its own metrics are not ours
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # Flower's own metrics are not ours
     os.environ.pop("BROKER_URL", None)  # Celery's command would prefer the unchanged URL to the app's
     logs.configure_logs()
     broker.make_celery(settings, worker=True).start(["flower"])

@@ -43,7 +43,7 @@ from shared.errors import ConfigurationError
 from shared.live.sessions import abandon_idle
 from shared.uploads import Status
 
-# The most connections to the receiver that one sweeper opens at once.
+# The limit of connections to the receiver that one sweeper has at once.
 MAX_WEBHOOKS = 16
 # Connections: one for the loop's statements, one for the spool's lock, one for the answers of webhooks.
 CONNECTIONS = 3
@@ -127,13 +127,13 @@ class WebhookSender:
             self._threads.add(thread)
             try:
                 thread.start()
-            except BaseException:  # no more threads can be started; the leases of the others end
+            except BaseException:  # no more threads can be started; the leases of the other webhooks expire
                 self._threads.discard(thread)
                 raise
         return len(claimed)
 
     def wait(self, seconds: float) -> None:
-        """Wait until every delivery has ended, for at most so many seconds."""
+        """Wait until every delivery has ended, but no longer than this number of seconds."""
         end = time.monotonic() + seconds
         for thread in list(self._threads):
             thread.join(max(0.0, end - time.monotonic()))

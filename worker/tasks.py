@@ -29,9 +29,10 @@ _SHORT_WAIT = text("SET LOCAL lock_timeout = '500ms'")
 def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: bool = False) -> None:
     """Replay several uploads in one transaction; if that fails, or there is only one, each in its own.
 
-    Failures of uploads replayed alone are recorded, for the sweeper to enqueue again. A first start is not
-    written, as `tries` begins at 1. A message of the sweeper (`again`), or one that the broker delivers
-    again, may follow a start that killed its worker: so its starts are counted before they begin.
+    If an upload that is replayed alone fails, this is recorded, and the sweeper enqueues the upload again. A
+    first start is not written, as `tries` begins at 1. A message of the sweeper (`again`), or one that the
+    broker delivers again, may follow a start that killed its worker: so its starts are counted before they
+    begin.
     """
     is_repeat = again or bool((self.request.delivery_info or {}).get("redelivered"))
     end = time.monotonic() + settings.task_time_limit * MESSAGE_SHARE
@@ -68,8 +69,8 @@ def _start(upload: UUID) -> bool:
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
     """Replay uploads in one transaction; return those that were replayed, and those not to be counted again.
 
-    The latter were counted here, or it is their first start. If the transaction failed, each is replayed
-    alone next. Of a repeat, only some may share a transaction.
+    A start is not counted again if it was counted here, or is a first one. If the transaction failed, the
+    caller replays each upload alone. Of a repeated message, only some uploads may share a transaction.
     """
     if len(uploads) <= 1:
         return [], []
@@ -123,7 +124,7 @@ def _observe(replayed: Replayed, seconds: float) -> None:
         for outcome, times in Counter(attempt.outcome for attempt in attempts).items():
             metrics.ANSWERS.labels(outcome).inc(times)
         metrics.CLOCK_ADJUSTED.inc(sum(attempt.clock_adjusted for attempt in attempts))
-    # Last: who sees that an upload has ended sees its attempts, too.
+    # Counted last: a scrape that shows the ended upload shows its attempts, too.
     metrics.ENDED.labels(replayed.status).inc()
 
 

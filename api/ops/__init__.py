@@ -56,7 +56,7 @@ def _time(at: datetime | None, form: str) -> str:
 
 
 def age(lasted: float | None) -> str:
-    """Show how many seconds something has lasted, in its two largest units."""
+    """Show a number of seconds in its two largest units, such as `2 h 5 min`."""
     if lasted is None:
         return NONE
     rest, parts = max(0, int(lasted)), []

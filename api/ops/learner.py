@@ -21,7 +21,7 @@ LEARNERS = 50
 WEEK = 7
 SHADES = 4
 
-# Midnight of a study date, the probability in percent on the curve, and that of a review.
+# Midnight of a study date, and two probabilities in percent: on the curve, and at a review.
 Row = tuple[datetime, tuple[float | None, float | None]]
 
 

@@ -104,7 +104,7 @@ def services() -> OpsServices:
 
 
 def write(work: Callable[[Connection], T]) -> T:
-    """Run a function in a transaction; its events record the operator's login name."""
+    """Run a function in a transaction; its events record the name that the operator gave at login."""
     actor = f"{flask.session.get('name', '')} (page)".lstrip()
 
     def act(connection: Connection) -> T:
@@ -144,7 +144,7 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
         # `admit` checks the token, after the session; the token lasts as long as the session does.
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
-        # Its check compares the Referer's port with `Host`, which many proxies send without a port.
+        # Flask-WTF's check compares the Referer's port with `Host`, which many proxies send without a port.
         WTF_CSRF_SSL_STRICT=False,
     )
     app.extensions[_KEY] = ops_services
@@ -188,7 +188,7 @@ def harden(response: flask.Response) -> flask.Response:
 
 
 def show_error(error: Exception) -> flask.Response:
-    """Show an error as a page; texts of libraries are not shown."""
+    """Show an error as a page; the text of an unexpected error is not shown."""
     headers = {}
     match error:
         case HTTPException(code=int(status)):
@@ -207,7 +207,7 @@ def show_error(error: Exception) -> flask.Response:
             status, detail = 409, f"{error}."
         case _:
             log.error("request.failed", error=describe(error))
-            status, detail = 500, "This should not have happened. The log names the place."
+            status, detail = 500, "An unexpected error. The log names the place in the code."
     log.info("ops.request_refused", endpoint=flask.request.endpoint, status=status)
     page = flask.render_template("error.html", title=HTTPStatus(status).phrase, detail=detail)
     return flask.Response(page, status, headers=headers)
@@ -223,8 +223,9 @@ def ask_password() -> ResponseReturnValue:
 def log_in() -> ResponseReturnValue:
     """Start a session if the password is right; limit wrong tries.
 
-    The form has no CSRF token: to forge it, an attacker would have to know the password. A token would need a
-    cookie signed by the password's key, with which anybody could guess passwords offline, without a limit.
+    The form has no CSRF token: to forge it, an attacker would have to know the password. A CSRF token would
+    need a cookie, signed by a key made from the password. With this cookie anybody could guess passwords
+    offline, without a limit.
     """
     address, limit = flask.request.remote_addr or "", services().login_limit
     if not limit.allows(address):

@@ -18,10 +18,10 @@ from shared.errors import StoreUnavailableError, StudyIngestError
 
 log = structlog.get_logger()
 
-# One in so many of the requests that a web process serves at once may be an operator's; each has its own
-# connection to Postgres.
+# Operators may have one in SHARE of the requests that a web process serves at once. Each has a connection to
+# Postgres of its own.
 SHARE = 16
-# A search may read more than an upload does, but an operator who waits longer sends it again.
+# A search may read more than an upload does, but an operator who waits longer sends the search again.
 DEADLINE_S = 5.0
 # Below the deadline, so that the connection is free again before its request gives up.
 STATEMENT_S = 4.0
@@ -32,7 +32,7 @@ FREE_CONNECTION_S = 0.25
 AWAY = "Postgres does not answer; uploads go to the spool, if there is one."
 TOO_MANY = "Too many requests of operators at once."
 LOCKED = "Another transaction holds this row."
-SLOW = "Postgres takes too long over this, or another transaction blocks it."
+SLOW = "Postgres takes too long over this request, or another transaction blocks the request."
 
 T = TypeVar("T")
 

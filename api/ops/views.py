@@ -113,7 +113,7 @@ MESSAGES = {
 # Postgres cannot store NUL, so nothing with NUL can be found.
 SearchText = Annotated[str, pydantic.Field(max_length=200, pattern=r"^[^\x00]*$")]
 
-# Its time and uuid, joined by `~`.
+# The time and the uuid of the last upload of a page, joined by `~`.
 LastOfPage = Annotated[
     tuple[pydantic.AwareDatetime, UUID], pydantic.BeforeValidator(lambda text: tuple(text.split("~")))
 ]
@@ -191,7 +191,7 @@ def upload(uuid: UUID) -> ResponseReturnValue:
 
 @blueprint.post("/uploads/<uuid:uuid>/payload")
 def payload(uuid: UUID) -> ResponseReturnValue:
-    """Show a learner's answers, only on request; the log records it."""
+    """Show a learner's answers, only on request; the log records the request."""
     report = services().store.read(partial(reports.report_upload, client_session_uuid=uuid))
     log.info("ops.payload_shown", upload=str(uuid))
     return render_template("payload.html", upload=report, payload=_as_text(report.payload))
@@ -230,7 +230,7 @@ def replay(uuid: UUID) -> ResponseReturnValue:
     done = write(partial(actions.set_back, client_session_uuid=uuid))
     log.info("ops.set_back", upload=str(uuid), result=str(done))
     flash(
-        "Set back: it is replayed soon."
+        "The upload is set back, and is replayed soon."
         if done is actions.ReplayRequest.SET_BACK
         else f"{done.capitalize()}."
     )
@@ -249,7 +249,7 @@ def ask_shift(uuid: UUID) -> ResponseReturnValue:
 
 @blueprint.post("/uploads/<uuid:uuid>/clock")
 def shift_clock(uuid: UUID) -> ResponseReturnValue:
-    """Replay the upload with its times shifted."""
+    """Shift the upload's times; replay it at once if it is ingested, otherwise set it back."""
     shift, zone = _read_shift(request.form.get("shift", "")), services().settings.study_time_zone
     done = write(
         lambda connection: actions.shift_clock(
@@ -285,7 +285,7 @@ def ask_replay_all() -> ResponseReturnValue:
 
 @blueprint.post("/uploads/replay")
 def replay_all() -> ResponseReturnValue:
-    """Set up to REPLAYS_AT_ONCE of the matching uploads back; the sweeper enqueues them."""
+    """Set back at most REPLAYS_AT_ONCE of the matching uploads; the sweeper enqueues them."""
     wanted = _failed()
 
     def act(connection: Connection) -> list[UUID]:
@@ -327,7 +327,7 @@ def void(uuid: UUID) -> ResponseReturnValue:
     act = partial(actions.void_upload, client_session_uuid=uuid, reason=reason)
     count = write(act)
     log.info("ops.voided", upload=str(uuid), count=count)
-    flash(f"{count} sessions voided." if count else "It was voided already.")
+    flash(f"{count} sessions voided." if count else "The upload was voided already.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
 
@@ -343,7 +343,7 @@ def unvoid(uuid: UUID) -> ResponseReturnValue:
     """Bring the upload's voided sessions back."""
     count = write(partial(actions.unvoid_upload, client_session_uuid=uuid))
     log.info("ops.unvoided", upload=str(uuid), count=count)
-    flash(f"{count} sessions are back." if count else "It was not voided.")
+    flash(f"{count} sessions are back." if count else "The upload was not voided.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
 
@@ -363,7 +363,7 @@ def conflict(conflict: int) -> ResponseReturnValue:
 
 @blueprint.post("/conflicts/<id:conflict>/payloads")
 def payloads(conflict: int) -> ResponseReturnValue:
-    """Show both contents, only on request; the log records it."""
+    """Show both contents, only on request; the log records the request."""
     opened = services().store.read(partial(actions.find_conflict, conflict=conflict))
     log.info("ops.payload_shown", upload=str(opened.client_session_uuid))
     both = {
@@ -379,13 +379,13 @@ def accept(conflict: int) -> ResponseReturnValue:
     act = partial(actions.accept_conflict, conflict=conflict)
     uuid = write(act)
     log.info("ops.conflict_accepted", upload=str(uuid))
-    flash("Accepted: the other content is replayed soon; the one until now is kept as a conflict.")
+    flash("Accepted: the other content is replayed soon; the former content is kept as a conflict.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
 
 @blueprint.get("/conflicts/<id:conflict>/discard")
 def ask_discard(conflict: int) -> ResponseReturnValue:
-    """Ask for confirmation: a discarded content is lost."""
+    """Ask for confirmation: discarded content is lost."""
     opened = services().store.read(partial(actions.find_conflict, conflict=conflict))
     return render_template("discard.html", conflict=opened)
 

@@ -16,9 +16,10 @@ PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 def tied(
     command: Sequence[str], on_death: signal.Signals, uid: int | None = None, gid: int | None = None
 ) -> list[str]:
-    """Wrap a command so that it gets `on_death` when the calling thread ends; root may name another user.
+    """Wrap a command so that it gets `on_death` when its parent ends; root may name another user for it.
 
-    The kernel watches the thread, not the process: call it from a thread that lives as long as the command.
+    The kernel watches the thread that starts the command, not the process: that thread must live as long as
+    the command.
     """
     ids = [str(os.geteuid() if uid is None else uid), str(os.getegid() if gid is None else gid)]
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(on_death)), *ids, *command]

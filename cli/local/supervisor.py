@@ -24,9 +24,9 @@ DRAIN_SECONDS = 1.0  # to read the rest of an ended process' pipe, which a grand
 PAUSE_SECONDS = 0.02  # short beside the 50 ms that a server needs to start
 GRACE_SECONDS = 20.0  # more than the 10 s that a worker gives its running tasks
 CHECK_SECONDS = 1.0  # often enough to notice an end, rarely enough for an idle system
-BRIEF_SECONDS = 10.0  # what ends sooner after its start has failed at once
+BRIEF_SECONDS = 10.0  # a process that ends sooner after its start has failed at once
 LONGEST_PAUSE_SECONDS = 30.0
-MOST_FAILURES = 8  # at once and in a row: about two minutes of them
+MOST_FAILURES = 8  # failed starts in a row before we give up, after about two minutes
 
 
 class ProcessEndedError(StudyIngestError):
@@ -34,9 +34,9 @@ class ProcessEndedError(StudyIngestError):
 
 
 class Restarts:
-    """Start a process again when it ends; after a pause that doubles if it fails soon after each start.
+    """Start a process again when it ends; if it ends soon after each start, after a pause that doubles.
 
-    `poll` returns its exit code, None while it runs; `start` may raise a StudyIngestError.
+    `poll` returns the process' exit code, None while it runs; `start` may raise a StudyIngestError.
     """
 
     def __init__(self, name: str, poll: Callable[[], int | None], start: Callable[[], None]) -> None:
@@ -46,7 +46,7 @@ class Restarts:
         self._due: float | None = None
 
     def look(self, now: float) -> None:
-        """Start it if it has ended and its pause is over; raise ProcessEndedError if it keeps failing."""
+        """Start an ended process once its pause is over; raise ProcessEndedError if it keeps failing."""
         if self._started_at is None:
             self._started_at = now
         code = self._poll()
@@ -72,7 +72,7 @@ class Restarts:
 class Supervisor:
     """Keep shell commands running for the length of a `with`, then stop them.
 
-    Each is the leader of a process group of its own. Only leaders get the signal to stop: a worker then
+    Each command leads a process group of its own. Only the leaders get the signal to stop: a worker then
     finishes its running tasks, which a signal to the group would interrupt. On Linux, the leaders end even if
     the supervisor is killed.
     """
@@ -168,7 +168,7 @@ def wait_until(done: Callable[[], bool], seconds: float, *, pause: float = PAUSE
 
 
 def to_files(directory: Path) -> Output:
-    """Append the output of each process to its own log."""
+    """Append the output of each process to a log file of its own."""
     directory.mkdir(mode=0o700, exist_ok=True)
     return lambda name: (directory / f"{name}.log").open("ab")
 

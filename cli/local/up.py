@@ -57,7 +57,7 @@ SECRETS: Mapping[str, Callable[[], str]] = {
 
 
 class NotReadyError(StudyIngestError):
-    """The system does not start."""
+    """A part of the system does not start; the text names it."""
 
 
 @click.command()
@@ -91,7 +91,7 @@ def up(data_dir: Path, *, port: int, flower_port: int) -> None:
             f"ready {api}",
             f"for operators: {api}/ops and {flower}",
             f"quiz page: {everything.sign_in_link()}",
-            f"its learner and questions: {load}",
+            f"to load the quiz page's learner and questions: {load}",
             f"addresses, tokens and passwords are in {data_dir / places.ENV}",
         )
         for line in lines:
@@ -195,13 +195,13 @@ def tokens(last: Mapping[str, str]) -> dict[str, str]:
 
 
 def of_data() -> dict[str, str]:
-    """Return what our environment says about the data, for commands in other shells, too."""
+    """Return the settings of the data in our environment: commands in other shells need them, too."""
     names = ("DATABASE_SCHEMA", "STUDY_TIME_ZONE")
     return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 def learner_tokens(home: Path) -> dict[str, str]:
-    """Return the settings of learners' tokens: from the environment, else keys that are made once."""
+    """Return the settings of learners' tokens: those of the environment, else files of keys, made once."""
     settings = {"VIEWER_TOKEN_KEYS": str(home / VIEWER_KEYS), "VIEWER_TOKEN_AUDIENCE": AUDIENCE}
     settings["VIEWER_SIGNING_KEY"] = str(home / SIGNING_KEY)
     if os.environ.get("VIEWER_TOKEN_KEYS"):
@@ -240,7 +240,7 @@ def read_procfile(path: Path = PROCFILE) -> dict[str, str]:
 def is_free(port: int) -> bool:
     """Return whether a server could listen at the port."""
     with socket.socket() as probe:
-        # As servers do: without it, a client's closed connection holds the port for a minute.
+        # Servers set this, too: without it, a client's closed connection holds the port for a minute.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

@@ -8,7 +8,7 @@ from shared import catalog_form
 from shared.catalog_form import CatalogFile
 
 SAMPLE = Path(__file__).parent
-ID_SPACE = 1000  # for the ids of a learner's questions
+ID_SPACE = 1000  # ids that each learner has for questions
 
 
 def read_catalog() -> CatalogFile:
@@ -52,7 +52,7 @@ def catalog_of(learner: int) -> CatalogFile:
 
 
 def upload_of(session: dict[str, Any], learner: int, other: int) -> dict[str, Any]:
-    """Make an upload that gives the answers of a `learner`'s live session at the questions of another."""
+    """Make an upload of the `other` learner, with the answers of a `learner`'s live session."""
     attempts = [
         {"pub_id": question["pub_id"].replace(str(learner), str(other), 1)}
         | {name: question["answer"][name] for name in ("selected", "unsure", "answered_at")}
@@ -62,5 +62,5 @@ def upload_of(session: dict[str, Any], learner: int, other: int) -> dict[str, An
 
 
 def current_editions() -> dict[str, str]:
-    """Map each public id of the sample to that of its question's current edition."""
+    """Map each public id of the sample to the public id of the same question's current edition."""
     return {edition.pub_id: question.editions[-1].pub_id for question, edition in read_catalog().editions}

@@ -6,10 +6,13 @@
 /**
  * @typedef {{ type: string, title: string, status: number, [member: string]: unknown }} Problem RFC 9457
  * @typedef {"delete" | "pause" | "later" | "token" | "refuse" | "hold"} Action
- * @typedef {{ status: number, type?: string | null, text?: string }} Answer `type` is the Content-Type; status 0: none came
+ * @typedef {{ status: number, type?: string | null, text?: string }} Answer `type` is the Content-Type; status 0: no answer came
  */
 
-/** The longest Retry-After that is obeyed, in milliseconds; it also shows that a device's clock was set back. */
+/**
+ * The longest Retry-After that is obeyed, in milliseconds. A stored time that is further away was written before
+ * the device's clock was set back.
+ */
 export const LONGEST = 3_600_000;
 
 /**
@@ -26,11 +29,11 @@ export function judge(id, { status, type, text = "" }) {
     body = /[/+]json\b/i.test(/** @type {string} */ (type)) && JSON.parse(text);
   } catch {}
   if (status < 400) {
-    // Something that sends back what it gets sends the attempts, too.
+    // An echo of our own request has the attempts, too; the server's answer has none.
     const ours = [200, 202].includes(status) && !body?.attempts && String(body?.client_session_uuid).toLowerCase() == id;
     return [ours ? "delete" : "pause"];
   }
-  // Beyond 501 there are only those of something between, such as a captive portal's 511.
+  // Beyond 501 there are only our 503 and answers of something between, such as a captive portal's 511.
   if (status > 501 || [407, 408, 421, 425, 429].includes(status)) return ["pause"];
   if (status == 401) return ["token"];
   const ours = String(body?.type).startsWith("/problems/");

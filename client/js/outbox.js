@@ -15,20 +15,20 @@ import { Store } from "./store.js";
  * @typedef {(why: { refused: boolean }) => string | null | undefined | Promise<string | null | undefined>} Token
  * @typedef {{
  *   url: string, learner: string | number, token: Token
- * }} Options `url` of the server; `token` gives one, or null where there is none at present
+ * }} Options `url`: the server's; `token`: gives a token, or null if there is none at present
  * @typedef {{
  *   waiting: number, refused: number, oldest: number | null, nextTry: number | null,
  *   lastAnswer: { status: number, at: number } | null, persisted: boolean
- * }} Status times in milliseconds since 1970; `lastAnswer.status` is 0 where none came
+ * }} Status times in milliseconds since 1970; `lastAnswer.status` is 0 if no answer came
  */
 
 const MAX_ATTEMPTS = 500;
 /** 1 MiB, less what `sent_at` adds. */
 const MAX_BYTES = 1_048_500;
-/** Of the 64 KiB that a browser sends for a page that is being closed. */
+/** A browser sends 64 KiB at most for a page that is being closed: this much of them is used here. */
 const MAX_KEEPALIVE_BYTES = 61_440;
 const DEADLINE = 30_000;
-/** A tab that shows no progress for so many seconds hangs: another one takes over. */
+/** A sending tab that shows no progress for this many seconds hangs: another tab takes over. */
 const HANGS = 45;
 const LONGEST_PAUSE = 60_000;
 const LONGEST_WAIT = 900_000;
@@ -44,24 +44,24 @@ export class Outbox extends EventTarget {
   #channel;
   /** @type {Promise<void> | undefined} */
   #drain;
-  /** Which drain may go on: one that has lost the lock stops. */
+  /** The number of the drain (run of sending) that may go on: a drain that has lost the lock stops. */
   #turn = 0;
   #again = false;
   #all = false;
   #held = false;
   /**
-   * Rounds that failed since the last answer, the end of the pause, and the end that Retry-After asks for. It
-   * begins as after a failure: four posts at once would each ask for a preflight.
+   * Three numbers: rounds that failed since the last answer, the end of the pause, and the end that Retry-After asks
+   * for. The start is as after one failure: four posts at once would each ask for a preflight.
    */
   #pause = [1, 0, 0];
   /** Tokens that were refused. @type {Set<unknown>} */
   #refused = new Set();
-  /** What came, or comes, for the last of them; empty: no more is asked for. @type {[ReturnType<Token>?] | undefined} */
+  /** The new token (or its promise) asked for after the last refusal; empty: ask for no more. @type {[ReturnType<Token>?] | undefined} */
   #fresh;
   /** The last token that was not refused. @type {unknown} */
   #good;
   #flying = 0;
-  /** Seconds without a sign of the tab that sends, counted while this one runs: it may have been suspended. */
+  /** Seconds without a sign of the tab that sends, counted only while this tab runs, as this one may be suspended. */
   #silence = 0;
   /** @type {Status["lastAnswer"]} */
   #lastAnswer = null;
@@ -80,17 +80,17 @@ export class Outbox extends EventTarget {
       this.#silence = 0;
       this.#pause = data;
       this.#emit("change");
-      this.#wake(); // to take over at once if that tab dies
+      this.#wake(); // waits for the lock, to take over at once if that tab dies
     };
     for (const type of ["pageshow", "visibilitychange"]) addEventListener(type, () => void this.#wake());
-    // What something between has answered, such as a captive portal, says nothing on another network.
+    // An answer of something between, such as a captive portal, means nothing on another network.
     addEventListener("online", () => void this.flush());
     this.#wake();
   }
 
   /**
-   * Keep a finished session, and send it. Resolves when it is on the disk. Rejects where the session can
-   * never be sent, where another one has its id, and where the disk is full.
+   * Keep a finished session, and send it. Resolves when it is on the disk. Rejects if the session can never be
+   * sent, if another session has its id, or if the disk is full.
    * @param {Session} session
    */
   async add(session) {
@@ -132,7 +132,7 @@ export class Outbox extends EventTarget {
     };
   }
 
-  /** List what is kept, those refused first, each kind oldest first. */
+  /** List what is kept: refused sessions first, then waiting ones, each kind oldest first. */
   items() {
     return this.#store.all();
   }
@@ -163,7 +163,7 @@ export class Outbox extends EventTarget {
   }
 
   /**
-   * Run the work in one tab at a time. Nothing is lost without the lock; sessions would be sent twice.
+   * Run the work in one tab at a time. Without the lock nothing would be lost, but sessions would be sent twice.
    * @param {() => Promise<void>} work
    */
   async #lock(work) {
@@ -197,7 +197,7 @@ export class Outbox extends EventTarget {
     if (due(until) > now) return false;
     let ids = (await this.#store.due(this.#all ? Infinity : now)).flat();
     if (!ids.length) return false;
-    // After a failure another one each time: it may be the session that fails.
+    // After a failure, one session alone, and another one each time: the session itself may be the cause.
     if (rounds) ids = [ids[rounds % ids.length]];
     this.#all &&= rounds > 0;
     /** @type {string | undefined} */
@@ -206,7 +206,7 @@ export class Outbox extends EventTarget {
     const lane = async () => {
       for (let id; !stop && turn == this.#turn && (id = ids.shift()); ) {
         const item = await this.#store.get(id);
-        if (item?.state != "waiting") continue; // another tab was faster
+        if (item?.state != "waiting") continue; // sent, refused or deleted meanwhile
         const [action, wait] = await this.#send(item);
         if (action == "pause" || (action == "hold" && !stop)) stop = action;
         asked = Math.max(asked, wait);
@@ -223,7 +223,7 @@ export class Outbox extends EventTarget {
   }
 
   /**
-   * Send one session, and do what the answer says. Returns that, and the milliseconds of Retry-After.
+   * Send one session, and do what the answer demands. Returns the action, and the milliseconds of Retry-After.
    * @param {Item} item
    * @returns {Promise<[import("./answer.js").Action, number]>}
    */
@@ -234,7 +234,7 @@ export class Outbox extends EventTarget {
       token = await this.#token();
     } catch {
       this.#fresh = undefined;
-      return ["pause", 0]; // as where a token is fetched, and the network is away
+      return ["pause", 0]; // such as when a token has to be fetched, and the network is away
     }
     if (!token) return ["hold", 0];
     const answer = await this.#post(bytes(JSON.stringify({ ...item.session, sent_at: localTime() })), token);
@@ -242,10 +242,10 @@ export class Outbox extends EventTarget {
     const [action, problem] = judge(id, answer);
     if (action == "token") {
       const fresh = await this.#fresh?.[0];
-      // By its value, as four lanes may have sent the same.
+      // Tokens are noted by value, as four lanes may have sent the same one.
       if (!this.#refused.has(token)) {
         this.#refused.add(token);
-        // One that was asked for, and was never good: hold, rather than ask for ever.
+        // A new token that was never accepted: ask for no more, or we would ask for ever.
         this.#fresh = fresh == token && this.#good != token ? [] : undefined;
       }
     } else this.#good = token;
@@ -283,7 +283,7 @@ export class Outbox extends EventTarget {
         keepalive: share > 0,
         signal: AbortSignal.timeout(DEADLINE),
       });
-      // Read in any case: only then is the share of `keepalive` given back.
+      // Always read the body: only then is the share of `keepalive` released.
       const text = await response.text();
       return {
         status: response.status,
@@ -298,7 +298,7 @@ export class Outbox extends EventTarget {
     }
   }
 
-  /** Return a token that was not refused; one question for all lanes. */
+  /** Return a token that was not refused, or null; a new token is asked for once for all lanes. */
   async #token() {
     let token = await this.#ask({ refused: false });
     if (this.#refused.has(token)) token = await (this.#fresh ??= [this.#ask({ refused: true })])[0];
@@ -306,7 +306,7 @@ export class Outbox extends EventTarget {
   }
 
   /**
-   * Wake again when the next session is due, after a pause at least.
+   * Wake again when the next session is due, but not before a pause.
    * @param {number} pause
    */
   async #schedule(pause) {
@@ -314,13 +314,13 @@ export class Outbox extends EventTarget {
     const { nextTry } = await this.status().catch(() => ({ nextTry: 0 }));
     clearTimeout(this.#timer);
     if (nextTry == null) return;
-    // A token that was refused may be good: something between may have refused it.
+    // A refused token may be good: a proxy may have refused it.
     this.#timer = this.#held
       ? setTimeout(() => this.flush(), LONGEST)
       : setTimeout(() => this.#wake(), Math.max(pause, due(nextTry) - Date.now()));
   }
 
-  /** Tell this tab and the others that something has changed; to these it is also a sign of progress. */
+  /** Tell this tab and the others that something has changed; for the others it is also a sign that this tab runs. */
   #tell() {
     this.#channel.postMessage(this.#pause);
     this.#emit("change");

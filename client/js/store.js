@@ -27,11 +27,11 @@ export class Store {
   }
 
   /**
-   * Keep a new session, on the disk. One that is there with the same content stays as it is.
+   * Keep a new session, on the disk. If it is there already, with the same content, nothing changes.
    * @param {Item} item
    */
   add(item) {
-    // One request, and no look before it: it fails where the id is there.
+    // One request, without a look before it: `add` fails if the id is there already.
     return this.#run((sessions) => [sessions.add(item)], "readwrite", "strict").catch(async (error) => {
       const known = await this.get(item.id);
       if (canonical(known?.session) != canonical(item.session)) throw known ? new Error("another session has this id") : error;
@@ -46,13 +46,13 @@ export class Store {
     return (await this.#run((sessions) => [sessions.get(id)]))[0];
   }
 
-  /** @returns {Promise<Item[]>} those refused first, each kind oldest first */
+  /** @returns {Promise<Item[]>} refused sessions first, then waiting ones, each kind oldest first */
   async all() {
     return (await this.#run((sessions) => [sessions.index("added").getAll()]))[0];
   }
 
   /**
-   * List the ids of sessions that wait and are due at a time. One whose time is further away than any wait was
+   * List the ids of waiting sessions that are due at a time. A session whose time is further away than any wait was
    * written before the clock was set back: it is due, too.
    * @param {number} time
    * @returns {Promise<string[][]>}
@@ -64,7 +64,7 @@ export class Store {
   }
 
   /**
-   * Count the sessions that wait and those refused; find which of those that wait is oldest, and which is due first.
+   * Count the waiting and the refused sessions; find the waiting one that is oldest, and the one that is due first.
    * @returns {Promise<[waiting: number, refused: number, oldest: Place, next: Place]>}
    */
   summary() {
@@ -89,9 +89,9 @@ export class Store {
   }
 
   /**
-   * Run a transaction; resolves when it is complete: at a full quota, `onsuccess` of a put comes and is wrong.
-   * Where the work returns all its writes, the browser is told that no other follows, and need not wait for it.
-   * (Not with reads: in Chromium 156 those of values over 64 KB then never end. tests/browser/test_storage.py)
+   * Run a transaction; resolves when it is complete. (`onsuccess` of a put is no proof: with a full quota it comes,
+   * too.) If the work returns all its writes, the browser is told that no other write follows, and need not wait.
+   * (Not with reads: in Chromium 156, reads of values over 64 KB then never end. tests/browser/test_storage.py)
    * @param {(sessions: IDBObjectStore) => IDBRequest[] | void} work
    * @param {IDBTransactionMode} [mode]
    * @param {IDBTransactionDurability} [durability]
@@ -100,7 +100,7 @@ export class Store {
   async #run(work, mode, durability = "relaxed") {
     const begin = async () => (await (this.#database ??= this.#open())).transaction(SESSIONS, mode, { durability });
     const transaction = await begin().catch(() => {
-      // A handle that the browser has closed, as when site data are cleared: open another, once.
+      // The browser may have closed the database, as when site data are cleared: open it again, once.
       this.#database = undefined;
       return begin();
     });
@@ -118,12 +118,12 @@ export class Store {
       const request = indexedDB.open(this.#name, 1);
       request.onupgradeneeded = () => {
         const sessions = request.result.createObjectStore(SESSIONS, { keyPath: "id" });
-        // Sessions of 100 KB need not be read to choose what to send.
+        // By these indexes, what to send is chosen without reading sessions of 100 KB.
         for (const field of ["added", "nextAt"]) sessions.createIndex(field, ["state", field]);
       };
       request.onsuccess = () => {
         const database = request.result;
-        // Cleared by the browser, or deleted by the page, which would wait for us.
+        // The browser has cleared the database, or the page deletes it, and would wait until we close it.
         database.onclose = database.onversionchange = () => {
           database.close();
           this.#database = undefined;
@@ -138,7 +138,7 @@ export class Store {
 /**
  * @param {Item["state"]} state
  * @param {number} [from]
- * @param {number | []} [to] after every number
+ * @param {number | []} [to] an empty array comes after every number
  */
 function range(state, from = 0, to = []) {
   return IDBKeyRange.bound([state, from], [state, to]);

@@ -1,11 +1,11 @@
-/** For a service worker: send what waits when the browser finds the network, with no tab open. */
+/** For a service worker: send what waits as soon as the browser finds a network, even if no tab is open. */
 
 const TAG = "study-outbox:";
 
 /**
- * Answer Background Sync, where the browser has it. It is a hint: an open page sends without it.
+ * Answer Background Sync, if the browser has it. Background Sync is only a hint: an open page sends without it.
  * @param {(learner: string) => import("./outbox.js").Outbox | undefined | Promise<import("./outbox.js").Outbox | undefined>} open
- *   opens a learner's outbox, or none where there is no token
+ *   opens a learner's outbox; gives undefined if there is no token
  */
 export function onSync(open) {
   addEventListener("sync", (/** @type {any} */ event) => {
@@ -20,6 +20,6 @@ export function onSync(open) {
 async function send(open, learner) {
   const outbox = await open(learner);
   await outbox?.flush();
-  // The browser tries again after a failure only.
+  // The browser tries again only after a failure.
   if ((await outbox?.status())?.waiting) throw new Error("sessions wait");
 }

@@ -1,4 +1,4 @@
-/** What the page keeps on the device, beside the outbox: who is signed in, the session begun, and those finished. */
+/** What the page keeps on the device, beside the outbox: who is signed in, the session that is begun, and finished ones. */
 
 /**
  * @typedef {{ learner: string, token: string }} Account
@@ -16,7 +16,7 @@
 const VALUES = "values";
 
 /**
- * Read a value; undefined where there is none.
+ * Read a value; undefined if there is none.
  * @param {string} key
  * @returns {Promise<any>}
  */
@@ -25,7 +25,7 @@ export function read(key) {
 }
 
 /**
- * Keep a value, on the disk when it resolves; undefined deletes it.
+ * Keep a value; it is on the disk when this resolves. The value undefined deletes it.
  * @param {string} key
  * @param {unknown} value
  */

@@ -1,4 +1,4 @@
-/** The page without a network: all its files, from a cache that is filled at once and as a whole. */
+/** The page without a network: all its files come from a cache, which is filled with all of them or not at all. */
 
 // The server writes a digest of the files here: when one changes, this worker is new, and fetches them all.
 const VERSION = "{version}";
@@ -20,7 +20,7 @@ const FILES = [
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
-  // Where the browser can: uploads do not even start this worker.
+  // If the browser has `addRoutes`, uploads do not even start this worker.
   event.addRoutes?.({ condition: { requestMethod: "POST" }, source: "network" });
   event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "reload" })))));
 });
@@ -33,7 +33,7 @@ self.addEventListener("activate", (event) => {
 });
 
 self.addEventListener("fetch", (event) => {
-  // Uploads are the outbox's own: a worker that answered them could lose them.
+  // Uploads are left to the outbox: a worker that answered them could lose them.
   if (event.request.method != "GET" || !event.request.url.startsWith(self.registration.scope)) return;
   event.respondWith(
     caches.open(CACHE).then((cache) => cache.match(event.request, { ignoreSearch: true })).then((found) => found ?? fetch(event.request)),

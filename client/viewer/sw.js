@@ -1,4 +1,4 @@
-/** The service worker: the page offline, and Background Sync where the browser has it. */
+/** The service worker: the page offline, and Background Sync if the browser has it. */
 
 import "./offline.js";
 import { read } from "./device.js";

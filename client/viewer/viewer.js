@@ -65,7 +65,7 @@ function show(name) {
   for (const each of SECTIONS) $("#" + each).hidden = each != name;
   $("#sessions").hidden = name == "question" || !account;
   $("#notice").hidden = true;
-  // So that the way back leads from a question to the topics, not out of the page.
+  // So that the browser's back button leads from a question to the topics, not out of the page.
   if (name == "question" && history.state != name) history.pushState(name, "");
   $(`#${name}-title`).focus();
   scrollTo(0, 0);
@@ -123,7 +123,7 @@ function askToSignIn() {
 // Answering
 
 /**
- * Name what is kept for one learner: several may share a device.
+ * Return the name under which a value of this learner is kept: several learners may share a device.
  * @param {string} name
  */
 const mine = (name) => `${name} ${account?.learner}`;
@@ -135,13 +135,13 @@ function keepDraft(value) {
   return written;
 }
 
-/** Show what another tab has done: it began a session, went on with it, or ended it. Returns whether one has. */
+/** Show what another tab has done, if it has begun, continued or ended a session. Returns whether it has. */
 async function follow() {
   const before = placeOf(draft);
   try {
     await written;
   } catch {
-    return false; // this tab alone has it
+    return false; // the draft could not be written: only this tab has it
   }
   const kept = await read(mine("draft"));
   // An answer may have been given meanwhile.
@@ -179,7 +179,7 @@ const countOf = ({ session, questions }) => `question ${session.attempts.length 
 async function start(topic) {
   if (draft) {
     if (await follow()) return;
-    await handOver(); // what was begun before: its answers are not lost
+    await handOver(); // the session that was begun before: its answers are not lost
   }
   const questions = topic.questions
     .map((question) => ({ question, at: Math.random() }))
@@ -227,7 +227,7 @@ async function answer() {
   });
   if (session.attempts.length == questions.length) return finish();
   showQuestion();
-  keepDraft(draft).catch(notify); // the next answer need not wait for it
+  keepDraft(draft).catch(notify); // the next answer need not wait until the draft is written
 }
 
 async function finish() {
@@ -242,12 +242,12 @@ async function leave() {
   if (!(await follow())) await finish();
 }
 
-/** Give the session to the outbox. Where that fails, the draft stays, and the button tries again. */
+/** Give the session to the outbox. If that fails, the draft stays, and the button tries again. */
 async function handOver() {
   if (!draft || !outbox) return;
   const { session } = draft;
   if (session.attempts.length) {
-    // Kept first: after a crash on the way, the same session is added again, which changes nothing.
+    // The draft is kept first: after a crash on the way, the same session is added again, which changes nothing.
     session.finished_at ??= localTime();
     await keepDraft(draft);
     await outbox.add(session);
@@ -293,7 +293,7 @@ function describe(session) {
 const finished = async () => (await read(mine("finished"))) ?? [];
 
 /**
- * List the answers of a session, and where the server has said it, when each question is due next.
+ * List the answers of a session, and if the server has said so, when each question is due next.
  * @param {Finished["answers"]} answers
  * @param {Finished["due"]} [due]
  */
@@ -312,7 +312,7 @@ async function showSessions() {
   if (!outbox) return;
   const [status, items, all] = await Promise.all([outbox.status(), outbox.items(), finished()]);
   const kept = items.reverse().map(({ id, session, added, state, problem, tries }) => {
-    const fault = tries ? `The server had a fault with it ${plural(tries, "time")}. It is tried again.` : "";
+    const fault = tries ? `The server failed with this session ${plural(tries, "time")}. It is sent again later.` : "";
     const why = problem ? reason(problem.title, problem.reason) : fault;
     const made = entry(id, describe(session), added, state, why);
     made.append(review(/** @type {any} */ (session.attempts)));
@@ -322,7 +322,7 @@ async function showSessions() {
     }
     return made;
   });
-  // A session that the outbox has no longer was recorded by the server.
+  // A session that is no longer in the outbox was recorded by the server.
   const sent = all.filter(({ id }) => !items.some((item) => item.id == id));
   const recorded = sent.map(({ id, what, at, answers, refused, why, due }) => {
     const made = entry(id, what, at, refused ? "refused" : "sent", why);
@@ -464,7 +464,7 @@ async function open() {
 }
 
 if ("serviceWorker" in navigator) {
-  // Browsers without modules in service workers get the page offline, without Background Sync.
+  // In browsers without modules in service workers, the page works offline, but without Background Sync.
   navigator.serviceWorker
     .register("sw.js", { type: "module" })
     .catch(() => navigator.serviceWorker.register("offline.js"))

@@ -43,7 +43,7 @@ class ProgressCursor(NamedTuple):
     pub_id: Annotated[str, Field(max_length=200, pattern=STORABLE)]
 
 
-# Before the first of each list.
+# The cursors before the first item of each list.
 BEFORE_SESSIONS = SessionCursor(BIGINT - 1)
 BEFORE_REVIEWS = ReviewCursor(date.min, 0)
 BEFORE_PROGRESS = ProgressCursor("")
@@ -115,7 +115,10 @@ def due_reviews(  # noqa: PLR0913  # whose, what page, and as of when
     now: datetime,
     default_zone: str,
 ) -> list[tuple[ReviewCursor, dict[str, Any]]]:
-    """List the questions due before a study date, or by today, the longest overdue first, with cursors."""
+    """List the questions due before a study date, the longest overdue first, each with its cursor.
+
+    `before`: that date; None means tomorrow.
+    """
     sessions.require_learner(connection, user_id)
     today = today_of(connection, user_id, now=now, default_zone=default_zone)
     as_of = {"before": before or today + timedelta(days=1), "today": today, "now": now}
@@ -186,7 +189,7 @@ _ANSWERED = text("""
 def weak_areas(
     connection: Connection, user_id: int, topic_id: int, *, now: datetime, default_zone: str
 ) -> list[dict[str, Any]]:
-    """Return the learner's results in each answered subject, the weakest first."""
+    """Return the learner's results in each answered subject of a topic, the least accurate subject first."""
     sessions.require_learner(connection, user_id)
     sessions.require_topic(connection, user_id, topic_id)
     today = today_of(connection, user_id, now=now, default_zone=default_zone)

@@ -120,7 +120,10 @@ def load_candidates(
 
 
 def choose(candidates: Sequence[Candidate], form: SessionStart, today: date, rng: Random) -> list[Candidate]:
-    """Choose questions, in the order to ask them, with at most `target_per_subject` of each subject."""
+    """Choose questions, in the order to ask them, with at most `target_per_subject` of each subject.
+
+    A `due` session has at most `new_per_session` new questions, and every session at most MAX_QUESTIONS.
+    """
     order = rng.sample(candidates, len(candidates))  # sorting is stable, so that chance decides ties
     if form.quiz_mode != "random":
         order.sort(key=lambda each: -each.priority)
@@ -244,7 +247,7 @@ _ANSWER = text("""
         AND counted
 """)
 
-# The place of the first question without an answer: answers may come in any order.
+# Moves the cursor to the first question without an answer: answers may come in any order.
 _MOVE_CURSOR = text("""
     UPDATE study_quiz_sessions SET cursor = coalesce(
         (SELECT min(place) FROM generate_series(0, jsonb_array_length(question_ids) - 1) AS place
@@ -337,7 +340,10 @@ def abandon(
 def _close(  # noqa: PLR0913  # as above, for both ways to close
     connection: Connection, user_id: int, session_id: int, *, status: str, now: datetime, default_zone: str
 ) -> dict[str, Any]:
-    """Close a session unless it is closed already; return its snapshot, and when each question is due."""
+    """Close a session unless it is closed already; return its snapshot, and when each question is due.
+
+    Raises SessionClosedError if it was closed in the other way.
+    """
     lock_known_learner(connection, user_id)
     found = lock_session(connection, user_id, session_id).status
     if found not in {"in_progress", status}:

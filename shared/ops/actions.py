@@ -63,7 +63,9 @@ def set_back(connection: Connection, client_session_uuid: UUID, why: str | None 
         return ReplayRequest.WAITING
     if upload.status == Status.INGESTED:
         return ReplayRequest.VOIDED if upload.is_voided else ReplayRequest.INGESTED
-    raise errors.ReplayRefusedError(f"the payload of {client_session_uuid} is purged: it cannot be replayed")
+    raise errors.ReplayRefusedError(
+        f"the payload of {client_session_uuid} is purged: the upload cannot be replayed"
+    )
 
 
 def _read(connection: Connection, client_session_uuid: UUID) -> Any:
@@ -134,7 +136,7 @@ _SHIFT = re.compile(
 
 
 def read_shift(typed: str) -> timedelta:
-    """Read `+6y12d` or `-3h30m`: how far a clock was behind (+) or ahead (-); raise ValueError."""
+    """Read `+6y12d` or `-3h30m`: how far a clock was behind (+) or ahead (-); else raise ValueError."""
     if not (match := _SHIFT.fullmatch(typed)) or not any(match.groupdict().values()):
         raise ValueError(f"{typed!r} is not a shift such as +6y12d or -3h30m")
     parts = {name: int(number or 0) for name, number in match.groupdict().items()}
@@ -156,10 +158,10 @@ _SHIFT_CLOCK = text("UPDATE uploads SET clock_shift = :shift WHERE client_sessio
 def shift_clock(
     connection: Connection, client_session_uuid: UUID, shift: timedelta, *, now: datetime, default_zone: str
 ) -> ReplayRequest:
-    """Replay an upload whose clock was wrong with all its times shifted; its attempts are flagged.
+    """Replay an upload with all its times shifted, since a clock was wrong; its attempts are flagged.
 
-    An ingested upload is replayed again as by `replay_again`, any other is set back. The shift applies to
-    later replays, too. Raises as `set_back` and `replay_again` do.
+    An ingested upload is replayed again as by `replay_again`, a rejected or dead one is set back, and a
+    waiting one waits on. The shift applies to later replays, too. Raises as `set_back` and `replay_again` do.
     """
     db.execute(connection, _SHIFT_CLOCK, {"id": client_session_uuid, "shift": shift})
     why = f"its clock shifted by {write_shift(shift)}"
@@ -174,8 +176,8 @@ def add_skipped(
 ) -> int:
     """Replay an ingested upload again if attempts that were skipped can be graded now; return how many.
 
-    Progress becomes the same as with a catalog that was complete from the start. Raises as `replay_again`,
-    and ReplayRefusedError if a graded attempt could not be graded again.
+    Progress becomes the same as with a catalog that was complete from the start. Raises as `replay_again`
+    does, and ReplayRefusedError if a graded attempt could not be graded again.
     """
     db.execute(connection, _LOCK, {"id": client_session_uuid})
     result = _read(connection, client_session_uuid).result or {"attempts": []}
@@ -215,7 +217,8 @@ def _supersede(connection: Connection, client_session_uuid: UUID, why: str) -> N
 
 
 # Sessions that are not superseded come first: superseded ones may be another learner's. No index has the
-# uuids of superseded sessions, so they are searched among the sessions of the learners whose content it was.
+# uuids of superseded sessions, so they are searched among the sessions of the learners whose content the
+# upload had.
 _SESSIONS_EVER = text("""
     SELECT id, user_id, superseded_at IS NULL AS stands FROM study_quiz_sessions
     WHERE client_session_uuid = CAST(:id AS text) AND user_id = ANY(ARRAY(
@@ -253,7 +256,7 @@ def _lock_sessions(connection: Connection, client_session_uuid: UUID) -> tuple[i
     db.execute(connection, _LOCK, {"id": client_session_uuid})
     sessions = db.execute(connection, _SESSIONS_EVER, {"id": client_session_uuid}).fetchall()
     if not sessions:
-        raise errors.UnknownSessionError(f"there is no quiz session of an upload {client_session_uuid}")
+        raise errors.UnknownSessionError(f"there is no quiz session of upload {client_session_uuid}")
     if not sessions[0].stands:
         raise errors.SupersededError(
             f"upload {client_session_uuid} has no session that counts: its former sessions are superseded,"
@@ -363,7 +366,7 @@ def accept_conflict(connection: Connection, conflict: int) -> UUID:
 
 
 def discard_conflict(connection: Connection, conflict: int) -> UUID:
-    """Delete the other content, and return the upload's uuid; raise UnknownConflictError."""
+    """Delete the other content, and return the upload's uuid; raise UnknownConflictError if there is none."""
     discarded = find_conflict(connection, conflict)
     uuid = discarded.client_session_uuid
     if not db.execute(connection, _DELETE_CONFLICT, {"id": conflict}).rowcount:

@@ -105,7 +105,7 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
         raise
     except Exception as error:  # noqa: BLE001  # whatever it is, a real replay would fail by it too
         if isinstance(getattr(error, "orig", None), LockNotAvailable | DeadlockDetected):
-            why = f"another process holds {client_session_uuid} or its learner; try again"
+            why = f"another process has locked {client_session_uuid} or its learner: try again"
         else:
             why = f"a replay would fail now: {failures.describe(error)}"
         raise ReplayRefusedError(why) from None

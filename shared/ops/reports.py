@@ -31,7 +31,7 @@ _COUNTS = text(f"""
 
 
 class DueDay(NamedTuple):
-    """A study day and how many questions are due on it."""
+    """A study date, and how many questions are due on it."""
 
     day: date
     questions: int
@@ -134,7 +134,7 @@ def report_learner(
 def curve(
     connection: Connection, user_id: int, question_id: int, *, now: datetime, default_zone: str
 ) -> Curve:
-    """Compute the forgetting curve of a learner's question, to some weeks from now."""
+    """Compute the forgetting curve of a learner's question, until AHEAD from now."""
     today = store.today_of(connection, user_id, now=now, default_zone=default_zone)
     reviews = store.load_reviews(connection, user_id, [question_id])[question_id]
     return forgetting_curve(reviews, today + AHEAD)
@@ -209,7 +209,7 @@ def count_webhooks(connection: Connection) -> dict[str, int]:
     return {row.status: row.webhooks for row in db.execute(connection, _WEBHOOKS)}
 
 
-# Superseded sessions are void anyway: with that condition Postgres can use the index of the uuids.
+# Superseded sessions are void anyway; the condition on them lets Postgres use the index of the uuids.
 _ATTEMPTS = text("""
     SELECT a.user_id, a.study_question_id, a.pub_id, a.answered_at, a.counted
     FROM study_quiz_sessions s

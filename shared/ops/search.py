@@ -58,14 +58,14 @@ _NOT_INGESTED = """
     UNION ALL
     SELECT client_session_uuid, payload, last_error, reason FROM uploads WHERE status IN ('rejected', 'dead')
 """
-# The public id of each attempt of theirs.
+# The public id of each attempt in these uploads.
 _SENT = f"""
     SELECT client_session_uuid, normalize(btrim(attempt ->> 'pub_id', :spaces)) AS pub_id
     FROM ({_NOT_INGESTED}) AS upload, jsonb_array_elements(payload -> 'attempts') AS attempt
 """  # noqa: S608  # made of the constant above
-# A learner's uploads: those that are not ingested, by the owner of their questions. One join for the
-# questions of all uploads: one for each upload takes seconds with a large catalog. An array, so that the
-# planner expects few uuids and uses the primary key.
+# A learner's uploads. Those that are not ingested are found by the owner of their questions, in one join for
+# all uploads: one join for each upload takes seconds with a large catalog. ARRAY makes the planner expect few
+# uuids and use the primary key.
 _OF_LEARNER = f"""
     (user_id = :learner OR client_session_uuid = ANY (ARRAY(
         SELECT client_session_uuid FROM ({_SENT}) AS sent WHERE pub_id IN (
@@ -74,7 +74,7 @@ _OF_LEARNER = f"""
             JOIN published_items i ON i.source_id = q.id
             WHERE t.user_id = :learner))))
 """  # noqa: S608  # as above
-# The uploads that answered a question, or were sent with it.
+# The uploads that name a question: ingested ones by their attempts, others by their payload.
 _WITH_QUESTION = f"""
     client_session_uuid IN (
         SELECT CAST(s.client_session_uuid AS uuid) FROM published_items i
@@ -100,7 +100,7 @@ _RECENT = """
 
 
 def search(connection: Connection, wanted: Search) -> list[Listed]:
-    """Find uploads: waiting ones in the order of their wait, the longest first; others the newest first."""
+    """Find uploads, the newest first; a search for the status `received` lists the oldest first."""
     conditions = list(_conditions(wanted))
     by_index = wanted.status not in (None, Status.INGESTED) or any(
         each is not None for each in (wanted.learner, wanted.question, wanted.error)
@@ -140,11 +140,11 @@ def _list(
 
 def _conditions(wanted: Search) -> Iterator[str]:
     if wanted.status is not None:
-        yield f"status = '{wanted.status}'"  # in the SQL: a parameter uses no partial index
+        yield f"status = '{wanted.status}'"  # in the SQL: with a parameter, no partial index is used
     if wanted.older_than is not None:
         yield "received_at < now() - :older_than"
     if wanted.after is not None:
-        # First the bound, for the index; then without those of the same time that were listed already.
+        # The first condition is for the index; the second leaves out uploads that were listed already.
         yield f"received_at {'>=' if wanted.status is Status.RECEIVED else '<='} :last_at"
         yield "(received_at <> :last_at OR client_session_uuid > :last_uuid)"
     if wanted.learner is not None:

@@ -38,8 +38,8 @@ def finalize_sessions(
 ) -> dict[int, Finalized]:
     """Finalize several sessions; return what was done, by session id.
 
-    `sessions`: for each learner, the ids of their sessions, in the order in which they are folded. The number
-    of statements is that of one session, and one more for each learner with a late review.
+    `sessions`: for each learner, the ids of their sessions, in the order in which they are folded. Several
+    sessions need as many statements as one, and one more for each learner with a late review.
     """
     if not sessions:
         return {}
@@ -110,7 +110,7 @@ class Checked:
 
 
 def verify(engine: Engine, *, repair: bool = False) -> Iterator[Checked]:
-    """Check every learner; with `repair`, fold the differing questions again under the learner's lock."""
+    """Check every learner's progress; with `repair`, fold differing questions again, under the lock."""
     with engine.connect() as connection:
         learners = list(connection.execute(text("SELECT id FROM users ORDER BY id")).scalars())
     snapshot = engine.execution_options(isolation_level="REPEATABLE READ")

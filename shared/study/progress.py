@@ -98,7 +98,10 @@ class Pattern(StrEnum):
 
 
 class Counts(NamedTuple):
-    """A session's counted answers, by outcome and by pattern; no later answer changes an answer's pattern."""
+    """A session's counted answers, by outcome and by pattern.
+
+    A pattern is counted by what was known when the session was finished, and is never counted again.
+    """
 
     correct: int
     wrong: int
@@ -120,8 +123,9 @@ class Decision:
 def find_to_refold(sessions: Iterable[Iterable[Review]], cached: Mapping[int, Cached]) -> set[int]:
     """Return the questions that must be folded from their whole history.
 
-    These are those with a late review: their cached progress, or an earlier session of this call, has a
-    review of the same time or later. And those whose progress was produced by other parameters or rules.
+    These are questions with a late review: their cached progress, or an earlier session of this call, has a
+    review of the same time or later. They are also questions whose progress other parameters or rules
+    produced.
     """
     found = set()
     stale = {question for question, known in cached.items() if known.scheduler != SCHEDULER}
@@ -170,7 +174,7 @@ def decide(
     return decisions
 
 
-# Misses before this one: the third in a row is chronic.
+# Misses in a row before a chronic one: the third miss in a row is chronic.
 CHRONIC_AFTER = 2
 
 
@@ -264,7 +268,10 @@ def advance(before: Progress | None, review: Review) -> Progress:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A review with the progress before and after it; `recall`: the probability of a right answer then."""
+    """A review with the progress before and after it.
+
+    `recall`: the probability of a right answer at the review; None at the first one.
+    """
 
     review: Review
     before: Progress | None

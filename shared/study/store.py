@@ -307,7 +307,7 @@ _CLOSE = text(f"""
 def load_sessions(
     connection: Connection, sessions: Mapping[int, Iterable[int]]
 ) -> dict[int, tuple[dict[int, list[Review]], dict[int, Cached]]]:
-    """Load sessions, named by learner: each one's attempts in their order, and their questions' progress."""
+    """Load sessions by learner: each session's attempts in their order, and the progress of all questions."""
     asked = [
         {"user_id": user_id, "session_id": each} for user_id, theirs in sessions.items() for each in theirs
     ]

@@ -49,13 +49,13 @@ def void_sessions(connection: Connection, user_id: int, session_ids: list[int], 
 def unvoid_sessions(connection: Connection, user_id: int, session_ids: list[int]) -> int:
     """Bring voided sessions of a learner back, and return how many; the caller holds the learner's lock.
 
-    Raises SupersededError if none can come back because they are superseded.
+    Raises SupersededError if none comes back and some are superseded.
     """
     bound = {"user_id": user_id, "session_ids": session_ids}
     changed = scalars(connection, _UNVOID, bound)
     if not changed and scalar(connection, _SUPERSEDED, bound):
         raise SupersededError(
-            "void permanently: its upload was replayed again, or other content was accepted"
+            "the session is void permanently: its upload was replayed again, or other content was accepted"
         )
     _fold_again(connection, user_id, changed)
     return len(changed)

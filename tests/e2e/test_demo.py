@@ -40,13 +40,13 @@ geo-capital-canada               practice: correct
 Geography        2      2       1        1          1         1        1
 Science          2      ·       3        1          ·         1        ·
 History          2      2       ·        ·          1         1        ·
-✓ all of them are ingested
-✓ they are received and ingested
+✓ all sessions are ingested
+✓ the session is received and ingested
 ✓ every outcome and every pattern occurs
-✓ each counted answer advanced its question by one review, and nothing else moved
+✓ each counted answer advanced its question by one review, and nothing else changed
 ✓ an answer to an older edition is graded by that edition's key
 ✓ an unsure answer, though right, comes back soon: geo-highest-mountain on 2026-11-23, stable for 40 days
-✓ practice moved the memory of its question, and no count
+✓ practice changed the memory state of its question, and no count
 ✓ the server answers already_ingested
 ✓ nothing advanced
 ✓ 0 differences

@@ -189,7 +189,7 @@ def test_a_dry_run_gives_way_to_a_replay(engine: Engine, database_url: str) -> N
     with engine.begin() as worker:
         assert lock(worker, [uuid_of(sent)])
         shown = run(database_url, sent["client_session_uuid"], "--dry-run")
-    assert (shown.exit_code, "or its learner; try again" in shown.stderr) == (1, True)
+    assert (shown.exit_code, "or its learner: try again" in shown.stderr) == (1, True)
     assert "55P03" not in shown.stderr
 
 

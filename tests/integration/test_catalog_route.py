@@ -257,7 +257,7 @@ def test_sync_refuses_questions_of_a_topic_that_the_file_does_not_have(
     alone = {"questions": [question(112) | {"retired_at": retired_at}]}
     refused = sync(server, tmp_path / "c.json", alone)
     assert refused.exit_code == 1
-    assert "topic 11: questions, but no entry in the file" in refused.stderr
+    assert "topic 11: has questions, but no entry in the file" in refused.stderr
 
 
 def test_sync_reads_lines(server: httpx.Client, tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_of_two_syncs_at_once_none_undoes_the_other_silently(
         row["id"]: row["subject"] for row in rows(engine, StudyQuestion) if row["study_topic_id"] == TOPIC
     }
     if after < counted.requests or ours.exit_code:
-        assert (ours.exit_code, "topic 11: is not as If-Match says" in ours.stderr) == (1, True)
+        assert (ours.exit_code, "topic 11: the digest is not in If-Match" in ours.stderr) == (1, True)
     assert kept == ({110: "two", 112: "subject 0"} if theirs else {110: "one", 113: "subject 1"})
 
 

@@ -97,7 +97,9 @@ def test_a_database_that_cannot_hold_every_text_is_not_migrated(servers: Servers
     locale = "LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER libc TEMPLATE template0"
     administer(servers.database_url, f"CREATE DATABASE {name} ENCODING '{encoding}' {locale}")
     url = with_database(servers.database_url, name)
-    with pytest.raises(migrations.MigrationError, match=f"encoding is {encoding}; create it with ENCODING"):
+    with pytest.raises(
+        migrations.MigrationError, match=f"encoding is {encoding}; create the database with ENCODING"
+    ):
         migrations.upgrade(url)
     assert migrations.current(url) is None
     administer(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")

@@ -167,7 +167,7 @@ def test_an_upload_is_shown_with_all_that_is_known(engine: Engine, database_url:
         "lent to a friend",
         "unknown_question",
         "2026-11-22",
-        "1:",
+        "2:",
     ):
         assert expected in shown
     assert "answered_at" not in shown

@@ -52,6 +52,6 @@ def test_I12_what_postgres_cannot_store_is_refused_alone(
         assert spool.spooled(redis) == 0
     assert [each.status_code for each in answers] == [422] * 3 + [202] * 6
     assert answers[0].json()["errors"] == [
-        {"pointer": "", "detail": "it holds a value that cannot be stored"}
+        {"pointer": "", "detail": "the upload holds a value that cannot be stored"}
     ]
     assert web.get("/readyz").status_code == 200

@@ -123,4 +123,4 @@ def test_the_commands_tell_what_they_did(engine: Engine, database_url: str) -> N
     assert "are back" in run(main, ["uploads", "unvoid", uuid], env=environment).output
     unknown = run(main, ["uploads", "void", str(UUID(int=1)), "--reason", "why"], env=environment)
     assert unknown.exit_code == 1
-    assert "there is no quiz session of an upload" in unknown.output
+    assert "there is no quiz session of upload" in unknown.output

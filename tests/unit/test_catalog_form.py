@@ -41,7 +41,7 @@ FLAT = '{"id": 110, "pub_id": "q110", "correct_choice": 0, "choices": ["a", "b"]
         ('{"users": [], "users": []}', "the member users of the catalog: appears twice"),
         ('{"users": [\n{"id": 1},\n]}', "line 3, column 1: "),
         ('{"users": [\n{"id": \xff}]}', "line 2 is not UTF-8: save the file as UTF-8"),
-        ("[" * 100_000, "it nests too deeply for a catalog"),
+        ("[" * 100_000, "the catalog nests too deeply: check its brackets"),
         ("", "line 1, column 1: "),
         ("[]", "^/: "),
         ('{"questions": [{"id": 1, "exam_frequency": NaN}]}', "/questions/0/exam_frequency: .*finite"),

@@ -63,10 +63,10 @@ def test_other_questions_of_moodle_are_listed_with_the_reason() -> None:
     assert [edition.pub_id for _, edition in found.catalog.editions] == ["q1"]
     assert found.skipped == [
         "question 2 (q2): several choices can be right",
-        "question 3 (q3): 3 choices, 0 of them right: no single choice",
-        "question 4 (q4): 1 choices, 1 of them right: no single choice",
-        "question 5 (q5): of the type essay: no single choice",
-        "question 6 (A name): it has no ID number: give it one in Moodle, the public id that viewers send",
+        "question 3 (q3): 3 choices, 0 of them right: not a single-choice question",
+        "question 4 (q4): 1 choices, 1 of them right: not a single-choice question",
+        "question 5 (q5): of the type essay: not a single-choice question",
+        "question 6 (A name): has no ID number: enter one in Moodle; viewers send it as the public id",
     ]
 
 
@@ -117,8 +117,11 @@ def test_items_of_qti_are_read_alone_or_from_a_package() -> None:
     ("changed", "reason"),
     [
         (QTI_3.replace('cardinality="single"', 'cardinality="multiple"'), "several choices can be right"),
-        (QTI_3.replace("choice-interaction", "order-interaction"), "order-interaction: no single choice"),
-        (QTI_3.replace("choice-interaction", "div"), "no interaction: no single choice"),
+        (
+            QTI_3.replace("choice-interaction", "order-interaction"),
+            "order-interaction: not a single-choice question",
+        ),
+        (QTI_3.replace("choice-interaction", "div"), "no interaction: not a single-choice question"),
         (QTI_3.replace("<qti-value>ChoiceB", "<qti-value>Other"), "2 choices, 0 of them right"),
     ],
 )
@@ -137,11 +140,14 @@ BOMB = '<!DOCTYPE quiz [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><quiz><questi
         (BOMB.encode(), "a DOCTYPE is not accepted"),
         (f'<?xml version="1.0" encoding="cp037"?>{BOMB}'.encode("cp037"), "line 1 is not UTF-8"),
         (package(BOMB), "a DOCTYPE is not accepted"),
-        (b"<quiz><question>", "the file: no element found: line 1, column 16: it is no well-formed XML"),
-        (b'<?xml version="1.0" encoding="no"?><quiz/>', "the file: unknown encoding"),
-        (b"<quiz/>", "it has no question"),
-        (b"<html/>", "it has no question"),
-        (package(), "it has no question"),
+        (
+            b"<quiz><question>",
+            "the file cannot be read as XML: no element found: line 1, column 16: export it again",
+        ),
+        (b'<?xml version="1.0" encoding="no"?><quiz/>', "the file cannot be read as XML: unknown encoding"),
+        (b"<quiz/>", "the quiz has no question"),
+        (b"<html/>", "the quiz has no question"),
+        (package(), "the quiz has no question"),
         (package(QTI_3)[:-30], "the package cannot be read"),
         (QTI_3.encode(), "item q1: names no topic: give --topic"),
     ],

@@ -26,16 +26,16 @@ _FINAL = frozenset({403, 409, 413, 422})
 class Action(StrEnum):
     """What to do about an answer."""
 
-    DELETE = "delete"  # it is recorded
-    PAUSE = "pause"  # the whole outbox: no answer of ours came, or the server cannot take any now
-    LATER = "later"  # this session alone
-    TOKEN = "token"  # noqa: S105  # ask for another one
-    REFUSE = "refuse"  # keep it with the server's problem, and do not send it again
+    DELETE = "delete"  # the session is recorded
+    PAUSE = "pause"  # the whole outbox: the server did not answer, or can take no session now
+    LATER = "later"  # try this session alone again later
+    TOKEN = "token"  # noqa: S105  # ask for another token
+    REFUSE = "refuse"  # keep the session with the server's problem, and do not send it again
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer as it came; status 0: none did. `wait` is its Retry-After, in seconds."""
+    """An answer as it came; status 0: no answer came. `wait` is the answer's Retry-After, in seconds."""
 
     status: int
     type: str = ""
@@ -46,8 +46,8 @@ class Answer:
 def is_away(status: int) -> bool:
     """Return whether the server cannot take any session now, or was not reached.
 
-    Beyond 501 there are the server's 503 and those of something between: a proxy, a content network (520 to
-    530), a captive portal (511).
+    Beyond 501 there are the server's 503 and answers of something between: a proxy, a content network (520
+    to 530), a captive portal (511).
     """
     return status in _AWAY or status > _LAST_OF_ONE_SESSION
 
@@ -56,7 +56,7 @@ def judge(session_id: str, answer: Answer) -> tuple[Action, dict[str, Any]]:
     """Decide what an answer to a session means; also return the JSON object that it holds, if any."""
     body = _read(answer)
     if answer.status < 400:  # noqa: PLR2004  # the first of the errors
-        # Something that sends back what it gets sends the attempts, too.
+        # An echo of our own request has the attempts, too; the server's answer has none.
         is_echo = bool(body.get("attempts"))
         recorded = str(body.get("client_session_uuid")).lower() == session_id.lower() and not is_echo
         return (Action.DELETE if answer.status in _RECORDED and recorded else Action.PAUSE), body
@@ -79,7 +79,7 @@ def _read(answer: Answer) -> dict[str, Any]:
 
 
 def retry_after(header: str | None) -> float:
-    """Read a Retry-After in seconds: a number or a date, one hour at most, 0 where it says nothing."""
+    """Read a Retry-After in seconds: a number or a date, one hour at most, 0 if missing or unreadable."""
     try:
         wait = float(header or 0)
     except ValueError:
@@ -91,5 +91,5 @@ def retry_after(header: str | None) -> float:
 
 
 def pause_after(rounds: int) -> float:
-    """Return how long to pause after so many rounds that failed: up to 1, 2, 4, … 60 s, all of it chance."""
+    """Return a random pause: up to 1 s if no round failed before, then up to 2, 4, … 60 s."""
     return random.uniform(0, min(LONGEST_PAUSE, 2.0 ** min(rounds, 10)))  # noqa: S311  # no secret

@@ -29,7 +29,8 @@ MAX_BYTES = 1_048_500  # 1 MiB, less what `sent_at` adds
 LONGEST_WAIT = 900.0
 STUCK = 8  # tries
 MAX_REFUSALS = 2 * LANES
-# Even without a wake: another process may have left a session, and a token may be there again.
+# Look again even if nothing wakes the thread: another process may have added a session, or a token may be
+# there again.
 LOOK_AGAIN = 60.0
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -43,7 +44,7 @@ class InvalidSessionError(ValueError):
 
 
 class Event(StrEnum):
-    """What happened; its callback also gets the session, where it is about one."""
+    """What happened; the callback also gets the session that the event is about, if any."""
 
     CHANGE = "change"
     SENT = "sent"
@@ -54,7 +55,7 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The state of an outbox; times in seconds since 1970. `last_answer`: status (0: none came) and time."""
+    """The state of an outbox; times in seconds since 1970. `last_answer`: status (0: no answer) and time."""
 
     waiting: int
     refused: int
@@ -65,7 +66,7 @@ class Status:
 
 @dataclass(slots=True)
 class _Round:
-    """What the lanes of one drain know of each other."""
+    """What the lanes (threads) of one drain (run of sending) share."""
 
     everything: bool
     tried: set[str] = field(default_factory=set)
@@ -78,11 +79,12 @@ class _Round:
 class Outbox:
     """The sessions of one learner, in a file that several processes may share.
 
-    `token`: the learner's, or a function that returns one, None where there is none at present. It is called
-    with True once a token was refused. `on_event` is called from the threads that send.
+    `token`: the learner's token, or a function that returns it, or None if there is none at present. The
+    function is called with True once a token was refused, else with False. `on_event` is called from the
+    threads that send, and from those that call `add`, `forget` or `flush`.
 
-    As a context manager it sends in the background; leaving it waits for what is under way, 30 s at most.
-    Without, `flush` alone sends.
+    As a context manager, the outbox sends in the background; leaving the `with` waits for posts under way,
+    30 s at most. Without a `with`, only `flush` sends.
     """
 
     def __init__(
@@ -106,10 +108,10 @@ class Outbox:
         self._stop = threading.Event()
         self._draining = threading.Lock()
         self._tokens = threading.Lock()
-        # Each with the time from when it is tried again: it may be something between that has refused it.
+        # Refused tokens, each with the time from which it is tried again: a proxy may have refused it.
         self._refused: dict[str | None, float] = {}
         self._fresh: Any = _UNASKED
-        # Rounds that failed since the last answer; the end of the pause, and what Retry-After says of it.
+        # Rounds that failed since the last answer; the end of the pause, and its end by Retry-After.
         self._failed_rounds = 0
         self._paused_until = self._asked_until = 0.0
         self._last_answer: tuple[int, float] | None = None
@@ -135,8 +137,8 @@ class Outbox:
     def add(self, session: dict[str, Any]) -> None:
         """Keep a finished session; it is on disk when this returns.
 
-        Raise InvalidSessionError where it can never be sent, KnownSessionError where another has its id,
-        sqlite3.Error where the disk is full.
+        Raise InvalidSessionError if it can never be sent, KnownSessionError if another session has its id,
+        sqlite3.Error if the disk is full.
         """
         session_id = str(session.get("client_session_uuid")).lower()
         attempts = session.get("attempts")
@@ -147,7 +149,7 @@ class Outbox:
         except (TypeError, ValueError) as error:
             raise InvalidSessionError(f"a session must be JSON: {type(error).__name__}") from None
         if not _UUID.fullmatch(session_id):
-            raise InvalidSessionError("a session needs a client_session_uuid, made for it")
+            raise InvalidSessionError("a session needs a client_session_uuid: a UUID made for this session")
         if not isinstance(attempts, list) or not 0 < len(attempts) <= MAX_ATTEMPTS or size > MAX_BYTES:
             raise InvalidSessionError(f"a session needs 1 to {MAX_ATTEMPTS} attempts, and has at most 1 MiB")
         self._store.add(session_id, text)
@@ -164,14 +166,14 @@ class Outbox:
             self._drain(everything=True)
 
     def status(self) -> Status:
-        """Return what waits, and when it is tried next."""
+        """Return how much waits and was refused, when the next try is, and the last answer."""
         waiting, refused, oldest, next_at = self._store.count()
         pause = time.time() + max(0.0, self._paused_until - time.monotonic())
         next_try = None if next_at is None else max(next_at, pause)
         return Status(waiting, refused, oldest, next_try, self._last_answer)
 
     def items(self) -> list[Item]:
-        """List what is kept, those refused first, each kind oldest first."""
+        """List what is kept: refused sessions first, then waiting ones, each kind oldest first."""
         return self._store.items()
 
     def forget(self, session_id: str) -> None:
@@ -191,7 +193,7 @@ class Outbox:
                     is_held = self._drain(everything=False)
                 next_try = self.status().next_try
                 wait = LOOK_AGAIN if is_held or next_try is None else next_try - time.time()
-            except Exception:  # of the disk, or a callback: later it may be another
+            except Exception:  # of the disk, or of a callback: it may be gone later
                 log.exception("the outbox cannot send; it tries again in %.0f s", LOOK_AGAIN)
                 wait = LOOK_AGAIN
             self._wake.wait(min(max(wait, 0.0), LOOK_AGAIN))
@@ -201,7 +203,7 @@ class Outbox:
         done = _Round(everything)
         while not self._stop.is_set() and time.monotonic() >= self._paused_until:
             before = len(done.tried)
-            # After a failure one alone, and another one each time: it may be the session that fails.
+            # After a failure, one session alone, and another one each time: the session may be the cause.
             is_probe = self._failed_rounds > 0
             lanes = [self._pool.submit(self._lane, done, is_probe) for _ in range(1 if is_probe else LANES)]
             for lane in lanes:
@@ -236,11 +238,11 @@ class Outbox:
                 return
 
     def _send(self, item: Item, done: _Round) -> None:
-        """Send a session, and do what the answer says."""
+        """Send a session, and do what the answer demands."""
         try:
             token = self._token()
-        except Exception:  # as where a token is fetched, and the network is away
-            log.warning("no token can be had", exc_info=True)
+        except Exception:  # such as when a token has to be fetched, and the network is away
+            log.warning("the function that returns the token failed", exc_info=True)
             self._store.release(item.id)
             done.is_paused = True
             return
@@ -268,7 +270,7 @@ class Outbox:
                 self._store.release(item.id)
                 done.tried.discard(item.id)
                 done.refusals += 1
-                # Of a function that makes another token each time, none of which is accepted.
+                # The function may return another token each time, and the server accept none of them.
                 done.is_held |= done.refusals > MAX_REFUSALS
             case Action.PAUSE:
                 self._store.release(item.id)
@@ -294,7 +296,7 @@ class Outbox:
         return Answer(response.status_code, kind, text.decode("utf-8-sig", "replace"), wait)
 
     def _token(self) -> str | None:
-        """Return a token that was not refused; one question for all lanes."""
+        """Return a token that was not refused, or None; a new token is asked for once for all lanes."""
         with self._tokens:
             now = time.monotonic()
             self._refused = {token: until for token, until in self._refused.items() if until > now}
@@ -306,7 +308,7 @@ class Outbox:
             return None if token in self._refused else token
 
     def _refuse(self, token: str) -> None:
-        """Note that a token was refused: by its value, as all lanes may have sent the same."""
+        """Note that a token was refused; by value, as all lanes may have sent the same one."""
         with self._tokens:
             if token not in self._refused:
                 self._refused[token] = time.monotonic() + LONGEST_RETRY_AFTER

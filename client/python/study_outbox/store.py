@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal
 
-# For so many seconds a session is one process's to send. One that dies leaves its sessions until then.
+# For this many seconds, only the process that claimed a session sends it; then any process may claim it.
 LEASE = 60.0
 BUSY = 30.0
 
@@ -22,13 +22,13 @@ _SCHEMA = """
         PRIMARY KEY (learner, id)
     )
 """
-# With all that a choice needs: sessions of 100 KB are not read for it.
+# The index has all columns by which a session is chosen: sessions of 100 KB are not read for that.
 _INDEX = """
     CREATE INDEX IF NOT EXISTS sessions_order
     ON sessions (learner, state, added, id, next_at, leased_until)
 """
 _COLUMNS = "id, session, added, state, tries, next_at, problem"
-# A time that is further away than it can be was written before the clock was set back: it has passed.
+# A time further away than the longest wait was written before the clock was set back: it counts as passed.
 _CLAIM = f"""
     UPDATE sessions SET leased_until = :now + :lease
     WHERE learner = :learner AND id = (
@@ -50,7 +50,7 @@ class KnownSessionError(ValueError):
 class Item:
     """A session in the outbox, without `sent_at`; times in seconds since 1970.
 
-    `problem` is the server's (RFC 9457) where it is refused.
+    `problem` is the server's problem (RFC 9457) if the session is refused.
     """
 
     id: str
@@ -80,7 +80,7 @@ class Store:
             raise
 
     def _write_ahead(self) -> None:
-        # SQLite does not wait here for another process that opens the new file, too.
+        # Here SQLite itself does not wait for another process that opens the new file at the same time.
         end = time.monotonic() + BUSY
         while True:
             try:
@@ -98,7 +98,7 @@ class Store:
             self._connection.close()
 
     def add(self, session_id: str, text: str) -> None:
-        """Keep a new session, on the disk; one that is there with the same content stays as it is."""
+        """Keep a new session, on the disk; if it is there already, with the same content, nothing changes."""
         now = time.time()
         with self._transaction("FULL") as cursor:
             found = cursor.execute(
@@ -113,9 +113,10 @@ class Store:
                 raise KnownSessionError(f"another session has the client_session_uuid {session_id}")
 
     def claim(self, *, everything: bool, but: Collection[str], skip: int) -> Item | None:
-        """Take the oldest session that is due, or of all that wait, for LEASE seconds; None if there is none.
+        """Take, for LEASE seconds, the oldest session that is due; None if there is none.
 
-        Those in `but` are not taken; so many of the others are left out first as `skip` says.
+        `everything`: waiting sessions that are not due are taken, too. `but`: ids that are not taken. `skip`:
+        how many of the oldest are passed over.
         """
         bound = {
             "learner": self._learner,
@@ -125,12 +126,12 @@ class Store:
             "skip": skip,
         }
         with self._transaction() as cursor:
-            # Read now: it may have waited for another process, whose lease is then from before.
+            # Read the clock only now: this may have waited for another process, whose lease began meanwhile.
             row = cursor.execute(_CLAIM, bound | {"now": time.time()}).fetchone()
         return None if row is None else _item(row)
 
     def release(self, session_id: str) -> None:
-        """Give a session back that was not sent."""
+        """End the lease of a session that was not sent."""
         self._change(session_id, "leased_until = 0")
 
     def postpone(self, session_id: str, tries: int, next_at: float) -> None:
@@ -148,13 +149,13 @@ class Store:
             return cursor.rowcount > 0
 
     def items(self) -> list[Item]:
-        """List what is kept, those refused first, each kind oldest first."""
+        """List what is kept: refused sessions first, then waiting ones, each kind oldest first."""
         query = f"SELECT {_COLUMNS} FROM sessions WHERE learner = ? ORDER BY state, added, id"  # noqa: S608
         with self._lock, closing(self._connection.cursor()) as cursor:
             return [_item(row) for row in cursor.execute(query, (self._learner,))]
 
     def count(self) -> tuple[int, int, float | None, float | None]:
-        """Count those that wait and those refused; when the oldest was added, and when one is due next."""
+        """Count waiting and refused sessions; find when the oldest was added, and when the next is due."""
         query = """
             SELECT count(*) FILTER (WHERE state = 'waiting'), count(*) FILTER (WHERE state = 'refused'),
                 min(added) FILTER (WHERE state = 'waiting'),
@@ -172,10 +173,10 @@ class Store:
 
     @contextmanager
     def _transaction(self, synchronous: Literal["NORMAL", "FULL"] = "NORMAL") -> Iterator[sqlite3.Cursor]:
-        # A power cut may undo all but `add`: then a session is sent again, which changes nothing.
+        # A power cut may undo every change except `add`: then a session is sent again, which changes nothing.
         with self._lock, closing(self._connection.cursor()) as cursor:
             cursor.execute(f"PRAGMA synchronous = {synchronous}")
-            # Not deferred: two that read first and then write would refuse each other.
+            # Not deferred: two transactions that read first and then write would refuse each other.
             cursor.execute("BEGIN IMMEDIATE")
             try:
                 yield cursor

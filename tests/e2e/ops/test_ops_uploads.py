@@ -45,7 +45,7 @@ def test_a_dead_upload_is_found_by_its_question_read_and_replayed(page: Page, op
     expect(page.get_by_role("row", name=re.compile("sci-unit-of-resistance"))).to_contain_text("→")
     assert status(ops_engine, uuid) == "dead"
     page.get_by_role("button", name="Replay").click()
-    expect(page.get_by_text("Set back: it is replayed soon.")).to_be_visible()
+    expect(page.get_by_text("The upload is set back, and is replayed soon.")).to_be_visible()
 
     wait_for_ingested(page)
     expect(page.get_by_role("region", name="Table: Progress")).to_contain_text("sci-unit-of-resistance")
@@ -127,7 +127,7 @@ def test_the_keyboard_alone_leads_to_a_replay(page: Page, ops_engine: Engine) ->
         tab_to(name)
         with page.expect_navigation():
             page.keyboard.press("Enter")
-    expect(page.get_by_text("Set back: it is replayed soon.")).to_be_visible()
+    expect(page.get_by_text("The upload is set back, and is replayed soon.")).to_be_visible()
 
 
 def test_a_learner_is_reached_and_his_curve_drawn(page: Page) -> None:

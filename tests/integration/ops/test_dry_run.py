@@ -36,16 +36,16 @@ def test_a_locked_upload_or_learner_is_reported_as_busy(
     with engine.begin() as worker:
         worker.execute(text(f"SELECT FROM {table} FOR NO KEY UPDATE"))
         busy = message(web, sent)
-    assert busy.endswith("or its learner; try again.")
+    assert busy.endswith("or its learner: try again.")
     assert "55P03" not in busy
-    assert "it would be" in message(web, sent)
+    assert "the upload would be" in message(web, sent)
 
 
 def test_an_ingested_upload_is_reported_as_ingested(
     engine: Engine, web: httpx.Client, sent: dict[str, Any]
 ) -> None:
     ingest(engine, sent)
-    assert message(web, sent).endswith("it is ingested already.")
+    assert message(web, sent).endswith("the upload is ingested already.")
     with engine.begin() as connection:
         void_upload(connection, uuid_of(sent), reason="lent")
-    assert message(web, sent).endswith("it is ingested already (void).")
+    assert message(web, sent).endswith("the upload is ingested already (void).")

@@ -128,7 +128,7 @@ def test_a_conflict_shows_what_differs_and_discarding_asks_first(engine: Engine,
     page = shown(press(web, f"{path}/payloads"))
     assert (
         "Difference -q111: selected 1, answered_at 2026-11-20T09:00:00+00:00"
-        " +q111: selected nothing, unsure, answered_at 2026-11-20T09:00:00+00:00 Lines of" in page
+        " +q111: selected nothing, unsure, answered_at 2026-11-20T09:00:00+00:00 Lines that" in page
     )
     assert "is deleted permanently" in shown(web.get(f"{path}/discard"))
     assert web.get(path).status_code == 200, "it is still there"
@@ -156,7 +156,7 @@ def test_a_wrong_clock_is_tried_and_then_shifted(engine: Engine, web: httpx.Clie
     assert "Wrong clock" in shown(web.get(page))
     assert "Shift the clock" not in shown(web.get(f"{page}/clock"))
     tried = shown(web.get(f"{page}/clock?shift=-1d12h"))
-    assert "rolled back: it would be ingested" in tried
+    assert "rolled back: the upload would be ingested" in tried
     assert "shifted by -1d12h" in tried
     assert standing(engine, sent).result["questions"] == due_before
     assert press(web, f"{page}/clock", shift="-1d12h").status_code == 303
