@@ -249,7 +249,7 @@ def unvoid_upload(connection: Connection, client_session_uuid: UUID) -> int:
 
 
 def _lock_sessions(connection: Connection, client_session_uuid: UUID) -> tuple[int, list[int]]:
-    """Lock an upload and its learner; return the learner and the upload's sessions.
+    """Lock an upload and its learner; return the learner and the upload's sessions that are not superseded.
 
     The upload is locked first: a replay that has locked it may be adding a session.
     """
@@ -263,7 +263,7 @@ def _lock_sessions(connection: Connection, client_session_uuid: UUID) -> tuple[i
             " and its present content is not ingested"
         )
     lock_learner(connection, sessions[0].user_id)
-    return sessions[0].user_id, [session.id for session in sessions]
+    return sessions[0].user_id, [session.id for session in sessions if session.stands]
 
 
 _LIST_CONFLICTS = text("""

@@ -207,6 +207,14 @@ def unvoid(engine: Engine, sent: Sent) -> int:
         return unvoid_upload(connection, uuid_of(sent))
 
 
+def test_sessions_that_count_are_not_void_for_having_superseded_others(engine: Engine, early: Sent) -> None:
+    load(engine, FULL)
+    assert add(engine, early) > 0
+    assert unvoid(engine, early) == 0
+    count = void(engine, early)
+    assert (unvoid(engine, early), clean(engine)) == (count, True)
+
+
 def purge(engine: Engine, sent: Sent) -> None:
     with engine.begin() as connection:
         bound = {"id": uuid_of(sent)}
