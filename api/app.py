@@ -13,7 +13,7 @@ from api.metrics import install_metrics
 from api.ops import create_ops_app
 from api.ops.session import PATH
 from api.origins import install_origins
-from api.proxies import ProxyHeaders, stay_on_host
+from api.proxies import ProxyHeaders, make_location_relative
 from api.schemas import MAX_BODY
 from api.services import SYSTEM_CLOCK, install_services
 from shared.config import Settings
@@ -31,7 +31,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None) 
         )
     app = openapi.make_documented_app(__name__)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # members in the order of their model
-    app.after_request(stay_on_host)
+    app.after_request(make_location_relative)
     app.url_map.converters["id"] = live.IdConverter
     install_services(app, settings, clock)
     install_metrics(app, settings)

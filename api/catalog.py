@@ -53,10 +53,10 @@ class DigestQuery(BaseModel):
     limit: int = Field(MAX_TOPICS, ge=1, le=MAX_TOPICS, description="largest number of topics in a page")
 
 
-class ThingPath(BaseModel):
+class CatalogPath(BaseModel):
     """The topic, question or learner."""
 
-    thing_id: live.Id
+    id: live.Id
 
 
 class Precondition(BaseModel):
@@ -203,17 +203,17 @@ def show_digests(query: DigestQuery) -> dict[str, Any]:
 
 
 @blueprint.get(
-    "/topics/<id:thing_id>/questions",
+    "/topics/<id:id>/questions",
     operation_id="listTopicQuestions",
     responses=answers({200: schemas.QuestionIds}, *COMMON),
 )
-def list_questions(path: ThingPath) -> Response:
+def list_questions(path: CatalogPath) -> Response:
     """List the questions of a topic; the `ETag` is its digest."""
     now = services().now
     ids, digests = services().catalog.run(
         lambda c: (
-            catalog_sync.asked_questions(c, path.thing_id, now=now(c)),
-            catalog_sync.digests_of(c, [path.thing_id], now=now(c)),
+            catalog_sync.asked_questions(c, path.id, now=now(c)),
+            catalog_sync.digests_of(c, [path.id], now=now(c)),
         )
     )
     return _tagged(schemas.QuestionIds(ids=ids), digests)
@@ -223,7 +223,7 @@ _WITHDRAWN = answers({200: schemas.Withdrawn}, *COMMON, Kind.TOPIC_CHANGED, Kind
 
 
 @blueprint.put(
-    "/topics/<id:thing_id>/questions",
+    "/topics/<id:id>/questions",
     operation_id="keepTopicQuestions",
     openapi_extensions=reads(blueprint, schemas.QuestionIds),
     responses=answers(
@@ -235,30 +235,30 @@ _WITHDRAWN = answers({200: schemas.Withdrawn}, *COMMON, Kind.TOPIC_CHANGED, Kind
         Kind.HOST_CATALOG,
     ),
 )
-def keep_questions(path: ThingPath, header: Precondition) -> Response:
+def keep_questions(path: CatalogPath, header: Precondition) -> Response:
     """Withdraw every question of a topic that the body does not name."""
     try:
         kept = schemas.QuestionIds.model_validate_json(schemas.plain_json_body()).ids
     except ValidationError as error:
         refuse_invalid(error)
-    keep = partial(catalog_sync.keep_only, topic_id=path.thing_id, kept=kept)
-    return _withdraw(header, lambda _: [path.thing_id], keep, topic=path.thing_id)
+    keep = partial(catalog_sync.keep_only, topic_id=path.id, kept=kept)
+    return _withdraw(header, lambda _: [path.id], keep, topic=path.id)
 
 
-@blueprint.delete("/questions/<id:thing_id>", operation_id="withdrawQuestion", responses=_WITHDRAWN)
-def withdraw_question(path: ThingPath, header: Precondition) -> Response:
+@blueprint.delete("/questions/<id:id>", operation_id="withdrawQuestion", responses=_WITHDRAWN)
+def withdraw_question(path: CatalogPath, header: Precondition) -> Response:
     """Withdraw a question: it is retired if it has answers or is being asked, otherwise deleted."""
-    question = [path.thing_id]
+    question = [path.id]
     topics = partial(catalog_sync.topics_of, question_ids=question)
     withdraw = partial(catalog_sync.withdraw, question_ids=question)
-    return _withdraw(header, topics, withdraw, question=path.thing_id)
+    return _withdraw(header, topics, withdraw, question=path.id)
 
 
-@blueprint.delete("/topics/<id:thing_id>", operation_id="withdrawTopic", responses=_WITHDRAWN)
-def withdraw_topic(path: ThingPath, header: Precondition) -> Response:
+@blueprint.delete("/topics/<id:id>", operation_id="withdrawTopic", responses=_WITHDRAWN)
+def withdraw_topic(path: CatalogPath, header: Precondition) -> Response:
     """Withdraw all questions of a topic, and delete the topic if nobody has studied it."""
-    withdraw = partial(catalog_sync.withdraw_topic, topic_id=path.thing_id)
-    return _withdraw(header, lambda _: [path.thing_id], withdraw, topic=path.thing_id)
+    withdraw = partial(catalog_sync.withdraw_topic, topic_id=path.id)
+    return _withdraw(header, lambda _: [path.id], withdraw, topic=path.id)
 
 
 def _withdraw(
@@ -282,36 +282,36 @@ def _tagged(answer: BaseModel, digests: Iterable[catalog_digest.Digest]) -> Resp
 
 
 @blueprint.delete(
-    "/learners/<id:thing_id>",
+    "/learners/<id:id>",
     operation_id="deleteLearner",
     responses=answers({200: schemas.DeletedLearner}, *COMMON),
 )
-def remove_learner(path: ThingPath) -> dict[str, Any]:
+def remove_learner(path: CatalogPath) -> dict[str, Any]:
     """Delete a learner and all their data; the rows of their uploads stay, without payloads."""
     redis = services().uploads.spool
-    receipt = services().catalog.run(lambda c: delete_learner(c, path.thing_id, redis))
+    deleted = services().catalog.run(lambda c: delete_learner(c, path.id, redis))
     log.info(
         "learner.deleted",
-        learner=path.thing_id,
-        sessions=receipt.sessions,
-        attempts=receipt.attempts,
-        progress=receipt.progress,
-        blanked_uploads=receipt.uploads,
-        blanked_conflicts=receipt.conflicts,
-        spool_entries=receipt.spooled,
+        learner=path.id,
+        sessions=deleted.sessions,
+        attempts=deleted.attempts,
+        progress=deleted.progress,
+        blanked_uploads=deleted.uploads,
+        blanked_conflicts=deleted.conflicts,
+        spool_entries=deleted.spooled,
     )
-    return schemas.DeletedLearner.model_validate(receipt._asdict()).model_dump()
+    return schemas.DeletedLearner.model_validate(deleted._asdict()).model_dump()
 
 
 @blueprint.get(
-    "/learners/<id:thing_id>",
+    "/learners/<id:id>",
     operation_id="exportLearner",
     responses=answers(
         {200: {"description": "NDJSON", "content": {NDJSON: {"schema": {"type": "string"}}}}}, *COMMON
     ),
 )
-def show_learner(path: ThingPath) -> Response:
+def show_learner(path: CatalogPath) -> Response:
     """Export all data of a learner: one line of JSON for each row, with the name of its table."""
-    lines = services().catalog.run(lambda c: [*export_learner(c, path.thing_id)])
-    log.info("learner.exported", learner=path.thing_id, rows=len(lines))
+    lines = services().catalog.run(lambda c: [*export_learner(c, path.id)])
+    log.info("learner.exported", learner=path.id, rows=len(lines))
     return Response("".join(f"{line}\n" for line in lines), content_type=NDJSON)

@@ -41,8 +41,8 @@ class Kind(Enum):
     )
     HOST_CATALOG = (
         409,
-        "The catalog is the document server's own",
-        "Change the document server's tables: here they are only read.",
+        "The catalog is the document server's, and cannot be changed here",
+        "Change the document server's tables: the catalog here consists of views on them.",
     )
     UNKNOWN_CURSOR = (
         410,

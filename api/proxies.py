@@ -13,7 +13,7 @@ from flask import Response, request
 from shared.config import URL_PREFIX, Settings
 
 
-def stay_on_host(response: Response) -> Response:
+def make_location_relative(response: Response) -> Response:
     """Remove scheme and host from the header `Location`: only the client knows how it reaches us."""
     location = response.location or "/"
     # Our own locations are paths already. This is tested first, as `host_url` takes a tenth of the CPU of an

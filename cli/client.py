@@ -22,7 +22,7 @@ PATH = "/ingest/study/attempts"
 # In seconds: enough for a server that restarts. Until the first answer of a server, no other limit is used.
 PATIENCE_S = 8.0
 # In seconds: enough for a store that restarts or fails over.
-IMPORT_PATIENCE_S = 300.0
+UPLOAD_PATIENCE_S = 300.0
 POLL_S = 0.1
 TIMEOUT_S = 30.0
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -150,7 +150,7 @@ def with_sender(command: Callable[..., Any]) -> Callable[..., Any]:
         running = {} if url and token else read_env(data_dir)
         url = url or running["API_URL"]
         token = remote.first_token(token or running["VIEWER_SYNC_TOKEN"])
-        with Sender(url, token, patience=IMPORT_PATIENCE_S) as sender:
+        with Sender(url, token, patience=UPLOAD_PATIENCE_S) as sender:
             return command(*args, sender=sender, **options)
 
     return run

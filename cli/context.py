@@ -43,7 +43,7 @@ URL_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_at
 GAP = 3  # between two columns
 WHOLE = 40  # characters: a word up to this length, such as a uuid, is never broken
 PIPE_WIDTH = 1000  # a pipe has no width of its own: lines are not wrapped there
-MOST_DRAWN = 500  # rows: drawing more as a table takes longer than finding them
+MAX_DRAWN = 500  # rows: drawing more as a table takes longer than finding them
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +134,11 @@ def print_json(value: Any) -> None:
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print a table; long texts are wrapped between words, and the terminal breaks lines that stay too long.
 
-    A table of more than MOST_DRAWN rows is printed as plain columns.
+    A table of more than MAX_DRAWN rows is printed as plain columns.
     """
     rows = list(rows)
     cells = [[cell(value) for value in row] for row in rows]
-    if len(cells) > MOST_DRAWN:
+    if len(cells) > MAX_DRAWN:
         lines = [[Text(heading) for heading in headings], *cells]
         widths = [max(len(text) for text in column) for column in zip(*lines, strict=True)]
         for line in lines:

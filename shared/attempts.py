@@ -71,7 +71,7 @@ _INSERT_ATTEMPTS = text(_ATTEMPTS.replace("SESSION", "user_id bigint, session_id
 
 # Voided sessions are included: their upload must not be ingested again. Superseded ones are left out: a
 # replay inserts new ones.
-_OF_UPLOADS = text("""
+_SESSIONS_OF_UPLOADS = text("""
     SELECT client_session_uuid, user_id, id AS session_id, study_topic_id, correct_count, wrong_count,
         unsure_count, newly_correct_count, recovered_count, relapsed_count, chronic_remaining_count
     FROM study_quiz_sessions
@@ -146,7 +146,7 @@ def sessions_of_uploads(
     """Return the ids and counts of uploads' sessions that are not superseded, by upload and learner."""
     found: dict[tuple[UUID, int], list[dict[str, Any]]] = defaultdict(list)
     ids = [str(uuid) for uuid in client_session_uuids]
-    for row in execute(connection, _OF_UPLOADS, {"ids": as_json(ids)}):
+    for row in execute(connection, _SESSIONS_OF_UPLOADS, {"ids": as_json(ids)}):
         counts = row._asdict()
         found[UUID(counts.pop("client_session_uuid")), counts.pop("user_id")].append(counts)
     return found

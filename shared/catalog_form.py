@@ -172,7 +172,10 @@ def validate(data: Any, place: Callable[[tuple[int | str, ...]], str]) -> Catalo
     try:
         return CatalogFile.model_validate(data)
     except pydantic.ValidationError as error:
-        lines = [f"{place(e['loc'])}: {e['msg']}" for e in error.errors(include_url=False)]
+        lines = [
+            f"{place(e['loc'])}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors(include_url=False)
+        ]
         raise CatalogError("\n".join(lines)) from None
 
 

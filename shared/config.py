@@ -229,7 +229,7 @@ Rate = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0)]
 # The shortest length of these secrets. An address can try some thousand passwords a day, but any number of
 # tokens.
-LOGINS = {
+SHORTEST_SECRETS = {
     "viewer_sync_token": 16,
     "study_api_token": 16,
     "catalog_token": 16,
@@ -389,20 +389,21 @@ class Settings(BrokerSettings, StoreSettings):
             raise ValueError("must be set while WEBHOOK_URL is set")
         return secrets
 
-    @field_validator(*LOGINS)
+    @field_validator(*SHORTEST_SECRETS)
     @classmethod
-    def _withstand_guesses(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+    def _check_secrets(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
         def secrets(name: str, setting: SecretStr) -> tuple[str, ...]:
             whole = setting.get_secret_value()
             return _tokens(setting) if name != "ops_password" else (whole,) if whole else ()
 
         name = str(info.field_name)
-        ours, shortest = secrets(name, secret), LOGINS[name]
+        ours, shortest = secrets(name, secret), SHORTEST_SECRETS[name]
         if any(len(each) < shortest for each in ours):
             each = "" if name == "ops_password" else " in each token; commas separate tokens"
             raise ValueError(f"must have {shortest} characters or more{each}")
         # A token from a learner's device must not give the rights of the front end or of operators.
-        known = [each for other in LOGINS if other in info.data for each in secrets(other, info.data[other])]
+        others = [other for other in SHORTEST_SECRETS if other in info.data]
+        known = [each for other in others for each in secrets(other, info.data[other])]
         if len({*known, *ours}) < len(known) + len(ours):
             raise ValueError("must not contain a token twice, or a token or password of another setting")
         return secret

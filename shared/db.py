@@ -71,7 +71,7 @@ def make_engine(  # noqa: PLR0913  # each is an engine's own property
     statement_limit = statement_limit or settings.task_time_limit
     vanished = {"tcp_user_timeout": int(min(VANISHED_S, statement_limit) * 1000)}
     arguments: dict[str, Any] = DEFAULTS | vanished | conninfo_to_dict(settings.database_url)
-    arguments |= hosts.verified(arguments)
+    arguments |= hosts.tls_arguments(arguments)
     several = hosts.Hosts.of(arguments)
     if several or "," in str(arguments.get("hostaddr")):  # one of them may be a standby
         arguments.setdefault("target_session_attrs", "read-write")

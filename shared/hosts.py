@@ -71,7 +71,7 @@ def is_unproven(error: DBAPIError) -> bool:
     return any(word in str(error.orig) for word in ("SSL", "certificate"))
 
 
-def verified(arguments: Mapping[str, Any]) -> dict[str, str]:
+def tls_arguments(arguments: Mapping[str, Any]) -> dict[str, str]:
     """Return the parameters by which a server on another host must prove its name.
 
     Nothing is returned if `sslmode` or PGSSLMODE is set: these decide. The authorities are those of the URL,

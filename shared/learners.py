@@ -73,7 +73,7 @@ _DELETE_PROGRESS = text("DELETE FROM study_question_progress WHERE user_id = :us
 _DELETE = text("DELETE FROM users WHERE id = :user_id")
 
 
-class Receipt(NamedTuple):
+class Deleted(NamedTuple):
     """How many rows and spool entries were deleted, and how many uploads and conflicts were blanked."""
 
     sessions: int
@@ -84,7 +84,7 @@ class Receipt(NamedTuple):
     spooled: int
 
 
-def delete_learner(connection: Connection, user_id: int, redis: Redis | None = None) -> Receipt:
+def delete_learner(connection: Connection, user_id: int, redis: Redis | None = None) -> Deleted:
     """Delete a learner and all their data; return how many rows and payloads were deleted.
 
     Where the catalog is a document server's, the learner's row and questions are the server's, and stay.
@@ -110,7 +110,7 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
         execute(connection, _DELETE, bound)
     mark_whole(connection, user_id)
     spooled = spool.remove(redis, user_id, set(pub_ids)) if redis else 0
-    return Receipt(sessions, attempts, progress, len(uploads), conflicts, spooled)
+    return Deleted(sessions, attempts, progress, len(uploads), conflicts, spooled)
 
 
 # What is known of a learner, by table.

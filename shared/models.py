@@ -353,10 +353,10 @@ expect_new_learners(StudyQuestionProgress)
 
 
 class LearnerChanges(Base):
-    """The last transaction that changed progress of a learner, and the last that deleted any (`whole_xid`).
+    """The last transactions that changed a learner's progress, and that deleted some of it (`whole_xid`).
 
-    Before any is deleted, `whole_xid` is the transaction that added the row.
-    No foreign key: the row stays when the learner is deleted, which is a change, too.
+    Until a transaction deletes progress of the learner, `whole_xid` is the transaction that added this row.
+    No foreign key: the row stays when the learner is deleted, since readers must get this change, too.
     """
 
     __tablename__ = "learner_changes"

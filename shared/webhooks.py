@@ -26,7 +26,7 @@ from shared import db, failures, retries
 from shared.config import Settings
 
 # A lease lasts this many timeouts: more than one, so that a late answer is recorded before the next try.
-TIMEOUTS_OF_A_LEASE = 2
+TIMEOUTS_PER_LEASE = 2
 # The part of an answer that is stored: enough to read what is wrong.
 KEPT_BYTES = 300
 # The longest wait that a receiver may ask for; a longer one is shortened, as it is hardly meant.
@@ -193,7 +193,7 @@ def claim(connection: Connection, settings: Settings, *, limit: int) -> list[Web
     """
     db.execute(connection, _MARK_EXHAUSTED, {"max_tries": settings.webhook_max_tries})
     db.execute(connection, _SKIP_VOIDED)
-    lease = TIMEOUTS_OF_A_LEASE * settings.webhook_timeout
+    lease = TIMEOUTS_PER_LEASE * settings.webhook_timeout
     ids = db.scalars(connection, _CLAIM, {"limit": limit, "lease": lease})
     if not ids:
         return []

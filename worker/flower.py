@@ -42,7 +42,7 @@ def logins(text: str) -> list[str]:
     return found
 
 
-def private(state: Path) -> None:
+def require_private(state: Path) -> None:
     """Raise ConfigurationError if others can write Flower's state, a pickle: reading it runs their code."""
     files = [each for each in state.parent.glob(f"{state.name}*") if not _is_own(each.lstat())]
     if path := first_open_to_others(state.parent, os.geteuid()) or next(iter(files), None):
@@ -65,7 +65,7 @@ def main() -> None:
         settings = load_settings(BrokerSettings)
         os.environ["FLOWER_BASIC_AUTH"] = ",".join(logins(os.environ.get("FLOWER_BASIC_AUTH", "")))
         if os.environ["FLOWER_PERSISTENT"].lower() == "true":
-            private(Path(os.environ["FLOWER_DB"]).absolute())
+            require_private(Path(os.environ["FLOWER_DB"]).absolute())
     except ConfigurationError as error:
         sys.exit(f"study-ingest: {error}")
     os.umask(0o077)

@@ -13,7 +13,7 @@ from api.live import IdConverter
 from api.metrics import count_requests
 from api.ops import learner, session, views
 from api.ops.store import OperatorStore
-from api.proxies import stay_on_host
+from api.proxies import make_location_relative
 from shared.config import Settings
 from shared.spool import connect
 
@@ -25,7 +25,7 @@ def create_ops_app(settings: Settings, clock: Callable[[], datetime], max_body: 
     """Make the application that is mounted at `/ops`; the caller has checked that OPS_PASSWORD is set."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = max_body
-    app.after_request(stay_on_host)
+    app.after_request(make_location_relative)
     app.url_map.converters["id"] = IdConverter
     for name, filter_ in (("second", second), ("minute", minute), ("age", age)):
         app.add_template_filter(filter_, name)

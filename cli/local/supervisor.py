@@ -26,7 +26,7 @@ GRACE_SECONDS = 20.0  # more than the 10 s that a worker gives its running tasks
 CHECK_SECONDS = 1.0  # often enough to notice an end, rarely enough for an idle system
 BRIEF_SECONDS = 10.0  # a process that ends sooner after its start has failed at once
 LONGEST_PAUSE_SECONDS = 30.0
-MOST_FAILURES = 8  # failed starts in a row before we give up, after about two minutes
+MAX_FAILURES = 8  # failed starts in a row before we give up, after about two minutes
 
 
 class ProcessEndedError(StudyIngestError):
@@ -54,9 +54,9 @@ class Restarts:
             return
         if self._due is None:
             self._failures = self._failures + 1 if now < self._started_at + BRIEF_SECONDS else 0
-            if self._failures == MOST_FAILURES:
+            if self._failures == MAX_FAILURES:
                 raise ProcessEndedError(
-                    f"{_end(self._name, code)}, and did so after its last {MOST_FAILURES} starts"
+                    f"{_end(self._name, code)}, and did so after its last {MAX_FAILURES} starts"
                 )
             pause = min(2.0 ** (self._failures - 1), LONGEST_PAUSE_SECONDS) if self._failures else 0.0
             self._due = now + pause

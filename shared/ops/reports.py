@@ -284,7 +284,7 @@ class Conflict:
     content_hash: str
 
 
-class Moment(NamedTuple):
+class TimelineEntry(NamedTuple):
     """What happened to an upload, and when; `actor`: the operator who did it, if known."""
 
     at: datetime
@@ -317,20 +317,20 @@ class UploadReport:
     voided_at: datetime | None
     void_reason: str | None
     conflicts: list[Conflict]
-    events: list[Moment]
+    events: list[TimelineEntry]
     owners: dict[str, int]
 
     @property
-    def timeline(self) -> list[Moment]:
+    def timeline(self) -> list[TimelineEntry]:
         """List what happened to the upload and when, and its next try."""
-        known = {moment[:2] for moment in self.events}
+        known = {event[:2] for event in self.events}
         shown = [(self.received_at, "received"), (self.finalized_at, str(self.status))]
         shown += [(self.voided_at, "voided"), *((each.received_at, "received") for each in self.conflicts)]
-        moments = [Moment(at, what) for at, what in shown if at and (at, what) not in known]
-        moments += self.events
+        entries = [TimelineEntry(at, what) for at, what in shown if at and (at, what) not in known]
+        entries += self.events
         if self.status is Status.RECEIVED:
-            moments.append(Moment(self.next_try_at, "next try"))
-        return sorted(moments, key=itemgetter(0))
+            entries.append(TimelineEntry(self.next_try_at, "next try"))
+        return sorted(entries, key=itemgetter(0))
 
 
 def report_upload(connection: Connection, client_session_uuid: UUID) -> UploadReport:
@@ -346,6 +346,8 @@ def report_upload(connection: Connection, client_session_uuid: UUID) -> UploadRe
         conflicts=[
             Conflict(*each) for each in db.execute(connection, _CONFLICTS, {"id": client_session_uuid})
         ],
-        events=[Moment(*each) for each in db.execute(connection, _EVENTS, {"id": client_session_uuid})],
+        events=[
+            TimelineEntry(*each) for each in db.execute(connection, _EVENTS, {"id": client_session_uuid})
+        ],
         owners=dict(db.execute(connection, _OWNERS, {"pub_ids": sent}).fetchall()) if sent else {},
     )

@@ -88,7 +88,7 @@ def test_an_import_fails_where_the_server_stays_away(
     receiver.then(status(503, PAGE, **{"Retry-After": "170"}))
     result = sent(receiver, b"{}\n", tmp_path)
     assert (result.exit_code, result.stderr) == (1, "line 1: failed: 503 Service Unavailable\n")
-    assert (len(receiver.requests), sum(slept)) == (3, client.IMPORT_PATIENCE_S)
+    assert (len(receiver.requests), sum(slept)) == (3, client.UPLOAD_PATIENCE_S)
 
 
 def test_a_line_that_is_no_text_fails_alone(receiver: Receiver, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine, text
 
-from cli.context import MOST_DRAWN, print_table
+from cli.context import MAX_DRAWN, print_table
 from cli.main import main
 from shared.models import Upload
 from tests.factories import answer, deliver, load, rows, upload
@@ -66,18 +66,18 @@ def test_a_wrong_option_of_the_address_is_no_missing_migration(database_url: str
 
 
 def test_a_long_list_is_columns_of_the_same_words() -> None:
-    rows = [(number, "·" if number % 2 else "a word") for number in range(MOST_DRAWN + 1)]
+    rows = [(number, "·" if number % 2 else "a word") for number in range(MAX_DRAWN + 1)]
 
     @click.command()
     @click.argument("count", type=int)
     def show(count: int) -> None:
         print_table(("number", "what"), rows[:count])
 
-    drawn, plain = (CliRunner().invoke(show, [str(count)]).stdout for count in (MOST_DRAWN, MOST_DRAWN + 1))
-    assert [line.split() for line in plain.splitlines()[1 : MOST_DRAWN + 1]] == [
+    drawn, plain = (CliRunner().invoke(show, [str(count)]).stdout for count in (MAX_DRAWN, MAX_DRAWN + 1))
+    assert [line.split() for line in plain.splitlines()[1 : MAX_DRAWN + 1]] == [
         line.split() for line in drawn.splitlines()[2:]
     ]
-    assert len(plain.splitlines()) == MOST_DRAWN + 2
+    assert len(plain.splitlines()) == MAX_DRAWN + 2
 
 
 def test_more_than_a_century_is_no_age(database_url: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from shared.config import BrokerSettings, Settings, load_settings
 from shared.errors import ConfigurationError
 from tests.processes import FOREIGN, as_root, reachable_directory
-from worker.flower import logins, private
+from worker.flower import logins, require_private
 
 STORES = {"DATABASE_URL": "postgresql://somebody@host/name", "BROKER_URL": "redis://host"}
 
@@ -63,9 +63,9 @@ def state() -> Iterator[Path]:
 
 
 def test_its_state_may_be_missing_or_its_own(state: Path) -> None:
-    private(state)
+    require_private(state)
     state.touch(mode=0o600)
-    private(state)
+    require_private(state)
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_its_state_is_no_pickle_that_others_may_write(state: Path, what: str, mo
         )
     changed.chmod(mode)
     with pytest.raises(ConfigurationError, match=f"^FLOWER_DB: other users can write to {changed}"):
-        private(state)
+        require_private(state)
 
 
 def test_its_state_is_no_link(state: Path) -> None:
     state.symlink_to(state.parent / "elsewhere")
     with pytest.raises(ConfigurationError, match=r"^FLOWER_DB: other users"):
-        private(state)
+        require_private(state)
 
 
 @as_root
@@ -97,4 +97,4 @@ def test_its_state_is_no_pickle_that_others_own(state: Path, what: str) -> None:
     planted.touch(mode=0o600)
     os.chown(planted, FOREIGN, FOREIGN)
     with pytest.raises(ConfigurationError, match=r"^FLOWER_DB: other users"):
-        private(state)
+        require_private(state)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.hosts import verified
+from shared.hosts import tls_arguments
 
 AWAY = {"host": "db.example"}
 
@@ -39,11 +39,11 @@ def test_who_has_to_prove_a_name(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert verified(arguments).get("sslmode") == ("verify-full" if proves else None)
+    assert tls_arguments(arguments).get("sslmode") == ("verify-full" if proves else None)
 
 
 @pytest.mark.parametrize("named", ["sslrootcert", "PGSSLROOTCERT"])
 def test_a_named_file_of_authorities_is_used(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
     monkeypatch.setenv("PGSSLROOTCERT", "/here" if named.isupper() else "")
     arguments = AWAY if named.isupper() else AWAY | {named: "/here"}
-    assert verified(arguments) == {"sslmode": "verify-full"}
+    assert tls_arguments(arguments) == {"sslmode": "verify-full"}
