@@ -18,7 +18,7 @@ from shared import db, models
 from shared.attempts import CAN_GRADE
 from shared.config import StoreSettings, load_settings
 from shared.errors import ConfigurationError
-from shared.fields import SPACES
+from shared.payload import SPACES
 
 
 class Column(NamedTuple):

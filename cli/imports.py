@@ -25,8 +25,7 @@ from cli import context
 from cli.options import COUNT, FILE, Duration, Line, read_file
 from shared import db
 from shared.errors import ConfigurationError, StudyIngestError, UnknownLearnerError
-from shared.fields import normal_id
-from shared.payload import MAX_ATTEMPTS
+from shared.payload import MAX_ATTEMPTS, normal_id
 from shared.quizzes import UNREADABLE
 from shared.study.grading import study_date
 from shared.study.store import learner_zone

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from shared import catalog_form, quizzes
 from shared.catalog_form import CatalogFile
 from shared.errors import CatalogError
-from shared.fields import normal_id
+from shared.payload import normal_id
 
 REQUIRED = ("pub_id", "topic", "subject", "choices", "key", "learner")
 OPTIONS = ("learner", "topic")  # of the command: for a file that does not have these columns

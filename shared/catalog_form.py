@@ -9,7 +9,8 @@ from typing import Annotated, Any, NamedTuple, Self
 import pydantic
 
 from shared.errors import CatalogError
-from shared.fields import Integer, TimeZone, as_integer, normal_id
+from shared.payload import Integer, as_integer, normal_id
+from shared.zones import TimeZone
 
 
 def _storable(text: str) -> str:

@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from shared.errors import ConfigurationError
-from shared.fields import TimeZone
+from shared.zones import TimeZone
 
 PREFIX = "whsec_"
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from shared import spool
 from shared.db import catalog_is_ours, execute, scalars
-from shared.fields import SPACES
+from shared.payload import SPACES
 from shared.study.store import lock_learner, mark_whole
 
 # Ingested uploads have their `user_id`. The others belong to the learner whom their sender's token names, or

@@ -10,6 +10,7 @@ from decimal import Decimal
 from itertools import takewhile
 from math import isfinite
 from typing import Annotated, Any, Never, TypedDict
+from unicodedata import normalize
 from uuid import UUID
 
 from pydantic import (
@@ -24,7 +25,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, core_schema, to_json
 
 from shared.errors import StudyIngestError
-from shared.fields import Choice, PubId
 
 # Enough to fix a client; an answer for 500 wrong attempts would have thousands of lines.
 MAX_FAULTS = 20
@@ -97,10 +97,38 @@ def _uuid(value: Any) -> UUID:
     return UUID(value)
 
 
+# Stripped from both ends of a public id, by `normal_id` and by the statements that read payloads.
+SPACES = " \t\n\r\f\v\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"
+
+
+def normal_id(pub_id: str) -> str:
+    """Return a public id as it is stored and compared: in NFC, without surrounding spaces."""
+    return normalize("NFC", pub_id).strip(SPACES)
+
+
+def as_integer(value: Any) -> Any:
+    """Return a whole number such as 1.0 as an integer, as in JSON Schema; return anything else unchanged."""
+    # A body is read with Decimal; a stored payload and a catalog with float, which may be infinite.
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Moment = Annotated[
     datetime,
     GetPydanticSchema(lambda *_: _MOMENT),
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": MOMENT_PATTERN}),
+]
+Integer = Annotated[int, BeforeValidator(as_integer)]
+# The limits first: after the validator, the schema would lose them.
+Choice = Annotated[int, Field(ge=0, le=32767), BeforeValidator(as_integer)]
+# No NUL, which Postgres cannot store, and at least one character that is not a space.
+_PUB_ID_PATTERN = r"^[^\x00]*[^\s\ufeff\x00][^\x00]*$"
+# Normalised first, as in a catalog: 100 syllables of Hangul are 300 characters where they are decomposed.
+PubId = Annotated[
+    str,
+    Field(min_length=1, max_length=200, pattern=_PUB_ID_PATTERN),
+    BeforeValidator(lambda value: normal_id(value) if isinstance(value, str) else value),
 ]
 SessionUuid = Annotated[
     UUID,

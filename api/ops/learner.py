@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from api.ops.session import services
 from shared import db
 from shared.attempts import load_questions
-from shared.fields import normal_id
 from shared.ops import reports
+from shared.payload import normal_id
 from shared.study.progress import Curve
 
 blueprint = Blueprint("learner", __name__)

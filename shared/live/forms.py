@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from shared.fields import Choice, Integer, PubId
+from shared.payload import Choice, Integer, PubId
 
 BIGINT = 2**63
 RESERVED = "wrong_variants"

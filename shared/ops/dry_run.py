@@ -11,9 +11,9 @@ from sqlalchemy import Connection, text
 
 from shared import db, failures
 from shared.errors import ReplayRefusedError, StudyIngestError
-from shared.fields import SPACES
 from shared.ops import actions
 from shared.ops.reports import UploadReport, report_upload
+from shared.payload import SPACES
 from shared.replay import replay
 from shared.study.store import lock_owners
 

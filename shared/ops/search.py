@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from shared.fields import SPACES, normal_id
+from shared.payload import SPACES, normal_id
 from shared.uploads import Status
 
 

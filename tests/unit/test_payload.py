@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.fields import normal_id
 from shared.payload import (
     MAX_DEPTH,
     MAX_FAULTS,
@@ -20,6 +19,7 @@ from shared.payload import (
     Upload,
     content_hash,
     content_hash_1,
+    normal_id,
     parse_upload,
 )
 
