@@ -106,7 +106,7 @@ def test_I2_a_second_run_finds_everything_ingested_and_moves_nothing(
     assert kept["attempts"] == sum(len(upload["attempts"]) for upload in sent) - 1
     again = demo("--data-dir", str(home / "data"), **stores)
     assert again.returncode == 0, again.stderr
-    assert "in an earlier run: they count once" in again.stdout
+    assert "sent this session: it counts once" in again.stdout
     assert "advanced its question" not in again.stdout
     assert counts(engine) == kept
 

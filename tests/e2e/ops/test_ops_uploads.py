@@ -41,7 +41,7 @@ def test_a_dead_upload_is_found_by_its_question_read_and_replayed(page: Page, op
     expect(page.get_by_text("in the payload")).to_have_count(0)
 
     page.get_by_role("link", name="Replay…").click()
-    expect(page.get_by_role("status")).to_contain_text("it would be ingested")
+    expect(page.get_by_role("status")).to_contain_text("the upload would be ingested")
     expect(page.get_by_role("row", name=re.compile("sci-unit-of-resistance"))).to_contain_text("→")
     assert status(ops_engine, uuid) == "dead"
     page.get_by_role("button", name="Replay").click()
