@@ -59,7 +59,7 @@ OTHERS = (
     Design(
         "PgQueuer",
         f"{GEVENT} {PEERS}.queued",
-        {f"worker-{number}": f"pgq run {PEERS}.queued:worker" for number in range(2)},
+        {f"worker-{number}": f"python -m {PEERS}.queued work" for number in range(2)},
         'PGDSN="$DATABASE_URL" pgq install',
         "pgqueuer",
     ),

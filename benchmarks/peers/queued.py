@@ -1,5 +1,8 @@
 """PgQueuer, a queue in Postgres: the payload is the job, the work our own replay."""
 
+import asyncio
+import sys
+
 import psycopg
 from pgqueuer import PgQueuer
 from pgqueuer.adapters.drivers.psycopg import PsycopgDriver, SyncPsycopgDriver
@@ -14,18 +17,20 @@ from benchmarks.servers import libpq
 ADDRESS = libpq(settings.database_url)
 
 
-async def worker() -> PgQueuer:
-    """Make a worker: `pgq run benchmarks.peers.queued:worker`."""
+async def work() -> None:
+    """Run a worker; `pgq run` of 1.6 fails at its own `--log-level` with the present typer."""
     queue = PgQueuer(PsycopgDriver(await psycopg.AsyncConnection.connect(ADDRESS, autocommit=True)))
 
     @queue.entrypoint("finalize")  # type: ignore[untyped-decorator]  # types are checked without it
-    def finalize(job: Job) -> None:
-        accept(job.payload or b"")
+    async def finalize(job: Job) -> None:
+        await asyncio.to_thread(accept, job.payload or b"")
 
-    return queue
+    await queue.run()
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["work"]:
+        asyncio.run(work())
     with ConnectionPool(ADDRESS, kwargs={"autocommit": True}, max_size=8, open=True) as pool:
 
         def send(body: bytes) -> None:
