@@ -94,7 +94,7 @@ def angry(engine: Engine) -> None:
 
 
 @pytest.mark.usefixtures("angry")
-def test_I9_a_failing_upload_is_tried_again_and_buried(
+def test_I9_a_failing_upload_is_tried_again_until_it_is_dead(
     engine: Engine, house: Processes, viewer: Sender
 ) -> None:
     factories.load_many(engine)
@@ -121,7 +121,7 @@ FATAL = "celery --app tests.fatal_worker worker --queues replay --without-gossip
 
 
 @pytest.mark.parametrize("way", ["exit", "segfault", "spin"])
-def test_I9_a_payload_that_kills_its_worker_is_buried_and_others_of_its_message_go_on(
+def test_I9_a_payload_that_kills_its_worker_becomes_dead_and_others_of_its_message_go_on(
     engine: Engine, house: Processes, way: str
 ) -> None:
     factories.load_many(engine)
@@ -137,7 +137,10 @@ def test_I9_a_payload_that_kills_its_worker_is_buried_and_others_of_its_message_
     house.start("sweeper")
     until(lambda: finished(engine), "every upload is final")
     assert statuses(engine) == {"ingested": 5, "dead": 1}
-    assert len((house.logs / "tally").read_text()) == house.settings.max_tries
+    reached = len((house.logs / "tally").read_text())
+    # The time limit ends a start that spins, on a slow machine perhaps before it has reached the question.
+    assert 1 < reached <= house.settings.max_tries
+    assert way == "spin" or reached == house.settings.max_tries
     fatal = upload_row(engine, uploads.pop(2)["client_session_uuid"])
     assert fatal.tries == house.settings.max_tries
     # Started with the fatal one twice at most, by the first message and by the sweeper's; then alone.
