@@ -52,7 +52,7 @@ class Kind(Enum):
     TOPIC_CHANGED = (
         412,
         "A topic has changed meanwhile",
-        "Read its digest again, and compute the change against that.",
+        "Read its digest again, and compute the change again.",
     )
     BODY_TOO_LARGE = 413, "The body is too large", "Split the session or the catalog, or omit fields."
     UNSUPPORTED_MEDIA_TYPE = (
@@ -62,7 +62,7 @@ class Kind(Enum):
     )
     INVALID_PAYLOAD = 422, "The payload is not a valid upload", "Fix what `errors` points at."
     INVALID_REQUEST = 422, "The request does not match its schema", "Fix what `errors` points at."
-    NOTHING_TO_ASK = 422, "No question matches", "Choose another subject, or not only wrong questions."
+    NOTHING_TO_ASK = 422, "No question matches", "Choose another subject, or leave out `wrong_only`."
     REJECTED_UPLOAD = (
         422,
         "The upload was rejected",

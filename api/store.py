@@ -258,7 +258,8 @@ class UploadStore:
                     self._write([each])
                 return
             if isinstance(error, DataError):
-                log.warning("store.failed", error=failures.describe(error), process_was_slow=False)
+                upload = str(batch[0].delivery.client_session_uuid)
+                log.warning("upload.unstorable", upload=upload, error=failures.describe(error))
                 error = UnstorableError("the upload holds a value that cannot be stored")
             for each in batch:
                 each.answer.put(error)

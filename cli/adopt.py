@@ -1,7 +1,7 @@
-"""`adopt`: print views by which we read the tables of a document server; check those that are there.
+"""`adopt`: print views by which we read the tables of a document server; check existing views.
 
 The views have the names and the columns of our catalog's tables, and stand in DATABASE_SCHEMA with our own
-tables. They are the owner's: what is guessed here is read, corrected and run by them.
+tables. The SQL is partly a guess: the owner of the document server's tables reads, corrects and runs it.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -148,7 +148,9 @@ TAIL = """
     default="views",
     help="How the catalog is read: by views on the document server's tables.",
 )
-@click.option("--host-schema", default="public", show_default=True, help="Schema of those tables.")
+@click.option(
+    "--host-schema", default="public", show_default=True, help="Schema of the document server's tables."
+)
 @data_dir_option
 def adopt(data_dir: Path, *, catalog: str, host_schema: str) -> None:  # noqa: ARG001  # the only way so far
     """Print SQL that lets study-ingest read a document server's tables, as far as it can be guessed.
@@ -258,7 +260,7 @@ def _expression(name: str, column: str, host: _Host, joins: dict[str, None]) -> 
 
 
 def _cast(shown: str, kind: str, types: tuple[str, ...]) -> str:
-    """Return an expression of the first of some types; an empty text if no cast is likely to be right."""
+    """Return SQL that casts to the first of the types; an empty text if no cast is likely to be right."""
     if types is INTEGER and kind != "numeric":
         return ""
     if types is TIME and kind == "timestamp without time zone":

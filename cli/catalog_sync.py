@@ -37,7 +37,7 @@ Row = CatalogUser | CatalogTopic | catalog_form.CatalogQuestion
 
 
 class RefusedCatalogError(StudyIngestError):
-    """The server refused a request or a part of a catalog; the text says which and why."""
+    """A request to the server failed or was refused; the text names the request and the reason."""
 
 
 @click.command()
@@ -50,7 +50,7 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
     Topics that FILE does not name stay as they are, and a topic that somebody else changes meanwhile is
     refused. CATALOG_TOKEN must be set as on the server. Safe to run again.
 
-    A large FILE is best NDJSON (.ndjson, .ndjson.gz): only one line at a time is in memory. Each line is a
+    For a large FILE use NDJSON (.ndjson, .ndjson.gz): only one line at a time is in memory. Each line is a
     catalog with some of the rows.
     """
     token = remote.first_token(os.environ.get("CATALOG_TOKEN", ""))

@@ -45,7 +45,7 @@ NOT_YET = frozenset({httpx.codes.NOT_FOUND, httpx.codes.SERVICE_UNAVAILABLE})
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The answer to one upload; `why` it was refused, if it was."""
+    """The answer to one upload; `why`: the reason, if the upload was rejected or failed."""
 
     answer: Answer
     why: str = ""
@@ -58,7 +58,8 @@ class UnreachableServerError(StudyIngestError):
 class Sender:
     """One pool of connections to one server; threads may share it.
 
-    `patience`: seconds for which a request is repeated while the server is away, with an outbox' pauses.
+    `patience`: seconds for which a request is repeated while the server is away, with the pauses of a
+    viewer's outbox.
     """
 
     def __init__(self, url: str, token: str, *, patience: float = PATIENCE_S) -> None:
@@ -157,7 +158,7 @@ def with_sender(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _body(response: httpx.Response) -> dict[str, Any]:
-    """Return an answer's JSON object; an empty one if it has none, as when a proxy answers."""
+    """Return an answer's JSON object, or an empty one if the answer is something else, as from a proxy."""
     try:
         body = response.json()
     except (ValueError, RecursionError):

@@ -87,7 +87,7 @@ def _name_operator(connection: Connection) -> None:
 
 
 def complete_environment(data_dir: Path) -> None:
-    """Complete the environment with that of a running `up`, unless it names its own database.
+    """Complete the environment with that of a running `up`, unless DATABASE_URL is set.
 
     Raises ConfigurationError if a shell has cut off DATABASE_URL at `&`.
     """
@@ -113,7 +113,7 @@ def readable_errors() -> Iterator[None]:
         match error.orig:
             case LockNotAvailable() | QueryCanceled() | DeadlockDetected():
                 line = (
-                    "another process holds a lock that this needs, or a statement took longer than"
+                    "another process holds a lock that this command needs, or a statement took longer than"
                     f" TASK_TIME_LIMIT ({line}); try again"
                 )
             case UndefinedTable() | UndefinedColumn():

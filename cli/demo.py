@@ -286,7 +286,7 @@ def _attempts_table(
         if not outcome or status != "counted":
             table.add_row(pub_id, f"{status}: {outcome or 'unknown'}", style="dim")
             continue
-        cells = ["", ""]  # its sessions were voided later
+        cells = ["", ""]  # empty if the upload's sessions were voided later
         if now := after.get(key):
             old, moved = before.get(key), f"{now['stability']:>5.2f}"
             if old != now:

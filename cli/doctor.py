@@ -143,7 +143,10 @@ def _settings(settings: Settings) -> Iterator[Finding]:
             keys = load_keys(Path(settings.viewer_token_keys))
             yield ok("VIEWER_TOKEN_KEYS", f"{len(keys)} keys")
         except ConfigurationError as error:
-            fix = "make it with `study-ingest tokens keygen`; running processes still use the previous keys"
+            fix = (
+                "correct the file, or delete it and make a new one with `study-ingest tokens keygen`;"
+                " running processes still use the previous keys"
+            )
             yield fail("VIEWER_TOKEN_KEYS", str(error).removeprefix("VIEWER_TOKEN_KEYS: "), fix)
     if settings.study_tokens:
         yield ok("STUDY_API_TOKEN", "set")
@@ -278,7 +281,7 @@ def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
             fix = f"set users.time_zone of learners {named} to an IANA zone, such as Asia/Seoul"
         yield warn("time zones", detail, fix)
     if right:
-        yield ok("time zones", "every learner's is known")
+        yield ok("time zones", "the time zone of every learner is known")
 
 
 def _health(connection: Connection, settings: Settings) -> Iterator[Finding]:
@@ -321,7 +324,7 @@ def _spool(redis_url: str) -> Iterator[Finding]:
             detail = f"{waiting} uploads wait in it"
             yield warn("spool length", detail, fix) if waiting else ok("spool length", detail)
             refused = client.llen(spool.REFUSED)
-            fix = f"keep the list {spool.REFUSED}, and report the log's `spool.entry_refused` events"
+            fix = f"keep the list {spool.REFUSED}, and report the log's `spool.entry_set_aside` events"
             detail = f"{refused} entries cannot be read"
             yield fail("spool refused", detail, fix) if refused else ok("spool refused", "nothing")
     except RedisError as error:
@@ -366,7 +369,7 @@ def _redis(name: str, client: redis.Redis) -> Iterator[Finding]:
         yield ok(f"{name} eviction", policy)
     else:
         fix = "set `maxmemory-policy noeviction`; move its other users to another Redis"
-        yield fail(f"{name} eviction", f"{policy}: a full Redis deletes uploads", fix)
+        yield fail(f"{name} eviction", f"{policy}: a full Redis deletes data", fix)
     used, most = info["used_memory"], info["maxmemory"]
     detail = f"{used / 2**20:.0f} MiB of {most / 2**20:.0f} MiB" if most else "no maxmemory"
     full = most and used > FULL_SHARE * most

@@ -18,7 +18,7 @@ _IGNORED = re.compile(r"\s*([#;].*)?")
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Read a file of settings; raise ConfigurationError that names the line which cannot be read."""
+    """Read a file of settings; raise ConfigurationError if the file or one of its lines cannot be read."""
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError:
@@ -26,7 +26,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
     before, nul, _ = text.partition("\0")
-    if nul:  # no variable can hold it
+    if nul:  # no variable can hold NUL
         number = before.count("\n") + 1
         raise ConfigurationError(f"{path}: line {number} holds NUL: remove this character")
     found, end = {}, 0

@@ -48,7 +48,7 @@ _NO_HURRY = text("""
     SELECT set_config(name, '0', true)
     FROM (VALUES ('statement_timeout'), ('idle_in_transaction_session_timeout')) AS limits (name)
 """)
-# What a spreadsheet reads as a formula, or as the end of one (OWASP, "CSV Injection").
+# A spreadsheet may run a text that begins with one of these as a formula (OWASP, "CSV Injection").
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Batches = Iterable[Sequence[Sequence[Any]]]

@@ -38,9 +38,9 @@ _KEYS = text("""
     WHERE q.user_id = :learner
 """)
 
-# The newest form first: an older one beside it only tells older versions of Anki that they cannot read it.
+# The newest form first: an older form beside it only tells older versions of Anki to refuse the file.
 _DATABASES = ("collection.anki21b", "collection.anki21", "collection.anki2")
-_LARGEST = 8 * 2**30  # bytes of an unpacked collection: a packed file may promise any number
+_LARGEST = 8 * 2**30  # bytes of an unpacked collection: a packed file may unpack to any size
 _PART = 2**20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YEARS_2000_TO_2099 = range(946_684_800_000, 4_102_444_800_000)
@@ -50,9 +50,7 @@ AGAIN, HARD = 1, 2
 
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--learner", type=COUNT, metavar="ID", required=True, help="The learner whose reviews they are."
-)
+@click.option("--learner", type=COUNT, metavar="ID", required=True, help="The learner who did the reviews.")
 @click.option("--field", type=Line(), metavar="NAME", help="Field of the notes that holds the pub_id.")
 @click.option(
     "--mapping", type=FILE, help="CSV with the columns pub_id and one of card_id, note_id and guid."
@@ -62,7 +60,7 @@ AGAIN, HARD = 1, 2
     type=Duration(),
     default="30m",
     show_default=True,
-    help="A pause between two reviews that ends a session.",
+    help="Shortest pause between two reviews that ends a session.",
 )
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -81,7 +79,7 @@ def import_(  # noqa: PLR0913  # one for each option
     """Record past sessions from the review log of Anki.
 
     FILE is a collection (.colpkg) or a deck (.apkg). The sessions become uploads, which the workers replay as
-    any other. Counts are shown first. Safe to run again, with a newer export of the same collection, too.
+    any other. Counts are shown first. Safe to run again, also with a newer export of the same collection.
     """
     if (field is None) == (mapping is None):
         raise click.UsageError("give one of --field and --mapping")
@@ -126,7 +124,7 @@ class Anki(NamedTuple):
 
 
 class AnkiReview(NamedTuple):
-    """A button pressed: `id` is its time in milliseconds, `ease` 1 Again to 4 Easy, 0 for no answer.
+    """A review: `id` is its time in milliseconds; `ease` is the button, 1 Again to 4 Easy; 0 for no answer.
 
     `pub_id` is empty if the card is deleted, or its note names no question.
     """
@@ -187,8 +185,8 @@ def _unpack(packed: Any) -> Iterator[bytes]:
         zstandard = import_module("zstandard")
     except ImportError:
         raise ConfigurationError(
-            "Anki's present form needs zstandard, the extra `anki` (uv sync --extra anki); or let Anki export"
-            ' it with "Support older Anki versions"'
+            "Anki's present form needs zstandard, the extra `anki` (uv sync --extra anki); or export"
+            ' the file from Anki with "Support older Anki versions"'
         ) from None
     try:
         yield from zstandard.ZstdDecompressor().read_to_iter(packed, write_size=_PART)
@@ -218,7 +216,7 @@ def _by_field(db: sqlite3.Connection, field: str) -> Any:
 
 
 def _by_table(mapping: bytes) -> Any:
-    """Return a function that gives the pub_id of a card, as a table of them has it."""
+    """Return a function that gives the pub_id of a card, by a CSV table of cards and pub_ids."""
     try:
         table = mapping.decode()
     except UnicodeDecodeError:
@@ -231,7 +229,7 @@ def _by_table(mapping: bytes) -> Any:
     columns = ("card_id", "note_id", "guid")
     place = next((n for n, each in enumerate(columns) if rows and each in rows[0]), None)
     if place is None or "pub_id" not in rows[0]:
-        raise AnkiError(f"the mapping needs a column pub_id, one of {', '.join(columns)}, and rows")
+        raise AnkiError(f"the mapping needs rows, the column pub_id, and one of {', '.join(columns)}")
     pub_ids = {(row[columns[place]] or "").strip(): row["pub_id"] or "" for row in rows}
     return lambda *card: pub_ids.get(str(card[place]), "")
 
@@ -277,7 +275,7 @@ def past_sessions(  # noqa: PLR0913  # what decides where a session ends, and wh
 
 
 def _sessions(reviews: Iterable[AnkiReview], gap: timedelta, zone: tzinfo) -> Iterator[list[AnkiReview]]:
-    """Group the answers into sessions; what Anki logs without an answer (ease 0) is left out."""
+    """Group the answers into sessions; leave out reviews without an answer, or outside of 2000 to 2099."""
     session: list[AnkiReview] = []
     for review in reviews:
         if not AGAIN <= review.ease <= 4 or review.id not in _YEARS_2000_TO_2099:  # noqa: PLR2004  # Easy

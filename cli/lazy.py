@@ -16,7 +16,7 @@ except KeyboardInterrupt:
 
 
 class LazyGroup(click.Group):
-    """A group of commands; `modules`: the module of each, and the first line of its help."""
+    """A group of commands; `modules`: for each command, its module and the first line of its help."""
 
     def __init__(self, *args: Any, modules: Mapping[str, tuple[str, str]], **options: Any) -> None:
         super().__init__(*args, **options)

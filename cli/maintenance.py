@@ -146,7 +146,8 @@ def stats(*, as_json: bool, store: context.Store) -> None:
 def count_backlog() -> dict[str, int | None]:
     """Count the messages in the broker and the uploads in the spool.
 
-    None if a store is not set or does not answer; stderr names a store that does not answer.
+    A count is None if its store is not set or does not answer; without BROKER_URL, both are None. stderr
+    names a store that does not answer, or says that BROKER_URL is not set.
     """
     backlog: dict[str, int | None] = {"messages": None, "spooled": None}
     if not os.environ.get("BROKER_URL"):

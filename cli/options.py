@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-LONGEST_SPAN = timedelta(days=36_525)  # a century: Python still has the date that is this long ago
+LONGEST_SPAN = timedelta(days=36_525)  # a century: Python can express the date that is this long ago
 LONGEST_TEXT = 500
 FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 _GZIP = b"\x1f\x8b"
@@ -30,7 +30,7 @@ def read_file(file: Path) -> bytes:
 
 
 def read_lines(file: Path) -> Iterator[bytes]:
-    """Yield the lines of a file, decoded as by `read_file`; only one is in memory, of a pipe all."""
+    """Yield the lines of a file one by one, decoded as by `read_file`; a pipe is read as a whole first."""
     try:
         with _open(file) as opened:
             content: Any = opened
@@ -50,7 +50,7 @@ def read_lines(file: Path) -> Iterator[bytes]:
 def _open(file: Path) -> io.BufferedReader:
     if file.is_file():
         return file.open("rb")
-    # Read a pipe as a whole: its first read may bring one byte, and the form is known by two.
+    # Read a pipe as a whole: its first read may return one byte, and only two bytes show the form.
     whole = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     return io.BufferedReader(io.BytesIO(whole))
 
@@ -80,7 +80,7 @@ class Duration(click.ParamType[timedelta]):
 class Line(click.ParamType[str]):
     """Read a short text that Postgres can store: UTF-8 without NUL.
 
-    An empty one is refused: it comes from an unset variable of a script, and every row would match it.
+    An empty text is refused: it comes from an unset variable of a script, and every row would match it.
     """
 
     name = "text"

@@ -129,7 +129,7 @@ class SmokeRun:
             self._prepare,
             lambda: self._send("sent", answer.RECEIVED, f"{self.uuid} is received"),
             self._wait,
-            lambda: self._send("sent again", answer.ALREADY_INGESTED, "it is known"),
+            lambda: self._send("sent again", answer.ALREADY_INGESTED, "the session is known"),
             self._compare,
             self._void,
         ):
@@ -161,7 +161,7 @@ class SmokeRun:
 
     def _wait(self) -> doctor.Finding:
         sent = self.sender.wait(self.upload, time.monotonic() + self.patience)
-        return _judge("replayed", sent, client.Answer.INGESTED, "it is ingested")
+        return _judge("replayed", sent, client.Answer.INGESTED, "the session is ingested")
 
     def _compare(self) -> doctor.Finding:
         before, after = (sum(each["reviews"] for each in known) for known in (self.before, self._progress()))

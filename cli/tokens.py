@@ -27,8 +27,8 @@ def tokens() -> None:
 def keygen(*, signing_key: Path, keys: Path, algorithm: str) -> None:
     """Make a key to sign with, and add its public half to the server's file of keys.
 
-    With HS256 both files hold the same secret: use it only if one host has both. The server reads a changed
-    file by itself. To revoke a key, delete it from that file.
+    With HS256 both files hold the same secret: use HS256 only if both are on one host. The server reads a
+    changed file by itself. To revoke a key, delete the key from the server's file.
     """
     if signing_key.exists():
         raise click.ClickException(f"{signing_key} exists: choose another file")

@@ -170,7 +170,7 @@ _LOCK_UPLOADS = text("""
 
 
 def lock_answered(connection: Connection, pub_ids: Sequence[str]) -> None:
-    """Lock the uploads and the learners of the attempts at some editions, as `regrade` needs it."""
+    """Lock the uploads and the learners of the attempts at some editions, as `regrade` requires."""
     db.execute(connection, _LOCK_UPLOADS, {"pub_ids": pub_ids})
     for user_id in sorted(db.scalars(connection, _CONCERNED, {"pub_ids": pub_ids})):
         lock_learner(connection, user_id)

@@ -72,7 +72,7 @@ def read(content: bytes, *, learner: int | None = None, topic: str | None = None
 def refuse_options(learner: int | None, topic: str | None) -> None:
     """Raise CatalogError if an option is given for a catalog in JSON."""
     if learner or topic:
-        raise CatalogError("a catalog in JSON names its learners and topics: leave the options out")
+        raise CatalogError("a catalog in JSON names its learners and topics: leave out --learner and --topic")
 
 
 def is_ndjson(content: bytes) -> bool:
@@ -93,11 +93,11 @@ def _catalog(rows: list[Row]) -> CatalogFile:
     for row in rows:
         seen = first.setdefault(normal_id(row.pub_id), row)
         if seen is not row:
-            faults.append(_fault(row.place, "pub_id", f"{row.pub_id} is on {seen.place}, too: delete one"))
+            faults.append(_fault(row.place, "pub_id", f"{row.pub_id} is in {seen.place}, too: delete one"))
         topic_id = row.topic_id or made_id("topic", row.learner, row.topic)
         seen = topics.setdefault(topic_id, row)
         if (seen.learner, seen.topic) != (row.learner, row.topic):
-            cause = f"topic {topic_id} has another name or learner on {seen.place}: correct one"
+            cause = f"topic {topic_id} has another name or learner in {seen.place}: correct one"
             faults.append(_fault(row.place, "topic", cause))
         questions.append(
             {

@@ -121,7 +121,7 @@ class EditionChange(NamedTuple):
 
     @property
     def refused(self) -> bool:
-        """Return whether the change is refused even with `force`: its attempts would lose their meaning."""
+        """Return whether the change is refused even with `force`: attempts would lose their meaning."""
         return self.attempts > 0 and ("question" in self.changes or {"order", "key"} <= {*self.changes})
 
     @property

@@ -29,7 +29,7 @@ class Difference(NamedTuple):
     editions: dict[str, int]
 
     def __str__(self) -> str:
-        """Describe it in one line."""
+        """Describe the difference in one line."""
         if not self.editions:
             return f"learner {self.user_id} is gone; answers and progress are still here"
         keys = ", ".join(f"{pub_id} ({attempts} attempts)" for pub_id, attempts in self.editions.items())

@@ -128,7 +128,7 @@ def keep_only(connection: Connection, topic_id: int, kept: Iterable[int], *, now
 
 
 def withdraw_topic(connection: Connection, topic_id: int, *, now: datetime) -> Withdrawn:
-    """Withdraw the questions of a topic, and delete it unless it has sessions or answered questions."""
+    """Withdraw the questions of a topic, and delete the topic unless it has sessions or retired questions."""
     withdrawn = withdraw(connection, asked_questions(connection, topic_id, now=now), now=now)
     db.execute(connection, _DELETE_TOPIC, {"topic_id": topic_id})
     return withdrawn

@@ -54,7 +54,7 @@ class Cursor(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """Learners with their changed progress, and the next cursor; `more`: further changes can be read at once.
+    """Learners with their changed progress, and the next cursor; `more`: further changes can be read now.
 
     If a learner is `complete`, the reader first deletes all progress that it has of that learner.
     """
@@ -92,8 +92,8 @@ _QUESTIONS = text(f"""
     ORDER BY p.study_question_id LIMIT :limit
 """)  # noqa: S608  # made of the constant above
 
-# After a restore, rows may name transactions of the database that was backed up: then everything counts as a
-# change.
+# After a restore, rows may name later transactions of the database that was backed up: then all progress of
+# their learners counts as changed.
 _RENUMBER = text("""
     UPDATE learner_changes SET changed_xid = pg_current_xact_id(), whole_xid = pg_current_xact_id()
     WHERE changed_xid >= pg_snapshot_xmax(pg_current_snapshot())
@@ -140,5 +140,8 @@ def read_changes(
 
 
 def renumber(connection: Connection) -> None:
-    """Count everything as changed if the database was restored from another Postgres; else do nothing."""
+    """Count learners as wholly changed whose row names a transaction that is not reached yet.
+
+    There may be such rows after a restore from another Postgres; otherwise there are none.
+    """
     db.execute(connection, _RENUMBER)

@@ -91,8 +91,8 @@ def check_host(name: str) -> None:
 
 
 def postgres_url(url: str) -> str:
-    """Return a Postgres URL as libpq reads it, several hosts included, or an empty one; raise ValueError."""
-    # Here, as Flower has no database (shared/failures.py).
+    """Return a URL as libpq reads it, even of several hosts, or an empty one; raise ValueError for others."""
+    # Imported here, as Flower has no database (shared/failures.py).
     from psycopg import ProgrammingError, conninfo, pq  # noqa: PLC0415
 
     scheme, _, rest = url.partition("://")
@@ -117,7 +117,7 @@ def postgres_url(url: str) -> str:
 
 
 def broker_url(url: str) -> str:
-    """Return the URL of a broker; raise ValueError if its scheme or port is not supported."""
+    """Return the URL of a broker, or several URLs; raise ValueError if they cannot be used."""
     if url.startswith("redis+socket://") and "@" in url:
         # Celery would take the whole URL for a host name, and Flower would show it.
         raise ValueError("redis+socket:// takes no user or password: protect the socket by its file mode")
@@ -139,7 +139,7 @@ def broker_url(url: str) -> str:
     if sound and len(schemes) > 1:
         raise ValueError("several brokers need the same scheme: TLS for all, or for none")
     if not sound:
-        raise ValueError("must be a broker's URL: redis://host/0, redis+socket://path or amqp://host")
+        raise ValueError("must be a broker's URL, such as redis://host/0, redis+socket://path or amqp://host")
     return url
 
 
@@ -152,7 +152,7 @@ def redis_url(url: str) -> str:
             Redis.from_url(url).connection_pool.make_connection()  # connects to nothing yet
             check_host(urlsplit(url).hostname or "")
     except (ValueError, TypeError, RedisError):  # TypeError: an unknown option
-        raise ValueError("must be a URL of Redis: redis://host/1 or unix://path?db=1") from None
+        raise ValueError("must be a URL of Redis, such as redis://host/1 or unix://path?db=1") from None
     return url
 
 
@@ -227,8 +227,8 @@ Networks = Annotated[str, AfterValidator(_networks)]
 Origins = Annotated[str, AfterValidator(_origins)]
 Rate = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0)]
-# The shortest length of these secrets. An address can try some thousand passwords a day, but any number of
-# tokens.
+# The shortest length of these secrets. An IP address can try some thousand passwords a day, but any number
+# of tokens.
 SHORTEST_SECRETS = {
     "viewer_sync_token": 16,
     "study_api_token": 16,

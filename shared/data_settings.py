@@ -48,7 +48,7 @@ def compare(connection: Connection, settings: StoreSettings) -> str:
 
 
 def adopt(connection: Connection, settings: StoreSettings) -> None:
-    """Store the settings if none are stored yet; raise as `compare` does."""
+    """Store each setting that is set here and not stored yet; raise as `compare` does."""
     if ZONE in settings.model_fields_set:
         record_zone(connection, settings.study_time_zone, replace=False)
     compare(connection, settings)

@@ -150,7 +150,7 @@ _CATALOG = text("SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regcl
 
 
 def catalog_is_ours(connection: Connection) -> bool:
-    """Return whether the catalog's tables are ours; where a document server has its own, they are views.
+    """Return whether the catalog consists of our own tables, not of views on a document server's.
 
     Only a migration can change this, so a connection remembers the answer.
     """
@@ -163,7 +163,7 @@ _ENCODING = text("SHOW server_encoding")
 
 
 def encoding(connection: Connection) -> str:
-    """Return the encoding of the database; any but UTF8 cannot store what viewers may send."""
+    """Return the encoding of the database; only UTF8 can store all that viewers may send."""
     return str(scalar(connection, _ENCODING))
 
 

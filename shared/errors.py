@@ -58,7 +58,7 @@ class UnknownUploadError(StudyIngestError):
 
 
 class ReplayRefusedError(StudyIngestError):
-    """An upload cannot be replayed; the text says why. Nothing was changed."""
+    """An upload cannot be replayed; the text says why. The caller must roll back."""
 
 
 class UnknownLearnerError(StudyIngestError):

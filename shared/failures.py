@@ -11,7 +11,7 @@ from shared.errors import OvertakenError, StudyIngestError
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Every statement is sent from this module, so it says nothing about the place of a failure.
+# Every statement is sent from this file, so a frame in it does not show the place of a failure.
 _SENDER = ROOT / "shared/db.py"
 
 # Faults that are not the upload's own, by SQLSTATE. The classes are, in this order: lost connections;

@@ -17,15 +17,15 @@ from shared.config import Settings
 from shared.db import execute
 
 SWEEPER = "sweeper"
-# An upload is overdue after the time in which the sweeper enqueues it again this many times. The last upload
-# of a backlog may wait for as long.
+# The problem `uploads_overdue` begins when the sweeper has had time to enqueue an upload again this many
+# times. The last upload of a backlog may wait that long.
 OVERDUE_AFTER_ENQUEUED = 10
 # By default a minute: a sweep or a restart may take some time.
 SILENT_AFTER_SWEEPS = 12
 
 # Without network disks: a call to one whose server is away never returns.
 LOCAL_DISKS = ("btrfs", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs")
-# A disk with a smaller share of free space is full.
+# A disk with a smaller share of free space counts as full.
 FREE_SHARE = 0.001
 
 # Each part reads a partial index, which leaves out ingested uploads. Purged uploads are not counted: no

@@ -62,7 +62,7 @@ def _leads_to(entry: ConnectionPoolEntry, host: str, port: str) -> bool:
 ROOT_CERTIFICATE = "~/.postgresql/root.crt"  # the authorities' certificates, as libpq finds them
 TLS_REMEDY = (
     "in DATABASE_URL set sslrootcert to a file with the certificate of the server's authority, and the host"
-    " to the name in the server's certificate; in a network of your own, sslmode=disable goes without TLS"
+    " to the name in the server's certificate; in a network of your own, sslmode=disable connects without TLS"
 )
 
 
@@ -82,11 +82,11 @@ def tls_arguments(arguments: Mapping[str, Any]) -> dict[str, str]:
         str(arguments.get(name) or os.environ.get(f"PG{name.upper()}", ""))
         for name in ("host", "hostaddr", "service")
     )
-    # Only libpq reads which host a service's file names.
+    # Only libpq reads a service's file, so its host is unknown here.
     is_here = all(map(_is_here, f"{host},{address}".split(","))) and (host or address or not service)
     if arguments.get("sslmode") or os.environ.get("PGSSLMODE") or is_here:
         return {}
-    own = os.path.expanduser(ROOT_CERTIFICATE)  # noqa: PTH111  # pathlib's raises where there is no home
+    own = os.path.expanduser(ROOT_CERTIFICATE)  # noqa: PTH111  # pathlib's raises if no home is known
     if "sslrootcert" in arguments or os.environ.get("PGSSLROOTCERT") or os.access(own, os.R_OK):
         return {"sslmode": "verify-full"}
     # The file is named, as the libpq in psycopg's package looks for authorities where no system has them.

@@ -11,8 +11,9 @@ from shared.db import catalog_is_ours, execute, scalars
 from shared.payload import SPACES
 from shared.study.store import lock_learner, mark_whole
 
-# Ingested uploads have their `user_id`. The others belong to the learner whom their sender's token names, or
-# to the learners whose questions they name, as long as the catalog has these.
+# A replay that finds exactly one owner sets an upload's `user_id`. An upload that is not ingested also
+# belongs to the learner whom its sender's token names. Without a `user_id`, it also belongs to the learners
+# whose questions it names, as long as the catalog has these.
 _THEIRS = """
     SELECT client_session_uuid FROM uploads WHERE user_id = :user_id
     UNION ALL
@@ -89,8 +90,8 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
 
     Where the catalog is a document server's, the learner's row and questions are the server's, and stay.
 
-    The rows of their uploads stay, so that a repeated delivery is recognised; payloads and results are
-    deleted, and not stored again. If the learner's own row was deleted before, their ingested uploads are
+    The rows of the learner's uploads stay, so that a repeated delivery is recognised; payloads and results
+    are deleted, and not stored again. If the learner's own row was deleted before, their ingested uploads are
     blanked all the same; owners of other uploads can then no longer be found in the catalog. `redis`: the
     spool, if there is one; entries of the learner are deleted even if the transaction is rolled back.
     """

@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 def _is_whole(file: str) -> bool:
-    """Return whether a file is complete; if its process or host was killed during a write, it may not be."""
+    """Return whether a file is complete; a process or host that is killed may leave an incomplete one."""
     try:
         MultiProcessCollector.merge([file])
     except Exception:  # noqa: BLE001  # the library lets errors of any kind pass
@@ -64,7 +64,7 @@ class _OwnFile(MmapedDict):
             with Path(filename).open("ab") as file:
                 _reserve(file.fileno(), INITIAL_SIZE)
         except OSError as error:
-            log.warning("metrics.not_shared", path=filename, error=failures.describe(error))
+            log.warning("metrics.file_unusable", path=filename, error=failures.describe(error))
             self._f = None  # type: ignore[assignment]  # as after the library's `close`
             self._m = mmap.mmap(-1, INITIAL_SIZE)
             self._capacity, self._used, self._positions = INITIAL_SIZE, HEADER, {}
@@ -82,7 +82,7 @@ class _OwnFile(MmapedDict):
                 _reserve(self._f.fileno(), 2 * self._capacity)
                 return  # the library continues
         except OSError as error:
-            log.warning("metrics.not_shared", path=self._f.name, error=failures.describe(error))
+            log.warning("metrics.file_unusable", path=self._f.name, error=failures.describe(error))
             self._f.close()
             self._f = None  # type: ignore[assignment]  # as after the library's `close`
         larger = mmap.mmap(-1, 2 * self._capacity)
@@ -104,14 +104,14 @@ def _prepare_files(directory: str) -> None:
             tempfile.TemporaryFile(dir=directory).close()  # raises where it cannot be used
             return
     except OSError as error:
-        log.warning("metrics.not_shared", path=directory, error=failures.describe(error))
+        log.warning("metrics.file_unusable", path=directory, error=failures.describe(error))
     values.ValueClass = values.MutexValue
 
 
 _prepare_files(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
 
 SPACE = "study_ingest"
-# A request ends by the deadlines of two stores, a replay by the time limit of a task.
+# The largest buckets: two stores' deadlines limit a request, the time limit of a task limits a replay.
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 REPLAY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 STATEMENT_BUCKETS = (2, 5, 8, 9, 10, 11, 12, 15, 20, 50)
@@ -126,7 +126,7 @@ REFUSALS = Counter(
 DELIVERIES = Counter(
     "deliveries", "Deliveries by verdict: ingested, rejected and dead ones are repeats", ("verdict",), SPACE
 )
-# The files of a killed process stay: the next process that starts sets the gauge to closed.
+# The files of a killed process stay, so the gauge may stay 1 until the next process starts and sets it to 0.
 BREAKER_OPEN = Gauge(
     "breaker_open",
     "Whether requests avoid a store that failed; as set by the process that changed it last",
@@ -145,7 +145,7 @@ REPLAY_SECONDS = Histogram(
 )
 REPLAY_STATEMENTS = Histogram(
     "replay_statements",
-    "Statements of a transaction of replays, whatever the number of its uploads and attempts",
+    "Statements of a transaction that replays uploads, for all of its uploads together",
     (),
     SPACE,
     buckets=STATEMENT_BUCKETS,

@@ -114,8 +114,8 @@ class StudyQuestionAttempt(Base):
             unique=True,
             postgresql_where=sa.text("counted"),
         ),
-        # For the fold and the foreign key: if it held counted attempts only, every cascade would scan the
-        # table.
+        # For the fold and the foreign key: if the index held counted attempts only, every cascade would scan
+        # the table.
         sa.Index("ix_study_question_attempts_fold", "study_question_id", "user_id", "answered_at"),
     )
 
@@ -223,8 +223,8 @@ after_create(PublishedItem.__table__, CURRENT_EDITIONS)
 
 
 # As uuidv7(), which Postgres has from version 18 on: it begins with the time, so that new ids share a page of
-# the index. Of random ones, six for an upload, each has a page of its own, which is written whole after a
-# checkpoint (docs/performance.md, "What Postgres writes").
+# the index. Random ids, six for an upload, would each change another page, and Postgres writes a page whole
+# at its first change after a checkpoint (docs/performance.md, "What Postgres writes").
 UUID_7 = """
     CAST(lpad(to_hex(CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)), 12, '0')
         || '7' || substr(replace(CAST(gen_random_uuid() AS text), '-', ''), 14) AS uuid)
@@ -353,7 +353,7 @@ expect_new_learners(StudyQuestionProgress)
 
 
 class LearnerChanges(Base):
-    """The last transactions that changed a learner's progress, and that deleted some of it (`whole_xid`).
+    """The last transaction that changed a learner's progress, and the last that deleted some (`whole_xid`).
 
     Until a transaction deletes progress of the learner, `whole_xid` is the transaction that added this row.
     No foreign key: the row stays when the learner is deleted, since readers must get this change, too.
@@ -434,13 +434,13 @@ class Upload(Base):
     """An upload; the row, not the broker's message, is the record of work to do.
 
     `received` (row committed) → `ingested` (every effect committed) | `rejected` (cannot succeed as things
-    stand, `reason` says why) | `dead` (tries exhausted). There is no `running`: a lock on the row shows it,
-    and a crash releases the lock. `content_hash` is `version:hex`; it stays when a purge sets the payload to
-    NULL. `user_id`: the learner, once a replay or a blanking found exactly one; not a foreign key, as the row
-    stays when the learner is deleted. `learner_id`: the learner that the sender's token names, NULL for a
-    trusted sender. `clock_shift`: stated by an operator for a wrong clock, and added to every time of the
-    payload. `waiting_since`: since when it can be replayed; before that it may have been in the spool, or
-    final.
+    stand, `reason` says why) | `dead` (tries exhausted). There is no `running`: a lock on the row shows that
+    a replay runs, and a crash releases the lock. `content_hash` is `version:hex`; it stays when a purge sets
+    the payload to NULL. `user_id`: the learner, once a replay or a blanking found exactly one; not a foreign
+    key, as the row stays when the learner is deleted. `learner_id`: the learner that the sender's token
+    names, NULL for a trusted sender. `clock_shift`: stated by an operator for a wrong clock, and added to
+    every time of the payload. `waiting_since`: since when the upload can be replayed; before that it may have
+    been in the spool, or final.
     """
 
     __tablename__ = "uploads"
@@ -487,7 +487,7 @@ class Upload(Base):
 
 
 class UploadConflict(Base):
-    """Other content under the uuid of an upload, kept for an operator; the present one is in `uploads`.
+    """Other content under the uuid of an upload, kept for an operator; the present content is in `uploads`.
 
     `learner_id` as in `Upload`; `user_id` is known if this content was ingested before another one was
     accepted in its place.

@@ -120,7 +120,7 @@ Moment = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": MOMENT_PATTERN}),
 ]
 Integer = Annotated[int, BeforeValidator(as_integer)]
-# The limits first: after the validator, the schema would lose them.
+# The limits come first: after the validator, they would be missing in the JSON schema.
 Choice = Annotated[int, Field(ge=0, le=32767), BeforeValidator(as_integer)]
 # No NUL, which Postgres cannot store, and at least one character that is not a space.
 _PUB_ID_PATTERN = r"^[^\x00]*[^\s\ufeff\x00][^\x00]*$"

@@ -36,7 +36,7 @@ def read_questions(content: bytes) -> Iterator[Question]:
         try:
             parser = ET.XMLParser(target=_NoDoctype())  # noqa: S314  # without a DOCTYPE, no entities
             root = ET.fromstring(document, parser)  # noqa: S314  # as above
-        except (ET.ParseError, LookupError, ValueError) as error:  # the latter two of an unknown encoding
+        except (ET.ParseError, LookupError, ValueError) as error:  # the last two: unknown encoding
             raise CatalogError(f"{name} cannot be read as XML: {error}: export it again") from None
         for question in _moodle(root) if root.tag == "quiz" else _qti(root):
             found = True
@@ -100,7 +100,7 @@ def _moodle(quiz: ET.Element) -> Iterator[Question]:
 
 
 def _qti(root: ET.Element) -> Iterator[Question]:
-    """Yield questions of QTI 3 (`qti-choice-interaction`) or 2 (`choiceInteraction`: other spellings)."""
+    """Yield questions of QTI 3 (names as `qti-choice-interaction`) or 2 (names as `choiceInteraction`)."""
     for element in root.iter():
         _, _, tag = element.tag.rpartition("}")
         element.tag = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", tag).lower().removeprefix("qti-")

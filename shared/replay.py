@@ -21,9 +21,9 @@ from shared.study.store import load_cached, lock_owners
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay did: the upload's new status, and how many questions it folded from their whole history.
+    """The upload's new status, and how many questions the replay folded from their whole history.
 
-    `plan`: what its attempts became; None where they were in the database already.
+    `plan`: what became of the upload's attempts; None if they were in the database already.
     """
 
     status: uploads.Status
@@ -63,10 +63,10 @@ def replay(
     """Bring uploads that are `received` to their final status; leave the rest unchanged.
 
     Return what was done, by upload. The uploads of one learner are replayed in the order of their arrival.
-    Several need as many statements as one, except for late reviews and uploads that were replayed before.
-    Locks are taken in the order uploads by uuid, learners by id, quiz sessions, so that no two replays
-    deadlock. Whatever can reject an upload comes before the first write. If one fails, all fail: the caller
-    rolls back, and replays each by itself.
+    Several uploads need as many statements as one, except for late reviews and uploads that were replayed
+    before. Locks are taken in the order uploads by uuid, learners by id, quiz sessions, so that no two
+    replays deadlock. Whatever can reject an upload comes before the first write. If one upload fails, all
+    fail: the caller rolls back, and replays each by itself.
     """
     waiting = sorted(uploads.lock(connection, client_session_uuids), key=lambda each: each.received_at)
     if not waiting:
@@ -80,8 +80,8 @@ def replay(
         questions = {pub_id: known[pub_id] for pub_id in named & known.keys()}
         planned.append(_plan(received, upload, questions, learners, default_zone))
 
-    # An upload's sessions may exist although its row is new: the row was lost and the upload sent again, or
-    # the database was restored in part.
+    # An upload's sessions may exist before its replay: its row was lost and it was sent again, the database
+    # was restored in part, or the same session was also uploaded under the other key.
     uuids = {each.uuid for each in planned}
     uuids |= {each.other_key.client_session_uuid for each in planned if each.other_key}
     existing = attempts.sessions_of_uploads(connection, uuids)

@@ -52,7 +52,7 @@ _MARK_DEAD = text("""
 """)
 
 # The wait before the next try of an upload or a webhook. It doubles with every try, up to a cap; half of it
-# is random, so that those that failed together are not tried together.
+# is random, so that uploads that failed together are not tried together.
 BACKOFF = "make_interval(secs => least(:cap, :base * 2.0 ^ least(tries - 1, 32)) * (0.5 + random() / 2))"
 
 _FAIL = text(f"""
@@ -100,7 +100,8 @@ class Start(Enum):
 def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) -> Start:
     """Count one more start, or mark the upload dead if its tries are exhausted.
 
-    A row that is locked is being replayed right now: nothing is started, and nothing counted.
+    Nothing is started or counted if the upload has a final status, or if its row is locked: then it is being
+    replayed right now.
     """
     row = execute(connection, _LOCK_IF_FREE, {"id": client_session_uuid}).fetchone()
     if row is None:
@@ -148,7 +149,7 @@ def claim_overdue(connection: Connection, *, limit: int, again_after: float) -> 
 
 
 def split_into_messages(overdue: Sequence[Overdue], size: int) -> Iterator[list[UUID]]:
-    """Split uploads into messages of up to `size`; one with more than one try has a message of its own.
+    """Split uploads into messages of up to `size`; an upload with several tries has its own message.
 
     Such an upload may kill its worker again, and the worker loses the rest of the message.
     """

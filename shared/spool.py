@@ -32,8 +32,8 @@ MOVING = "study-ingest:spool:moving"
 # refused.
 REFUSED = "study-ingest:spool:refused"
 BATCH = 100
-# The longest wait for one answer of Redis, after the deadline of Postgres. A push needs two answers, and
-# perhaps a new connection.
+# The longest wait for one answer of Redis; before it, a request has waited for Postgres. A push needs two
+# answers, and perhaps a new connection.
 SOCKET_TIMEOUT_S = 0.3
 
 
@@ -80,7 +80,7 @@ def push(redis: Redis, delivery: Delivery) -> None:
         }
         redis.lpush(SPOOL, json.dumps(entry))
     except RedisError as error:
-        log.warning("spool.failed", error=type(error).__name__)
+        log.warning("spool.push_failed", error=type(error).__name__)
         raise StoreUnavailableError("neither Postgres nor Redis accepts the upload") from None
 
 
@@ -117,8 +117,8 @@ _LOCK = text(f"SELECT pg_advisory_xact_lock({_KEY})")
 def try_lock(connection: Connection) -> bool:
     """Become the only process that moves uploads until the transaction ends; return False if another one is.
 
-    Two at once would lose no upload. But if one uuid came with two contents, the later one could be stored
-    first, and the first become the conflict.
+    Two such processes would lose no upload. But if one uuid came with two contents, the later one could be
+    stored first, and the first become the conflict.
     """
     return bool(db.scalar(connection, _TRY_LOCK))
 
@@ -202,7 +202,7 @@ _SET_ASIDE = """
 
 
 def _set_aside(redis: Redis, entry: str, error: Exception) -> None:
-    log.warning("spool.entry_refused", error=failures.describe(error))
+    log.warning("spool.entry_set_aside", error=failures.describe(error))
     redis.eval(_SET_ASIDE, 3, MOVING, SPOOL, REFUSED, entry)
 
 

@@ -67,7 +67,7 @@ class LearnerTokens:
         self._looked_at = time.monotonic()
         self._version = self._current_version()
         self._keys = load_keys(path)
-        # Of accepted tokens alone. To verify a signature costs a thousand times what a look-up costs.
+        # Holds accepted tokens only. To verify a signature costs a thousand times what a look-up costs.
         self._verified: dict[str, _Verified] = {}
 
     def verify(self, token: str, now: datetime) -> int:
@@ -93,7 +93,7 @@ class LearnerTokens:
         try:
             self._keys = load_keys(self._path)
         except ConfigurationError as error:
-            log.warning("token_keys.unreadable", error=str(error))
+            log.warning("token_keys.not_reloaded", error=str(error))
         else:
             self._verified.clear()
             log.info("token_keys.reloaded", count=len(self._keys))

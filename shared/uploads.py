@@ -137,7 +137,7 @@ def add_event(
 
 
 def keep_times(connection: Connection, client_session_uuid: UUID, *, with_arrival: bool) -> None:
-    """Keep times that the row will lose as events: of ingestion and, if `with_arrival`, of arrival."""
+    """Keep as events the times that the row will lose: of ingestion and, if `with_arrival`, of arrival."""
     execute(connection, _KEEP_TIMES, {"id": client_session_uuid, "with_arrival": with_arrival})
 
 

@@ -102,7 +102,7 @@ class Answer:
         return self.code == httpx.codes.GONE
 
 
-# Only changes that a reader can see already; those of a slower transaction are found after it has ended.
+# Only changes that a reader can see already count. Changes of a slower transaction count once it has ended.
 _ANNOUNCE = text("""
     INSERT INTO outbox (kind) SELECT 'progress.changed'
     WHERE EXISTS (SELECT FROM learner_changes
@@ -188,8 +188,7 @@ _FAIL = text(f"""
 def claim(connection: Connection, settings: Settings, *, limit: int) -> list[Webhook]:
     """Take up to `limit` webhooks that are due, for the length of a lease; each is counted as a try.
 
-    Webhooks that have no tries left, and whose last one was cut off, are marked dead; those of a voided
-    session are skipped.
+    A webhook whose last possible try was cut off is marked dead; a webhook of a voided session is skipped.
     """
     db.execute(connection, _MARK_EXHAUSTED, {"max_tries": settings.webhook_max_tries})
     db.execute(connection, _SKIP_VOIDED)

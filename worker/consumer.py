@@ -120,7 +120,7 @@ class _QoS(redis.QoS):
         """Give a message back to the queue; remove an entry that is no message: workers would fail at it."""
         try:
             super().restore_by_tag(tag, *args, **options)
-        except (OSError, RedisError):  # of the connection
+        except (OSError, RedisError):  # an error of the connection
             raise
         except Exception:  # noqa: BLE001  # any error that an entry which is not a message may cause
             _log_refusal()
@@ -131,7 +131,7 @@ class _RefusingReads:
     """Refuse entries of Redis that are not messages."""
 
     def _brpop_read(self, **options: Any) -> Any:
-        return _or_refuse(super()._brpop_read, **options)  # type: ignore[misc]  # of the class beside it
+        return _or_refuse(super()._brpop_read, **options)  # type: ignore[misc]  # of the other base class
 
     def _receive(self) -> Any:
         return _or_refuse(super()._receive)  # type: ignore[misc]
@@ -142,7 +142,7 @@ def _or_refuse(read: Callable[..., Any], **options: Any) -> Any:
         return read(**options)
     except DataError:  # a tag that is not a text: raised before anything is sent to Redis
         _log_refusal()
-    except (Empty, OSError, RedisError):  # of the connection
+    except (Empty, OSError, RedisError):  # no message waits, or an error of the connection
         raise
     except Exception:  # noqa: BLE001  # any error that an entry which is not a message may cause
         _log_refusal()

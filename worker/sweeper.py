@@ -99,7 +99,7 @@ class Job:
 class WebhookSender:
     """Deliver webhooks, each on its own thread: one that hangs delays neither another nor the loop.
 
-    `on_free` is called when a thread ends while more webhooks may wait for one.
+    `on_free` is called when a thread ends and more webhooks may wait for a free thread.
     """
 
     def __init__(self, engine: Engine, settings: Settings, on_free: Callable[[], object]) -> None:
@@ -150,7 +150,7 @@ class WebhookSender:
                 log.info("webhook.delivered", webhook=str(webhook.id), tries=webhook.tries)
             else:
                 log.warning("webhook.failed", webhook=str(webhook.id), tries=webhook.tries, code=answer.code)
-        except Exception as error:  # noqa: BLE001  # its lease ends, and it is tried again
+        except Exception as error:  # noqa: BLE001  # the lease ends, and the webhook is sent again
             log.warning("webhook.answer_unrecorded", webhook=str(webhook.id), error=failures.describe(error))
         finally:
             self._threads.discard(threading.current_thread())
@@ -275,7 +275,10 @@ class Sweeper:
         for each in differences:
             attempts = sum(each.editions.values())
             log.warning(
-                "reconcile.found", learner=each.user_id, learner_gone=not each.editions, attempts=attempts
+                "reconcile.difference_found",
+                learner=each.user_id,
+                learner_gone=not each.editions,
+                attempts=attempts,
             )
         return True
 

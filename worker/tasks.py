@@ -110,7 +110,7 @@ def _replay(uploads: list[UUID]) -> None:
             status, took = str(replayed.status), round(seconds, 4)
             log.info("upload.replayed", upload=str(upload), status=status, seconds=took)
         else:
-            log.info("upload.already_final", upload=str(upload))
+            log.info("upload.nothing_to_replay", upload=str(upload))
 
 
 def _observe(replayed: Replayed, seconds: float) -> None:
@@ -130,7 +130,7 @@ def _observe(replayed: Replayed, seconds: float) -> None:
 
 def _record(upload: UUID, error: Exception, *, counted: bool) -> None:
     transient, described = is_transient(error), describe(error)
-    log.warning("upload.start_failed", upload=str(upload), error=described, transient=transient)
+    log.warning("upload.replay_failed", upload=str(upload), error=described, transient=transient)
     with engine().begin() as connection:
         if transient:
             retries.postpone(connection, upload, described, counted=counted, wait=settings.retry_base)

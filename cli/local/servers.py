@@ -100,7 +100,7 @@ class Servers:
 class ServerProcess(ABC):
     """Start, stop, kill and restart one server.
 
-    Start it from a thread that outlives it: on Linux it stops when that thread ends.
+    Call `start` in a thread that outlives the server: on Linux, the server stops when that thread ends.
     """
 
     name: str

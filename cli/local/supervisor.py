@@ -21,7 +21,7 @@ from shared.errors import StudyIngestError
 Output = Callable[[str], BinaryIO]  # opens what a process of this name writes to
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_red")
 DRAIN_SECONDS = 1.0  # to read the rest of an ended process' pipe, which a grandchild may keep open
-PAUSE_SECONDS = 0.02  # short beside the 50 ms that a server needs to start
+PAUSE_SECONDS = 0.02  # short compared with the 50 ms that a server needs to start
 GRACE_SECONDS = 20.0  # more than the 10 s that a worker gives its running tasks
 CHECK_SECONDS = 1.0  # often enough to notice an end, rarely enough for an idle system
 BRIEF_SECONDS = 10.0  # a process that ends sooner after its start has failed at once
@@ -34,7 +34,7 @@ class ProcessEndedError(StudyIngestError):
 
 
 class Restarts:
-    """Start a process again when it ends; if it ends soon after each start, after a pause that doubles.
+    """Start a process again when it ends; if it ended soon after its start, wait first, each time for longer.
 
     `poll` returns the process' exit code, None while it runs; `start` may raise a StudyIngestError.
     """

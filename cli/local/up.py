@@ -127,9 +127,9 @@ def running(
 ) -> Iterator[Running]:
     """Run everything for the length of a `with`, whose body begins once an upload would be accepted.
 
-    The stores are the embedded ones unless DATABASE_URL or BROKER_URL is set. Port 0 is any free one, for
-    Flower that of the last run if it is free. The processes write to files in `logs`, or to the terminal.
-    SIGTERM and SIGHUP act as Ctrl-C does. Raises a StudyIngestError that names what does not start.
+    The stores are the embedded ones unless DATABASE_URL or BROKER_URL is set. Port 0 means any free port; for
+    Flower, the port of the last run if it is free. The processes write to files in `logs`, or to the
+    terminal. SIGTERM and SIGHUP act as Ctrl-C does. Raises a StudyIngestError that names what does not start.
     """
     with ExitStack() as cleanup:
         cleanup.enter_context(_signals_as_interrupt())
@@ -169,8 +169,8 @@ def running(
 def addresses(port: int, flower_port: int, last: Mapping[str, str]) -> dict[str, str]:
     """Return the URLs of the web process and of Flower.
 
-    Flower's port 0 is that of the `last` run, else any free one: two runs that start at once would both find
-    its usual one free.
+    With `flower_port` 0, Flower keeps its port of the `last` run if that port is free; else it gets any free
+    one, not Flower's usual port: two runs that start at once would both find that free.
     """
     flower = flower_port or free_port(urlsplit(last.get("FLOWER_URL", "")).port)
     return {"API_URL": f"http://{LOOPBACK}:{port}", "FLOWER_URL": f"http://{LOOPBACK}:{flower}"}
@@ -179,7 +179,7 @@ def addresses(port: int, flower_port: int, last: Mapping[str, str]) -> dict[str,
 def stores(servers: Servers) -> dict[str, str]:
     """Return the stores' URLs: those of our environment, else the embedded ones.
 
-    With a broker of the environment there is no spool, unless the environment names that too.
+    If BROKER_URL is set, there is no spool unless REDIS_URL is set, too.
     """
     redis = "" if os.environ.get("BROKER_URL") else servers.redis_url
     return {
@@ -195,7 +195,7 @@ def tokens(last: Mapping[str, str]) -> dict[str, str]:
 
 
 def of_data() -> dict[str, str]:
-    """Return the settings of the data in our environment: commands in other shells need them, too."""
+    """Return the environment's settings that concern the data: commands in other shells need them, too."""
     names = ("DATABASE_SCHEMA", "STUDY_TIME_ZONE")
     return {name: os.environ[name] for name in names if os.environ.get(name)}
 

@@ -17,7 +17,7 @@ def read_catalog() -> CatalogFile:
 
 
 def earlier_uploads() -> list[str]:
-    """Return the uploads of the weeks before, oldest first, as JSON texts."""
+    """Return the uploads of the weeks before the main upload, oldest first, as JSON texts."""
     return (SAMPLE / "earlier.ndjson").read_text("utf-8").splitlines()
 
 

@@ -33,7 +33,7 @@ export function judge(id, { status, type, text = "" }) {
     const ours = [200, 202].includes(status) && !body?.attempts && String(body?.client_session_uuid).toLowerCase() == id;
     return [ours ? "delete" : "pause"];
   }
-  // Beyond 501 there are only our 503 and answers of something between, such as a captive portal's 511.
+  // Beyond 501 there are only our 503 and answers from between the device and us, such as a captive portal's 511.
   if (status > 501 || [407, 408, 421, 425, 429].includes(status)) return ["pause"];
   if (status == 401) return ["token"];
   const ours = String(body?.type).startsWith("/problems/");

@@ -80,10 +80,10 @@ export class Outbox extends EventTarget {
       this.#silence = 0;
       this.#pause = data;
       this.#emit("change");
-      this.#wake(); // waits for the lock, to take over at once if that tab dies
+      this.#wake(); // waits for the lock, to take over at once if the sending tab dies
     };
     for (const type of ["pageshow", "visibilitychange"]) addEventListener(type, () => void this.#wake());
-    // An answer of something between, such as a captive portal, means nothing on another network.
+    // An answer of a captive portal or a proxy means nothing on another network.
     addEventListener("online", () => void this.flush());
     this.#wake();
   }
@@ -110,7 +110,7 @@ export class Outbox extends EventTarget {
     this.#wake();
   }
 
-  /** Try every session now, unless a Retry-After holds back. Resolves when no more can be done at present. */
+  /** Try every session now, unless a Retry-After is not over yet. Resolves when no more can be done at present. */
   flush() {
     this.#all = true;
     this.#pause[1] = this.#pause[2];
@@ -197,7 +197,7 @@ export class Outbox extends EventTarget {
     if (due(until) > now) return false;
     let ids = (await this.#store.due(this.#all ? Infinity : now)).flat();
     if (!ids.length) return false;
-    // After a failure, one session alone, and another one each time: the session itself may be the cause.
+    // After a failure, send one session alone, a different one each time: the session itself may be the cause.
     if (rounds) ids = [ids[rounds % ids.length]];
     this.#all &&= rounds > 0;
     /** @type {string | undefined} */

@@ -356,7 +356,7 @@ async function readResults(sent) {
     /** @param {string} count */
     const sum = (count) => (upload.result?.topics ?? []).reduce((/** @type {number} */ all, /** @type {any} */ topic) => all + topic[count], 0);
     const why = upload.reason
-      ? reason("The server could not use it", upload.reason)
+      ? reason("The server could not use the session", upload.reason)
       : `${sum("correct_count")} correct, ${sum("wrong_count")} wrong, ${sum("unsure_count")} unsure`;
     const due = Object.fromEntries((upload.result?.questions ?? []).map((/** @type {any} */ each) => [each.pub_id, each.due]));
     const all = await finished();

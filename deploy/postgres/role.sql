@@ -1,5 +1,5 @@
 -- The role of web, worker, sweeper and commands: rows only. `migrate` runs as the owner of the database, who runs this
--- before the first migration. The password is in STUDY_INGEST_PASSWORD.
+-- file before the first migration. The password is in STUDY_INGEST_PASSWORD.
 \getenv password STUDY_INGEST_PASSWORD
 CREATE ROLE study_ingest LOGIN PASSWORD :'password';
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO study_ingest;

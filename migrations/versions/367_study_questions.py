@@ -1,4 +1,4 @@
-"""Add the questions; a question's owner is its topic's."""
+"""Add the questions; a question has the owner of its topic."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Show the edition of each question that is asked now: the newest that is out."""
+"""Show the edition of each question that is asked now: the newest published one."""
 
 from alembic import op
 from sqlalchemy import text

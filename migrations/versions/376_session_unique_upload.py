@@ -1,4 +1,4 @@
-"""Allow an upload one session per topic, superseded ones aside."""
+"""Allow an upload one session per topic, not counting superseded ones."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Count the wait of an upload from when it could first be worked off."""
+"""Count the wait of an upload from when it could first be replayed."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Name this transaction for every learner who has progress already."""
+"""Record this transaction as the last change of every learner who has progress already."""
 
 from alembic import op
 

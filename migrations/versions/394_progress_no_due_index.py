@@ -1,4 +1,4 @@
-"""Drop the index of due dates: every replay moves them, and a list of what is due is as fast without."""
+"""Drop the index of due dates: every replay changes it, and a list of what is due is as fast without it."""
 
 from alembic import op
 

@@ -1,6 +1,6 @@
 """Make the ids of webhooks begin with their time (UUIDv7), so that new ones share a page of the index.
 
-A random one meets a page of its own, which is written whole after each checkpoint.
+A random id needs a page of its own, which Postgres logs whole at its first change after a checkpoint.
 """
 
 from alembic import op

@@ -9,7 +9,7 @@ from shared.payload import Choice, Integer, PubId
 
 BIGINT = 2**63
 RESERVED = "wrong_variants"
-# As many as an upload may hold attempts.
+# Also the limit of attempts in an upload.
 MAX_QUESTIONS = 500
 
 QuizMode = Literal["random", "frequent_focus", "due"]

@@ -258,7 +258,7 @@ _MOVE_CURSOR = text("""
 """)
 
 
-def submit(  # noqa: PLR0913  # as long as the request that it carries out
+def submit(  # noqa: PLR0913  # the parts of the request
     connection: Connection,
     user_id: int,
     session_id: int,

@@ -30,7 +30,7 @@ class ReplayRequest(StrEnum):
     REPLAYED = "replayed again"
 
 
-# No try is counted yet: unlike a new upload, it has had no first message.
+# `tries` is 0, not 1 as in a new upload: there is no first message whose start is counted in advance.
 _SET_BACK = text("""
     UPDATE uploads SET status = 'received', tries = 0, next_try_at = now(), waiting_since = now(),
         finalized_at = NULL,
@@ -114,7 +114,8 @@ def replay_again(
     owners = lock_owners(connection, [{each.pub_id for each in attempts}], default_zone)
     if upload.user_id not in owners:
         raise errors.ReplayRefusedError(
-            f"some questions of {client_session_uuid} no longer belong to its learner"
+            f"in the current catalog, learner {upload.user_id} is not the only owner of the questions of"
+            f" {client_session_uuid}"
         )
 
     _supersede(connection, client_session_uuid, "its upload was replayed again")
@@ -124,7 +125,10 @@ def replay_again(
     done = replay(connection, [client_session_uuid], now=now, default_zone=default_zone)
     replayed = done.get(client_session_uuid)
     if replayed is None or replayed.plan is None or replayed.status is not Status.INGESTED:
-        raise errors.ReplayRefusedError(f"{client_session_uuid} would be rejected with the current catalog")
+        raise errors.ReplayRefusedError(
+            f"{client_session_uuid} would be rejected with the current catalog,"
+            " or its session is recorded under another uuid"
+        )
     return replayed.plan
 
 
@@ -158,10 +162,11 @@ _SHIFT_CLOCK = text("UPDATE uploads SET clock_shift = :shift WHERE client_sessio
 def shift_clock(
     connection: Connection, client_session_uuid: UUID, shift: timedelta, *, now: datetime, default_zone: str
 ) -> ReplayRequest:
-    """Replay an upload with all its times shifted, since a clock was wrong; its attempts are flagged.
+    """Replay an upload with all its times shifted, as a clock was wrong; its attempts are `clock_adjusted`.
 
     An ingested upload is replayed again as by `replay_again`, a rejected or dead one is set back, and a
-    waiting one waits on. The shift applies to later replays, too. Raises as `set_back` and `replay_again` do.
+    waiting one stays `received`. The shift applies to later replays, too. Raises as `set_back` and
+    `replay_again` do.
     """
     db.execute(connection, _SHIFT_CLOCK, {"id": client_session_uuid, "shift": shift})
     why = f"its clock shifted by {write_shift(shift)}"
@@ -277,7 +282,7 @@ _FIND_CONFLICT = text("""
     FROM upload_conflicts c JOIN uploads u USING (client_session_uuid) WHERE c.id = :id
 """)
 
-# Under a new id: accepting the same conflict twice must not swap the two back.
+# The present content gets a new conflict id: accepting one id twice must not swap the contents back.
 _KEEP_PRESENT = text("""
     INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at, learner_id,
         user_id)
@@ -286,7 +291,7 @@ _KEEP_PRESENT = text("""
     ON CONFLICT (client_session_uuid, content_hash) DO NOTHING
 """)
 
-# Set back as by _SET_BACK, with the conflict's content.
+# Sets the upload back as _SET_BACK does, and gives it the conflict's content.
 _TAKE_CONFLICT = text("""
     UPDATE uploads SET payload = c.payload, content_hash = c.content_hash, received_at = c.received_at,
         clock_shift = NULL, learner_id = c.learner_id, user_id = c.user_id, status = 'received', tries = 0,
@@ -300,7 +305,7 @@ _DELETE_CONFLICT = text("DELETE FROM upload_conflicts WHERE id = :id")
 
 
 class ListedConflict(NamedTuple):
-    """A conflict in a list; `status` is that of the upload itself."""
+    """A conflict in a list; `status` is the upload's."""
 
     id: int
     client_session_uuid: UUID
@@ -325,7 +330,7 @@ class FoundConflict:
     def difference(self) -> list[str]:
         """List the lines that only the present content has (after `-`), or only the other one (after `+`).
 
-        Empty if one of them is purged.
+        The list is empty if one of the two contents is purged.
         """
         if self.payload is None or self.present_payload is None:
             return []
@@ -366,7 +371,10 @@ def accept_conflict(connection: Connection, conflict: int) -> UUID:
 
 
 def discard_conflict(connection: Connection, conflict: int) -> UUID:
-    """Delete the other content, and return the upload's uuid; raise UnknownConflictError if there is none."""
+    """Delete the other content of a conflict, and return the upload's uuid.
+
+    Raises UnknownConflictError if there is no such conflict.
+    """
     discarded = find_conflict(connection, conflict)
     uuid = discarded.client_session_uuid
     if not db.execute(connection, _DELETE_CONFLICT, {"id": conflict}).rowcount:

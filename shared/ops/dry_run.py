@@ -17,7 +17,7 @@ from shared.payload import SPACES
 from shared.replay import replay
 from shared.study.store import lock_owners
 
-# Workers wait for the locks of a dry run, so it does not wait long for theirs.
+# While a dry run waits for a lock, workers wait for the locks that it holds: so its wait is short.
 _LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '2s'")
 
 _LOCK = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE")
@@ -36,7 +36,7 @@ _CARDS = text("""
 
 
 class Card(NamedTuple):
-    """The part of a question's progress that a learner sees."""
+    """The part of a question's progress that a dry run compares."""
 
     due: date
     stability: float
@@ -46,7 +46,7 @@ class Card(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """The result of a dry run: the upload after the replay, and cards before and after it, by public id.
+    """The result of a dry run: the upload after the replay, and progress before and after it, by public id.
 
     `already`: why a replay would do nothing, if the upload is ingested.
     """
@@ -58,7 +58,7 @@ class DryRun:
 
     @property
     def moved(self) -> list[tuple[str, Card | None, Card | None]]:
-        """List the cards that would change, each before and after."""
+        """List the questions whose progress would change, each with its progress before and after."""
         pub_ids = sorted(self.before.keys() | self.after.keys())
         cards = [(each, self.before.get(each), self.after.get(each)) for each in pub_ids]
         return [card for card in cards if card[1] != card[2]]

@@ -48,8 +48,8 @@ def due_calendar(
     return [DueDay(day, counts.get(day, 0)) for day in coming]
 
 
-# `typed` is compared without patterns: an id by its beginning, zones and topics by any part, upper or lower
-# case.
+# `typed` is compared without patterns: an id by its beginning, zones and topics by any part in upper or
+# lower case, a public id as a whole.
 _FIND_LEARNERS = text("""
     SELECT u.id, u.time_zone, studied.questions, studied.last_answered_at,
         ARRAY(SELECT name FROM study_topics t WHERE t.user_id = u.id ORDER BY t.id LIMIT 5) AS topics
@@ -220,7 +220,7 @@ _ATTEMPTS = text("""
 
 
 class Effect(NamedTuple):
-    """The step of progress that an upload's attempt caused; `attempts`: all attempts at its question."""
+    """The step of progress that an upload's attempt caused; `attempts`: how many its question has."""
 
     pub_id: str
     step: Step
@@ -242,7 +242,7 @@ def effects(connection: Connection, client_session_uuid: UUID) -> list[Effect]:
             for step in theirs
             if (step.review.answered_at, step.review.counted) == (row.answered_at, row.counted)
         )
-        if step := next(same, None):  # none where it was voided between the two statements
+        if step := next(same, None):  # none if it was voided between the two statements
             done.append(Effect(row.pub_id, step, len(theirs)))
     return done
 

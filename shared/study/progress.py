@@ -53,8 +53,9 @@ class Progress(NamedTuple):
     """What is known of one learner and one question.
 
     `due_at_most`: the latest possible `due`, set if the last counted answer was unsure but right.
-    `last_answered_at` and `last_study_date`: of the newest review, also if it is practice. All fields after
-    these are about counted reviews. Unsure-but-right is neither a miss nor a correct, and ends both streaks.
+    `last_answered_at`: of the newest review, counted or practice. `last_study_date`: the latest study date of
+    these reviews. All fields after these two are about counted reviews. Unsure-but-right is neither a miss
+    nor a correct, and ends both streaks.
     `correct_since`: the study date on which the present streak of correct answers began.
     `note_opened_at` and `note_closed_at`: when the wrong note was last opened and closed.
     """

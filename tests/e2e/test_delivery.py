@@ -112,7 +112,7 @@ def test_I9_a_failing_upload_is_tried_again_until_it_is_dead(
     )
     uuid = upload["client_session_uuid"]
     until(lambda: "upload.dead" in told_of(house, uuid, "worker"), "the worker tells of it")
-    assert "upload.start_failed" in told_of(house, uuid, "worker")
+    assert "upload.replay_failed" in told_of(house, uuid, "worker")
     logged = "".join(house.output(name) for name in house.running) + row.last_error
     assert "secret-answer" not in logged
 

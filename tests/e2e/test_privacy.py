@@ -203,6 +203,6 @@ def test_I11_a_mark_on_everything_private_shows_up_nowhere(
     witnesses |= {f"command {n}": each["command"] for n, each in enumerate(commands) if each["db"] == 0}
     assert [name for name, said in witnesses.items() if is_marked(said)] == []
     # The ears are good: they hear of what happened, and of the mark where it must be.
-    assert "upload.start_failed" in witnesses["log of worker"]
+    assert "upload.replay_failed" in witnesses["log of worker"]
     assert "request.refused" in witnesses["log of web"]
     assert any(is_marked(each["command"]) for each in commands if each["db"] == 1)

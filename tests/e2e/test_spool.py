@@ -229,7 +229,7 @@ def test_I1_I11_a_malformed_entry_blocks_no_other_and_is_not_quoted(
     assert kept == wrong[::-1]
     assert [row["client_session_uuid"] for row in rows(engine, Upload)] == [entry(1).client_session_uuid]
     output = house.output("sweeper")
-    assert output.count("spool.entry_refused") == len(wrong)
+    assert output.count("spool.entry_set_aside") == len(wrong)
     assert SECRET not in output
 
 

@@ -209,7 +209,11 @@ def test_the_sweeper_logs_once_a_day_what_it_changed(
                 sweeper._reconcile()  # noqa: SLF001  # as its job does
             sweeper._engine.dispose()  # noqa: SLF001  # at its end
     (event,) = logs
-    assert (event["event"], event["learner"], event["attempts"]) == ("reconcile.found", learner(engine), 1)
+    assert (event["event"], event["learner"], event["attempts"]) == (
+        "reconcile.difference_found",
+        learner(engine),
+        1,
+    )
 
 
 def test_our_role_reads_the_catalog_alone(host: Host) -> None:

@@ -48,7 +48,7 @@ def test_a_row_that_somebody_holds_is_no_store_that_is_away(engine: Engine, data
         connection.execute(HOLD)
         result = run(database_url, *words, LOCK_TIMEOUT="0.2")
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: another process holds a lock that this needs")
+    assert result.stderr.startswith("Error: another process holds a lock that this command needs")
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -105,7 +105,7 @@ MULTILINE = 'q2;T;S;"a\nb\nc";A'
         (table("q2;T;S;a||b;A"), "line 2, column choices: has an empty choice"),
         (table("q2;T;;a|b;A"), "line 2, column subject: is empty: fill it in"),
         (table(";T;S;a|b;A"), "line 2, column pub_id: is empty"),
-        (table(MULTILINE, "", GOOD, "q1;T;S;a|b;B"), "line 7, column pub_id: q1 is on line 6, too"),
+        (table(MULTILINE, "", GOOD, "q1;T;S;a|b;B"), "line 7, column pub_id: q1 is in line 6, too"),
         (table(GOOD, "q2;T;S;a|b,c;A;"), "line 3: 6 cells for 5 columns: quote each cell that holds ';'"),
         (table(GOOD, 'q2;T;"S;a|b;A', GOOD), "line 3: unexpected end of data: correct the quotes"),
         (table(f"q2;T;{'s' * 121};a|b;A"), "line 2, column subject: String should have at most 120"),
@@ -147,5 +147,5 @@ def test_a_table_without_learner_needs_the_option() -> None:
 
 @pytest.mark.parametrize("options", [{"learner": 7}, {"topic": "T"}])
 def test_json_takes_no_options(options: dict[str, Any]) -> None:
-    with pytest.raises(CatalogError, match="leave the options out"):
+    with pytest.raises(CatalogError, match="leave out --learner and --topic"):
         read(b"{}", **options)

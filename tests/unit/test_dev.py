@@ -30,7 +30,7 @@ def dev(checkout: Path, uv: str, study_ingest: str) -> subprocess.CompletedProce
 def test_an_interpreter_out_of_reach_is_named_with_its_fix(tmp_path: Path) -> None:
     ran = dev(tmp_path, "#!/bin/sh\n", f"#!{tmp_path}/nowhere/python\n")
     assert (ran.returncode, "Traceback" in ran.stderr) == (1, False), ran.stderr
-    assert "copy it to a place of your own" in ran.stderr
+    assert "copy the checkout to a place of your own" in ran.stderr
 
 
 def test_uv_gets_a_locale_that_can_read_the_path(tmp_path: Path) -> None:

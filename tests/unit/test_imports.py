@@ -131,7 +131,9 @@ def test_what_is_no_export_of_anki_is_refused_with_the_remedy(
     ):
         read_anki(file, field="code", mapping=None)
     for mapping in (b"", b"card_id,pub_id\n", b"card;pub_id\n1;q1\n", b"guid\ng1\n"):
-        with pytest.raises(AnkiError, match="needs a column pub_id, one of card_id, note_id, guid"):
+        with pytest.raises(
+            AnkiError, match="needs rows, the column pub_id, and one of card_id, note_id, guid"
+        ):
             read_anki(file, field=None, mapping=mapping)
     monkeypatch.setitem(sys.modules, "zstandard", None)
     with pytest.raises(ConfigurationError, match="needs zstandard, the extra `anki`"):

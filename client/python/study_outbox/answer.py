@@ -46,8 +46,8 @@ class Answer:
 def is_away(status: int) -> bool:
     """Return whether the server cannot take any session now, or was not reached.
 
-    Beyond 501 there are the server's 503 and answers of something between: a proxy, a content network (520
-    to 530), a captive portal (511).
+    Beyond 501 there are the server's 503, and answers that come from something between the device and the
+    server: a proxy, a content network (520 to 530), a captive portal (511).
     """
     return status in _AWAY or status > _LAST_OF_ONE_SESSION
 
@@ -62,7 +62,7 @@ def judge(session_id: str, answer: Answer) -> tuple[Action, dict[str, Any]]:
         return (Action.DELETE if answer.status in _RECORDED and recorded else Action.PAUSE), body
     if is_away(answer.status):
         return Action.PAUSE, body
-    if answer.status == 401:  # noqa: PLR2004  # as its name says nothing more
+    if answer.status == 401:  # noqa: PLR2004  # a named constant would say no more
         return Action.TOKEN, body
     is_ours = str(body.get("type")).startswith("/problems/")
     return (Action.REFUSE if is_ours and answer.status in _FINAL else Action.LATER), body

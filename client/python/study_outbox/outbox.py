@@ -111,7 +111,7 @@ class Outbox:
         # Refused tokens, each with the time from which it is tried again: a proxy may have refused it.
         self._refused: dict[str | None, float] = {}
         self._fresh: Any = _UNASKED
-        # Rounds that failed since the last answer; the end of the pause, and its end by Retry-After.
+        # Rounds that failed since the last answer; when the pause ends; the earliest end by Retry-After.
         self._failed_rounds = 0
         self._paused_until = self._asked_until = 0.0
         self._last_answer: tuple[int, float] | None = None
@@ -157,7 +157,7 @@ class Outbox:
         self._wake.set()
 
     def flush(self) -> None:
-        """Try every session now, unless a Retry-After holds back; return when no more can be done."""
+        """Try every session now, unless a Retry-After is not over yet; return when no more can be done."""
         with self._draining:
             self._paused_until = self._asked_until
             with self._tokens:
@@ -193,7 +193,7 @@ class Outbox:
                     is_held = self._drain(everything=False)
                 next_try = self.status().next_try
                 wait = LOOK_AGAIN if is_held or next_try is None else next_try - time.time()
-            except Exception:  # of the disk, or of a callback: it may be gone later
+            except Exception:  # an error of the disk or of a callback: it may be gone later
                 log.exception("the outbox cannot send; it tries again in %.0f s", LOOK_AGAIN)
                 wait = LOOK_AGAIN
             self._wake.wait(min(max(wait, 0.0), LOOK_AGAIN))
@@ -203,7 +203,7 @@ class Outbox:
         done = _Round(everything)
         while not self._stop.is_set() and time.monotonic() >= self._paused_until:
             before = len(done.tried)
-            # After a failure, one session alone, and another one each time: the session may be the cause.
+            # After a failure, send one session alone, each time another one: the session may be the cause.
             is_probe = self._failed_rounds > 0
             lanes = [self._pool.submit(self._lane, done, is_probe) for _ in range(1 if is_probe else LANES)]
             for lane in lanes:
