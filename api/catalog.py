@@ -92,8 +92,8 @@ def load_catalog(header: Precondition, query: LoadQuery) -> dict[str, Any]:
     """Load learners, topics and questions; rows that are not named stay. Loading again changes nothing.
 
     If the catalog has a mistake, all of it is refused and nothing is written. Otherwise it is written in
-    parts of 500 rows, each in a transaction of its own: after a 503, send it again. A 412 may also come after
-    the first parts are written.
+    parts of 500 rows, each in a transaction of its own. After a 503, send it again; an `If-Match` must then
+    have the digests as they are now. A 412 may also come after the first parts are written.
     """
     body = schemas.plain_json_body()
     catalog = None
@@ -256,7 +256,7 @@ def withdraw_question(path: CatalogPath, header: Precondition) -> Response:
 
 @blueprint.delete("/topics/<id:id>", operation_id="withdrawTopic", responses=_WITHDRAWN)
 def withdraw_topic(path: CatalogPath, header: Precondition) -> Response:
-    """Withdraw all questions of a topic, and delete the topic if nobody has studied it."""
+    """Withdraw a topic's questions; delete the topic unless it has sessions or retired questions."""
     withdraw = partial(catalog_sync.withdraw_topic, topic_id=path.id)
     return _withdraw(header, lambda _: [path.id], withdraw, topic=path.id)
 

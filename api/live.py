@@ -124,7 +124,10 @@ def start_session(path: LearnerPath) -> tuple[dict[str, Any], int, dict[str, str
         return sessions.read_session(connection, path.user_id, session_id), new
 
     session, new = _run_now(start)
-    log.info("session.started", session=session["session_id"], new=new)
+    if new:
+        log.info("session.started", session=session["session_id"])
+    else:
+        log.info("session.resumed", session=session["session_id"])
     location = url_for(".read_session", user_id=path.user_id, session_id=session["session_id"])
     return (
         live_schemas.StartedSession.model_validate(session).model_dump(mode="json"),

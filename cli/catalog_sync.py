@@ -11,12 +11,10 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import httpx
-from rich.console import Console
-from rich.progress import track
 
 from cli import remote
 from cli.catalog import Parts, with_file
@@ -32,7 +30,6 @@ TIMEOUT_S = 120.0
 LONGEST_PAUSE_S = 1.0
 # Limit of topics in a request: their digests fit into the 8 KiB that a proxy permits for a header.
 MAX_TOPICS = 100
-T = TypeVar("T")
 Row = CatalogUser | CatalogTopic | catalog_form.CatalogQuestion
 
 
@@ -74,17 +71,14 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
             each for part in parts() for each in part.questions if each.study_topic_id in server.digests
         )
         number = sum(len(index.asked[topic.id]) for topic in differing)
-        sent = server.put("questions", _track(questions, "sending", number))
-        gone = sum(server.keep_only(topic, index.asked[topic]) for topic in _track(known, "withdrawing"))
+        sent = server.put("questions", remote.track(questions, number, "sending"))
+        to_compare = remote.track(known, len(known), "withdrawing")
+        gone = sum(server.keep_only(topic, index.asked[topic]) for topic in to_compare)
     click.echo(
         f"{len(differing)} of {len(index.topics)} topics differed: {sent} questions sent, {gone} withdrawn"
     )
     for change in server.changes:
         click.echo(str(change))
-
-
-def _track(rows: Iterable[T], what: str, number: int | None = None) -> Iterable[T]:
-    return track(rows, what, total=number, console=Console(stderr=True), transient=True)
 
 
 class _Server:

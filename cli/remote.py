@@ -1,10 +1,16 @@
-"""A server that a command talks to: its address, and the headers of a request."""
+"""A server that a command talks to: its address, the headers of a request, and a bar while many are sent."""
 
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import click
 import httpx
 
 from shared.errors import ConfigurationError
 
 LARGEST_PORT = 65535
+T = TypeVar("T")
 
 
 def read_server(url: str) -> httpx.URL:
@@ -32,3 +38,10 @@ def make_headers(token: str) -> dict[str, str]:
 def first_token(tokens: str) -> str:
     """Return the first of several tokens, separated by commas."""
     return tokens.split(",", maxsplit=1)[0].strip()
+
+
+def track(items: Iterable[T], number: int, what: str) -> Iterator[T]:
+    """Yield the items; draw a progress bar on a terminal, and nothing elsewhere."""
+    is_terminal = sys.stderr.isatty()
+    with click.progressbar(items, number, what, hidden=not is_terminal, file=sys.stderr) as tracked:
+        yield from tracked

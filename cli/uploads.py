@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import timedelta
@@ -12,10 +11,8 @@ from pathlib import Path
 from uuid import UUID
 
 import click
-from rich.console import Console
-from rich.progress import track
 
-from cli import client, context
+from cli import client, context, remote
 from cli.options import BIGINT, COUNT, FILE, Duration, Line, read_file
 from shared import db, retention
 from shared.errors import ReplayRefusedError
@@ -47,11 +44,12 @@ def upload(file: Path, *, sender: client.Sender, concurrency: int, wait: bool) -
     numbered = {number: line for number, line in all_lines if line.strip()}
     lines = list(numbered.values())
     with ThreadPoolExecutor(concurrency) as threads:
-        sent = _collect(threads.map(lambda line: _send(sender, line), lines), "sending", len(lines))
+        sending = threads.map(lambda line: _send(sender, line), lines)
+        sent = list(remote.track(sending, len(lines), "sending"))
         if wait:
             deadline = time.monotonic() + WAIT_S
             waited = threads.map(lambda line, each: _wait(sender, line, each, deadline), lines, sent)
-            sent = _collect(waited, "waiting", len(lines))
+            sent = list(remote.track(waited, len(lines), "waiting"))
     for number, each in zip(numbered, sent, strict=True):
         if each.why:
             click.echo(f"line {number}: {each.answer}: {each.why}", err=True)
@@ -75,12 +73,6 @@ def _wait(sender: client.Sender, line: bytes, sent: client.Sent, deadline: float
         return sender.wait(line.decode(), deadline) if sent.answer is client.Answer.RECEIVED else sent
     except client.UnreachableServerError as error:
         return client.Sent(client.Answer.FAILED, str(error))
-
-
-def _collect(answers: Iterable[client.Sent], what: str, total: int) -> list[client.Sent]:
-    """Collect the answers; draw a progress bar on a terminal, and nothing elsewhere."""
-    console = Console(stderr=True)
-    return list(track(answers, what, total=total, console=console, disable=not console.is_terminal))
 
 
 @click.group()

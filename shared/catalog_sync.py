@@ -56,7 +56,7 @@ def expect(
     stored = {each.topic_id: each.digest for each in digests_of(connection, topic_ids, now=now)}
     current = {topic: stored.get(topic, NEW) for topic in topic_ids}
     if changed := [str(topic) for topic, digest in sorted(current.items()) if digest not in expected]:
-        raise ChangedTopicError(f"topic {', '.join(changed)}: the digest is not in If-Match")
+        raise ChangedTopicError(f"topic {', '.join(changed)}: If-Match does not have the present digest")
     if unknown := expected - {*current.values()}:
         raise ChangedTopicError(f"{', '.join(sorted(unknown))}: no topic of the request has this digest")
 

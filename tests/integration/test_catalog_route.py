@@ -345,7 +345,7 @@ def test_of_two_syncs_at_once_none_undoes_the_other_silently(
         row["id"]: row["subject"] for row in rows(engine, StudyQuestion) if row["study_topic_id"] == TOPIC
     }
     if after < counted.requests or ours.exit_code:
-        assert (ours.exit_code, "topic 11: the digest is not in If-Match" in ours.stderr) == (1, True)
+        assert (ours.exit_code, "If-Match does not have the present digest" in ours.stderr) == (1, True)
     assert kept == ({110: "two", 112: "subject 0"} if theirs else {110: "one", 113: "subject 1"})
 
 
