@@ -8,9 +8,11 @@ import json
 import os
 import time
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import click
@@ -65,13 +67,12 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
         server.find_differing(index)
         differing = [index.topics[topic] for topic in server.digests]
         known = [topic for topic, digest in server.digests.items() if digest != catalog_digest.NEW]
-        server.put("users", learners.values())
-        server.put("topics", differing)
         questions = (
             each for part in parts() for each in part.questions if each.study_topic_id in server.digests
         )
         number = sum(len(index.asked[topic.id]) for topic in differing)
-        sent = server.put("questions", remote.track(questions, number, "sending"))
+        sending = remote.track(questions, number, "sending")
+        sent = server.put(chain(learners.values(), differing, sending))
         to_compare = remote.track(known, len(known), "withdrawing")
         gone = sum(server.keep_only(topic, index.asked[topic]) for topic in to_compare)
     click.echo(
@@ -110,16 +111,16 @@ class _Server:
         known = {topic: stored.get(topic, catalog_digest.NEW) for topic in ours}
         self.digests = {topic: digest for topic, digest in known.items() if digest != ours[topic]}
 
-    def put(self, kind: str, rows: Iterable[Row]) -> int:
-        """Put rows, in as few requests as possible; return the number of rows."""
+    def put(self, rows: Iterable[Row]) -> int:
+        """Put rows, in as few requests as possible; return the number of questions."""
         number = 0
-        for part, topics in _requests(rows):
-            body = b'{"%s": [%s]}' % (kind.encode(), b",".join(part))
-            force = {"force": self._force}
+        for kinds, topics in _requests(rows):
+            parts = (b'"%s": [%s]' % (kind.encode(), b",".join(part)) for kind, part in kinds.items())
+            body, force = b"{%s}" % b", ".join(parts), {"force": self._force}
             with self._ask("PUT", "/catalog", topics, params=force, content=body) as answer:
                 self.changes += [EditionChange(**each) for each in answer["changes"]]
                 self.digests |= _digests(answer["digests"])
-            number += len(part)
+            number += len(kinds["questions"])
         return number
 
     def keep_only(self, topic: int, questions: Iterable[int]) -> int:
@@ -159,19 +160,22 @@ def _digests(topics: Any) -> dict[int, str]:
     return {int(each["topic_id"]): str(each["digest"]) for each in topics}
 
 
-def _requests(rows: Iterable[Row]) -> Iterator[tuple[list[bytes], set[int]]]:
-    """Cut rows into parts that fit into a request: yield each part's rows as JSON, and their topics."""
-    part: list[bytes] = []
-    topics: set[int] = set()
-    size = 0
+def _requests(rows: Iterable[Row]) -> Iterator[tuple[defaultdict[str, list[bytes]], set[int]]]:
+    """Divide rows among requests that are small enough: yield the rows of each as JSON, and their topics."""
+    kinds, topics, size = defaultdict[str, list[bytes]](list), set[int](), 0
     for row in rows:
         written = row.model_dump_json(exclude_defaults=True).encode()
-        if part and (size + len(written) > MAX_REQUEST or len(topics) == MAX_TOPICS):
-            yield part, topics
-            part, topics, size = [], set(), 0
-        part.append(written)
+        if kinds and (size + len(written) > MAX_REQUEST or len(topics) == MAX_TOPICS):
+            yield kinds, topics
+            kinds, topics, size = defaultdict(list), set(), 0
+        if isinstance(row, CatalogUser):
+            kinds["users"].append(written)
+        elif isinstance(row, CatalogTopic):
+            kinds["topics"].append(written)
+            topics.add(row.id)
+        else:
+            kinds["questions"].append(written)
+            topics.add(row.study_topic_id)
         size += len(written) + 1
-        if not isinstance(row, CatalogUser):
-            topics.add(row.id if isinstance(row, CatalogTopic) else row.study_topic_id)
-    if part:
-        yield part, topics
+    if kinds:
+        yield kinds, topics

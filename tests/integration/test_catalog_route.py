@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import Engine
 
 from api.app import create_app
+from cli import catalog_sync
 from cli.main import main
 from shared.config import Settings
 from shared.models import StudyQuestion, StudyTopic
@@ -285,6 +286,13 @@ def test_sync_cuts_what_it_sends(
     assert "0 of 6 topics differed" in sync(server, tmp_path / "c.json", CATALOG).stdout
 
 
+@pytest.fixture
+def many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a sync of the small catalog need as many requests as one of a large catalog."""
+    monkeypatch.setattr(catalog_sync, "MAX_REQUEST", 300)
+
+
+@pytest.mark.usefixtures("many_requests")
 def test_I12_sync_leaves_half_of_the_time_to_others(serve: Serve, settings: Settings, tmp_path: Path) -> None:
     settings = Settings.model_validate(settings.model_dump() | {"catalog_token": TOKEN})
     web = create_app(settings)
@@ -324,6 +332,7 @@ class Between:
 
 
 @pytest.mark.parametrize("after", range(1, 7))
+@pytest.mark.usefixtures("many_requests")
 def test_of_two_syncs_at_once_none_undoes_the_other_silently(
     serve: Serve, settings: Settings, engine: Engine, tmp_path: Path, after: int
 ) -> None:
