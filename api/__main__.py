@@ -16,6 +16,5 @@ monkey.patch_all()
 from api.server import main  # noqa: E402  # patched first
 
 if __name__ == "__main__":
-    # Every request is answered by now; a normal exit would wait for greenlets that a frozen Postgres may
-    # block.
+    # No request is served any more; a normal exit would wait for greenlets that a frozen Postgres may block.
     os._exit(main())

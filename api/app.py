@@ -21,9 +21,10 @@ from shared.errors import ConfigurationError
 
 
 def create_app(settings: Settings, clock: Callable[[], datetime] | None = None) -> OpenAPI:
-    """Make the application; raise ConfigurationError if uploads are enabled without a token.
+    """Make the application; raise ConfigurationError if uploads are enabled, but no token is configured.
 
-    `clock` replaces the clocks of Postgres and of this host.
+    A wrong file of token keys raises it, too. `clock` replaces Postgres' clock for the live side and the
+    catalog, and this host's clock for tokens and logins.
     """
     if settings.study_ingest_enabled and not (settings.viewer_tokens or settings.viewer_token_keys):
         raise ConfigurationError(

@@ -47,7 +47,10 @@ class Senders:
         self._span_number, self._requests = 0, Counter[int]()
 
     def may_send_body(self, authorization: str) -> bool:
-        """Return whether a sender has a valid token of any kind; the server asks before it reads the body."""
+        """Return whether a sender has a valid token of a route that takes a body.
+
+        The server asks before it reads the body.
+        """
         token = _bearer_token(authorization)
         settings = self._settings
         if _is_one_of((*settings.viewer_tokens, *settings.study_tokens, *settings.catalog_tokens), token):

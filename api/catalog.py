@@ -1,4 +1,4 @@
-"""Routes for a document server with its own database: it keeps this catalog equal to its own."""
+"""Routes by which a document server with a database of its own keeps our catalog equal to its catalog."""
 
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
@@ -60,7 +60,7 @@ class CatalogPath(BaseModel):
 
 
 class Precondition(BaseModel):
-    """The state of the topics from which the change was computed."""
+    """The digests that the topics had when the change was computed."""
 
     if_match: str | None = Field(
         None,
@@ -93,7 +93,8 @@ def load_catalog(header: Precondition, query: LoadQuery) -> dict[str, Any]:
 
     If the catalog has a mistake, all of it is refused and nothing is written. Otherwise it is written in
     parts of 500 rows, each in a transaction of its own. After a 503, send it again; an `If-Match` must then
-    have the digests as they are now. A 412 may also come after the first parts are written.
+    have the digests as they are now. If the catalog changes meanwhile, or an edition is answered, a 412 or a
+    422 may also come after the first parts are written.
     """
     body = schemas.plain_json_body()
     catalog = None
@@ -208,7 +209,7 @@ def show_digests(query: DigestQuery) -> dict[str, Any]:
     responses=answers({200: schemas.QuestionIds}, *COMMON),
 )
 def list_questions(path: CatalogPath) -> Response:
-    """List the questions of a topic; the `ETag` is its digest."""
+    """List a topic's questions that are not retired; the `ETag` is the topic's digest."""
     now = services().now
     ids, digests = services().catalog.run(
         lambda c: (
@@ -287,7 +288,10 @@ def _tagged(answer: BaseModel, digests: Iterable[catalog_digest.Digest]) -> Resp
     responses=answers({200: schemas.DeletedLearner}, *COMMON),
 )
 def remove_learner(path: CatalogPath) -> dict[str, Any]:
-    """Delete a learner and all their data; the rows of their uploads stay, without payloads."""
+    """Delete a learner and all their data; the rows of their uploads stay, without payloads.
+
+    Where the catalog is a document server's, the learner's rows in its tables stay.
+    """
     redis = services().uploads.spool
     deleted = services().catalog.run(lambda c: delete_learner(c, path.id, redis))
     log.info(

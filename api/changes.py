@@ -32,7 +32,7 @@ class ChangesQuery(BaseModel):
         "", max_length=100, description="`next` of the previous answer; without it, everything is returned"
     )
     limit: int = Field(20, ge=1, le=MAX_LEARNERS, description="largest number of learners in an answer")
-    wait: int = Field(0, ge=0, le=MAX_WAIT_S, description="seconds to wait if nothing has changed")
+    wait: int = Field(0, ge=0, le=MAX_WAIT_S, description="longest wait for a change, in seconds; 0: none")
 
 
 @blueprint.get(

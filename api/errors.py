@@ -20,20 +20,28 @@ from shared.payload import MAX_FAULTS, InvalidPayloadError, NotJsonError
 class Kind(Enum):
     """A kind of problem: its HTTP status, its title, and what the sender should do."""
 
-    NOT_JSON = 400, "The body is not JSON", "Fix the body before sending it again."
+    NOT_JSON = 400, "The body cannot be read as JSON", "Fix the body before sending it again."
     UNAUTHENTICATED = (
         401,
         "The bearer token is missing or not accepted",
         "Send a valid token for this route; get a new one if yours has expired.",
     )
     NOT_FOUND = 404, "There is nothing at this address", "See /docs for the addresses that exist."
-    UNKNOWN_UPLOAD = 404, "No upload has this id", "Send the upload, or check the id."
+    UNKNOWN_UPLOAD = (
+        404,
+        "No upload has this id",
+        "Check the id, or send the upload; if it was answered 202, ask again later.",
+    )
     UNKNOWN_LEARNER = 404, "There is no such learner", "Check the learner's id."
     UNKNOWN_TOPIC = 404, "The learner has no such topic", "Check the topic's id and its learner."
     UNKNOWN_SESSION = 404, "The learner has no such quiz session", "Check the session's id and its learner."
     METHOD_NOT_ALLOWED = 405, "The method is not allowed here", "Use a method that the header `Allow` names."
     CONFLICTING_UPLOAD = 409, "An upload with other content has this id", "Give a new session a new id."
-    SESSION_CLOSED = 409, "The quiz session is closed", "Read the session again, or start another."
+    SESSION_CLOSED = (
+        409,
+        "The quiz session is closed, or superseded",
+        "Read the session again, or start another.",
+    )
     ALREADY_ANSWERED = (
         409,
         "The question has another answer",
@@ -61,8 +69,12 @@ class Kind(Enum):
         "Set Content-Type to application/json, and do not compress the body.",
     )
     INVALID_PAYLOAD = 422, "The payload is not a valid upload", "Fix what `errors` points at."
-    INVALID_REQUEST = 422, "The request does not match its schema", "Fix what `errors` points at."
-    NOTHING_TO_ASK = 422, "No question matches", "Choose another subject, or leave out `wrong_only`."
+    INVALID_REQUEST = 422, "The request is not valid", "Fix what `errors` points at."
+    NOTHING_TO_ASK = (
+        422,
+        "No question of the topic matches",
+        "Change `subject_filter`, `wrong_only` or `quiz_mode`; the topic may also have no question to ask.",
+    )
     REJECTED_UPLOAD = (
         422,
         "The upload was rejected",
@@ -73,7 +85,11 @@ class Kind(Enum):
         "The learner sends too many requests",
         "Wait as many seconds as `Retry-After` says.",
     )
-    INVALID_CATALOG = 422, "The catalog is not valid", "Fix what `errors` points at; nothing was loaded."
+    INVALID_CATALOG = (
+        422,
+        "The catalog is not valid",
+        "Fix what `errors` points at, and send the catalog again.",
+    )
     INTERNAL_ERROR = (
         500,
         "The server failed",
@@ -201,7 +217,7 @@ def _answer(error: Exception) -> Response:
         body, address=request.remote_addr, endpoint=request.endpoint, upload=str(uuid) if uuid else None
     )
     response = Response(json.dumps(body), body["status"], mimetype=MEDIA_TYPE)
-    if isinstance(error, HTTPException):  # such as Allow
+    if isinstance(error, HTTPException):  # its own headers, such as Allow
         response.headers.update((k, v) for k, v in error.get_headers() if k != "Content-Type")
     response.headers.update(_HEADERS.get(body["status"], {}))
     if isinstance(error, Problem):

@@ -1,4 +1,4 @@
-"""Models of the live side's responses, each with its example."""
+"""Models of the live side's responses, with examples."""
 
 from datetime import date, datetime
 from typing import Literal
@@ -88,7 +88,9 @@ class QuizSession(BaseModel):
     subject_filter: str | None
     target_per_subject: int
     subject_distribution: dict[str, int] = Field(description="how many questions of each subject")
-    cursor: int = Field(description="place of the first question without an answer")
+    cursor: int = Field(
+        description="place of the first question without an answer; if none is left, the number of questions"
+    )
     created_at: datetime
     finished_at: datetime | None
     voided_at: datetime | None = Field(description="when it was voided")
@@ -149,7 +151,7 @@ class DueReview(BaseModel):
 
 
 class WrongNote(BaseModel):
-    """A question that was answered wrong, or right but unsure."""
+    """A question that was missed, or answered right but unsure."""
 
     pub_id: str
     study_topic_id: int

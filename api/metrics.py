@@ -16,7 +16,7 @@ blueprint = Blueprint("metrics", __name__)
 
 
 def install_metrics(app: Flask, settings: Settings) -> None:
-    """Count requests, and show the metrics where PROMETHEUS_MULTIPROC_DIR and METRICS_TOKEN are set."""
+    """Count requests where PROMETHEUS_MULTIPROC_DIR is set; serve `/metrics` if METRICS_TOKEN is set, too."""
     count_requests(app, settings)
     if settings.prometheus_multiproc_dir and settings.metrics_tokens:
         app.extensions[_KEY] = registry(settings)

@@ -82,7 +82,8 @@ WEBHOOK_ANSWERS = {
     "2XX": "The webhook is delivered.",
     "410": "The webhook is dead: only an operator can send it again.",
     "default": (
-        "The webhook is sent again, with growing waits, not before `Retry-After`. Redirects are not followed."
+        "The webhook is sent again, with growing waits, not before `Retry-After`, until its tries are"
+        " exhausted: then it is dead. Redirects are not followed."
     ),
 }
 
@@ -126,7 +127,7 @@ def document() -> dict[str, Any]:
 
 @docs_routes.get("/docs")
 def page() -> Response:
-    """Serve the page, which loads nothing from another site."""
+    """Serve the page of the OpenAPI document, which loads nothing from another site."""
     response = send_from_directory(PAGE, "index.html")
     response.headers["Content-Security-Policy"] = POLICY
     return response

@@ -39,7 +39,7 @@ class Publisher:
         threading.Thread(target=self._publish_forever, name="publisher", daemon=True).start()
 
     def enqueue(self, client_session_uuid: UUID) -> None:
-        """Hand an upload to the thread that enqueues; return at once, and raise nothing."""
+        """Hand an upload to the thread that enqueues, or leave it to the sweeper; never wait or raise."""
         if time.monotonic() >= self._silent_until:
             with suppress(queue.Full):
                 self._waiting.put_nowait(client_session_uuid)

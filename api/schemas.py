@@ -1,4 +1,4 @@
-"""Models of request and response bodies, each with its example.
+"""Models of the bodies of requests, responses and webhooks, with examples.
 
 The routes answer with these models, and the OpenAPI document is generated from them.
 """
@@ -201,7 +201,7 @@ EXAMPLE_TIME = "2026-11-22T00:12:32.219203+00:00"
 
 
 class ExplainMissesWebhook(BaseModel):
-    """A session is finished: explain what was missed."""
+    """A session is closed: explain what was missed."""
 
     model_config = with_example(
         {
@@ -212,17 +212,21 @@ class ExplainMissesWebhook(BaseModel):
     )
 
     type: Literal["explain_misses"]
-    timestamp: datetime = Field(description="when the session was finished")
+    timestamp: datetime = Field(
+        description="when the session was finalized: for an uploaded one, when it was replayed"
+    )
     data: MissesData
 
 
 class WeakAreasWebhook(BaseModel):
-    """A session is finished: its learner's weak areas may have changed."""
+    """A session is closed: its learner's weak areas may have changed."""
 
     model_config = with_example({"type": "weak_areas", "timestamp": EXAMPLE_TIME, "data": EXAMPLE_SESSION})
 
     type: Literal["weak_areas"]
-    timestamp: datetime = Field(description="when the session was finished")
+    timestamp: datetime = Field(
+        description="when the session was finalized: for an uploaded one, when it was replayed"
+    )
     data: SessionData
 
 
@@ -389,7 +393,7 @@ class LoadedCatalog(BaseModel):
 
 
 class TopicDigest(BaseModel):
-    """A topic, its number of questions, and a hash of topic and questions (docs/adopting.md)."""
+    """A topic, how many questions it has that are not retired, and a hash of both (docs/adopting.md)."""
 
     topic_id: int
     questions: int

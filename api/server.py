@@ -2,8 +2,8 @@
 
 This module adds to waitress: refusals are answered as problems; a body is read only from a sender with a
 token, or if it is a small form of `/ops`; if there are too many connections, the one without a token that has
-been silent longest is closed; a request is timed from its first byte; SIGTERM loses no request that has
-arrived.
+been silent longest is closed; a request is timed from its first byte; after SIGTERM, requests that have
+arrived are still answered, for DRAIN_S at most.
 """
 
 import gc
@@ -52,9 +52,9 @@ LOOK_FOR_TIMEOUTS_S = 10
 # Seconds after the answer in which everything that the client still sends is discarded: closing with unread
 # bytes would reset the connection, and the answer could be lost.
 LINGER_S = 10
-# Several times the deadline of one request.
+# Several times the deadline of an upload; a request for the catalog may take longer, and is cut off.
 DRAIN_S = 10.0
-# Seconds; a thread that is busy for longer waits for a client that does not read.
+# Seconds; a thread that is still busy then waits for a client that does not read, or for a long statement.
 SHUTDOWN_S = 0.5
 TICK_S = 0.5
 WRONG_CONFIGURATION = 2

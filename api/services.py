@@ -48,7 +48,10 @@ class Services:
 
 
 def install_services(app: Flask, settings: Settings, clock: Callable[[], datetime] | None) -> None:
-    """Make the services of an application, without any connection yet; `clock` replaces the database's."""
+    """Make the services of an application, without any connection yet.
+
+    `clock` replaces Postgres' clock in `now`, and this host's in the check of senders.
+    """
     now = (lambda _connection: clock()) if clock else db.now
     senders = Senders(settings, clock or SYSTEM_CLOCK)
     deadline, pause = settings.store_deadline, settings.store_pause

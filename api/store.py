@@ -88,14 +88,15 @@ class Store:
     """Use Postgres within a deadline, on a few threads of its own.
 
     Neither a statement timeout nor a TCP timeout ends the wait for a server that is stopped (SIGSTOP); the
-    deadline does. A stopped Postgres blocks these threads, but no request. While the breaker is open, a
-    thread probes the store, so that no request has to. `name`: the breaker's name.
+    deadline does. A stopped Postgres blocks these threads, but no request for longer than the deadline. While
+    the breaker is open, a thread probes the store, so that no request has to. `name`: for metrics and logs.
     """
 
     def __init__(self, engine: Engine, name: str, *, deadline: float, threads: int) -> None:
         self._engine = engine
         # psycopg warns of open connections that are garbage collected.
         weakref.finalize(self, engine.dispose)
+        self._name = name
         self._breaker = Breaker(math.inf, name)
         self.deadline = deadline
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
@@ -103,7 +104,8 @@ class Store:
     def run(self, work: Callable[[Connection], T]) -> T:
         """Run a function in a transaction, which is committed if nothing is raised.
 
-        Raise StoreUnavailableError after the deadline; the work may be committed even then.
+        Raise StoreUnavailableError if Postgres is away, refuses a statement, or does not answer before the
+        deadline. After the deadline or a lost connection, the work may be committed nevertheless.
         """
 
         def on_a_thread() -> T:
@@ -132,14 +134,16 @@ class Store:
             was_slow = time.monotonic() > late_at
             if not was_slow:
                 self._trip()
-            log.warning("store.failed", error=failures.describe(error), process_was_slow=was_slow)
+            described = failures.describe(error)
+            log.warning("store.failed", store=self._name, error=described, process_was_slow=was_slow)
             raise StoreUnavailableError("the store did not answer in time") from None
         except SQLAlchemyError as error:
             if failures.is_away(error):
                 self._trip()
             else:  # the store answered: a row is locked, or the statement took too long
                 self._breaker.close()
-            log.warning("store.failed", error=failures.describe(error), process_was_slow=False)
+            described = failures.describe(error)
+            log.warning("store.failed", store=self._name, error=described, process_was_slow=False)
             raise StoreUnavailableError("the store is away, or refused the statement") from None
         except StudyIngestError:  # the store has answered
             self._breaker.close()
@@ -248,7 +252,7 @@ class UploadStore:
                 self._write(wanted)
 
     def _write(self, batch: list[_Waiting]) -> None:
-        """Commit a batch; if Postgres refuses it or a row is locked, commit each of its uploads alone."""
+        """Commit a batch; if a value cannot be stored or a row is locked, commit each upload alone."""
         try:
             receipts = self._receive([each.delivery for each in batch])
         except Exception as error:  # noqa: BLE001  # raised in the requests that wait for it

@@ -33,7 +33,7 @@ def protect(response: Response) -> Response:
 
 @routes.get("/")
 def page() -> Response:
-    """Serve the page."""
+    """Serve the quiz page."""
     return send_from_directory(PAGE, "index.html")
 
 
@@ -48,11 +48,11 @@ def offline() -> Response:
 
 @routes.get("/study-outbox/<name>.js")
 def outbox(name: str) -> Response:
-    """Serve a module of the outbox."""
+    """Serve a module of `client/js`, the viewer's outbox."""
     return send_from_directory(OUTBOX, f"{name}.js")
 
 
 @routes.get("/<name>")
 def file(name: str) -> Response:
-    """Serve a file of the page."""
+    """Serve a file of the quiz page."""
     return send_from_directory(PAGE, name)

@@ -313,7 +313,7 @@ def _faults_of_rows(connection: Connection) -> Iterator[tuple[str, str]]:
                 fix = "create an index on that column of the table, and show the column without a cast"
                 yield f"{name} is read as a whole to find a {column}", fix
     if wrong := db.scalars(connection, _WITHOUT_KEY):
-        fix = "let the view show the index of the right choice, which counts from 0"
+        fix = "let the view show choices as a JSON array, and the index of the right one, counted from 0"
         yield f"published_items.correct_choice names no choice of {', '.join(wrong)}", fix
     if wrong := db.scalars(connection, _NOT_NORMAL, {"spaces": SPACES}):
         fix = "store pub_id in Unicode's NFC and without spaces around it: otherwise no answer finds it"

@@ -147,7 +147,7 @@ class _Server:
                 raise RefusedCatalogError("\n".join([f"{method} {path}: {answer['title']}", *lines]))
             yield answer
         except httpx.TransportError as error:
-            reason = f"{self._http.base_url} cannot be reached: {type(error).__name__}"
+            reason = f"{self._http.base_url} does not answer: {type(error).__name__}"
             raise RefusedCatalogError(f"{method} {path}: {reason}") from None
         # Errors that the JSON of another kind of server can cause.
         except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

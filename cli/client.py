@@ -52,7 +52,7 @@ class Sent:
 
 
 class UnreachableServerError(StudyIngestError):
-    """The server could not be reached, or refused the request, until the client gave up."""
+    """The server did not answer before the client gave up, or refused the request."""
 
 
 class Sender:
@@ -99,8 +99,9 @@ class Sender:
         while time.monotonic() < deadline:
             response = self._request("GET", f"{PATH}/{uuid}")
             body = _body(response)
-            if answer := FINAL.get(str(body.get("status"))):
-                return Sent(answer, body.get("reason") or "")
+            status = str(body.get("status"))
+            if answer := FINAL.get(status):
+                return Sent(answer, body.get("reason") or ("" if answer is Answer.INGESTED else status))
             if not response.is_success and response.status_code not in NOT_YET:
                 return Sent(Answer.FAILED, _problem(response))
             time.sleep(POLL_S)
@@ -134,7 +135,7 @@ class Sender:
                 break
             time.sleep(min(remaining, max(wait, pause_after(failed))))
         if isinstance(answer, httpx.TransportError):
-            raise UnreachableServerError(f"{self.http.base_url} cannot be reached: {type(answer).__name__}")
+            raise UnreachableServerError(f"{self.http.base_url} does not answer: {type(answer).__name__}")
         return answer
 
 

@@ -173,7 +173,7 @@ def _disks() -> Finding:
         return fail(
             "disks", f"no space left on {', '.join(full)}", "free some space; everything continues by itself"
         )
-    return ok("disks", "none is full")
+    return ok("disks", "no full disk was found")
 
 
 def _postgres(settings: Settings) -> Iterator[Finding]:
@@ -219,7 +219,10 @@ def _encryption(connection: Connection) -> Finding:
 def _standing(connection: Connection, settings: Settings) -> Finding:
     """Report whether Postgres is writable, its encoding, and whether a pooler answers."""
     if db.scalar(connection, _READ_ONLY) == "on":
-        fix = "promote it, or name every host in DATABASE_URL: postgresql://app@db1,db2/study"
+        fix = (
+            "promote it, end its read-only mode, or name every host in DATABASE_URL:"
+            " postgresql://app@db1,db2/study"
+        )
         return fail("postgres", "it is a standby, or read-only: nothing can be written", fix)
     if (encoding := db.encoding(connection)) != "UTF8":
         fix = "move to a database that is created with ENCODING 'UTF8'"
@@ -243,7 +246,8 @@ def _migrations(database_url: str) -> Finding:
                 f"the revision cannot be read: {error}",
                 "repair the cause, then run doctor again",
             )
-        return fail("migrations", str(error), "run the version of study-ingest that migrated the database")
+        fix = "if the revision cannot be located, run the version of study-ingest that migrated the database"
+        return fail("migrations", str(error), fix)
     if pending:
         return fail("migrations", f"{len(pending)} pending: {', '.join(pending)}", "study-ingest migrate")
     return ok("migrations", "none pending")
@@ -278,7 +282,10 @@ def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
             fix = f"set STUDY_TIME_ZONE, or users.time_zone of learners {named}"
         else:
             detail = f"{zone!r} is unknown on this host: {default} is used"
-            fix = f"set users.time_zone of learners {named} to an IANA zone, such as Asia/Seoul"
+            fix = (
+                f"set users.time_zone of learners {named} to an IANA zone, such as Asia/Seoul;"
+                " if it is one, update tzdata on this host"
+            )
         yield warn("time zones", detail, fix)
     if right:
         yield ok("time zones", "the time zone of every learner is known")
@@ -324,8 +331,10 @@ def _spool(redis_url: str) -> Iterator[Finding]:
             detail = f"{waiting} uploads wait in it"
             yield warn("spool length", detail, fix) if waiting else ok("spool length", detail)
             refused = client.llen(spool.REFUSED)
-            fix = f"keep the list {spool.REFUSED}, and report the log's `spool.entry_set_aside` events"
-            detail = f"{refused} entries cannot be read"
+            fix = (
+                f"keep the list {spool.REFUSED}, and report it with the log's `spool.entry_set_aside` events"
+            )
+            detail = f"{refused} entries cannot be read or stored"
             yield fail("spool refused", detail, fix) if refused else ok("spool refused", "nothing")
     except RedisError as error:
         yield _unusable("spool", error, "REDIS_URL")
@@ -358,7 +367,7 @@ def _redis(name: str, client: redis.Redis) -> Iterator[Finding]:
     info: dict[str, Any] = client.info("everything")
     if not info["aof_enabled"]:
         fix = "set `appendonly yes` in redis.conf, and by CONFIG SET in the running server"
-        yield fail(f"{name} persistence", "appendonly is off: a restart loses all its data", fix)
+        yield fail(f"{name} persistence", "appendonly is off: a crash may lose all its data", fix)
     elif not spool.can_write(info):
         fix = "check its disk: is it full or read-only?"
         yield fail(f"{name} persistence", "its files cannot be written, so it refuses all writes", fix)
@@ -368,8 +377,8 @@ def _redis(name: str, client: redis.Redis) -> Iterator[Finding]:
     if policy == "noeviction":
         yield ok(f"{name} eviction", policy)
     else:
-        fix = "set `maxmemory-policy noeviction`; move its other users to another Redis"
-        yield fail(f"{name} eviction", f"{policy}: a full Redis deletes data", fix)
+        fix = "set `maxmemory-policy noeviction`; let other applications use another Redis"
+        yield fail(f"{name} eviction", f"{policy}: a full Redis may delete data", fix)
     used, most = info["used_memory"], info["maxmemory"]
     detail = f"{used / 2**20:.0f} MiB of {most / 2**20:.0f} MiB" if most else "no maxmemory"
     full = most and used > FULL_SHARE * most
@@ -400,7 +409,11 @@ def _worker(app: Celery) -> Finding:
         return fail(
             "worker", f"the broker does not answer: {error}", "repair the broker, then run doctor again"
         )
-    return fail("worker", f"no worker reads the queue {REPLAY_QUEUE}", "start the Procfile's `worker`")
+    return fail(
+        "worker",
+        f"no worker of the queue {REPLAY_QUEUE} answers",
+        "start the Procfile's `worker`, or restart it",
+    )
 
 
 def _web(settings: Settings, url: str) -> Finding:
@@ -409,7 +422,7 @@ def _web(settings: Settings, url: str) -> Finding:
         # Not through a proxy of the environment: this is a check of the process itself.
         answer = httpx.get(f"{url}/readyz", timeout=ASK_S, trust_env=False)
     except (httpx.InvalidURL, UnicodeError):  # the latter of a host that cannot be looked up
-        return fail("web", "API_URL is not a URL", "set it to the web process' address: http://host:port")
+        return fail("web", f"{url} is not a URL", "set API_URL to the web process' address: http://host:port")
     except httpx.TransportError:
         would = "accept uploads" if settings.study_ingest_enabled else "answer uploads 503"
         detail = f"no web process answers at {url}; with these settings it would {would}"
@@ -420,7 +433,7 @@ def _web(settings: Settings, url: str) -> Finding:
         fix = (
             "set STUDY_INGEST_ENABLED=1 for the web processes and restart them, if uploads should be accepted"
         )
-        return warn("web", "STUDY_INGEST_ENABLED is unset there: uploads are answered 503", fix)
+        return warn("web", "STUDY_INGEST_ENABLED is unset in the web process: uploads are answered 503", fix)
     return fail(
         "web",
         f"not ready: {answer.status_code}",

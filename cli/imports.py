@@ -79,7 +79,8 @@ def import_(  # noqa: PLR0913  # one for each option
     """Record past sessions from the review log of Anki.
 
     FILE is a collection (.colpkg) or a deck (.apkg). The sessions become uploads, which the workers replay as
-    any other. Counts are shown first. Safe to run again, also with a newer export of the same collection.
+    any other. Counts are shown first. Safe to run again with the same --gap, also with a newer export. But
+    importing a deck and its whole collection would count answers twice.
     """
     if (field is None) == (mapping is None):
         raise click.UsageError("give one of --field and --mapping")
@@ -163,7 +164,7 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection]:
         with zipfile.ZipFile(file) as package, TemporaryDirectory() as directory:
             name = next((each for each in _DATABASES if each in package.namelist()), None)
             if name is None:
-                raise AnkiError(f"{file}: no collection in it: export it from Anki as .apkg or .colpkg")
+                raise AnkiError(f"{file}: no collection in it: export one from Anki as .apkg or .colpkg")
             unpacked = Path(directory) / "collection"
             with package.open(name) as packed, unpacked.open("wb") as copy:
                 parts = _unpack(packed) if name.endswith("b") else iter(partial(packed.read, _PART), b"")
@@ -185,8 +186,8 @@ def _unpack(packed: Any) -> Iterator[bytes]:
         zstandard = import_module("zstandard")
     except ImportError:
         raise ConfigurationError(
-            "Anki's present form needs zstandard, the extra `anki` (uv sync --extra anki); or export"
-            ' the file from Anki with "Support older Anki versions"'
+            "this file has Anki's newer form: install zstandard, the extra `anki` (uv sync --extra anki), or"
+            ' export the file from Anki with "Support older Anki versions"'
         ) from None
     try:
         yield from zstandard.ZstdDecompressor().read_to_iter(packed, write_size=_PART)
@@ -241,14 +242,22 @@ def past_sessions(  # noqa: PLR0913  # what decides where a session ends, and wh
 
     `keys`: the right choices of the learner's editions. A session ends after a `gap`, at the end of a study
     date, and after as many reviews as an upload may have. Its uuid is made of the learner, the collection and
-    the session's first review, and not of the catalog: so a second import changes nothing. Anki does not know
-    which wrong choice a learner made: a miss has no choice.
+    the session's first review, and not of the catalog: so a second import with the same `gap` and `zone`
+    changes nothing. Anki does not know which wrong choice a learner made: a miss has no choice.
     """
-    left_out = dict.fromkeys(("no answer", "without a question", "unknown to the catalog", "not over"), 0)
+    left_out = dict.fromkeys(
+        (
+            "without an answer or a plausible time",
+            "without a question",
+            "unknown to the catalog",
+            "in a session that may go on",
+        ),
+        0,
+    )
     uploads = []
     for session in _sessions(anki.reviews, gap, zone):
         if now - _time(session[-1]) < gap:
-            left_out["not over"] += len(session)
+            left_out["in a session that may go on"] += len(session)
             continue
         attempts = []
         for review in session:
@@ -270,7 +279,7 @@ def past_sessions(  # noqa: PLR0913  # what decides where a session ends, and wh
             first = uuid5(_NAMESPACE, f"{learner} {anki.created} {session[0].id}")
             uploads.append({"client_session_uuid": str(first), "attempts": attempts})
     taken = sum(len(each["attempts"]) for each in uploads) + sum(left_out.values())
-    left_out["no answer"] = len(anki.reviews) - taken
+    left_out["without an answer or a plausible time"] = len(anki.reviews) - taken
     return PlannedImport(uploads, left_out)
 
 

@@ -1,4 +1,4 @@
-"""The command line: the commands and `--env-file`; a known error is printed as one line."""
+"""The command line: the commands and `--env-file`; a known error is printed without a traceback."""
 
 import errno
 import os
@@ -28,14 +28,14 @@ COMMANDS = {
     "tokens": ("cli.tokens", "Make keys, and sign learners' tokens with them."),
     "up": ("cli.local.up", "Start everything and keep it running."),
     "upload": ("cli.uploads", "Send the uploads of an NDJSON FILE."),
-    "uploads": ("cli.uploads", "Find received uploads, and act on them."),
-    "verify": ("cli.maintenance", "Fold all attempts again and compare."),
+    "uploads": ("cli.uploads", "Find uploads, and act on them."),
+    "verify": ("cli.maintenance", "Fold all attempts again, and compare with the stored progress."),
     "webhooks": ("cli.webhooks", "List webhooks, and send failed ones again."),
 }
 
 
 class _Main(LazyGroup):
-    """Read `--env-file` anywhere; print a known error as one line."""
+    """Read `--env-file` anywhere; print a known error without a traceback."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read `--env-file`, wherever it stands, as an option of the group."""
@@ -74,7 +74,7 @@ class _Main(LazyGroup):
     ENV_FILE,
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Settings in the form of systemd's EnvironmentFile, before or after the command; repeatable.",
+    help="File of settings, as systemd's EnvironmentFile; before or after the command; repeatable.",
 )
 def main(env_file: tuple[Path, ...]) -> None:
     """Ingest quiz sessions that were answered offline in a viewer: exactly once, in any order."""

@@ -54,7 +54,7 @@ def migrate(data_dir: Path, *, time_zone: str | None) -> None:
         data_settings.adopt(connection, settings)
         changes.renumber(connection)
     engine.dispose()
-    click.echo(f"{len(pending)} revisions applied" if pending else "nothing to do")
+    click.echo(f"{len(pending)} revisions applied" if pending else "no revision is pending")
 
 
 @click.group()
@@ -77,8 +77,9 @@ def export(user_id: int, *, store: context.Store) -> None:
 @click.confirmation_option(prompt="Delete this learner, with all answers and progress, permanently?")
 @context.with_store
 def delete(user_id: int, *, store: context.Store) -> None:
-    """Delete learner ID and the payloads of their uploads, even if the learner's row was deleted before.
+    """Delete all data of learner ID, even if the learner's row was deleted before.
 
+    The rows of uploads stay, without payloads, and so do the learner's rows in a document server's tables.
     REDIS_URL must be set if there is a spool.
     """
     url = os.environ.get("REDIS_URL")
@@ -107,7 +108,10 @@ def progress(user_id: int, *, store: context.Store) -> None:
 @click.option("--repair", is_flag=True, help="Fold the differing questions again, under the learner's lock.")
 @context.with_store
 def verify(*, repair: bool, store: context.Store) -> None:
-    """Fold all attempts again and compare; exit 1 if any progress differs and was not repaired."""
+    """Fold all attempts again, and compare with the stored progress.
+
+    Exit 1 if any progress differs and was not repaired.
+    """
     learners = differing = 0
     for checked in finalize.verify(store.engine, repair=repair):
         learners += 1
@@ -181,6 +185,6 @@ def metrics(directory: str, port: int) -> None:
     try:
         _, serving = start_http_server(port, LOOPBACK, registry(settings))
     except OSError as error:
-        raise ConfigurationError(f"--port: cannot listen on this port: {error}") from None
+        raise ConfigurationError(f"--port: cannot listen on this port: {error}: choose another") from None
     click.echo(f"http://{LOOPBACK}:{port}/metrics")
     serving.join()

@@ -85,7 +85,8 @@ def _reject_nan(_: click.Context, option: click.Parameter, seconds: float) -> fl
 def smoke(*, url: str | None, patience: float, store: Store) -> None:
     """Send a synthetic session twice, check that it counts once, and void it. Exit 1 if a check fails.
 
-    VIEWER_SYNC_TOKEN and DATABASE_URL must be set as on the server. Safe to run on a live system.
+    VIEWER_SYNC_TOKEN and DATABASE_URL must be set as on the server, unless the server is a running `up`. Safe
+    to run on a live system.
     """
     failed = False
     with client.Sender(
@@ -105,7 +106,7 @@ def smoke(*, url: str | None, patience: float, store: Store) -> None:
 def _setting(name: str) -> str:
     if value := os.environ.get(name):
         return value
-    raise ConfigurationError(f"{name}: must be set as on the server")
+    raise ConfigurationError(f"{name}: must be set to that of the server")
 
 
 @dataclass(slots=True)

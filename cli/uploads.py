@@ -32,10 +32,13 @@ FAILED = (Status.REJECTED, Status.DEAD)
 @click.command()
 @click.argument("file", type=FILE)
 @click.option("--concurrency", type=click.IntRange(1, 256), default=4, show_default=True)
-@click.option("--wait", is_flag=True, help="Wait until every upload is final.")
+@click.option("--wait", is_flag=True, help="Wait until every upload is final, 10 minutes at most.")
 @client.with_sender
 def upload(file: Path, *, sender: client.Sender, concurrency: int, wait: bool) -> None:
     """Send the uploads of an NDJSON FILE, one per line; safe to run again. Exit 1 if any failed.
+
+    An upload has failed if it could not be sent, was refused, or, with --wait, is dead or not final in time;
+    a rejected one has not failed.
 
     FILE may be compressed by gzip; - reads standard input.
     """
@@ -77,7 +80,7 @@ def _wait(sender: client.Sender, line: bytes, sent: client.Sent, deadline: float
 
 @click.group()
 def uploads() -> None:
-    """Find received uploads, and act on them.
+    """Find uploads, and act on them.
 
     Exit code 0: done, or nothing to do. 1: there is no such upload, or the action was refused and nothing
     changed. 2: wrong usage.
@@ -111,7 +114,7 @@ def list_(  # noqa: PLR0913  # one for each option
     as_json: bool,
     store: context.Store,
 ) -> None:
-    """List uploads: with --status received the longest waiting first, else the newest first."""
+    """List uploads: with --status received the oldest first, else the newest first."""
     with store.engine.connect() as connection:
         found = search(connection, Search(status, older_than, learner, question, error, limit))
     if as_json:
@@ -244,7 +247,7 @@ def replay(  # noqa: PLR0913  # one for each option
     """Replay uploads: rejected or dead ones, or an ingested one (--skipped, --shift-clock).
 
     Rejected and dead uploads are set back to `received`, and the next sweep enqueues them. Name one by its
-    UUID, or select many by --status and --error: of these, purged ones are skipped. --skipped and
+    UUID, or select many by --status and --error: purged ones are then left out. --skipped and
     --shift-clock replay an ingested upload at once. Exit 1 if any was refused.
     """
     if (status is not None or error is not None) == (uuid is not None):
@@ -281,7 +284,7 @@ def _replay_all(store: context.Store, wanted: Search) -> None:
         with store.engine.begin() as connection:
             counts[actions.set_back(connection, uuid)] += 1
     parts = [f"{counts[each]} {each}" for each in actions.ReplayRequest if counts[each]]
-    click.echo(", ".join([*parts, f"{purged} purged"] if purged else parts) or "none found")
+    click.echo(", ".join([*parts, f"{purged} left out (purged)"] if purged else parts) or "none found")
 
 
 def _dry_run_all(store: context.Store, wanted: Search) -> None:
@@ -294,7 +297,7 @@ def _dry_run_all(store: context.Store, wanted: Search) -> None:
         except ReplayRefusedError as error:
             click.echo(str(error), err=True)
             refused += 1
-    click.echo(f"{len(found)} tried, {refused} refused, {purged} purged")
+    click.echo(f"{len(found)} tried, {refused} refused, {purged} left out (purged)")
     if refused:
         raise click.exceptions.Exit(1)
 
@@ -364,7 +367,7 @@ def unvoid(uuid: UUID, *, store: context.Store) -> None:
     "--older-than",
     type=Duration(),
     required=True,
-    help="Only uploads that ended longer ago than this, e.g. 90d.",
+    help="Only uploads that have been final for longer than this, e.g. 90d.",
 )
 @click.option(
     "--status",
@@ -375,7 +378,10 @@ def unvoid(uuid: UUID, *, store: context.Store) -> None:
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @context.with_store
 def purge_(*, older_than: timedelta, status: Status, dry_run: bool, store: context.Store) -> None:
-    """Delete the payloads of final uploads; their rows stay, so that no upload is ingested twice."""
+    """Delete the payloads of final uploads and of their conflicts.
+
+    The rows stay, so that no upload is ingested twice.
+    """
     if dry_run:
         with store.engine.connect() as connection:
             count = retention.count_purgeable(connection, status, older_than=older_than)

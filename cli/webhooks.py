@@ -34,6 +34,9 @@ def list_(*, status: Status, limit: int, as_json: bool, store: context.Store) ->
 @click.option("--status", type=UNDELIVERED, default=Status.DEAD)
 @context.with_store
 def retry(*, status: Status, store: context.Store) -> None:
-    """Set all dead webhooks, or all skipped ones, back to `waiting`."""
+    """Set all dead webhooks, or all skipped ones, back to `waiting`.
+
+    Those of voided sessions, and `progress.changed`, stay as they are.
+    """
     with store.engine.begin() as connection:
         click.echo(f"{retry_webhooks(connection, status)} webhooks wait again")

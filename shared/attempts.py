@@ -30,7 +30,8 @@ def load_questions(connection: Connection, pub_ids: Iterable[str]) -> dict[str, 
 
     An id whose edition has no valid key counts as unknown.
 
-    The caller holds the learner's lock, so that no key changes before the writes that follow.
+    A caller that grades holds the learner's lock, so that no catalog load changes a key before the caller
+    has written.
     """
     rows = execute(connection, _QUESTIONS, {"pub_ids": as_json(list(pub_ids))})
     return {pub_id: Question(*question) for pub_id, *question in rows}
@@ -103,7 +104,7 @@ def insert_sessions(
     bound = {"sessions": as_json(sessions), "attempts": as_json(rows), "now": now}
     ids = {(upload, topic): id_ for upload, topic, id_ in execute(connection, _INSERT_SESSIONS, bound)}
     if len(ids) != len(sessions):
-        raise OvertakenError("a quiz session of this upload exists already")
+        raise OvertakenError("a quiz session of these uploads exists already")
     return {key: [ids[str(key[0]), topic] for topic in plan.topics] for key, plan in plans.items()}
 
 

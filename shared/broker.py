@@ -16,8 +16,8 @@ from shared.config import BrokerSettings, Sentinel, sentinel
 
 REPLAY = "replay_uploads"
 REPLAY_QUEUE = "replay"
-# Uploads in one message. A message costs a worker as much as half a replay, so several share one; with more
-# than ten, too many would have to be enqueued again when a worker is killed.
+# The limit of uploads in one message. A message costs a worker as much as half a replay, so several share
+# one; with more than ten, too many would have to be enqueued again when a worker is killed.
 MESSAGE_SIZE = 10
 AMQP = ("amqp://", "amqps://", "pyamqp://")
 

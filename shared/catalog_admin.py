@@ -187,8 +187,8 @@ def lock_catalog(connection: Connection) -> None:
 def split(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[CatalogFile]:
     """Split the rows that are new or differ into catalogs of at most PART rows, each for one transaction.
 
-    Each transaction locks at most one learner, so that a busy learner delays no other. Raises CatalogError as
-    `load_catalog` does, before anything is written.
+    Each transaction locks at most one learner, so that a busy learner delays no other; only a question
+    with former owners locks these, too. Raises CatalogError as `load_catalog` does, before any write.
     """
     known = _read(connection, catalog)
     changes = _compare(connection, catalog, known)
@@ -262,7 +262,7 @@ def _judge(changes: list[EditionChange], *, force: bool) -> None:
 # These keys are also in shared/models.py; but importing the ORM would take 8 MiB of each process that may
 # load a catalog.
 _KEYS = {"users": "id", "study_topics": "id", "study_questions": "id", "published_items": "pub_id"}
-_USE_FORCE = "use --force if a key was wrong or texts are corrected (--dry-run shows what would change)"
+_USE_FORCE = "use --force (over HTTP: force=true) if these changes of answered editions are meant"
 
 
 def _new_rows(catalog: CatalogFile, known: _Known) -> tuple[list[dict[str, Any]], ...]:

@@ -17,7 +17,7 @@ NEW = "new"
 
 
 class Digest(NamedTuple):
-    """A topic, its number of questions, and a hash of topic and questions."""
+    """A topic, the number of its questions that are not retired, and a hash of topic and these questions."""
 
     topic_id: int
     questions: int
@@ -25,7 +25,7 @@ class Digest(NamedTuple):
 
 
 class Index:
-    """The topics of a file and their digests, collected part by part; a question takes about 40 bytes.
+    """The topics of a file and their digests, collected part by part, in about 40 bytes for each edition.
 
     `asked`: the ids of each topic's questions that are not retired. A question with several entries in the
     file appears several times.
@@ -53,7 +53,7 @@ class Index:
         """Raise CatalogError for questions whose topic has no entry."""
         if missing := sorted(self.asked.keys() - self.topics.keys()):
             topics = ", ".join(map(str, missing))
-            raise CatalogError(f"topic {topics}: has questions, but no entry in the file")
+            raise CatalogError(f"topic {topics}: has questions, but no entry in the file: add one")
 
     def digests(self) -> Iterator[Digest]:
         """Yield the digests of the topics; a server with the same topics has the same digests."""

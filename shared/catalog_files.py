@@ -16,7 +16,7 @@ from shared.errors import CatalogError
 from shared.payload import normal_id
 
 REQUIRED = ("pub_id", "topic", "subject", "choices", "key", "learner")
-OPTIONS = ("learner", "topic")  # of the command: for a file that does not have these columns
+OPTIONS = ("learner", "topic")  # of the command: used where a file leaves these out
 IDS = ("id", "topic_id")  # columns that a file may have; without them, ids are made from names
 DIGITS = re.compile(r"[0-9]{1,19}")
 # The columns of a table that hold these fields of the catalog's form: faults name the column.
@@ -24,7 +24,7 @@ _COLUMN = {"user_id": "learner", "study_topic_id": "topic_id", "name": "topic", 
 
 
 class Row(NamedTuple):
-    """A question with its only edition, where it stands in the file, and its key as a 0-based index."""
+    """A question with its only edition, its place in the file, and its key as a 0-based index."""
 
     place: str
     learner: int
@@ -166,7 +166,7 @@ def _table(content: bytes, defaults: Mapping[str, str]) -> list[Row]:
                 faults += _faults_of_header(header, place, delimiter, defaults)
             elif len(cells) != len(header):
                 cause = f"{len(cells)} cells for {len(header)} columns"
-                faults.append(f"{place}: {cause}: quote each cell that holds {delimiter!r}")
+                faults.append(f"{place}: {cause}: write one per column, quoted if it holds {delimiter!r}")
             else:
                 named = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
                 rows += _read_row(place, {**defaults, **named}, faults)
@@ -193,7 +193,7 @@ def _faults_of_header(names: list[str], place: str, delimiter: str, defaults: Ma
             known = ", ".join((*REQUIRED, *IDS))
             faults.append(_fault(place, name, f"is not known: delete it, or rename it to one of {known}"))
         elif times > 1:
-            faults.append(_fault(place, name, "appears twice: delete one"))
+            faults.append(_fault(place, name, "appears more than once: keep one"))
     return faults
 
 

@@ -43,7 +43,7 @@ class CatalogUser(_Form):
 
 
 class CatalogTopic(_Form):
-    """A topic of one learner, with the date of its exam."""
+    """A topic of one learner, with the date of its exam if there is one."""
 
     id: Id
     user_id: Id
@@ -67,7 +67,7 @@ class CatalogEdition(_Form):
     @pydantic.model_validator(mode="after")
     def _right_choice_exists(self) -> Self:
         if self.correct_choice >= len(self.choices):
-            raise ValueError("correct_choice is not the index of a choice")
+            raise ValueError("correct_choice is not the index of a choice: the first choice has 0")
         return self
 
 
@@ -198,5 +198,5 @@ def join(parts: Iterable[CatalogFile]) -> CatalogFile:
 
 
 def repeated(names: Iterable[str]) -> list[str]:
-    """Return a line for each name that appears twice."""
-    return [f"{name}: appears twice" for name, times in Counter(names).items() if times > 1]
+    """Return a line for each name that appears more than once."""
+    return [f"{name}: appears more than once" for name, times in Counter(names).items() if times > 1]

@@ -31,9 +31,9 @@ class Difference(NamedTuple):
     def __str__(self) -> str:
         """Describe the difference in one line."""
         if not self.editions:
-            return f"learner {self.user_id} is gone; answers and progress are still here"
+            return f"learner {self.user_id} is gone, but data of this learner is still here"
         keys = ", ".join(f"{pub_id} ({attempts} attempts)" for pub_id, attempts in self.editions.items())
-        return f"learner {self.user_id}: graded by another key: {keys}"
+        return f"learner {self.user_id}: graded by another key than the present one: {keys}"
 
 
 # Learners looked at in one transaction.
@@ -82,9 +82,10 @@ def find_differences(engine: Engine) -> Iterator[list[Difference]]:
 
 
 def reconcile(connection: Connection, difference: Difference, redis: Redis | None) -> None:
-    """Grade a learner's answers again by the current keys; if the learner is gone, delete their data.
+    """Grade all attempts at a difference's editions again; if its learner is gone, delete their data.
 
-    `redis`: the spool, if there is one. Uploads of a learner who is gone are blanked, other rows deleted.
+    `redis`: the spool, if there is one. If the learner is gone, their sessions, attempts and progress are
+    deleted, and their uploads and conflicts blanked.
     """
     if difference.editions:
         lock_answered(connection, [*difference.editions])

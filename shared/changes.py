@@ -106,7 +106,7 @@ def read_changes(
     """Return what has changed since the cursor, for `limit` learners and `questions_limit` questions at most.
 
     A question may come twice. Raise UnknownCursorError for a cursor of another database, or of this one
-    before it was restored, and ConfigurationError if `renumber` was not run after a restore.
+    before it was restored, and ConfigurationError if `renumber` must be run after a restore.
     """
     ((database, oldest_running, not_begun, from_elsewhere),) = db.execute(connection, _SNAPSHOT)
     if from_elsewhere:
@@ -114,7 +114,10 @@ def read_changes(
             "learner_changes: the table was restored from another Postgres: run `study-ingest migrate` once"
         )
     if cursor.database not in {None, database} or max(cursor.since, cursor.until or 0) > not_begun:
-        raise UnknownCursorError("the cursor is not from this database: read again without one")
+        raise UnknownCursorError(
+            "the cursor is of another database, or of this one before a restore or fail-over: read again"
+            " without a cursor"
+        )
     until = cursor.until or oldest_running
     if until <= cursor.since:
         return Changes([], Cursor(database, cursor.since), more=False)
@@ -140,8 +143,8 @@ def read_changes(
 
 
 def renumber(connection: Connection) -> None:
-    """Count learners as wholly changed whose row names a transaction that is not reached yet.
+    """Mark all progress of a learner as changed if their row names a transaction that is not reached yet.
 
-    There may be such rows after a restore from another Postgres; otherwise there are none.
+    There may be such rows of `learner_changes` after a restore from another Postgres, otherwise none.
     """
     db.execute(connection, _RENUMBER)

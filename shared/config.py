@@ -256,7 +256,7 @@ class AdvancedSettings(BaseSettings):
     idle_timeout: Seconds = Field(30.0, description="longest idle time inside a transaction, in seconds")
     task_time_limit: Seconds = Field(60.0, description="seconds after which a stuck worker is killed")
     store_deadline: Seconds = Field(
-        1.0, description="seconds a request waits for Postgres; then an upload is spooled, others get 503"
+        1.0, description="seconds a request waits for Postgres; then 503, unless an upload can be spooled"
     )
     store_pause: Seconds = Field(
         4.0, description="seconds between two requests that try a failed spool or, for operators, Postgres"
@@ -272,13 +272,15 @@ class AdvancedSettings(BaseSettings):
     session_idle: Seconds = Field(
         86_400.0, description="seconds without an answer after which a live session is abandoned"
     )
-    retry_base: Seconds = Field(10.0, description="seconds before a second try; doubles with every try")
+    retry_base: Seconds = Field(
+        10.0, description="longest wait before a second try, in seconds; doubles with every try"
+    )
     retry_cap: Seconds = Field(600.0, description="longest wait between two tries of an upload, in seconds")
     webhook_timeout: Seconds = Field(10.0, description="longest delivery of a webhook, in seconds")
     webhook_retry_cap: Seconds = Field(7200.0, description="as `RETRY_CAP`, for webhooks")
     webhook_max_tries: int = Field(20, ge=1, description="deliveries of one webhook before it is `dead`")
     visibility_timeout: Seconds = Field(
-        120.0, validate_default=True, description="seconds before Redis delivers a message again"
+        120.0, validate_default=True, description="seconds before Redis delivers an unfinished message again"
     )
     viewer_page: bool = Field(default=False, description="serve the sample quiz page at `/viewer/`")
     migrate_database_url: PostgresUrl = Field(
@@ -410,7 +412,7 @@ class Settings(BrokerSettings, StoreSettings):
 
     @cached_property
     def viewer_tokens(self) -> tuple[str, ...]:
-        """List the accepted viewer tokens; several, so that they can be rotated."""
+        """List the accepted tokens of trusted senders; several, so that they can be rotated."""
         return _tokens(self.viewer_sync_token)
 
     @cached_property
@@ -453,7 +455,7 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 def load_settings(kind: type[S]) -> S:
-    """Read the settings; raise ConfigurationError with one line per mistake, never a value."""
+    """Read the settings; raise ConfigurationError with one line per mistake, which quotes no secret."""
     try:
         return kind()
     except ValidationError as error:

@@ -1,7 +1,8 @@
 """Settings that decide about data are stored in the database, so that all hosts and commands agree.
 
-The first process with such a setting stores it. From then on the stored value applies, also to processes
-without the setting; a process with another value does not start.
+The first process with such a setting stores it, and only `migrate --time-zone` replaces it. The stored value
+applies to all processes, also to those without the setting. A process with another value does not start; only
+if Postgres is away, it starts all the same.
 """
 
 import threading
@@ -20,7 +21,8 @@ log = structlog.get_logger()
 # Seconds that a start waits for Postgres at most.
 PATIENCE_S = 3.0
 
-# The only such setting so far. Changing it affects the study dates of later answers alone.
+# The only such setting so far. Changing it affects what is graded later, and which study date is today; the
+# study dates of stored attempts stay.
 ZONE = "study_time_zone"
 
 _READ = text("SELECT value FROM data_settings WHERE name = :name")
@@ -55,12 +57,12 @@ def adopt(connection: Connection, settings: StoreSettings) -> None:
 
 
 def record_zone(connection: Connection, zone: str, *, replace: bool) -> None:
-    """Record the time zone of learners who have none of their own."""
+    """Store the time zone of learners who have none of their own; `replace`: even if another is stored."""
     db.execute(connection, _RECORD, {"name": ZONE, "value": zone, "replace": replace})
 
 
 def compare_at_start(settings: StoreSettings) -> None:
-    """Adopt the settings when a process starts; do nothing if Postgres is away or not migrated.
+    """Adopt the settings when a process starts; go on without that if Postgres fails, or is too slow.
 
     Raises ConfigurationError as `adopt` does.
     """

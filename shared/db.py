@@ -65,7 +65,7 @@ def make_engine(  # noqa: PLR0913  # each is an engine's own property
     `autocommit`: each statement commits by itself. `scanning`: for statements that read whole tables.
     `statement_limit`: seconds of the longest statement; None means TASK_TIME_LIMIT.
     libpq reads the URL: several hosts, `options`, `sslmode` and the rest apply to every process alike. On
-    another host a server has to prove its name, unless the URL has an `sslmode`.
+    another host a server has to prove its name, unless the URL has an `sslmode`, or PGSSLMODE is set.
     Parameters are hidden from error texts, since they hold learners' answers.
     """
     statement_limit = statement_limit or settings.task_time_limit
@@ -111,7 +111,7 @@ def make_engine(  # noqa: PLR0913  # each is an engine's own property
 def _set_up(
     settings: StoreSettings, wanted: Mapping[str, str], driver: psycopg.Connection, entry: ConnectionPoolEntry
 ) -> None:
-    """Apply the settings: once for a connection, or for each transaction if it leads to a pooler.
+    """Apply the settings: once for a connection, or, if that leads to a pooler, for each transaction.
 
     A pooler gives each transaction another session of Postgres, with another process id than the pooler
     reported.
@@ -152,6 +152,7 @@ _CATALOG = text("SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regcl
 def catalog_is_ours(connection: Connection) -> bool:
     """Return whether the catalog consists of our own tables, not of views on a document server's.
 
+    A catalog that does not exist yet counts as ours.
     Only a migration can change this, so a connection remembers the answer.
     """
     if (ours := connection.info.get(_OWN_CATALOG)) is None:
@@ -184,7 +185,7 @@ _sent = _Sent()
 
 
 def statements_sent() -> int:
-    """Count the statements that this thread has sent so far."""
+    """Count the statements that this thread has sent by `execute` so far."""
     return _sent.count
 
 
@@ -193,8 +194,8 @@ def execute(
 ) -> Cursor:
     """Run a statement; its rows can be unpacked, and have the columns as attributes.
 
-    It begins a transaction and raises errors as `connection.execute` does, but takes half the CPU time
-    (docs/performance.md, "Where the time goes").
+    Like `connection.execute`, this begins a transaction and raises SQLAlchemy's errors, but takes half the
+    CPU time (docs/performance.md, "Where the time goes").
     """
     if not connection.in_transaction():
         connection.begin()

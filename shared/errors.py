@@ -2,15 +2,15 @@
 
 
 class StudyIngestError(Exception):
-    """Base of every error that this project raises on purpose."""
+    """Base of this project's own errors."""
 
 
 class ConfigurationError(StudyIngestError):
-    """A setting is missing or wrong; the text names it and the fix."""
+    """Something that an operator has to set up is missing or wrong; the text names it."""
 
 
 class MigrationError(StudyIngestError):
-    """A migration stopped, or cannot begin; the database is at the last revision that was finished."""
+    """A migration stopped or cannot begin, or the revision cannot be read; finished revisions stay."""
 
 
 class HostCatalogError(StudyIngestError):
@@ -18,7 +18,7 @@ class HostCatalogError(StudyIngestError):
 
 
 class StoreUnavailableError(StudyIngestError):
-    """No store answered in time; the sender may try again."""
+    """No store could serve a request in time; the sender may try again."""
 
 
 class UnstorableError(StudyIngestError):
@@ -26,7 +26,7 @@ class UnstorableError(StudyIngestError):
 
 
 class OvertakenError(StudyIngestError):
-    """Something changed in spite of our locks: roll back and try again."""
+    """Something changed in spite of our locks, or two uploads share a session: roll back and try again."""
 
 
 class FailedUploadError(StudyIngestError):
@@ -38,7 +38,7 @@ class CatalogError(StudyIngestError):
 
 
 class ChangedTopicError(StudyIngestError):
-    """The topics of a change do not have the digests that it expects; the text names a topic or a digest."""
+    """A change expects other digests than its topics have; the text names the topics or the digests."""
 
 
 class UnknownSessionError(StudyIngestError):
@@ -74,7 +74,7 @@ class NothingToAskError(StudyIngestError):
 
 
 class SessionClosedError(StudyIngestError):
-    """The session is not in progress, or was closed in another way."""
+    """The session is done or abandoned: it takes no answer, and cannot be closed in the other way."""
 
 
 class NotAskedError(StudyIngestError):

@@ -11,7 +11,7 @@ from shared.errors import OvertakenError, StudyIngestError
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Every statement is sent from this file, so a frame in it does not show the place of a failure.
+# Our fixed SQL is sent from shared/db.py, so a frame in that file does not show the place of a failure.
 _SENDER = ROOT / "shared/db.py"
 
 # Faults that are not the upload's own, by SQLSTATE. The classes are, in this order: lost connections;
@@ -25,7 +25,7 @@ _TRANSIENT = frozenset({"55P03", _READ_ONLY, "0A000"})
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether a failure is not caused by the upload itself, so that it does not count as a try."""
+    """Return whether a failure is a transient fault: a start ended by such a fault is no try."""
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # see above
 
     if isinstance(error, OvertakenError):

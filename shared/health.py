@@ -102,7 +102,7 @@ def problems(standing: SystemState, settings: Settings) -> frozenset[Problem]:
 
 
 def full_disks() -> list[str]:
-    """List the mount points of this host's full disks; none without /proc/mounts."""
+    """List the mount points of this host's full local disks; none without /proc/mounts."""
     try:
         mounts = [line.split()[1:4] for line in Path("/proc/mounts").read_text().splitlines()]
     except OSError:

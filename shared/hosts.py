@@ -28,7 +28,7 @@ class Hosts:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self | None:
-        """Return the hosts in libpq's parameters; None if there is only one, or if `hostaddr` is set, too."""
+        """Return the hosts in libpq's parameters; None if there is only one, or if `hostaddr` is set."""
         hosts, ports = str(arguments.get("host", "")), str(arguments.get("port", ""))
         number = hosts.count(",") + 1
         each = ports.split(",") if "," in ports else [ports] * number
@@ -67,16 +67,16 @@ TLS_REMEDY = (
 
 
 def is_unproven(error: DBAPIError) -> bool:
-    """Return whether a server could not prove its name, or has no TLS at all."""
+    """Return whether an error is about TLS: a server cannot prove its name, or has no TLS, for example."""
     return any(word in str(error.orig) for word in ("SSL", "certificate"))
 
 
 def tls_arguments(arguments: Mapping[str, Any]) -> dict[str, str]:
     """Return the parameters by which a server on another host must prove its name.
 
-    Nothing is returned if `sslmode` or PGSSLMODE is set: these decide. The authorities are those of the URL,
-    of libpq's own file, or of the system and SSL_CERT_FILE, as for the other stores. By itself, libpq would
-    accept any certificate, and also a connection without TLS.
+    Nothing is returned if `sslmode` or PGSSLMODE is set: these decide. The authorities are those of the URL
+    or of PGSSLROOTCERT, of libpq's own file, or of the system and SSL_CERT_FILE, as for the other stores. By
+    itself, libpq would accept any certificate, and also a connection without TLS.
     """
     host, address, service = (
         str(arguments.get(name) or os.environ.get(f"PG{name.upper()}", ""))

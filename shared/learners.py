@@ -50,7 +50,7 @@ _BLANK_CONFLICTS = text("""
             WHERE normalize(btrim(named #>> '{}', :spaces)) = ANY(CAST(:pub_ids AS text[]))))
 """)
 
-# A waiting upload is rejected, since its questions are deleted.
+# A waiting upload is rejected, as it cannot be replayed without its payload.
 _BLANK_UPLOADS = text("""
     WITH blanked AS (
         UPDATE uploads SET payload = NULL, result = NULL, user_id = :user_id,
@@ -151,7 +151,7 @@ _UPLOADS = text(_THEIRS)
 
 
 def export_learner(connection: Connection, user_id: int) -> Iterator[str]:
-    """Yield all data of a learner: one line of JSON for each row, `{"table": …, "row": {…}}`."""
+    """Yield all data of a learner in Postgres: one line of JSON for each row, `{"table": …, "row": {…}}`."""
     pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id})
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
     bound["uploads"] = scalars(connection, _UPLOADS, bound)

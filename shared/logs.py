@@ -68,7 +68,7 @@ _QUOTING = ("kombu", "celery.worker.pidbox", "celery.worker.control")
 
 
 def _unquote(record: logging.LogRecord) -> bool:
-    """Replace the values in a line of these loggers by the names of their types; integers stay."""
+    """Replace the values in a line of the loggers in _QUOTING by the names of their types; integers stay."""
     if record.args and record.name.startswith(_QUOTING):
         # logging takes a single mapping out of its tuple.
         values = record.args if isinstance(record.args, tuple) else (record.args,)

@@ -51,7 +51,7 @@ ROOM = 32
 
 
 class _OwnFile(MmapedDict):
-    """The file of this process; replaces an incomplete file of an earlier process with the same id.
+    """A metrics file of this process; replaces an incomplete one of an earlier process with the same id.
 
     Its blocks are reserved: the library's files are sparse, and a process that writes to one on a full disk
     gets SIGBUS. If no block can be reserved, values stay in memory, and scrapes miss them.
@@ -134,7 +134,12 @@ BREAKER_OPEN = Gauge(
     SPACE,
     multiprocess_mode="mostrecent",
 )
-ENQUEUE_FAILURES = Counter("enqueue_failures", "Messages that the broker did not take", (), SPACE)
+ENQUEUE_FAILURES = Counter(
+    "enqueue_failures",
+    "Failed calls to the broker: to enqueue, or to ask for the length of the queue",
+    (),
+    SPACE,
+)
 ENDED = Counter("uploads_ended", "Uploads that became ingested, rejected or dead", ("status",), SPACE)
 REPLAY_SECONDS = Histogram(
     "replay_seconds",
@@ -162,10 +167,14 @@ CLOCK_ADJUSTED = Counter(
 ANSWERS = Counter("answers", "Graded attempts of ingested uploads", ("outcome",), SPACE)
 # The buckets of a request, and more up to the default WEBHOOK_TIMEOUT.
 WEBHOOK_SECONDS = Histogram(
-    "webhook_seconds", "Time until the receiver answered", (), SPACE, buckets=(*REQUEST_BUCKETS, 5.0, 10.0)
+    "webhook_seconds",
+    "Time of a delivery, whether the receiver answered or not",
+    (),
+    SPACE,
+    buckets=(*REQUEST_BUCKETS, 5.0, 10.0),
 )
 WEBHOOK_TRIES = Counter("webhook_tries", "Deliveries of webhooks that were tried", ("result",), SPACE)
-LATE_FOLDS = Counter("late_folds", "Questions folded from their whole history", (), SPACE)
+LATE_FOLDS = Counter("late_folds", "Questions that replays folded from their whole history", (), SPACE)
 
 # Prometheus misses the first increment of a counter that did not exist before: all start as 0.
 for _counter, _words in (

@@ -55,7 +55,7 @@ UpdatedAt = Annotated[
 
 
 def after_create(table: sa.FromClause, sql: str) -> None:
-    """Run the statements whenever the table is created."""
+    """Run the statements in `sql` whenever the table is created."""
     ddl = sa.DDL(sql)  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
     sa.event.listen(table, "after_create", ddl)
 
@@ -88,7 +88,8 @@ def expect_new_learners(model: type[Base]) -> None:
 class StudyQuestionAttempt(Base):
     """An attempt with its outcome, rating and study date; a corrected key changes outcome and rating.
 
-    `ordinal` is its 0-based place in the session as sent, `selected` the 0-based choice, NULL for none.
+    `ordinal` is its 0-based place in the upload, or its question's place in the live session. `selected` is
+    the 0-based choice, NULL for none.
     `pub_id` is the edition that the learner saw; not a foreign key, as the log stays when an edition goes.
     `rating` is FSRS's: 1 Again, 2 Hard, 3 Good. Only the first at a question in a session is `counted`.
     `answered_at` is the time used, `answered_at_raw` the time sent. `clock_adjusted`: they differ, or the
@@ -294,8 +295,8 @@ class Heartbeat(Base):
 class StudyQuestionProgress(Base):
     """The memory state after the last attempt, with counts, streaks and the wrong note.
 
-    `stability` is in days, `difficulty` 1 to 10, `due` a study date, never later than `due_at_most`, which an
-    unsure-but-right attempt sets. `last_answered_at` is the time of the newest attempt that was folded,
+    `stability` is in days, `difficulty` 1 to 10, `due` a study date, never later than `due_at_most`, which a
+    counted unsure-but-right attempt sets. `last_answered_at` is the time of the newest folded attempt,
     counted or practice; `last_study_date` is the latest study date of these attempts. `reviews`, `misses` and
     `corrects` are numbers of counted attempts. `correct_since` is the study date of the first correct answer
     of the current streak. `scheduler` names the parameters and rules that computed the row: if they are not
@@ -508,9 +509,9 @@ class UploadConflict(Base):
 class UploadEvent(Base):
     """What happened to an upload; rows are only added.
 
-    The upload's row holds the times of `received` and `ingested`; these events are added only when it is
-    about to lose these times. So an upload that goes well has no event. `actor`: the operator who did it, as
-    their session or command states it.
+    The upload's row holds the times of its arrival and ingestion; their events are added only when the row is
+    about to lose these times. So an upload that goes well has no event before it is purged. A `received` with
+    a `detail` is another arrival. `actor`: the operator who did it, as their session or command states it.
     """
 
     __tablename__ = "upload_events"
@@ -535,7 +536,7 @@ class UploadEvent(Base):
 
 
 class DataSetting(Base):
-    """A setting that decides about data, as the first process stored it: see `shared/data_settings.py`."""
+    """A setting that decides about data, stored for all processes: see `shared/data_settings.py`."""
 
     __tablename__ = "data_settings"
 

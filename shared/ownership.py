@@ -1,4 +1,4 @@
-"""Check who can replace a file: users who can write to it, or to a directory of its path."""
+"""Find what lets other users replace a file: a part of its path that they own or can write to."""
 
 import os
 import stat
@@ -6,9 +6,10 @@ from pathlib import Path
 
 
 def first_open_to_others(path: Path, uid: int) -> Path | None:
-    """Return the first existing part of a path that users other than root and `uid` can replace.
+    """Return the first existing part of a path that users other than root and `uid` own or can write to.
 
-    Links are parts, too. The groups of this process are trusted.
+    Symbolic links are parts, too. The groups of this process are trusted. A directory with the sticky bit,
+    such as /tmp, may be open to all, unless it is the last part.
     """
     groups = {0, os.getegid(), *os.getgroups()}
     # Not `resolve`, which raises RuntimeError for links in a circle.

@@ -65,7 +65,8 @@ UUID_PATTERN = r"^(?![0-]+$)(?![fF-]+$)[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-
 PLACEHOLDERS = (str(UUID(int=0)), str(UUID(int=2**128 - 1)))
 MAX_ATTEMPTS = 500
 
-# Read by pydantic's core: for 20 times, a Python function took longer than all other checks of an upload.
+# Read by pydantic's core: where an upload has 20 times, a Python function took longer to read these than all
+# other checks took.
 # Digits beyond the microsecond are cut.
 _MOMENT = core_schema.chain_schema(
     [
@@ -82,7 +83,7 @@ _MOMENT = core_schema.chain_schema(
                 strict=False,
             ),
             "moment",
-            custom_error_message="Input should be a time that exists in UTC",
+            custom_error_message="Input should be a date that exists, from the year 1 to 9999 in UTC",
         ),
     ]
 )
@@ -147,7 +148,10 @@ class Attempt(_Form):
     pub_id: PubId = Field(description="public id of the question")
     selected: Choice | None = Field(description="0-based index of the choice; null: none was made")
     unsure: bool = Field(description="the learner marked the answer as unsure")
-    answered_at: Moment = Field(description="with the local offset, from which the study date follows")
+    answered_at: Moment = Field(
+        description="with the local offset, from which the study date follows; "
+        "if the offset is zero, it follows from the learner's time zone"
+    )
 
 
 EXAMPLE_UPLOAD: dict[str, Any] = {
@@ -225,8 +229,9 @@ def _fault(location: Location, detail: str) -> Fault:
 # up at about a thousand levels.
 MAX_DEPTH = 64
 
-# Covers every double written out in full (309 digits before the point). With an exponent of three digits at
-# most, a number stays far inside `numeric`: 131,072 digits before the point and 16,383 after it.
+# Covers every double in its shortest form without an exponent (309 digits before the point). With an exponent
+# of three digits at most, a number stays far inside `numeric`: 131,072 digits before the point and 16,383
+# after it.
 MAX_NUMBER_LENGTH = 400
 MAX_EXPONENT = 999
 # An integer of at most this many characters is always in the range of a double.
@@ -244,10 +249,14 @@ _STRING_OR_BRACKET = re.compile(rf"{_STRING.pattern}|[\[\]{{}}]", re.DOTALL)
 
 
 def decode(body: bytes) -> Any:
-    """Decode a body: UTF-8, no duplicate keys, no NaN, no number beyond a double, limited depth."""
+    """Decode a body; raise NotJsonError if it is not JSON in UTF-8, or if it exceeds a limit.
+
+    It must not have a key twice in one object, NaN, or a number beyond a double. The limits are for the
+    number of values, the depth, and the digits and exponents of numbers.
+    """
     try:
         text = body.decode("utf-8")
-        # The second count leaves out commas within strings; it is slower, and rarely needed.
+        # The second count leaves out what is within strings; it is slower, and rarely needed.
         if _values(text) > MAX_VALUES and _values(_STRING.sub("", text)) > MAX_VALUES:
             raise NotJsonError(f"The body holds more than {MAX_VALUES:,} values.")
         _limit_depth(text)
@@ -301,7 +310,9 @@ class _Numbers:
         exponent = int(literal.lower().partition("e")[2][:MAX_NUMBER_LENGTH] or 0)
         is_long = len(literal) > MAX_NUMBER_LENGTH or abs(exponent) > MAX_EXPONENT
         if is_long or not isfinite(float(literal)):
-            raise NotJsonError("A number in the body is too large, or is written with too many digits.")
+            raise NotJsonError(
+                "A number in the body is too large, too small, or written with too many digits."
+            )
         self._zeros += abs(exponent)
         if self._zeros > MAX_ZEROS:
             raise NotJsonError(f"The exponents of the body's numbers add up to more than {MAX_ZEROS:,}.")
@@ -333,7 +344,7 @@ def content_hash(upload: Upload) -> str:
 
 
 def content_hash_1(upload: Upload) -> str:
-    """Hash an upload's content as before version 2, to compare it with what was stored then."""
+    """Hash an upload's content in version 1 of the hash, to compare it with a stored hash of that version."""
     content = [
         str(upload.client_session_uuid),
         _written(upload.started_at),
@@ -344,7 +355,7 @@ def content_hash_1(upload: Upload) -> str:
 
 
 def content_lines(upload: Upload) -> list[str]:
-    """Write the content that is compared, one line each for the session's times and for every attempt."""
+    """Return an upload's content as lines, to compare it: the session's times, if sent, and each attempt."""
     times = {"started_at": upload.started_at, "finished_at": upload.finished_at}
     attempts = [
         f"{a.pub_id}: selected {'nothing' if a.selected is None else a.selected}"

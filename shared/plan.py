@@ -1,4 +1,4 @@
-"""Decide, without a database, what an upload's attempts will become."""
+"""Decide, without a database, what becomes of an upload's attempts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ DOUBTFUL_AGE = timedelta(days=2 * 365)
 
 
 def skew(sent_at: datetime | None, received_at: datetime) -> timedelta:
-    """Return how far the viewer's clock is ahead; zero if by no more than TOLERANCE.
+    """Return how far the viewer's clock is ahead; zero if by no more than TOLERANCE, or without `sent_at`.
 
     A `sent_at` before the arrival is ignored: the upload may have been under way for long.
     """
@@ -28,9 +28,9 @@ def skew(sent_at: datetime | None, received_at: datetime) -> timedelta:
 
 
 def correct_time(at: datetime, ahead: timedelta, received_at: datetime) -> datetime | None:
-    """Subtract from a time what its clock was ahead; a time after the upload's arrival becomes the arrival.
+    """Subtract from a time what its clock was ahead; if the result is after the arrival, return the arrival.
 
-    Return None if the corrected time is outside EARLIEST to LATEST.
+    Return None if the result of the subtraction is outside EARLIEST to LATEST.
     """
     try:
         at -= ahead
@@ -68,10 +68,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class PlannedAttempt:
-    """A graded attempt; `ordinal` is its place in the upload, `utc_offset` is as sent, in minutes east.
+    """A graded attempt; `ordinal` is its place in the upload or live session.
 
-    `clock_adjusted`: the time was corrected, or is doubtful. It is doubtful if it is more than DOUBTFUL_AGE
-    before the arrival, and the edition has no `published_at`, by which a wrong time could be refused.
+    `answered_at_raw`: the time as sent; `utc_offset`: as sent, in minutes east, None for zero and for live
+    answers. `clock_adjusted`: the time was corrected, or is doubtful. A time is doubtful if it is more than
+    DOUBTFUL_AGE before the arrival, and the edition has no `published_at`, by which a wrong time could be
+    refused.
     """
 
     ordinal: int
@@ -92,9 +94,9 @@ class PlannedAttempt:
 class Plan:
     """What becomes of an upload.
 
-    `topics`: the usable attempts of each topic; `counted`: the ordinals of the counted ones, all others are
-    practice; `fates`: one per attempt, in the order of the upload; `finished_at`: corrected, None if the
-    viewer sent none, or one outside EARLIEST to LATEST.
+    `topics`: the usable attempts of each topic; `counted`: the ordinals of the counted ones, all other usable
+    ones are practice; `fates`: one per attempt, in the order of the upload; `finished_at`: corrected, None if
+    the viewer sent none, or if it is outside EARLIEST to LATEST.
     """
 
     topics: dict[int, list[PlannedAttempt]]
@@ -103,7 +105,7 @@ class Plan:
     finished_at: datetime | None
 
     def rejected(self, reason: Fate) -> "Plan":
-        """Return what becomes of an upload that is rejected: every attempt is skipped."""
+        """Return what becomes of a rejected upload: every attempt is skipped, a usable one for `reason`."""
         fates = [fate if fate in SKIPPED else reason for fate in self.fates]
         return Plan({}, set(), fates, self.finished_at)
 
@@ -179,7 +181,7 @@ def _grade_attempt(  # noqa: PLR0913, PLR0917  # what was answered, when, and by
 
 
 def _first_at_each_question(usable: list[PlannedAttempt]) -> set[int]:
-    """Pick the attempts that count: first by the time as sent, then by place in the upload."""
+    """Return the ordinal of each question's first attempt: by the time as sent, then by place."""
     first: dict[int, PlannedAttempt] = {}
     for attempt in sorted(usable, key=lambda attempt: (attempt.answered_at_raw, attempt.ordinal)):
         first.setdefault(attempt.question.id, attempt)

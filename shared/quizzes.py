@@ -1,4 +1,7 @@
-"""Read the single-choice questions of a quiz: Moodle's XML or QTI, as a file or in a package (zip)."""
+"""Read the questions of a quiz: Moodle's XML or QTI, as a file or in a package (zip).
+
+Only single-choice questions can be asked; the others are marked.
+"""
 
 import io
 import re
@@ -43,7 +46,7 @@ def read_questions(content: bytes) -> Iterator[Question]:
             yield question
     if not found:
         raise CatalogError(
-            "the quiz has no question: neither <question> of Moodle nor an assessment item of QTI"
+            "the quiz has no question: neither a <question> of Moodle, besides categories, nor an item of QTI"
         )
 
 
@@ -114,7 +117,7 @@ def _qti(root: ET.Element) -> Iterator[Question]:
         if kinds != ["choice-interaction"]:
             wrong = f"{' and '.join(kinds) or 'no interaction'}: not a single-choice question"
         elif not declared:
-            wrong = "several choices can be right"
+            wrong = "several choices can be right, or no right one is declared"
         texts = [" ".join("".join(each.itertext()).split()) or each.get("identifier", "") for each in choices]
         right = [number for number, each in enumerate(choices) if each.get("identifier") in values]
         yield _question(f"item {pub_id}", pub_id, texts, right, "", "", wrong)

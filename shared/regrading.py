@@ -61,7 +61,7 @@ _SAVE_RESULT = text("UPDATE uploads SET result = CAST(:result AS jsonb) WHERE cl
 
 
 def regrade(connection: Connection, pub_ids: Sequence[str]) -> None:
-    """Grade the attempts at some editions by their current keys; update counts, progress and results.
+    """Grade the attempts at some editions again, by the current keys; update counts, progress and results.
 
     The caller has locked the uploads first, then the learners.
     """

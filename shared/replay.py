@@ -23,7 +23,7 @@ from shared.study.store import load_cached, lock_owners
 class Replayed:
     """The upload's new status, and how many questions the replay folded from their whole history.
 
-    `plan`: what became of the upload's attempts; None if they were in the database already.
+    `plan`: what became of the upload's attempts; None if its sessions were in the database already.
     """
 
     status: uploads.Status
@@ -63,10 +63,11 @@ def replay(
     """Bring uploads that are `received` to their final status; leave the rest unchanged.
 
     Return what was done, by upload. The uploads of one learner are replayed in the order of their arrival.
-    Several uploads need as many statements as one, except for late reviews and uploads that were replayed
-    before. Locks are taken in the order uploads by uuid, learners by id, quiz sessions, so that no two
-    replays deadlock. Whatever can reject an upload comes before the first write. If one upload fails, all
-    fail: the caller rolls back, and replays each by itself.
+    Several uploads need as many statements as one, except for late reviews, for uploads that were replayed
+    before, and for the learners' locks where the catalog is a document server's. Locks are taken in the order
+    uploads by uuid, learners by id, quiz sessions, so that no two replays deadlock. Whatever can reject an
+    upload comes before the first write. If one upload fails, all fail: the caller rolls back, and replays
+    each by itself.
     """
     waiting = sorted(uploads.lock(connection, client_session_uuids), key=lambda each: each.received_at)
     if not waiting:
@@ -142,7 +143,7 @@ def _plan(
     names_others = received.learner_id is not None and bool(owners - {received.learner_id})
     owner = owners.pop() if len(owners) == 1 else None
     if owner and owner not in learners:
-        raise OvertakenError("a question changed its owner during the replay")
+        raise OvertakenError("the owner of a question changed during the replay, or is missing from `users`")
     zone = learners[owner] if owner else ZoneInfo(default_zone)
     known = {} if names_others else questions
     plan = make_plan(upload, received.received_at, known, zone, clock_shift=received.clock_shift)
@@ -162,7 +163,7 @@ def _plan(
 def _result(
     planned: _Planned, plan: Plan, sessions: Iterable[Mapping[str, Any]], due: Mapping[int, date]
 ) -> dict[str, Any]:
-    """Return what became of an upload, as JSON values; `due` maps question ids to their new due dates."""
+    """Return what became of an upload, as JSON values; `due` maps question ids to their due dates."""
     return {
         "topics": list(sessions),
         "attempts": [

@@ -61,12 +61,12 @@ _CONFLICTS = text("""
 
 
 def count_purgeable(connection: Connection, status: Status, *, older_than: timedelta) -> int:
-    """Count the payloads that would be purged: of uploads of a final status, and of their conflicts."""
+    """Count the payloads that `purge` would delete with the same status and age."""
     return int(scalar(connection, _COUNT, {"status": status, "older_than": older_than}))
 
 
 def purge(engine: Engine, status: Status, *, older_than: timedelta, size: int = SLICE) -> Iterator[int]:
-    """Purge payloads of uploads that ended more than `older_than` ago, and of their conflicts of that age.
+    """Purge payloads of uploads that got `status` over `older_than` ago, and of their conflicts of that age.
 
     Takes an engine: each step looks at `size` rows in a transaction of its own, and yields how many payloads
     it purged. Rows that others have locked are skipped.

@@ -100,8 +100,8 @@ class Start(Enum):
 def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) -> Start:
     """Count one more start, or mark the upload dead if its tries are exhausted.
 
-    Nothing is started or counted if the upload has a final status, or if its row is locked: then it is being
-    replayed right now.
+    Nothing is started or counted if the upload is unknown or has a final status, or if another transaction,
+    such as its replay, has locked its row.
     """
     row = execute(connection, _LOCK_IF_FREE, {"id": client_session_uuid}).fetchone()
     if row is None:
@@ -143,7 +143,7 @@ def postpone(
 
 
 def claim_overdue(connection: Connection, *, limit: int, again_after: float) -> list[Overdue]:
-    """Claim up to `limit` overdue uploads, the oldest first; they are due again in `again_after` seconds."""
+    """Claim up to `limit` overdue uploads, the longest overdue first, for `again_after` seconds."""
     rows = execute(connection, _CLAIM_OVERDUE, {"limit": limit, "again_after": again_after})
     return [Overdue(*row) for row in rows]
 

@@ -1,8 +1,8 @@
 """Keep uploads in Redis while Postgres is away, and move them to Postgres when it is back.
 
-An upload stays in the list `SPOOL` or `MOVING` until Postgres has committed it. If a process dies while it
-moves an upload, the next process finds it in `MOVING`. Moving an upload twice changes nothing, as its uuid is
-unique.
+An upload stays in the list `SPOOL` or `MOVING` until Postgres has committed it, or it is set aside in
+`REFUSED`. If a process dies while it moves an upload, the next process finds the upload in `SPOOL` or
+`MOVING`. Moving an upload twice changes nothing, as its uuid is unique.
 """
 
 import json
@@ -32,13 +32,13 @@ MOVING = "study-ingest:spool:moving"
 # refused.
 REFUSED = "study-ingest:spool:refused"
 BATCH = 100
-# The longest wait for one answer of Redis; before it, a request has waited for Postgres. A push needs two
-# answers, and perhaps a new connection.
+# The longest wait for one answer of Redis: short, as the request has waited for Postgres before. A push needs
+# two answers, and perhaps a new connection.
 SOCKET_TIMEOUT_S = 0.3
 
 
 def connect(redis_url: str) -> Redis:
-    """Make a client that waits SOCKET_TIMEOUT_S for each answer, and does not retry."""
+    """Make a client that waits at most SOCKET_TIMEOUT_S for each answer, and does not retry."""
     options: dict[str, Any] = {
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": SOCKET_TIMEOUT_S,
@@ -99,12 +99,12 @@ def answers(redis: Redis) -> bool:
 
 
 def can_write(info: Mapping[str, Any]) -> bool:
-    """Return whether a Redis can write its files, by its INFO; otherwise it refuses writes (MISCONF)."""
+    """Return whether a Redis can write its files, by its INFO; if not, it may refuse writes (MISCONF)."""
     return {info["aof_last_write_status"], info["rdb_last_bgsave_status"]} == {"ok"}
 
 
 def spooled(redis: Redis) -> int:
-    """Count the uploads that only Redis has."""
+    """Count the entries of the spool, including those that are being moved."""
     return redis.llen(SPOOL) + redis.llen(MOVING)
 
 
@@ -129,9 +129,9 @@ def lock(connection: Connection) -> None:
 
 
 def remove(redis: Redis, learner: int, pub_ids: set[str]) -> int:
-    """Remove the uploads of a learner, found by token or by questions; return how many were removed.
+    """Remove the uploads that were sent with a learner's token or name one of `pub_ids`; return how many.
 
-    The caller has called `lock`.
+    An entry that cannot be read stays. The caller has called `lock`.
     """
     removed = 0
     for place in (MOVING, SPOOL, REFUSED):
@@ -147,10 +147,11 @@ def remove(redis: Redis, learner: int, pub_ids: set[str]) -> int:
 
 
 def drain(redis: Redis, engine: Engine) -> int:
-    """Move a batch of the spool into `uploads`, the oldest first; return the number of entries.
+    """Move a batch of the spool into `uploads`, the oldest first; return its number of entries.
 
-    Entries that a killed process left in `MOVING` come first. An entry leaves Redis only after its batch is
-    committed: so this takes an engine, and commits by itself.
+    Entries that a killed process left in `MOVING` come first. An entry that cannot be read or stored is set
+    aside in `REFUSED`; any other leaves Redis only after it is committed: so this takes an engine, and
+    commits by itself.
     """
     entries = [str(entry) for entry in reversed(redis.lrange(MOVING, -BATCH, -1))]  # the oldest is rightmost
     try:
@@ -209,5 +210,5 @@ def _set_aside(redis: Redis, entry: str, error: Exception) -> None:
 def _read(entry: str) -> Delivery:
     spooled = json.loads(entry)
     received_at = datetime.fromisoformat(spooled["received_at"]).astimezone(UTC)
-    # An entry that the previous release wrote has no `learner_id`.
+    # An entry that an early release wrote has no `learner_id`.
     return Delivery.read(spooled["payload"].encode(), received_at, learner_id=spooled.get("learner_id"))

@@ -25,7 +25,7 @@ LONGEST = 4096  # bytes of a token
 LEEWAY_S = 60
 LOOK_EVERY_S = 1.0  # between looks at the file; each look is a system call
 CACHED = 10_000  # tokens
-# The key decides the algorithm, never the token: each type of key has one algorithm, some with two names.
+# The key decides the algorithm, never the token: each type of key has one algorithm, perhaps with two names.
 ALGORITHMS = {"OKP": ("EdDSA", "Ed25519"), "oct": ("HS256",)}
 SHORTEST_SECRET = 32  # bytes, as RFC 7518 asks for HS256
 TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
@@ -123,12 +123,12 @@ class LearnerTokens:
         """Choose the key by its id alone; a key inside the token is never used."""
         key = self._keys.get(token.headers().get("kid"))
         if key is None:
-            raise InvalidTokenError("no key has the token's `kid`")
+            raise InvalidTokenError("the token has no `kid`, or no key has this `kid`")
         return key
 
 
 def load_keys(path: Path) -> Mapping[str, Key]:
-    """Read a file of keys, by their ids; raise ConfigurationError if one of them cannot be used."""
+    """Return the keys of a file by id; raise ConfigurationError if the file or one key cannot be used."""
     try:
         described = json.loads(path.read_bytes())["keys"]
         keys = [_import_key(each) for each in described]
@@ -152,7 +152,7 @@ def _import_key(described: Mapping[str, Any]) -> Key:
             f"a key's `alg` must be {names}, or be left out; its `use` must be sig, or be left out"
         )
     if not isinstance(described["kid"], str) or not described["kid"]:
-        raise ValueError("every key must have a `kid`")
+        raise ValueError("a key's `kid` must be a text, and not empty")
     # Without `alg`, as that may be written in two ways, and without the private half of a pair.
     key = JWKRegistry.import_key({k: v for k, v in described.items() if k in {"kty", "crv", "x", "k", "kid"}})
     if isinstance(key, OctKey) and len(key.raw_value) < SHORTEST_SECRET:

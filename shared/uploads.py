@@ -14,7 +14,7 @@ from shared.db import as_array, as_json, execute, scalar
 from shared.errors import OvertakenError
 from shared.payload import content_hash, content_hash_1, parse_upload
 
-# The reason of an upload whose questions do not belong to the learner of its sender's token.
+# The reason of an upload with a question that does not belong to the learner of its sender's token.
 OTHER_LEARNER = "other_learner"
 
 
@@ -24,7 +24,7 @@ class Status(StrEnum):
     RECEIVED = "received"  # it waits for a replay
     INGESTED = "ingested"  # by a replay
     REJECTED = "rejected"  # cannot succeed as things stand; can be set back while it has its payload
-    DEAD = "dead"  # its tries are exhausted; an operator can set it back
+    DEAD = "dead"  # its tries are exhausted; can be set back while it has its payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,9 @@ class Delivery:
 class Verdict(StrEnum):
     """What a delivery turned out to be.
 
-    `ingested`, `rejected` and `dead` are repeats. `pending`: a repeat of an upload that still waits; an
-    upload in the spool; or other content, kept as a conflict of which the learner is told nothing.
+    `new`: its content was recorded, perhaps in place of rejected content. `ingested`, `rejected` and `dead`:
+    a repeat of an upload with that status. `pending`: a repeat of an upload that still waits; an upload in
+    the spool; or other content, kept as a conflict of which the learner is told nothing.
     """
 
     NEW = "new"
@@ -67,9 +68,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The answer to a delivery; `reason` and `result` (JSON text) are set if the upload was already final.
+    """The answer to a delivery; `reason` and `result` (JSON text) are those of an upload with a final status.
 
-    `recorded_as`: the uuid of the upload's row, if that is not the uuid that was sent (`own_uuid`).
+    A dead upload has neither, and only a rejected one has a reason. `recorded_as`: the uuid of the upload's
+    row, if that is not the uuid that was sent (`own_uuid`).
     """
 
     verdict: Verdict
@@ -97,7 +99,7 @@ class Event(StrEnum):
     REPLAYED = "replayed"  # set back by an operator; the replay follows
     VOIDED = "voided"
     UNVOIDED = "unvoided"
-    ACCEPTED = "accepted"  # other content took the place of the first
+    ACCEPTED = "accepted"  # other content took the place of the present one
     DISCARDED = "discarded"  # other content was deleted
     PURGED = "purged"
 
@@ -255,7 +257,10 @@ MAX_CONFLICTS = 10
 
 
 def _receive_again(connection: Connection, delivery: Delivery, known: Any, first_try_after: float) -> Receipt:
-    """Answer a delivery whose uuid is known: a repeat, new content for a rejected upload, or a conflict."""
+    """Answer a delivery whose uuid is known: a repeat, new content for a rejected upload, or a conflict.
+
+    If another learner's upload has the uuid, the delivery is received under its `own_uuid`.
+    """
     if known.content_hash.startswith("1:"):
         hash_1 = content_hash_1(parse_upload(delivery.payload.encode()))
         delivery = replace(delivery, content_hash=hash_1)
@@ -313,7 +318,8 @@ class Locked:
 class End:
     """How a replay ended.
 
-    `user_id`: the owner of the questions, None if not exactly one; `reason`: the stable code of a rejection.
+    `user_id`: the learner of its sessions; if it is rejected, the owner of the questions, None if not exactly
+    one. `reason`: the stable code of a rejection.
     """
 
     client_session_uuid: UUID
@@ -380,4 +386,4 @@ def close(connection: Connection, ends: Sequence[End]) -> None:
     ids = as_array(end.client_session_uuid for end in ends)
     bound = {"ids": ids, "ends": as_json(ends)}
     if scalar(connection, _CLOSE, bound) != len(ends):
-        raise OvertakenError("another process has already replayed the upload")
+        raise OvertakenError("another process has already replayed an upload of this transaction")

@@ -2,9 +2,9 @@
 
 Finalize inserts two rows for every session, `explain_misses` and `weak_areas`; the statement that marks an
 upload as dead inserts `upload.dead`. Each row is inserted in the transaction of what it reports, except
-`progress.changed`: the sweeper inserts it, if it is enabled. If replays inserted it, each replay would wait
-for the one before. The sweeper claims rows by lease, posts them while no transaction is open, and records the
-answers.
+`progress.changed`: the sweeper inserts it, if WEBHOOK_URL and WEBHOOK_PROGRESS are set. If replays inserted
+it, each replay would wait for the one before. The sweeper claims rows by lease, posts them while no
+transaction is open, and records the answers.
 """
 
 import asyncio
@@ -50,6 +50,7 @@ class Status(StrEnum):
     """The status of a webhook; every one but `waiting` is final.
 
     `skipped`: there is no receiver, or the session was voided. `dead`: refused, or its tries are exhausted.
+    An operator can set skipped and dead webhooks back to `waiting`.
     """
 
     WAITING = "waiting"
@@ -113,7 +114,7 @@ _ANNOUNCE = text("""
 
 
 def announce_progress(connection: Connection, since: str) -> str:
-    """Insert a `progress.changed` where progress has changed since a transaction, unless one waits already.
+    """Insert a `progress.changed` if progress has changed since the transaction `since`, unless one waits.
 
     Return what to pass as `since` the next time.
     """
@@ -218,7 +219,10 @@ def skip_all(connection: Connection, reason: str) -> int:
 
 
 def record(connection: Connection, webhook: Webhook, answer: Answer, settings: Settings) -> None:
-    """Record an answer: delivered, dead, or waiting for its next try."""
+    """Record the answer to a webhook, which is then delivered, dead, or waiting for its next try.
+
+    The answer to an earlier try, or to a webhook that was skipped meanwhile, changes nothing.
+    """
     try_ = {"id": webhook.id, "lease": webhook.lease}
     if answer.delivered or answer.refused:
         status = Status.DELIVERED if answer.delivered else Status.DEAD
@@ -269,13 +273,13 @@ async def post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> Ans
                 response.status_code, f"{response.status_code} {words}".rstrip(), _retry_after(asked, now)
             )
     except TimeoutError:
-        return Answer(None, f"no answer within {settings.webhook_timeout:g} s")
+        return Answer(None, f"no complete answer within {settings.webhook_timeout:g} s")
     except Exception as error:  # noqa: BLE001  # whatever it is: recorded as the reason of this try
         return Answer(None, failures.describe(error))
 
 
 def _retry_after(asked: str, now: datetime) -> float:
-    """Read a `Retry-After`, in seconds or as a date; 0 for one that is neither."""
+    """Read `Retry-After`, a number or a date, as seconds, with a limit; return 0 for anything else."""
     try:
         if asked.isdecimal():
             seconds = float(asked)

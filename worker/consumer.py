@@ -90,7 +90,7 @@ class Consumer(CeleryConsumer):
         return on_message
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
-        """Wait before the next try: the broker answers, but refuses."""
+        """Wait before the next try, as the broker may answer and refuse at once."""
         super().on_connection_error_before_connected(exc)
         time.sleep(REFUSED_PAUSE_S)
 
@@ -158,13 +158,13 @@ class _SentinelChannel(_RefusingReads, redis.SentinelChannel):
 
 
 class Transport(redis.Transport):
-    """Redis."""
+    """Kombu's transport for Redis, which refuses entries that are not messages."""
 
     Channel = _Channel
 
 
 class SentinelTransport(redis.SentinelTransport):
-    """Redis behind Sentinel."""
+    """Kombu's transport for Redis behind Sentinel, which refuses entries that are not messages."""
 
     Channel = _SentinelChannel
 
@@ -174,7 +174,7 @@ def _refuse_compressed(_: bytes) -> bytes:
 
 
 def install(app: Any) -> None:
-    """Make a worker's app use these classes."""
+    """Make a worker's app use this module's consumer and transports, and refuse compressed messages."""
     app.conf.worker_consumer = f"{__name__}:Consumer"
     for name in ("redis", "rediss"):
         kombu.transport.TRANSPORT_ALIASES[name] = f"{__name__}:Transport"

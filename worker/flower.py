@@ -29,7 +29,7 @@ DEFAULTS = {
 
 
 def logins(text: str) -> list[str]:
-    """Split logins at commas; raise ConfigurationError unless each is a name and a password."""
+    """Split logins at commas; raise ConfigurationError if none is left, or one is not `name:password`."""
     found = [login for part in text.split(",") if (login := part.strip())]
     if not found:
         raise ConfigurationError(
@@ -47,8 +47,8 @@ def require_private(state: Path) -> None:
     files = [each for each in state.parent.glob(f"{state.name}*") if not _is_own(each.lstat())]
     if path := first_open_to_others(state.parent, os.geteuid()) or next(iter(files), None):
         raise ConfigurationError(
-            f"FLOWER_DB: other users can write to {path}, or own it, and so can run code in Flower: "
-            "correct the owner and the mode of this path, or set another path"
+            f"FLOWER_DB: other users can write to {path} or own it, or it is a link: they could run code in "
+            "Flower: correct the owner and the mode of this path, or set another path"
         )
 
 

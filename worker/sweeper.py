@@ -1,11 +1,12 @@
 """Do the periodic work in the background: `python -m worker.sweeper`.
 
 Every SWEEP_EVERY seconds the loop writes its heartbeat, enqueues overdue uploads and delivers due webhooks,
-each webhook in a thread of its own; then it adds the webhooks `progress.changed` and purges old payloads.
-Every half second it moves the spool into Postgres. Every minute it abandons idle live sessions. Once a day it
-reconciles: it logs answers that a document server's catalog grades differently by now, and learners who are
-gone. Several sweepers may run: each claims its rows by leases, or by locks that the others skip, and one at a
-time moves the spool. A store that is away stops only the jobs that need it.
+each webhook in a thread of its own; then, if these are enabled, it adds a webhook `progress.changed` and
+purges old payloads. Every half second it moves the spool, if there is one, into Postgres. Every minute it
+abandons idle live sessions. Once a day, on a document server's catalog, it reconciles: it logs answers that
+the catalog grades differently by now, and learners who are gone. Several sweepers may run: each claims its
+rows by leases, or by locks that the others skip, and one at a time moves the spool. A store that is away
+stops only the jobs that need it.
 """
 
 import asyncio
@@ -111,7 +112,10 @@ class WebhookSender:
         self._was_full = False
 
     def start_due(self) -> int:
-        """Claim as many due webhooks as threads are free, and deliver them; return how many."""
+        """Claim at most as many due webhooks as threads are free, and start to deliver them; return how many.
+
+        Without WEBHOOK_URL, skip all waiting webhooks instead.
+        """
         if not self._settings.webhook_url:
             with self._engine.begin() as connection:
                 webhooks.skip_all(connection, "no receiver: WEBHOOK_URL is not set")
@@ -221,7 +225,7 @@ class Sweeper:
         return False
 
     def _enqueue(self) -> bool:
-        """Enqueue every overdue upload, but never fill the queue above its limit."""
+        """Enqueue the overdue uploads for which the queue has room below its limit."""
         with metrics.ENQUEUE_FAILURES.count_exceptions():
             room = self._settings.queue_limit - broker.queue_length(self._app)
         if room <= 0:
@@ -255,7 +259,7 @@ class Sweeper:
         return bool(abandoned)
 
     def _purge(self, older_than: timedelta) -> bool:
-        """Look at the next few uploads; after the last one, begin again with the first at the next sweep."""
+        """Look at the next few uploads or conflicts; after the last ones, begin again at the next sweep."""
         purged = next(self._purging, None)
         if purged is None:
             self._purging = retention.purge(self._engine, Status.INGESTED, older_than=older_than)
@@ -291,7 +295,7 @@ class Sweeper:
 
 
 def main() -> None:
-    """Run until SIGTERM or SIGINT, then end GRACE_S after a webhook's time-out at the latest."""
+    """Run until SIGTERM or SIGINT; then end after at most a webhook's time-out plus GRACE_S."""
     logs.configure_logs()
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each URL, which may contain a token
     try:

@@ -29,10 +29,10 @@ _SHORT_WAIT = text("SET LOCAL lock_timeout = '500ms'")
 def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: bool = False) -> None:
     """Replay several uploads in one transaction; if that fails, or there is only one, each in its own.
 
-    If an upload that is replayed alone fails, this is recorded, and the sweeper enqueues the upload again. A
-    first start is not written, as `tries` begins at 1. A message of the sweeper (`again`), or one that the
-    broker delivers again, may follow a start that killed its worker: so its starts are counted before they
-    begin.
+    If an upload that is replayed alone fails, this is recorded, and the sweeper enqueues the upload again,
+    unless it is dead now. A first start is not counted here, as `tries` begins at 1. A message of the sweeper
+    (`again`), or one that the broker delivers again, may follow a start that killed its worker: so its starts
+    are counted before they begin.
     """
     is_repeat = again or bool((self.request.delivery_info or {}).get("redelivered"))
     end = time.monotonic() + settings.task_time_limit * MESSAGE_SHARE
@@ -88,7 +88,7 @@ def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID
         if not is_repeat or not is_transient(error):
             return [], started
         # A transient fault, such as a locked learner, must not count: the counts are taken back. `_start`
-        # counts each upload again when it starts it alone; the message may end before it has started all.
+        # counts each upload again when that is started alone; the message may end before all are started.
         with engine().begin() as connection:
             retries.take_back(connection, started)
         return [], []

@@ -31,7 +31,7 @@ FREE_CONNECTION_S = 0.25
 
 AWAY = "Postgres does not answer; uploads go to the spool, if there is one."
 TOO_MANY = "Too many requests of operators at once."
-LOCKED = "Another transaction holds this row."
+LOCKED = "Another transaction holds a row that this request needs."
 SLOW = "Postgres takes too long over this request, or another transaction blocks the request."
 
 T = TypeVar("T")
@@ -56,7 +56,10 @@ class OperatorStore:
         self._breaker = Breaker(settings.store_pause, "operators")
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """Run a function that reads; raise StoreUnavailableError after the deadline, or if too many run."""
+        """Run a function that reads.
+
+        Raise StoreUnavailableError if too many run, if Postgres is away or too slow, or if a row is locked.
+        """
 
         def within(engine: Engine) -> T:
             with engine.connect() as connection:
@@ -65,7 +68,10 @@ class OperatorStore:
         return self._run(within)
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Run a function in a transaction and commit it; after the deadline it may still be committed."""
+        """Run a function in a transaction and commit it; raise as `read` does.
+
+        After the deadline, the transaction may still be committed.
+        """
 
         def within(engine: Engine) -> T:
             with engine.begin() as connection:

@@ -94,7 +94,7 @@ def _spool() -> str:
         return "none"
     try:
         waiting = str(spooled(spool))
-        return waiting if can_write(spool.info("persistence")) else f"{waiting}, its disk is full"
+        return waiting if can_write(spool.info("persistence")) else f"{waiting}, Redis cannot write its files"
     except RedisError:
         return "no answer"
 
@@ -257,7 +257,7 @@ def shift_clock(uuid: UUID) -> ResponseReturnValue:
         )
     )
     log.info("ops.clock_shifted", upload=str(uuid), result=str(done))
-    flash(f"The clock is shifted: {done}.")
+    flash(f"The times of the upload are shifted; the upload is {done}.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
 
@@ -326,7 +326,7 @@ def void(uuid: UUID) -> ResponseReturnValue:
         return page, 422
     act = partial(actions.void_upload, client_session_uuid=uuid, reason=reason)
     count = write(act)
-    log.info("ops.voided", upload=str(uuid), count=count)
+    log.info("ops.voided", upload=str(uuid), sessions=count)
     flash(f"{count} sessions voided." if count else "The upload was voided already.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
@@ -342,7 +342,7 @@ def ask_unvoid(uuid: UUID) -> ResponseReturnValue:
 def unvoid(uuid: UUID) -> ResponseReturnValue:
     """Bring the upload's voided sessions back."""
     count = write(partial(actions.unvoid_upload, client_session_uuid=uuid))
-    log.info("ops.unvoided", upload=str(uuid), count=count)
+    log.info("ops.unvoided", upload=str(uuid), sessions=count)
     flash(f"{count} sessions are back." if count else "The upload was not voided.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 

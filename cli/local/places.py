@@ -117,7 +117,10 @@ def locked(home: Path) -> Iterator[None]:
     """Lock the servers' directory for one run at a time; the system releases the lock when the run ends."""
     with open_own(home / LOCK, os.O_RDWR | os.O_CREAT) as lock:
         if not wait_until(lambda: _hold(lock, fcntl.LOCK_EX), LOCK_SECONDS):
-            raise ServerError(f"{home} is in use by another `study-ingest up` or `demo`")
+            raise ServerError(
+                f"{home} is in use by another `study-ingest up` or `demo`: end that one, or choose another"
+                " --data-dir"
+            )
         yield
 
 

@@ -43,8 +43,9 @@ STILL_IN_USE = "pre-existing shared memory block"
 class Servers:
     """Run the embedded servers for the length of a `with`; their data is in `directory`.
 
-    `durable=False` is faster, but loses data in a power cut: for tests only. `postgres` and `valkey` may be
-    stopped, killed and restarted one by one, from a thread that lives until the end.
+    `durable=False` is for tests only: it is faster, but Postgres loses data in a power cut, and Valkey at
+    every stop. `postgres` and `valkey` may be stopped, killed and restarted one by one, from a thread that
+    lives until the end.
     """
 
     postgres: "Postgres"
@@ -275,7 +276,7 @@ class Valkey(ServerProcess):
         super().start()
 
     def command(self) -> list[str]:
-        """Return the command that runs the server: no port, no eviction, every write is logged."""
+        """Return the command that runs the server: no port, no eviction, a log of all writes if durable."""
         options = {
             "port": "0",
             "unixsocket": str(self.socket),

@@ -82,7 +82,8 @@ class NotReadyError(StudyIngestError):
 def up(data_dir: Path, *, port: int, flower_port: int) -> None:
     """Start everything and keep it running; print `ready URL` when uploads are accepted.
 
-    Postgres and Valkey are embedded and live in the data directory, unless DATABASE_URL or BROKER_URL is set.
+    Postgres is embedded unless DATABASE_URL is set, Valkey unless BROKER_URL is set; both keep their data in
+    the data directory.
     """
     with suppress(KeyboardInterrupt), running(data_dir, port, flower_port) as everything:
         api, flower = everything.environment["API_URL"], everything.environment["FLOWER_URL"]
@@ -127,9 +128,10 @@ def running(
 ) -> Iterator[Running]:
     """Run everything for the length of a `with`, whose body begins once an upload would be accepted.
 
-    The stores are the embedded ones unless DATABASE_URL or BROKER_URL is set. Port 0 means any free port; for
-    Flower, the port of the last run if it is free. The processes write to files in `logs`, or to the
-    terminal. SIGTERM and SIGHUP act as Ctrl-C does. Raises a StudyIngestError that names what does not start.
+    Postgres is embedded unless DATABASE_URL is set, Valkey unless BROKER_URL is set. Port 0 means any free
+    port; for Flower, the port of the last run if it is free. The processes write to files in `logs`, or to
+    the terminal. SIGTERM and SIGHUP act as Ctrl-C does. Raises a StudyIngestError that names what does not
+    start.
     """
     with ExitStack() as cleanup:
         cleanup.enter_context(_signals_as_interrupt())

@@ -37,8 +37,8 @@ class SessionStart(_Form):
     study_topic_id: Integer = Field(ge=0, lt=BIGINT)
     quiz_mode: Annotated[QuizMode, BeforeValidator(_not_reserved)] = Field(
         "random",
-        description="`frequent_focus`: questions that exams ask often and the learner would miss now; "
-        "`due`: due questions, the longest overdue first, then new ones",
+        description="`frequent_focus`: first the questions that exams ask often and the learner may miss now;"
+        " `due`: due questions, the longest overdue first, then new ones",
     )
     wrong_only: bool = Field(default=False, description="only questions whose wrong note is open")
     subject_filter: str | None = Field(

@@ -18,7 +18,7 @@ _Id = Annotated[int, Field(ge=0, lt=BIGINT)]
 
 
 class SessionCursor(NamedTuple):
-    """The last session of a page: the next page begins after it. The newest sessions come first."""
+    """The last session of a page: the next page begins after it. The most recently recorded come first."""
 
     session_id: _Id
 

@@ -75,7 +75,7 @@ def start(connection: Connection, user_id: int, form: SessionStart, circumstance
     candidates = load_candidates(connection, user_id, form, today=today, now=circumstances.now)
     chosen = choose(candidates, form, today, circumstances.rng)
     if not chosen:
-        raise errors.NothingToAskError("no question of the topic matches")
+        raise errors.NothingToAskError("no question of the topic matches the request")
     snapshot = {
         "question_ids": json.dumps([each.question_id for each in chosen]),
         "subjects": json.dumps(Counter(each.subject for each in chosen)),
@@ -85,7 +85,7 @@ def start(connection: Connection, user_id: int, form: SessionStart, circumstance
         return Started(made, new=True)
     if found := db.scalar(connection, _IN_PROGRESS, topic):  # in spite of the learner's lock
         return Started(found, new=False)
-    raise errors.OvertakenError("a session was started and closed meanwhile")
+    raise errors.OvertakenError("another process started and closed a session of the topic meanwhile")
 
 
 # A frequency that is not known counts as the topic's mean; where none is known, all are alike.
@@ -340,7 +340,7 @@ def abandon(
 def _close(  # noqa: PLR0913  # as above, for both ways to close
     connection: Connection, user_id: int, session_id: int, *, status: str, now: datetime, default_zone: str
 ) -> dict[str, Any]:
-    """Close a session unless it is closed already; return its snapshot, and when each question is due.
+    """Close a session unless it is closed; return its snapshot, and when each answered question is due.
 
     Raises SessionClosedError if it was closed in the other way.
     """
@@ -423,7 +423,10 @@ def void(
 
 
 def unvoid(connection: Connection, user_id: int, session_id: int) -> dict[str, Any]:
-    """Bring a voided session back; one that is not void stays as it is."""
+    """Bring a voided session back; one that is not void stays as it is.
+
+    Raises SupersededError if the session is superseded: it is void permanently.
+    """
     lock_known_learner(connection, user_id)
     lock_session(connection, user_id, session_id)
     voiding.unvoid_sessions(connection, user_id, [session_id])

@@ -49,10 +49,10 @@ _LOCK = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPD
 
 
 def set_back(connection: Connection, client_session_uuid: UUID, why: str | None = None) -> ReplayRequest:
-    """Set a rejected or dead upload back to `received`; the sweeper enqueues it. Its last error stays.
+    """Set a rejected or dead upload back to `received`; the sweeper enqueues it.
 
-    A waiting or ingested upload is not changed. Raises UnknownUploadError, or ReplayRefusedError if the
-    payload is purged.
+    Its last error, or the reason of its rejection, stays as `last_error`. A waiting or ingested upload is not
+    changed. Raises UnknownUploadError, or ReplayRefusedError if the payload is purged.
     """
     failed = {"id": client_session_uuid, "statuses": [Status.REJECTED, Status.DEAD]}
     if db.execute(connection, _SET_BACK, failed).rowcount:
@@ -104,7 +104,8 @@ def replay_again(
     upload = _read(connection, client_session_uuid)
     if upload.status != Status.INGESTED:
         raise errors.ReplayRefusedError(
-            f"{client_session_uuid} is {upload.status}: replay it without --skipped"
+            f"{client_session_uuid} is {upload.status}, and --skipped is only for ingested uploads:"
+            " replay it without --skipped"
         )
     if upload.payload is None:
         raise errors.ReplayRefusedError(f"the payload of {client_session_uuid} is purged")

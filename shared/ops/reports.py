@@ -40,7 +40,7 @@ class DueDay(NamedTuple):
 def due_calendar(
     connection: Connection, user_id: int, *, today: date, now: datetime, days: int
 ) -> list[DueDay]:
-    """Count the questions due on each of the next days, beginning with today."""
+    """Count the questions due on each of the next days, beginning with today, which includes overdue ones."""
     require_learner(connection, user_id)
     bound = {"user_id": user_id, "today": today, "now": now, "end": today + timedelta(days=days)}
     counts = {row.day: row.questions for row in db.execute(connection, _COUNTS, bound)}
@@ -84,7 +84,7 @@ def find_learners(connection: Connection, typed: str, *, limit: int) -> list[Fou
     return [FoundLearner(*row) for row in rows]
 
 
-# This week and the four after it.
+# Five weeks, beginning with today.
 DAYS = 35
 NOTES = 50
 # How far the curve is continued from now.
@@ -220,7 +220,10 @@ _ATTEMPTS = text("""
 
 
 class Effect(NamedTuple):
-    """The step of progress that an upload's attempt caused; `attempts`: how many its question has."""
+    """The step of progress that an upload's attempt caused.
+
+    `attempts`: how many the learner has at its question, without those of voided or open sessions.
+    """
 
     pub_id: str
     step: Step
@@ -322,7 +325,7 @@ class UploadReport:
 
     @property
     def timeline(self) -> list[TimelineEntry]:
-        """List what happened to the upload and when, and its next try."""
+        """List what happened to the upload and when, and its next try while it is `received`."""
         known = {event[:2] for event in self.events}
         shown = [(self.received_at, "received"), (self.finalized_at, str(self.status))]
         shown += [(self.voided_at, "voided"), *((each.received_at, "received") for each in self.conflicts)]

@@ -38,9 +38,9 @@ class Position(NamedTuple):
 class Search:
     """What an operator looks for; every condition that is set must hold.
 
-    `question`: a public id; an ingested upload matches by any edition of the question, others by the id that
-    was sent. `error`: a part of the last error or the reason, in upper or lower case. `purged`: whether the
-    payload is purged.
+    `question`: a public id; an ingested upload matches by a graded attempt at any edition of the question,
+    others by the id that was sent. `error`: a part of the last error or the reason, in upper or lower case.
+    `purged`: whether the payload is purged.
     """
 
     status: Status | None = None

@@ -39,7 +39,8 @@ def finalize_sessions(
     """Finalize several sessions; return what was done, by session id.
 
     `sessions`: for each learner, the ids of their sessions, in the order in which they are folded. Several
-    sessions need as many statements as one, and one more for each learner with a late review.
+    sessions need as many statements as one, and one more for each learner with questions that are
+    folded from their whole history.
     """
     if not sessions:
         return {}
@@ -70,7 +71,10 @@ def finalize_sessions(
 
 
 def refold(connection: Connection, user_id: int, question_ids: Iterable[int]) -> None:
-    """Replace the progress of some questions; the caller holds the learner's lock."""
+    """Fold some questions again; save their progress, or delete it where no review is left.
+
+    The caller holds the learner's lock.
+    """
     folded = {
         question: fold(reviews)
         for question, reviews in store.load_reviews(connection, user_id, question_ids).items()
@@ -110,7 +114,7 @@ class Checked:
 
 
 def verify(engine: Engine, *, repair: bool = False) -> Iterator[Checked]:
-    """Check every learner's progress; with `repair`, fold differing questions again, under the lock."""
+    """Check every learner's progress; with `repair`, lock the learner and fold differing questions again."""
     with engine.connect() as connection:
         learners = list(connection.execute(text("SELECT id FROM users ORDER BY id")).scalars())
     snapshot = engine.execution_options(isolation_level="REPEATABLE READ")

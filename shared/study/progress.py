@@ -54,7 +54,7 @@ class Progress(NamedTuple):
 
     `due_at_most`: the latest possible `due`, set if the last counted answer was unsure but right.
     `last_answered_at`: of the newest review, counted or practice. `last_study_date`: the latest study date of
-    these reviews. All fields after these two are about counted reviews. Unsure-but-right is neither a miss
+    all reviews. All fields after these two are about counted reviews. Unsure-but-right is neither a miss
     nor a correct, and ends both streaks.
     `correct_since`: the study date on which the present streak of correct answers began.
     `note_opened_at` and `note_closed_at`: when the wrong note was last opened and closed.
@@ -101,7 +101,7 @@ class Pattern(StrEnum):
 class Counts(NamedTuple):
     """A session's counted answers, by outcome and by pattern.
 
-    A pattern is counted by what was known when the session was finished, and is never counted again.
+    Patterns are counted by what is known when the session is finalized; later changes leave these counts.
     """
 
     correct: int
@@ -182,9 +182,9 @@ CHRONIC_AFTER = 2
 def classify(before: Progress | None, review: Review) -> Pattern | None:
     """Classify a counted review by the progress just before it.
 
-    Newly correct: never correct before. Recovered: correct after a miss, and correct once before that.
-    Relapsed: a miss right after a correct one. Chronic: at least the third miss in a row. Unsure-but-right is
-    neither correct nor a miss: it ends both streaks, and starts none.
+    Newly correct: never correct before. Recovered: correct directly after a miss, and correct at least once
+    before. Relapsed: a miss directly after a correct answer. Chronic: at least the third miss in a row.
+    Unsure-but-right is neither correct nor a miss: it ends both streaks, and starts none.
     """
     if review.outcome is Outcome.CORRECT:
         if before is None or not before.corrects:
@@ -198,7 +198,7 @@ def classify(before: Progress | None, review: Review) -> Pattern | None:
 
 
 def fold(reviews: Iterable[Review]) -> Progress | None:
-    """Fold the reviews of one question, in any order; None where there is none."""
+    """Fold the reviews of one question, in any order; return None if there are none."""
     progress = None
     for review in sorted(reviews, key=attrgetter("order")):
         progress = advance(progress, review)
@@ -322,8 +322,8 @@ def forgetting_curve(reviews: Iterable[Review], until: date) -> Curve:
 def _digest() -> str:
     """Hash the parameters, and the progress that the fold computes from a fixed log.
 
-    The version of fsrs is not part of it: after an upgrade that changes no result, nothing is folded again.
-    Rounded, since the last digits of a power differ between machines.
+    The version of fsrs is not hashed: after an upgrade that changes no result, nothing is folded again.
+    Values are rounded, since the last digits of a power differ between machines.
     """
     days = (0, 0, 1, 1, 4, 9, 9, 30, 45, 45, 46, 120, 122, 122, 300, 1000)
     # c correct, w wrong, n wrong and unsure, u right but unsure; as practice: p correct, r right but unsure

@@ -25,7 +25,10 @@ class Memory(NamedTuple):
 
 
 def review(memory: Memory | None, last: date, day: date, rating: Rating) -> tuple[Memory, date]:
-    """Review a question that was last reviewed on `last`; return its new memory and the date it is due."""
+    """Review a question on `day`; return its new memory state, and the date on which it is due.
+
+    `last`: the date of the review before; not used at the first review, when `memory` is None.
+    """
     midnight = _midnight(day)
     card: Card = _Card(_CARD_ID, due=midnight) if memory is None else _card(memory, last)
     card, _ = _SCHEDULER.review_card(card, rating, midnight)

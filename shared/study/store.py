@@ -1,4 +1,4 @@
-"""All SQL of the engine: learners, attempts as reviews, progress, and the close of a session."""
+"""The engine's SQL: learners, attempts as reviews, progress, and the close of a session."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
@@ -45,8 +45,9 @@ _ZONE = text(_OF_LEARNER)
 def lock_learner(connection: Connection, user_id: int, *, wait: bool = True) -> Any:
     """Lock a learner: no other transaction changes their progress until this one ends.
 
-    Return the learner's zones; None if there is no such learner, or, without `wait`, if they are locked.
-    In a statement of its own: what a statement reads while it takes a lock may be older than the lock.
+    Return the learner's time zone and the default; None if there is no such learner, or, without `wait`, if
+    another transaction has locked them. Read other data in later statements: what a statement reads while it
+    takes a lock may be older than the lock.
     """
     lock = _LOCKS[db.catalog_is_ours(connection), wait]
     return db.execute(connection, lock, {"user_id": user_id}).fetchone()
@@ -92,7 +93,8 @@ def _zone(name: str | None, default_zone: str) -> ZoneInfo:
         return ZoneInfo(default_zone)
 
 
-# For progress p, its question's topic t and the learner's date :today: no due date is later than the exam.
+# For progress p, its question's topic t and the learner's date :today: until the exam is over, no due date is
+# later than the exam.
 SHOWN_DUE = "CASE WHEN t.exam_on >= :today THEN least(p.due, t.exam_on) ELSE p.due END"
 
 # What is shown of progress p.
@@ -111,7 +113,7 @@ _LIST = text(f"""
 def list_progress(
     connection: Connection, user_id: int, *, after: str = "", limit: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield one JSON object for each question, sorted by public id: times in UTC, `due` a date."""
+    """Yield one JSON object for each question with progress, sorted by public id: UTC times, `due` a date."""
     for row in db.execute(connection, _LIST, {"user_id": user_id, "after": after, "limit": limit}):
         times = {"due": row.due.isoformat(), "last_answered_at": row.last_answered_at.isoformat()}
         yield row._asdict() | times

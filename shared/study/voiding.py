@@ -38,7 +38,10 @@ _TOUCHED = text("""
 
 
 def void_sessions(connection: Connection, user_id: int, session_ids: list[int], *, reason: str) -> int:
-    """Void closed sessions of a learner whose lock the caller holds; waiting webhooks are skipped."""
+    """Void closed sessions of a learner, and return how many were not void; skip their waiting webhooks.
+
+    The caller holds the learner's lock.
+    """
     bound = {"user_id": user_id, "session_ids": session_ids, "reason": reason}
     changed = scalars(connection, _VOID, bound)
     execute(connection, _SKIP_WEBHOOKS, {"user_id": user_id, "session_ids": changed})

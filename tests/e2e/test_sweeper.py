@@ -68,7 +68,7 @@ def test_under_way_webhooks_are_given_up_in_time(
         assert stop(running) == 0, "it ended by itself"
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT status, tries, last_error FROM outbox")).all()
-    assert rows == [("waiting", 1, "no answer within 2 s")] * 2, "the tries are recorded"
+    assert rows == [("waiting", 1, "no complete answer within 2 s")] * 2, "the tries are recorded"
 
 
 def test_a_frozen_postgres_does_not_hold_it(

@@ -270,9 +270,12 @@ CONTRADICTIONS: list[tuple[str, dict[str, list[dict[str, Any]]]]] = [
     ("question 119: topic 21 is not a topic of learner 1", only(question(119, study_topic_id=21))),
     ("question 119: topic 99 is not a topic of learner 1", only(question(119, study_topic_id=99))),
     ("question 110: has two entries that differ", only(question(110), question(110, "x", subject="?"))),
-    ("x: appears twice", only(question(118, "x"), question(119, "x"))),
-    ("learner 4: appears twice", {"users": [{"id": 4}, {"id": 4, "time_zone": "Asia/Seoul"}]}),
-    ("topic 19: appears twice", {"topics": [{"id": 19, "user_id": n, "name": "t"} for n in (ANN, BEN)]}),
+    ("x: appears more than once", only(question(118, "x"), question(119, "x"))),
+    ("learner 4: appears more than once", {"users": [{"id": 4}, {"id": 4, "time_zone": "Asia/Seoul"}]}),
+    (
+        "topic 19: appears more than once",
+        {"topics": [{"id": 19, "user_id": n, "name": "t"} for n in (ANN, BEN)]},
+    ),
 ]
 
 

@@ -373,4 +373,4 @@ def test_sync_says_in_lines_what_the_server_refuses(
     forced = sync(server, tmp_path / "c.json", {**CATALOG, "questions": changed}, "--force")
     assert "q110: key changed" in forced.stdout
     away = httpx.Client(base_url="http://127.0.0.1:9")
-    assert "http://127.0.0.1:9 cannot be reached" in sync(away, tmp_path / "c.json", CATALOG).stderr
+    assert "http://127.0.0.1:9 does not answer" in sync(away, tmp_path / "c.json", CATALOG).stderr

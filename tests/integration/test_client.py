@@ -17,14 +17,14 @@ PAGE = b"<html>not the server</html>"
 TAKEN = status(202, b'{"status": "received"}')
 
 
-def sent(receiver: Receiver, lines: bytes, folder: Path, *, piped: bool = False) -> Result:
+def sent(receiver: Receiver, lines: bytes, folder: Path, *words: str, piped: bool = False) -> Result:
     """Send an NDJSON file, or the standard input, one line after the other."""
     file = folder / "lines.ndjson"
     file.write_bytes(lines)
     url = f"http://127.0.0.1:{receiver.server.server_port}"
     return CliRunner().invoke(
         main,
-        ["upload", "-" if piped else str(file), "--url", url, "--token", TOKEN, "--concurrency", "1"],
+        ["upload", "-" if piped else str(file), "--url", url, "--token", TOKEN, "--concurrency", "1", *words],
         input=lines if piped else None,
     )
 
@@ -89,6 +89,12 @@ def test_an_import_fails_where_the_server_stays_away(
     result = sent(receiver, b"{}\n", tmp_path)
     assert (result.exit_code, result.stderr) == (1, "line 1: failed: 503 Service Unavailable\n")
     assert (len(receiver.requests), sum(slept)) == (3, client.UPLOAD_PATIENCE_S)
+
+
+def test_the_line_of_a_dead_upload_is_named(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.then(TAKEN, status(200, b'{"status": "dead"}'))
+    result = sent(receiver, b'\n{"client_session_uuid": "1"}\n', tmp_path, "--wait")
+    assert (result.exit_code, result.stderr) == (1, "line 2: failed: dead\n")
 
 
 def test_a_line_that_is_no_text_fails_alone(receiver: Receiver, tmp_path: Path) -> None:

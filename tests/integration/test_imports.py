@@ -53,7 +53,7 @@ def replay(engine: Engine) -> None:
 
 COUNTS = [
     "7 reviews: 4 answers in 2 sessions",
-    "left out: 1 no answer",
+    "left out: 1 without an answer or a plausible time",
     "left out: 1 without a question",
     "left out: 1 unknown to the catalog",
 ]

@@ -76,7 +76,9 @@ def test_the_reserved_mode_is_422(front: Front) -> None:
 def test_a_topic_without_questions_is_422(front: Front) -> None:
     response = front.start(subject_filter="no such subject")
     assert refusal(response) == (422, "nothing-to-ask")
-    assert response.json()["errors"] == [{"pointer": "", "detail": "no question of the topic matches"}]
+    assert response.json()["errors"] == [
+        {"pointer": "", "detail": "no question of the topic matches the request"}
+    ]
 
 
 NO_ANSWER = {

@@ -181,7 +181,7 @@ def test_a_receiver_that_hangs_or_trickles_is_given_up(
 ) -> None:
     receiver.then(trickle(receiver, BEGINNINGS[part]) if part else hang(receiver))
     deliver_due(engine, impatient(with_receiver))
-    assert fates(engine) == [("waiting", 1, "no answer within 0.5 s")] * 2
+    assert fates(engine) == [("waiting", 1, "no complete answer within 0.5 s")] * 2
 
 
 @pytest.mark.usefixtures("sent")

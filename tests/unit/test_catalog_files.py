@@ -106,7 +106,10 @@ MULTILINE = 'q2;T;S;"a\nb\nc";A'
         (table("q2;T;;a|b;A"), "line 2, column subject: is empty: fill it in"),
         (table(";T;S;a|b;A"), "line 2, column pub_id: is empty"),
         (table(MULTILINE, "", GOOD, "q1;T;S;a|b;B"), "line 7, column pub_id: q1 is in line 6, too"),
-        (table(GOOD, "q2;T;S;a|b,c;A;"), "line 3: 6 cells for 5 columns: quote each cell that holds ';'"),
+        (
+            table(GOOD, "q2;T;S;a|b,c;A;"),
+            "line 3: 6 cells for 5 columns: write one per column, quoted if it holds ';'",
+        ),
         (table(GOOD, 'q2;T;"S;a|b;A', GOOD), "line 3: unexpected end of data: correct the quotes"),
         (table(f"q2;T;{'s' * 121};a|b;A"), "line 2, column subject: String should have at most 120"),
         (table(f"{'q' * 201};T;S;a|b;A"), "line 2, column pub_id: Value should have at most 200"),
@@ -116,7 +119,7 @@ MULTILINE = 'q2;T;S;"a\nb\nc";A'
         (table("q2;T;S;a|b;A;0", header=f"{HEADER};learner"), "line 2, column learner: is not a whole"),
         (table(header="pub_id;topic;choices;key"), r"line 1: the column subject is missing \(';' ends"),
         (table(header=f"{HEADER};note"), "line 1, column note: is not known: delete it"),
-        (table(header=f"{HEADER};key"), "line 1, column key: appears twice"),
+        (table(header=f"{HEADER};key"), "line 1, column key: appears more than once"),
         (
             table("q1;T;S;a|b;A;5", "q2;U;S;a|b;A;5", header=f"{HEADER};topic_id"),
             "line 3, column topic: .*line 2",

@@ -36,9 +36,9 @@ FLAT = '{"id": 110, "pub_id": "q110", "correct_choice": 0, "choices": ["a", "b"]
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (f'{{"questions": [{FLAT}]}}', "the member correct_choice of q110: appears twice"),
-        ('{"topics": [{"id": 7, "id": 8}]}', "the member id of 8: appears twice"),
-        ('{"users": [], "users": []}', "the member users of the catalog: appears twice"),
+        (f'{{"questions": [{FLAT}]}}', "the member correct_choice of q110: appears more than once"),
+        ('{"topics": [{"id": 7, "id": 8}]}', "the member id of 8: appears more than once"),
+        ('{"users": [], "users": []}', "the member users of the catalog: appears more than once"),
         ('{"users": [\n{"id": 1},\n]}', "line 3, column 1: "),
         ('{"users": [\n{"id": \xff}]}', "line 2 is not UTF-8: save the file as UTF-8"),
         ("[" * 100_000, "the catalog nests too deeply: check its brackets"),

@@ -80,17 +80,17 @@ def test_what_is_left_out_is_counted_by_its_reason() -> None:
     past = grouped((0, 0, "q1"), (1, 3, ""), (2, 3, "unknown"), (3, 3, "q1"), (4, 5, "q1"))
     assert sizes(past) == [1]
     assert past.left_out == {
-        "no answer": 2,
+        "without an answer or a plausible time": 2,
         "without a question": 1,
         "unknown to the catalog": 1,
-        "not over": 0,
+        "in a session that may go on": 0,
     }
 
 
 def test_a_session_that_may_go_on_waits_for_the_next_import() -> None:
     reviews = [(0.0, 3, "q1"), (60.0, 3, "q1"), (61.0, 3, "q2")]
     before = grouped(*reviews, now=START + timedelta(minutes=90))
-    assert (sizes(before), before.left_out["not over"]) == ([1], 2)
+    assert (sizes(before), before.left_out["in a session that may go on"]) == ([1], 2)
     after = grouped(*reviews, now=START + timedelta(minutes=91))
     assert sizes(after) == [1, 2]
     assert after.uploads[0] == before.uploads[0]

@@ -116,7 +116,10 @@ def test_items_of_qti_are_read_alone_or_from_a_package() -> None:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        (QTI_3.replace('cardinality="single"', 'cardinality="multiple"'), "several choices can be right"),
+        (
+            QTI_3.replace('cardinality="single"', 'cardinality="multiple"'),
+            "several choices can be right, or no right one is declared",
+        ),
         (
             QTI_3.replace("choice-interaction", "order-interaction"),
             "order-interaction: not a single-choice question",
