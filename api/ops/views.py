@@ -228,7 +228,7 @@ def _dry_run(uuid: UUID, template: str, *, shift: str = "") -> ResponseReturnVal
 def replay(uuid: UUID) -> ResponseReturnValue:
     """Set the upload back; the sweeper enqueues it."""
     done = write(partial(actions.set_back, client_session_uuid=uuid))
-    log.info("ops.set_back", upload=str(uuid), result=str(done))
+    log.info("ops.replay_requested", upload=str(uuid), result=str(done))
     flash(
         "The upload is set back, and is replayed soon."
         if done is actions.ReplayRequest.SET_BACK
@@ -256,7 +256,7 @@ def shift_clock(uuid: UUID) -> ResponseReturnValue:
             connection, uuid, shift, now=db.now(connection), default_zone=zone
         )
     )
-    log.info("ops.clock_shifted", upload=str(uuid), result=str(done))
+    log.info("ops.clock_shift_requested", upload=str(uuid), result=str(done))
     flash(f"The times of the upload are shifted; the upload is {done}.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
@@ -295,7 +295,7 @@ def replay_all() -> ResponseReturnValue:
 
     uuids = write(act)
     for uuid in uuids:
-        log.info("ops.set_back", upload=str(uuid), result=str(actions.ReplayRequest.SET_BACK))
+        log.info("ops.replay_requested", upload=str(uuid), result=str(actions.ReplayRequest.SET_BACK))
     flash(f"{len(uuids)} uploads set back: they are replayed soon.")
     return redirect(url_for(".uploads", **_typed()), 303)
 
@@ -326,7 +326,7 @@ def void(uuid: UUID) -> ResponseReturnValue:
         return page, 422
     act = partial(actions.void_upload, client_session_uuid=uuid, reason=reason)
     count = write(act)
-    log.info("ops.voided", upload=str(uuid), sessions=count)
+    log.info("ops.void_requested", upload=str(uuid), sessions=count)
     flash(f"{count} sessions voided." if count else "The upload was voided already.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
@@ -342,7 +342,7 @@ def ask_unvoid(uuid: UUID) -> ResponseReturnValue:
 def unvoid(uuid: UUID) -> ResponseReturnValue:
     """Bring the upload's voided sessions back."""
     count = write(partial(actions.unvoid_upload, client_session_uuid=uuid))
-    log.info("ops.unvoided", upload=str(uuid), sessions=count)
+    log.info("ops.unvoid_requested", upload=str(uuid), sessions=count)
     flash(f"{count} sessions are back." if count else "The upload was not voided.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
