@@ -61,8 +61,7 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
         index.add(part)
         learners |= {learner.id: learner for learner in part.users}
     index.require_topics()
-    headers = remote.make_headers(token)
-    with httpx.Client(base_url=remote.read_server(url), headers=headers, timeout=TIMEOUT_S) as http:
+    with remote.connect(url, token, timeout=TIMEOUT_S) as http:
         server = _Server(http, force=force)
         server.find_differing(index)
         differing = [index.topics[topic] for topic in server.digests]

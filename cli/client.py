@@ -25,7 +25,6 @@ PATIENCE_S = 8.0
 UPLOAD_PATIENCE_S = 300.0
 POLL_S = 0.1
 TIMEOUT_S = 30.0
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Answer(StrEnum):
@@ -63,12 +62,7 @@ class Sender:
     """
 
     def __init__(self, url: str, token: str, *, patience: float = PATIENCE_S) -> None:
-        headers = remote.make_headers(token)
-        base = remote.read_server(url)
-        # A proxy of the environment cannot reach a server on this machine's loopback address.
-        self.http = httpx.Client(
-            base_url=base, headers=headers, timeout=TIMEOUT_S, trust_env=base.host not in LOOPBACK
-        )
+        self.http = remote.connect(url, token, timeout=TIMEOUT_S)
         self._patience = patience
         self._has_answered = False
 

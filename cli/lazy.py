@@ -26,7 +26,7 @@ class LazyGroup(click.Group):
         return list(self._modules)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # as above
-        """Return a stand-in with the command's name and first line, for help and completion."""
+        """Return a stand-in for help and completion: the command's name, and the first line of its help."""
         if cmd_name not in self._modules:
             return None
         return click.Command(cmd_name, short_help=self._modules[cmd_name][1])
