@@ -188,7 +188,7 @@ def abandon_session(path: SessionPath) -> dict[str, Any]:
 
 def _close(close: Callable[..., dict[str, Any]], path: SessionPath) -> dict[str, Any]:
     closed = _run_now(lambda connection, now: close(connection, path.user_id, path.session_id, **now))
-    log.info("session.closed", session=path.session_id, status=closed["status"])
+    log.info("session.close_requested", session=path.session_id, status=closed["status"])
     return live_schemas.ClosedSession.model_validate(closed).model_dump(mode="json")
 
 
@@ -286,7 +286,7 @@ def _page(rows: Sequence[tuple[tuple[Any, ...], dict[str, Any]]], limit: int) ->
     responses=answers({200: live_schemas.PastSessions}, *COMMON, Kind.INVALID_REQUEST),
 )
 def list_sessions(path: LearnerPath, query: PageQuery) -> dict[str, Any]:
-    """List closed sessions with their counts, the most recently recorded first."""
+    """List closed sessions with their counts, the newest id first."""
     after, limit = _place(query, lists.BEFORE_SESSIONS), query.limit + 1
     rows = services().live.run(
         lambda connection: lists.past_sessions(connection, path.user_id, after=after, limit=limit)

@@ -205,7 +205,7 @@ class Page(BaseModel):
 
 
 class PastSessions(Page):
-    """Closed sessions, the most recently recorded first."""
+    """Closed sessions, the newest id first."""
 
     model_config = with_example(
         {

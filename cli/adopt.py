@@ -201,7 +201,10 @@ class _Host(NamedTuple):
 
 
 def print_views(connection: Connection, schema: str, host_schema: str) -> str:
-    """Return the SQL that makes the views, filled in from the columns of the host's tables."""
+    """Return the SQL that makes the views, as far as the columns of the host's tables suggest it.
+
+    `/* FILL IN: … */` marks what the owner has to add.
+    """
     tables: dict[str, dict[str, str]] = {}
     nullable = set()
     for table, column, kind, is_nullable in db.execute(connection, _COLUMNS, {"schema": host_schema}):

@@ -87,7 +87,9 @@ def import_(  # noqa: PLR0913  # one for each option
     anki = read_anki(file, field=field, mapping=read_file(mapping) if mapping else None)
     with store.engine.connect() as connection:
         if not db.scalar(connection, _KNOWN, {"learner": learner}):
-            raise UnknownLearnerError(f"learner {learner} is unknown: load the catalog first")
+            raise UnknownLearnerError(
+                f"learner {learner} is not in the catalog: correct --learner, or add them"
+            )
         keys = dict(db.execute(connection, _KEYS, {"learner": learner}).fetchall())
         zone = learner_zone(connection, learner, store.default_zone)
         past = past_sessions(anki, keys, learner=learner, gap=gap, zone=zone, now=db.now(connection))

@@ -64,8 +64,9 @@ def make_engine(  # noqa: PLR0913  # each is an engine's own property
 
     `autocommit`: each statement commits by itself. `scanning`: for statements that read whole tables.
     `statement_limit`: seconds of the longest statement; None means TASK_TIME_LIMIT.
-    libpq reads the URL: several hosts, `options`, `sslmode` and the rest apply to every process alike. On
-    another host a server has to prove its name, unless the URL has an `sslmode`, or PGSSLMODE is set.
+    libpq reads the URL: several hosts, `options`, `sslmode` and the rest apply to every process alike. A
+    server that is not on this machine must prove its name, unless the URL has an `sslmode`, or PGSSLMODE is
+    set.
     Parameters are hidden from error texts, since they hold learners' answers.
     """
     statement_limit = statement_limit or settings.task_time_limit

@@ -18,7 +18,7 @@ _Id = Annotated[int, Field(ge=0, lt=BIGINT)]
 
 
 class SessionCursor(NamedTuple):
-    """The last session of a page: the next page begins after it. The most recently recorded come first."""
+    """The last session of a page: the next page begins after it. The newest ids come first."""
 
     session_id: _Id
 
@@ -77,7 +77,10 @@ _PAST = text(f"""
 def past_sessions(
     connection: Connection, user_id: int, *, after: SessionCursor, limit: int
 ) -> list[tuple[SessionCursor, dict[str, Any]]]:
-    """List closed sessions, the most recently recorded first, each with its cursor."""
+    """List closed sessions, the newest id first, each with its cursor.
+
+    A live session has its id from its start, an uploaded one from its replay.
+    """
     sessions.require_learner(connection, user_id)
     rows = execute(connection, _PAST, after._asdict() | {"user_id": user_id, "limit": limit})
     return [(SessionCursor(row.session_id), sessions.with_snapshot(row._asdict())) for row in rows]
