@@ -70,10 +70,10 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
             each for part in parts() for each in part.questions if each.study_topic_id in server.digests
         )
         number = sum(len(index.asked[topic.id]) for topic in differing)
-        sending = remote.track(questions, number, "sending")
-        sent = server.put(chain(learners.values(), differing, sending))
-        to_compare = remote.track(known, len(known), "withdrawing")
-        gone = sum(server.keep_only(topic, index.asked[topic]) for topic in to_compare)
+        with remote.track(questions, number, "sending") as sending:
+            sent = server.put(chain(learners.values(), differing, sending))
+        with remote.track(known, len(known), "withdrawing") as topics:
+            gone = sum(server.keep_only(topic, index.asked[topic]) for topic in topics)
     click.echo(
         f"{len(differing)} of {len(index.topics)} topics differed: {sent} questions sent, {gone} withdrawn"
     )

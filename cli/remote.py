@@ -1,7 +1,8 @@
 """A server that a command talks to: a client, its token, and a progress bar for many requests."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import click
@@ -23,7 +24,7 @@ def connect(url: str, token: str, *, timeout: float) -> httpx.Client:
         headers=headers,
         timeout=timeout,
         # A proxy of the environment cannot reach a server on this machine's loopback address.
-        trust_env=not is_local,
+        mounts={"http://": None, "https://": None} if is_local else None,
         # HTTP to this machine needs no certificate authorities: loading them takes 50 ms.
         verify=server.scheme == "https" or not is_local,
     )
@@ -54,8 +55,6 @@ def first_token(tokens: str) -> str:
     return tokens.split(",", maxsplit=1)[0].strip()
 
 
-def track(items: Iterable[T], number: int, what: str) -> Iterator[T]:
-    """Yield the items; draw a progress bar on a terminal, and nothing elsewhere."""
-    is_terminal = sys.stderr.isatty()
-    with click.progressbar(items, number, what, hidden=not is_terminal, file=sys.stderr) as tracked:
-        yield from tracked
+def track(items: Iterable[T], number: int, what: str) -> AbstractContextManager[Iterable[T]]:
+    """Draw a progress bar for the items on a terminal, and nothing elsewhere."""
+    return click.progressbar(items, number, what, hidden=not sys.stderr.isatty(), file=sys.stderr)

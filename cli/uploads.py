@@ -48,11 +48,13 @@ def upload(file: Path, *, sender: client.Sender, concurrency: int, wait: bool) -
     lines = list(numbered.values())
     with ThreadPoolExecutor(concurrency) as threads:
         sending = threads.map(lambda line: _send(sender, line), lines)
-        sent = list(remote.track(sending, len(lines), "sending"))
+        with remote.track(sending, len(lines), "sending") as answers:
+            sent = list(answers)
         if wait:
             deadline = time.monotonic() + WAIT_S
             waited = threads.map(lambda line, each: _wait(sender, line, each, deadline), lines, sent)
-            sent = list(remote.track(waited, len(lines), "waiting"))
+            with remote.track(waited, len(lines), "waiting") as answers:
+                sent = list(answers)
     for number, each in zip(numbered, sent, strict=True):
         if each.why:
             click.echo(f"line {number}: {each.answer}: {each.why}", err=True)

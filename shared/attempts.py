@@ -1,4 +1,4 @@
-"""The log of attempts: load the questions that attempts answer; insert attempts, and uploads' sessions."""
+"""The log of attempts: load the questions answered; insert attempts; insert and find uploads' sessions."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -144,7 +144,7 @@ def _attempt(attempt: PlannedAttempt, *, counted: bool) -> dict[str, Any]:
 def sessions_of_uploads(
     connection: Connection, client_session_uuids: Iterable[UUID]
 ) -> dict[tuple[UUID, int], list[dict[str, Any]]]:
-    """Return the ids and counts of uploads' sessions that are not superseded, by upload and learner."""
+    """Return ids, topics and counts of uploads' sessions that are not superseded, by upload and learner."""
     found: dict[tuple[UUID, int], list[dict[str, Any]]] = defaultdict(list)
     ids = [str(uuid) for uuid in client_session_uuids]
     for row in execute(connection, _SESSIONS_OF_UPLOADS, {"ids": as_json(ids)}):

@@ -1,4 +1,4 @@
-"""Load a catalog file into the tables; editions that were answered change only with `force`."""
+"""Load a catalog into the tables; choices, key and owner of an answered edition change only with `force`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
@@ -74,7 +74,10 @@ def _read(connection: Connection, catalog: CatalogFile) -> _Known:
 
 
 def _rows(connection: Connection, statement: TextClause, **named: list[Any]) -> dict[Any, Any]:
-    """Return rows by their first column; without ids, run no statement (a part has one kind of rows)."""
+    """Return rows by their first column; if all lists of ids are empty, run no statement.
+
+    A catalog that is a part of another one (`split`) has one kind of rows only.
+    """
     return {row[0]: row for row in db.execute(connection, statement, named)} if any(named.values()) else {}
 
 
@@ -170,7 +173,10 @@ _LOCK_UPLOADS = text("""
 
 
 def lock_answered(connection: Connection, pub_ids: Sequence[str]) -> None:
-    """Lock the uploads and the learners of the attempts at some editions, as `regrade` requires."""
+    """Lock the uploads and the learners of the attempts at some editions, as `regrade` requires.
+
+    The learners who own the questions of these editions are locked, too.
+    """
     db.execute(connection, _LOCK_UPLOADS, {"pub_ids": pub_ids})
     for user_id in sorted(db.scalars(connection, _CONCERNED, {"pub_ids": pub_ids})):
         lock_learner(connection, user_id)
@@ -179,16 +185,17 @@ def lock_answered(connection: Connection, pub_ids: Sequence[str]) -> None:
 def lock_catalog(connection: Connection) -> None:
     """Wait until no other transaction changes the catalog, and keep others from changing it.
 
-    Only transactions that change the catalog wait for this lock.
+    This lasts until the transaction ends. Only transactions that change the catalog wait for this lock.
     """
     db.execute(connection, _ONE_CHANGE)
 
 
 def split(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[CatalogFile]:
-    """Split the rows that are new or differ into catalogs of at most PART rows, each for one transaction.
+    """Split what is new or differs into catalogs of at most PART learners, topics or questions.
 
-    Each transaction locks at most one learner, so that a busy learner delays no other; only a question
-    with former owners locks these, too. Raises CatalogError as `load_catalog` does, before any write.
+    Each is for one transaction, which locks at most one learner, so that a busy learner delays no other. Only
+    a question that has former owners, or an edition of another learner's question, locks these learners, too.
+    Raises CatalogError as `load_catalog` does, before any write.
     """
     known = _read(connection, catalog)
     changes = _compare(connection, catalog, known)
@@ -226,12 +233,12 @@ def _parts(rows: Sequence[Any], locked: Callable[[Any], int] = lambda _: 0) -> I
 def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[EditionChange]:
     """Load a catalog and return what it changed in stored editions; loading it again changes nothing.
 
-    Raises CatalogError if the catalog contradicts itself or the tables; without `force`, also if it would
-    change an answered edition; with `force`, also if the attempts at an edition could no longer be
+    Raises CatalogError if the catalog contradicts itself or the tables; without `force`, also if an answered
+    edition has an `EditionChange`; with `force`, also if the attempts at an edition could no longer be
     interpreted (`EditionChange.refused`). With `force`, attempts at an edition with a new key are graded
     again, and the progress of their questions is folded again; new texts change no outcome. Only rows that
-    differ are written. Only those learners are locked whose time zone changes, or who own or have answered an
-    edition whose key, question or owner changes.
+    are new or differ are written. Only those learners are locked whose time zone changes, or who own or have
+    answered an edition whose key, question or owner changes.
     """
     lock_catalog(connection)
     known = _read(connection, catalog)

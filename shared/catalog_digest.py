@@ -50,13 +50,13 @@ class Index:
                     self._hashes[question.study_topic_id] += _edition_hash(question, edition)
 
     def require_topics(self) -> None:
-        """Raise CatalogError for questions whose topic has no entry."""
+        """Raise CatalogError for questions whose topic has no entry in the file."""
         if missing := sorted(self.asked.keys() - self.topics.keys()):
             topics = ", ".join(map(str, missing))
             raise CatalogError(f"topic {topics}: has questions, but no entry in the file: add one")
 
     def digests(self) -> Iterator[Digest]:
-        """Yield the digests of the topics; a server with the same topics has the same digests."""
+        """Yield the digests of the topics; a server with equal topics and questions has equal digests."""
         for topic in self.topics.values():
             exam_on = topic.exam_on and topic.exam_on.isoformat()
             hashes = bytes(self._hashes.get(topic.id, b""))

@@ -85,7 +85,7 @@ def is_ndjson(content: bytes) -> bool:
 
 
 def _catalog(rows: list[Row]) -> CatalogFile:
-    """Bring rows to the form that a catalog in JSON has; missing ids are made from names."""
+    """Bring rows to the form that a catalog in JSON has; an id that a row lacks is made by `made_id`."""
     faults = []
     first: dict[str, Row] = {}
     topics: dict[int, Row] = {}
@@ -129,7 +129,7 @@ def _catalog(rows: list[Row]) -> CatalogFile:
 
 
 def made_id(*names: Any) -> int:
-    """Make the id of a topic or question from its names: at least 2**52, and exact as a JavaScript number."""
+    """Make an id from names: equal names give equal ids, at least 2**52 and exact as JavaScript numbers."""
     digest = hashlib.sha256("\n".join(map(str, names)).encode()).digest()
     return 2**52 | int.from_bytes(digest[:7], "big") >> 4
 

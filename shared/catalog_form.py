@@ -75,7 +75,7 @@ _EDITION_FIELDS = frozenset(CatalogEdition.model_fields)
 
 
 class CatalogQuestion(_Form):
-    """A question of a topic with its editions; in the flat form, it has the fields of its only edition."""
+    """A question with its editions; in the flat form, the question has the fields of its only edition."""
 
     id: Id
     user_id: Id
@@ -108,10 +108,10 @@ class CatalogFile(_Form):
 
 
 class EditionChange(NamedTuple):
-    """What a load changes in a stored edition, and how many attempts it has.
+    """What a load changes in a stored edition, and how many attempts of how many learners the edition has.
 
     `changes`: some of `texts`, `order` (the same texts, moved), `key` (the right choice), `owner`,
-    `question`.
+    `question`. A new `published_at` is not among these.
     """
 
     pub_id: str
@@ -126,7 +126,7 @@ class EditionChange(NamedTuple):
 
     @property
     def locks(self) -> bool:
-        """Return whether replays must wait for the change; they need not wait for new texts."""
+        """Return whether replays must wait for the change; they do not wait for new texts or a new order."""
         return not {"key", "owner", "question"}.isdisjoint(self.changes)
 
     @property
@@ -147,7 +147,7 @@ class EditionChange(NamedTuple):
 
 
 def read_catalog(text: bytes) -> CatalogFile:
-    """Read a catalog; raise CatalogError with one line per mistake."""
+    """Read a catalog in JSON; raise CatalogError with one line per mistake."""
     try:
         data = json.loads(decode(text), object_pairs_hook=_object)
         return validate(data, lambda steps: f"/{'/'.join(map(str, steps))}")  # a JSON pointer
@@ -160,7 +160,7 @@ def read_catalog(text: bytes) -> CatalogFile:
 
 
 def decode(text: bytes) -> str:
-    """Read UTF-8; raise CatalogError with the line that is not UTF-8."""
+    """Read UTF-8; raise CatalogError with the number of the first line that is not UTF-8."""
     try:
         return text.decode()
     except UnicodeDecodeError as error:

@@ -20,7 +20,7 @@ from shared.study.grading import grade
 
 
 class Difference(NamedTuple):
-    """A learner who is gone, or who has attempts that the current keys would grade differently.
+    """A learner who is gone from the catalog, or has attempts that its present keys would grade differently.
 
     `editions`: the number of these attempts, by `pub_id`; empty if the learner is gone.
     """
@@ -84,8 +84,8 @@ def find_differences(engine: Engine) -> Iterator[list[Difference]]:
 def reconcile(connection: Connection, difference: Difference, redis: Redis | None) -> None:
     """Grade all attempts at a difference's editions again; if its learner is gone, delete their data.
 
-    `redis`: the spool, if there is one. If the learner is gone, their sessions, attempts and progress are
-    deleted, and their uploads and conflicts blanked.
+    `redis`: the spool, if there is one. If the learner is gone, their sessions, attempts, progress and
+    entries of the spool are deleted, and their uploads and conflicts blanked.
     """
     if difference.editions:
         lock_answered(connection, [*difference.editions])

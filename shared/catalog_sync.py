@@ -48,9 +48,10 @@ def digests_of(connection: Connection, topic_ids: Iterable[int], *, now: datetim
 def expect(
     connection: Connection, topic_ids: Collection[int], expected: frozenset[str], *, now: datetime
 ) -> None:
-    """Raise ChangedTopicError unless the topics have exactly these digests.
+    """Raise ChangedTopicError unless the topics have exactly the digests in `expected`.
 
-    Until this transaction ends, no other one can change the catalog.
+    A topic that does not exist has the digest NEW. Until this transaction ends, no other one can change the
+    catalog.
     """
     catalog_admin.lock_catalog(connection)
     stored = {each.topic_id: each.digest for each in digests_of(connection, topic_ids, now=now)}
@@ -62,7 +63,7 @@ def expect(
 
 
 class Withdrawn(NamedTuple):
-    """How many questions were deleted, and how many retired because they are answered or being asked."""
+    """How many questions were deleted, and how many retired: those answered or in a session in progress."""
 
     deleted: int
     retired: int
@@ -112,7 +113,7 @@ def asked_questions(connection: Connection, topic_id: int, *, now: datetime) -> 
 
 
 def withdraw(connection: Connection, question_ids: list[int], *, now: datetime) -> Withdrawn:
-    """Delete questions, or retire those that are answered or being asked; unknown ones are no error."""
+    """Delete questions; retire those that are answered or in a session in progress; ignore unknown ones."""
     catalog_admin.require_ours(connection)
     catalog_admin.lock_catalog(connection)
     for learner in db.scalars(connection, _LEARNERS, {"ids": question_ids}):

@@ -1,7 +1,7 @@
 """The changes of progress, for a document server that keeps a copy of it.
 
-A reader names the transaction up to which it knows all changes. It gets the changes of later transactions, up
-to the oldest one that is still running. So none is missed, however long a transaction runs.
+A reader names the first transaction whose changes it does not know. It gets the changes from that transaction
+on, until just before the oldest one that still runs. So no change is missed, however long a transaction runs.
 """
 
 import re
@@ -54,7 +54,7 @@ class Cursor(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """Learners with their changed progress, and the next cursor; `more`: further changes can be read now.
+    """Learners with their changed progress, and the next cursor; `more`: there may be more to read now.
 
     If a learner is `complete`, the reader first deletes all progress that it has of that learner.
     """
@@ -105,8 +105,8 @@ def read_changes(
 ) -> Changes:
     """Return what has changed since the cursor, for `limit` learners and `questions_limit` questions at most.
 
-    A question may come twice. Raise UnknownCursorError for a cursor of another database, or of this one
-    before it was restored, and ConfigurationError if `renumber` must be run after a restore.
+    A question may come in several answers. Raise UnknownCursorError for a cursor of another database, or of
+    this one before a restore or fail-over, and ConfigurationError if `renumber` must be run after a restore.
     """
     ((database, oldest_running, not_begun, from_elsewhere),) = db.execute(connection, _SNAPSHOT)
     if from_elsewhere:
@@ -143,8 +143,8 @@ def read_changes(
 
 
 def renumber(connection: Connection) -> None:
-    """Mark all progress of a learner as changed if their row names a transaction that is not reached yet.
+    """Find learners whose row names a transaction that has not begun; mark all their progress as changed.
 
-    There may be such rows of `learner_changes` after a restore from another Postgres, otherwise none.
+    `learner_changes` may have such rows after a restore from another Postgres, otherwise it has none.
     """
     db.execute(connection, _RENUMBER)

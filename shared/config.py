@@ -1,4 +1,4 @@
-"""Every setting: read from the environment and checked once, when a process starts."""
+"""All settings except Flower's own: read from the environment and checked once, when a process starts."""
 
 import re
 from base64 import b64decode
@@ -85,13 +85,16 @@ def _sentinel_url(url: str) -> str:
 
 
 def check_host(name: str) -> None:
-    """Raise ValueError for a host name that cannot be looked up, as with two dots in a row."""
+    """Raise ValueError for a host name of a wrong form, such as one with two dots in a row."""
     if not name.startswith(("/", "@")):  # a directory of sockets
         name.encode("idna")  # the standard library does this later, and no client expects its error
 
 
 def postgres_url(url: str) -> str:
-    """Return a URL as libpq reads it, even of several hosts, or an empty one; raise ValueError for others."""
+    """Return a URL of Postgres in the form that libpq reads; raise ValueError for a malformed one.
+
+    The URL may have several hosts. An empty one stays empty.
+    """
     # Imported here, as Flower has no database (shared/failures.py).
     from psycopg import ProgrammingError, conninfo, pq  # noqa: PLC0415
 
@@ -144,7 +147,7 @@ def broker_url(url: str) -> str:
 
 
 def redis_url(url: str) -> str:
-    """Return a URL of Redis in redis-py's form, of Sentinel, or an empty one; raise ValueError for others."""
+    """Return a URL that has redis-py's form, Sentinel's form or is empty; raise ValueError for any other."""
     if url.startswith("sentinel"):
         return _sentinel_url(url)
     try:
@@ -301,7 +304,7 @@ class AdvancedSettings(BaseSettings):
 
 
 class StoreSettings(AdvancedSettings):
-    """Settings to reach Postgres; a field's upper-case name is its environment variable."""
+    """Settings of every process that uses Postgres; a field's upper-case name is its environment variable."""
 
     database_url: PostgresUrl = Field(description="Postgres, e.g. `postgresql://user@host/name`")
     database_schema: SchemaName = Field(
@@ -417,7 +420,7 @@ class Settings(BrokerSettings, StoreSettings):
 
     @cached_property
     def origins(self) -> frozenset[str]:
-        """List the origins whose scripts may send uploads."""
+        """List the origins whose scripts may send uploads and read their status."""
         return frozenset(_listed(self.viewer_origins))
 
     @cached_property
@@ -427,7 +430,7 @@ class Settings(BrokerSettings, StoreSettings):
 
     @cached_property
     def catalog_tokens(self) -> tuple[str, ...]:
-        """List the accepted tokens of document servers that keep the catalog in step."""
+        """List the accepted tokens for `/catalog`."""
         return _tokens(self.catalog_token)
 
     @cached_property
@@ -455,7 +458,7 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 def load_settings(kind: type[S]) -> S:
-    """Read the settings; raise ConfigurationError with one line per mistake, which quotes no secret."""
+    """Read the settings; raise ConfigurationError with one line per mistake; no line quotes a secret."""
     try:
         return kind()
     except ValidationError as error:

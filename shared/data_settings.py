@@ -1,8 +1,8 @@
 """Settings that decide about data are stored in the database, so that all hosts and commands agree.
 
 The first process with such a setting stores it, and only `migrate --time-zone` replaces it. The stored value
-applies to all processes, also to those without the setting. A process with another value does not start; only
-if Postgres is away, it starts all the same.
+applies to all processes, also to those without the setting. A process with another value does not start,
+unless Postgres fails or is too slow when the process compares the two.
 """
 
 import threading
@@ -38,7 +38,7 @@ _RECORD = text("""
 def compare(connection: Connection, settings: StoreSettings) -> str:
     """Return the time zone of learners who have none: the stored one, or the setting if none is stored.
 
-    Raises ConfigurationError if STUDY_TIME_ZONE is set, but not to the stored one.
+    Raises ConfigurationError if STUDY_TIME_ZONE is set and another time zone is stored.
     """
     ours, stored = settings.study_time_zone, db.scalar(connection, _READ, {"name": ZONE})
     if stored not in {None, ours} and ZONE in settings.model_fields_set:

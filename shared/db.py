@@ -60,7 +60,7 @@ def make_engine(  # noqa: PLR0913  # each is an engine's own property
     scanning: bool = False,
     statement_limit: float | None = None,
 ) -> Engine:
-    """Make an engine; call it after a fork, never before.
+    """Make an engine; call this function after a fork, never before.
 
     `autocommit`: each statement commits by itself. `scanning`: for statements that read whole tables.
     `statement_limit`: seconds of the longest statement; None means TASK_TIME_LIMIT.
@@ -153,8 +153,8 @@ _CATALOG = text("SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regcl
 def catalog_is_ours(connection: Connection) -> bool:
     """Return whether the catalog consists of our own tables, not of views on a document server's.
 
-    A catalog that does not exist yet counts as ours.
-    Only a migration can change this, so a connection remembers the answer.
+    A catalog that does not exist yet counts as ours. A catalog that exists stays of its kind, so a connection
+    remembers the answer.
     """
     if (ours := connection.info.get(_OWN_CATALOG)) is None:
         ours = connection.info[_OWN_CATALOG] = scalar(connection, _CATALOG)

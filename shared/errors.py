@@ -22,15 +22,18 @@ class StoreUnavailableError(StudyIngestError):
 
 
 class UnstorableError(StudyIngestError):
-    """Postgres can never store this upload; others are not affected."""
+    """Postgres can never store this upload; other uploads are not affected."""
 
 
 class OvertakenError(StudyIngestError):
-    """Something changed in spite of our locks, or two uploads share a session: roll back and try again."""
+    """Something changed in spite of our locks, a learner is missing, or two uploads share a session.
+
+    The caller rolls back and tries again.
+    """
 
 
 class FailedUploadError(StudyIngestError):
-    """Uploads of a message were not replayed; the sweeper enqueues those that have tries left."""
+    """One or more uploads of a message were not replayed; the sweeper enqueues those that are not dead."""
 
 
 class CatalogError(StudyIngestError):
@@ -86,7 +89,7 @@ class NoSuchChoiceError(StudyIngestError):
 
 
 class AlreadyAnsweredError(StudyIngestError):
-    """The question has another answer in this session."""
+    """The question already has a different answer in this session."""
 
 
 class UnknownCursorError(StudyIngestError):

@@ -48,7 +48,7 @@ def is_away(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """Describe a failure by its type and its innermost place in our code; quote only our own texts."""
+    """Describe a failure by its type, SQLSTATE and innermost place in our code; quote only our own texts."""
     parts = [type(error).__name__, _sqlstate(error)]
     if isinstance(error, StudyIngestError):
         parts.append(str(error))

@@ -54,9 +54,9 @@ _BEAT = text("""
 
 
 class SystemState(NamedTuple):
-    """Counts of uploads and webhooks that wait, of failures and conflicts, and ages of what waits longest.
+    """Counts of what waits, of rejected and dead uploads and of conflicts; ages of what waits longest.
 
-    `oldest`: when the longest waiting upload could first be replayed. `heartbeat_age`: time since the
+    `oldest`: since when the longest waiting upload can be replayed. `heartbeat_age`: time since the
     sweeper's last heartbeat. Ages are in seconds, None without an upload, webhook or heartbeat. Purged
     uploads are not counted.
     """
@@ -88,7 +88,7 @@ def look(connection: Connection) -> SystemState:
 
 
 def problems(standing: SystemState, settings: Settings) -> frozenset[Problem]:
-    """Judge a state by the thresholds."""
+    """Judge a state of the system, and the disks of this host, by the thresholds."""
     overdue_after = settings.first_try_after + OVERDUE_AFTER_ENQUEUED * settings.enqueue_again_after
     silent_after = SILENT_AFTER_SWEEPS * settings.sweep_every
     judged = {

@@ -28,7 +28,10 @@ class Hosts:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self | None:
-        """Return the hosts in libpq's parameters; None if there is only one, or if `hostaddr` is set."""
+        """Return the hosts in libpq's parameters; None if there is only one.
+
+        None, too, if `hostaddr` is set, or if the number of ports is wrong.
+        """
         hosts, ports = str(arguments.get("host", "")), str(arguments.get("port", ""))
         number = hosts.count(",") + 1
         each = ports.split(",") if "," in ports else [ports] * number
@@ -72,11 +75,12 @@ def is_unproven(error: DBAPIError) -> bool:
 
 
 def tls_arguments(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return the parameters by which a server on another host must prove its name.
+    """Return the parameters by which a server that is not on this machine must prove its name.
 
-    Nothing is returned if `sslmode` or PGSSLMODE is set: these decide. The authorities are those of the URL
-    or of PGSSLROOTCERT, of libpq's own file, or of the system and SSL_CERT_FILE, as for the other stores. By
-    itself, libpq would accept any certificate, and also a connection without TLS.
+    There are none if all servers are known to be on this machine, or if `sslmode` or PGSSLMODE is set, which
+    then decides. The authorities are those of the URL or of PGSSLROOTCERT, else of libpq's own file, else of
+    SSL_CERT_FILE or the system, as for Redis and the broker. By itself, libpq would accept any certificate,
+    and also a connection without TLS.
     """
     host, address, service = (
         str(arguments.get(name) or os.environ.get(f"PG{name.upper()}", ""))

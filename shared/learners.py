@@ -92,8 +92,8 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
 
     The rows of the learner's uploads stay, so that a repeated delivery is recognised; payloads and results
     are deleted, and not stored again. If the learner's own row was deleted before, their ingested uploads are
-    blanked all the same; owners of other uploads can then no longer be found in the catalog. `redis`: the
-    spool, if there is one; entries of the learner are deleted even if the transaction is rolled back.
+    blanked all the same; but an upload that is not ingested can then not be found by its questions. `redis`:
+    the spool, if there is one; the learner's entries are deleted even if the transaction is rolled back.
     """
     if redis:
         spool.lock(connection)

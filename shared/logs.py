@@ -16,7 +16,10 @@ STDERR = 2
 
 
 def _place(exc_info: structlog.typing.ExcInfo) -> list[str]:
-    """Return an exception's description and stack, without its text, which may quote values."""
+    """Return an exception's description and stack.
+
+    The text of an error that is not a StudyIngestError is left out, since it may quote values.
+    """
     _, error, _ = exc_info
     frames = traceback.extract_tb(error.__traceback__)
     return [describe(error), *(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)]

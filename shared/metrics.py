@@ -96,7 +96,7 @@ def _reserve(handle: int, size: int) -> None:
 
 
 def _prepare_files(directory: str) -> None:
-    """Make the directory, which the library does not do; if it cannot be used, count only in memory."""
+    """Make the directory, which the library does not do; without a usable one, count only in memory."""
     values.MmapedDict = _OwnFile  # type: ignore[attr-defined,assignment]  # where the library looks it up
     try:
         if directory:  # an empty name means unset; with it, the library would write to the working directory
@@ -296,7 +296,7 @@ FILE_NAME = re.compile(r"(counter|histogram|gauge_[a-z]+)_\d+\.db")
 
 
 class Files(Collector):
-    """Add up the files of all processes, including ended ones; incomplete files are skipped."""
+    """Combine the files of all processes, including ended ones; incomplete files are skipped."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

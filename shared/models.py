@@ -91,7 +91,7 @@ class StudyQuestionAttempt(Base):
     `ordinal` is its 0-based place in the upload, or its question's place in the live session. `selected` is
     the 0-based choice, NULL for none.
     `pub_id` is the edition that the learner saw; not a foreign key, as the log stays when an edition goes.
-    `rating` is FSRS's: 1 Again, 2 Hard, 3 Good. Only the first at a question in a session is `counted`.
+    `rating` is FSRS's: 1 Again, 2 Hard, 3 Good. Only a session's first attempt at a question is `counted`.
     `answered_at` is the time used, `answered_at_raw` the time sent. `clock_adjusted`: they differ, or the
     time is doubtful, see `plan.PlannedAttempt`. `utc_offset` is the offset sent, in minutes east, NULL if it
     was missing or zero.
@@ -295,13 +295,13 @@ class Heartbeat(Base):
 class StudyQuestionProgress(Base):
     """The memory state after the last attempt, with counts, streaks and the wrong note.
 
-    `stability` is in days, `difficulty` 1 to 10, `due` a study date, never later than `due_at_most`, which a
-    counted unsure-but-right attempt sets. `last_answered_at` is the time of the newest folded attempt,
-    counted or practice; `last_study_date` is the latest study date of these attempts. `reviews`, `misses` and
-    `corrects` are numbers of counted attempts. `correct_since` is the study date of the first correct answer
-    of the current streak. `scheduler` names the parameters and rules that computed the row: if they are not
-    today's, the row must be folded again. `changed_xid`: the last transaction that saved the row, see
-    `LearnerChanges`.
+    `stability` is in days, `difficulty` 1 to 10, `due` a study date, never later than `due_at_most`, which is
+    set if the last counted attempt was unsure but right. `last_answered_at` is the time of the newest folded
+    attempt, counted or practice; `last_study_date` is the latest study date of all folded attempts.
+    `reviews`, `misses` and `corrects` are numbers of counted attempts. `correct_since` is the study date of
+    the first correct answer of the current streak. `scheduler` names the parameters and rules that computed
+    the row: if the code has others now, the row must be folded again. `changed_xid`: the last transaction
+    that saved the row, see `LearnerChanges`.
     """
 
     __tablename__ = "study_question_progress"
@@ -511,7 +511,8 @@ class UploadEvent(Base):
 
     The upload's row holds the times of its arrival and ingestion; their events are added only when the row is
     about to lose these times. So an upload that goes well has no event before it is purged. A `received` with
-    a `detail` is another arrival. `actor`: the operator who did it, as their session or command states it.
+    a `detail` is an arrival that stored a purged payload again. `actor`: the operator who did it, as their
+    session or command states it.
     """
 
     __tablename__ = "upload_events"

@@ -330,27 +330,17 @@ def _constant(_name: str) -> Never:
 def content_hash(upload: Upload) -> str:
     """Hash an upload's content, to detect conflicts: a version, and the SHA-256 of the normalised content.
 
-    `sent_at` is left out, since each retry changes it. Equal times with different offsets count as equal:
-    each is written as seconds since 1970, exact to the microsecond until 2100. To compare with a stored hash
-    that begins with `1:`, compute `content_hash_1`.
+    `sent_at` is left out, since each retry changes it. Equal times with different offsets count as equal. The
+    same content must have the same hash in the releases before and after: their processes run side by side
+    during an upgrade.
     """
-    content = [
-        str(upload.client_session_uuid),
-        upload.started_at,
-        upload.finished_at,
-        [[a.pub_id, a.selected, a.unsure, a.answered_at] for a in upload.attempts],
+    sent = [upload.started_at, upload.finished_at, *(each.answered_at for each in upload.attempts)]
+    started_at, finished_at, *answered_at = _written(sent)
+    attempts = [
+        [each.pub_id, each.selected, each.unsure, at]
+        for each, at in zip(upload.attempts, answered_at, strict=True)
     ]
-    return "2:" + hashlib.sha256(to_json(content, temporal_mode="seconds")).hexdigest()
-
-
-def content_hash_1(upload: Upload) -> str:
-    """Hash an upload's content in version 1 of the hash, to compare it with a stored hash of that version."""
-    content = [
-        str(upload.client_session_uuid),
-        _written(upload.started_at),
-        _written(upload.finished_at),
-        [[a.pub_id, a.selected, a.unsure, _written(a.answered_at)] for a in upload.attempts],
-    ]
+    content = [str(upload.client_session_uuid), started_at, finished_at, attempts]
     return "1:" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -359,11 +349,14 @@ def content_lines(upload: Upload) -> list[str]:
     times = {"started_at": upload.started_at, "finished_at": upload.finished_at}
     attempts = [
         f"{a.pub_id}: selected {'nothing' if a.selected is None else a.selected}"
-        f"{', unsure' if a.unsure else ''}, answered_at {_written(a.answered_at)}"
+        f"{', unsure' if a.unsure else ''}, answered_at {a.answered_at.astimezone(UTC).isoformat()}"
         for a in upload.attempts
     ]
-    return [*(f"{name} {_written(at)}" for name, at in times.items() if at), *attempts]
+    return [*(f"{name} {at.astimezone(UTC).isoformat()}" for name, at in times.items() if at), *attempts]
 
 
-def _written(moment: datetime | None) -> str | None:
-    return moment.astimezone(UTC).isoformat() if moment else None
+def _written(moments: list[datetime | None]) -> list[str | None]:
+    """Write times as `astimezone(UTC).isoformat()` does; pydantic's core writes many in half of the time."""
+    utc = [moment and moment.astimezone(UTC) for moment in moments]
+    written: list[str | None] = json.loads(to_json(utc).replace(b'Z"', b'+00:00"'))
+    return written

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from shared.db import as_array, as_json, execute, scalar
 from shared.errors import OvertakenError
-from shared.payload import content_hash, content_hash_1, parse_upload
+from shared.payload import content_hash, parse_upload
 
 # The reason of an upload with a question that does not belong to the learner of its sender's token.
 OTHER_LEARNER = "other_learner"
@@ -261,9 +261,6 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
 
     If another learner's upload has the uuid, the delivery is received under its `own_uuid`.
     """
-    if known.content_hash.startswith("1:"):
-        hash_1 = content_hash_1(parse_upload(delivery.payload.encode()))
-        delivery = replace(delivery, content_hash=hash_1)
     learner = delivery.learner_id
     owner = known.user_id if known.learner_id is None else known.learner_id
     if learner is not None and owner not in {None, learner}:

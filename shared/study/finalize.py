@@ -28,7 +28,7 @@ class Finalized:
 def finalize_session(connection: Connection, user_id: int, session_id: int, *, now: datetime) -> Finalized:
     """Fold a session's attempts into its learner's progress, and close it.
 
-    The same for live and viewer sessions. The caller holds the learner's lock and the transaction.
+    This is the same for live and uploaded sessions. The caller holds the learner's lock and the transaction.
     """
     return finalize_sessions(connection, {user_id: [session_id]}, now=now)[session_id]
 

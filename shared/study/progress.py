@@ -29,7 +29,7 @@ class Review(NamedTuple):
 
     @property
     def order(self) -> tuple[datetime, bool, Rating, Outcome, date]:
-        """Order reviews: ties must not be broken by ids, which depend on arrival.
+        """Return the key by which reviews are sorted; it has no ids, which depend on the order of arrival.
 
         The date comes last: two devices may send the same moment with different offsets.
         """
@@ -55,9 +55,9 @@ class Progress(NamedTuple):
     `due_at_most`: the latest possible `due`, set if the last counted answer was unsure but right.
     `last_answered_at`: of the newest review, counted or practice. `last_study_date`: the latest study date of
     all reviews. All fields after these two are about counted reviews. Unsure-but-right is neither a miss
-    nor a correct, and ends both streaks.
+    nor a correct answer, and ends both streaks.
     `correct_since`: the study date on which the present streak of correct answers began.
-    `note_opened_at` and `note_closed_at`: when the wrong note was last opened and closed.
+    `note_opened_at`: when the wrong note was last opened; `note_closed_at`: when it was closed after that.
     """
 
     stability: float
@@ -122,11 +122,11 @@ class Decision:
 
 
 def find_to_refold(sessions: Iterable[Iterable[Review]], cached: Mapping[int, Cached]) -> set[int]:
-    """Return the questions that must be folded from their whole history.
+    """Return the questions of these sessions that must be folded from their whole history.
 
     These are questions with a late review: their cached progress, or an earlier session of this call, has a
-    review of the same time or later. They are also questions whose progress other parameters or rules
-    produced.
+    review of the same time or later. They are also questions whose cached progress was computed by other
+    parameters or rules than the present ones (SCHEDULER).
     """
     found = set()
     stale = {question for question, known in cached.items() if known.scheduler != SCHEDULER}
@@ -146,8 +146,9 @@ def decide(
     cached: Mapping[int, Cached],
     history: Mapping[int, Sequence[Review]],
 ) -> list[Decision]:
-    """Fold a learner's sessions in their order, beginning with the progress in `cached`.
+    """Fold a learner's sessions in their order; return a decision for each session.
 
+    A question in `history` is folded from its first review on, any other one onto its progress in `cached`.
     `history`: for each question that `find_to_refold` returned, all reviews outside of these sessions.
     """
     progress = {question: known.progress for question, known in cached.items()}

@@ -45,9 +45,9 @@ _ZONE = text(_OF_LEARNER)
 def lock_learner(connection: Connection, user_id: int, *, wait: bool = True) -> Any:
     """Lock a learner: no other transaction changes their progress until this one ends.
 
-    Return the learner's time zone and the default; None if there is no such learner, or, without `wait`, if
-    another transaction has locked them. Read other data in later statements: what a statement reads while it
-    takes a lock may be older than the lock.
+    Return a row: the learner's time zone and the stored default, each None if unset. Return None if there is
+    no such learner, or, without `wait`, if another transaction has locked them. Read other data in later
+    statements: what a statement reads while it takes a lock may be older than the lock.
     """
     lock = _LOCKS[db.catalog_is_ours(connection), wait]
     return db.execute(connection, lock, {"user_id": user_id}).fetchone()
@@ -59,7 +59,7 @@ def lock_owners(
     """Lock the learners who own the questions of uploads, in the order of their ids; return their zones.
 
     Unknown public ids do not matter; an upload whose questions have several owners locks none of these.
-    Owners are read before the lock: the caller checks again.
+    Owners are read before the lock: the caller reads and checks them again.
     """
     pub_ids = {"uploads": db.as_json([list(each) for each in pub_ids_of_uploads])}
     if db.catalog_is_ours(connection):
@@ -113,7 +113,10 @@ _LIST = text(f"""
 def list_progress(
     connection: Connection, user_id: int, *, after: str = "", limit: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield one JSON object for each question with progress, sorted by public id: UTC times, `due` a date."""
+    """Yield one JSON object for each question with progress and a current edition, sorted by public id.
+
+    Times are in UTC; `due` is a date. `after`: the public id after which to begin.
+    """
     for row in db.execute(connection, _LIST, {"user_id": user_id, "after": after, "limit": limit}):
         times = {"due": row.due.isoformat(), "last_answered_at": row.last_answered_at.isoformat()}
         yield row._asdict() | times
@@ -309,7 +312,7 @@ _CLOSE = text(f"""
 def load_sessions(
     connection: Connection, sessions: Mapping[int, Iterable[int]]
 ) -> dict[int, tuple[dict[int, list[Review]], dict[int, Cached]]]:
-    """Load sessions by learner: each session's attempts in their order, and the progress of all questions."""
+    """Load sessions by learner: each session's attempts in their order, and the progress of the questions."""
     asked = [
         {"user_id": user_id, "session_id": each} for user_id, theirs in sessions.items() for each in theirs
     ]
@@ -331,8 +334,8 @@ def close_sessions(
 ) -> dict[int, dict[str, Any]]:
     """Save progress, write the counts of sessions, and insert their webhooks.
 
-    `counts`: by learner and session. A session in progress becomes `done`, an abandoned one stays
-    `abandoned`. Return the snapshots of counts by session.
+    `counts`: by learner and session. A session in progress becomes `done`; one that is `done` or
+    `abandoned` stays so. Return the snapshots of counts by session.
     """
     counted = [
         {"user_id": user_id, "session_id": session} | each._asdict()

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.models import Upload, UploadConflict
-from shared.payload import content_hash_1, parse_upload
 from shared.uploads import MAX_CONFLICTS, Receipt, Verdict, receive
 from tests.factories import (
     ARRIVAL,
@@ -83,18 +82,6 @@ def test_I8_other_content_is_a_conflict_and_kept_once(
     (conflict,) = rows(engine, UploadConflict)
     assert (conflict["payload"], conflict["received_at"]) == (other, ARRIVAL)
     assert (rows(engine, Upload)[0]["payload"], statuses(engine)) == (sent, [status])
-
-
-def test_I8_what_the_release_before_stored_is_compared_by_its_hash(
-    engine: Engine, sent: dict[str, Any], other: dict[str, Any]
-) -> None:
-    deliver(engine, sent)
-    before = content_hash_1(parse_upload(json.dumps(sent).encode()))
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE uploads SET content_hash = :before"), {"before": before})
-    assert deliver(engine, sent | {"sent_at": AT}) == PENDING
-    assert [deliver(engine, other), deliver(engine, other)] == [CONFLICT] * 2
-    assert len(rows(engine, UploadConflict)) == 1
 
 
 def close(engine: Engine, status: str) -> None:

@@ -101,7 +101,8 @@ class Outbox:
         self._store = Store(path, str(learner))
         base = httpx.URL(url.rstrip("/"))
         # A proxy of the environment cannot reach a server on this machine's loopback address.
-        self._http = httpx.Client(base_url=base, timeout=DEADLINE, trust_env=base.host not in LOOPBACK)
+        mounts = {"http://": None, "https://": None} if base.host in LOOPBACK else None
+        self._http = httpx.Client(base_url=base, timeout=DEADLINE, mounts=mounts)
         self._pool = ThreadPoolExecutor(LANES, thread_name_prefix="study-outbox")
         self._thread = threading.Thread(target=self._run, name="study-outbox", daemon=True)
         self._wake = threading.Event()
