@@ -38,7 +38,7 @@ class Fault(TypedDict):
 
 
 class InvalidPayloadError(StudyIngestError):
-    """The body is JSON, but not an upload; `upload` is its uuid, if that is valid."""
+    """The body is JSON, but not a valid upload; `upload` is its uuid, None if that is missing or invalid."""
 
     upload: UUID | None = None
 
@@ -191,7 +191,7 @@ _FIELDS = {*Upload.model_fields, *Attempt.model_fields}
 def parse_upload(body: bytes) -> Upload:
     """Read the body of an upload; what passes also fits a `jsonb` column, unknown fields included.
 
-    Raise NotJsonError for a body that is not JSON, InvalidPayloadError for JSON that is not an upload.
+    Raise NotJsonError as `decode` does, and InvalidPayloadError for JSON that is not a valid upload.
     """
     value = decode(body)
     # In JSON that is valid UTF-8, only an escape can write a NUL or a surrogate.
@@ -251,8 +251,8 @@ _STRING_OR_BRACKET = re.compile(rf"{_STRING.pattern}|[\[\]{{}}]", re.DOTALL)
 def decode(body: bytes) -> Any:
     """Decode a body; raise NotJsonError if it is not JSON in UTF-8, or if it exceeds a limit.
 
-    It must not have a key twice in one object, NaN, or a number beyond a double. The limits are for the
-    number of values, the depth, and the digits and exponents of numbers.
+    The body must have no object with a repeated key, no NaN or Infinity, and no number beyond the range of a
+    double. The limits are for the number of values, the depth, and the digits and exponents of numbers.
     """
     try:
         text = body.decode("utf-8")
@@ -306,7 +306,7 @@ class _Numbers:
         self._zeros = 0
 
     def read(self, literal: str) -> Decimal:
-        """Read a number exactly."""
+        """Read a number exactly; raise NotJsonError if it exceeds a limit."""
         exponent = int(literal.lower().partition("e")[2][:MAX_NUMBER_LENGTH] or 0)
         is_long = len(literal) > MAX_NUMBER_LENGTH or abs(exponent) > MAX_EXPONENT
         if is_long or not isfinite(float(literal)):
@@ -319,7 +319,7 @@ class _Numbers:
         return Decimal(literal)
 
     def read_int(self, literal: str) -> int:
-        """Read a number without point and exponent."""
+        """Read a number that has neither a point nor an exponent."""
         return int(literal if len(literal) <= ALWAYS_FINITE else self.read(literal))
 
 

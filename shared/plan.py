@@ -19,7 +19,7 @@ DOUBTFUL_AGE = timedelta(days=2 * 365)
 
 
 def skew(sent_at: datetime | None, received_at: datetime) -> timedelta:
-    """Return how far the viewer's clock is ahead; zero if by no more than TOLERANCE, or without `sent_at`.
+    """Return how far the viewer's clock is ahead; zero if that is TOLERANCE or less, or without `sent_at`.
 
     A `sent_at` before the arrival is ignored: the upload may have been under way for long.
     """
@@ -28,9 +28,10 @@ def skew(sent_at: datetime | None, received_at: datetime) -> timedelta:
 
 
 def correct_time(at: datetime, ahead: timedelta, received_at: datetime) -> datetime | None:
-    """Subtract from a time what its clock was ahead; if the result is after the arrival, return the arrival.
+    """Return the time `at` minus `ahead`; if that is after the arrival, return the arrival.
 
-    Return None if the result of the subtraction is outside EARLIEST to LATEST.
+    `ahead`: how far the viewer's clock was ahead, negative if it was behind. Return None if the result of the
+    subtraction is outside EARLIEST to LATEST.
     """
     try:
         at -= ahead
@@ -40,7 +41,7 @@ def correct_time(at: datetime, ahead: timedelta, received_at: datetime) -> datet
 
 
 class Fate(StrEnum):
-    """Name what became of an attempt; all but the first two are reasons to skip it."""
+    """What became of an attempt: counted, practice, or the reason why it was skipped."""
 
     COUNTED = "counted"
     PRACTICE = "practice"

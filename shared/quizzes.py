@@ -51,7 +51,7 @@ def read_questions(content: bytes) -> Iterator[Question]:
 
 
 def _documents(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield the XML of a file or of a package (zip), with its name."""
+    """Yield each XML document of a package (zip), or the file itself, with a name."""
     if not content.startswith(b"PK"):
         yield "the file", content
         return

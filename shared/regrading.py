@@ -1,4 +1,4 @@
-"""Grade attempts again by another key: outcomes, counts, progress, and the results that senders get."""
+"""Grade attempts again by the current keys: outcomes, counts, progress, and the results that senders get."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ _SAVE_RESULT = text("UPDATE uploads SET result = CAST(:result AS jsonb) WHERE cl
 def regrade(connection: Connection, pub_ids: Sequence[str]) -> None:
     """Grade the attempts at some editions again, by the current keys; update counts, progress and results.
 
-    The caller has locked the uploads first, then the learners.
+    The caller has locked the uploads of these attempts first, then their learners.
     """
     attempts = db.execute(connection, _ATTEMPTS, {"pub_ids": pub_ids}).fetchall()
     graded = [
@@ -88,7 +88,7 @@ def regrade(connection: Connection, pub_ids: Sequence[str]) -> None:
 def _update_result(
     connection: Connection, upload: Any, result: dict[str, Any], due: Mapping[str, date]
 ) -> None:
-    """Update the stored result, which the upload's sender gets as the answer."""
+    """Update the counts and due dates in an upload's stored result, which its sender gets as the answer."""
     topics = list(chain.from_iterable(sessions_of_uploads(connection, [upload]).values()))
     questions = [
         each | {"due": due[each["pub_id"]].isoformat()} if each["pub_id"] in due else each

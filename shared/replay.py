@@ -21,7 +21,7 @@ from shared.study.store import load_cached, lock_owners
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The upload's new status, and how many questions the replay folded from their whole history.
+    """An upload's new status, and how many of its questions the replay folded from their whole history.
 
     `plan`: what became of the upload's attempts; None if its sessions were in the database already.
     """
@@ -60,7 +60,7 @@ class _Planned:
 def replay(
     connection: Connection, client_session_uuids: Iterable[UUID], *, now: datetime, default_zone: str
 ) -> dict[UUID, Replayed]:
-    """Bring uploads that are `received` to their final status; leave the rest unchanged.
+    """Bring uploads that are `received` to their final status; leave uploads of any other status unchanged.
 
     Return what was done, by upload. The uploads of one learner are replayed in the order of their arrival.
     Several uploads need as many statements as one, except for late reviews, for uploads that were replayed
@@ -114,7 +114,7 @@ def replay(
 def _ingest(
     connection: Connection, new: Mapping[_SessionKey, _Planned], now: datetime
 ) -> Iterator[tuple[uploads.End, Replayed]]:
-    """Insert the sessions of uploads and finalize them."""
+    """Insert and finalize the sessions of uploads; yield how the replay of each upload ended."""
     if new.keys() & {each.other_key for each in new.values()}:
         raise OvertakenError("two uploads in this transaction contain the same session")
     ids = attempts.insert_sessions(connection, {key: each.plan for key, each in new.items()}, now=now)

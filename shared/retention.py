@@ -1,6 +1,6 @@
 """Delete the payloads of uploads that ended long ago, and of their conflicts.
 
-The rows and their hashes stay: a repeated upload is still recognised, and other content still a conflict.
+The rows and their hashes stay: so a repeated upload, or other content under its uuid, is still recognised.
 """
 
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ def purge(engine: Engine, status: Status, *, older_than: timedelta, size: int = 
     """Purge payloads of uploads that got `status` over `older_than` ago, and of their conflicts of that age.
 
     Takes an engine: each step looks at `size` rows in a transaction of its own, and yields how many payloads
-    it purged. Rows that others have locked are skipped.
+    it purged. Rows that other transactions have locked are skipped.
     """
     bound = {"status": status, "older_than": older_than, "slice": size}
     for statement, first in ((_UPLOADS, UUID(int=0)), (_CONFLICTS, 0)):

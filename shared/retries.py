@@ -127,7 +127,7 @@ def take_back(connection: Connection, client_session_uuids: Sequence[UUID]) -> N
 
 
 def fail(connection: Connection, client_session_uuid: UUID, error: str, settings: Settings) -> bool:
-    """Record why a start failed and when the next is due; return whether the upload is dead now."""
+    """Record why a start failed and when the next is due; return whether this makes the upload dead."""
     wait = {"base": settings.retry_base, "cap": settings.retry_cap}
     execute(connection, _FAIL, {"id": client_session_uuid, "error": error} | wait)
     dead = execute(connection, _MARK_DEAD, {"id": client_session_uuid, "max_tries": settings.max_tries})
@@ -149,9 +149,9 @@ def claim_overdue(connection: Connection, *, limit: int, again_after: float) -> 
 
 
 def split_into_messages(overdue: Sequence[Overdue], size: int) -> Iterator[list[UUID]]:
-    """Split uploads into messages of up to `size`; an upload with several tries has its own message.
+    """Split uploads into messages of up to `size`; an upload with several tries is alone in its message.
 
-    Such an upload may kill its worker again, and the worker loses the rest of the message.
+    Such an upload may kill its worker again, and any other uploads of its message would have to wait.
     """
     fresh = [upload for upload, tries in overdue if tries <= 1]
     for first in range(0, len(fresh), size):

@@ -115,10 +115,10 @@ _LOCK = text(f"SELECT pg_advisory_xact_lock({_KEY})")
 
 
 def try_lock(connection: Connection) -> bool:
-    """Become the only process that moves uploads until the transaction ends; return False if another one is.
+    """Become the only process that moves uploads until the transaction ends; return False if another is.
 
-    Two such processes would lose no upload. But if one uuid came with two contents, the later one could be
-    stored first, and the first become the conflict.
+    Two processes that move uploads at once would lose none. But if one uuid came with two contents, the later
+    one could be stored first, and the first become the conflict.
     """
     return bool(db.scalar(connection, _TRY_LOCK))
 
@@ -147,11 +147,11 @@ def remove(redis: Redis, learner: int, pub_ids: set[str]) -> int:
 
 
 def drain(redis: Redis, engine: Engine) -> int:
-    """Move a batch of the spool into `uploads`, the oldest first; return its number of entries.
+    """Move a batch of the spool into `uploads`, the oldest first; return how many entries the batch had.
 
     Entries that a killed process left in `MOVING` come first. An entry that cannot be read or stored is set
-    aside in `REFUSED`; any other leaves Redis only after it is committed: so this takes an engine, and
-    commits by itself.
+    aside in `REFUSED`; any other entry leaves Redis only after its upload is committed: so this takes an
+    engine, and commits by itself.
     """
     entries = [str(entry) for entry in reversed(redis.lrange(MOVING, -BATCH, -1))]  # the oldest is rightmost
     try:

@@ -52,10 +52,10 @@ class _Verified(NamedTuple):
 
 
 class LearnerTokens:
-    """Verify tokens by a file of keys (JWKS, RFC 7517), which is read again within a second of a change.
+    """Verify tokens by a file of keys (JWKS, RFC 7517), whose changes take effect within a second.
 
-    If the changed file cannot be read, the previous keys stay, so that a half-written file does not lock out
-    every learner. At the start, such a file raises ConfigurationError.
+    If the changed file cannot be used, the previous keys stay, so that a half-written file does not lock out
+    every learner. At the start, a file that cannot be used raises ConfigurationError.
     """
 
     def __init__(self, path: Path, *, audience: str, issuer: str = "") -> None:
@@ -175,7 +175,7 @@ def public_half(key: Mapping[str, Any]) -> dict[str, Any]:
 def mint(  # noqa: PLR0913  # one for each claim
     key: Mapping[str, Any], learner: int, *, audience: str, issuer: str, now: datetime, valid: timedelta
 ) -> str:
-    """Sign a token for a learner with a private JSON Web Key."""
+    """Sign a token for a learner with a JSON Web Key: a private key or a shared secret."""
     claims = {
         "sub": str(learner),
         "aud": audience,

@@ -55,7 +55,8 @@ class Verdict(StrEnum):
 
     `new`: its content was recorded, perhaps in place of rejected content. `ingested`, `rejected` and `dead`:
     a repeat of an upload with that status. `pending`: a repeat of an upload that still waits; an upload in
-    the spool; or other content, kept as a conflict of which the learner is told nothing.
+    the spool; or other content, kept as a conflict of which the learner is told nothing. `conflict`: other
+    content than the known upload has.
     """
 
     NEW = "new"
@@ -121,7 +122,7 @@ _SET_ACTOR = text("SELECT set_config('study_ingest.actor', :actor, true)")
 
 
 def act_as(connection: Connection, actor: str) -> None:
-    """Record an operator as the actor of the current transaction's events."""
+    """Record an operator as the actor of all events that this transaction adds from now on."""
     scalar(connection, _SET_ACTOR, {"actor": actor})
 
 
@@ -139,7 +140,7 @@ def add_event(
 
 
 def keep_times(connection: Connection, client_session_uuid: UUID, *, with_arrival: bool) -> None:
-    """Keep as events the times that the row will lose: of ingestion and, if `with_arrival`, of arrival."""
+    """Add events for the times that the row will lose: of ingestion and, if `with_arrival`, of arrival."""
     execute(connection, _KEEP_TIMES, {"id": client_session_uuid, "with_arrival": with_arrival})
 
 
@@ -171,7 +172,7 @@ def receive(
 ) -> list[Receipt]:
     """Record deliveries, and return their receipts in the same order; works with autocommit, too.
 
-    `first_try_after`: seconds until the sweeper enqueues a new upload.
+    `first_try_after`: seconds after which the sweeper enqueues a new upload, if it is still `received`.
     """
     first: dict[UUID, Delivery] = {}
     for delivery in deliveries:
@@ -313,10 +314,10 @@ class Locked:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a replay ended.
+    """How the replay of an upload ended.
 
-    `user_id`: the learner of its sessions; if it is rejected, the owner of the questions, None if not exactly
-    one. `reason`: the stable code of a rejection.
+    `user_id`: the learner of the upload's sessions; of a rejected upload, the owner of its questions, None
+    unless there is exactly one owner. `reason`: the stable code of a rejection.
     """
 
     client_session_uuid: UUID
@@ -363,7 +364,11 @@ _CLOSE = text("""
 
 
 def find(connection: Connection, client_session_uuid: UUID, learner_id: int | None = None) -> Any:
-    """Return the row that shows an upload to its sender; None if it is unknown or another learner's."""
+    """Return the row of an upload that its sender may see; None if there is no such row.
+
+    With `learner_id`, only this learner's uploads are searched, also by their `own_uuid`. An upload of a
+    trusted sender is a learner's once a replay has found that they own its questions.
+    """
     ids = [client_session_uuid]
     if learner_id is not None:
         ids.append(own_uuid(client_session_uuid, learner_id))

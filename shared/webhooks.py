@@ -49,7 +49,7 @@ class Kind(StrEnum):
 class Status(StrEnum):
     """The status of a webhook; every one but `waiting` is final.
 
-    `skipped`: there is no receiver, or the session was voided. `dead`: refused, or its tries are exhausted.
+    `skipped`: there was no receiver, or the session was voided. `dead`: refused, or its tries are exhausted.
     An operator can set skipped and dead webhooks back to `waiting`.
     """
 
@@ -187,7 +187,7 @@ _FAIL = text(f"""
 
 
 def claim(connection: Connection, settings: Settings, *, limit: int) -> list[Webhook]:
-    """Take up to `limit` webhooks that are due, for the length of a lease; each is counted as a try.
+    """Take up to `limit` webhooks that are due, for the length of a lease; count a try of each.
 
     A webhook whose last possible try was cut off is marked dead; a webhook of a voided session is skipped.
     """

@@ -27,7 +27,7 @@ REFUSED_PAUSE_S = 1.0
 
 
 class _Headers(BaseModel):
-    """The headers that Celery acts on; others are not passed to it."""
+    """The headers that Celery acts on; no other header of a message is passed to Celery."""
 
     task: Literal["replay_uploads"]
     id: UUID

@@ -98,9 +98,10 @@ class Job:
 
 
 class WebhookSender:
-    """Deliver webhooks, each on its own thread: one that hangs delays neither another nor the loop.
+    """Deliver webhooks, each on its own thread, so that one that hangs does not delay the loop.
 
-    `on_free` is called when a thread ends and more webhooks may wait for a free thread.
+    Other webhooks wait only while all MAX_WEBHOOKS threads are busy. `on_free` is called when a thread ends
+    and more webhooks may wait for a free thread.
     """
 
     def __init__(self, engine: Engine, settings: Settings, on_free: Callable[[], object]) -> None:
@@ -268,7 +269,7 @@ class Sweeper:
         return False
 
     def _reconcile(self) -> bool:
-        """Look at some learners: the rest of the loop's work goes on between two batches."""
+        """Check a batch of learners, or begin again after a day; other jobs run between two batches."""
         if (differences := next(self._differences, None)) is None:
             with self._engine.begin() as connection:
                 begins = not db.catalog_is_ours(connection) and db.scalar(

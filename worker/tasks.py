@@ -29,10 +29,12 @@ _SHORT_WAIT = text("SET LOCAL lock_timeout = '500ms'")
 def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: bool = False) -> None:
     """Replay several uploads in one transaction; if that fails, or there is only one, each in its own.
 
-    If an upload that is replayed alone fails, this is recorded, and the sweeper enqueues the upload again,
-    unless it is dead now. A first start is not counted here, as `tries` begins at 1. A message of the sweeper
-    (`again`), or one that the broker delivers again, may follow a start that killed its worker: so its starts
-    are counted before they begin.
+    Of a repeated message, some uploads may not share a transaction: these are replayed alone, too. What is
+    not started within MESSAGE_SHARE of the time limit is left to the sweeper. If an upload that is replayed
+    alone fails, this is recorded, and the sweeper enqueues the upload again, unless it is dead now. A first
+    start is not counted here, as `tries` begins at 1. A message of the sweeper (`again`), or one that the
+    broker delivers again, may follow a start that killed its worker: so its starts are counted before they
+    begin.
     """
     is_repeat = again or bool((self.request.delivery_info or {}).get("redelivered"))
     end = time.monotonic() + settings.task_time_limit * MESSAGE_SHARE
@@ -69,8 +71,9 @@ def _start(upload: UUID) -> bool:
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
     """Replay uploads in one transaction; return those that were replayed, and those not to be counted again.
 
-    A start is not counted again if it was counted here, or is a first one. If the transaction failed, the
-    caller replays each upload alone. Of a repeated message, only some uploads may share a transaction.
+    A start is not counted again if it was counted here (and not taken back), or is a first one. If the
+    transaction failed, the caller replays each upload alone. Of a repeated message, only some uploads may
+    share a transaction.
     """
     if len(uploads) <= 1:
         return [], []

@@ -77,7 +77,7 @@ _PAST = text(f"""
 def past_sessions(
     connection: Connection, user_id: int, *, after: SessionCursor, limit: int
 ) -> list[tuple[SessionCursor, dict[str, Any]]]:
-    """List closed sessions, the newest id first, each with its cursor.
+    """List a learner's closed sessions, void ones too, the newest id first, each with its cursor.
 
     A live session has its id from its start, an uploaded one from its replay.
     """
@@ -132,7 +132,7 @@ def due_reviews(  # noqa: PLR0913  # whose, what page, and as of when
 def progress(
     connection: Connection, user_id: int, *, after: ProgressCursor, limit: int
 ) -> list[tuple[ProgressCursor, dict[str, Any]]]:
-    """List the progress at each question that the learner answered, with its cursor."""
+    """List a learner's progress, question by question, each with its cursor."""
     sessions.require_learner(connection, user_id)
     lines = list_progress(connection, user_id, after=after.pub_id, limit=limit)
     return [(ProgressCursor(line["pub_id"]), line) for line in lines]
@@ -164,7 +164,7 @@ def wrong_notes(  # noqa: PLR0913  # whose, what page, and as of when
     now: datetime,
     default_zone: str,
 ) -> list[tuple[NoteCursor, dict[str, Any]]]:
-    """List the notes of one state, the most recently opened first, each with its cursor."""
+    """List a learner's wrong notes of one state, the most recently opened first, each with its cursor."""
     sessions.require_learner(connection, user_id)
     as_of = {"today": today_of(connection, user_id, now=now, default_zone=default_zone), "now": now}
     page = after._asdict() | {"user_id": user_id, "state": state, "limit": limit}

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 class Candidate(NamedTuple):
     """A question that may be asked.
 
-    `priority`: exam frequency times the probability of a wrong answer now; `due`: None if never answered.
+    `priority`: exam frequency times the probability of a wrong answer now; `due`: None if a question is new.
     """
 
     question_id: int
@@ -41,7 +41,7 @@ class Circumstances(NamedTuple):
 
 
 class Started(NamedTuple):
-    """A session in progress; `new`: it was started now."""
+    """A session in progress; `new`: whether this call started it."""
 
     session_id: int
     new: bool
@@ -153,7 +153,7 @@ _LOCK = text("""
 
 
 def lock_known_learner(connection: Connection, user_id: int) -> None:
-    """Lock a learner, always before their quiz session; raise UnknownLearnerError if there is none."""
+    """Lock a learner, always before their quiz session; raise UnknownLearnerError for an unknown learner."""
     store.lock_learner(connection, user_id)
     require_learner(connection, user_id)
 
@@ -171,7 +171,7 @@ def require_topic(connection: Connection, user_id: int, topic_id: int) -> None:
 
 
 def lock_session(connection: Connection, user_id: int, session_id: int) -> Any:
-    """Lock a session and return its `id`, `status` and `question_ids`; the learner is locked already."""
+    """Lock a session and return its `id`, `status` and `question_ids`; the caller has locked the learner."""
     row = db.execute(connection, _LOCK, {"user_id": user_id, "session_id": session_id}).fetchone()
     if row is None:
         raise unknown_session(session_id)
@@ -342,7 +342,7 @@ def _close(  # noqa: PLR0913  # as above, for both ways to close
 ) -> dict[str, Any]:
     """Close a session unless it is closed; return its snapshot, and when each answered question is due.
 
-    Raises SessionClosedError if it was closed in the other way.
+    Raises SessionClosedError if it is closed with another status than `status`.
     """
     lock_known_learner(connection, user_id)
     found = lock_session(connection, user_id, session_id).status
@@ -384,8 +384,8 @@ def abandon_idle(
 ) -> int:
     """Abandon up to `limit` sessions that had no answer for `idle`; their answers count. Return how many.
 
-    A session that cannot be abandoned is logged, and tried again next time; one whose learner is locked by
-    another transaction is skipped.
+    A session that cannot be abandoned is logged, and tried again by a later call; one whose learner is locked
+    by another transaction is skipped.
     """
     since = now - idle
     abandoned = 0

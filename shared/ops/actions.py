@@ -21,7 +21,7 @@ from shared.uploads import Event, Status, add_event, keep_times
 
 
 class ReplayRequest(StrEnum):
-    """What became of the request to replay an upload."""
+    """What became of a request to replay an upload."""
 
     SET_BACK = "set back"
     WAITING = "waiting already"
@@ -163,7 +163,7 @@ _SHIFT_CLOCK = text("UPDATE uploads SET clock_shift = :shift WHERE client_sessio
 def shift_clock(
     connection: Connection, client_session_uuid: UUID, shift: timedelta, *, now: datetime, default_zone: str
 ) -> ReplayRequest:
-    """Replay an upload with all its times shifted, as a clock was wrong; its attempts are `clock_adjusted`.
+    """Replay an upload with all its times shifted, as its clock was wrong; its attempts are `clock_adjusted`.
 
     An ingested upload is replayed again as by `replay_again`, a rejected or dead one is set back, and a
     waiting one stays `received`. The shift applies to later replays, too. Raises as `set_back` and
@@ -317,7 +317,7 @@ class ListedConflict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FoundConflict:
-    """A conflict: the other content, and the upload's present one; a payload is None once it is purged."""
+    """A conflict: the other content, and the upload's present one; a payload is None if it is not stored."""
 
     id: int
     client_session_uuid: UUID
@@ -331,7 +331,7 @@ class FoundConflict:
     def difference(self) -> list[str]:
         """List the lines that only the present content has (after `-`), or only the other one (after `+`).
 
-        The list is empty if one of the two contents is purged.
+        The list is empty if the payload of one of the two contents is not stored.
         """
         if self.payload is None or self.present_payload is None:
             return []
@@ -341,7 +341,7 @@ class FoundConflict:
 
 
 def list_conflicts(connection: Connection, *, limit: int) -> list[ListedConflict]:
-    """List conflicts, the newest first."""
+    """List conflicts, the highest id first."""
     return [ListedConflict(*row) for row in db.execute(connection, _LIST_CONFLICTS, {"limit": limit})]
 
 
@@ -353,10 +353,10 @@ def find_conflict(connection: Connection, conflict: int) -> FoundConflict:
 
 
 def accept_conflict(connection: Connection, conflict: int) -> UUID:
-    """Give an upload the other content, supersede its sessions, and keep the present content as a conflict.
+    """Give an upload a conflict's content, supersede its sessions, and keep its former content as a conflict.
 
     The upload is `received` again; the sweeper enqueues it. Locks are taken in the order of a replay. Returns
-    the upload's uuid; raises UnknownConflictError, or ReplayRefusedError if the payload is purged.
+    the upload's uuid; raises UnknownConflictError, or ReplayRefusedError if the conflict has no payload.
     """
     uuid = find_conflict(connection, conflict).client_session_uuid
     db.execute(connection, _LOCK, {"id": uuid})

@@ -78,7 +78,7 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
     With `skipped`, add skipped attempts instead; with `clock_shift`, replay it with shifted times. Nothing
     stays, except that sequences have advanced. Locks are taken in the order of a replay, and released with
     the savepoint. Raises UnknownUploadError, and ReplayRefusedError where a replay would be refused or would
-    fail.
+    fail, or where another transaction holds a lock for too long.
     """
     savepoint = connection.begin_nested()
     try:

@@ -93,7 +93,11 @@ AHEAD = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class LearnerReport:
-    """A learner as an operator sees them: JSON values, except the calendar and the topics."""
+    """A learner as an operator sees them.
+
+    `areas`: the results in each subject, by topic; `notes`: the open wrong notes, at most NOTES of them.
+    Times and dates are texts in `progress`, and Python objects in the other fields.
+    """
 
     zone: str
     progress: list[dict[str, Any]]
@@ -105,7 +109,7 @@ class LearnerReport:
 def report_learner(
     connection: Connection, user_id: int, *, now: datetime, default_zone: str
 ) -> LearnerReport:
-    """Collect the data of a learner's report; raise UnknownLearnerError if there is none."""
+    """Collect the data of a learner's report; raise UnknownLearnerError for an unknown learner."""
     require_learner(connection, user_id)
     zone = store.learner_zone(connection, user_id, default_zone)
     today = study_date(now, None, zone)
@@ -171,7 +175,7 @@ class Activity(NamedTuple):
 
 
 def activity(connection: Connection, *, now: datetime, steps: int, step: timedelta) -> list[Activity]:
-    """Count what happened in each of the last steps, the oldest first; the last one is not over yet."""
+    """Count uploads in each of the latest steps, the oldest first; the newest step is not over yet."""
     begun = now.timestamp() // step.total_seconds() * step.total_seconds()
     since = datetime.fromtimestamp(begun, now.tzinfo) - step * (steps - 1)
     rows = db.execute(connection, _ACTIVITY, {"since": since, "step": step, "now": now})
@@ -205,7 +209,7 @@ def count_since(connection: Connection, since: datetime) -> Counts:
 
 
 def count_webhooks(connection: Connection) -> dict[str, int]:
-    """Count the webhooks of each status."""
+    """Count the webhooks of each status; leave out a status that none has."""
     return {row.status: row.webhooks for row in db.execute(connection, _WEBHOOKS)}
 
 
@@ -222,7 +226,8 @@ _ATTEMPTS = text("""
 class Effect(NamedTuple):
     """The step of progress that an upload's attempt caused.
 
-    `attempts`: how many the learner has at its question, without those of voided or open sessions.
+    `attempts`: how many attempts the learner has at the question, without those of sessions that are void or
+    in progress.
     """
 
     pub_id: str
@@ -298,7 +303,7 @@ class TimelineEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UploadReport:
-    """An upload as an operator may see it; `payload` is None once it is purged.
+    """An upload as an operator may see it; `payload` is None if it was purged or blanked.
 
     `learner_id`: the learner that its sender's token names; `owners`: the owner of each question by public
     id, if the upload is rejected.

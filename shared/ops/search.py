@@ -1,4 +1,4 @@
-"""Find uploads for an operator, by indexes that cost uploads and replays little or nothing."""
+"""Find uploads for an operator, by indexes that make receiving and replaying uploads hardly slower."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from shared.uploads import Status
 
 
 class Listed(NamedTuple):
-    """An upload in a list; `attempts`: how many, None once its payload is purged."""
+    """An upload in a list; `attempts`: how many, None if its payload was deleted."""
 
     client_session_uuid: UUID
     status: str
@@ -39,8 +39,8 @@ class Search:
     """What an operator looks for; every condition that is set must hold.
 
     `question`: a public id; an ingested upload matches by a graded attempt at any edition of the question,
-    others by the id that was sent. `error`: a part of the last error or the reason, in upper or lower case.
-    `purged`: whether the payload is purged.
+    any other upload by the id that was sent. `error`: a part of the last error or the reason, in upper or
+    lower case. `purged`: whether the payload is purged.
     """
 
     status: Status | None = None
