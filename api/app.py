@@ -21,10 +21,11 @@ from shared.errors import ConfigurationError
 
 
 def create_app(settings: Settings, clock: Callable[[], datetime] | None = None) -> OpenAPI:
-    """Make the application; raise ConfigurationError if uploads are enabled, but no token is configured.
+    """Make the application that the settings describe.
 
-    A wrong file of token keys raises it, too. `clock` replaces Postgres' clock for the live side and the
-    catalog, and this host's clock for tokens and logins.
+    Raises ConfigurationError if uploads are enabled, but neither VIEWER_SYNC_TOKEN nor VIEWER_TOKEN_KEYS is
+    set, or if the file of token keys is wrong. `clock` replaces Postgres' clock for the live side and the
+    catalog, and this host's clock for learners' tokens and for logins to `/ops`.
     """
     if settings.study_ingest_enabled and not (settings.viewer_tokens or settings.viewer_token_keys):
         raise ConfigurationError(

@@ -27,7 +27,7 @@ def require_token(tokens: tuple[str, ...], closed: Kind = Kind.UNAUTHENTICATED) 
 
 
 class Senders:
-    """Decide who may send uploads: trusted senders by a shared token, learners by their own, up to a rate.
+    """Decide who may send uploads: trusted senders by a shared token; learners by their own, up to a rate.
 
     Raises ConfigurationError if the file of keys is wrong.
     """
@@ -47,9 +47,10 @@ class Senders:
         self._span_number, self._requests = 0, Counter[int]()
 
     def may_send_body(self, authorization: str) -> bool:
-        """Return whether a sender has a valid token of a route that takes a body.
+        """Return whether a sender has a valid token of any route that takes a body.
 
-        The server asks before it reads the body.
+        The server asks before it reads the body; the route itself then checks that the token is one of its
+        own.
         """
         token = _bearer_token(authorization)
         settings = self._settings
@@ -63,7 +64,7 @@ class Senders:
     def identify(self) -> int | None:
         """Return the learner that the request's token names, None for a trusted sender.
 
-        Refuses all others, and learners who have sent more than their rate.
+        Refuses a request without a valid token, and a learner whose requests exceed VIEWER_RATE.
         """
         token = _bearer_token(request.headers.get("Authorization", ""))
         if _is_one_of(self._settings.viewer_tokens, token):

@@ -60,7 +60,7 @@ class CatalogPath(BaseModel):
 
 
 class Precondition(BaseModel):
-    """The digests that the topics had when the change was computed."""
+    """The digests of the request's topics, as they were when the sender computed the change."""
 
     if_match: str | None = Field(
         None,
@@ -89,12 +89,13 @@ def admit() -> None:
     ),
 )
 def load_catalog(header: Precondition, query: LoadQuery) -> dict[str, Any]:
-    """Load learners, topics and questions; rows that are not named stay. Loading again changes nothing.
+    """Load learners, topics and questions; rows that the body does not name stay as they are.
 
-    If the catalog has a mistake, all of it is refused and nothing is written. Otherwise it is written in
-    parts of 500 rows, each in a transaction of its own. After a 503, send it again; an `If-Match` must then
-    have the digests as they are now. If the catalog changes meanwhile, or an edition is answered, a 412 or a
-    422 may also come after the first parts are written.
+    If the body has a mistake, all of it is refused and nothing is written. Otherwise the rows that are new or
+    differ are written in parts of at most 500 rows, each in a transaction of its own; sending the same body
+    again changes nothing. After a 503, send the body again; an `If-Match` must then have the digests that the
+    topics have by then. If the stored catalog changes meanwhile, or an edition is answered, a 412 or a 422
+    may also come after the first parts are written.
     """
     body = schemas.plain_json_body()
     catalog = None
@@ -158,7 +159,7 @@ def _guarded(
 ) -> Callable[[Connection], tuple[T, list[catalog_digest.Digest]]]:
     """Wrap `work`: run it only if its topics have the expected digests, and return their new digests, too.
 
-    Where nothing is expected, no digests are computed or returned.
+    Otherwise raise ChangedTopicError. If `expected` is None, no digests are computed or returned.
     """
     now = services().now
 
@@ -174,7 +175,10 @@ def _guarded(
 
 
 def _fault(line: str, catalog: catalog_form.CatalogFile | None) -> dict[str, str]:
-    """Convert a line of a CatalogError to a fault that points at its row."""
+    """Convert a line of a CatalogError to a fault that points at its row.
+
+    If no row is found, the fault points at the whole body.
+    """
     subject, _, detail = line.partition(": ")
     if subject.startswith("/"):
         return {"pointer": subject, "detail": detail}
@@ -194,7 +198,7 @@ def _fault(line: str, catalog: catalog_form.CatalogFile | None) -> dict[str, str
     responses=answers({200: schemas.Digests}, *COMMON, Kind.INVALID_REQUEST),
 )
 def show_digests(query: DigestQuery) -> dict[str, Any]:
-    """List each topic's number of questions and hash: send the topics whose hash differs from yours."""
+    """List topics with their digests, a page at a time: send those whose digest differs from yours."""
     now = services().now
     found = services().catalog.run(
         lambda c: catalog_sync.digests_after(c, query.after, limit=query.limit, now=now(c))
@@ -209,7 +213,7 @@ def show_digests(query: DigestQuery) -> dict[str, Any]:
     responses=answers({200: schemas.QuestionIds}, *COMMON),
 )
 def list_questions(path: CatalogPath) -> Response:
-    """List a topic's questions that are not retired; the `ETag` is the topic's digest."""
+    """List a topic's questions that are not retired; if the topic exists, the `ETag` is its digest."""
     now = services().now
     ids, digests = services().catalog.run(
         lambda c: (
@@ -237,7 +241,7 @@ _WITHDRAWN = answers({200: schemas.Withdrawn}, *COMMON, Kind.TOPIC_CHANGED, Kind
     ),
 )
 def keep_questions(path: CatalogPath, header: Precondition) -> Response:
-    """Withdraw every question of a topic that the body does not name."""
+    """Withdraw all questions of a topic except those that the body names."""
     try:
         kept = schemas.QuestionIds.model_validate_json(schemas.plain_json_body()).ids
     except ValidationError as error:
@@ -315,7 +319,7 @@ def remove_learner(path: CatalogPath) -> dict[str, Any]:
     ),
 )
 def show_learner(path: CatalogPath) -> Response:
-    """Export all data of a learner: one line of JSON for each row, with the name of its table."""
+    """Export all data of a learner in Postgres: a line of JSON for each row, with the name of its table."""
     lines = services().catalog.run(lambda c: [*export_learner(c, path.id)])
     log.info("learner.exported", learner=path.id, rows=len(lines))
     return Response("".join(f"{line}\n" for line in lines), content_type=NDJSON)

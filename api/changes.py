@@ -24,7 +24,7 @@ _waiting = threading.BoundedSemaphore(4)
 
 
 class ChangesQuery(BaseModel):
-    """Where to continue, and how much to return."""
+    """Where to continue, how much to return, and how long to wait."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,7 +48,7 @@ class ChangesQuery(BaseModel):
     ),
 )
 def show_changes(query: ChangesQuery) -> dict[str, Any]:
-    """Read which progress has changed since the previous answer; no change is missed."""
+    """Read the progress that has changed since `after`, or all progress without it; no change is missed."""
     require_token(services().settings.study_tokens, Kind.LIVE_CLOSED)
     try:
         cursor = Cursor.read(query.after)

@@ -1,4 +1,4 @@
-"""Errors: every refused request is answered as `application/problem+json` (RFC 9457)."""
+"""Errors: a refused request, except one to `/ops`, is answered as `application/problem+json` (RFC 9457)."""
 
 import json
 from collections.abc import Mapping

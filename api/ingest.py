@@ -36,7 +36,7 @@ class UploadPath(BaseModel):
 
 @upload_routes.before_request
 def admit() -> None:
-    """Refuse all requests while ingest is off, else those without a valid token; note the token's learner."""
+    """Refuse requests while ingest is off, else those that `identify` refuses; note the token's learner."""
     if not services().settings.study_ingest_enabled:
         raise Problem(Kind.INGEST_CLOSED)
     g.learner_id = services().senders.identify()
@@ -106,7 +106,7 @@ def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response:
     ),
 )
 def read_upload_status(path: UploadPath) -> dict[str, Any]:
-    """Show an upload's status, and what became of its attempts; a learner sees only their own uploads."""
+    """Show an upload's status and, once replayed, its result; a learner sees only their own uploads."""
     uuid, learner_id = path.client_session_uuid, g.learner_id
     found = services().live.run(lambda connection: uploads.find(connection, uuid, learner_id))
     if found is None:

@@ -1,4 +1,4 @@
-"""Routes of the live side: sessions answered in the document server's own front end, and lists."""
+"""Routes of the live side: sessions answered in the document server's front end, and lists of a learner."""
 
 import base64
 import json
@@ -85,7 +85,7 @@ class _Now(TypedDict):
 
 
 def _run_now(work: Callable[[Connection, _Now], T]) -> T:
-    """Run a function that needs the current time, and pass it the database's time."""
+    """Run a function in a transaction, and pass it the database's time and the default time zone."""
     now, store, zone = services().now, services().live, services().settings.study_time_zone
     return store.run(lambda connection: work(connection, {"now": now(connection), "default_zone": zone}))
 
@@ -163,7 +163,7 @@ def read_session(path: SessionPath) -> dict[str, Any]:
     ),
 )
 def answer_question(path: SessionPath) -> dict[str, Any]:
-    """Answer a question; repeating the same answer returns the same response."""
+    """Answer a question; until the session is closed, the same answer again gets the same response."""
     answer = read_body(Submission)
     recorded = _run_now(
         lambda connection, now: sessions.submit(connection, path.user_id, path.session_id, answer, **now)
@@ -300,7 +300,7 @@ def list_sessions(path: LearnerPath, query: PageQuery) -> dict[str, Any]:
     responses=answers({200: live_schemas.DueReviews}, *COMMON, Kind.INVALID_REQUEST),
 )
 def list_due_reviews(path: LearnerPath, query: ReviewQuery) -> dict[str, Any]:
-    """List the questions that are due, the longest overdue first."""
+    """List the questions that are due before a study date, the longest overdue first."""
     after, limit = _place(query, lists.BEFORE_REVIEWS), query.limit + 1
     rows = _run_now(
         lambda connection, now: lists.due_reviews(
@@ -323,7 +323,7 @@ def list_due_reviews(path: LearnerPath, query: ReviewQuery) -> dict[str, Any]:
     ),
 )
 def list_progress(path: LearnerPath, query: PageQuery) -> Response:
-    """List the progress at each question that the learner answered; 304 if the page is unchanged."""
+    """List a learner's progress by public id; 304 if the page still has the ETag of `If-None-Match`."""
     after, limit = _place(query, lists.BEFORE_PROGRESS), query.limit + 1
     rows = services().live.run(
         lambda connection: lists.progress(connection, path.user_id, after=after, limit=limit)
@@ -341,7 +341,7 @@ def list_progress(path: LearnerPath, query: PageQuery) -> Response:
     responses=answers({200: live_schemas.WrongNotes}, *COMMON, Kind.INVALID_REQUEST),
 )
 def list_wrong_notes(path: LearnerPath, query: NoteQuery) -> dict[str, Any]:
-    """List wrong notes, the most recently opened first."""
+    """List open or closed wrong notes, the most recently opened first."""
     after, limit = _place(query, lists.BEFORE_NOTES), query.limit + 1
     rows = _run_now(
         lambda connection, now: lists.wrong_notes(
@@ -357,6 +357,6 @@ def list_wrong_notes(path: LearnerPath, query: NoteQuery) -> dict[str, Any]:
     responses=answers({200: live_schemas.WeakAreas}, *COMMON, Kind.UNKNOWN_TOPIC),
 )
 def list_weak_areas(path: TopicPath) -> dict[str, Any]:
-    """List the subjects of a topic that the learner has answered, the weakest first."""
+    """List the learner's results in each answered subject of a topic, the least accurate subject first."""
     areas = _run_now(lambda connection, now: lists.weak_areas(connection, path.user_id, path.topic_id, **now))
     return live_schemas.WeakAreas.model_validate({"items": areas}).model_dump(mode="json")

@@ -177,7 +177,7 @@ class WeakArea(BaseModel):
 
 
 class WeakAreas(BaseModel):
-    """The subjects of a topic that the learner has answered, the weakest first."""
+    """The learner's results in each answered subject of a topic, the least accurate subject first."""
 
     model_config = with_example(
         {

@@ -1,4 +1,4 @@
-"""Count requests, and show Prometheus the metrics of this host."""
+"""Count requests, and show Prometheus the metrics of this host's processes and of the stores."""
 
 from time import perf_counter
 
@@ -45,6 +45,6 @@ def count_requests(app: Flask, settings: Settings, prefix: str = "") -> None:
 
 @blueprint.get("/metrics")
 def show() -> ResponseReturnValue:
-    """Show the metrics to a request with the token."""
+    """Show the metrics to a request with a token of METRICS_TOKEN."""
     require_token(services().settings.metrics_tokens)
     return Response(generate_latest(current_app.extensions[_KEY]), content_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made by flask-openapi3 from routes and models, and its page."""
+"""The OpenAPI 3.1 document, made by flask-openapi3 from routes and models, and the page that shows it."""
 
 from importlib.metadata import version
 from itertools import groupby
@@ -25,7 +25,7 @@ POLICY = (
 
 
 def make_documented_app(import_name: str) -> OpenAPI:
-    """Make a Flask application that describes its routes in `api_doc`, and the webhooks."""
+    """Make a Flask application whose `api_doc` describes its routes and the webhooks."""
     app = OpenAPI(
         import_name,
         static_folder=None,
@@ -135,7 +135,7 @@ def page() -> Response:
 
 @docs_routes.get("/docs/start.js")
 def start() -> Response:
-    """Serve the script that opens the document; the policy forbids inline scripts."""
+    """Serve the script by which the page opens the document: the page's policy forbids inline scripts."""
     return send_from_directory(PAGE, "start.js")
 
 

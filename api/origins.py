@@ -1,4 +1,4 @@
-"""CORS: scripts of viewers on other origins may send uploads and read their status, and nothing else."""
+"""CORS: scripts on the origins in VIEWER_ORIGINS may send uploads and read their status, nothing else."""
 
 from http import HTTPStatus
 
@@ -14,7 +14,7 @@ PREFLIGHT = {
 
 
 def install_origins(app: Flask, origins: frozenset[str]) -> None:
-    """Allow scripts of some origins to use the routes under PREFIX, without the browser's cookies."""
+    """Allow scripts of the given origins to use the routes under PREFIX, without the browser's cookies."""
     if not origins:
         return
 

@@ -14,7 +14,7 @@ from shared.config import URL_PREFIX, Settings
 
 
 def make_location_relative(response: Response) -> Response:
-    """Remove scheme and host from the header `Location`: only the client knows how it reaches us."""
+    """Remove our scheme and host from a `Location`: only the client knows by which address it reaches us."""
     location = response.location or "/"
     # Our own locations are paths already. This is tested first, as `host_url` takes a tenth of the CPU of an
     # upload in Flask.
@@ -24,7 +24,7 @@ def make_location_relative(response: Response) -> Response:
 
 
 class ProxyHeaders:
-    """Apply X-Forwarded-For, -Proto and -Prefix of trusted proxies, and serve below URL_PREFIX."""
+    """Apply X-Forwarded-For, -Proto and -Prefix of trusted proxies; without -Prefix, apply URL_PREFIX."""
 
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
         self._app = app
@@ -61,12 +61,12 @@ class ProxyHeaders:
 
 
 def _listed(environ: WSGIEnvironment, name: str) -> list[str]:
-    """Split a header to which each proxy of a chain may have added."""
+    """Split an X-Forwarded header, to which each proxy of a chain may have added a value."""
     return [each.strip() for each in environ.get(f"HTTP_X_FORWARDED_{name}", "").split(",")]
 
 
 def _address(hop: str) -> IPv4Address | IPv6Address:
-    """Read the address of a hop; raise ValueError if it is not an address."""
+    """Read an IP address, perhaps with a port; raise ValueError for any other text."""
     try:
         address = ip_address(hop)
     except ValueError:  # Azure's gateway adds a port, and then writes IPv6 in brackets

@@ -1,4 +1,4 @@
-"""Enqueue new uploads on a thread of its own: a slow or absent broker delays no request."""
+"""Enqueue new uploads on a separate thread: a slow or absent broker delays no request."""
 
 import queue
 import threading

@@ -1,6 +1,7 @@
 """Models of the bodies of requests, responses and webhooks, with examples.
 
-The routes answer with these models, and the OpenAPI document is generated from them.
+The routes answer in the form of these models and of those in `api/live_schemas.py`; the OpenAPI document is
+generated from both.
 """
 
 from datetime import date, datetime
@@ -49,7 +50,7 @@ def with_example(example: dict[str, Any], *, location: str = "") -> ConfigDict:
 
 
 def plain_json_body() -> bytes:
-    """Return the body of the current request; its headers must say uncompressed JSON."""
+    """Return the request's body; refuse one that is too large, or not uncompressed JSON by its headers."""
     if request.mimetype != "application/json" or request.content_encoding:
         raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
     # MAX_CONTENT_LENGTH is not used: with it, werkzeug would read 3 KB through buffers of 64 KB. The server
@@ -72,7 +73,7 @@ def read_body(model: type[M]) -> M:
 
 
 class Snapshot(BaseModel):
-    """A session's counts by outcome, and by learning pattern at the time when it was finished."""
+    """A session's counts by outcome, and by learning pattern as known when the session was finalized."""
 
     correct_count: int
     wrong_count: int
@@ -91,7 +92,7 @@ class TopicResult(Snapshot):
 
 
 class AttemptResult(BaseModel):
-    """What became of an attempt, in the order of the upload."""
+    """What became of one attempt of an upload; attempts are in the order of the upload."""
 
     pub_id: str
     status: Literal["counted", "practice", "skipped"]
@@ -201,7 +202,7 @@ EXAMPLE_TIME = "2026-11-22T00:12:32.219203+00:00"
 
 
 class ExplainMissesWebhook(BaseModel):
-    """A session is closed: explain what was missed."""
+    """A session is closed: explain its questions whose wrong note is open."""
 
     model_config = with_example(
         {
@@ -360,7 +361,7 @@ class Changes(BaseModel):
 
 
 class ChangedEdition(BaseModel):
-    """What a load changes in a stored edition, and how many answers of how many learners it has."""
+    """What a load changes in a stored edition, and how many attempts by how many learners the edition has."""
 
     pub_id: str
     changes: list[Literal["texts", "order", "key", "owner", "question"]]
@@ -393,7 +394,7 @@ class LoadedCatalog(BaseModel):
 
 
 class TopicDigest(BaseModel):
-    """A topic, how many questions it has that are not retired, and a hash of both (docs/adopting.md)."""
+    """A topic, the number of its questions that are not retired, and a digest (docs/adopting.md)."""
 
     topic_id: int
     questions: int
@@ -401,7 +402,7 @@ class TopicDigest(BaseModel):
 
 
 class Digests(BaseModel):
-    """Topics in the order of their ids; an empty page is the last."""
+    """A page of topics, in the order of their ids; after the last topic comes an empty page."""
 
     model_config = with_example({"topics": [{"topic_id": 70, "questions": 2, "digest": "9f86d081884c7d65"}]})
 
@@ -409,7 +410,7 @@ class Digests(BaseModel):
 
 
 class QuestionIds(BaseModel):
-    """The questions of a topic that are not retired."""
+    """The ids of a topic's questions: in an answer those that are not retired, in a request those to keep."""
 
     model_config = ConfigDict(strict=True) | with_example({"ids": [701, 702]})
 

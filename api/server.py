@@ -2,8 +2,8 @@
 
 This module adds to waitress: refusals are answered as problems; a body is read only from a sender with a
 token, or if it is a small form of `/ops`; if there are too many connections, the one without a token that has
-been silent longest is closed; a request is timed from its first byte; after SIGTERM, requests that have
-arrived are still answered, for DRAIN_S at most.
+been silent longest is closed; a request is timed from its first byte; after SIGTERM or SIGINT, requests that
+have arrived are still answered, for DRAIN_S at most.
 """
 
 import gc
@@ -102,7 +102,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
         return len(data) if self.is_cut else consumed
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Parse the head; skip a body that cannot be accepted, and let the application answer why."""
+        """Parse the head; if the body cannot be accepted, skip the body: the answer says why."""
         try:
             super().parse_header(header_plus)
         except ValueError:  # as for a length of 5,000 digits, or a bad host: waitress would answer nothing
@@ -166,7 +166,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         return received
 
     def handle_read(self) -> None:
-        """Time a request from its first byte: timed from the last byte, a slow one would never time out."""
+        """Time a request from its first byte: timed from its newest byte, a slow one would never time out."""
         unfinished, since = self.request, self.last_activity
         super().handle_read()
         if self.is_lingering or (unfinished is not None and self.request is unfinished):
@@ -224,7 +224,7 @@ class Server:
         return int(self._listeners[0].effective_port)
 
     def run(self) -> None:
-        """Serve until `stop`, then answer the requests that have arrived."""
+        """Serve until `stop` is called; then answer the requests that have arrived, for DRAIN_S at most."""
         while not self._stopping:
             self._tick()
         self._app_stopping.set()

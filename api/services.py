@@ -1,4 +1,4 @@
-"""Services that all requests of a web process share: settings, clock, stores and publisher."""
+"""Services that all requests outside of `/ops` share: settings, clock, senders, stores and publisher."""
 
 import threading
 from collections.abc import Callable
@@ -33,8 +33,8 @@ class Services:
     """Settings, the database's clock, the check of senders, three stores in Postgres, and the publisher.
 
     `uploads` records uploads, `catalog` serves the routes below /catalog, `live` the other routes; `/ops` has
-    a store of its own (api/ops/store.py). Each has its own connections and breaker, so that nothing else
-    delays uploads. `stopping` is set once the process has been asked to end.
+    a store of its own (api/ops/store.py). Each store has its own connections and breaker, so that nothing
+    else delays uploads. `stopping` is set once the process has been asked to end.
     """
 
     settings: Settings

@@ -58,7 +58,7 @@ class Breaker:
         self._lock = threading.Lock()
 
     def allows(self) -> bool:
-        """Return whether to ask the store; the caller then calls `close` or `trip`."""
+        """Return whether to ask the store; if so, the caller then calls `close` or `trip`."""
         with self._lock:
             now = time.monotonic()
             if self._retry_at is not None and now > self._retry_at + self._pause:
@@ -104,8 +104,9 @@ class Store:
     def run(self, work: Callable[[Connection], T]) -> T:
         """Run a function in a transaction, which is committed if nothing is raised.
 
-        Raise StoreUnavailableError if Postgres is away, refuses a statement, or does not answer before the
-        deadline. After the deadline or a lost connection, the work may be committed nevertheless.
+        Raise StoreUnavailableError if Postgres is away (or was a moment ago), refuses a statement, or does
+        not answer before the deadline. After the deadline or a lost connection, the work may be committed
+        nevertheless.
         """
 
         def on_a_thread() -> T:
@@ -124,7 +125,10 @@ class Store:
             return work(connection)
 
     def wait(self, work: Callable[[], T]) -> T:
-        """Run a function that raises TimeoutError at the deadline; an unreachable store opens the breaker."""
+        """Run a function that raises TimeoutError at the deadline; raise StoreUnavailableError as `run` does.
+
+        If the store cannot be reached, the breaker opens.
+        """
         if not self._breaker.allows():
             raise StoreUnavailableError("the store was unreachable a moment ago")
         late_at = time.monotonic() + self.deadline + LATE_S
@@ -177,7 +181,7 @@ def _look(connection: Connection) -> None:
 
 
 class _Waiting(NamedTuple):
-    """An upload that waits for the writer, until its request gives up; a Future would take thrice the CPU."""
+    """An upload that waits for the writer until its request gives up; a Future would take 3 times the CPU."""
 
     delivery: uploads.Delivery
     until: float
@@ -212,7 +216,11 @@ class UploadStore:
         threading.Thread(target=self._write_batches, name="uploads", daemon=True).start()
 
     def record(self, delivery: uploads.Delivery) -> uploads.Receipt:
-        """Return once the delivery is durable; raise StoreUnavailableError if no store accepts it in time."""
+        """Return the receipt of a delivery once the delivery is durable, in Postgres or in the spool.
+
+        Raise StoreUnavailableError if neither accepts the delivery in time, and UnstorableError if it has a
+        value that cannot be stored.
+        """
         try:
             return self._store.wait(lambda: self._write_with_others(delivery))
         except StoreUnavailableError:

@@ -32,7 +32,8 @@ class Column(NamedTuple):
 class View(NamedTuple):
     """A view: the names that its table may have, its columns, and those by which rows are looked up.
 
-    `parent`: another view, and the column that names its row. Columns that the table lacks come from there.
+    `parent`: another view, and the column by which a row names its parent in that view. A column that the
+    table lacks is taken from the parent's table, unless rows are looked up by that column.
     """
 
     tables: tuple[str, ...]
@@ -238,7 +239,7 @@ def _view(name: str, host: _Host) -> str:
 
 
 def _expression(name: str, column: str, host: _Host, joins: dict[str, None]) -> str:
-    """Return what a column of a view shows; add the tables that it needs to `joins`."""
+    """Return the SQL of a view's column; add to `joins` the joins that this SQL needs."""
     view, wanted = VIEWS[name], VIEWS[name].columns[column]
     found, kind, alias = host.column(name, column), host.kind(name, column), "host"
     parent, key = view.parent
@@ -288,7 +289,7 @@ _SEVERAL = text("SELECT pub_id FROM published_items GROUP BY pub_id HAVING count
 
 
 def faults(connection: Connection) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with the views of the catalog, each with its fix."""
+    """Yield the faults of the catalog's views, each with its fix; of rows only if all columns are right."""
     found = False
     for name, view in VIEWS.items():
         shown = dict(db.execute(connection, _SHOWN, {"view": name}).fetchall())

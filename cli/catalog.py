@@ -36,9 +36,10 @@ def catalog() -> None:
 
 
 def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Pass a command a function that reads the catalog of its FILE in `parts`; print what was skipped.
+    """Pass a command the function `parts`, which yields the catalog of its FILE; print what was skipped.
 
-    A file of NDJSON is read again at each call, a line at a time; the other forms are one part.
+    If the name of the file has `.ndjson`, each call reads the file again, and each line is a part. NDJSON
+    without such a name is read once. A catalog in another form is one part.
     """
 
     @click.argument("file", type=FILE)

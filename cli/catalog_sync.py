@@ -1,4 +1,4 @@
-"""`catalog sync`: make a server's catalog equal to that of a file, over HTTP.
+"""`catalog sync`: make topics of a server's catalog equal to those of a file, over HTTP.
 
 This module does not load the database's libraries: a document server runs the command after each change, and
 loading them takes longer than the sync of one topic (docs/performance.md, "A catalog kept in step").
@@ -96,7 +96,7 @@ class _Server:
         self._next_at = 0.0
 
     def find_differing(self, index: catalog_digest.Index) -> None:
-        """Compare the digests of a catalog's topics."""
+        """Set `digests`: ask for the server's digests of a catalog's topics, and keep those that differ."""
         remaining, stored = sorted(index.topics), dict[int, str]()
         while remaining:
             page = {"after": remaining[0] - 1, "limit": min(len(remaining), MAX_TOPICS)}

@@ -58,7 +58,7 @@ class Sender:
     """One pool of connections to one server; threads may share it.
 
     `patience`: seconds for which a request is repeated while the server is away, with the pauses of a
-    viewer's outbox.
+    viewer's outbox; PATIENCE_S applies instead until the server has answered once.
     """
 
     def __init__(self, url: str, token: str, *, patience: float = PATIENCE_S) -> None:
@@ -102,7 +102,10 @@ class Sender:
         return Sent(Answer.FAILED, "not final in time")
 
     def status(self, uuid: str) -> dict[str, Any]:
-        """Return the server's answer about an upload; raise UnreachableServerError if it refuses."""
+        """Return the server's answer about an upload.
+
+        Raises UnreachableServerError if the server refuses the request, or does not answer.
+        """
         response = self._request("GET", f"{PATH}/{uuid}")
         if not response.is_success:
             raise UnreachableServerError(f"{self.http.base_url} refuses: {_problem(response)}")

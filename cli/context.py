@@ -1,4 +1,4 @@
-"""Shared by commands: the database, and their output."""
+"""What commands share: the database, readable errors, and the output of tables and JSON."""
 
 import json
 import os
@@ -87,9 +87,10 @@ def _name_operator(connection: Connection) -> None:
 
 
 def complete_environment(data_dir: Path) -> None:
-    """Complete the environment with that of a running `up`, unless DATABASE_URL is set.
+    """Add the settings of a running `up` to the environment, unless DATABASE_URL is set.
 
-    Raises ConfigurationError if a shell has cut off DATABASE_URL at `&`.
+    Variables that are set stay. Raises NothingRunningError if no `up` runs, and ConfigurationError if a shell
+    has cut off DATABASE_URL at `&`.
     """
     url = os.environ.get("DATABASE_URL", "")
     if cut := [name for name in URL_OPTIONS if name in os.environ and f"{name}=" not in url]:
@@ -158,7 +159,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _widths(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[int], list[int]]:
-    """Return each column's natural and smallest width: a uuid, a time or an id is never wrapped."""
+    """Return each column's natural and smallest width: times, and words up to WHOLE, are never wrapped."""
     wide, narrow = [], []
     for heading, *column in zip(headings, *rows, strict=True):
         shown = [heading, *(cell(value).plain for value in column)]

@@ -56,7 +56,7 @@ _GRADES = text("""
 
 
 class DemoFailedError(StudyIngestError):
-    """A check of the demo failed."""
+    """A step or a check of the demo failed."""
 
 
 @click.command()

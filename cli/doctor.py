@@ -85,7 +85,7 @@ def doctor(data_dir: Path, *, as_json: bool) -> None:
 
 
 class Finding(NamedTuple):
-    """The result of a check: a `warn` may be intended, a `fail` cannot."""
+    """The result of a check: what a `warn` reports may be intended; what a `fail` reports is wrong."""
 
     check: str
     level: Level
@@ -116,7 +116,7 @@ def line(finding: Finding) -> str:
 
 
 def examine(settings: Settings, url: str) -> Iterator[Finding]:
-    """Check everything that the settings name, and the web process at `url`."""
+    """Check settings, disks, stores, workers (if the broker answers), and the web process at `url`."""
     yield from _settings(settings)
     yield _disks()
     yield from _postgres(settings)
@@ -131,7 +131,7 @@ def examine(settings: Settings, url: str) -> Iterator[Finding]:
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
-    """Report unset settings and what does not work without them; check the file of token keys."""
+    """Report which settings are set, and what an unset one disables; check the file of token keys."""
     if settings.viewer_tokens:
         yield ok("VIEWER_SYNC_TOKEN", "set")
     elif not settings.viewer_token_keys:
@@ -208,7 +208,7 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
 
 
 def _encryption(connection: Connection) -> Finding:
-    """Check the connections of the processes: they may be unencrypted although ours is not."""
+    """Check the connections of the processes: they may be unencrypted although doctor's own is encrypted."""
     plain = db.scalar(connection, _PLAIN)
     if not plain:
         return ok("postgres encryption", "every connection of the processes over a network is encrypted")
@@ -254,7 +254,7 @@ def _migrations(database_url: str) -> Finding:
 
 
 def _views(connection: Connection) -> Iterator[Finding]:
-    """Check the views of the catalog, where this is a document server's."""
+    """Check the views of the catalog, if the catalog is a document server's."""
     if db.catalog_is_ours(connection):
         return
     found = [fail("catalog", detail, fix) for detail, fix in adopt.faults(connection)]

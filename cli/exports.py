@@ -1,4 +1,4 @@
-"""`export`: write all attempts or all progress as a table, row by row, in constant memory."""
+"""`export`: write attempts or progress as a table, batch by batch, in constant memory."""
 
 import csv
 import io

@@ -145,7 +145,7 @@ class PlannedImport(NamedTuple):
 
 
 def read_anki(file: Path, *, field: str | None, mapping: bytes | None) -> Anki:
-    """Read the reviews of an .apkg or .colpkg; raise AnkiError if the file is neither.
+    """Read the reviews of an .apkg or .colpkg; raise AnkiError if the file or the mapping cannot be used.
 
     Questions are named by the note's `field`, or by a `mapping`: a table with `pub_id` and one of the columns
     `card_id`, `note_id` and `guid`.
@@ -219,7 +219,7 @@ def _by_field(db: sqlite3.Connection, field: str) -> Any:
 
 
 def _by_table(mapping: bytes) -> Any:
-    """Return a function that gives the pub_id of a card, by a CSV table of cards and pub_ids."""
+    """Return a function that gives the pub_id of a card, by a CSV table of cards or notes with pub_ids."""
     try:
         table = mapping.decode()
     except UnicodeDecodeError:
@@ -245,7 +245,7 @@ def past_sessions(  # noqa: PLR0913  # what decides where a session ends, and wh
     `keys`: the right choices of the learner's editions. A session ends after a `gap`, at the end of a study
     date, and after as many reviews as an upload may have. Its uuid is made of the learner, the collection and
     the session's first review, and not of the catalog: so a second import with the same `gap` and `zone`
-    changes nothing. Anki does not know which wrong choice a learner made: a miss has no choice.
+    counts nothing twice. Anki does not know which wrong choice a learner made: a miss has no choice.
     """
     left_out = dict.fromkeys(
         (

@@ -66,7 +66,7 @@ def learners() -> None:
 @click.argument("user_id", type=BIGINT, metavar="ID")
 @context.with_store
 def export(user_id: int, *, store: context.Store) -> None:
-    """Print all data of learner ID: one line of JSON for each row, with the name of its table."""
+    """Print all data of learner ID in Postgres: one JSON line a row, with its table's name."""
     with store.engine.connect() as connection:
         for line in export_learner(connection, user_id):
             click.echo(line)
@@ -79,8 +79,9 @@ def export(user_id: int, *, store: context.Store) -> None:
 def delete(user_id: int, *, store: context.Store) -> None:
     """Delete all data of learner ID, even if the learner's row was deleted before.
 
-    The rows of uploads stay, without payloads, and so do the learner's rows in a document server's tables.
-    REDIS_URL must be set if there is a spool.
+    The rows of uploads stay, without payloads, and so do the learner's rows in a document server's tables. If
+    the learner's row was deleted before, uploads that were never replayed may not be found. REDIS_URL must be
+    set if there is a spool.
     """
     url = os.environ.get("REDIS_URL")
     with store.engine.begin() as connection:

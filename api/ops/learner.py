@@ -1,4 +1,4 @@
-"""A learner's page: the forgetting curve of a question, due questions, weak areas."""
+"""The list of learners, and a learner's page: a forgetting curve, due questions, weak areas, wrong notes."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
@@ -27,7 +27,7 @@ Row = tuple[datetime, tuple[float | None, float | None]]
 
 @blueprint.get("/learners")
 def learners() -> ResponseReturnValue:
-    """List the matching learners; if only one matches or an id was typed, redirect to that learner."""
+    """List the learners who match a text; redirect to the learner if only one does, or an id was typed."""
     typed = request.args.get("learner", "").strip()
     search = partial(reports.find_learners, typed=normal_id(typed), limit=LEARNERS)
     found = [] if "\0" in typed else services().store.read(search)
@@ -38,7 +38,7 @@ def learners() -> ResponseReturnValue:
 
 @blueprint.get("/learners/<id:user_id>")
 def learner(user_id: int) -> ResponseReturnValue:
-    """Show a learner, and the forgetting curve of the requested question or of the weakest one."""
+    """Show a learner, and a forgetting curve: of the requested question, or of the one missed most often."""
     zone = services().settings.study_time_zone
     asked_for = normal_id(request.args.get("question", ""))
 
@@ -65,7 +65,7 @@ def learner(user_id: int) -> ResponseReturnValue:
 
 
 def weeks(days: Sequence[reports.DueDay]) -> list[list[tuple[reports.DueDay, int] | None]]:
-    """Arrange days in weeks from Monday, each with a shade from 0 to 4; None fills incomplete weeks."""
+    """Arrange days in weeks from Monday, each day with a shade from 0 to 4; None fills incomplete weeks."""
     most = max(day.questions for day in days)
     cells: list[tuple[reports.DueDay, int] | None] = [None] * days[0].day.weekday()
     cells += [(day, -(-SHADES * day.questions // most) if most else 0) for day in days]

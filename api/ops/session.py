@@ -73,7 +73,10 @@ class LoginLimit:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     def allows(self, address: str) -> bool:
-        """Count a try before its password is compared, so that simultaneous tries are limited, too."""
+        """Return whether an address may try a password now; if so, count the try.
+
+        Called before the password is compared, so that simultaneous tries are limited, too.
+        """
         return self._limiter.hit(LOGIN_RATE, address)
 
     def reset(self, address: str) -> None:
@@ -156,7 +159,7 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
 
 
 def admit() -> ResponseReturnValue | None:
-    """Redirect requests without a session to the login, and refuse forms without a valid CSRF token."""
+    """Redirect requests without a session to the login; refuse forms of other sites or without CSRF token."""
     if flask.request.method != "GET" and flask.request.headers.get("Sec-Fetch-Site", "none") not in {
         "same-origin",
         "none",
@@ -180,7 +183,7 @@ def admit() -> ResponseReturnValue | None:
 
 
 def harden(response: flask.Response) -> flask.Response:
-    """Set the headers that forbid scripts of other sites, frames and caching."""
+    """Set the headers that forbid frames, scripts of other sites and, except for static files, caching."""
     response.headers.update(HEADERS)
     if flask.request.endpoint != "static":
         response.headers["Cache-Control"] = "no-store"

@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class OperatorStore:
-    """Run a few operators' requests at a time, each within a deadline; refuse more."""
+    """Run a few requests of operators at a time, each within a deadline; refuse more."""
 
     def __init__(self, settings: Settings) -> None:
         connections = max(1, settings.web_requests // SHARE)
@@ -56,9 +56,10 @@ class OperatorStore:
         self._breaker = Breaker(settings.store_pause, "operators")
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """Run a function that reads.
+        """Run a function that reads; nothing is committed.
 
-        Raise StoreUnavailableError if too many run, if Postgres is away or too slow, or if a row is locked.
+        Raise StoreUnavailableError if too many requests of operators run, if Postgres is away or too slow, or
+        if a row is locked.
         """
 
         def within(engine: Engine) -> T:
@@ -101,7 +102,7 @@ class OperatorStore:
             self._connections.release()
 
     def _shown(self, error: TimeoutError | SQLAlchemyError) -> Exception:
-        """Map a database error to what the operator is shown. Only a store that is away opens the breaker."""
+        """Map an error to the one that the operator is shown; if Postgres is away, open the breaker."""
         if isinstance(error, TimeoutError) or failures.is_away(error):
             self._breaker.trip()
             return StoreUnavailableError(AWAY)

@@ -52,12 +52,12 @@ class Now:
 
     @property
     def ingest_rate(self) -> float:
-        """Return the uploads ingested per minute in the last minutes."""
+        """Return the uploads ingested per minute, over the last RATE_MINUTES minutes."""
         return sum(each.ingested for each in self.hour[-RATE_MINUTES:]) / RATE_MINUTES
 
     @property
     def failure_rate(self) -> float | None:
-        """Return the share of the last hour's finished uploads that failed; None if none was finished."""
+        """Return which share of the uploads that ended in the last hour failed; None if none ended."""
         failed = sum(each.rejected + each.dead for each in self.hour)
         finished = failed + sum(each.ingested for each in self.hour)
         return failed / finished if finished else None
@@ -133,12 +133,12 @@ class SearchForm(pydantic.BaseModel):
 
     @property
     def search(self) -> Search:
-        """Return the search that this form describes."""
+        """Return the search that this form describes, without its `uuid` and `after`."""
         return Search(self.status, None, self.learner, self.question, self.error, None)
 
 
 def _typed() -> dict[str, Any]:
-    """Return the fields of the form that are not empty, as they were typed."""
+    """Return the fields of the form that are not empty, as typed, but without spaces around them."""
     return {name: text for name in MESSAGES if (text := request.values.get(name, "").strip())}
 
 
@@ -155,7 +155,7 @@ def _read_form() -> tuple[SearchForm, dict[str, str]]:
 
 @blueprint.get("/uploads")
 def uploads() -> ResponseReturnValue:
-    """List the uploads that match, a page at a time."""
+    """List the uploads that match the form, a page at a time; for a uuid, redirect to that upload."""
     form, wrong = _read_form()
     if form.uuid and not wrong:
         return redirect(url_for(".upload", uuid=form.uuid), 303)
@@ -191,7 +191,7 @@ def upload(uuid: UUID) -> ResponseReturnValue:
 
 @blueprint.post("/uploads/<uuid:uuid>/payload")
 def payload(uuid: UUID) -> ResponseReturnValue:
-    """Show a learner's answers, only on request; the log records the request."""
+    """Show an upload's payload, which has a learner's answers; the log records the request."""
     report = services().store.read(partial(reports.report_upload, client_session_uuid=uuid))
     log.info("ops.payload_shown", upload=str(uuid))
     return render_template("payload.html", upload=report, payload=_as_text(report.payload))
@@ -226,7 +226,7 @@ def _dry_run(uuid: UUID, template: str, *, shift: str = "") -> ResponseReturnVal
 
 @blueprint.post("/uploads/<uuid:uuid>/replay")
 def replay(uuid: UUID) -> ResponseReturnValue:
-    """Set the upload back; the sweeper enqueues it."""
+    """Set the upload back if it is rejected or dead; the sweeper then enqueues it."""
     done = write(partial(actions.set_back, client_session_uuid=uuid))
     log.info("ops.replay_requested", upload=str(uuid), result=str(done))
     flash(
@@ -249,7 +249,7 @@ def ask_shift(uuid: UUID) -> ResponseReturnValue:
 
 @blueprint.post("/uploads/<uuid:uuid>/clock")
 def shift_clock(uuid: UUID) -> ResponseReturnValue:
-    """Shift the upload's times; replay it at once if it is ingested, otherwise set it back."""
+    """Shift the upload's times; replay an ingested upload at once, set a rejected or dead one back."""
     shift, zone = _read_shift(request.form.get("shift", "")), services().settings.study_time_zone
     done = write(
         lambda connection: actions.shift_clock(
@@ -270,7 +270,7 @@ def _read_shift(typed: str) -> timedelta:
 
 @blueprint.get("/uploads/replay")
 def ask_replay_all() -> ResponseReturnValue:
-    """Count the failed uploads that match, and ask for confirmation."""
+    """Count the failed uploads that match the form, and ask for confirmation."""
     wanted = _failed()
     count, purged = services().store.read(
         lambda connection: (
@@ -285,7 +285,7 @@ def ask_replay_all() -> ResponseReturnValue:
 
 @blueprint.post("/uploads/replay")
 def replay_all() -> ResponseReturnValue:
-    """Set back at most REPLAYS_AT_ONCE of the matching uploads; the sweeper enqueues them."""
+    """Set back the oldest failed uploads that match the form, at most REPLAYS_AT_ONCE."""
     wanted = _failed()
 
     def act(connection: Connection) -> list[UUID]:
@@ -333,7 +333,7 @@ def void(uuid: UUID) -> ResponseReturnValue:
 
 @blueprint.get("/uploads/<uuid:uuid>/unvoid")
 def ask_unvoid(uuid: UUID) -> ResponseReturnValue:
-    """Ask for confirmation."""
+    """Ask for confirmation to bring the upload's voided sessions back."""
     services().store.read(partial(reports.report_upload, client_session_uuid=uuid))  # 404 where it is unknown
     return render_template("unvoid.html", uuid=uuid)
 
@@ -349,21 +349,21 @@ def unvoid(uuid: UUID) -> ResponseReturnValue:
 
 @blueprint.get("/conflicts")
 def conflicts() -> ResponseReturnValue:
-    """List conflicts."""
+    """List conflicts, the newest first, at most CONFLICTS_PER_PAGE."""
     found = services().store.read(partial(actions.list_conflicts, limit=CONFLICTS_PER_PAGE))
     return render_template("conflicts.html", found=found, limit=CONFLICTS_PER_PAGE)
 
 
 @blueprint.get("/conflicts/<id:conflict>")
 def conflict(conflict: int) -> ResponseReturnValue:
-    """Explain what accepting and discarding would do, and ask."""
+    """Explain what accepting and discarding a conflict would do, and ask for a decision."""
     opened = services().store.read(partial(actions.find_conflict, conflict=conflict))
     return render_template("conflict.html", conflict=opened)
 
 
 @blueprint.post("/conflicts/<id:conflict>/payloads")
 def payloads(conflict: int) -> ResponseReturnValue:
-    """Show both contents, only on request; the log records the request."""
+    """Show both contents of a conflict, which have a learner's answers; the log records the request."""
     opened = services().store.read(partial(actions.find_conflict, conflict=conflict))
     log.info("ops.payload_shown", upload=str(opened.client_session_uuid))
     both = {
@@ -375,7 +375,7 @@ def payloads(conflict: int) -> ResponseReturnValue:
 
 @blueprint.post("/conflicts/<id:conflict>/accept")
 def accept(conflict: int) -> ResponseReturnValue:
-    """Replace the present content by the other."""
+    """Replace the upload's present content by the other content; keep the present one as a conflict."""
     act = partial(actions.accept_conflict, conflict=conflict)
     uuid = write(act)
     log.info("ops.conflict_accepted", upload=str(uuid))
@@ -392,7 +392,7 @@ def ask_discard(conflict: int) -> ResponseReturnValue:
 
 @blueprint.post("/conflicts/<id:conflict>/discard")
 def discard(conflict: int) -> ResponseReturnValue:
-    """Delete the other content."""
+    """Delete the other content of a conflict; the upload keeps its present content."""
     uuid = write(partial(actions.discard_conflict, conflict=conflict))
     log.info("ops.conflict_discarded", upload=str(uuid))
     flash("Discarded: the upload keeps its present content.")

@@ -1,7 +1,7 @@
 """Stop a command when its parent process ends, even by SIGKILL (on Linux).
 
-As a script: `python pdeathsig.py PARENT SIGNAL UID GID COMMAND...`. A script, because a `preexec_fn` is
-unsafe beside threads and warns from Python 3.12 on. On other systems the command is not stopped.
+Run as `python pdeathsig.py PARENT SIGNAL UID GID COMMAND...`. It is a script, because a `preexec_fn` is
+unsafe in a process with threads, and warns from Python 3.12 on. On other systems the command is not stopped.
 """
 
 import ctypes

@@ -79,7 +79,10 @@ def make_data_dir(data_dir: Path) -> Path:
 
 
 def read_env(data_dir: Path) -> dict[str, str]:
-    """Return the environment of the `up` that runs with a data directory."""
+    """Return the environment of the `up` that runs with a data directory.
+
+    Raises NothingRunningError if none runs, or if the directory's files belong to another user.
+    """
     try:
         if is_locked(data_dir / SERVERS):
             return last_env(data_dir)
@@ -190,7 +193,7 @@ def account_for(directory: Path) -> Account:
 def owner_of(directory: Path) -> Account:
     """Return the account that can replace a directory or one of its parents; root's if only root can.
 
-    Raises ServerError if several can.
+    Raises ServerError if that directory is root's, but others can write to it.
     """
     part = first_open_to_others(directory, 0)
     uid = part.lstat().st_uid if part else 0
@@ -228,7 +231,10 @@ def make_servers_directory(directory: Path, account: Account) -> Path:
 
 
 def socket_directory(home: Path, account: Account) -> Path:
-    """Make the sockets' directory; in the temporary directory if its path is too long or needs quoting."""
+    """Make the sockets' directory in `home`.
+
+    If that path is too long or needs quoting, the directory is made in the system's temporary directory.
+    """
     path = home / "sockets"
     if len(bytes(path)) > SOCKET_PATH_LIMIT or not PLAIN_PATH.fullmatch(str(path)):
         digest = hashlib.sha256(bytes(home)).hexdigest()[:12]

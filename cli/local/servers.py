@@ -207,7 +207,8 @@ class Postgres(ServerProcess):
     def start(self) -> None:
         """Start the cluster; make it first if there is none.
 
-        After a kill, Postgres does not start while backends of the killed one still run: try until they end.
+        After a kill, Postgres does not start while backends of the killed one still run: try until they end,
+        for LAST_BACKENDS_SECONDS at most.
         """
         if not self.cluster.exists():
             self._initialise()

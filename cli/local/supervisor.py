@@ -70,7 +70,7 @@ class Restarts:
 
 
 class Supervisor:
-    """Keep shell commands running for the length of a `with`, then stop them.
+    """Run shell commands for the length of a `with`, then stop them; `keep` starts again those that end.
 
     Each command leads a process group of its own. Only the leaders get the signal to stop: a worker then
     finishes its running tasks, which a signal to the group would interrupt. On Linux, the leaders end even if

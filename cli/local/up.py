@@ -109,7 +109,7 @@ class Running:
     servers: Servers
 
     def sign_in_link(self) -> str:
-        """Return the quiz page's address, with a sign-in of twelve hours for the sample's learner."""
+        """Return the address of the quiz page; with a signing key, it also signs in the sample's learner."""
         page = f"{self.environment['API_URL']}/viewer/"
         if not self.environment["VIEWER_SIGNING_KEY"]:
             return page
@@ -192,7 +192,7 @@ def stores(servers: Servers) -> dict[str, str]:
 
 
 def tokens(last: Mapping[str, str]) -> dict[str, str]:
-    """Take each token from our own environment, else from the last run, else make one."""
+    """Return tokens and passwords: each from our own environment, else from the last run, else a new one."""
     return {name: os.environ.get(name) or last.get(name) or new() for name, new in SECRETS.items()}
 
 

@@ -52,7 +52,7 @@ def catalog_of(learner: int) -> CatalogFile:
 
 
 def upload_of(session: dict[str, Any], learner: int, other: int) -> dict[str, Any]:
-    """Make an upload of the `other` learner, with the answers of a `learner`'s live session."""
+    """Make an upload of the `other` learner, with the answers of the `learner` in a live session."""
     attempts = [
         {"pub_id": question["pub_id"].replace(str(learner), str(other), 1)}
         | {name: question["answer"][name] for name in ("selected", "unsure", "answered_at")}
