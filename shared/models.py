@@ -1,4 +1,4 @@
-"""The tables, with their types, names of constraints, and `updated_at`."""
+"""The tables: the types of their columns, how constraints are named, and how `updated_at` is set."""
 
 import uuid
 from datetime import date, datetime, timedelta
