@@ -46,8 +46,8 @@ T = TypeVar("T")
 class Breaker:
     """Let every request through while a store answers; after a failure, one every `pause` seconds.
 
-    If two pauses pass without a request, nobody has tested the store: the breaker closes. With an infinite
-    pause it stays open until `close` is called. `name`: the label of its metric.
+    If no request is let through for two pauses, nobody has tested the store: the breaker closes. With an
+    infinite pause it stays open until `close` is called. `name`: the label of its metric.
     """
 
     def __init__(self, pause: float, name: str) -> None:

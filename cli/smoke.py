@@ -200,7 +200,7 @@ class SmokeRun:
 
 
 def new_session() -> tuple[UUID, str]:
-    """Make an upload that answers the question right, now; return its uuid and its JSON text."""
+    """Make an upload with the right answer to the question; return its uuid and its JSON text."""
     uuid, now = UUID(PREFIX + uuid4().hex[16:]), datetime.now(UTC).isoformat()
     attempt = {"pub_id": PUB_ID, "selected": RIGHT, "unsure": False, "answered_at": now}
     return uuid, json.dumps({"client_session_uuid": str(uuid), "attempts": [attempt]})

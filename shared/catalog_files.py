@@ -45,7 +45,7 @@ class Read(NamedTuple):
 
 
 def read(content: bytes, *, learner: int | None = None, topic: str | None = None) -> Read:
-    """Read a catalog; raise CatalogError with one line per mistake.
+    """Read a catalog; raise CatalogError with one line per mistake, but list a quiz's unusable questions.
 
     The form is recognised from the content. `learner` is used for questions that name no learner. In a table,
     `topic` is used for rows that name no topic; in a quiz, it replaces the topics of the file. JSON takes

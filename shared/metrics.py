@@ -64,7 +64,7 @@ class _OwnFile(MmapedDict):
             with Path(filename).open("ab") as file:
                 _reserve(file.fileno(), INITIAL_SIZE)
         except OSError as error:
-            log.warning("metrics.file_unusable", path=filename, error=failures.describe(error))
+            log.warning("metrics.path_unusable", path=filename, error=failures.describe(error))
             self._f = None  # type: ignore[assignment]  # as after the library's `close`
             self._m = mmap.mmap(-1, INITIAL_SIZE)
             self._capacity, self._used, self._positions = INITIAL_SIZE, HEADER, {}
@@ -82,7 +82,7 @@ class _OwnFile(MmapedDict):
                 _reserve(self._f.fileno(), 2 * self._capacity)
                 return  # the library continues
         except OSError as error:
-            log.warning("metrics.file_unusable", path=self._f.name, error=failures.describe(error))
+            log.warning("metrics.path_unusable", path=self._f.name, error=failures.describe(error))
             self._f.close()
             self._f = None  # type: ignore[assignment]  # as after the library's `close`
         larger = mmap.mmap(-1, 2 * self._capacity)
@@ -104,7 +104,7 @@ def _prepare_files(directory: str) -> None:
             tempfile.TemporaryFile(dir=directory).close()  # raises where it cannot be used
             return
     except OSError as error:
-        log.warning("metrics.file_unusable", path=directory, error=failures.describe(error))
+        log.warning("metrics.path_unusable", path=directory, error=failures.describe(error))
     values.ValueClass = values.MutexValue
 
 

@@ -244,7 +244,7 @@ class Sweeper:
             # Claimed rows beyond the room wait until their lease ends.
             for uploads in islice(retries.split_into_messages(overdue, broker.MESSAGE_SIZE), room):
                 broker.enqueue(producer, self._app, uploads, again=True)
-                log.info("uploads.enqueued_again", uploads=[str(upload) for upload in uploads])
+                log.info("uploads.enqueued_by_sweeper", uploads=[str(upload) for upload in uploads])
         return False
 
     def _abandon_idle(self) -> bool:

@@ -52,7 +52,7 @@ def set_back(connection: Connection, client_session_uuid: UUID, why: str | None 
     """Set a rejected or dead upload back to `received`; the sweeper enqueues it.
 
     Its last error, or the reason of its rejection, stays as `last_error`. A waiting or ingested upload is not
-    changed. Raises UnknownUploadError, or ReplayRefusedError if the payload is purged.
+    changed. Raises UnknownUploadError, or ReplayRefusedError if the payload is deleted.
     """
     failed = {"id": client_session_uuid, "statuses": [Status.REJECTED, Status.DEAD]}
     if db.execute(connection, _SET_BACK, failed).rowcount:
@@ -64,7 +64,7 @@ def set_back(connection: Connection, client_session_uuid: UUID, why: str | None 
     if upload.status == Status.INGESTED:
         return ReplayRequest.VOIDED if upload.is_voided else ReplayRequest.INGESTED
     raise errors.ReplayRefusedError(
-        f"the payload of {client_session_uuid} is purged: the upload cannot be replayed"
+        f"the payload of {client_session_uuid} is deleted: the upload cannot be replayed"
     )
 
 
@@ -108,7 +108,7 @@ def replay_again(
             " replay it without --skipped"
         )
     if upload.payload is None:
-        raise errors.ReplayRefusedError(f"the payload of {client_session_uuid} is purged")
+        raise errors.ReplayRefusedError(f"the payload of {client_session_uuid} is deleted")
     if upload.is_voided:
         raise errors.ReplayRefusedError(f"{client_session_uuid} is voided: unvoid it first")
     attempts = Upload.model_validate(upload.payload).attempts
@@ -361,7 +361,7 @@ def accept_conflict(connection: Connection, conflict: int) -> UUID:
     uuid = find_conflict(connection, conflict).client_session_uuid
     db.execute(connection, _LOCK, {"id": uuid})
     if find_conflict(connection, conflict).payload is None:
-        raise errors.ReplayRefusedError(f"the payload of conflict {conflict} is purged")
+        raise errors.ReplayRefusedError(f"the payload of conflict {conflict} is deleted")
     _supersede(connection, uuid, "other content was accepted under the same uuid")
     keep_times(connection, uuid, with_arrival=True)
     add_event(connection, uuid, Event.ACCEPTED)

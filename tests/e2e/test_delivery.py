@@ -66,7 +66,7 @@ def test_I1_an_upload_that_was_not_enqueued_is_swept(
     assert statuses(engine) == {"ingested": 1}
     uuid = upload["client_session_uuid"]
     until(lambda: "upload.replayed" in told_of(house, uuid, "worker"), "the worker tells of it")
-    until(lambda: "uploads.enqueued_again" in told_of(house, uuid, "sweeper"), "the sweeper tells of it")
+    until(lambda: "uploads.enqueued_by_sweeper" in told_of(house, uuid, "sweeper"), "the sweeper tells of it")
     assert list(told_of(house, uuid, "web")) == ["upload.received"]
     assert told_of(house, uuid, "worker")["upload.replayed"]["status"] == "ingested"
 

@@ -228,7 +228,7 @@ def give_away(engine: Engine, _: Sent) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "why"),
-    [(void, "unvoid it first"), (purge, "is purged"), (give_away, "is not the only owner")],
+    [(void, "unvoid it first"), (purge, "is deleted"), (give_away, "is not the only owner")],
 )
 def test_what_cannot_be_added_is_refused_with_nothing_written(
     engine: Engine, early: Sent, spoil: Callable[[Engine, Sent], None], why: str

@@ -94,7 +94,7 @@ def test_a_directory_that_cannot_be_made_costs_the_metrics_alone(tmp_path: Path)
     (tmp_path / "file").touch()
     ran = run(tmp_path / "file" / "metrics", "-c", COUNT)
     assert ran.returncode == 0, ran.stderr
-    assert "metrics.file_unusable" in ran.stdout + ran.stderr
+    assert "metrics.path_unusable" in ran.stdout + ran.stderr
 
 
 GROWS = """
@@ -111,4 +111,4 @@ def test_values_for_which_a_disk_has_no_room_are_counted_in_memory(tmp_path: Pat
     ran = run(tmp_path, "-c", GROWS)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.endswith("7.0")
-    assert "metrics.file_unusable" in ran.stdout
+    assert "metrics.path_unusable" in ran.stdout
