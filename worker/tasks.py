@@ -104,14 +104,19 @@ def _replay(uploads: list[UUID]) -> None:
         if len(uploads) > 1:
             db.execute(connection, _SHORT_WAIT)
         done = replay(connection, uploads, now=db.now(connection), default_zone=settings.study_time_zone)
-    seconds = (time.monotonic() - began) / len(uploads)
+    seconds = time.monotonic() - began
     if done:
         metrics.REPLAY_STATEMENTS.observe(db.statements_sent() - before)
     for upload in uploads:
         if replayed := done.get(upload):
-            _observe(replayed, seconds)
-            status, took = str(replayed.status), round(seconds, 4)
-            log.info("upload.replayed", upload=str(upload), status=status, seconds=took)
+            _observe(replayed, seconds / len(uploads))
+            log.info(
+                "upload.replayed",
+                upload=str(upload),
+                status=str(replayed.status),
+                transaction_seconds=round(seconds, 4),
+                transaction_uploads=len(uploads),
+            )
         else:
             log.info("upload.nothing_to_replay", upload=str(upload))
 
