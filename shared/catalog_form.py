@@ -110,8 +110,9 @@ class CatalogFile(_Form):
 class EditionChange(NamedTuple):
     """What a load changes in a stored edition, and how many attempts of how many learners the edition has.
 
-    `changes`: some of `texts`, `order` (the same texts, moved), `key` (the right choice), `owner`,
-    `question`. A new `published_at` is not among these.
+    `changes`: some of `texts` (of the choices), `order` (the same texts, moved), `key` (the right choice),
+    `question` (the edition is of another question now), `owner` (its question is another learner's now). A
+    new `published_at` is not among these.
     """
 
     pub_id: str

@@ -176,7 +176,8 @@ SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}", re.ASCII)
 def _schema(name: str) -> str:
     if name and not SCHEMA.fullmatch(name):
         raise ValueError(
-            "must be a schema's name: lower-case letters, digits and _, not beginning with pg_ or a digit"
+            "must be a schema's name: 1 to 63 lower-case letters, digits and _, not beginning with pg_ or"
+            " a digit"
         )
     return name
 

@@ -159,7 +159,10 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
 
 
 def admit() -> ResponseReturnValue | None:
-    """Redirect requests without a session to the login; refuse forms of other sites or without CSRF token."""
+    """Lead requests without a session to the login; refuse forms of other sites, or without the CSRF token.
+
+    The login itself needs neither session nor CSRF token.
+    """
     if flask.request.method != "GET" and flask.request.headers.get("Sec-Fetch-Site", "none") not in {
         "same-origin",
         "none",

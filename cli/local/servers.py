@@ -165,7 +165,7 @@ class ServerProcess(ABC):
         process = self._spawn(command, subprocess.PIPE)
         process.communicate(text.encode())
         if process.returncode != 0:
-            raise self._failure(f"failed to run {Path(command[0]).name}")
+            raise self._failure(f"needs {Path(command[0]).name}, which failed")
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
