@@ -143,7 +143,7 @@ def load_keys(path: Path) -> Mapping[str, Key]:
 
 
 def _import_key(described: Mapping[str, Any]) -> Key:
-    algorithms = ALGORITHMS.get(described["kty"], ())
+    algorithms = ALGORITHMS.get(described.get("kty", ""), ())
     if not algorithms or described.get("crv", "Ed25519") != "Ed25519":
         raise ValueError("a key must be OKP with Ed25519 (for EdDSA), or oct (for HS256)")
     if described.get("alg", algorithms[0]) not in algorithms or described.get("use", "sig") != "sig":
@@ -151,8 +151,8 @@ def _import_key(described: Mapping[str, Any]) -> Key:
         raise ValueError(
             f"a key's `alg` must be {names}, or be left out; its `use` must be sig, or be left out"
         )
-    if not isinstance(described["kid"], str) or not described["kid"]:
-        raise ValueError("a key's `kid` must be a text, and not empty")
+    if not isinstance(kid := described.get("kid"), str) or not kid:
+        raise ValueError("each key must have a `kid`, a text that is not empty")
     # Without `alg`, as that may be written in two ways, and without the private half of a pair.
     key = JWKRegistry.import_key({k: v for k, v in described.items() if k in {"kty", "crv", "x", "k", "kid"}})
     if isinstance(key, OctKey) and len(key.raw_value) < SHORTEST_SECRET:
