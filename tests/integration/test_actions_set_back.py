@@ -124,7 +124,7 @@ def test_a_purged_upload_is_refused(engine: Engine, database_url: str, dead: Sen
     purge(engine)
     before = everything(engine)
     result = run(database_url, dead["client_session_uuid"], *words)
-    assert (result.exit_code, "purged" in result.stderr) == (1, True)
+    assert (result.exit_code, "is deleted" in result.stderr) == (1, True)
     assert everything(engine) == before
 
 
