@@ -73,7 +73,7 @@ class Kind(Enum):
     NOTHING_TO_ASK = (
         422,
         "No question of the topic matches",
-        "Change `subject_filter`, `wrong_only` or `quiz_mode`; the topic may also have no question to ask.",
+        "Change `subject_filter`, `wrong_only`, `quiz_mode` or `new_per_session`, or ask in another topic.",
     )
     REJECTED_UPLOAD = (
         422,

@@ -63,8 +63,8 @@ def act_as_owner(data_dir: Path) -> None:
     for needed in (Path(sys.executable).resolve(), Path(sys.prefix), Path(__file__).parent):
         if not account.can_reach(needed):
             raise ServerError(
-                f"{data_dir} belongs to user {account.uid}, who cannot reach {needed}, which study-ingest "
-                "needs: install it where that user can reach it, or choose a --data-dir that root owns"
+                f"{data_dir} belongs to user {account.uid}, who cannot reach {needed}: install Python and"
+                " study-ingest where that user can reach both, or choose a --data-dir that root owns"
             )
     os.setgroups([])
     os.setgid(account.gid)

@@ -155,7 +155,7 @@ def test_an_owner_who_cannot_run_the_program_is_named(data_dir: Path, act_as_own
     data_dir.parent.chmod(0o700)
     refused = act_as_owner(data_dir).stderr
     assert f"{data_dir} belongs to user {FOREIGN}, who cannot reach " in refused
-    assert "install it where that user can reach it, or choose a --data-dir that root owns" in refused
+    assert "where that user can reach both, or choose a --data-dir that root owns" in refused
 
 
 @pytest.mark.parametrize("kind", ["a pipe", "noise", "nothing"])
