@@ -60,9 +60,9 @@ _BEGIN_RECONCILING = text("""
 # Seconds; short, as spooled uploads are in Redis only.
 SPOOL_EVERY_S = 0.5
 # Seconds beyond a webhook's time-out in which its answer is recorded.
-RECORD_S = 1.0
+RECORD_S = 3.0
 # Seconds beyond a webhook's time-out after which SIGALRM ends a stopping process that hangs.
-GRACE_S = 2.0
+GRACE_S = 5.0
 
 log = structlog.get_logger()
 
@@ -137,11 +137,10 @@ class WebhookSender:
                 raise
         return len(claimed)
 
-    def wait(self, seconds: float) -> None:
-        """Wait until every delivery has ended, but no longer than this number of seconds."""
-        end = time.monotonic() + seconds
+    def wait(self, until: float) -> None:
+        """Wait until every delivery has ended, but no longer than until this moment of `time.monotonic`."""
         for thread in list(self._threads):
-            thread.join(max(0.0, end - time.monotonic()))
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _deliver(self, webhook: webhooks.Webhook) -> None:
         try:
@@ -194,6 +193,7 @@ class Sweeper:
         # Not an Event: a signal handler could wait for a lock that the loop itself holds.
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_stopping = False
+        self._wait_until = 0.0
 
     def run(self) -> None:
         """Sweep until `stop` is called; then wait for the webhooks that are under way."""
@@ -203,11 +203,12 @@ class Sweeper:
                     job.run()
             with suppress(Empty):
                 self._wake.get(timeout=max(0.0, min(each.due for each in self._jobs) - time.monotonic()))
-        self._webhooks.wait(self._settings.webhook_timeout + RECORD_S)
+        self._webhooks.wait(self._wait_until)
         self._engine.dispose()
 
     def stop(self) -> None:
         """Let the loop end after its current job."""
+        self._wait_until = time.monotonic() + self._settings.webhook_timeout + RECORD_S
         self._is_stopping = True
         self._wake.put(None)
 
