@@ -65,14 +65,14 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
         server = _Server(http, force=force)
         server.find_differing(index)
         differing = [index.topics[topic] for topic in server.digests]
-        known = [topic for topic, digest in server.digests.items() if digest != catalog_digest.NEW]
         questions = (
             each for part in parts() for each in part.questions if each.study_topic_id in server.digests
         )
         number = sum(len(index.asked[topic.id]) for topic in differing)
         with remote.track(questions, number, "sending") as sending:
             sent = server.put(chain(learners.values(), differing, sending))
-        with remote.track(known, len(known), "withdrawing") as topics:
+        larger = server.still_differing()  # by the questions that the file does not have
+        with remote.track(larger, len(larger), "withdrawing") as topics:
             gone = sum(server.keep_only(topic, index.asked[topic]) for topic in topics)
     click.echo(
         f"{len(differing)} of {len(index.topics)} topics differed: {sent} questions sent, {gone} withdrawn"
@@ -84,13 +84,14 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
 class _Server:
     """The catalog of a server.
 
-    `digests`: the server's digests of the topics that differ; its answers to changes bring new ones.
+    `digests`: the server's digests of the topics that differed; its answers to changes bring new ones.
     `changes`: what was changed in stored editions.
     """
 
     def __init__(self, http: httpx.Client, *, force: bool) -> None:
         self.digests: dict[int, str] = {}
         self.changes: list[EditionChange] = []
+        self._ours: dict[int, str] = {}
         self._http = http
         self._force = force
         self._next_at = 0.0
@@ -106,9 +107,13 @@ class _Server:
                     raise ValueError("topics that were not asked for")
             stored |= found
             remaining = remaining[bisect_right(remaining, max(found)) :] if found else []
-        ours = {each.topic_id: each.digest for each in index.digests()}
-        known = {topic: stored.get(topic, catalog_digest.NEW) for topic in ours}
-        self.digests = {topic: digest for topic, digest in known.items() if digest != ours[topic]}
+        self._ours = {each.topic_id: each.digest for each in index.digests()}
+        known = {topic: stored.get(topic, catalog_digest.NEW) for topic in self._ours}
+        self.digests = {topic: digest for topic, digest in known.items() if digest != self._ours[topic]}
+
+    def still_differing(self) -> list[int]:
+        """Return the topics of `digests` that are not, or not yet, as in the file."""
+        return [topic for topic, digest in self.digests.items() if digest != self._ours[topic]]
 
     def put(self, rows: Iterable[Row]) -> int:
         """Put rows, in as few requests as possible; return the number of questions."""

@@ -331,6 +331,20 @@ class Between:
         return answered
 
 
+def test_sync_sends_one_request_for_a_changed_topic_and_no_withdrawal(
+    serve: Serve, settings: Settings, engine: Engine, tmp_path: Path
+) -> None:
+    load(engine)
+    settings = Settings.model_validate(settings.model_dump() | {"catalog_token": TOKEN})
+    web = create_app(settings)
+    counted = Between(web.wsgi_app, 0, list)
+    web.wsgi_app = counted  # type: ignore[method-assign]  # to count is the point
+    changed = [each | {"subject": "changed"} if each["id"] == 110 else each for each in CATALOG["questions"]]
+    done = sync(serve(web, settings), tmp_path / "c.json", {**CATALOG, "questions": changed})
+    assert "1 of 6 topics differed" in done.stdout
+    assert counted.requests == len(["the digests", "the topic"])
+
+
 @pytest.mark.parametrize("after", range(1, 7))
 @pytest.mark.usefixtures("many_requests")
 def test_of_two_syncs_at_once_none_undoes_the_other_silently(
