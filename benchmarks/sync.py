@@ -30,6 +30,7 @@ QUESTIONS, QUICK_QUESTIONS = 500_000, 5_000
 # How long others are watched while a sync runs, and then while it is stopped: a round.
 WINDOW_S, QUICK_WINDOW_S = 30.0, 5.0
 AGAIN = 3
+TOPIC_ROUNDS = 9
 OF_A_TOPIC = 100
 TOPICS_OF_A_LEARNER = 10
 # Ids that no other learner of the workload has.
@@ -130,9 +131,7 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
             idle = _sync(file, port)
             _write(file, questions, changed=True)
             one = _sync(file, port)
-            single = stores.directory / "topic.ndjson"
-            single.write_text(file.read_text().partition("\n")[0].replace("changed", "changed again"))
-            topic = _sync(single, port)
+            topics = _time_topics(file, stores.directory / "topic.ndjson", port)
     with stores.redis() as redis:
         redis.flushall()
     rounds = {
@@ -149,7 +148,7 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
         Figure("sync again", "again, nothing changed, others busy", tuple(run.seconds for run in again), "s"),
         Figure("sync again idle", "again, nothing changed, others idle", (idle.seconds,), "s", "seconds"),
         ratio("sync one", "one question changed ÷ nothing changed", [one.seconds], [idle.seconds]),
-        Figure("sync topic", "a file with the topic that changed alone", (topic.seconds,), "s", "< 1"),
+        Figure("sync topic", "a file with one topic, of which one question changed", topics, "s", "< 1"),
         *(
             ratio(f"sync {name}", f"memory of {what}: whole ÷ a tenth", [getattr(whole, name)], [least])
             for name, what, least in (
@@ -228,8 +227,7 @@ def _question(learner: int, topic: int, number: int, *, changed: bool) -> dict[s
 
 def _sync(file: Path, port: int, others: Callable[[], Others] | None = None, window: float = math.inf) -> Run:
     """Run a sync; with `others`, stop it after each window for as long, so that nothing else differs."""
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "cli", "catalog", "sync", str(file), "--url", url]
+    command = _command(file, port)
     rounds: list[tuple[Others, Others]] = []
     with _most(lambda: _private(" api"), lambda: _private("postgres:")) as most:
         begun, stopped = time.perf_counter(), 0.0
@@ -252,6 +250,28 @@ def _sync(file: Path, port: int, others: Callable[[], Others] | None = None, win
     if client.returncode:
         raise subprocess.CalledProcessError(client.returncode, command)
     return Run(seconds, rounds, usage.ru_maxrss / 1024, *most)
+
+
+def _time_topics(file: Path, single: Path, port: int) -> tuple[float, ...]:
+    """Change a question of a catalog's first topic, and sync that topic alone; return each round's seconds.
+
+    Nobody looks at the memory of all processes meanwhile, as `_sync` does: the first round took 0.3 s longer.
+    """
+    with file.open() as lines:
+        topic = json.loads(next(lines))
+    seconds = []
+    for number in range(TOPIC_ROUNDS):
+        topic["questions"][0]["subject"] = f"changed {number}"
+        single.write_text(json.dumps(topic))
+        begun = time.perf_counter()
+        subprocess.run(_command(single, port), env=os.environ | {"CATALOG_TOKEN": CATALOG_TOKEN}, check=True)  # noqa: S603  # ours
+        seconds.append(time.perf_counter() - begun)
+    return tuple(seconds)
+
+
+def _command(file: Path, port: int) -> list[str]:
+    url = f"http://127.0.0.1:{port}"
+    return [sys.executable, "-m", "cli", "catalog", "sync", str(file), "--url", url]
 
 
 def _ended(client: subprocess.Popen[bytes]) -> bool:
