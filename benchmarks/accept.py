@@ -87,7 +87,7 @@ def _figures(connections: int, rounds: Sequence[Round]) -> list[Figure]:
     accepted = [each.ours for each in rounds]
     at = f"at {connections} connections"
     return [
-        ratio(f"P1/{connections}", f"uploads accepted ÷ bare 202 route, {at}", ours, bare, "≥ 0.2"),
+        ratio(f"P1/{connections}", f"uploads accepted ÷ bare 202 route, {at}", ours, bare, "≥ 0.42"),
         ratio(
             f"P6/{connections}", f"repeats of ingested uploads ÷ uploads accepted, {at}", repeats, ours, "≥ 1"
         ),

@@ -96,7 +96,7 @@ def _compare(
         note += f", {together} uploads in one transaction"
     what = f"CPU of a replay in the worker{note}"
     return [
-        ratio(name, f"{what} ÷ written by hand", mine_ms, theirs_ms, "≤ 1.7"),
+        ratio(name, f"{what} ÷ written by hand", mine_ms, theirs_ms, "≤ 1.3"),
         Figure(f"{name} ours", what, mine_ms, "ms"),
         Figure(f"{name} by hand", f"CPU of a replay written by hand{beside}", theirs_ms, "ms"),
     ]

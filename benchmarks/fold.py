@@ -35,7 +35,7 @@ def _of(length: int, times: int) -> list[Figure]:
     ours, theirs = zip(*pairs[1:], strict=True)  # the first round warms both sides up
     cost = tuple(each / length for each in ours)
     return [
-        ratio(f"P9/{length}", f"fold of {length} reviews ÷ as many by bare fsrs", ours, theirs, "≤ 1.5"),
+        ratio(f"P9/{length}", f"fold of {length} reviews ÷ as many by bare fsrs", ours, theirs, "≤ 1.4"),
         Figure(f"fold/{length}", f"a review in a fold of {length}", cost, "µs"),
     ]
 

@@ -103,8 +103,8 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
     sides = f"{many:,} attempts in the table ÷ with {FEW:,}"
     scans = " ".join(["tables that replays, the live side or the sweeper scan:", *scanned])
     return [
-        ratio("P5", f"replay with {sides}", mine, theirs, "≤ 1.2"),
-        ratio("P5 rows", f"rows that a replay reads with {sides}", [rows], [few_rows], "≤ 1.2"),
+        ratio("P5", f"replay with {sides}", mine, theirs, "≤ 1.1"),
+        ratio("P5 rows", f"rows that a replay reads with {sides}", [rows], [few_rows], "≤ 1.1"),
         Figure("P5 scans", scans, (len(scanned),), target="0"),
         _void(stores),
         Figure("replay/many", f"replay with {many:,} attempts", mine, "ms"),

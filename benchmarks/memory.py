@@ -47,7 +47,9 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
     messages = waiting.messages / (waiting.replayed + queue_limit)
     return [
         *(
-            ratio(f"P7/{role}", f"memory of {role} {what} ÷ with none", [waiting.memory[role]], [most])
+            ratio(
+                f"P7/{role}", f"memory of {role} {what} ÷ with none", [waiting.memory[role]], [most], "≤ 1.1"
+            )
             for role, most in none.memory.items()
         ),
         *(
