@@ -41,7 +41,7 @@ MEASURES: Mapping[str, tuple[Measure, str]] = {
     "fold": (fold.measure, "Folds of whole histories, beside bare fsrs (P9)."),
     "peers": (designs.measure, "Other designs at the same work (P4, P8)."),
     "frozen": (frozen.measure, "How long senders wait while stores hang."),
-    "sync": (sync.measure, "A catalog of 500,000 questions kept in step, and what others notice (B5)."),
+    "sync": (sync.measure, "A catalog of 500,000 questions kept in step, and what others notice."),
     "idle": (idle.measure, "Memory and CPU of `study-ingest up` without uploads."),
 }
 quick_option = click.option("--quick", is_flag=True, help="A minute at most for each: to see that it runs.")

@@ -1,4 +1,4 @@
-"""B5: a catalog of 500,000 questions kept in step over HTTP, and what others notice of it."""
+"""A catalog of 500,000 questions kept in step over HTTP, and what others notice of it."""
 
 import json
 import math
