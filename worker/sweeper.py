@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from itertools import islice
 from queue import Empty, SimpleQueue
@@ -60,9 +60,9 @@ _BEGIN_RECONCILING = text("""
 # Seconds; short, as spooled uploads are in Redis only.
 SPOOL_EVERY_S = 0.5
 # Seconds beyond a webhook's time-out in which its answer is recorded.
-RECORD_S = 3.0
+RECORD_S = 4.0
 # Seconds beyond a webhook's time-out after which SIGALRM ends a stopping process that hangs.
-GRACE_S = 5.0
+GRACE_S = 8.0
 
 log = structlog.get_logger()
 
@@ -137,15 +137,17 @@ class WebhookSender:
                 raise
         return len(claimed)
 
-    def wait(self, until: float) -> None:
-        """Wait until every delivery has ended, but no longer than until this moment of `time.monotonic`."""
+    def wait(self, seconds: float) -> None:
+        """Wait until every delivery has ended, but no longer than this number of seconds."""
+        end = time.monotonic() + seconds
         for thread in list(self._threads):
-            thread.join(max(0.0, until - time.monotonic()))
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _deliver(self, webhook: webhooks.Webhook) -> None:
         try:
-            with metrics.WEBHOOK_SECONDS.time():
-                answer = asyncio.run(webhooks.post(webhook, self._settings, self._tls))
+            # Not `asyncio.run`, which would wait for a name server that does not answer.
+            with metrics.WEBHOOK_SECONDS.time(), closing(asyncio.new_event_loop()) as loop:
+                answer = loop.run_until_complete(webhooks.post(webhook, self._settings, self._tls))
             result = "delivered" if answer.delivered else "refused" if answer.refused else "failed"
             metrics.WEBHOOK_TRIES.labels(result).inc()
             with self._engine.begin() as connection:
@@ -203,7 +205,7 @@ class Sweeper:
                     job.run()
             with suppress(Empty):
                 self._wake.get(timeout=max(0.0, min(each.due for each in self._jobs) - time.monotonic()))
-        self._webhooks.wait(self._wait_until)
+        self._webhooks.wait(self._wait_until - time.monotonic())
         self._engine.dispose()
 
     def stop(self) -> None:
@@ -270,7 +272,10 @@ class Sweeper:
         return False
 
     def _reconcile(self) -> bool:
-        """Check a batch of learners, or begin again after a day; other jobs run between two batches."""
+        """Log the differences of the next learners; if none are left, begin again once a day.
+
+        Return whether more learners may be left: other jobs run before these are checked.
+        """
         if (differences := next(self._differences, None)) is None:
             with self._engine.begin() as connection:
                 begins = not db.catalog_is_ours(connection) and db.scalar(
@@ -279,13 +284,11 @@ class Sweeper:
             self._differences = catalog_reconcile.find_differences(self._engine) if begins else iter(())
             return bool(begins)
         for each in differences:
-            attempts = sum(each.editions.values())
-            log.warning(
-                "reconcile.difference_found",
-                learner=each.user_id,
-                learner_gone=not each.editions,
-                attempts=attempts,
-            )
+            if each.editions:
+                attempts = sum(each.editions.values())
+                log.warning("reconcile.attempts_graded_by_old_key", learner=each.user_id, attempts=attempts)
+            else:
+                log.warning("reconcile.learner_gone", learner=each.user_id)
         return True
 
     def _drain(self, redis: Redis) -> bool:

@@ -62,7 +62,7 @@ def test_under_way_webhooks_are_given_up_in_time(
         connection.execute(SLOWLY)
     receiver.then(hang(receiver))
     changed = configured(settings, webhook_url=receiver.url, webhook_timeout=TIMEOUT_S)
-    with processes(changed, house.logs) as running:
+    with processes(changed, house.logs, retry_base=NEVER_S) as running:
         start(running, engine)
         until(lambda: len(receiver.requests) == 2, "the receiver hangs")
         assert stop(running) == 0, "it ended by itself"

@@ -210,7 +210,7 @@ def test_the_sweeper_logs_once_a_day_what_it_changed(
             sweeper._engine.dispose()  # noqa: SLF001  # at its end
     (event,) = logs
     assert (event["event"], event["learner"], event["attempts"]) == (
-        "reconcile.difference_found",
+        "reconcile.attempts_graded_by_old_key",
         learner(engine),
         1,
     )

@@ -1,6 +1,7 @@
 """Each job of the sweeper goes on while another's store is away or its receiver hangs; several may run."""
 
 import math
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -131,6 +132,29 @@ def test_I12_a_receiver_that_hangs_delays_neither_sweep_nor_spool_nor_other_webh
         until(lambda: statuses(engine).count("received") == 6, "the spool is in Postgres")
         until(lambda: heartbeat_age(engine) < 1, "the heart beats at every sweep")
         receiver.released.set()
+
+
+def test_a_name_server_that_does_not_answer_delays_a_webhook_by_its_timeout_alone(
+    engine: Engine, brisk: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(engine)
+    ingest(engine, upload(answer("q110", NINE)))
+    answers, resolve = threading.Event(), socket.getaddrinfo
+
+    def resolve_slowly(host: str | None, *options: Any) -> Any:
+        if host == "receiver.invalid":
+            answers.wait()
+        return resolve(host, *options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_slowly)
+    # The next try is after the test.
+    changed = {"webhook_url": "http://receiver.invalid/", "webhook_timeout": 0.5, "retry_base": 3600.0}
+    try:
+        with sweeping(brisk.model_copy(update=changed)):
+            until(lambda: {tries for _, tries, _ in fates(engine)} == {1}, "the tries are recorded")
+        assert {error for _, _, error in fates(engine)} == {"no complete answer within 0.5 s"}
+    finally:
+        answers.set()
 
 
 def test_what_waits_for_a_free_thread_does_not_wait_for_the_next_sweep(
