@@ -25,7 +25,7 @@ from cli.local.places import NothingRunningError, data_dir_option
 from cli.local.supervisor import wait_until
 from shared import data_settings, db, health, hosts, plan, spool
 from shared.broker import REPLAY_QUEUE, make_celery, queue_length
-from shared.config import Settings, load_settings
+from shared.config import Settings, flower_logins, load_settings
 from shared.errors import ConfigurationError, MigrationError
 from shared.failures import is_away
 from shared.tokens import load_keys
@@ -156,8 +156,13 @@ def _settings(settings: Settings) -> Iterator[Finding]:
             "unset: the live side is disabled",
             "set it if the document server uses the live side",
         )
-    if os.environ.get("FLOWER_BASIC_AUTH"):
-        yield ok("FLOWER_BASIC_AUTH", "set")
+    if text := os.environ.get("FLOWER_BASIC_AUTH"):
+        try:
+            flower_logins(text)
+            yield ok("FLOWER_BASIC_AUTH", "set")
+        except ConfigurationError as error:
+            why = str(error).removeprefix("FLOWER_BASIC_AUTH: ")
+            yield fail("FLOWER_BASIC_AUTH", f"Flower does not start: {why}", "set it to name:password")
     else:
         yield warn("FLOWER_BASIC_AUTH", "unset: Flower does not start", "set it to name:password")
     if settings.redis_url:
@@ -369,8 +374,8 @@ def _redis(name: str, client: redis.Redis) -> Iterator[Finding]:
         fix = "set `appendonly yes` in redis.conf, and by CONFIG SET in the running server"
         yield fail(f"{name} persistence", "appendonly is off: a crash may lose all its data", fix)
     elif not spool.can_write(info):
-        fix = "check its disk: is it full or read-only?"
-        yield fail(f"{name} persistence", "its files cannot be written, so it refuses all writes", fix)
+        fix = "check its disk (full? read-only?), its memory, and its log"
+        yield fail(f"{name} persistence", "writing its files failed: it may refuse all writes", fix)
     else:
         yield ok(f"{name} persistence", "appendonly is on")
     policy = info["maxmemory_policy"]

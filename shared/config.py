@@ -360,7 +360,7 @@ class Settings(BrokerSettings, StoreSettings):
     url_prefix: UrlPrefix = Field("", description="path under which a proxy serves this, e.g. `/study`")
     trusted_proxies: Networks = Field(
         "",
-        description="proxies whose `X-Forwarded-…` headers are believed, separated by commas",
+        description="proxies, separated by commas, whose `X-Forwarded-For`, `-Proto` and `-Prefix` are used",
     )
     upload_retention_days: int | None = Field(
         None,
@@ -456,6 +456,23 @@ def _tokens(secret: SecretStr) -> tuple[str, ...]:
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(each for part in text.split(",") if (each := part.strip()))
+
+
+def flower_logins(text: str) -> list[str]:
+    """Split FLOWER_BASIC_AUTH at commas; raise ConfigurationError unless each login is `name:password`.
+
+    Flower itself reads this setting, so it is not a field of the settings here.
+    """
+    found = [login for part in text.split(",") if (login := part.strip())]
+    if not found:
+        raise ConfigurationError(
+            "FLOWER_BASIC_AUTH: must be set to name:password: without a login anybody could read Flower"
+        )
+    for login in found:
+        name, _, password = login.partition(":")
+        if not (name and password and login.isascii()):
+            raise ConfigurationError("FLOWER_BASIC_AUTH: each login must be name:password, in ASCII")
+    return found
 
 
 def load_settings(kind: type[S]) -> S:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from shared import broker, logs
-from shared.config import BrokerSettings, load_settings
+from shared.config import BrokerSettings, flower_logins, load_settings
 from shared.errors import ConfigurationError
 from shared.ownership import first_open_to_others
 
@@ -26,20 +26,6 @@ DEFAULTS = {
     # The workers send events by themselves; Flower does not have to ask for them.
     "FLOWER_ENABLE_EVENTS": "false",
 }
-
-
-def logins(text: str) -> list[str]:
-    """Split logins at commas; raise ConfigurationError if none is left, or one is not `name:password`."""
-    found = [login for part in text.split(",") if (login := part.strip())]
-    if not found:
-        raise ConfigurationError(
-            "FLOWER_BASIC_AUTH: must be set to name:password: without a login anybody could read Flower"
-        )
-    for login in found:
-        name, _, password = login.partition(":")
-        if not (name and password and login.isascii()):
-            raise ConfigurationError("FLOWER_BASIC_AUTH: each login must be name:password, in ASCII")
-    return found
 
 
 def require_private(state: Path) -> None:
@@ -63,7 +49,7 @@ def main() -> None:
         os.environ[name] = os.environ.get(name) or value
     try:
         settings = load_settings(BrokerSettings)
-        os.environ["FLOWER_BASIC_AUTH"] = ",".join(logins(os.environ.get("FLOWER_BASIC_AUTH", "")))
+        os.environ["FLOWER_BASIC_AUTH"] = ",".join(flower_logins(os.environ.get("FLOWER_BASIC_AUTH", "")))
         if os.environ["FLOWER_PERSISTENT"].lower() == "true":
             require_private(Path(os.environ["FLOWER_DB"]).absolute())
     except ConfigurationError as error:

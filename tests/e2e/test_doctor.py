@@ -127,6 +127,11 @@ def test_checks_that_were_left_out_are_named(settings: Settings, monkeypatch: py
     assert "spool" not in findings
 
 
+def test_a_login_that_flower_refuses_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWER_BASIC_AUTH", "operator")
+    assert levels(found(settings))["FLOWER_BASIC_AUTH"] == "fail"
+
+
 def test_stores_that_do_not_answer(settings: Settings, database_url: str) -> None:
     port, shut = free_port(), make_url(database_url).set(database="no_such")
     away = {

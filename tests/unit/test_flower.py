@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.config import BrokerSettings, Settings, load_settings
+from shared.config import BrokerSettings, Settings, flower_logins, load_settings
 from shared.errors import ConfigurationError
 from tests.processes import FOREIGN, as_root, reachable_directory
-from worker.flower import logins, require_private
+from worker.flower import require_private
 
 STORES = {"DATABASE_URL": "postgresql://somebody@host/name", "BROKER_URL": "redis://host"}
 
@@ -21,19 +21,19 @@ def load(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:
 
 
 def test_several_may_log_in() -> None:
-    assert logins("ann:one:two, ben:three,") == ["ann:one:two", "ben:three"]
+    assert flower_logins("ann:one:two, ben:three,") == ["ann:one:two", "ben:three"]
 
 
 @pytest.mark.parametrize("text", ["", ",", " , "])
 def test_somebody_must_log_in(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^FLOWER_BASIC_AUTH: must be set"):
-        logins(text)
+        flower_logins(text)
 
 
 @pytest.mark.parametrize("login", ["hidden", "hidden:", ":hidden", "ann:one,hidden", "ann:hiddén"])
 def test_a_login_has_a_name_and_a_password(login: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^FLOWER_BASIC_AUTH: .*name:password") as refused:
-        logins(login)
+        flower_logins(login)
     assert "hidd" not in str(refused.value)
 
 
