@@ -76,7 +76,7 @@ def compare_at_start(settings: StoreSettings) -> None:
         except ConfigurationError as error:
             wrong.append(error)
         except DBAPIError as error:
-            log.warning("data_settings.not_compared", error=describe(error))
+            log.warning("study_time_zone.not_compared", error=describe(error))
         finally:
             engine.dispose()
 
@@ -84,5 +84,7 @@ def compare_at_start(settings: StoreSettings) -> None:
     thread = threading.Thread(target=compare, daemon=True)
     thread.start()
     thread.join(PATIENCE_S)
+    if thread.is_alive():
+        log.warning("study_time_zone.not_compared", error=f"no answer within {PATIENCE_S:g} s")
     if wrong:
         raise wrong[0]

@@ -16,6 +16,7 @@ from shared.data_settings import compare_at_start
 from shared.errors import ConfigurationError
 from worker import consumer
 
+logs.configure_logs()
 try:
     settings = load_settings(Settings)
     compare_at_start(settings)
@@ -36,9 +37,9 @@ def engine() -> Engine:
 
 
 @signals.setup_logging.connect(weak=False)
-def _set_logs_up(loglevel: int, **_: Any) -> None:
-    logs.configure_logs()
-    # The level of Celery's command line, by default WARNING, applies to Celery's own lines only.
+def _set_level(loglevel: int, **_: Any) -> None:
+    # The level of Celery's command line, by default WARNING, applies to Celery's own lines only. Celery sets
+    # no logs up where something is connected to this signal.
     logging.getLogger("celery").setLevel(loglevel)
 
 
