@@ -74,7 +74,7 @@ class Senders:
         try:
             learner = self._learner_tokens.verify(token, self._clock())
         except InvalidTokenError as error:
-            log.info("learner_token.refused", why=str(error))
+            log.info("token.refused", why=str(error))
             # RFC 6750, section 3.1: the client should get a new token.
             headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
             raise Problem(Kind.UNAUTHENTICATED, headers) from None

@@ -276,7 +276,9 @@ class Fault(BaseModel):
 class ProblemDetails(BaseModel):
     """An error (RFC 9457)."""
 
-    type: str = Field(description="stable name of the problem, and the path that explains it")
+    type: str = Field(
+        description="stable name of the problem, also the path that explains it; `about:blank`: see `status`"
+    )
     title: str
     status: int
     detail: str | None = None

@@ -96,13 +96,13 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
         self._senders = senders
 
     def received(self, data: bytes) -> int:
-        """Parse some bytes; return how many belong to this request."""
+        """Parse some bytes; return how many must not be parsed as the next request."""
         consumed: int = super().received(data)
-        # The rest of a skipped body must not be read as the next request.
+        # The rest of a skipped body: the connection is closed after the answer.
         return len(data) if self.is_cut else consumed
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Parse the head; if the body cannot be accepted, skip the body: the answer says why."""
+        """Parse the head; if the body cannot be accepted, skip it: the request is answered without a body."""
         try:
             super().parse_header(header_plus)
         except ValueError:  # as for a length of 5,000 digits, or a bad host: waitress would answer nothing

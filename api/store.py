@@ -134,12 +134,11 @@ class Store:
         late_at = time.monotonic() + self.deadline + LATE_S
         try:
             result = work()
-        except TimeoutError as error:
+        except TimeoutError:
             was_slow = time.monotonic() > late_at
             if not was_slow:
                 self._trip()
-            described = failures.describe(error)
-            log.warning("store.call_failed", store=self._name, error=described, process_was_slow=was_slow)
+            log.warning("store.timed_out", store=self._name, process_was_slow=was_slow)
             raise StoreUnavailableError("the store did not answer in time") from None
         except SQLAlchemyError as error:
             if failures.is_away(error):
@@ -147,7 +146,7 @@ class Store:
             else:  # the store answered: a row is locked, or the statement took too long
                 self._breaker.close()
             described = failures.describe(error)
-            log.warning("store.call_failed", store=self._name, error=described, process_was_slow=False)
+            log.warning("store.call_failed", store=self._name, error=described)
             raise StoreUnavailableError("the store is away, or refused the statement") from None
         except StudyIngestError:  # the store has answered
             self._breaker.close()

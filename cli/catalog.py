@@ -13,6 +13,7 @@ from shared import catalog_files, catalog_form
 from shared.catalog_form import CatalogFile
 from shared.errors import CatalogError
 
+FORCE = "Also change keys (answers are graded again), texts and owners of editions that have answers."
 Parts = Callable[[], Iterable[CatalogFile]]
 COMMANDS = {
     "load": (

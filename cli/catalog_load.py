@@ -5,13 +5,13 @@ import os
 import click
 
 from cli import context
-from cli.catalog import Parts, with_file
+from cli.catalog import FORCE, Parts, with_file
 from shared import catalog_admin, catalog_form, catalog_reconcile, spool
 
 
 @click.command()
 @with_file
-@click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
+@click.option("--force", is_flag=True, help=FORCE)
 @click.option("--dry-run", is_flag=True, help="Only show what would change in stored editions.")
 @context.with_store
 def load(*, parts: Parts, force: bool, dry_run: bool, store: context.Store) -> None:

@@ -19,7 +19,7 @@ import click
 import httpx
 
 from cli import remote
-from cli.catalog import Parts, with_file
+from cli.catalog import FORCE, Parts, with_file
 from shared import catalog_digest, catalog_form
 from shared.catalog_form import CatalogTopic, CatalogUser, EditionChange
 from shared.errors import ConfigurationError, StudyIngestError
@@ -42,7 +42,7 @@ class RefusedCatalogError(StudyIngestError):
 @click.command()
 @with_file
 @click.option("--url", required=True, help="The server, e.g. https://ingest.example")
-@click.option("--force", is_flag=True, help="Correct keys (answers are graded again), texts and owners.")
+@click.option("--force", is_flag=True, help=FORCE)
 def sync(*, parts: Parts, url: str, force: bool) -> None:
     """Send what differs from a server's catalog, and withdraw what FILE does not have.
 

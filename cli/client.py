@@ -104,11 +104,11 @@ class Sender:
     def status(self, uuid: str) -> dict[str, Any]:
         """Return the server's answer about an upload.
 
-        Raises UnreachableServerError if the server refuses the request, or does not answer.
+        Raises UnreachableServerError if the server answers with an error, or not at all.
         """
         response = self._request("GET", f"{PATH}/{uuid}")
         if not response.is_success:
-            raise UnreachableServerError(f"{self.http.base_url} refuses: {_problem(response)}")
+            raise UnreachableServerError(f"{self.http.base_url} answers: {_problem(response)}")
         return _body(response)
 
     def _request(self, method: str, path: str, *, content: bytes | None = None) -> httpx.Response:

@@ -79,8 +79,9 @@ def import_(  # noqa: PLR0913  # one for each option
     """Record past sessions from the review log of Anki.
 
     FILE is a collection (.colpkg) or a deck (.apkg). The sessions become uploads, which the workers replay as
-    any other. Counts are shown first. Safe to run again with the same --gap, also with a newer export. But
-    importing a deck and its whole collection would count answers twice.
+    any other. Counts are shown first. Safe to run again with the same --gap, also with an export that has
+    later reviews. Answers would count twice after a change of the learner's time zone, with an export that
+    has more reviews from before, or with a deck and its whole collection.
     """
     if (field is None) == (mapping is None):
         raise click.UsageError("give one of --field and --mapping")

@@ -84,8 +84,7 @@ def _wait(sender: client.Sender, line: bytes, sent: client.Sent, deadline: float
 def uploads() -> None:
     """Find uploads, and act on them.
 
-    Exit code 0: done, or nothing to do. 1: there is no such upload, or the action was refused and nothing
-    changed. 2: wrong usage.
+    Exit code 0: done, or nothing to do. 1: refused, or failed; a message says why. 2: wrong usage.
     """
 
 
@@ -375,7 +374,7 @@ def unvoid(uuid: UUID, *, store: context.Store) -> None:
     "--status",
     type=click.Choice(FINAL, case_sensitive=False),
     default=Status.INGESTED,
-    help="By default ingested: without its payload, a rejected or dead upload can never be replayed.",
+    help="Only uploads with this status. To replay an upload without its payload, it must be sent again.",
 )
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @context.with_store

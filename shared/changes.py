@@ -105,8 +105,9 @@ def read_changes(
 ) -> Changes:
     """Return what has changed since the cursor, for `limit` learners and `questions_limit` questions at most.
 
-    A question may come in several answers. Raise UnknownCursorError for a cursor of another database, or of
-    this one before a restore or fail-over, and ConfigurationError if `renumber` must be run after a restore.
+    A question may come in several answers. Raise UnknownCursorError for a cursor of another database or
+    schema, or from before a restore or fail-over, and ConfigurationError if `renumber` must be run after a
+    restore.
     """
     ((database, oldest_running, not_begun, from_elsewhere),) = db.execute(connection, _SNAPSHOT)
     if from_elsewhere:
@@ -115,7 +116,7 @@ def read_changes(
         )
     if cursor.database not in {None, database} or max(cursor.since, cursor.until or 0) > not_begun:
         raise UnknownCursorError(
-            "the cursor is of another database, or of this one before a restore or fail-over: read again"
+            "the cursor is of another database or schema, or from before a restore or fail-over: read again"
             " without a cursor"
         )
     until = cursor.until or oldest_running

@@ -61,7 +61,7 @@ class UnknownUploadError(StudyIngestError):
 
 
 class ReplayRefusedError(StudyIngestError):
-    """An upload cannot be replayed; the text says why. The caller must roll back."""
+    """This replay, or accepting this conflict, is refused; the text says why. The caller must roll back."""
 
 
 class UnknownLearnerError(StudyIngestError):

@@ -1,8 +1,8 @@
 """Keep uploads in Redis while Postgres is away, and move them to Postgres when it is back.
 
-An upload stays in the list `SPOOL` or `MOVING` until Postgres has committed it, or it is set aside in
-`REFUSED`. If a process dies while it moves an upload, the next process finds the upload in `SPOOL` or
-`MOVING`. Moving an upload twice changes nothing, as its uuid is unique.
+An upload stays in the list `SPOOL` or `MOVING` until Postgres has committed it, it is set aside in
+`REFUSED`, or its learner is deleted. If a process dies while it moves an upload, the next process finds the
+upload in `SPOOL` or `MOVING`. To move it twice is a repeat, as if it were sent twice.
 """
 
 import json
@@ -81,7 +81,7 @@ def push(redis: Redis, delivery: Delivery) -> None:
         redis.lpush(SPOOL, json.dumps(entry))
     except RedisError as error:
         log.warning("spool.push_failed", error=type(error).__name__)
-        raise StoreUnavailableError("neither Postgres nor Redis accepts the upload") from None
+        raise StoreUnavailableError("neither Postgres nor Redis confirms the upload") from None
 
 
 def _now(redis: Redis) -> datetime:

@@ -91,7 +91,7 @@ class OperatorStore:
                 result = future.result(DEADLINE_S)
             except (TimeoutError, SQLAlchemyError) as error:
                 future.cancel()
-                log.warning("ops.store_failed", error=failures.describe(error))
+                log.warning("ops.store_call_failed", error=failures.describe(error))
                 raise self._shown(error) from None
             except StudyIngestError:  # Postgres has answered
                 self._breaker.close()

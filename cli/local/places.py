@@ -63,8 +63,9 @@ def act_as_owner(data_dir: Path) -> None:
     for needed in (Path(sys.executable).resolve(), Path(sys.prefix), Path(__file__).parent):
         if not account.can_reach(needed):
             raise ServerError(
-                f"{data_dir} belongs to user {account.uid}, who cannot reach {needed}: install Python and"
-                " study-ingest where that user can reach both, or choose a --data-dir that root owns"
+                f"started as root, this must run as user {account.uid}, who can change {data_dir} or a"
+                f" directory above it, but cannot reach {needed}: install Python and study-ingest where that"
+                " user can reach both, or choose a --data-dir below directories that only root can change"
             )
     os.setgroups([])
     os.setgid(account.gid)

@@ -306,10 +306,11 @@ class Valkey(ServerProcess):
 
 
 def stop_orphan(pid_file: Path, path: str, stop_signal: signal.Signals) -> None:
-    """Stop the server of a pid file if it still runs with `path` in its command line; remove the file.
+    """Stop the process of a pid file if its command line has `path`; remove the file.
 
-    The caller holds the directory's lock, so the `up` that started the server has ended. The pid may belong
-    to another program now (in a restarted container): that program is not stopped.
+    The caller holds the directory's lock, so the `up` that started the server has ended. In a restarted
+    container, the pid may be of another program by now: its command line does not have the path. Raises
+    ServerError if the process does not stop.
     """
     try:
         pid = int(pid_file.read_text().split()[0])

@@ -34,9 +34,10 @@ class ProcessEndedError(StudyIngestError):
 
 
 class Restarts:
-    """Start a process again when it ends; if it ended soon after its start, wait first, each time for longer.
+    """Start a process again when it ends; if it ends soon after each start, wait before the next one.
 
-    `poll` returns the process' exit code, None while it runs; `start` may raise a StudyIngestError.
+    The wait doubles each time, up to LONGEST_PAUSE_SECONDS. `poll` returns the process' exit code, None while
+    it runs; `start` may raise a StudyIngestError.
     """
 
     def __init__(self, name: str, poll: Callable[[], int | None], start: Callable[[], None]) -> None:

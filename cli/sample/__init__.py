@@ -52,7 +52,7 @@ def catalog_of(learner: int) -> CatalogFile:
 
 
 def upload_of(session: dict[str, Any], learner: int, other: int) -> dict[str, Any]:
-    """Make an upload of the `other` learner, with the answers of the `learner` in a live session."""
+    """Make an upload in which `other` answers their copies of the questions as `learner` did live."""
     attempts = [
         {"pub_id": question["pub_id"].replace(str(learner), str(other), 1)}
         | {name: question["answer"][name] for name in ("selected", "unsure", "answered_at")}

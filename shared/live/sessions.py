@@ -217,7 +217,10 @@ _QUESTIONS = text("""
 
 
 def read_session(connection: Connection, user_id: int, session_id: int) -> dict[str, Any]:
-    """Return a session of a learner, live or uploaded, with its questions and answers."""
+    """Return a session of a learner, live or uploaded, with its questions and the answers that count.
+
+    A question without a current edition is left out.
+    """
     bound = {"user_id": user_id, "session_id": session_id}
     row = db.execute(connection, _SESSION, bound).fetchone()
     if row is None:

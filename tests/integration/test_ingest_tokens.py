@@ -330,5 +330,5 @@ def test_no_token_appears_in_the_log(web: httpx.Client, capsys: pytest.CaptureFi
     post(web, upload(ANNS), wrong)
     post(web, upload(ANNS), bearer(ANN))
     printed = "".join(capsys.readouterr())
-    assert "learner_token.refused" in printed
+    assert "token.refused" in printed
     assert wrong["Authorization"].split(".")[-1] not in printed

@@ -154,8 +154,11 @@ def test_an_owner_who_cannot_run_the_program_is_named(data_dir: Path, act_as_own
     os.chown(data_dir, FOREIGN, FOREIGN)
     data_dir.parent.chmod(0o700)
     refused = act_as_owner(data_dir).stderr
-    assert f"{data_dir} belongs to user {FOREIGN}, who cannot reach " in refused
-    assert "where that user can reach both, or choose a --data-dir that root owns" in refused
+    assert f"user {FOREIGN}, who can change {data_dir} or a directory above it, but cannot reach " in refused
+    assert (
+        "where that user can reach both, or choose a --data-dir below directories that only root can change"
+        in refused
+    )
 
 
 @pytest.mark.parametrize("kind", ["a pipe", "noise", "nothing"])
