@@ -105,7 +105,7 @@ def settings(database_url: str, broker_url: str, servers: Servers) -> Settings:
         study_ingest_enabled=True,
         viewer_sync_token="viewer-token-of-tests",
         study_api_token="study-token-of-tests",
-        store_deadline=3.0,  # for tests side by side on a machine that has other work
+        store_deadline=10.0,  # for tests side by side on a machine that has other work
     )
 
 

@@ -92,7 +92,7 @@ BRISK = {
     "visibility_timeout": 5.0,
     "task_time_limit": 4.0,
     "lock_timeout": 2.0,
-    "idle_timeout": 2.0,
+    "idle_timeout": 10.0,
 }
 
 

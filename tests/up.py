@@ -24,7 +24,8 @@ LEARNERS = ("VIEWER_TOKEN_KEYS", "VIEWER_TOKEN_AUDIENCE", "VIEWER_SIGNING_KEY")
 KEPT = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", *TOKENS, *LEARNERS)
 KEYS = ("API_URL", "FLOWER_URL", *KEPT)
 BARE = {name: value for name, value in os.environ.items() if name not in KEYS}
-BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5"}  # a lost message is soon replaced
+# A lost message is soon replaced, and a busy machine has time to answer.
+BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5", "STORE_DEADLINE": "10"}
 
 
 @dataclass

@@ -132,7 +132,7 @@ def viewer_settings(servers: Servers, template_url: str, issuer: Issuer) -> Iter
             study_ingest_enabled=True,
             viewer_sync_token=",".join([TOKEN, *TABS]),
             viewer_page=True,
-            store_deadline=3.0,
+            store_deadline=10.0,
         )
 
 

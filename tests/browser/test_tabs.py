@@ -116,9 +116,14 @@ def renderer_of(page: Page, device: Device) -> psutil.Process:
         return {each: sum(times[:2]) for each, times in living(tabs, psutil.Process.cpu_times)}
 
     before = computed()
-    page.evaluate("() => { for (const end = performance.now() + 1500; performance.now() < end; ); }")
-    after = computed()
-    return max(before.keys() & after.keys(), key=lambda each: after[each] - before[each])
+    while True:  # until one has had more of a busy processor than all others together
+        page.evaluate("() => { for (const end = performance.now() + 1500; performance.now() < end; ); }")
+        after = computed()
+        *others, most = sorted(
+            (after[each] - before[each], each.pid) for each in before.keys() & after.keys()
+        )
+        if most[0] > 1 + sum(spent for spent, _ in others):
+            return psutil.Process(most[1])
 
 
 def test_T5_a_tab_that_hangs_loses_its_turn_and_stops(phone: Device, learner: Learner, run: Run) -> None:

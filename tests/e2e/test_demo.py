@@ -25,7 +25,8 @@ from tests.processes import PATIENCE_S, reachable_directory, until
 COMMAND = str(Path(sys.executable).parent / "study-ingest")
 SETTINGS = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", "VIEWER_SYNC_TOKEN", "STUDY_INGEST_DATA_DIR")
 BARE = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5"}  # a lost message is soon replaced
+# A lost message is soon replaced, and a busy machine has time to answer.
+BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5", "STORE_DEADLINE": "10"}
 
 LEARNED = """
 geo-capital-australia            correct             0.78 →  5.58  2026-11-26

@@ -55,6 +55,7 @@ def installation(
             redis_url=servers.redis_url,
             study_ingest_enabled=True,
             viewer_sync_token="viewer-token-of-tests",
+            store_deadline=10.0,
         )
         with processes(settings, logs) as house:
             yield servers, engine, house

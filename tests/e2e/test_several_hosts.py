@@ -130,6 +130,7 @@ def test_I1_I2_a_worker_host_that_is_cut_off_in_a_transaction_loses_and_doubles_
     lost = site.workers[0]
     for number in range(2):
         site.work_on(number)
+    until(lambda: "web.started" in site.house.output("web"), "the web process runs")
     assert "30 received" in site.upload(bodies[:30])
     site.cut_off_within_a_replay(lost)
     fast_replays(site.engine)

@@ -162,6 +162,8 @@ def test_two_run_side_by_side_but_not_on_one_port(home: Path, start: Callable[[P
     refused = subprocess.run(third, env=BARE, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert f"port {port} is taken, perhaps by another `up`; choose another with --port" in refused.stderr
+    with httpx.Client(base_url=first["FLOWER_URL"], trust_env=False) as anyone:
+        until(lambda: _listens(anyone), "the first Flower has its port")
     flower = str(httpx.URL(first["FLOWER_URL"]).port)
     named = BARE | {"PORT": "0", "FLOWER_PORT": flower}
     refused = subprocess.run(third[:-2], env=named, capture_output=True, text=True, check=False)

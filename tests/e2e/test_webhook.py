@@ -23,7 +23,7 @@ def settings(settings: Settings, receiver: Receiver) -> Settings:
         update={
             "webhook_url": receiver.url,
             "webhook_secrets": SecretStr(f"{OLD_SECRET},{NEW_SECRET}"),
-            "webhook_timeout": 2.0,
+            "webhook_timeout": 10.0,
         }
     )
 

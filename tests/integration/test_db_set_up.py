@@ -72,12 +72,12 @@ def test_a_limit_of_the_database_ends_no_connection(
     servers: Servers, empty_database_url: str, name: str
 ) -> None:
     database = make_url(empty_database_url).database
-    administer(servers.database_url, f"ALTER DATABASE {database} SET {name} = '500ms'")
+    administer(servers.database_url, f"ALTER DATABASE {database} SET {name} = '3s'")
     with connected(empty_database_url) as engine, engine.connect() as connection:
         for _ in range(2):
-            execute(connection, text("SELECT pg_sleep(0.7)"))
+            execute(connection, text("SELECT pg_sleep(3.5)"))
             connection.commit()
-            time.sleep(0.7)
+            time.sleep(3.5)
 
 
 def test_options_of_the_url_are_kept_by_every_process_alike(empty_database_url: str) -> None:
