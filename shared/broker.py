@@ -115,14 +115,23 @@ def enqueue(producer: Producer, app: Celery, uploads: Sequence[UUID], *, again: 
     `again`: the message comes from the sweeper, so the worker counts each start. The task of a single upload
     has the upload's uuid as its id, so that operators find it in Flower.
     """
-    app.send_task(
-        REPLAY,
-        args=[str(upload) for upload in uploads],
-        kwargs={"again": True} if again else {},
-        argsrepr=" ".join(map(str, uploads)),  # what Flower shows, and finds
-        task_id=str(uploads[0] if len(uploads) == 1 else uuid4()),
-        producer=producer,
-    )
+    try:
+        app.send_task(
+            REPLAY,
+            args=[str(upload) for upload in uploads],
+            kwargs={"again": True} if again else {},
+            argsrepr=" ".join(map(str, uploads)),  # what Flower shows, and finds
+            task_id=str(uploads[0] if len(uploads) == 1 else uuid4()),
+            producer=producer,
+            # Of RabbitMQ. In the web process gevent's sockets ignore the read_timeout of the transport.
+            timeout=SENDER_SOCKET_TIMEOUT_S,
+            confirm_timeout=SENDER_SOCKET_TIMEOUT_S,
+        )
+    except Exception:
+        # A confirmation that is only late would be taken for that of the next message.
+        if producer.connection:
+            producer.connection.collect()
+        raise
 
 
 def queue_length(app: Celery) -> int:
