@@ -131,9 +131,9 @@ def _load(
     catalog: catalog_form.CatalogFile, query: LoadQuery, expected: frozenset[str] | None
 ) -> tuple[list[catalog_form.EditionChange], list[catalog_digest.Digest]]:
     run = services().catalog.run
-    if query.dry_run:
-        return run(lambda connection: catalog_admin.compare(connection, catalog)), []
     topics = {topic.id for topic in catalog.topics} | {each.study_topic_id for each in catalog.questions}
+    if query.dry_run:
+        return run(_guarded(lambda _: topics, expected, lambda c: catalog_admin.compare(c, catalog)))
     load = partial(catalog_admin.load_catalog, force=query.force)
     parts = run(lambda connection: catalog_admin.split(connection, catalog, force=query.force))
     changes: list[catalog_form.EditionChange] = []

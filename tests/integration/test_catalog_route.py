@@ -190,6 +190,9 @@ def test_answers_to_guarded_changes_name_the_digests_that_they_leave(server: htt
     assert refusal(server.put("/catalog", json=catalog, headers=new)) == (412, "topic-changed")
     every = {"If-Match": ", ".join(f'"{each["digest"]}"' for each in first)}
     assert server.put("/catalog", json=catalog, headers=every).json()["digests"] == first
+    dry = "/catalog?dry_run=true"
+    assert refusal(server.put(dry, json=catalog, headers=new)) == (412, "topic-changed")
+    assert server.put(dry, json=catalog, headers=every).json()["digests"] == first
     assert put(server, catalog).json()["digests"] == []
     path = f"/catalog/topics/{TOPIC}/questions"
     kept = server.put(path, json={"ids": [110]}, headers={"If-Match": digest(server, TOPIC)})
