@@ -11,6 +11,7 @@ stops only the jobs that need it.
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import threading
@@ -148,6 +149,8 @@ class WebhookSender:
             # Not `asyncio.run`, which would wait for a name server that does not answer.
             with metrics.WEBHOOK_SECONDS.time(), closing(asyncio.new_event_loop()) as loop:
                 answer = loop.run_until_complete(webhooks.post(webhook, self._settings, self._tls))
+                # A long answer was read in part only.
+                loop.run_until_complete(loop.shutdown_asyncgens())
             result = "delivered" if answer.delivered else "refused" if answer.refused else "failed"
             metrics.WEBHOOK_TRIES.labels(result).inc()
             with self._engine.begin() as connection:
@@ -320,6 +323,8 @@ def main() -> None:
     log.info("sweeper.started")
     sweeper.run()
     log.info("sweeper.stopped")
+    # A normal exit would wait for a look-up of the receiver's name that hangs.
+    os._exit(0)
 
 
 if __name__ == "__main__":

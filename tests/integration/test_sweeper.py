@@ -141,8 +141,8 @@ def test_a_name_server_that_does_not_answer_delays_a_webhook_by_its_timeout_alon
     ingest(engine, upload(answer("q110", NINE)))
     answers, resolve = threading.Event(), socket.getaddrinfo
 
-    def resolve_slowly(host: str | None, *options: Any) -> Any:
-        if host == "receiver.invalid":
+    def resolve_slowly(host: str | bytes | None, *options: Any) -> Any:
+        if host in {"receiver.invalid", b"receiver.invalid"}:
             answers.wait()
         return resolve(host, *options)
 

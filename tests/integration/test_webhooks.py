@@ -1,5 +1,6 @@
 """Webhooks reach their receiver, signed, and what it answers decides what becomes of them."""
 
+import gc
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from sqlalchemy import Engine, text
 
 from shared.config import Settings
 from shared.models import Outbox
+from shared.webhooks import KEPT_BYTES
 from tests.factories import answer, ingest, load, rows, upload
 from tests.receiver import NEW_SECRET, OLD_SECRET, Receiver, hang, status, trickle
 from tests.webhooks import (
@@ -182,6 +184,17 @@ def test_a_receiver_that_hangs_or_trickles_is_given_up(
     receiver.then(trickle(receiver, BEGINNINGS[part]) if part else hang(receiver))
     deliver_due(engine, impatient(with_receiver))
     assert fates(engine) == [("waiting", 1, "no complete answer within 0.5 s")] * 2
+
+
+@pytest.mark.usefixtures("sent")
+def test_the_beginning_of_a_long_refusal_is_kept_and_nothing_is_left_behind(
+    engine: Engine, with_receiver: Settings, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.then(status(500, b"x" * 10_000))
+    deliver_due(engine, with_receiver)
+    gc.collect()
+    assert [each.getMessage() for each in caplog.records if each.name == "asyncio"] == []
+    assert {error for _, _, error in fates(engine)} == {f"500 {'x' * KEPT_BYTES}"}
 
 
 @pytest.mark.usefixtures("sent")
