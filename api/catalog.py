@@ -132,8 +132,9 @@ def _load(
 ) -> tuple[list[catalog_form.EditionChange], list[catalog_digest.Digest]]:
     run = services().catalog.run
     topics = {topic.id for topic in catalog.topics} | {each.study_topic_id for each in catalog.questions}
-    if query.dry_run:
-        return run(_guarded(lambda _: topics, expected, lambda c: catalog_admin.compare(c, catalog)))
+    if query.dry_run:  # in the order of a load, so that it is refused for the same reason
+        changed = run(lambda connection: catalog_admin.compare(connection, catalog))
+        return run(_guarded(lambda _: topics, expected, lambda _: changed))
     load = partial(catalog_admin.load_catalog, force=query.force)
     parts = run(lambda connection: catalog_admin.split(connection, catalog, force=query.force))
     changes: list[catalog_form.EditionChange] = []

@@ -71,8 +71,8 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
         number = sum(len(index.asked[topic.id]) for topic in differing)
         with remote.track(questions, number, "sending") as sending:
             sent = server.put(chain(learners.values(), differing, sending))
-        larger = server.still_differing()  # by the questions that the file does not have
-        with remote.track(larger, len(larger), "withdrawing") as topics:
+        differing_still = server.still_differing()  # by what the file does not have
+        with remote.track(differing_still, len(differing_still), "withdrawing") as topics:
             gone = sum(server.keep_only(topic, index.asked[topic]) for topic in topics)
     click.echo(
         f"{len(differing)} of {len(index.topics)} topics differed: {sent} questions sent, {gone} withdrawn"

@@ -185,7 +185,8 @@ def lock_answered(connection: Connection, pub_ids: Sequence[str]) -> None:
 def lock_catalog(connection: Connection) -> None:
     """Wait until no other transaction changes the catalog, and keep others from changing it.
 
-    This lasts until the transaction ends. Only transactions that change the catalog wait for this lock.
+    This lasts until the transaction ends. Only transactions that change the catalog, or compare it with
+    digests that a request expects, wait for this lock.
     """
     db.execute(connection, _ONE_CHANGE)
 

@@ -24,7 +24,7 @@ _DIGESTS = """
             encode(float8send(q.exam_frequency), 'hex'),
             CAST(extract(epoch FROM q.retired_at) * 1000000 AS bigint), i.pub_id, i.choices, i.correct_choice,
             CAST(extract(epoch FROM i.published_at) * 1000000 AS bigint)) AS text), 'UTF8')) AS hash
-        FROM study_questions q JOIN published_items i ON i.source_id = q.id
+        FROM study_questions q LEFT JOIN published_items i ON i.source_id = q.id
         WHERE q.study_topic_id = page.id AND (q.retired_at IS NULL OR q.retired_at > :now)
     ) AS asked ON true
     GROUP BY page.id, page.line ORDER BY page.id
@@ -34,7 +34,11 @@ _NAMED = text(_DIGESTS.format("id = ANY(CAST(:ids AS bigint[]))"))
 
 
 def digests_after(connection: Connection, after: int, *, limit: int, now: datetime) -> list[Digest]:
-    """Return the digests of topics with ids above `after`, in order; retired questions do not count."""
+    """Return the digests of topics with ids above `after`, in order; retired questions do not count.
+
+    A question whose only edition was moved to another question counts: no file has such a question, so that
+    a sync withdraws it.
+    """
     rows = db.execute(connection, _PAGE, {"after": after, "limit": limit, "now": now})
     return [Digest(*row) for row in rows]
 

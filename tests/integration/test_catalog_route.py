@@ -252,6 +252,17 @@ def test_sync_sends_what_differs_and_withdraws_what_the_file_does_not_have(
     assert {row["id"] for row in rows(engine, StudyQuestion) if row["study_topic_id"] == 11} == {110, 112}
 
 
+def test_sync_withdraws_a_question_whose_edition_is_another_questions_now(
+    server: httpx.Client, engine: Engine, tmp_path: Path
+) -> None:
+    load(engine)
+    moved = [each for each in CATALOG["questions"] if each["id"] != 111]
+    file, catalog = tmp_path / "catalog.json", {**CATALOG, "questions": [*moved, question(112, "q111")]}
+    assert "3 questions sent, 1 withdrawn" in sync(server, file, catalog).stdout
+    assert {row["id"] for row in rows(engine, StudyQuestion) if row["study_topic_id"] == 11} == {110, 112}
+    assert "0 of 6 topics differed" in sync(server, file, catalog).stdout
+
+
 @pytest.mark.parametrize("retired_at", [None, "2020-01-01T00:00:00Z"])
 def test_sync_refuses_questions_of_a_topic_that_the_file_does_not_have(
     server: httpx.Client, engine: Engine, tmp_path: Path, retired_at: str | None
