@@ -1,6 +1,5 @@
 """Commands whose modules are loaded when they run: to load all of them takes two seconds."""
 
-import gc
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -43,6 +42,6 @@ class LazyGroup(click.Group):
             module = import_module(self._modules[name][0])
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
-        gc.freeze()  # what is loaded stays until the end; to search it for garbage there takes 0.1 s
+
         # `import` is a keyword of Python, so its function is named `import_`.
         return name, getattr(module, name, None) or getattr(module, f"{name}_"), rest
