@@ -54,8 +54,8 @@ class Kind(Enum):
     )
     UNKNOWN_CURSOR = (
         410,
-        "The cursor `after` is not from this database",
-        "Read everything again, without `after`.",
+        "The cursor `after` is from another database, or from before a restore or fail-over",
+        "Delete the copy, and read everything again, without `after`.",
     )
     TOPIC_CHANGED = (
         412,

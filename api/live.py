@@ -200,7 +200,7 @@ def _close(close: Callable[..., dict[str, Any]], path: SessionPath) -> dict[str,
 def void_session(path: SessionPath) -> dict[str, Any]:
     """Void a session: it stays on record but no longer counts; one in progress is abandoned first."""
     voided = _run_now(lambda connection, now: sessions.void(connection, path.user_id, path.session_id, **now))
-    log.info("session.void_requested", session=path.session_id, status=voided["status"])
+    log.info("session.void_requested", session=path.session_id)
     return live_schemas.QuizSession.model_validate(voided).model_dump(mode="json")
 
 
@@ -214,7 +214,7 @@ def unvoid_session(path: SessionPath) -> dict[str, Any]:
     session = services().live.run(
         lambda connection: sessions.unvoid(connection, path.user_id, path.session_id)
     )
-    log.info("session.unvoid_requested", session=path.session_id, status=session["status"])
+    log.info("session.unvoid_requested", session=path.session_id)
     return live_schemas.QuizSession.model_validate(session).model_dump(mode="json")
 
 

@@ -125,7 +125,7 @@ class Store:
             return work(connection)
 
     def wait(self, work: Callable[[], T]) -> T:
-        """Run a function that raises TimeoutError at the deadline; raise StoreUnavailableError as `run` does.
+        """Run `work`, which must raise TimeoutError at its deadline; raise StoreUnavailableError like `run`.
 
         If the store cannot be reached, the breaker opens.
         """

@@ -162,7 +162,8 @@ def adopt(data_dir: Path, *, catalog: str, host_schema: str) -> None:  # noqa: A
     settings = load_settings(StoreSettings)
     if settings.database_schema in {"", host_schema}:
         raise ConfigurationError(
-            f"DATABASE_SCHEMA: set it to a schema for our tables alone, such as learning, not {host_schema}"
+            "DATABASE_SCHEMA: name a schema that only our tables use, such as `study_ingest`; in"
+            f" {host_schema} are the document server's tables"
         )
     engine = db.make_engine(settings)
     try:

@@ -12,7 +12,7 @@ from shared import catalog_admin, catalog_form, catalog_reconcile, spool
 @click.command()
 @with_file
 @click.option("--force", is_flag=True, help=FORCE)
-@click.option("--dry-run", is_flag=True, help="Only show what would change in stored editions.")
+@click.option("--dry-run", is_flag=True, help="Only list stored editions with other texts, key or owner.")
 @context.with_store
 def load(*, parts: Parts, force: bool, dry_run: bool, store: context.Store) -> None:
     """Load learners, topics and questions from a FILE; loading it again changes nothing.

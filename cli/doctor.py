@@ -329,6 +329,7 @@ def _health(connection: Connection, settings: Settings) -> Iterator[Finding]:
 def _spool(redis_url: str) -> Iterator[Finding]:
     try:
         with spool.connect(redis_url) as client:
+            client.ping()
             yield ok("spool", "answers")
             yield from _redis("spool", client)
             waiting = client.llen(spool.SPOOL) + client.llen(spool.MOVING)
@@ -359,7 +360,7 @@ def _broker(app: Celery) -> Iterator[Finding]:
 
 def _unusable(store: str, error: Exception, setting: str) -> Finding:
     if isinstance(error, redis.ResponseError):
-        fix = f"give the user of {setting} the missing right, or name a server that can be written"
+        fix = f"correct {setting} (the user's rights, the database's number), or name a writable server"
         return fail(store, f"it answers, but refuses: {error}", fix)
     return fail(store, str(error), f"start it, or correct {setting}: host, user, password, socket")
 

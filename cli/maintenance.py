@@ -54,7 +54,8 @@ def migrate(data_dir: Path, *, time_zone: str | None) -> None:
         data_settings.adopt(connection, settings)
         changes.renumber(connection)
     engine.dispose()
-    click.echo(f"{len(pending)} revisions applied" if pending else "no revision is pending")
+    before = f"; pending before: {', '.join(pending)}" if pending else ""
+    click.echo(f"the database is at the newest revision{before}")
 
 
 @click.group()
@@ -87,7 +88,7 @@ def delete(user_id: int, *, store: context.Store) -> None:
     with store.engine.begin() as connection:
         receipt = delete_learner(connection, user_id, spool.connect(url) if url else None)
     click.echo(
-        f"learner {user_id} is deleted: {receipt.sessions} sessions, {receipt.attempts} attempts, progress of"
+        f"deleted of learner {user_id}: {receipt.sessions} sessions, {receipt.attempts} attempts, progress at"
         f" {receipt.progress} questions; blanked: {receipt.uploads} uploads, {receipt.conflicts} conflicts;"
         f" removed from the spool: {receipt.spooled}"
     )

@@ -68,9 +68,16 @@ def mint_(  # noqa: PLR0913  # one for each option
     issuer: str,
     data_dir: Path,
 ) -> None:
-    """Print a token for a learner; key and audience are by default those of a running `up`."""
+    """Print a token for a learner.
+
+    Key and audience are those of the options, else of the environment's VIEWER_SIGNING_KEY and
+    VIEWER_TOKEN_AUDIENCE, else of a running `up`.
+    """
     running = {} if signing_key and audience else read_env(data_dir)
-    signing_key = signing_key or Path(running["VIEWER_SIGNING_KEY"])
+    if not signing_key:
+        if not running["VIEWER_SIGNING_KEY"]:
+            raise click.ClickException("the running `up` has no VIEWER_SIGNING_KEY: give --signing-key")
+        signing_key = Path(running["VIEWER_SIGNING_KEY"])
     audience = audience or running["VIEWER_TOKEN_AUDIENCE"]
     try:
         key = json.loads(signing_key.read_bytes())

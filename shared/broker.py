@@ -123,7 +123,8 @@ def enqueue(producer: Producer, app: Celery, uploads: Sequence[UUID], *, again: 
             argsrepr=" ".join(map(str, uploads)),  # what Flower shows, and finds
             task_id=str(uploads[0] if len(uploads) == 1 else uuid4()),
             producer=producer,
-            # Of RabbitMQ. In the web process gevent's sockets ignore the read_timeout of the transport.
+            # For RabbitMQ. In the web process gevent ignores the transport's read_timeout: there, only a new
+            # connection and these two waits have a limit.
             timeout=SENDER_SOCKET_TIMEOUT_S,
             confirm_timeout=SENDER_SOCKET_TIMEOUT_S,
         )

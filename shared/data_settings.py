@@ -66,17 +66,15 @@ def compare_at_start(settings: StoreSettings) -> None:
 
     Raises ConfigurationError as `adopt` does.
     """
-    wrong: list[ConfigurationError] = []
+    failed: list[ConfigurationError | DBAPIError] = []
 
     def compare() -> None:
         engine = db.make_engine(settings)
         try:
             with engine.begin() as connection:
                 adopt(connection, settings)
-        except ConfigurationError as error:
-            wrong.append(error)
-        except DBAPIError as error:
-            log.warning("study_time_zone.not_compared", error=describe(error))
+        except (ConfigurationError, DBAPIError) as error:
+            failed.append(error)
         finally:
             engine.dispose()
 
@@ -84,7 +82,9 @@ def compare_at_start(settings: StoreSettings) -> None:
     thread = threading.Thread(target=compare, daemon=True)
     thread.start()
     thread.join(PATIENCE_S)
-    if thread.is_alive():
-        log.warning("study_time_zone.not_compared", error=f"no answer within {PATIENCE_S:g} s")
-    if wrong:
-        raise wrong[0]
+    error = failed[0] if failed else None
+    if isinstance(error, ConfigurationError):
+        raise error
+    if error or thread.is_alive():
+        why = describe(error) if error else f"no answer within {PATIENCE_S:g} s"
+        log.warning("study_time_zone.not_compared_with_stored", error=why)

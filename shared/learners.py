@@ -12,7 +12,7 @@ from shared.payload import SPACES
 from shared.study.store import lock_learner, mark_whole
 
 # A replay that finds exactly one owner sets an upload's `user_id`. An upload that is not ingested also
-# belongs to the learner whom its sender's token names. Without a `user_id`, it also belongs to the learners
+# belongs to the learner in `learner_id`. Without a `user_id`, it also belongs to the learners
 # whose questions it names, as long as the catalog has these.
 _THEIRS = """
     SELECT client_session_uuid FROM uploads WHERE user_id = :user_id

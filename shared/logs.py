@@ -80,7 +80,7 @@ def _unquote(record: logging.LogRecord) -> bool:
 
 
 def configure_logs(level: int = logging.INFO) -> None:
-    """Set up logging for a process, including the lines of libraries; call it once, in `main`."""
+    """Set up logging for a process, including the lines of libraries; call it once, at the start."""
     sys.stderr = io.TextIOWrapper(_Output(), write_through=True, errors="backslashreplace")
     formatter = structlog.stdlib.ProcessorFormatter(
         processors=[

@@ -437,11 +437,12 @@ class Upload(Base):
     `received` (row committed) → `ingested` (every effect committed) | `rejected` (cannot succeed as things
     stand, `reason` says why) | `dead` (tries exhausted). There is no `running`: a lock on the row shows that
     a replay runs, and a crash releases the lock. `content_hash` is `version:hex`; it stays when a purge sets
-    the payload to NULL. `user_id`: the learner, once a replay or a blanking found exactly one; not a foreign
-    key, as the row stays when the learner is deleted. `learner_id`: the learner that the sender's token
-    names, NULL for a trusted sender. `clock_shift`: stated by an operator for a wrong clock, and added to
-    every time of the payload. `waiting_since`: since when the upload can be replayed; before that it may have
-    been in the spool, or final.
+    the payload to NULL. `user_id`: the learner, once a replay found exactly one, or the deleted learner of a
+    blanked upload; not a foreign key, as the row stays when the learner is deleted. `learner_id`: the only
+    learner whom the upload may concern, as the sender's token or an import says; NULL for a trusted sender.
+    `clock_shift`: stated by an operator for a wrong clock, and added to every time of the payload.
+    `waiting_since`: when the row last became `received`; later than `received_at` if the upload was in the
+    spool, or was set back.
     """
 
     __tablename__ = "uploads"

@@ -24,11 +24,13 @@ class Replayed:
     """An upload's new status, and how many of its questions the replay folded from their whole history.
 
     `plan`: what became of the upload's attempts; None if its sessions were in the database already.
+    `reason`: why it is rejected.
     """
 
     status: uploads.Status
     plan: Plan | None
     late_folds: int = 0
+    reason: str | None = None
 
 
 class _SessionKey(NamedTuple):
@@ -103,7 +105,7 @@ def replay(
             plan = each.plan.rejected(Fate.MIXED_OWNERS)
             result = _result(each, plan, [], {})
             end = uploads.End(each.uuid, uploads.Status.REJECTED, now, each.owner, result, each.reason)
-            done.append((end, Replayed(uploads.Status.REJECTED, plan)))
+            done.append((end, Replayed(uploads.Status.REJECTED, plan, reason=each.reason)))
         else:
             new[_SessionKey(each.uuid, each.owner)] = each
     done += _ingest(connection, new, now)

@@ -148,8 +148,9 @@ def _import_key(described: Mapping[str, Any]) -> Key:
         raise ValueError("a key must be OKP with Ed25519 (for EdDSA), or oct (for HS256)")
     if described.get("alg", algorithms[0]) not in algorithms or described.get("use", "sig") != "sig":
         names = " or ".join(algorithms)
+        kind = described["kty"]
         raise ValueError(
-            f"a key's `alg` must be {names}, or be left out; its `use` must be sig, or be left out"
+            f"the `alg` of an {kind} key must be {names} or left out, and its `use` must be sig or left out"
         )
     if not isinstance(kid := described.get("kid"), str) or not kid:
         raise ValueError("each key must have a `kid`, a text that is not empty")

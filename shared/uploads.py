@@ -31,8 +31,9 @@ class Status(StrEnum):
 class Delivery:
     """One delivery of an upload; `payload` is the body's JSON text, as sent.
 
-    `received_at`: None means now, by Postgres' clock, as the clocks of hosts differ; `learner_id`: the
-    learner that the sender's token names, None for a trusted sender, who sends for every learner.
+    `received_at`: None means now, by Postgres' clock, as the clocks of hosts differ; `learner_id`: the only
+    learner whom it may concern, as the sender's token or an import says; None for a trusted sender, who sends
+    for every learner.
     """
 
     client_session_uuid: UUID
@@ -301,8 +302,8 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
 class Locked:
     """A `received` upload whose row the caller has locked.
 
-    `payload` is its decoded JSON; `learner_id` is the learner that the sender's token names, None for a
-    trusted sender; `clock_shift` is what an operator wants added to its times.
+    `payload` is its decoded JSON; `learner_id` is the only learner whom it may concern, None for a trusted
+    sender; `clock_shift` is what an operator wants added to its times.
     """
 
     client_session_uuid: UUID

@@ -363,9 +363,10 @@ def conflict(conflict: int) -> ResponseReturnValue:
 
 @blueprint.post("/conflicts/<id:conflict>/payloads")
 def payloads(conflict: int) -> ResponseReturnValue:
-    """Show both contents of a conflict, which have a learner's answers; the log records the request."""
+    """Show the contents of a conflict, which have a learner's answers; the log records that."""
     opened = services().store.read(partial(actions.find_conflict, conflict=conflict))
-    log.info("ops.payload_shown", upload=str(opened.client_session_uuid))
+    if opened.present_payload is not None or opened.payload is not None:
+        log.info("ops.payload_shown", upload=str(opened.client_session_uuid))
     both = {
         "Present content": _as_text(opened.present_payload),
         "Other content": _as_text(opened.payload),

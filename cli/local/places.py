@@ -41,7 +41,7 @@ data_dir_option = click.option(
     envvar="STUDY_INGEST_DATA_DIR",
     default=DEFAULT_DIRECTORY,
     show_default=True,
-    help="Data directory of `up`. If the environment names no stores, those of that `up` are used.",
+    help="Data directory of `up`; while DATABASE_URL is unset, other commands use the stores of this `up`.",
 )
 
 

@@ -125,11 +125,12 @@ def replay_again(
     db.execute(connection, _SET_BACK, {"id": client_session_uuid, "statuses": [Status.INGESTED]})
     done = replay(connection, [client_session_uuid], now=now, default_zone=default_zone)
     replayed = done.get(client_session_uuid)
-    if replayed is None or replayed.plan is None or replayed.status is not Status.INGESTED:
+    if replayed is None or replayed.plan is None:
         raise errors.ReplayRefusedError(
-            f"{client_session_uuid} would be rejected with the current catalog,"
-            " or its session is recorded under another uuid"
+            f"{client_session_uuid} cannot be replayed again: the same session is recorded under another uuid"
         )
+    if replayed.status is not Status.INGESTED:
+        raise errors.ReplayRefusedError(f"{client_session_uuid} would be rejected: {replayed.reason}")
     return replayed.plan
 
 

@@ -139,7 +139,10 @@ def test_stores_that_do_not_answer(settings: Settings, database_url: str) -> Non
         "redis_url": f"redis://127.0.0.1:{port}/1",
         "database_url": shut.render_as_string(hide_password=False),
     }
-    findings = found(settings.model_copy(update=away))
+    away_settings = settings.model_copy(update=away)
+    findings = found(away_settings)
+    answers = [each.check for each in examine(away_settings, NOWHERE) if each.detail.startswith("answers")]
+    assert answers == []
     assert {"postgres": "fail", "broker": "fail", "spool": "fail"}.items() <= levels(findings).items()
     assert 'database "no_such" does not exist' in findings["postgres"].detail
     assert [name in findings[check].fix for check, name in STORES.items()] == [True] * 3

@@ -192,7 +192,7 @@ def test_a_learner_is_deleted_here_alone(adopted: Host, engine: Engine) -> None:
     user_id = learner(engine)
     ingest(engine, upload(answer("ann-0", AT)))
     deleted = adopted.ours("learners", "delete", str(user_id), "--yes")
-    assert deleted.output.startswith(f"learner {user_id} is deleted: 1 sessions, 1 attempts"), deleted.output
+    assert deleted.output.startswith(f"deleted of learner {user_id}: 1 sessions, 1 attempts"), deleted.output
     assert ingest(engine, upload(answer("ann-0", AT))).status == "ingested"
 
 
@@ -349,7 +349,7 @@ def test_adopt_wants_a_schema_of_its_own(host: Host) -> None:
     for schema in ("", "public"):
         refused = host.ours("adopt", DATABASE_SCHEMA=schema)
         assert refused.exit_code == 1
-        assert refused.output.startswith("Error: DATABASE_SCHEMA: set it to a schema for our tables alone")
+        assert refused.output.startswith("Error: DATABASE_SCHEMA: name a schema that only our tables use")
 
 
 @pytest.mark.parametrize("kind", ["int"], indirect=True)

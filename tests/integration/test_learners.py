@@ -217,7 +217,7 @@ def test_I11_the_command_deletes_and_says_so(engine: Engine, database_url: str) 
     words = ["learners", "delete", str(ANN), "--yes"]
     result = CliRunner().invoke(main, words, env={"DATABASE_URL": database_url})
     assert result.output == (
-        f"learner {ANN} is deleted: 1 sessions, 1 attempts, progress of 1 questions;"
+        f"deleted of learner {ANN}: 1 sessions, 1 attempts, progress at 1 questions;"
         " blanked: 1 uploads, 0 conflicts; removed from the spool: 0\n"
     )
     assert payloads(engine) == [None]

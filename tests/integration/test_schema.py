@@ -91,7 +91,7 @@ def test_everything_of_ours_is_in_the_schema(empty_database_url: str, migrate: C
     execute(empty_database_url, "CREATE TABLE users (id uuid PRIMARY KEY)")
     before = relations(empty_database_url)
     assert migrate(DATABASE_SCHEMA="learning").exit_code == 0
-    assert migrate(DATABASE_SCHEMA="learning").output == "no revision is pending\n"
+    assert migrate(DATABASE_SCHEMA="learning").output == "the database is at the newest revision\n"
     engine = make_engine(StoreSettings(database_url=empty_database_url, database_schema="learning"))
     factories.load(engine)
     assert ingest(engine, upload(answer("q110", AT))).status == "ingested"

@@ -240,7 +240,7 @@ def test_an_empty_set_refuses_every_token(keys: Path, learners: LearnerTokens) -
         ("[]", "not a usable JSON Web Key Set"),
         ({"keys": [{"kty": "RSA", "kid": "r", "n": "AQAB", "e": "AQAB"}]}, "must be OKP with Ed25519"),
         ({"keys": [EDDSA | {"crv": "X25519"}]}, "must be OKP with Ed25519"),
-        ({"keys": [EDDSA | {"alg": "HS256"}]}, "`alg` must be EdDSA"),
+        ({"keys": [EDDSA | {"alg": "HS256"}]}, "`alg` of an OKP key must be EdDSA"),
         ({"keys": [EDDSA | {"use": "enc"}]}, "`use` must be sig"),
         ({"keys": [{k: v for k, v in EDDSA.items() if k != "kid"}]}, "each key must have a `kid`"),
         ({"keys": [{"kid": "a"}]}, "must be OKP with Ed25519"),
