@@ -60,7 +60,7 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
     for part in parts():
         index.add(part)
         learners |= {learner.id: learner for learner in part.users}
-    index.require_topics()
+    index.check()
     with remote.connect(url, token, timeout=TIMEOUT_S) as http:
         server = _Server(http, force=force)
         server.find_differing(index)

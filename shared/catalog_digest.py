@@ -7,6 +7,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 from shared import catalog_form
@@ -49,8 +50,11 @@ class Index:
                 for edition in question.editions:
                     self._hashes[question.study_topic_id] += _edition_hash(question, edition)
 
-    def require_topics(self) -> None:
-        """Raise CatalogError for questions whose topic has no entry in the file."""
+    def check(self) -> None:
+        """Raise CatalogError for a question of two topics, or of a topic that has no entry in the file."""
+        numbers = sorted(chain.from_iterable(map(set, self.asked.values())))
+        if both := next((one for one, other in pairwise(numbers) if one == other), None):
+            raise CatalogError(f"question {both}: has entries in two topics")
         if missing := sorted(self.asked.keys() - self.topics.keys()):
             topics = ", ".join(map(str, missing))
             raise CatalogError(f"topic {topics}: has questions, but no entry in the file: add one")

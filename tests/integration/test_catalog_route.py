@@ -275,6 +275,18 @@ def test_sync_refuses_questions_of_a_topic_that_the_file_does_not_have(
     assert "topic 11: has questions, but no entry in the file" in refused.stderr
 
 
+def test_sync_refuses_a_question_of_two_topics(server: httpx.Client, engine: Engine, tmp_path: Path) -> None:
+    """In requests of their own, each would take it from the other topic, at every sync."""
+    load(engine)
+    before, file = everything(engine), tmp_path / "catalog.ndjson"
+    twice = question(112, subject="changed") | {"study_topic_id": OTHER_TOPIC}
+    parts = [CATALOG, {"questions": [question(112)]}, {"questions": [twice]}]
+    file.write_text("\n".join(map(json.dumps, parts)))
+    refused = synced(server, file)
+    assert (refused.exit_code, "question 112: has entries in two topics" in refused.stderr) == (1, True)
+    assert everything(engine) == before
+
+
 def test_sync_reads_lines(server: httpx.Client, tmp_path: Path) -> None:
     file = tmp_path / "catalog.ndjson.gz"
     rows_of = [(name, row) for name, each in CATALOG.items() for row in each]
