@@ -33,6 +33,8 @@ TLS: Mapping[str, dict[str, Any]] = {
 SOFT_LIMIT_SHARE = 0.75
 SOFT_SHUTDOWN_S = 10.0
 CONNECT_TIMEOUT_S = 1.0
+# More than one CONNECT_TIMEOUT_S: otherwise kombu gives up before it tries the next RabbitMQ of BROKER_URL.
+CONNECT_RETRIES_S = 3.0
 # A frozen broker never answers: without a limit every call would hang forever.
 SENDER_SOCKET_TIMEOUT_S = 1.0
 WORKER_SOCKET_TIMEOUT_S = 5.0
@@ -84,7 +86,12 @@ def _sentinel_urls(address: Sentinel) -> str:
 def _transport_options(settings: BrokerSettings, *, worker: bool) -> dict[str, Any]:
     timeout = WORKER_SOCKET_TIMEOUT_S if worker else SENDER_SOCKET_TIMEOUT_S
     if settings.broker_url.startswith(AMQP):
-        return {"confirm_publish": True, "read_timeout": timeout, "write_timeout": timeout}
+        return {
+            "confirm_publish": True,
+            "read_timeout": timeout,
+            "write_timeout": timeout,
+            "connect_retries_timeout": CONNECT_RETRIES_S,
+        }
     address = sentinel(settings.broker_url)
     known = address and {
         "master_name": address.master_name,

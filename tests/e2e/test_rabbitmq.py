@@ -2,6 +2,7 @@
 
 import random
 import signal
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from cli.client import Answer, Sender
-from shared.broker import REPLAY_QUEUE, make_celery, queue_length
+from shared.broker import REPLAY_QUEUE, enqueue, make_celery, queue_length
 from shared.config import Settings
 from shared.study.finalize import verify
 from tests import factories
@@ -139,6 +140,15 @@ def test_I1_a_frozen_broker_delays_no_sender_and_is_given_up_on(
     for name in ("worker", "sweeper"):
         house.start(name)
     until(lambda: ends(engine) == {"ingested": 6}, "every upload is ingested")
+
+
+def test_a_sender_goes_on_to_the_next_broker_if_the_first_hangs(settings: Settings, rabbit: RabbitMQ) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        first = f"amqp://guest:guest@127.0.0.1:{silent.getsockname()[1]}//"
+        app = make_celery(settings.model_copy(update={"broker_url": f"{first};{rabbit.url}"}))
+        with app.producer_pool.acquire(block=True) as producer:
+            enqueue(producer, app, [uuid4()])
+    assert queue_length(make_celery(settings)) == 1
 
 
 def test_I1_I2_restarts_under_load_lose_and_double_nothing(
