@@ -102,7 +102,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
         return len(data) if self.is_cut else consumed
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Parse the head; if the body cannot be accepted, skip it: the request is answered without a body."""
+        """Parse the head; if the body cannot be accepted, skip it: the answer does not depend on it."""
         try:
             super().parse_header(header_plus)
         except ValueError:  # as for a length of 5,000 digits, or a bad host: waitress would answer nothing
