@@ -44,7 +44,7 @@ def reconcile(*, force: bool, store: context.Store) -> None:
     Exit 1 if there are any and --force is not given. With --force, REDIS_URL must be set if there is a spool.
     """
     url = os.environ.get("REDIS_URL")
-    redis = spool.connect(url) if url else None
+    redis = spool.connect(url, spool.COMMAND_TIMEOUT_S) if url else None
     found = 0
     for differences in catalog_reconcile.find_differences(store.engine):
         for each in differences:

@@ -328,7 +328,7 @@ def _health(connection: Connection, settings: Settings) -> Iterator[Finding]:
 
 def _spool(redis_url: str) -> Iterator[Finding]:
     try:
-        with spool.connect(redis_url) as client:
+        with spool.connect(redis_url, spool.COMMAND_TIMEOUT_S) as client:
             client.ping()
             yield ok("spool", "answers")
             yield from _redis("spool", client)

@@ -86,7 +86,9 @@ def delete(user_id: int, *, store: context.Store) -> None:
     """
     url = os.environ.get("REDIS_URL")
     with store.engine.begin() as connection:
-        receipt = delete_learner(connection, user_id, spool.connect(url) if url else None)
+        receipt = delete_learner(
+            connection, user_id, spool.connect(url, spool.COMMAND_TIMEOUT_S) if url else None
+        )
     click.echo(
         f"deleted of learner {user_id}: {receipt.sessions} sessions, {receipt.attempts} attempts, progress at"
         f" {receipt.progress} questions; blanked: {receipt.uploads} uploads, {receipt.conflicts} conflicts;"
@@ -169,7 +171,7 @@ def count_backlog() -> dict[str, int | None]:
         click.echo(f"messages are not counted: the broker does not answer ({type(error).__name__})", err=True)
     try:
         if settings.redis_url:
-            with spool.connect(settings.redis_url) as redis:
+            with spool.connect(settings.redis_url, spool.COMMAND_TIMEOUT_S) as redis:
                 backlog["spooled"] = spool.spooled(redis)
     except RedisError as error:
         click.echo(f"the spool is not counted: Redis does not answer ({type(error).__name__})", err=True)

@@ -35,13 +35,15 @@ BATCH = 100
 # The longest wait for one answer of Redis: short, as the request has waited for Postgres before. A push needs
 # two answers, and perhaps a new connection.
 SOCKET_TIMEOUT_S = 0.3
+# Of commands, for which no request and no loop waits: a Redis on a busy machine may need a second.
+COMMAND_TIMEOUT_S = 5.0
 
 
-def connect(redis_url: str) -> Redis:
-    """Make a client that waits at most SOCKET_TIMEOUT_S for each answer, and does not retry."""
+def connect(redis_url: str, timeout: float = SOCKET_TIMEOUT_S) -> Redis:
+    """Make a client that waits at most `timeout` seconds for each answer, and does not retry."""
     options: dict[str, Any] = {
-        "socket_timeout": SOCKET_TIMEOUT_S,
-        "socket_connect_timeout": SOCKET_TIMEOUT_S,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
         "retry": Retry(NoBackoff(), 0),
         # With 0 retries this only makes the client connect again, to the new master.
         "retry_on_error": [ReadOnlyError],

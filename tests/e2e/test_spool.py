@@ -85,7 +85,7 @@ def test_I1_postgres_has_what_was_spooled_as_soon_as_it_is_back(
     with (
         processes(settings, tmp_path, sweep_every=10 * PATIENCE_S) as house,
         Sender(house.serve(), "viewer-token-of-tests") as viewer,
-        spool.connect(servers.redis_url) as redis,
+        spool.connect(servers.redis_url, spool.COMMAND_TIMEOUT_S) as redis,
     ):
         house.start("sweeper")
         until(lambda: "sweeper.started" in house.output("sweeper"), "the sweeper runs")
@@ -131,7 +131,7 @@ def entry(seed: int) -> Delivery:
 @pytest.fixture
 def redis(broker_url: str, servers: Servers) -> Iterator[Redis]:
     assert broker_url
-    with spool.connect(servers.redis_url) as redis:
+    with spool.connect(servers.redis_url, spool.COMMAND_TIMEOUT_S) as redis:
         yield redis
 
 

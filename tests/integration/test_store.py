@@ -47,7 +47,10 @@ def test_I12_what_postgres_cannot_store_is_refused_alone(
     web = serve(create_app(settings), settings)
     sent = [EXAMPLE_UPLOAD | {"client_session_uuid": str(uuid4())} for _ in range(12)]
     bad = [each | {"unstorable": 1} for each in sent[::4]]
-    with ThreadPoolExecutor(12) as senders, spool.connect(servers.redis_url) as redis:
+    with (
+        ThreadPoolExecutor(12) as senders,
+        spool.connect(servers.redis_url, spool.COMMAND_TIMEOUT_S) as redis,
+    ):
         answers = list(senders.map(lambda each: web.post(PATH, json=each), [*bad, *sent[1::4], *sent[2::4]]))
         assert spool.spooled(redis) == 0
     assert [each.status_code for each in answers] == [422] * 3 + [202] * 6
