@@ -114,16 +114,16 @@ def test_a_store_that_is_away_is_named_and_the_rest_is_served(
     with frozen(servers.postgres.pid):
         found = read(viewer)
         assert found["breaker_open uploads"] == 0, "to scrape trips no breaker"
-        viewer.http.post(PATH, json=factories.random_upload(random.Random(2), 1))
-        # A process that was itself slow does not blame the store; each refused check may open the breaker.
-        until(
-            lambda: viewer.http.get("/readyz") and read(viewer)["breaker_open uploads"], "the breaker opens"
-        )
+        # One post opens the breaker; more are needed only if the process itself was slow.
+        rng, posts = random.Random(2), 0
+        while not read(viewer)["breaker_open uploads"]:
+            assert viewer.http.post(PATH, json=factories.random_upload(rng, 1)).status_code == 202
+            posts += 1
         later = read(viewer)
     assert (found["store_answers postgres"], found["store_answers redis"]) == (0, 1)
     assert "uploads received" not in found
     assert found["queue_length"] == 0
-    assert (later["breaker_open uploads"], later["spool_length"]) == (1, 1)
+    assert (later["breaker_open uploads"], later["spool_length"]) == (1, posts)
     seen(lambda: read(viewer), "store_answers postgres", 1)
 
 

@@ -42,6 +42,7 @@ def test_I12_one_request_waits_for_a_store_that_hangs_and_none_after_it(
     store = Store(make_engine(settings, pool_size=2), "test", deadline=3.0, threads=2)
     assert store.run(lambda _: True)
     with frozen(servers.postgres.pid), capture_logs() as logs:
+        assert "did not answer in time" in refusal_of(store)
         until(lambda: "was unreachable a moment ago" in refusal_of(store), "the breaker opens")
         # A process that was itself slow does not blame the store: then one more request waits.
         *before, last = [each["process_was_slow"] for each in logs if each["event"] == "store.timed_out"]
