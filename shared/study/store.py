@@ -94,8 +94,8 @@ def _zone(name: str | None, default_zone: str) -> ZoneInfo:
 
 
 # For progress p, its question's topic t and the learner's date :today: until the exam is over, no due date is
-# later than the exam.
-SHOWN_DUE = "CASE WHEN t.exam_on >= :today THEN least(p.due, t.exam_on) ELSE p.due END"
+# later than the exam. A question without progress has no due date.
+SHOWN_DUE = "CASE WHEN t.exam_on >= :today AND t.exam_on < p.due THEN t.exam_on ELSE p.due END"
 
 # What is shown of progress p.
 SHOWN = """p.stability, p.difficulty, p.due, p.last_answered_at, p.reviews, p.misses, p.miss_streak,

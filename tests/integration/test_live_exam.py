@@ -1,5 +1,6 @@
 """An exam that lies ahead, questions that will be withdrawn, and sessions that ask what is due."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -102,6 +103,18 @@ def test_due_asks_the_longest_due_first_and_then_new_ones_by_what_exams_ask(
     assert order[5:] == ["q113"]
     assert asked(front, quiz_mode="due", new_per_session=1) == ["q111", "q110", "q112"]
     assert asked(front, quiz_mode="due", new_per_session=0) == ["q111", "q110"]
+
+
+def test_due_asks_new_questions_after_due_ones_while_an_exam_lies_ahead(
+    front: Front, engine: Engine, clock: Clock
+) -> None:
+    """A new question once took the exam's date for its due date: it was asked as a due one, or not at all."""
+    front.sit(("q110", WRONG))
+    clock.advance(days=1)
+    for days in (0, 30):
+        exam(engine, str(clock.now.date() + timedelta(days=days)))
+        assert asked(front, quiz_mode="due") == ["q110", "q111"]
+        assert asked(front, quiz_mode="due", new_per_session=0) == ["q110"]
 
 
 def test_focus_asks_again_what_would_be_missed_now(front: Front, engine: Engine, clock: Clock) -> None:
