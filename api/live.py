@@ -47,8 +47,9 @@ COMMON = (
 OF_BODY = (Kind.NOT_JSON, Kind.BODY_TOO_LARGE, Kind.UNSUPPORTED_MEDIA_TYPE, Kind.INVALID_REQUEST)
 
 MAX_PAGE = 100
-# Characters; a time and an id in base 64 need far fewer.
-MAX_CURSOR = 200
+# Characters. The longest cursor is a public id of 200 characters, each written as two escapes (\ud83d\ude00)
+# in JSON, and all of it in base 64.
+MAX_CURSOR = 3300
 
 Id = Annotated[int, Field(ge=0, le=BIGINT - 1)]
 T = TypeVar("T")

@@ -13,8 +13,10 @@ from tests.factories import BEN, NO_CHOICE, RIGHT, WRONG, answer, ingest, load, 
 
 MISSED = range(110, 120)
 EACH_LIST = pytest.mark.parametrize(
-    ("path", "query"), [("sessions", {}), ("reviews", {"due_before": "2027-01-01"}), ("wrong-notes", {})]
+    ("path", "query"),
+    [("sessions", {}), ("reviews", {"due_before": "2027-01-01"}), ("wrong-notes", {}), ("progress", {})],
 )
+LONGEST = 200  # characters of a public id
 
 
 @pytest.fixture
@@ -50,6 +52,17 @@ def test_pages_of_any_size_make_the_same_list(learned: Front, path: str, query: 
     assert len(whole) == len(MISSED)
     for limit in (1, 4, len(MISSED), 100):
         assert list(pages(learned, path, limit, nothing, **query)) == whole
+
+
+@pytest.mark.parametrize("letter", ["q", "\ud55c", "\U0001f600", '"'])
+def test_a_page_begins_after_the_longest_public_id(front: Front, engine: Engine, letter: str) -> None:
+    longest = letter * LONGEST
+    load(engine, {"questions": [question(112, longest), question(113, longest[1:] + "\U0001f601")]})
+    for pub_id in ("q110", longest, longest[1:] + "\U0001f601"):
+        front.sit((pub_id, WRONG))
+    whole = front.get("progress").json()["items"]
+    assert len(whole) == 3
+    assert list(pages(front, "progress", 1, nothing)) == whole
 
 
 @EACH_LIST
