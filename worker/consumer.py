@@ -24,6 +24,9 @@ log = structlog.get_logger()
 
 # Celery by itself would try to connect five times a second, with two lines in the log for each try.
 REFUSED_PAUSE_S = 1.0
+# Events of tasks wait this long, so that one message to Flower has several. Celery by itself sends one at
+# each turn of its loop: nearly half of the CPU of a worker's main process (docs/performance.md, "P2 alone").
+EVENTS_PAUSE_S = 0.05
 
 
 class _Headers(BaseModel):
@@ -74,6 +77,9 @@ class Consumer(CeleryConsumer):
     """Pass on messages of our form, and refuse all others."""
 
     connection_errors: tuple[type[Exception], ...]
+    hub: Any
+    event_dispatcher: Any
+    _events_due = 0.0
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], Any]:
         """Return the function that is called with each message."""
@@ -99,6 +105,19 @@ class Consumer(CeleryConsumer):
         super().on_connection_error_after_connected(exc)
         if not isinstance(exc, self.connection_errors):
             time.sleep(REFUSED_PAUSE_S)
+
+    def on_send_event_buffered(self) -> Any:
+        """Send events EVENTS_PAUSE_S after the first of them, or when the loop ends or connects again."""
+        self.hub.on_close.add(self._send_events)
+        # The end of the pause, not a flag: Celery may cancel the timer.
+        if (now := time.monotonic()) >= self._events_due:
+            self._events_due = now + EVENTS_PAUSE_S
+            self.hub.call_later(EVENTS_PAUSE_S, self._send_events)
+
+    def _send_events(self, *_: Any) -> None:
+        self._events_due = 0.0
+        if self.event_dispatcher:
+            self.event_dispatcher.flush()
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
         """Refuse a message that cannot be decoded; Celery would log all of it."""
