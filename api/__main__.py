@@ -5,12 +5,12 @@ import os
 
 from gevent import monkey
 
-# What is loaded at the start stays: looking for garbage in it took a fifth of the start's time. `main` turns
-# the collector on again.
+# What is loaded at the start stays in memory: to look for garbage in it took a fifth of the start's time.
+# `main` turns the collector on again.
 gc.disable()
 
-# Patch before anything takes a lock or a socket. Threads that compete for the interpreter cost a web process
-# more than its work does; greenlets switch only where they wait (docs/performance.md).
+# Patch before anything takes a lock or a socket. Threads would compete for the interpreter, which costs more
+# CPU time than the work itself; greenlets switch only where they wait (docs/performance.md).
 monkey.patch_all()
 
 from api.server import main  # noqa: E402  # patched first

@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 def require_token(tokens: tuple[str, ...], closed: Kind = Kind.UNAUTHENTICATED) -> None:
-    """Refuse a request without one of the tokens; if none is set, refuse all with the problem `closed`."""
+    """Refuse a request without one of the tokens; without any token, refuse all with the problem `closed`."""
     if not tokens:
         raise Problem(closed)
     if not _is_one_of(tokens, _bearer_token(request.headers.get("Authorization", ""))):
@@ -42,15 +42,15 @@ class Senders:
         )
         rate = parse(settings.viewer_rate)
         self._limit, self._span = rate.amount, rate.get_expiry()
-        # Requests of each learner in the current span. The memory storage of `limits` scans all learners a
-        # hundred times a second (docs/performance.md, "Learners' tokens").
+        # Requests of each learner in the current span. The memory storage of `limits` is not used: it would
+        # scan all learners a hundred times a second (docs/performance.md, "Learners' tokens").
         self._span_number, self._requests = 0, Counter[int]()
 
     def may_send_body(self, authorization: str) -> bool:
-        """Return whether a sender has a valid token of any route that takes a body.
+        """Return whether an `Authorization` header has a valid token of any route that takes a body.
 
-        The server asks before it reads the body; the route itself then checks that the token is one of its
-        own.
+        The server calls this before it reads the body; later, the route checks that the token is valid for
+        this route.
         """
         token = _bearer_token(authorization)
         settings = self._settings
@@ -62,7 +62,7 @@ class Senders:
             return False
 
     def identify(self) -> int | None:
-        """Return the learner that the request's token names, None for a trusted sender.
+        """Return the learner whom the request's token names, None for a trusted sender.
 
         Refuses a request without a valid token, and a learner whose requests exceed VIEWER_RATE.
         """

@@ -1,4 +1,4 @@
-"""Routes by which a document server with a database of its own keeps our catalog equal to its catalog."""
+"""Routes that keep our catalog equal to the catalog of a document server with a separate database."""
 
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
@@ -49,7 +49,7 @@ class DigestQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    after: live.Id = Field(0, description="the last topic of the page before")
+    after: live.Id = Field(0, description="id of the last topic of the previous page")
     limit: int = Field(MAX_TOPICS, ge=1, le=MAX_TOPICS, description="largest number of topics in a page")
 
 
@@ -65,7 +65,7 @@ class Precondition(BaseModel):
     if_match: str | None = Field(
         None,
         alias="If-Match",
-        description='the digest of each topic named, as `"…"`; `"new"` for a topic that does not exist',
+        description='the digest of each topic concerned, as `"…"`; for a topic that does not exist, `"new"`',
     )
 
 
@@ -93,9 +93,9 @@ def load_catalog(header: Precondition, query: LoadQuery) -> dict[str, Any]:
 
     If the body has a mistake, all of it is refused and nothing is written. Otherwise the rows that are new or
     differ are written in parts of at most 500 rows, each in a transaction of its own; sending the same body
-    again changes nothing. After a 503, send the body again; an `If-Match` must then have the digests that the
-    topics have by then. If the stored catalog changes meanwhile, or an edition is answered, a 412 or a 422
-    may also come after the first parts are written.
+    again changes nothing. After a 503, some parts may be written: send the body again, with the topics'
+    present digests if you use `If-Match`. If the stored catalog changes during the load, or an edition is
+    answered, a 412 or a 422 may also come after the first parts are written.
     """
     body = schemas.plain_json_body()
     catalog = None
@@ -158,9 +158,9 @@ def _guarded(
     expected: frozenset[str] | None,
     work: Callable[[Connection], T],
 ) -> Callable[[Connection], tuple[T, list[catalog_digest.Digest]]]:
-    """Wrap `work`: run it only if its topics have the expected digests, and return their new digests, too.
+    """Make a function that does `work` and returns the new digests, if the topics have the expected digests.
 
-    Otherwise raise ChangedTopicError. If `expected` is None, no digests are computed or returned.
+    Otherwise the function raises ChangedTopicError. If `expected` is None, it ignores digests.
     """
     now = services().now
 
@@ -199,7 +199,7 @@ def _fault(line: str, catalog: catalog_form.CatalogFile | None) -> dict[str, str
     responses=answers({200: schemas.Digests}, *COMMON, Kind.INVALID_REQUEST),
 )
 def show_digests(query: DigestQuery) -> dict[str, Any]:
-    """List topics with their digests, a page at a time: send those whose digest differs from yours."""
+    """List topics with their digests, a page at a time; load each topic whose digest differs from yours."""
     now = services().now
     found = services().catalog.run(
         lambda c: catalog_sync.digests_after(c, query.after, limit=query.limit, now=now(c))
@@ -295,7 +295,7 @@ def _tagged(answer: BaseModel, digests: Iterable[catalog_digest.Digest]) -> Resp
 def remove_learner(path: CatalogPath) -> dict[str, Any]:
     """Delete a learner and all their data; the rows of their uploads stay, without payloads.
 
-    Where the catalog is a document server's, the learner's rows in its tables stay.
+    Where the catalog is a document server's, the learner's rows in the server's tables stay.
     """
     redis = services().uploads.spool
     deleted = services().catalog.run(lambda c: delete_learner(c, path.id, redis))

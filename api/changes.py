@@ -1,4 +1,4 @@
-"""The route from which a document server keeps a copy of all progress."""
+"""The route that a document server reads to keep a copy of all progress."""
 
 import threading
 import time

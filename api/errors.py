@@ -1,4 +1,4 @@
-"""Errors: a refused request, except one to `/ops`, is answered as `application/problem+json` (RFC 9457)."""
+"""Errors: outside of `/ops`, every error is answered as `application/problem+json` (RFC 9457)."""
 
 import json
 from collections.abc import Mapping
@@ -55,12 +55,12 @@ class Kind(Enum):
     UNKNOWN_CURSOR = (
         410,
         "The cursor `after` is from another database, or from before a restore or fail-over",
-        "Delete the copy, and read everything again, without `after`.",
+        "Delete your copy of the progress, and read everything again, without `after`.",
     )
     TOPIC_CHANGED = (
         412,
-        "A topic has changed meanwhile",
-        "Read its digest again, and compute the change again.",
+        "`If-Match` does not have the topics' present digests",
+        "Read the topics' digests again, and compute the change again.",
     )
     BODY_TOO_LARGE = 413, "The body is too large", "Split the session or the catalog, or omit fields."
     UNSUPPORTED_MEDIA_TYPE = (
@@ -73,7 +73,7 @@ class Kind(Enum):
     NOTHING_TO_ASK = (
         422,
         "No question of the topic matches",
-        "Change `subject_filter`, `wrong_only`, `quiz_mode` or `new_per_session`, or ask in another topic.",
+        "Change `subject_filter`, `wrong_only`, `quiz_mode` or `new_per_session`, or choose another topic.",
     )
     REJECTED_UPLOAD = (
         422,
@@ -176,7 +176,7 @@ def refuse_invalid(error: ValidationError) -> NoReturn:
     """Refuse a request whose query or body does not match its model; quote nothing of the request."""
     faults = []
     for each in error.errors(include_url=False, include_context=False, include_input=False)[:MAX_FAULTS]:
-        # The name of an unknown field is the client's own content.
+        # The name of an unknown field is left out: it is the client's own content.
         place = each["loc"][:-1] if each["type"] == "extra_forbidden" else each["loc"]
         faults.append({"pointer": "".join(f"/{step}" for step in place), "detail": each["msg"]})
     raise Problem(Kind.INVALID_REQUEST, errors=faults) from None
@@ -197,7 +197,7 @@ def install_problems(app: Flask) -> None:
 def note_refusal(
     body: dict[str, Any], *, address: str | None, endpoint: str | None = None, upload: str | None = None
 ) -> None:
-    """Log and count a problem: its type and the JSON pointers of its faults, never their values."""
+    """Log and count a problem: its type and the JSON pointers of its faults, never the faulty values."""
     REFUSALS.labels(body["type"].rpartition("/")[2]).inc()
     log.info(
         "request.refused",

@@ -29,14 +29,14 @@ upload_routes = APIBlueprint(
 
 
 class UploadPath(BaseModel):
-    """Which upload."""
+    """The upload."""
 
     client_session_uuid: UUID
 
 
 @upload_routes.before_request
 def admit() -> None:
-    """Refuse requests while ingest is off, else those that `identify` refuses; note the token's learner."""
+    """Refuse a request if ingest is off, or if `identify` refuses it; keep the token's learner in `g`."""
     if not services().settings.study_ingest_enabled:
         raise Problem(Kind.INGEST_CLOSED)
     g.learner_id = services().senders.identify()
@@ -82,7 +82,7 @@ def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response:
         case uploads.Verdict.CONFLICT:
             raise Problem(Kind.CONFLICTING_UPLOAD)
         case uploads.Verdict.REJECTED:
-            fault = {"pointer": "", "detail": f"rejected as {receipt.reason}"}
+            fault = {"pointer": "", "detail": f"rejected with the reason {receipt.reason}"}
             raise Problem(Kind.REJECTED_UPLOAD, reason=receipt.reason, errors=[fault])
         case uploads.Verdict.INGESTED:
             members = f'"client_session_uuid":"{uuid}","result":{receipt.result}'

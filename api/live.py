@@ -199,7 +199,7 @@ def _close(close: Callable[..., dict[str, Any]], path: SessionPath) -> dict[str,
     responses=answers({200: live_schemas.QuizSession}, *COMMON, Kind.UNKNOWN_SESSION),
 )
 def void_session(path: SessionPath) -> dict[str, Any]:
-    """Void a session: it stays on record but no longer counts; one in progress is abandoned first."""
+    """Void a session: it stays on record but no longer counts; a session in progress is abandoned first."""
     voided = _run_now(lambda connection, now: sessions.void(connection, path.user_id, path.session_id, **now))
     log.info("session.void_requested", session=path.session_id)
     return live_schemas.QuizSession.model_validate(voided).model_dump(mode="json")
@@ -324,7 +324,7 @@ def list_due_reviews(path: LearnerPath, query: ReviewQuery) -> dict[str, Any]:
     ),
 )
 def list_progress(path: LearnerPath, query: PageQuery) -> Response:
-    """List a learner's progress by public id; 304 if the page still has the ETag of `If-None-Match`."""
+    """List a learner's progress, ordered by public id; 304 if the page has the ETag of `If-None-Match`."""
     after, limit = _place(query, lists.BEFORE_PROGRESS), query.limit + 1
     rows = services().live.run(
         lambda connection: lists.progress(connection, path.user_id, after=after, limit=limit)
@@ -358,6 +358,6 @@ def list_wrong_notes(path: LearnerPath, query: NoteQuery) -> dict[str, Any]:
     responses=answers({200: live_schemas.WeakAreas}, *COMMON, Kind.UNKNOWN_TOPIC),
 )
 def list_weak_areas(path: TopicPath) -> dict[str, Any]:
-    """List the learner's results in each answered subject of a topic, the least accurate subject first."""
+    """List the learner's results by subject in a topic, the least accurate subject first."""
     areas = _run_now(lambda connection, now: lists.weak_areas(connection, path.user_id, path.topic_id, **now))
     return live_schemas.WeakAreas.model_validate({"items": areas}).model_dump(mode="json")

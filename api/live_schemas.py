@@ -156,7 +156,7 @@ class WrongNote(BaseModel):
     pub_id: str
     study_topic_id: int
     subject: str
-    retired: bool = Field(description="withdrawn: no session asks it anymore")
+    retired: bool = Field(description="true: the question is withdrawn, and no new session asks it")
     opened_at: datetime
     closed_at: datetime | None
     misses: int
@@ -177,7 +177,7 @@ class WeakArea(BaseModel):
 
 
 class WeakAreas(BaseModel):
-    """The learner's results in each answered subject of a topic, the least accurate subject first."""
+    """The learner's results by subject in a topic, the least accurate subject first."""
 
     model_config = with_example(
         {

@@ -45,7 +45,7 @@ def make_documented_app(import_name: str) -> OpenAPI:
 
 
 def answers(bodies: ResponseDict, *kinds: errors.Kind) -> ResponseDict:
-    """Describe an operation's answers: bodies by status, and kinds of problems; 500 is always added."""
+    """Describe an operation's answers: bodies by status, kinds of problems and, as the default, a 500."""
 
     def problem(some: list[errors.Kind]) -> dict[str, Any]:
         media = {
@@ -75,7 +75,7 @@ WEBHOOKS = {
 # docs/webhooks.md explains them.
 WEBHOOK_HEADERS = {
     "webhook-id": "the same at every try: ignore a message whose id is known",
-    "webhook-timestamp": "when this try was sent, in seconds since 1970; refuse an old one",
+    "webhook-timestamp": "when this try was sent, in seconds since 1970; refuse an old message",
     "webhook-signature": "one `v1,…` signature for each key, as in Standard Webhooks",
 }
 WEBHOOK_ANSWERS = {
@@ -127,7 +127,7 @@ def document() -> dict[str, Any]:
 
 @docs_routes.get("/docs")
 def page() -> Response:
-    """Serve the page of the OpenAPI document, which loads nothing from another site."""
+    """Serve the page that shows the OpenAPI document; the page loads nothing from another site."""
     response = send_from_directory(PAGE, "index.html")
     response.headers["Content-Security-Policy"] = POLICY
     return response

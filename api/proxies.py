@@ -1,6 +1,7 @@
 """Restore what a proxy changes in a request: the client's address, the scheme and the path.
 
-werkzeug's ProxyFix trusts the headers of any sender; waitress can trust only a single address.
+No library does this: werkzeug's ProxyFix trusts the headers of any sender, and waitress can trust only a
+single address.
 """
 
 from collections.abc import Iterable
@@ -16,8 +17,8 @@ from shared.config import URL_PREFIX, Settings
 def make_location_relative(response: Response) -> Response:
     """Remove our scheme and host from a `Location`: only the client knows by which address it reaches us."""
     location = response.location or "/"
-    # Our own locations are paths already. This is tested first, as `host_url` takes a tenth of the CPU of an
-    # upload in Flask.
+    # Our own locations are paths already. This is tested first, as to compute `host_url` takes a tenth of the
+    # CPU time that Flask needs for an upload.
     if not location.startswith("/") and location.startswith(request.host_url):
         response.location = location.removeprefix(request.host_url[:-1])
     return response

@@ -50,7 +50,7 @@ def with_example(example: dict[str, Any], *, location: str = "") -> ConfigDict:
 
 
 def plain_json_body() -> bytes:
-    """Return the request's body; refuse one that is too large, or not uncompressed JSON by its headers."""
+    """Return the request's body; refuse a body that is too large, compressed or, by its header, not JSON."""
     if request.mimetype != "application/json" or request.content_encoding:
         raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
     # MAX_CONTENT_LENGTH is not used: with it, werkzeug would read 3 KB through buffers of 64 KB. The server
@@ -73,7 +73,7 @@ def read_body(model: type[M]) -> M:
 
 
 class Snapshot(BaseModel):
-    """A session's counts by outcome, and by learning pattern as known when the session was finalized."""
+    """A session's counts by outcome, and its four pattern counts, which never change (docs/learning.md)."""
 
     correct_count: int
     wrong_count: int
@@ -97,7 +97,7 @@ class AttemptResult(BaseModel):
     pub_id: str
     status: Literal["counted", "practice", "skipped"]
     reason: Literal["unknown_question", "invalid_choice", "bad_clock", "mixed_owners"] | None = Field(
-        None, description="why it was skipped"
+        None, description="why the attempt was skipped"
     )
 
 
@@ -161,7 +161,7 @@ class UploadStatus(BaseModel):
     finalized_at: datetime | None
     tries: int
     voided_at: datetime | None = Field(description="when its sessions were taken out of progress")
-    reason: str | None = Field(description="why it was rejected")
+    reason: str | None = Field(description="why the upload was rejected")
     result: Result | None
 
 
@@ -268,7 +268,8 @@ class Fault(BaseModel):
     """One mistake in a request."""
 
     pointer: str = Field(
-        description="JSON pointer (RFC 6901) into the body, or `/` and a query field; empty: the whole body"
+        description="JSON pointer (RFC 6901) into the body, or `/` and the name of a query field; empty: the"
+        " whole body"
     )
     detail: str
 
@@ -337,7 +338,7 @@ class ChangedLearner(BaseModel):
     """A learner, and questions whose progress changed."""
 
     user_id: int
-    complete: bool = Field(description="true: first delete all that the copy has of this learner")
+    complete: bool = Field(description="true: first delete all that your copy has of this learner")
     questions: list[ChangedQuestion]
 
 
@@ -355,7 +356,7 @@ class Changes(BaseModel):
     )
 
     learners: list[ChangedLearner]
-    next: str = Field(description="`after` of the next request; keep it with the copy")
+    next: str = Field(description="`after` of the next request; keep it with your copy")
     more: bool = Field(description="true: more changes exist, so request again at once")
 
 
@@ -363,7 +364,7 @@ class Changes(BaseModel):
 
 
 class ChangedEdition(BaseModel):
-    """What a load changes in a stored edition, and how many attempts by how many learners the edition has."""
+    """What a load changes in a stored edition, and the numbers of its attempts and of their learners."""
 
     pub_id: str
     changes: list[Literal["texts", "order", "key", "owner", "question"]]
@@ -420,7 +421,7 @@ class QuestionIds(BaseModel):
 
 
 class Withdrawn(BaseModel):
-    """How many questions were deleted, and how many retired because they are answered or being asked."""
+    """How many questions were deleted, and how many were retired, as they are answered or being asked."""
 
     model_config = with_example({"deleted": 0, "retired": 1})
 

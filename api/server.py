@@ -46,7 +46,7 @@ MAX_FORM = 64 * 1024
 # Many times the number of threads, so that slow senders do not exhaust the connections.
 MAX_CONNECTIONS = 500
 # Enough for the largest upload at 70 kbit/s, and longer than a proxy usually keeps an idle connection: so a
-# proxy never sends a request on a connection that is being closed.
+# proxy rarely sends a request on a connection that is being closed.
 CONNECTION_TIMEOUT_S = 120
 LOOK_FOR_TIMEOUTS_S = 10
 # Seconds after the answer in which everything that the client still sends is discarded: closing with unread
@@ -54,7 +54,8 @@ LOOK_FOR_TIMEOUTS_S = 10
 LINGER_S = 10
 # Several times the deadline of an upload; a request for the catalog may take longer, and is cut off.
 DRAIN_S = 10.0
-# Seconds; a thread that is still busy then waits for a client that does not read, or for a long statement.
+# Seconds. Only a thread that waits for a client that does not read, or for a long statement, can still be
+# busy at this time.
 SHUTDOWN_S = 0.5
 TICK_S = 0.5
 WRONG_CONFIGURATION = 2
@@ -96,13 +97,13 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
         self._senders = senders
 
     def received(self, data: bytes) -> int:
-        """Parse some bytes; return how many must not be parsed as the next request."""
+        """Parse some bytes; return how many are consumed: all of them if the body is skipped."""
         consumed: int = super().received(data)
         # The rest of a skipped body: the connection is closed after the answer.
         return len(data) if self.is_cut else consumed
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Parse the head; if the body cannot be accepted, skip it: the answer does not depend on it."""
+        """Parse the head; skip a body that cannot be accepted: the answer does not depend on the body."""
         try:
             super().parse_header(header_plus)
         except ValueError:  # as for a length of 5,000 digits, or a bad host: waitress would answer nothing
@@ -110,7 +111,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
         if "//" in self.path:
             # waitress and werkzeug would read such a path as `/`, or redirect to a host that it names.
             self.error = _NotFoundError("")
-        # RFC 9112, section 6.3: the two ends may disagree about where such a request ends.
+        # RFC 9112, section 6.3: sender and server may disagree about where such a request ends.
         is_ambiguous = b"\ntransfer-encoding:" in header_plus.lower()
         if is_ambiguous and ("CONTENT_LENGTH" in self.headers or self.version == "1.0"):
             self.headers["CONNECTION"] = "close"
@@ -141,7 +142,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self.parser_class = partial(_Request, settings=settings, senders=senders)
         channels = server.active_channels.values()
         if len(channels) >= MAX_CONNECTIONS:
-            # Of the connections whose current request has shown no token, close the one silent for longest.
+            # Of the connections whose current request shows no token, close the one that is silent longest.
             strangers = (each for each in channels if not each.requests and not each.has_token)
             if oldest := min(strangers, key=attrgetter("last_activity"), default=None):
                 oldest.handle_close()

@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 class Breaker:
-    """Let every request through while a store answers; after a failure, one every `pause` seconds.
+    """Let every request through while a store answers; after a failure, one request in `pause` seconds.
 
     If no request is let through for two pauses, nobody has tested the store: the breaker closes. With an
     infinite pause it stays open until `close` is called. `name`: the label of its metric.

@@ -1,1 +1,1 @@
-"""Ratios: what we reach beside the least that the work can cost, and beside other designs."""
+"""Benchmarks: our figures, compared with the least that the work can cost, and with other designs."""

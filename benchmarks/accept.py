@@ -1,4 +1,4 @@
-"""P1 and P6: uploads accepted in a second, beside a bare route, and beside what was ingested before."""
+"""P1 and P6: uploads accepted per second, compared with a bare route, and with repeats."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ CONNECTIONS = (8, 64)
 BARE = f"{GEVENT} benchmarks.peers.bare"
 ROUNDS = 5
 REQUESTS, QUICK_REQUESTS = 2000, 200
-# No worker empties the queue here, and still each upload is to be published.
+# No worker empties the queue here, but every upload must be published.
 UNBOUNDED = 10**9
 
 _INGEST = text("""
@@ -36,7 +36,7 @@ class Round(NamedTuple):
 
 
 class UnexpectedStatusError(Exception):
-    """A side did not answer as it should, so that its speed means nothing."""
+    """A side did not answer as it should, so its speed means nothing."""
 
 
 def measure(stores: Stores, *, quick: bool) -> list[Figure]:
@@ -67,7 +67,7 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
 def _round(engine: Engine, load: Load, bare: int) -> Round:
     ours = answered(load, 202)
     beside = answered(load._replace(port=bare), 202)
-    # The result of the first replay stands for all of them: the answers are as long as real ones.
+    # All uploads get the result of the first one's replay, so that the answers are as long as real ones.
     with engine.begin() as connection:
         replay(connection, [upload_id(load.first)], now=datetime.now(UTC), default_zone="UTC")
         connection.execute(_INGEST)
@@ -78,7 +78,7 @@ def answered(load: Load, status: int) -> list[Answer]:
     """Send a load; raise UnexpectedStatusError unless every answer has the status."""
     answers = send(load)
     if other := Counter(answer.status for answer in answers if answer.status != status):
-        raise UnexpectedStatusError(f"of {load}, {dict(other)} were not answered {status}")
+        raise UnexpectedStatusError(f"{load}: other answers than {status}: {dict(other)}")
     return answers
 
 

@@ -19,10 +19,10 @@ TIMEOUT_S = 60.0
 
 
 class Load(NamedTuple):
-    """What to send: uploads `first` to `first + requests - 1` of the made ones, to a port of this machine.
+    """What to send: uploads `first` to `first + requests - 1` of the workload, to a port of this machine.
 
-    Each connection sends as soon as it has its answer; with `rate`, no more than that in a second. `tokens`:
-    one for each upload, else the shared one.
+    Each connection sends again when it has its answer. `rate`: the limit of uploads per second, for all
+    connections together; 0: no limit. `tokens`: a token for each upload; if empty, the shared token.
     """
 
     port: int
@@ -34,7 +34,7 @@ class Load(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One answer: when it was asked for (seconds after the first), how long it took, and its status."""
+    """One answer: when its request was sent (seconds after the start), how long it took, and its status."""
 
     at: float
     took: float
@@ -52,7 +52,7 @@ def _client() -> ProcessPoolExecutor:
 
 
 def throughput(answers: list[Answer]) -> float:
-    """Return the answers in a second."""
+    """Return the number of answers per second."""
     return len(answers) / max(answer.at + answer.took for answer in answers)
 
 

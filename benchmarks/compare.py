@@ -29,9 +29,9 @@ def values(checkout: Path, name: str, *, quick: bool) -> dict[str, float]:
 @click.option("--rounds", default=3, show_default=True, help="Runs of each benchmark in each checkout.")
 @click.option("--quick", is_flag=True, help="Run the quick form of the benchmarks.")
 def compare(checkout: Path, names: tuple[str, ...], *, rounds: int, quick: bool) -> None:
-    """Print this checkout's figures ÷ those of another CHECKOUT, which `./dev --version` has set up.
+    """Print the figures of this checkout ÷ those of another CHECKOUT; set it up there by `./dev --version`.
 
-    NAMES are benchmarks, such as accept, drain and cpu. Figures that only one of the two has are left out.
+    NAMES are benchmarks, such as accept, drain and cpu. Figures that only one checkout has are left out.
     """
     for name in names:
         pairs = [

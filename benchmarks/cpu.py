@@ -1,4 +1,4 @@
-"""P3: the worker's own CPU for one replay, beside a replay written by hand."""
+"""P3: the CPU of the worker itself for one replay, compared with a replay written by hand."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,9 +18,9 @@ from shared.replay import replay
 LEARNERS = 20  # on each side
 UPLOADS = 5  # of each learner in one round
 ROUNDS, QUICK_ROUNDS = 9, 5
-PRACTICE = 5  # attempts of an upload
+PRACTICE = 5  # attempts of an upload that are practice
 
-# The rows of both sides, ids aside.
+# The rows of both sides, without ids.
 _ROWS = text("""
     SELECT (SELECT jsonb_agg(to_jsonb(p) - '{user_id,study_question_id,updated_at,changed_xid}'::text[]
                 ORDER BY user_id, study_question_id)
@@ -103,7 +103,7 @@ def _compare(
 
 
 def _cpu(replay_all: Callable[[Sequence[UUID]], None], uploads: Sequence[UUID]) -> float:
-    """Return the milliseconds of CPU that one upload takes this process."""
+    """Return the milliseconds of CPU that this process needs for one upload."""
     start = time.process_time()
     replay_all(uploads)
     return (time.process_time() - start) * 1000 / len(uploads)

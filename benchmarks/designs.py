@@ -23,7 +23,7 @@ WARMING = 20
 CONNECTIONS = 8
 # So many that a slow answer delays no other upload.
 MANY_CONNECTIONS = 64
-# Of the most that the synchronous design can take: there it makes senders wait, but does not fall behind.
+# Share of the synchronous design's highest rate: at this load senders wait, but it does not fall behind.
 SHARE = 0.8
 POLL_SECONDS = 0.05
 FILLED = "peers_filled"  # has the catalog, and is copied for each design
@@ -33,7 +33,7 @@ _REPLAYED = text("SELECT count(DISTINCT client_session_uuid) FROM study_quiz_ses
 
 
 class Design(NamedTuple):
-    """A way to do the work: its web process and workers, what makes its tables, and the package it needs."""
+    """A way to do the work: web process, workers, what makes its tables, and the package that it needs."""
 
     name: str
     web: str
@@ -51,7 +51,7 @@ OTHERS = (
     Design(
         "Procrastinate",
         f"{GEVENT} {PEERS}.procrastinated",
-        # As many as Celery starts by itself on two processors: one job at a time each, with its own Python.
+        # Two, as Celery starts on two processors: each is a process that does one job at a time.
         {f"worker-{number}": f"{PROCRASTINATE} worker" for number in range(2)},
         f"{PROCRASTINATE} schema --apply",
         "procrastinate",
@@ -73,17 +73,20 @@ OTHERS = (
 
 
 class Round(NamedTuple):
-    """What one design did in one round: its answers, and the uploads that it replayed in a second."""
+    """What one design did in one round: its answers, and the uploads that it replayed per second."""
 
     answers: list[Answer]
     replayed: float
 
 
 def measure(stores: Stores, *, quick: bool) -> list[Figure]:
-    """Let every design accept uploads and replay them, all of them in turn in each round."""
+    """Let every design accept and replay uploads; in each round, the designs take turns."""
     others = [design for design in OTHERS if find_spec(design.needs)]
     for missing in [design for design in OTHERS if design not in others]:
-        click.echo(f"{missing.name} is left out: {missing.needs} is not installed", err=True)
+        click.echo(
+            f"{missing.name} is left out: {missing.needs} is not installed: use `uv run --group benchmarks`",
+            err=True,
+        )
     uploads = QUICK_UPLOADS if quick else UPLOADS
     with stores.database(FILLED):
         with stores.engine(FILLED) as engine, engine.begin() as connection:
@@ -101,7 +104,7 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
 
 @contextmanager
 def _installed(stores: Stores, design: Design) -> Iterator[tuple[Engine, int]]:
-    """Serve a design, with a database of its own, warmed up; return that and the port."""
+    """Serve a design with its own database, and warm it up; yield the database's engine, and the port."""
     settings = stores.settings("peer", queue_limit=UNBOUNDED)
     with (
         stores.database("peer", FILLED),
@@ -126,7 +129,7 @@ def _round(stores: Stores, design: Design, uploads: int) -> Round:
 
 
 def _replayed(engine: Engine, uploads: int) -> float:
-    """Wait for the workers; return the uploads in a second, counted from the first one seen."""
+    """Wait until all uploads are replayed; return the uploads per second since the first was seen."""
     give_up_at = time.perf_counter() + TIMEOUT_S
     begun_at, first, done = 0.0, 0, 0
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -159,7 +162,7 @@ def _waits(stores: Stores, uploads: int, by_design: Mapping[str, list[Round]]) -
 
 
 def _paced(stores: Stores, design: Design, uploads: int, rate: float) -> list[Answer]:
-    """Send so many uploads a second, however long the answers take."""
+    """Send `rate` uploads per second, however long the answers take."""
     with _installed(stores, design) as (_, port):
         return answered(Load(port, 1 + WARMING, uploads, MANY_CONNECTIONS, rate), 202)
 

@@ -1,4 +1,4 @@
-"""P2: uploads replayed in a second by real workers, beside the same statements run by pgbench."""
+"""P2: uploads replayed per second by real workers, compared with the same statements run by pgbench."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from shared.broker import MESSAGE_SIZE, REPLAY_QUEUE, enqueue, make_celery, queu
 from shared.replay import replay
 from shared.retries import Overdue, split_into_messages
 
-UPLOADS, QUICK_UPLOADS = 1000, 120  # each of its own learner: none waits for another
+UPLOADS, QUICK_UPLOADS = 1000, 120  # each of another learner, so that none waits for another
 CLIENTS, QUICK_CLIENTS = (2, 4, 8), (4,)
 ROUNDS = 5
 WARMING_MESSAGES = 40
@@ -83,7 +83,7 @@ def _record(stores: Stores, uploads: list[UUID]) -> pgbench.Uploads:
 
 
 def by_workers(stores: Stores, uploads: Sequence[UUID], message_size: int = MESSAGE_SIZE) -> float:
-    """Let the Procfile's worker replay a full queue; return the uploads in a second."""
+    """Let the Procfile's worker replay a full queue; return the uploads per second."""
     settings = stores.settings("drain")
     with (
         stores.database("drain", FILLED),
@@ -93,13 +93,13 @@ def by_workers(stores: Stores, uploads: Sequence[UUID], message_size: int = MESS
         redis.flushall()
         with running(stores, settings, {"worker": PROCFILE["worker"]}):
             app = make_celery(settings)
-            # Every child of the worker connects, by messages about uploads that do not exist.
+            # Messages about uploads that do not exist make every child of the worker connect.
             enqueue_all(app, [uuid4() for _ in range(WARMING_MESSAGES)])
             if not wait_until(
                 lambda: bool(app.control.ping(timeout=0.5)) and not queue_length(app), TIMEOUT_S
             ):
-                raise UnfinishedError("no worker answers")
-            # The workers wait until the whole queue is there.
+                raise UnfinishedError(f"no worker has emptied the queue within {TIMEOUT_S:.0f} s")
+            # The worker takes no message until all messages are in the queue.
             app.control.cancel_consumer(REPLAY_QUEUE, reply=True)
             enqueue_all(app, uploads, message_size)
             app.control.add_consumer(REPLAY_QUEUE)
@@ -109,7 +109,7 @@ def by_workers(stores: Stores, uploads: Sequence[UUID], message_size: int = MESS
 
 
 def enqueue_all(app: Celery, uploads: Iterable[UUID], message_size: int = MESSAGE_SIZE) -> None:
-    """Enqueue all uploads, as the sweeper does."""
+    """Enqueue all uploads for a first start, in messages that are split as the sweeper splits them."""
     overdue = [Overdue(upload, 1) for upload in uploads]
     with app.producer_pool.acquire(block=True) as producer:
         for together in split_into_messages(overdue, message_size):
@@ -117,7 +117,7 @@ def enqueue_all(app: Celery, uploads: Iterable[UUID], message_size: int = MESSAG
 
 
 def until_finished(engine: Engine, uploads: int) -> float:
-    """Wait until no upload waits; return the uploads in a second."""
+    """Wait until no upload is `received` any more; return the uploads per second."""
     start = time.perf_counter()
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if not wait_until(lambda: not connection.execute(_WAITING).scalar_one(), TIMEOUT_S):

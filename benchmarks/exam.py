@@ -1,9 +1,10 @@
 """`python -m benchmarks.exam`: marks known on the day of a simulated exam, by how questions were chosen.
 
 A learner answers 30 of 600 questions a day for 60 days. FSRS-6, with its default parameters, is the truth: a
-question is answered right with the probability of its recall that day, a new one with that of a guess. On
-the day after the last, the share of marks known is the mean recall, weighted by how often exams ask each
-question. Choosing sees what the project has: progress, and exam frequencies, some unknown.
+question is answered right with the probability of its recall that day, a new one with that of a guess. The
+exam is on the day after the last. The share of marks known is the mean probability of a right answer then,
+weighted by how often exams ask each question. The choice of questions uses only what the project knows:
+progress, and exam frequencies, of which some are unknown.
 """
 
 from collections import defaultdict
@@ -20,7 +21,7 @@ QUESTIONS, TOPICS = 600, 8
 DAYS, ANSWERS_A_DAY = 60, 30
 NEW_PER_SESSION = 10
 GUESS = 0.25  # one of four choices
-UNKNOWN = 0.2  # of the questions have no exam frequency on record
+UNKNOWN = 0.2  # share of the questions without a known exam frequency
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 SCHEDULER = Scheduler(learning_steps=(), relearning_steps=(), enable_fuzzing=False)
 
@@ -35,7 +36,7 @@ class Question:
     card: Card = field(default_factory=lambda: Card(1))
 
     def recall(self, now: datetime) -> float:
-        """Return the recall that progress tells; 0 where the question was never asked."""
+        """Return the recall by FSRS; 0 if the question was never asked."""
         return SCHEDULER.get_card_retrievability(self.card, now)
 
     def known(self, now: datetime) -> float:
@@ -56,7 +57,7 @@ def frequency_alone(questions: Sequence[Question], _: datetime, rng: Random) -> 
 
 
 def frequent_focus(questions: Sequence[Question], now: datetime, rng: Random) -> list[Question]:
-    """Choose by exam frequency times what recall now lacks of 1, ties by chance."""
+    """Choose the questions with the highest `exam frequency * (1 - recall)`; chance decides ties."""
     frequency = frequencies(questions)
 
     def key(question: Question) -> tuple[float, float]:
@@ -66,7 +67,7 @@ def frequent_focus(questions: Sequence[Question], now: datetime, rng: Random) ->
 
 
 def due(questions: Sequence[Question], now: datetime, rng: Random) -> list[Question]:
-    """Choose what is due, oldest first, then new ones in the order of `frequent_focus`."""
+    """Choose due questions, the oldest first, then some new questions in the order of `frequent_focus`."""
     asked = [each for each in questions if each.card.last_review and each.card.due <= now]
     new = frequent_focus([each for each in questions if not each.card.last_review], now, rng)
     asked.sort(key=lambda each: (each.card.due, rng.random()))
@@ -82,9 +83,9 @@ CHOOSERS: Mapping[str, Chooser] = {
 
 
 def frequencies(questions: Sequence[Question]) -> Callable[[Question], float]:
-    """Return each question's exam frequency; an unknown one counts as its topic's mean.
+    """Return a function of a question: its exam frequency or, if unknown, the mean of its topic.
 
-    Where a topic has none, its questions count alike and not as 0: what recall lacks decides.
+    In a topic without any known frequency, each question counts as 1, so that recall decides.
     """
     known: defaultdict[int, list[float]] = defaultdict(list)
     for question in questions:
@@ -125,9 +126,11 @@ def marks_known(choose: Chooser, seed: int) -> tuple[float, int]:
 
 
 @click.command()
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many learners.")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=3, show_default=True, help="Number of simulated learners."
+)
 def main(seeds: int) -> None:
-    """Print a table: share of marks known on exam day, the mean of the seeds and each of them."""
+    """Print a table of the share of marks known on exam day: the mean, and that of each learner."""
     click.echo("| questions chosen by | marks known | of each learner | questions ever asked |")
     click.echo("| --- | --- | --- | --- |")
     for name, choose in CHOOSERS.items():

@@ -1,4 +1,4 @@
-"""Figures: ratios of what was measured side by side."""
+"""Figures: medians of what was measured in several rounds, and ratios of two sides."""
 
 import json
 import math
@@ -31,18 +31,18 @@ class Figure:
 
 
 def ratio(name: str, meaning: str, ours: Sequence[float], other: Sequence[float], target: str = "") -> Figure:
-    """Divide round by round: what else the machine does slows both sides alike."""
+    """Divide round by round: any other load of the machine slows both sides alike."""
     rounds = tuple(mine / theirs for mine, theirs in zip(ours, other, strict=True))
     return Figure(name, meaning, rounds, target=target)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that at least `share` (0 to 1) of them do not exceed."""
+    """Return the smallest value for which at least a `share` (0 to 1) of all values are not greater."""
     return sorted(values)[max(0, math.ceil(len(values) * share) - 1)]
 
 
 def rows(figures: Sequence[Figure]) -> Iterator[tuple[str, ...]]:
-    """Return the cells of a table, one row a figure."""
+    """Return the cells of a table, with one row for each figure."""
     for each in figures:
         low, high = shown(min(each.rounds)), shown(max(each.rounds))
         spread = f"{low} to {high}" if len(each.rounds) > 1 else ""
@@ -51,7 +51,7 @@ def rows(figures: Sequence[Figure]) -> Iterator[tuple[str, ...]]:
 
 
 def shown(value: float) -> str:
-    """Write a number with three significant digits."""
+    """Write a number with three significant digits, or as an integer from 100 on."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004  # three digits
 
 

@@ -1,4 +1,4 @@
-"""P9: a fold over a question's whole history, beside as many bare reviews by fsrs."""
+"""P9: a fold over a question's whole history, compared with as many reviews by fsrs alone."""
 
 import time
 from collections.abc import Callable
@@ -22,7 +22,7 @@ SCHEDULER = Scheduler(learning_steps=(), relearning_steps=(), enable_fuzzing=Fal
 
 
 def measure(_: Stores, *, quick: bool) -> list[Figure]:
-    """Fold on both sides in turn."""
+    """Measure both sides in turn."""
     reviews = QUICK_REVIEWS if quick else REVIEWS
     return [figure for length in HISTORIES for figure in _of(length, max(1, reviews // length))]
 
@@ -41,7 +41,7 @@ def _of(length: int, times: int) -> list[Figure]:
 
 
 def _history(length: int) -> list[Review]:
-    """Make a history in the order of its arrival, which is not that of the answers."""
+    """Make a history whose order of arrival is not the order of the answers."""
     rng = Random(length)  # noqa: S311  # made data is meant to be the same every time
     reviews: list[Review] = []
     for number in range(length):
@@ -59,7 +59,7 @@ def _bare(history: list[Review]) -> None:
 
 
 def _cpu(work: Callable[[], object], times: int) -> float:
-    """Return the microseconds of CPU that the work takes."""
+    """Return the microseconds of CPU that the work takes once."""
     start = time.process_time()
     for _ in range(times):
         work()

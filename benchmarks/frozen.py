@@ -1,4 +1,4 @@
-"""How long senders wait while stores hang: stopped, not away, so that nothing tells the web process."""
+"""How long senders wait while stores hang: they are stopped, not ended, so connections give no error."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,13 @@ from benchmarks.figures import Figure
 from benchmarks.servers import PROCFILE, Stores, serving
 from cli.local.servers import ServerProcess
 
-RATE = 64.0  # a second
-CONNECTIONS = 128  # more than are waited for at once
+RATE = 64.0  # requests per second
+CONNECTIONS = 128  # more than the requests that wait at once
 ROUNDS, QUICK_ROUNDS = 5, 2
 
 
 class Phase(NamedTuple):
-    """A time to measure: which stores are frozen, from when on, for how long, and what is answered."""
+    """What is measured while `frozen` stores hang; `after_s`: seconds before that; `limit`: p99's target."""
 
     name: str
     frozen: tuple[str, ...]
@@ -79,7 +79,7 @@ def _frozen(servers: Sequence[ServerProcess]) -> Iterator[None]:
     try:
         for server in servers:
             parent = psutil.Process(server.pid)
-            parent.suspend()  # first, so that it starts no more
+            parent.suspend()  # first, so that it starts no more children
             stopped.append(parent)
             for child in parent.children(recursive=True):
                 with suppress(psutil.NoSuchProcess):

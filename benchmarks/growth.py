@@ -1,4 +1,4 @@
-"""P5: what a replay costs with millions of attempts in the table, beside few; which tables are scanned."""
+"""P5: what a replay costs with millions of attempts in the table, and with few; which tables are scanned."""
 
 import time
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from shared.study.progress import SCHEDULER
 
 
 class Size(NamedTuple):
-    """Learners of a database, questions of each, and the length of a session."""
+    """Learners of a database, questions of each learner, and attempts of each session."""
 
     learners: int
     questions: int
@@ -29,11 +29,11 @@ SIZE = Size(2000, QUESTIONS, ATTEMPTS)  # the same on both sides
 FEW, MANY, QUICK_MANY = 50_000, 5_000_000, 250_000
 ROUNDS, UPLOADS = 7, 100
 LIVE_LEARNERS, ANSWERS = 20, 3
-# The learner whose sessions are voided has this many attempts, each a session of its own.
+# The learner whose sessions are voided has this many attempts, each in a session of its own.
 VOID_ATTEMPTS, VOID_QUESTIONS, VOIDED = 50_000, 1000, 30
 
-# Rows of the right number and size; fsrs would have other values. Learner by learner, so that every index
-# grows at one place. Foreign keys are not checked: every row is made from its parent.
+# The rows are right in number and size; fsrs would have other values. They are inserted learner by learner,
+# so that every index grows at one place. Foreign keys are not checked: every row is made from its parent.
 _PAST = [
     "SET LOCAL statement_timeout = 0",
     "SET LOCAL session_replication_role = replica",
@@ -71,7 +71,7 @@ _SOME_UPLOADS = text("""
     RETURNING client_session_uuid
 """)
 
-# Rows read through an index or by a scan, and scans, of each table that has more than a few rows.
+# For each table of more than 1000 rows: rows read through an index or by a scan, and the number of scans.
 _READS = b"""
     SELECT relid::regclass::text, seq_tup_read + coalesce(idx_tup_fetch, 0), seq_scan
     FROM pg_stat_user_tables JOIN pg_class ON pg_class.oid = relid WHERE reltuples > 1000
@@ -122,13 +122,13 @@ def _fill(stores: Stores, database: str, attempts: int, size: Size) -> None:
                 connection.execute(statement, {name: bound[name] for name in statement.compile().params})
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("SET statement_timeout = 0"))
-            connection.execute(text("VACUUM ANALYZE"))  # or autovacuum would come in the middle of it
+            connection.execute(text("VACUUM ANALYZE"))  # or autovacuum would start during a measurement
     with psycopg.connect(libpq(stores.url(database)), autocommit=True) as connection:
         connection.execute("SELECT pg_stat_reset()")
 
 
 def _cost(engine: Engine, number: int) -> float:
-    """Return the milliseconds that one replay takes, of learners all over the table."""
+    """Return the mean milliseconds of a replay, over learners from all parts of the table."""
     first = 1 + number * UPLOADS
     with engine.begin() as connection:
         uploads = make_uploads(connection, range(first, first + UPLOADS), [1])
@@ -183,7 +183,7 @@ class Reads(NamedTuple):
 
 
 def _reads(stores: Stores, database: str) -> Reads:
-    # In a session of its own: the others have reported what they read when they ended.
+    # In a new connection: each earlier one has reported its reads when it ended.
     with psycopg.connect(libpq(stores.url(database))) as connection:
         tables = connection.execute(_READS).fetchall()
     return Reads(sum(rows for _, rows, _ in tables), [name for name, _, scans in tables if scans])

@@ -23,14 +23,16 @@ MEBIBYTE = 2**20
 def measure(_: Stores, *, quick: bool) -> list[Figure]:
     """Start `study-ingest up` in a directory of its own, and leave it without uploads.
 
-    Memory is Pss (Linux): what processes share is divided among them, so that sums count nothing twice. It is
-    too small where other programs of the project run at the same time: they share its libraries.
+    Memory is Pss (Linux): what processes share is divided among them, so that sums count nothing twice. The
+    result is too small if other programs of the project run at the same time: they share the libraries.
     """
     with tempfile.TemporaryDirectory(prefix="study-ingest-idle-") as directory:
-        Path(directory).chmod(0o711)  # as root the servers run as another user, who must pass through here
+        Path(directory).chmod(
+            0o711
+        )  # if root starts the servers, they run as another user, who must be able to enter
         program = str(Path(sys.executable).with_name("study-ingest"))
         command = [program, "up", "--port", "0", "--data-dir", f"{directory}/data"]
-        # Its output goes to a pipe that is read once: idle processes do not fill it.
+        # Its output goes to a pipe that is read until `ready`: idle processes do not fill the pipe.
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:  # noqa: S603  # our own program
             try:
                 while up.stdout and not (line := up.stdout.readline()).startswith("ready "):

@@ -1,7 +1,8 @@
 """`python -m benchmarks.locality`: which of our modules an upload and a live answer enter, in which order.
 
-It is a mirror, not a limit: no code is cut or joined for it. It follows a reader, who reads each function
-when it is called first. A move leads into another module, and goes back where that module was left before.
+The result is information, not a target: no code is split or joined for it. The trace follows a reader who
+reads each function when it is called for the first time. A move leads into another module; it counts as a
+move back if the reader was in that module before.
 """
 
 import json
@@ -54,7 +55,7 @@ class Trace:
 
     @contextmanager
     def on(self, *, threads: bool) -> Iterator[None]:
-        """Trace for the length of a `with`; `threads`: those of the web application, too."""
+        """Trace for the length of a `with`; `threads`: trace all threads, not only this one."""
         self.path, self._read, self._on = [], set(), True
         self._thread = None if threads else threading.get_ident()
         sys.setprofile(self)
@@ -65,7 +66,7 @@ class Trace:
             self._on = False
 
     def show(self, name: str) -> None:
-        """Print the modules in the order in which they were entered, and how often each was."""
+        """Print the modules in the order in which they were entered first, and how often each was entered."""
         entered = dict.fromkeys(self.path)
         back = len(self.path) - len(entered)
         click.echo(f"{name}: {len(entered)} modules, {len(self.path)} moves, {back} of them back")
@@ -74,7 +75,7 @@ class Trace:
 
 
 def main() -> None:
-    """Trace a POST, its replay, and a live answer; each once before, to import all."""
+    """Trace a POST, its replay, and a live answer; run each once before, so that all modules are imported."""
     trace = Trace()
     threading.setprofile(trace)
     with start_stores() as stores, stores.database("locality") as database, stores.engine(database) as engine:

@@ -1,4 +1,4 @@
-"""P7: memory of each process while a million uploads wait, beside none; and how many messages that takes."""
+"""P7: memory of each process while a million uploads wait, and while none do; and the messages sent."""
 
 import time
 from collections import Counter
@@ -21,7 +21,7 @@ SECONDS, QUICK_SECONDS = 60, 8
 BATCH = 50  # sittings of every learner that are made by one statement
 WARMING = 200
 CONNECTIONS = 8
-# Which part of its command line identifies a process.
+# The part of a process's command line that identifies its role.
 ROLES = {"web": "api", "worker": "--queues replay", "sweeper": "worker.sweeper"}
 MEBIBYTE = 2**20
 
@@ -111,7 +111,7 @@ def _count(engine: Engine) -> int:
 
 
 def _sample(redis: Redis, seconds: int) -> Iterator[tuple[Counter[str], int]]:
-    """Look once a second; return the MiB of each role, and the messages that wait."""
+    """Look once a second; yield the MiB of each role, and the number of messages that wait."""
     for _ in range(seconds):
         time.sleep(1)
         memory: Counter[str] = Counter()

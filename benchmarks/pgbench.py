@@ -1,7 +1,7 @@
 """Record the statements of real replays, and let pgbench run them on fresh rows: what Postgres itself can do.
 
-pgbench has no parameters but its variables. So the parameters of each upload are a row of a table, which each
-transaction reads first, in one statement. The ids of new sessions are the one thing that the statements make
+pgbench has variables, but no parameters. So the parameters of each upload are a row of a table, and each
+transaction reads its row first, by one statement. Only the ids of new sessions are made by the statements
 themselves: every client gets its own range of the sequence, so that these ids are known beforehand.
 """
 
@@ -96,7 +96,7 @@ def record(database_url: str, uploads: list[UUID]) -> Uploads:
     """Replay each upload, and return the statements that this took."""
     engine = create_engine(database_url, poolclass=NullPool, connect_args={"cursor_factory": RecordingCursor})
     RecordingCursor.recorded = []
-    engine.connect().close()  # SQLAlchemy's first questions to a server are no part of a replay
+    engine.connect().close()  # SQLAlchemy's first queries to a server are no part of a replay
     recorded = []
     for upload in uploads:
         RecordingCursor.recorded = []
@@ -107,7 +107,7 @@ def record(database_url: str, uploads: list[UUID]) -> Uploads:
 
 
 def run(stores: Stores, database: str, uploads: Uploads, clients: int) -> float:
-    """Run the statements once in a database; return the uploads in a second."""
+    """Run the statements once in a database; return the uploads per second."""
     parameters = [[each for statement in upload for each in statement.parameters] for upload in uploads]
     file = stores.directory / "replay.sql"
     file.write_text(script(uploads, parameters))
@@ -129,13 +129,15 @@ def run(stores: Stores, database: str, uploads: Uploads, clients: int) -> float:
 
 
 def script(uploads: Uploads, parameters: list[list[Parameter]]) -> str:
-    """Write the script of one replay, for all of the uploads."""
+    """Return pgbench's script of one replay; it is the same for all uploads."""
     if len({tuple(statement.sql for statement in upload) for upload in uploads}) > 1:
-        raise DifferingError("the statements of one replay are not those of another")
+        raise DifferingError("the recorded replays do not all have the same statements")
     variables = []
     for number, column in enumerate(zip(*parameters, strict=True)):
         if any(each.value is None for each in column) and any(each.value is not None for each in column):
-            raise DifferingError("a parameter is NULL in some replays only, which no variable can be")
+            raise DifferingError(
+                "a parameter is NULL in some replays only: no variable of pgbench can be NULL"
+            )
         type_ = max(each.type_ for each in column)
         variable = f":v{number}" + (f"::{type_}" if type_ else "")
         variables.append("NULL" if column[0].value is None else variable)
@@ -173,7 +175,7 @@ def load(connection: psycopg.Connection, parameters: list[list[Parameter]], clie
 def renumbered(value: str | None, index: int, number: int, client: int) -> str | None:
     """Put the session ids that a client will draw in the place of the recorded ones.
 
-    `index` is the upload's among all of them, `number` that among those of its client.
+    `index` is the upload's place among all uploads, `number` its place among the uploads of its client.
     """
     first = (FIRST_RANGE + client) * RANGE + 1 + number * TOPICS
     recorded_first = RECORDED_FROM + index * TOPICS

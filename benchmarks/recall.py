@@ -1,9 +1,9 @@
-"""`python -m benchmarks.recall REVIEW_LOG.csv`: how well memory is predicted, by what counts as a day.
+"""`python -m benchmarks.recall REVIEW_LOG.csv`: how well recall is predicted, for each definition of a day.
 
 The log is one learner's, with the columns card_id, review_rating (1 forgot, 2 hard, 3 good, 4 easy) and
-review_time (RFC 3339); the one published with the tests of py-fsrs serves. Every row of the table feeds
-FSRS-6, with its default parameters, the same reviews under other dates. Every row predicts the same reviews:
-those on a later study date than the card's last.
+review_time (RFC 3339); the log that is published with the tests of py-fsrs can be used. For every row of the
+printed table, FSRS-6 with its default parameters gets the same reviews under other dates. Every row predicts
+the same reviews: those on a later study date than the card's review before.
 """
 
 import csv
@@ -21,8 +21,8 @@ from fsrs import Card, Rating, Scheduler
 
 NIGHT = timedelta(hours=4)  # shared.study: a study date ends then
 PAUSE = timedelta(minutes=30)  # ends a sitting, in which a card's second review is practice
-# No prediction is taken as surer than this. Only clocks by which no day passes overnight are so sure: a
-# smaller bound makes those worse and leaves study dates as they are.
+# The least probability that a prediction may give to what happened. Only clocks by which no day passes
+# overnight give less: with a smaller bound their loss rises, and that of study dates stays.
 LEAST = 0.01
 SPLITS = 5
 SCHEDULER = Scheduler(learning_steps=(), relearning_steps=(), enable_fuzzing=False)
@@ -42,7 +42,7 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What FSRS said of a review on a later study date, and what became of it."""
+    """The recall that FSRS predicted for a review on a later study date, and whether it was recalled."""
 
     card: int
     recall: float
@@ -55,7 +55,7 @@ class Prediction:
 
 @click.command()
 @click.argument("log", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--zone", default="America/Los_Angeles", show_default=True, help="Where the learner lives.")
+@click.option("--zone", default="America/Los_Angeles", show_default=True, help="Time zone of the learner.")
 def main(log: Path, zone: str) -> None:
     """Print a table of log losses: lower is better."""
     reviews = read(log)
@@ -95,7 +95,7 @@ def read(log: Path) -> list[Review]:
     for at, card, rating in rows:
         if reviews and at - reviews[-1].at > PAUSE:
             sitting.clear()
-        # No Easy: this project grades none.
+        # Easy becomes Good: this project never rates Easy.
         reviews.append(Review(card, Rating(min(rating, Rating.Good)), at, practice=card in sitting))
         sitting.add(card)
     return reviews
@@ -107,7 +107,7 @@ def study_days(zone: tzinfo) -> Clock:
 
 
 def predict(reviews: Sequence[Review], days: Clock, clock: Clock, *, practice: bool) -> list[Prediction]:
-    """Predict each review on a later study date by `clock`; `practice` says whether repeats move memory."""
+    """Predict each review on a later study date, by the times of `clock`; `practice`: fold practice, too."""
     by_card: defaultdict[int, list[Review]] = defaultdict(list)
     for review in reviews:
         by_card[review.card].append(review)
@@ -126,7 +126,7 @@ def predict(reviews: Sequence[Review], days: Clock, clock: Clock, *, practice: b
 
 
 def better(those: Sequence[Prediction], these: Sequence[Prediction]) -> int:
-    """Count the splits of the cards in which `those` lose less than `these`."""
+    """Count the splits of the cards in which `those` have a smaller loss than `these`."""
     return sum(
         mean(each.loss for each in those if each.card % SPLITS == split)
         < mean(each.loss for each in these if each.card % SPLITS == split)

@@ -22,7 +22,9 @@ def write(document: Path, measure: str, figures: Sequence[Figure]) -> None:
     text = document.read_text()
     section = re.compile(rf"(<!-- {measure} -->\n).*(<!-- /{measure} -->)", re.DOTALL)
     if not section.search(text):
-        raise NoSectionError(f"{document} has no section <!-- {measure} -->")
+        raise NoSectionError(
+            f"{document} has no section <!-- {measure} -->: add it, and <!-- /{measure} --> after it"
+        )
     picture = document.with_suffix("") / f"{measure}.svg"
     picture.parent.mkdir(exist_ok=True)
     plot(picture, figures)
@@ -40,7 +42,7 @@ def table(figures: Sequence[Figure]) -> str:
 
 def plot(path: Path, figures: Sequence[Figure]) -> None:
     """Draw a bar for each median, with a line from the least to the most; one chart for each unit."""
-    # Imported here: matplotlib is in the group `benchmarks`, which only `--write` needs.
+    # Imported here: only `--write` needs matplotlib, which is in the dependency group `benchmarks`.
     import matplotlib as mpl  # noqa: PLC0415
     from matplotlib.figure import Figure as Canvas  # noqa: PLC0415
 

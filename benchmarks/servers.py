@@ -24,9 +24,9 @@ from shared.db import make_engine
 
 READY_SECONDS = 60.0
 PROCFILE = read_procfile()
-# Patches gevent first, as our own web process does: every web process that is compared runs on greenlets.
+# gevent's patches come first, as in our own web process: all web processes that are compared use greenlets.
 GEVENT = "python -m gevent.monkey --module"
-# They open what lives for minutes.
+# Tokens of servers that exist only for the minutes of a benchmark.
 TOKEN = "viewer of a benchmark"  # noqa: S105
 STUDY_TOKEN = "front of a benchmark"  # noqa: S105
 CATALOG_TOKEN = "catalog of a benchmark"  # noqa: S105
@@ -93,7 +93,7 @@ def libpq(url: str) -> str:
 def start_stores() -> Iterator[Stores]:
     """Start the stores, and remove them with all their data at the end."""
     directory = Path(tempfile.mkdtemp(prefix="study-ingest-benchmark-"))
-    directory.chmod(0o711)  # as root the servers run as another user, who must pass through here
+    directory.chmod(0o711)  # if root starts the servers, they run as another user, who must be able to enter
     try:
         with Servers(directory / "servers", durable=True) as servers:
             stores = Stores(directory, servers)
@@ -122,7 +122,7 @@ def variables(settings: Settings) -> dict[str, str]:
 
 @contextmanager
 def serving(stores: Stores, settings: Settings, command: str) -> Iterator[int]:
-    """Run a web process, ours or another, until the end of the `with`; return its port."""
+    """Run a web process, ours or another design's, until the end of the `with`; yield its port."""
     port = free_port()
     with running(stores, settings.model_copy(update={"port": port}), {f"web-{port}": command}) as processes:
 
@@ -135,5 +135,5 @@ def serving(stores: Stores, settings: Settings, command: str) -> Iterator[int]:
             return True
 
         if not wait_until(answers, READY_SECONDS):
-            raise TimeoutError(f"{command} does not serve")
+            raise TimeoutError(f"{command}: no answer within {READY_SECONDS:g} s")
         yield port

@@ -1,4 +1,4 @@
-"""A catalog of 500,000 questions kept in step over HTTP, and what others notice of it."""
+"""Sync a catalog of 500,000 questions over HTTP, and measure how much this slows other requests."""
 
 import json
 import math
@@ -27,15 +27,15 @@ from benchmarks.workload import LEARNERS, TOPICS, make_catalog
 from cli.local.supervisor import wait_until
 
 QUESTIONS, QUICK_QUESTIONS = 500_000, 5_000
-# How long others are watched while a sync runs, and then while it is stopped: a round.
+# A round measures other requests for this long while a sync runs, and again while the sync is stopped.
 WINDOW_S, QUICK_WINDOW_S = 30.0, 5.0
 AGAIN = 3
 TOPIC_ROUNDS = 9
 OF_A_TOPIC = 100
 TOPICS_OF_A_LEARNER = 10
-# Ids that no other learner of the workload has.
+# The first id of the synced learners, topics and questions: the workload has no ids from here on.
 FIRST = 1_000_000
-# A second; about a fifth of what two processors accept and replay.
+# Uploads per second: about a fifth of what two processors accept and replay; and uploads in one load.
 UPLOADS_RATE, UPLOADS_AT_ONCE = 40.0, 80
 LIVE_PAUSE_S = 0.05
 LOOK_S = 0.5
@@ -43,7 +43,7 @@ AGAIN_S = 0.1
 
 
 class Others:
-    """Uploads and live answers of other learners, for the length of a `with`: how long each took."""
+    """Send uploads and live answers of other learners during a `with`, and note how long each takes."""
 
     def __init__(self, port: int, uploads: Iterator[int], learners: Iterator[int]) -> None:
         self.uploads: list[float] = []
@@ -88,9 +88,9 @@ class Others:
 
 
 class Run(NamedTuple):
-    """One sync: how long it ran, and the most MiB of the client, of the web process and of Postgres' own.
+    """One sync: how long it ran, and the most MiB of the client, the web process and a process of Postgres.
 
-    `rounds`: what others noticed while it ran, and while it was stopped.
+    `rounds`: other requests while the sync ran, and while it was stopped.
     """
 
     seconds: float
@@ -101,14 +101,14 @@ class Run(NamedTuple):
 
 
 def _json(ask: Callable[[], httpx.Response]) -> Any:
-    """Return the JSON of an answer; ask again after a 503, as a front end does: the time counts."""
+    """Return the JSON of an answer; ask again after a 503, as a front end does: that time counts, too."""
     while (response := ask()).status_code == httpx.codes.SERVICE_UNAVAILABLE:
         time.sleep(AGAIN_S)
     return response.raise_for_status().json()
 
 
 def measure(stores: Stores, *, quick: bool) -> list[Figure]:
-    """Sync a tenth, the whole, the same again, and with one question changed."""
+    """Sync a tenth of a catalog, all of it, the same again, and all with one question changed."""
     questions = QUICK_QUESTIONS if quick else QUESTIONS
     window = QUICK_WINDOW_S if quick else WINDOW_S
     file = stores.directory / "catalog.ndjson"
@@ -121,7 +121,7 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
             running(stores, settings, {name: PROCFILE[name] for name in ("worker", "sweeper")}),
         ):
             others = partial(Others, port, count(1), count())
-            with others():  # warm
+            with others():  # to warm up
                 time.sleep(window / 5)
             _write(file, questions // 10)
             tenth = _sync(file, port)
@@ -168,7 +168,7 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
             )
         ),
         _quiet("quiet uploads p99", "uploads' p99 without a sync", _uploads(whole.rounds)),
-        _quiet("quiet live p99", "live answers' p99 without", _answers(whole.rounds)),
+        _quiet("quiet live p99", "live answers' p99 without a sync", _answers(whole.rounds)),
     ]
 
 
@@ -193,7 +193,7 @@ def _quiet(name: str, meaning: str, sides: Sides) -> Figure:
 
 
 def _write(file: Path, questions: int, *, changed: bool = False) -> None:
-    """Write a catalog, one line a topic; `changed`: its first question has another text."""
+    """Write a catalog, one line for each topic; `changed`: its first question has another subject."""
     with file.open("w") as lines:
         for topic in range(questions // OF_A_TOPIC):
             learner = FIRST + topic // TOPICS_OF_A_LEARNER
@@ -226,7 +226,7 @@ def _question(learner: int, topic: int, number: int, *, changed: bool) -> dict[s
 
 
 def _sync(file: Path, port: int, others: Callable[[], Others] | None = None, window: float = math.inf) -> Run:
-    """Run a sync; with `others`, stop it after each window for as long, so that nothing else differs."""
+    """Run a sync; with `others`, stop it after each window for another window, to compare the two."""
     command = _command(file, port)
     rounds: list[tuple[Others, Others]] = []
     with _most(lambda: _private(" api"), lambda: _private("postgres:")) as most:
@@ -235,7 +235,7 @@ def _sync(file: Path, port: int, others: Callable[[], Others] | None = None, win
         while others and not _ended(client):
             with others() as busy:
                 wait_until(lambda: _ended(client), window)
-            if rounds and _ended(client):  # a part of a window
+            if rounds and _ended(client):  # the last window is not complete
                 break
             os.kill(client.pid, signal.SIGSTOP)
             stopped_at = time.perf_counter()
@@ -255,7 +255,7 @@ def _sync(file: Path, port: int, others: Callable[[], Others] | None = None, win
 def _time_topics(file: Path, single: Path, port: int) -> tuple[float, ...]:
     """Change a question of a catalog's first topic, and sync that topic alone; return each round's seconds.
 
-    Nobody looks at the memory of all processes meanwhile, as `_sync` does: the first round took 0.3 s longer.
+    Unlike `_sync`, this does not measure memory: with that, the first round took 0.3 s longer.
     """
     with file.open() as lines:
         topic = json.loads(next(lines))
@@ -275,13 +275,13 @@ def _command(file: Path, port: int) -> list[str]:
 
 
 def _ended(client: subprocess.Popen[bytes]) -> bool:
-    """Return whether it has ended; its resources can be asked for later."""
+    """Return whether the client has ended; `os.wait4` can still read its resources afterwards."""
     return os.waitid(os.P_PID, client.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 @contextmanager
 def _most(*measures: Callable[[], float]) -> Iterator[list[float]]:
-    """Look at some measures until the end of the `with`, and keep the most of each."""
+    """Take these measures repeatedly until the end of the `with`, and keep the maximum of each."""
     most = [0.0 for _ in measures]
     over = threading.Event()
 
@@ -301,7 +301,7 @@ def _most(*measures: Callable[[], float]) -> Iterator[list[float]]:
 
 
 def _private(part: str) -> float:
-    """Return the most MiB that a process of ours has for itself, of those whose command line has a part."""
+    """Return the most private MiB of one process, of all our processes with `part` in their command line."""
     found = [0.0]
     for process in psutil.Process().children(recursive=True):
         try:

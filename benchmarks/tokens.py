@@ -1,4 +1,4 @@
-"""P10, P11: uploads accepted with learners' own tokens, beside the shared token, at the same process."""
+"""P10, P11: uploads accepted with learners' tokens, compared with the shared token, by one process."""
 
 import json
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from shared.tokens import generate_key, mint, public_half
 CONNECTIONS = 8
 ROUNDS = 9
 AUDIENCE = "benchmark"
-UPLOADS_OF_A_TOKEN = 10  # the first is verified, nine are found: a cache hit of 90 %
+UPLOADS_OF_A_TOKEN = 10  # the first is verified, the other nine hit the cache: 90 %
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Side:
 
 
 def measure(stores: Stores, *, quick: bool) -> list[Figure]:
-    """Send with one token for all and with a token for every tenth upload, in turn."""
+    """Send with the shared token and with a learner's token for every ten uploads, in turn."""
     requests = QUICK_REQUESTS if quick else REQUESTS
     key, keys = generate_key("EdDSA"), stores.directory / "viewer-keys.json"
     keys.write_text(json.dumps({"keys": [public_half(key)]}))
@@ -75,7 +75,7 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
 
 
 def _tokens(key: dict[str, Any], number: int, requests: int) -> tuple[str, ...]:
-    """Return the token of each upload: each of ten uploads, and of learners that no round before had."""
+    """Return a token for each upload: ten uploads share a token; no earlier round had these learners."""
     now, each = datetime.now(UTC), requests // UPLOADS_OF_A_TOKEN
     made = [
         mint(key, learner, audience=AUDIENCE, issuer="", now=now, valid=timedelta(hours=1))

@@ -19,7 +19,7 @@ from shared.replay import replay
 from shared.uploads import Delivery, receive
 
 ROUNDS, QUICK_ROUNDS = 5, 2
-# Rows of before, so that a random id meets a page of its own, as it does in a table that is in use.
+# Older rows, so that each random id is in another page of an index, as in a table that is in use.
 PAST = 200_000
 _PAST = [
     text("""
@@ -33,7 +33,7 @@ _PAST = [
         SELECT 'upload.dead', gen_random_uuid(), 'skipped', now() FROM generate_series(1, CAST(:past AS int))
     """),
 ]
-# pg_stat_wal does not tell the pages that are written in full after a checkpoint from the records.
+# pg_stat_wal adds up the records and the pages that are written in full after a checkpoint.
 _WAL = b"""
     SELECT sum(record_size)::float8, sum(fpi_size)::float8
     FROM pg_get_wal_stats(%s, pg_current_wal_flush_lsn())
@@ -54,7 +54,7 @@ class Spent(NamedTuple):
 
 
 def measure(stores: Stores, *, quick: bool) -> list[Figure]:
-    """Receive and replay uploads: once after a checkpoint, then with no checkpoint between."""
+    """Receive and replay uploads: one round after a checkpoint, then rounds without a checkpoint."""
     rounds = QUICK_ROUNDS if quick else ROUNDS
     with stores.database("wal"), _no_autovacuum(stores), stores.engine("wal") as engine:
         with engine.begin() as connection:
@@ -79,7 +79,7 @@ def measure(stores: Stores, *, quick: bool) -> list[Figure]:
 
 
 def _round(admin: psycopg.Connection, arrivals: Engine, engine: Engine, number: int) -> dict[str, Spent]:
-    """Receive an upload of each learner; replay half of them one by one, and half together."""
+    """Receive an upload of each learner; replay half of the uploads one by one, the others in groups."""
     sent = range(number * LEARNERS, (number + 1) * LEARNERS)
     ids, half = [upload_id(each) for each in sent], LEARNERS // 2
 
@@ -115,7 +115,7 @@ def _spent(admin: psycopg.Connection, engine: Engine, work: Callable[[], None], 
 
 @contextmanager
 def _no_autovacuum(stores: Stores) -> Iterator[None]:
-    """Keep autovacuum from writing to the log in the middle of a round."""
+    """Keep autovacuum from writing to the write-ahead log in the middle of a round."""
     for statement in ("ALTER SYSTEM SET autovacuum = off", "SELECT pg_reload_conf()"):
         stores.administer(statement)
     try:

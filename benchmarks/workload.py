@@ -1,4 +1,4 @@
-"""Made learners, questions and uploads, by SQL: 20 attempts over three topics."""
+"""Make learners, questions and uploads; an upload has 20 attempts over three topics."""
 
 import json
 from collections.abc import Sequence
@@ -34,7 +34,8 @@ _CATALOG = [
     text("ANALYZE"),
 ]
 
-# Each upload starts ten questions after the one before, so half of its questions were asked before.
+# Each upload begins ten questions after the first question of the upload before: half of its questions
+# were asked before.
 _UPLOADS = text("""
     INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at)
     SELECT id, jsonb_build_object('client_session_uuid', id, 'attempts', attempts),
@@ -72,7 +73,7 @@ class UnfinishedError(Exception):
 
 
 def make_catalog(connection: Connection, learners: int = LEARNERS, questions: int = QUESTIONS) -> None:
-    """Make learners 1 to `learners`, with their topics and so many questions each."""
+    """Make learners 1 to `learners`, with three topics and `questions` questions each."""
     bound = {"learners": learners, "topics": TOPICS, "questions": questions}
     for statement in _CATALOG:
         connection.execute(statement, {name: bound[name] for name in statement.compile().params})
@@ -86,10 +87,10 @@ def make_uploads(
     asked: Sequence[int] = range(ATTEMPTS),
     due_in: float = A_DAY_S,
 ) -> list[UUID]:
-    """Make waiting uploads, one for each of the learners and each of their `numbers`, in that order.
+    """Make waiting uploads: for each of `numbers`, one upload of each learner, in this order.
 
-    `asked`: the question of each attempt, 0 the upload's first, one that is repeated is practice; `due_in`:
-    seconds until the sweeper enqueues them.
+    `asked`: the question of each attempt, counted from the upload's first question, 0; a repeated question is
+    practice. `due_in`: seconds until the sweeper enqueues the uploads.
     """
     bound = {
         "learners": list(learners),
@@ -102,12 +103,12 @@ def make_uploads(
 
 
 def upload_id(number: int) -> UUID:
-    """Return the id of a made body; version 4, as a viewer's is."""
+    """Return the uuid of upload `number`, in version 4 as a viewer's."""
     return UUID(int=number << 80 | number, version=4)
 
 
 def body(number: int) -> bytes:
-    """Make the body of upload `number`: one for each learner, then a second for each, and so on."""
+    """Make the body of upload `number`: the first of each learner, then the second of each, and so on."""
     sitting, learner = divmod(number, LEARNERS)
     attempts = [
         {
@@ -126,4 +127,4 @@ def check_replayed(engine: Engine) -> None:
     with engine.connect() as connection:
         missing = tuple(connection.execute(_MISSING, {"attempts": ATTEMPTS}).one())
     if any(missing):
-        raise UnfinishedError(f"uploads and attempts that are missing: {missing}")
+        raise UnfinishedError(f"uploads that are not ingested, and attempts that are missing: {missing}")

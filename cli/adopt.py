@@ -22,7 +22,7 @@ from shared.payload import SPACES
 
 
 class Column(NamedTuple):
-    """A view's column: its types, its likely names in a document server, and SQL for a missing column."""
+    """A view's column: its allowed types, likely names in a document server, and SQL for a missing column."""
 
     types: tuple[str, ...]
     names: tuple[str, ...]
@@ -30,7 +30,7 @@ class Column(NamedTuple):
 
 
 class View(NamedTuple):
-    """A view: the names that its table may have, its columns, and those by which rows are looked up.
+    """A view: likely names of its table, its columns, and the columns by which rows are looked up.
 
     `parent`: another view, and the column by which a row names its parent in that view. A column that the
     table lacks is taken from the parent's table, unless rows are looked up by that column.
@@ -134,7 +134,7 @@ INSERT INTO learner_ids (host_id) SELECT {id} FROM {users} ON CONFLICT DO NOTHIN
 """
 
 TAIL = """
--- If the processes have a role of their own (docs/security.md): of the catalog, it may only read the views.
+-- If the processes have a role of their own (docs/security.md), let this role only read the catalog's views:
 -- GRANT USAGE ON SCHEMA {schema} TO study_ingest;
 -- ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO study_ingest;
 -- REVOKE ALL ON users, study_topics, study_questions, published_items, current_editions FROM study_ingest;
@@ -162,8 +162,8 @@ def adopt(data_dir: Path, *, catalog: str, host_schema: str) -> None:  # noqa: A
     settings = load_settings(StoreSettings)
     if settings.database_schema in {"", host_schema}:
         raise ConfigurationError(
-            "DATABASE_SCHEMA: name a schema that only our tables use, such as `study_ingest`; in"
-            f" {host_schema} are the document server's tables"
+            "DATABASE_SCHEMA: name a schema that only study-ingest uses, such as `study_ingest`;"
+            f" {host_schema} has the document server's tables"
         )
     engine = db.make_engine(settings)
     try:
@@ -290,7 +290,7 @@ _SEVERAL = text("SELECT pub_id FROM published_items GROUP BY pub_id HAVING count
 
 
 def faults(connection: Connection) -> Iterator[tuple[str, str]]:
-    """Yield the faults of the catalog's views, each with its fix; of rows only if all columns are right."""
+    """Yield the faults of the catalog's views, with their fixes; check rows only if all columns are right."""
     found = False
     for name, view in VIEWS.items():
         shown = dict(db.execute(connection, _SHOWN, {"view": name}).fetchall())
@@ -298,10 +298,10 @@ def faults(connection: Connection) -> Iterator[tuple[str, str]]:
             if shown.get(column) not in wanted.types:
                 found = True
                 is_now = f"is {shown[column]}" if column in shown else "is missing"
-                yield f"{name}.{column} {is_now}", f"let the view show it as {wanted.types[0]}"
+                yield f"{name}.{column} {is_now}", f"let the view show this column as {wanted.types[0]}"
         if not db.scalar(connection, _READABLE, {"view": name}):
             found = True
-            yield f"{name} cannot be read", "let its owner grant SELECT to the role in DATABASE_URL"
+            yield f"{name} cannot be read", "let the view's owner grant SELECT to the role in DATABASE_URL"
     if not found:
         yield from _faults_of_rows(connection)
 
@@ -315,7 +315,7 @@ def _faults_of_rows(connection: Connection) -> Iterator[tuple[str, str]]:
         for column in view.looked_up:
             query = f"EXPLAIN (FORMAT JSON) SELECT * FROM {name} WHERE {column} = '0'"  # noqa: S608  # of ours
             if "Seq Scan" in str(db.scalar(connection, text(query))):
-                fix = "create an index on that column of the table, and show the column without a cast"
+                fix = "create an index on this column of the table, and let the view show it without a cast"
                 yield f"{name} is read as a whole to find a {column}", fix
     if wrong := db.scalars(connection, _WITHOUT_KEY):
         fix = "let the view show choices as a JSON array, and the index of the right one, counted from 0"

@@ -45,7 +45,12 @@ def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.argument("file", type=FILE)
     @click.option("--learner", type=COUNT, metavar="ID", help="Owner of questions that name no learner.")
-    @click.option("--topic", type=Line(), metavar="NAME", help="Topic of questions that name no topic.")
+    @click.option(
+        "--topic",
+        type=Line(),
+        metavar="NAME",
+        help="Topic of questions that name no topic; in Moodle's XML and QTI, of all questions.",
+    )
     @wraps(command)
     def run(*args: Any, file: Path, learner: int | None, topic: str | None, **options: Any) -> Any:
         if ".ndjson" in file.suffixes:

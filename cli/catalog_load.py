@@ -12,7 +12,7 @@ from shared import catalog_admin, catalog_form, catalog_reconcile, spool
 @click.command()
 @with_file
 @click.option("--force", is_flag=True, help=FORCE)
-@click.option("--dry-run", is_flag=True, help="Only list stored editions with other texts, key or owner.")
+@click.option("--dry-run", is_flag=True, help="Only list the stored editions that FILE would change.")
 @context.with_store
 def load(*, parts: Parts, force: bool, dry_run: bool, store: context.Store) -> None:
     """Load learners, topics and questions from a FILE; loading it again changes nothing.
@@ -36,12 +36,17 @@ def load(*, parts: Parts, force: bool, dry_run: bool, store: context.Store) -> N
 
 
 @click.command()
-@click.option("--force", is_flag=True, help="Grade those answers again, and delete those learners' data.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Grade the listed answers again, and delete the data of the listed learners.",
+)
 @context.with_store
 def reconcile(*, force: bool, store: context.Store) -> None:
     """List answers whose key the document server changed, and learners that it deleted.
 
-    Exit 1 if there are any and --force is not given. With --force, REDIS_URL must be set if there is a spool.
+    Exit 1 if any are listed and --force is not given. With --force, REDIS_URL must be set if there is a
+    spool.
     """
     url = os.environ.get("REDIS_URL")
     redis = spool.connect(url, spool.COMMAND_TIMEOUT_S) if url else None

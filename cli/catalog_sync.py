@@ -27,8 +27,8 @@ from shared.errors import ConfigurationError, StudyIngestError
 # Limit of the rows in a request, in bytes. The server accepts 1 MiB, but other requests wait while it reads.
 MAX_REQUEST = 32_000
 TIMEOUT_S = 120.0
-# The pause after a request that writes is as long as the request took, up to this: others wait while the
-# server works for us (docs/performance.md, "A catalog kept in step").
+# The pause after a request that writes is as long as the request took, up to this limit: other requests wait
+# while the server works for us (docs/performance.md, "A catalog kept in step").
 LONGEST_PAUSE_S = 1.0
 # Limit of topics in a request: their digests fit into the 8 KiB that a proxy permits for a header.
 MAX_TOPICS = 100
@@ -71,7 +71,7 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
         number = sum(len(index.asked[topic.id]) for topic in differing)
         with remote.track(questions, number, "sending") as sending:
             sent = server.put(chain(learners.values(), differing, sending))
-        differing_still = server.still_differing()  # by what the file does not have
+        differing_still = server.still_differing()  # they have questions that FILE does not have
         with remote.track(differing_still, len(differing_still), "withdrawing") as topics:
             gone = sum(server.keep_only(topic, index.asked[topic]) for topic in topics)
     click.echo(
@@ -84,7 +84,7 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
 class _Server:
     """The catalog of a server.
 
-    `digests`: the server's digests of the topics that differed; its answers to changes bring new ones.
+    `digests`: the server's digests of the topics that differed, updated by the server's answers to changes.
     `changes`: what was changed in stored editions.
     """
 
@@ -135,7 +135,7 @@ class _Server:
 
     @contextmanager
     def _ask(self, method: str, path: str, topics: Iterable[int] = (), **request: Any) -> Iterator[Any]:
-        """Send a request, and yield its answer; an error inside the `with` means that the answer is wrong."""
+        """Send a request, and yield its answer; errors in the `with` block are reported as a wrong answer."""
         tags = ", ".join(sorted({f'"{self.digests[topic]}"' for topic in topics}))
         headers = {"If-Match": tags} if tags else {}
         time.sleep(max(0.0, self._next_at - time.monotonic()))
@@ -165,7 +165,7 @@ def _digests(topics: Any) -> dict[int, str]:
 
 
 def _requests(rows: Iterable[Row]) -> Iterator[tuple[defaultdict[str, list[bytes]], set[int]]]:
-    """Divide rows among requests that are small enough: yield the rows of each as JSON, and their topics."""
+    """Divide rows among small requests; yield the rows of each request as JSON, and their topics."""
     kinds, topics, size = defaultdict[str, list[bytes]](list), set[int](), 0
     for row in rows:
         written = row.model_dump_json(exclude_defaults=True).encode()

@@ -1,4 +1,4 @@
-"""Send uploads to a study-ingest server as a viewer does, with retries and the answer to each."""
+"""Send uploads to a study-ingest server as a viewer does, with retries; return the answer to each upload."""
 
 import json
 import time
@@ -51,7 +51,7 @@ class Sent:
 
 
 class UnreachableServerError(StudyIngestError):
-    """The server did not answer before the client gave up, or refused the request."""
+    """The server refused the request, or did not answer before the client gave up."""
 
 
 class Sender:
@@ -99,7 +99,7 @@ class Sender:
             if not response.is_success and response.status_code not in NOT_YET:
                 return Sent(Answer.FAILED, _problem(response))
             time.sleep(POLL_S)
-        return Sent(Answer.FAILED, "not final in time")
+        return Sent(Answer.FAILED, "no final status in time")
 
     def status(self, uuid: str) -> dict[str, Any]:
         """Return the server's answer about an upload.
@@ -112,7 +112,11 @@ class Sender:
         return _body(response)
 
     def _request(self, method: str, path: str, *, content: bytes | None = None) -> httpx.Response:
-        """Send a request; repeat it while the server is away, after the wait that Retry-After asks for."""
+        """Send a request, and repeat it while the server is away; return the last answer.
+
+        The pause before a repetition is as long as Retry-After asks for, or longer, up to the limit of
+        `patience`. Raises UnreachableServerError if there was no answer to the last request.
+        """
         start = time.monotonic()
         for failed in count():
             answer: httpx.Response | httpx.TransportError
@@ -156,7 +160,7 @@ def with_sender(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _body(response: httpx.Response) -> dict[str, Any]:
-    """Return an answer's JSON object, or an empty one if the answer is something else, as from a proxy."""
+    """Return an answer's JSON object, or an empty one if the answer is something else, such as a proxy's."""
     try:
         body = response.json()
     except (ValueError, RecursionError):

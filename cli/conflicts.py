@@ -19,7 +19,7 @@ def conflicts() -> None:
 
 @conflicts.command("list")
 @click.option("--limit", type=COUNT, default=50, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON line a conflict.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each conflict.")
 @context.with_store
 def list_(*, limit: int, as_json: bool, store: context.Store) -> None:
     """List conflicts, the newest first."""

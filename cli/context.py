@@ -42,7 +42,7 @@ COUNTS = {
 URL_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs", "connect_timeout")
 GAP = 3  # between two columns
 WHOLE = 40  # characters: a word up to this length, such as a uuid, is never broken
-PIPE_WIDTH = 1000  # a pipe has no width of its own: lines are not wrapped there
+PIPE_WIDTH = 1000  # a pipe has no width: lines up to this length are not wrapped there
 MAX_DRAWN = 500  # rows: drawing more as a table takes longer than finding them
 
 
@@ -55,7 +55,7 @@ class Store:
 
 
 def with_store(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Pass a command its `store`: the environment's database, else that of a running `up`."""
+    """Pass a command its `store`: the database in DATABASE_URL, else the database of a running `up`."""
 
     @data_dir_option
     @wraps(command)
@@ -76,7 +76,7 @@ def with_store(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _name_operator(connection: Connection) -> None:
-    """Record the user who runs the command in the events of uploads, in each transaction."""
+    """Tell Postgres who runs this command: events that the transaction adds to uploads name this user."""
     try:
         user = os.environ.get("SUDO_USER") or getuser()
     except (KeyError, OSError):  # as in a container whose account has no name
@@ -89,14 +89,14 @@ def _name_operator(connection: Connection) -> None:
 def complete_environment(data_dir: Path) -> None:
     """Add the settings of a running `up` to the environment, unless DATABASE_URL is set.
 
-    Variables that are set stay. Raises NothingRunningError if no `up` runs, and ConfigurationError if a shell
-    has cut off DATABASE_URL at `&`.
+    Variables that are set stay. Raises NothingRunningError if DATABASE_URL is unset and no `up` runs, and
+    ConfigurationError if a shell has cut off DATABASE_URL at `&`.
     """
     url = os.environ.get("DATABASE_URL", "")
     if cut := [name for name in URL_OPTIONS if name in os.environ and f"{name}=" not in url]:
         raise ConfigurationError(
-            f"DATABASE_URL: a shell that sourced the settings cut it off at `&` and set {cut[0]} instead:"
-            " use --env-file FILE, or quote the value"
+            f"DATABASE_URL: a shell that sourced the settings cut the value off at `&`, and read {cut[0]}"
+            " as a variable: use --env-file FILE, or quote the value"
         )
     if not os.environ.get("DATABASE_URL"):
         act_as_owner(data_dir)
@@ -159,7 +159,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _widths(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[int], list[int]]:
-    """Return each column's natural and smallest width: times, and words up to WHOLE, are never wrapped."""
+    """Return each column's natural and smallest width; times, and words up to WHOLE, are never wrapped."""
     wide, narrow = [], []
     for heading, *column in zip(headings, *rows, strict=True):
         shown = [heading, *(cell(value).plain for value in column)]

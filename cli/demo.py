@@ -65,12 +65,12 @@ class DemoFailedError(StudyIngestError):
     "--data-dir",
     type=click.Path(path_type=Path),
     envvar="STUDY_INGEST_DATA_DIR",
-    help=f"As for `up`.  [default: {DEFAULT_DIRECTORY}; with --once a temporary one]",
+    help=f"Data directory, as for `up`.  [default: {DEFAULT_DIRECTORY}; with --once a temporary one]",
 )
 @click.option(
     "--port",
     type=up.PORT,
-    help=f"0: any free one.  [default: {up.USUAL_PORT}; with --once any free one]",
+    help=f"0: any free port.  [default: {up.USUAL_PORT}; with --once any free port]",
 )
 def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
     """Start everything, send a sample of sessions, and show what was learned; then keep running.
@@ -87,7 +87,7 @@ def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
             port = 0 if once else up.USUAL_PORT
         with console.status("starting Postgres, Valkey and every process"):
             system = cleanup.enter_context(up.running(home, port, logs=home / LOGS))
-        console.print(f"Everything runs; its logs are in {home / LOGS}", markup=False, soft_wrap=True)
+        console.print(f"Everything runs; the logs are in {home / LOGS}", markup=False, soft_wrap=True)
         settings = StoreSettings(database_url=system.environment["DATABASE_URL"])
         engine = db.make_engine(settings)
         cleanup.callback(engine.dispose)
@@ -190,7 +190,7 @@ class Demo:
         by_old_key = outcomes[sent.index(OLD_EDITION)] == "correct" and current[OLD_EDITION] != OLD_EDITION
         self._check("an answer to an older edition is graded by that edition's key", holds=by_old_key)
         due, stable = after[UNSURE]["due"], f"{after[UNSURE]['stability']:.0f} days"
-        soon = f"an unsure answer, though right, comes back soon: {UNSURE} on {due}, stable for {stable}"
+        soon = f"right but unsure: the question {UNSURE} comes back soon, on {due}, stability {stable}"
         self._check(soon, holds=due == UNSURE_DUE)
         repeated = upload["attempts"][-1]
         last = datetime.fromisoformat(after[QUESTION]["last_answered_at"])
@@ -212,14 +212,16 @@ class Demo:
         session = self._study("POST", sessions, request)
         path = f"{sessions}/{session['session_id']}"
         for number, question in enumerate(session["questions"]):
-            # Each choice in turn and none, sure and unsure.
+            # Use each choice in turn, then no choice; be sure or unsure.
             choice = number % (len(question["choices"]) + 1)
             selected = choice if choice < len(question["choices"]) else None
             attempt = {"pub_id": question["pub_id"], "selected": selected, "unsure": number % 3 == 0}
             self._study("POST", f"{path}/attempts", attempt)
         self._study("POST", f"{path}/finalize")
         live = self._study("GET", path)
-        self._print(f"{len(live['questions'])} questions answered live, one by one; the same in one upload")
+        self._print(
+            f"{len(live['questions'])} questions answered live, one by one; the same answers in one upload"
+        )
         upload = sample.upload_of(live, LIVE, VIEWER)
         self._send(json.dumps(upload))
         (topic,) = self.sender.status(upload["client_session_uuid"])["result"]["topics"]
@@ -344,10 +346,10 @@ Everything keeps running until Ctrl-C.
    viewer token  {environment["VIEWER_SYNC_TOKEN"]}
    study token   {environment["STUDY_API_TOKEN"]}
 
-Send a session yourself; the second time, it is already ingested and shows its result:
+Send a session yourself. If you send it again, it is already ingested, and the answer shows its result:
 
 {curl}
 
-Then look at the learner:
+Then look at the learner's progress:
 
 {shlex.join(progress)}"""

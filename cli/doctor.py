@@ -36,7 +36,7 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 START_S = 8.0
 ASK_AGAIN_S = 0.2
 ASK_S = 5.0
-WORKER_ANSWER_S = 2.0  # a worker's main process answers at once; one on a busy machine a little later
+WORKER_ANSWER_S = 2.0  # a worker's main process answers at once, or a little later on a busy machine
 # With a larger difference, the log lines of several hosts no longer show the order of events.
 NOTICEABLE_S = 2.0
 # With a larger difference, times of viewers whose clocks are right are corrected as if the clocks were ahead.
@@ -61,7 +61,7 @@ _ZONES = text("""
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each check.")
 @data_dir_option
 def doctor(data_dir: Path, *, as_json: bool) -> None:
     """Check settings, stores and processes; name what is wrong and its fix. Exit 1 if anything fails."""
@@ -196,7 +196,7 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
                 yield from _zones(connection, settings)
                 yield from _health(connection, settings)
     except DBAPIError as error:
-        # If a host has several addresses, each one's failure is a line.
+        # If a host has several addresses, there is a line for the failure of each address.
         detail = str(error.orig).strip().replace("\n", "; ")
         if hosts.is_unproven(error):
             fix = hosts.TLS_REMEDY
@@ -217,7 +217,7 @@ def _encryption(connection: Connection) -> Finding:
     plain = db.scalar(connection, _PLAIN)
     if not plain:
         return ok("postgres encryption", "every connection of the processes over a network is encrypted")
-    fix = "take sslmode out of DATABASE_URL, or set it to verify-full"
+    fix = "remove sslmode from DATABASE_URL, and unset PGSSLMODE; or set sslmode to verify-full"
     return warn("postgres encryption", f"{plain} connections of our processes are not encrypted", fix)
 
 
@@ -267,7 +267,10 @@ def _views(connection: Connection) -> Iterator[Finding]:
 
 
 def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
-    """Compare STUDY_TIME_ZONE with the database; report learners whose own zone is missing or unknown."""
+    """Compare STUDY_TIME_ZONE with the database; report learners without a zone or with an unknown one.
+
+    Learners without a zone are reported only if STUDY_TIME_ZONE is set neither here nor in the database.
+    """
     known, is_set = available_timezones(), db.scalar(connection, data_settings.IS_SET)
     try:
         default = data_settings.compare(connection, settings)
@@ -283,13 +286,13 @@ def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
         right = False
         named = ", ".join(map(str, first)) + (f" and {learners - len(first)} more" * (learners > len(first)))
         if zone is None:
-            detail = f"{learners} learners have none: their days are those of {default}"
+            detail = f"{learners} learners have no time zone: their study dates are those of {default}"
             fix = f"set STUDY_TIME_ZONE, or users.time_zone of learners {named}"
         else:
             detail = f"{zone!r} is unknown on this host: {default} is used"
             fix = (
                 f"set users.time_zone of learners {named} to an IANA zone, such as Asia/Seoul;"
-                " if it is one, update tzdata on this host"
+                f" if {zone!r} is one, update tzdata on this host"
             )
         yield warn("time zones", detail, fix)
     if right:
@@ -311,10 +314,10 @@ def _health(connection: Connection, settings: Settings) -> Iterator[Finding]:
     age = standing.oldest_age
     detail = "no upload waits" if age is None else f"the oldest upload has waited for {age:.0f} s"
     if health.Problem.UPLOADS_OVERDUE in found:
-        fix = "fix what else fails here; else start more workers, or read uploads.last_error"
+        fix = "fix what else fails here; if nothing does, start more workers, or read uploads.last_error"
         yield fail("waiting uploads", detail, fix)
     elif health.Problem.BACKLOG in found:
-        fix = "nothing to do if they become fewer; else start more workers"
+        fix = "nothing to do if the number falls; else start more workers"
         yield warn("waiting uploads", f"{standing.waiting} uploads wait, {detail}", fix)
     else:
         yield ok("waiting uploads", detail)
@@ -333,8 +336,8 @@ def _spool(redis_url: str) -> Iterator[Finding]:
             yield ok("spool", "answers")
             yield from _redis("spool", client)
             waiting = client.llen(spool.SPOOL) + client.llen(spool.MOVING)
-            fix = "nothing to do if it shrinks; else start Postgres and the sweeper"
-            detail = f"{waiting} uploads wait in it"
+            fix = "nothing to do if the number falls; else start Postgres and the sweeper"
+            detail = f"{waiting} uploads wait in the spool"
             yield warn("spool length", detail, fix) if waiting else ok("spool length", detail)
             refused = client.llen(spool.REFUSED)
             fix = (
@@ -362,7 +365,7 @@ def _unusable(store: str, error: Exception, setting: str) -> Finding:
     if isinstance(error, redis.ResponseError):
         fix = f"correct {setting} (the user's rights, the database's number), or name a writable server"
         return fail(store, f"it answers, but refuses: {error}", fix)
-    return fail(store, str(error), f"start it, or correct {setting}: host, user, password, socket")
+    return fail(store, str(error), f"start the server, or correct {setting}: host, user, password, socket")
 
 
 def _redis(name: str, client: redis.Redis) -> Iterator[Finding]:
@@ -373,10 +376,12 @@ def _redis(name: str, client: redis.Redis) -> Iterator[Finding]:
     info: dict[str, Any] = client.info("everything")
     if not info["aof_enabled"]:
         fix = "set `appendonly yes` in redis.conf, and by CONFIG SET in the running server"
-        yield fail(f"{name} persistence", "appendonly is off: a crash may lose all its data", fix)
+        yield fail(
+            f"{name} persistence", "appendonly is off: after a crash, all data of this Redis may be lost", fix
+        )
     elif not spool.can_write(info):
-        fix = "check its disk (full? read-only?), its memory, and its log"
-        yield fail(f"{name} persistence", "writing its files failed: it may refuse all writes", fix)
+        fix = "check the disk of this Redis (full? read-only?), its memory, and its log"
+        yield fail(f"{name} persistence", "Redis failed to write its files, and may refuse all writes", fix)
     else:
         yield ok(f"{name} persistence", "appendonly is on")
     policy = info["maxmemory_policy"]
@@ -427,7 +432,7 @@ def _web(settings: Settings, url: str) -> Finding:
     try:
         # Not through a proxy of the environment: this is a check of the process itself.
         answer = httpx.get(f"{url}/readyz", timeout=ASK_S, trust_env=False)
-    except (httpx.InvalidURL, UnicodeError):  # the latter of a host that cannot be looked up
+    except (httpx.InvalidURL, UnicodeError):  # UnicodeError: a host that cannot be looked up
         return fail("web", f"{url} is not a URL", "set API_URL to the web process' address: http://host:port")
     except httpx.TransportError:
         would = "accept uploads" if settings.study_ingest_enabled else "answer uploads 503"

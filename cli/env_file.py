@@ -5,7 +5,7 @@ from pathlib import Path
 
 from shared.errors import ConfigurationError
 
-# As `parse_env_file_internal` of systemd: a value has quoted parts, then a plain part, which ends with its
+# As `parse_env_file_internal` of systemd: a value has quoted parts, then a plain part up to the end of the
 # line; a backslash at the end continues the line. Spaces around parts are left out; nothing is expanded.
 _QUOTED = r"""(?:'([^']*)'|"((?:[^"\\]|\\.)*)")[ \t\r]*"""
 _ASSIGNMENT = re.compile(

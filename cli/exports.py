@@ -17,7 +17,7 @@ from cli.options import BIGINT
 from shared import db
 from shared.errors import ConfigurationError
 
-# What each table exports, in the order of its rows' keys; docs/files.md says what the columns mean.
+# The rows of each export, ordered by the key of the table; docs/files.md says what the columns mean.
 TABLES = {
     "attempts": """
         SELECT a.user_id, s.study_topic_id, q.subject, a.study_question_id, a.pub_id,

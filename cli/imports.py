@@ -38,7 +38,7 @@ _KEYS = text("""
     WHERE q.user_id = :learner
 """)
 
-# The newest form first: an older form beside it only tells older versions of Anki to refuse the file.
+# The newest form first: a collection in an older form beside it has only a note for older versions of Anki.
 _DATABASES = ("collection.anki21b", "collection.anki21", "collection.anki2")
 _LARGEST = 8 * 2**30  # bytes of an unpacked collection: a packed file may unpack to any size
 _PART = 2**20
@@ -51,9 +51,11 @@ AGAIN, HARD = 1, 2
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--learner", type=COUNT, metavar="ID", required=True, help="The learner who did the reviews.")
-@click.option("--field", type=Line(), metavar="NAME", help="Field of the notes that holds the pub_id.")
+@click.option("--field", type=Line(), metavar="NAME", help="Name of the note field that holds the pub_id.")
 @click.option(
-    "--mapping", type=FILE, help="CSV with the columns pub_id and one of card_id, note_id and guid."
+    "--mapping",
+    type=FILE,
+    help="CSV file with the column pub_id, and one of the columns card_id, note_id and guid.",
 )
 @click.option(
     "--gap",
@@ -78,10 +80,10 @@ def import_(  # noqa: PLR0913  # one for each option
 ) -> None:
     """Record past sessions from the review log of Anki.
 
-    FILE is a collection (.colpkg) or a deck (.apkg). The sessions become uploads, which the workers replay as
-    any other. Counts are shown first. Safe to run again with the same --gap, also with an export that has
-    later reviews. Answers would count twice after a change of the learner's time zone, with an export that
-    has more reviews from before, or with a deck and its whole collection.
+    FILE is a collection (.colpkg) or a deck (.apkg). The sessions become uploads, which the workers replay.
+    Counts are shown first. Safe to run again with the same --gap, also with a newer export. But answers count
+    twice if the learner's time zone was changed, if the newer export also has older reviews that the first
+    one lacked, or if both a deck and its whole collection are imported.
     """
     if (field is None) == (mapping is None):
         raise click.UsageError("give one of --field and --mapping")
@@ -89,7 +91,7 @@ def import_(  # noqa: PLR0913  # one for each option
     with store.engine.connect() as connection:
         if not db.scalar(connection, _KNOWN, {"learner": learner}):
             raise UnknownLearnerError(
-                f"learner {learner} is not in the catalog: correct --learner, or add them"
+                f"learner {learner} is not in the catalog: correct --learner, or add the learner"
             )
         keys = dict(db.execute(connection, _KEYS, {"learner": learner}).fetchall())
         zone = learner_zone(connection, learner, store.default_zone)
@@ -121,7 +123,7 @@ class AnkiError(StudyIngestError):
 
 
 class Anki(NamedTuple):
-    """A collection: when it was made (the same in every export of it), and its reviews by time."""
+    """A collection: the time when it was made, the same in each export, and its reviews, the oldest first."""
 
     created: int
     reviews: list["AnkiReview"]
@@ -149,7 +151,8 @@ def read_anki(file: Path, *, field: str | None, mapping: bytes | None) -> Anki:
     """Read the reviews of an .apkg or .colpkg; raise AnkiError if the file or the mapping cannot be used.
 
     Questions are named by the note's `field`, or by a `mapping`: a table with `pub_id` and one of the columns
-    `card_id`, `note_id` and `guid`.
+    `card_id`, `note_id` and `guid`. Raises ConfigurationError if the file needs zstandard, and that is not
+    installed.
     """
     with _opened(file) as db:
         names = _by_field(db, field) if field is not None else _by_table(mapping or b"")
@@ -167,15 +170,17 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection]:
         with zipfile.ZipFile(file) as package, TemporaryDirectory() as directory:
             name = next((each for each in _DATABASES if each in package.namelist()), None)
             if name is None:
-                raise AnkiError(f"{file}: no collection in it: export one from Anki as .apkg or .colpkg")
+                raise AnkiError(
+                    f"{file} contains no Anki collection: export one from Anki as .apkg or .colpkg"
+                )
             unpacked = Path(directory) / "collection"
             with package.open(name) as packed, unpacked.open("wb") as copy:
                 parts = _unpack(packed) if name.endswith("b") else iter(partial(packed.read, _PART), b"")
                 for part in parts:
                     copy.write(part)
                     if copy.tell() > _LARGEST:
-                        raise AnkiError(f"{file}: larger than {_LARGEST >> 30} GiB when it is unpacked")
-            # `immutable`: only we have this copy open, and its header may name a log that is not beside it.
+                        raise AnkiError(f"{file} unpacks to more than {_LARGEST >> 30} GiB")
+            # `immutable`: nobody else opens this copy, and its header may name a log that the package lacks.
             with closing(sqlite3.connect(f"file:{unpacked}?mode=ro&immutable=1", uri=True)) as db:
                 db.create_collation("unicase", lambda one, other: (one > other) - (one < other))
                 yield db
@@ -233,7 +238,9 @@ def _by_table(mapping: bytes) -> Any:
     columns = ("card_id", "note_id", "guid")
     place = next((n for n, each in enumerate(columns) if rows and each in rows[0]), None)
     if place is None or "pub_id" not in rows[0]:
-        raise AnkiError(f"the mapping needs rows, the column pub_id, and one of {', '.join(columns)}")
+        raise AnkiError(
+            f"the mapping needs rows, the column pub_id, and one of the columns {', '.join(columns)}"
+        )
     pub_ids = {(row[columns[place]] or "").strip(): row["pub_id"] or "" for row in rows}
     return lambda *card: pub_ids.get(str(card[place]), "")
 
@@ -244,9 +251,9 @@ def past_sessions(  # noqa: PLR0913  # what decides where a session ends, and wh
     """Make uploads of reviews: Again is a miss, Hard an unsure right answer, Good and Easy a right one.
 
     `keys`: the right choices of the learner's editions. A session ends after a `gap`, at the end of a study
-    date, and after as many reviews as an upload may have. Its uuid is made of the learner, the collection and
+    date, or after as many reviews as an upload may have. Its uuid is made of the learner, the collection and
     the session's first review, and not of the catalog: so a second import with the same `gap` and `zone`
-    counts nothing twice. Anki does not know which wrong choice a learner made: a miss has no choice.
+    counts nothing twice. Anki does not know which wrong choice a learner made: so a miss gets no choice.
     """
     left_out = dict.fromkeys(
         (

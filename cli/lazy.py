@@ -1,4 +1,4 @@
-"""Commands whose modules are loaded when they run: to load all of them takes two seconds."""
+"""Commands whose modules are loaded only when needed: loading all modules takes two seconds."""
 
 import sys
 from collections.abc import Mapping

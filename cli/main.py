@@ -12,7 +12,7 @@ from cli.env_file import read_env_file
 from cli.lazy import LazyGroup, click  # click from there, where Ctrl-C may interrupt its import
 from shared.errors import StudyIngestError
 
-# Otherwise the interpreter looks for garbage in all that is loaded when it ends: 0.1 s of each command.
+# Without this, the interpreter looks for garbage among all loaded objects before it exits: 0.1 s a command.
 atexit.register(gc.freeze)
 
 ENV_FILE = "--env-file"
@@ -29,7 +29,10 @@ COMMANDS = {
     "migrate": ("cli.maintenance", "Bring the database to the newest revision."),
     "progress": ("cli.maintenance", "Print a learner's progress."),
     "smoke": ("cli.smoke", "Send a synthetic session twice, check that it counts once, and void it."),
-    "stats": ("cli.maintenance", "Count waiting and failed uploads, and what was done."),
+    "stats": (
+        "cli.maintenance",
+        "Count what waits and what failed, and the uploads of the last hour and day.",
+    ),
     "tokens": ("cli.tokens", "Make keys, and sign learners' tokens with them."),
     "up": ("cli.local.up", "Start everything and keep it running."),
     "upload": ("cli.uploads", "Send the uploads of an NDJSON FILE."),
@@ -40,7 +43,7 @@ COMMANDS = {
 
 
 class _Main(LazyGroup):
-    """Read `--env-file` anywhere; print a known error without a traceback."""
+    """Read `--env-file` before or after the command; print a known error without a traceback."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read `--env-file`, wherever it stands, as an option of the group."""
@@ -58,17 +61,17 @@ class _Main(LazyGroup):
                 os.environ.update(read_env_file(file))
         except StudyIngestError as error:
             raise click.ClickException(str(error)) from None
-        # Only long-running processes write metrics: a command would leave its own counts in the directory.
+        # Commands write no metrics: their counts would stay in the directory of the long-running processes.
         ctx.obj = os.environ.pop("PROMETHEUS_MULTIPROC_DIR", "")
-        if os.environ.get("NO_COLOR"):  # https://no-color.org; click does not look at it
+        if os.environ.get("NO_COLOR"):  # https://no-color.org; click ignores this variable
             ctx.color = False
         try:
             return super().invoke(ctx)
         except StudyIngestError as error:
             raise click.ClickException(str(error)) from None
-        except OSError as error:  # mostly of a path that was typed
+        except OSError as error:  # mostly about a path in the arguments
             if error.errno == errno.EPIPE:
-                raise  # click ends silently
+                raise  # click then ends the command silently
             reason = (error.strerror or str(error)).lower()
             raise click.ClickException(f"{error.filename}: {reason}" if error.filename else reason) from None
 
@@ -79,7 +82,8 @@ class _Main(LazyGroup):
     ENV_FILE,
     type=click.Path(path_type=Path),
     multiple=True,
-    help="File of settings, as systemd's EnvironmentFile; before or after the command; repeatable.",
+    help="File of settings, in the format of systemd's EnvironmentFile, before or after the command; may be"
+    " repeated.",
 )
 def main(env_file: tuple[Path, ...]) -> None:
     """Ingest quiz sessions that were answered offline in a viewer: exactly once, in any order."""

@@ -54,7 +54,7 @@ def migrate(data_dir: Path, *, time_zone: str | None) -> None:
         data_settings.adopt(connection, settings)
         changes.renumber(connection)
     engine.dispose()
-    before = f"; pending before: {', '.join(pending)}" if pending else ""
+    before = f"; revisions that were pending: {', '.join(pending)}" if pending else ""
     click.echo(f"the database is at the newest revision{before}")
 
 
@@ -67,7 +67,7 @@ def learners() -> None:
 @click.argument("user_id", type=BIGINT, metavar="ID")
 @context.with_store
 def export(user_id: int, *, store: context.Store) -> None:
-    """Print all data of learner ID in Postgres: one JSON line a row, with its table's name."""
+    """Print all data of learner ID in Postgres: one JSON line for each row, with its table."""
     with store.engine.connect() as connection:
         for line in export_learner(connection, user_id):
             click.echo(line)
@@ -100,7 +100,7 @@ def delete(user_id: int, *, store: context.Store) -> None:
 @click.option("--user", "user_id", type=BIGINT, required=True, metavar="ID", help="The learner.")
 @context.with_store
 def progress(user_id: int, *, store: context.Store) -> None:
-    """Print a learner's progress: one JSON line a question, sorted by `pub_id`."""
+    """Print a learner's progress: one JSON line for each question, sorted by `pub_id`."""
     with store.engine.connect() as connection:
         if not db.scalar(connection, _KNOWN, {"id": user_id}):
             raise click.ClickException(f"learner {user_id} is unknown")
@@ -131,7 +131,7 @@ def verify(*, repair: bool, store: context.Store) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON line.")
 @context.with_store
 def stats(*, as_json: bool, store: context.Store) -> None:
-    """Count waiting and failed uploads, and what was done in the last hour and day."""
+    """Count what waits and what failed, and the uploads of the last hour and day."""
     now = datetime.now(UTC)
     with store.engine.connect() as connection:
         standing = health.look(connection)._asdict()
@@ -154,8 +154,8 @@ def stats(*, as_json: bool, store: context.Store) -> None:
 def count_backlog() -> dict[str, int | None]:
     """Count the messages in the broker and the uploads in the spool.
 
-    A count is None if its store is not set or does not answer; without BROKER_URL, both are None. stderr
-    names a store that does not answer, or says that BROKER_URL is not set.
+    A count is None if its store is not set, does not answer, or refuses; without BROKER_URL, both are None.
+    stderr names the store and the error, or says that BROKER_URL is not set.
     """
     backlog: dict[str, int | None] = {"messages": None, "spooled": None}
     if not os.environ.get("BROKER_URL"):
@@ -168,13 +168,18 @@ def count_backlog() -> dict[str, int | None]:
             connection.ensure_connection(max_retries=1)
         backlog["messages"] = broker.queue_length(app)
     except (OperationalError, RedisError) as error:
-        click.echo(f"messages are not counted: the broker does not answer ({type(error).__name__})", err=True)
+        click.echo(
+            f"messages are not counted: the broker does not answer, or refuses ({type(error).__name__})",
+            err=True,
+        )
     try:
         if settings.redis_url:
             with spool.connect(settings.redis_url, spool.COMMAND_TIMEOUT_S) as redis:
                 backlog["spooled"] = spool.spooled(redis)
     except RedisError as error:
-        click.echo(f"the spool is not counted: Redis does not answer ({type(error).__name__})", err=True)
+        click.echo(
+            f"the spool is not counted: Redis does not answer, or refuses ({type(error).__name__})", err=True
+        )
     return backlog
 
 
@@ -185,7 +190,9 @@ def metrics(directory: str, port: int) -> None:
     """Serve the metrics of this host's processes to Prometheus, on the loopback address only."""
     settings = load_settings(Settings).model_copy(update={"prometheus_multiproc_dir": directory})
     if not directory:
-        raise ConfigurationError("PROMETHEUS_MULTIPROC_DIR: set it to the directory that the processes use")
+        raise ConfigurationError(
+            "PROMETHEUS_MULTIPROC_DIR: is not set: set it to the directory that the processes use"
+        )
     try:
         _, serving = start_http_server(port, LOOPBACK, registry(settings))
     except OSError as error:

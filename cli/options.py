@@ -18,19 +18,19 @@ LONGEST_SPAN = timedelta(days=36_525)  # a century: Python can express the date 
 LONGEST_TEXT = 500
 FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 _GZIP = b"\x1f\x8b"
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as PowerShell writes it
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # PowerShell writes UTF-16
 
 
 def read_file(file: Path) -> bytes:
-    """Read a file (`-`: standard input) as UTF-8, without a byte order mark.
+    """Return the bytes of a file (`-`: standard input), without a byte order mark.
 
-    A file compressed by gzip is decompressed.
+    A file compressed by gzip is decompressed; UTF-16 with a byte order mark is converted to UTF-8.
     """
     return b"".join(read_lines(file))
 
 
 def read_lines(file: Path) -> Iterator[bytes]:
-    """Yield the lines of a file one by one, decoded as by `read_file`; a pipe is read as a whole first."""
+    """Yield the lines of a file one by one, converted as by `read_file`; a pipe is read as a whole first."""
     try:
         with _open(file) as opened:
             content: Any = opened
@@ -80,7 +80,7 @@ class Duration(click.ParamType[timedelta]):
 class Line(click.ParamType[str]):
     """Read a short text that Postgres can store: UTF-8 without NUL.
 
-    An empty text is refused: it comes from an unset variable of a script, and every row would match it.
+    An empty text is refused: a script with an unset variable gives one, and every row would match it.
     """
 
     name = "text"

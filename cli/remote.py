@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def connect(url: str, token: str, *, timeout: float) -> httpx.Client:
-    """Make a client of a server; raise ConfigurationError if the address or the token cannot be used."""
+    """Make an HTTP client for a server; raise ConfigurationError if the address or the token is unusable."""
     server, headers = _read_server(url), _make_headers(token)
     is_local = server.host in LOOPBACK
     return httpx.Client(
@@ -33,7 +33,7 @@ def connect(url: str, token: str, *, timeout: float) -> httpx.Client:
 def _read_server(url: str) -> httpx.URL:
     try:
         server = httpx.URL(url.rstrip("/"))
-        # As the standard library does, whose error httpx does not expect.
+        # The standard library does the same later, and httpx does not catch its error.
         server.raw_host.decode().encode("idna")
     except (httpx.InvalidURL, ValueError):
         server = httpx.URL()

@@ -29,7 +29,7 @@ LEARNER = TOPIC = QUESTION = 2**63 - 1
 PUB_ID = "study-ingest-smoke"
 NAME = "synthetic: study-ingest smoke"
 RIGHT = 1
-# Half of the uuid is fixed: people recognise it, an index finds it, and no random uuid has it.
+# The first half of the uuid is fixed: people recognise it, an index finds it, and no random uuid has it.
 PREFIX = "0000000000004000"
 FIRST, LAST = UUID(PREFIX + "0" * 16), UUID(PREFIX + "f" * 16)
 CATALOG = CatalogFile.model_validate(
@@ -86,7 +86,7 @@ def smoke(*, url: str | None, patience: float, store: Store) -> None:
     """Send a synthetic session twice, check that it counts once, and void it. Exit 1 if a check fails.
 
     VIEWER_SYNC_TOKEN and DATABASE_URL must be set as on the server, unless the server is a running `up`. Safe
-    to run on a live system.
+    to run in production.
     """
     failed = False
     with client.Sender(
@@ -106,7 +106,7 @@ def smoke(*, url: str | None, patience: float, store: Store) -> None:
 def _setting(name: str) -> str:
     if value := os.environ.get(name):
         return value
-    raise ConfigurationError(f"{name}: must be set to that of the server")
+    raise ConfigurationError(f"{name}: is not set: set it to the value of the server that is checked")
 
 
 @dataclass(slots=True)
@@ -144,7 +144,7 @@ class SmokeRun:
             self._void_upload(self.uuid)
 
     def _prepare(self) -> doctor.Finding:
-        """Load the question; void the sessions of earlier runs, after waiting for those not yet replayed."""
+        """Load the question; wait until the sessions of earlier runs are replayed, and void them."""
         with self.store.engine.begin() as connection:
             # Only if needed: changes of the catalog wait for each other.
             if not attempts.load_questions(connection, {PUB_ID}):
@@ -183,7 +183,7 @@ class SmokeRun:
             return not db.scalar(connection, _WAITING, {"first": FIRST, "last": LAST})
 
     def _void_earlier(self) -> int:
-        """Void synthetic sessions that were replayed after their run had given up; return how many."""
+        """Void the replayed sessions of earlier runs that are not void yet; return how many."""
         with self.store.engine.connect() as connection:
             uuids = db.scalars(connection, _NOT_VOIDED, {"learner": LEARNER})
         for uuid in uuids:

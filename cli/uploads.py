@@ -90,7 +90,7 @@ def uploads() -> None:
 
 @uploads.command("list")
 @click.option("--status", type=click.Choice(Status, case_sensitive=False))
-@click.option("--older-than", type=Duration(), help="Received longer ago than this, e.g. 10m.")
+@click.option("--older-than", type=Duration(), help="Only uploads received longer ago than this, e.g. 10m.")
 @click.option(
     "--learner", type=BIGINT, metavar="ID", help="Only uploads that answer questions of this learner."
 )
@@ -102,7 +102,7 @@ def uploads() -> None:
     help="Only uploads with TEXT in their last error or reason; case is ignored.",
 )
 @click.option("--limit", type=COUNT, default=50, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON line an upload.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each upload.")
 @context.with_store
 def list_(  # noqa: PLR0913  # one for each option
     *,
@@ -216,20 +216,23 @@ class _Shift(click.ParamType[timedelta]):
 @uploads.command()
 @click.argument("uuid", type=click.UUID, required=False)
 @click.option(
-    "--status", type=click.Choice(FAILED, case_sensitive=False), help="All uploads with this status."
+    "--status", type=click.Choice(FAILED, case_sensitive=False), help="Select the uploads with this status."
 )
 @click.option(
     "--error",
     type=Line(),
     metavar="TEXT",
-    help="All failed uploads with TEXT in their last error or reason.",
+    help="Select the failed uploads with TEXT in their last error or reason; case is ignored.",
 )
-@click.option("--skipped", is_flag=True, help="Replay an ingested UUID again, to add its skipped attempts.")
+@click.option(
+    "--skipped", is_flag=True, help="Replay the ingested upload UUID again, to add its skipped attempts."
+)
 @click.option(
     "--shift-clock",
     type=_Shift(),
     metavar="SHIFT",
-    help="Correct a wrong clock: add SHIFT, e.g. +6y12d, to the times of UUID; asks before it replays.",
+    help="Correct a wrong clock: add SHIFT, e.g. +6y12d, to all times of the upload UUID. Shows a dry run"
+    " and asks before it replays.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would change for each question; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -248,11 +251,11 @@ def replay(  # noqa: PLR0913  # one for each option
     """Replay uploads: rejected or dead ones, or an ingested one (--skipped, --shift-clock).
 
     Rejected and dead uploads are set back to `received`, and the next sweep enqueues them. Name one by its
-    UUID, or select many by --status and --error: purged ones are then left out. --skipped and
+    UUID, or select many by --status, --error or both: the selection leaves out purged uploads. --skipped and
     --shift-clock replay an ingested upload at once. Exit 1 if any was refused.
     """
     if (status is not None or error is not None) == (uuid is not None):
-        raise click.UsageError("give a UUID, or select uploads by --status or --error")
+        raise click.UsageError("give either a UUID, or --status, --error or both")
     if (skipped or shift_clock is not None) and (uuid is None or (skipped and shift_clock is not None)):
         raise click.UsageError("--skipped and --shift-clock need a UUID, and cannot be combined")
     if uuid is None:
@@ -264,7 +267,7 @@ def replay(  # noqa: PLR0913  # one for each option
     if dry_run:
         return
     if shift_clock is not None and not yes:
-        click.confirm("Replay it with these times?", abort=True)
+        click.confirm("Replay the upload with these times?", abort=True)
     zone = store.default_zone
     with store.engine.begin() as connection:
         now = db.now(connection)
@@ -360,7 +363,7 @@ def unvoid(uuid: UUID, *, store: context.Store) -> None:
     """Bring the voided sessions of an upload back into the learner's progress."""
     with store.engine.begin() as connection:
         count = actions.unvoid_upload(connection, uuid)
-    click.echo(f"{count} sessions are back" if count else "not voided")
+    click.echo(f"{count} sessions are back" if count else "nothing to do: the upload is not voided")
 
 
 @uploads.command("purge")
@@ -374,12 +377,13 @@ def unvoid(uuid: UUID, *, store: context.Store) -> None:
     "--status",
     type=click.Choice(FINAL, case_sensitive=False),
     default=Status.INGESTED,
-    help="Only uploads with this status. To replay an upload without its payload, it must be sent again.",
+    help="Only uploads with this status. Without its payload, an ingested upload can never be replayed; a"
+    " rejected or dead one can be replayed after it is sent again.",
 )
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @context.with_store
 def purge_(*, older_than: timedelta, status: Status, dry_run: bool, store: context.Store) -> None:
-    """Delete the payloads of final uploads and of their conflicts.
+    """Delete the payloads of old final uploads, and of their old conflicts.
 
     The rows stay, so that no upload is ingested twice.
     """

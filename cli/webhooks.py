@@ -17,7 +17,7 @@ def webhooks() -> None:
 @webhooks.command("list")
 @click.option("--status", type=click.Choice(Status, case_sensitive=False), default=Status.DEAD)
 @click.option("--limit", type=COUNT, default=50, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON line a webhook.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each webhook.")
 @context.with_store
 def list_(*, status: Status, limit: int, as_json: bool, store: context.Store) -> None:
     """List webhooks of a status, by default dead ones, the newest first."""
@@ -36,7 +36,7 @@ def list_(*, status: Status, limit: int, as_json: bool, store: context.Store) ->
 def retry(*, status: Status, store: context.Store) -> None:
     """Set all dead webhooks, or all skipped ones, back to `waiting`.
 
-    Those of voided sessions, and `progress.changed`, stay as they are.
+    Webhooks of voided sessions, and `progress.changed`, stay as they are.
     """
     with store.engine.begin() as connection:
         click.echo(f"{retry_webhooks(connection, status)} webhooks wait again")

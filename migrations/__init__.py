@@ -24,7 +24,7 @@ from shared.errors import MigrationError
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Convert errors of the driver and of Alembic to a MigrationError of one sentence."""
+    """Convert errors of the driver and of Alembic to a MigrationError with their text."""
     try:
         yield
     except DBAPIError as error:
@@ -50,7 +50,7 @@ def upgrade(database_url: str, revision: str = "head") -> None:
 
 
 def downgrade(database_url: str, revision: str) -> None:
-    """Go back to the revision (`base`: before the first), and lose what the later ones added."""
+    """Go back to the revision (`base`: before the first), and lose what later revisions added."""
     with readable_errors():
         command.downgrade(_config(database_url), revision)
 
@@ -76,5 +76,5 @@ def pending(database_url: str) -> list[str]:
 def _config(database_url: str) -> Config:
     config = Config(attributes={"database_url": database_url})
     folder = str(Path(__file__).parent)
-    config.set_main_option("script_location", folder.replace("%", "%%"))  # Alembic interpolates it
+    config.set_main_option("script_location", folder.replace("%", "%%"))  # Alembic would expand %
     return config

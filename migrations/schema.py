@@ -8,7 +8,8 @@ from shared.errors import ConfigurationError, MigrationError
 from shared.models import CATALOG, Base
 
 # The first revision writes this mark as the comment of `alembic_version`: a document server may have a table
-# of that name, with the same revision numbers. Databases from before the mark have our `upload_conflicts`.
+# of that name, with the same revision numbers. Our databases that are older than the mark are recognised by
+# the table `upload_conflicts`.
 MARK = "study-ingest"
 _IS_OURS = text("""
     SELECT obj_description(to_regclass('alembic_version'), 'pg_class') = :mark
@@ -43,9 +44,9 @@ def create_schema(connection: Connection) -> None:
 
 
 def require_ours(connection: Connection) -> None:
-    """Raise MigrationError where tables of another application have the names of ours.
+    """Raise MigrationError if tables of another application have our tables' names, or if views are missing.
 
-    Views of the catalog's names are expected: the owner of the catalog has written them.
+    The catalog's tables may be views, which the owner of the catalog has written: then all must be there.
     """
     if scalar(connection, _IS_OURS, {"mark": MARK}):
         return
@@ -67,5 +68,5 @@ def require_ours(connection: Connection) -> None:
 
 
 def in_catalog(reference: str) -> str:
-    """Return a constraint that refers to the catalog, or nothing if the catalog is views: they allow none."""
+    """Return a constraint on the catalog's tables; an empty text if these are views, which allow none."""
     return reference if catalog_is_ours(op.get_bind()) else ""

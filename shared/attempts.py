@@ -1,4 +1,4 @@
-"""The log of attempts: load the questions answered; insert attempts; insert and find uploads' sessions."""
+"""The log of attempts: load the answered questions; insert attempts; insert and find uploads' sessions."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence

@@ -16,8 +16,8 @@ from shared.config import BrokerSettings, Sentinel, sentinel
 
 REPLAY = "replay_uploads"
 REPLAY_QUEUE = "replay"
-# The limit of uploads in one message. A message costs a worker as much as half a replay, so several share
-# one; with more than ten, too many would have to be enqueued again when a worker is killed.
+# The limit of uploads in one message. A message takes a worker half the time of a replay, so several uploads
+# share a message. With more than ten, too many would have to be enqueued again when a worker is killed.
 MESSAGE_SIZE = 10
 AMQP = ("amqp://", "amqps://", "pyamqp://")
 
@@ -29,7 +29,8 @@ TLS: Mapping[str, dict[str, Any]] = {
     "amqps": {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None},  # None: the host of the first URL
 }
 
-# The hard limit kills the child; the soft one lets it roll back and record why.
+# At TASK_TIME_LIMIT the worker's child process is killed. At the soft limit, a share of that time, the child
+# can still roll back, and record why.
 SOFT_LIMIT_SHARE = 0.75
 SOFT_SHUTDOWN_S = 10.0
 CONNECT_TIMEOUT_S = 1.0
@@ -53,7 +54,7 @@ def make_celery(settings: BrokerSettings, *, worker: bool = False) -> Celery:
         task_soft_time_limit=settings.task_time_limit * SOFT_LIMIT_SHARE,
         task_time_limit=settings.task_time_limit,
         worker_prefetch_multiplier=1,  # a killed worker holds back fewer messages
-        task_ignore_result=True,  # Postgres holds the outcome
+        task_ignore_result=True,  # Postgres has the result
         task_publish_retry=False,  # the sweeper enqueues again; a sender does not wait
         task_routes={REPLAY: {"queue": REPLAY_QUEUE}},
         task_serializer="json",
@@ -62,8 +63,8 @@ def make_celery(settings: BrokerSettings, *, worker: bool = False) -> Celery:
         broker_pool_acquire_timeout=CONNECT_TIMEOUT_S,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # no limit: the broker may be away for hours
-        # Otherwise a broker that refuses commands would end the worker: a Redis that is read-only since a
-        # fail-over, or one whose disk is full.
+        # Otherwise a broker that refuses commands would end the worker, such as a Redis that became read-only
+        # in a fail-over, or whose disk is full.
         broker_channel_error_retry=True,
         worker_soft_shutdown_timeout=SOFT_SHUTDOWN_S,
         worker_enable_soft_shutdown_on_idle=False,
@@ -72,7 +73,7 @@ def make_celery(settings: BrokerSettings, *, worker: bool = False) -> Celery:
         broker_use_ssl={**TLS.get(settings.broker_url.partition(":")[0], {})} or False,
     )
     if settings.broker_url.startswith(AMQP):
-        # A quorum queue survives the loss of a broker's host. Celery makes a missing queue with this type.
+        # A quorum queue survives the loss of a broker's host. Celery creates missing queues with this type.
         app.conf.task_create_missing_queue_type = "quorum"
     return app
 
@@ -119,24 +120,24 @@ def _transport_options(settings: BrokerSettings, *, worker: bool) -> dict[str, A
 def enqueue(producer: Producer, app: Celery, uploads: Sequence[UUID], *, again: bool = False) -> None:
     """Send one message for up to MESSAGE_SIZE uploads.
 
-    `again`: the message comes from the sweeper, so the worker counts each start. The task of a single upload
-    has the upload's uuid as its id, so that operators find it in Flower.
+    `again`: the message comes from the sweeper, so the worker counts the start of each upload. If the message
+    has one upload, the task's id is the upload's uuid, so that operators find the task in Flower.
     """
     try:
         app.send_task(
             REPLAY,
             args=[str(upload) for upload in uploads],
             kwargs={"again": True} if again else {},
-            argsrepr=" ".join(map(str, uploads)),  # what Flower shows, and finds
+            argsrepr=" ".join(map(str, uploads)),  # what Flower shows, and searches
             task_id=str(uploads[0] if len(uploads) == 1 else uuid4()),
             producer=producer,
-            # For RabbitMQ. In the web process gevent ignores the transport's read_timeout: there, only a new
-            # connection and these two waits have a limit.
+            # For RabbitMQ. In the web process gevent ignores the transport's read_timeout. There, these two
+            # limits apply, and the limit for a new connection, but no other.
             timeout=SENDER_SOCKET_TIMEOUT_S,
             confirm_timeout=SENDER_SOCKET_TIMEOUT_S,
         )
     except Exception:
-        # A confirmation that is only late would be taken for that of the next message.
+        # On the same connection, a late confirmation would count as that of the next message.
         if producer.connection:
             producer.connection.collect()
         raise

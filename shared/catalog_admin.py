@@ -138,7 +138,7 @@ def _faults(catalog: CatalogFile, known: _Known) -> list[str]:
     ]
 
 
-# Rows that are compared, locked and written in one transaction (docs/performance.md, "What was tried").
+# Limit of rows that are written in one transaction (docs/performance.md, "What was tried").
 PART = 500
 
 _ONE_CHANGE = text("SELECT pg_advisory_xact_lock(7319400452)")
@@ -158,9 +158,9 @@ _CONCERNED = text("""
     WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
 """)
 
-# Uploads are locked before learners, as in a replay. An upload that is ingested in between can only be locked
-# after its learner. If somebody voids it at the same time, there may be a deadlock, and one of the two has to
-# be repeated.
+# Uploads are locked before learners, as in a replay. An upload that is ingested between these two steps can
+# only be locked after its learner. If an operator voids this upload at the same time, there may be a
+# deadlock: then the load or the void fails, and has to be repeated.
 _LOCK_UPLOADS = text("""
     SELECT client_session_uuid FROM uploads
     WHERE client_session_uuid IN (
@@ -194,9 +194,9 @@ def lock_catalog(connection: Connection) -> None:
 def split(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[CatalogFile]:
     """Split what is new or differs into catalogs of at most PART learners, topics or questions.
 
-    Each is for one transaction, which locks at most one learner, so that a busy learner delays no other. Only
-    a question that has former owners, or an edition of another learner's question, locks these learners, too.
-    Raises CatalogError as `load_catalog` does, before any write.
+    Each part is for one transaction, which locks at most one learner, so that a busy learner delays no other.
+    If a question or an edition belonged to other learners before, these learners are locked, too. Raises
+    CatalogError as `load_catalog` does, before any write.
     """
     known = _read(connection, catalog)
     changes = _compare(connection, catalog, known)
@@ -234,12 +234,13 @@ def _parts(rows: Sequence[Any], locked: Callable[[Any], int] = lambda _: 0) -> I
 def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[EditionChange]:
     """Load a catalog and return what it changed in stored editions; loading it again changes nothing.
 
-    Raises CatalogError if the catalog contradicts itself or the tables; without `force`, also if an answered
-    edition has an `EditionChange`; with `force`, also if the attempts at an edition could no longer be
-    interpreted (`EditionChange.refused`). With `force`, attempts at an edition with a new key are graded
-    again, and the progress of their questions is folded again; new texts change no outcome. Only rows that
-    are new or differ are written. Only those learners are locked whose time zone changes, or who own or have
-    answered an edition whose key, question or owner changes.
+    Raises CatalogError if the catalog contradicts itself or the tables, or if it would change an answered
+    edition (`EditionChange`). With `force`, such a change is only refused if attempts could no longer be
+    interpreted after it (`EditionChange.refused`). Attempts at an edition with a new key are graded again,
+    and the progress of their questions is folded again; new texts change no outcome.
+
+    Only rows that are new or differ are written. A learner is locked only if their time zone changes, or if
+    they own or have answered an edition whose key, question or owner changes.
     """
     lock_catalog(connection)
     known = _read(connection, catalog)
@@ -270,7 +271,7 @@ def _judge(changes: list[EditionChange], *, force: bool) -> None:
 # These keys are also in shared/models.py; but importing the ORM would take 8 MiB of each process that may
 # load a catalog.
 _KEYS = {"users": "id", "study_topics": "id", "study_questions": "id", "published_items": "pub_id"}
-_USE_FORCE = "use --force (over HTTP: force=true) if these changes of answered editions are meant"
+_USE_FORCE = "use --force (over HTTP: force=true) if you want these changes of answered editions"
 
 
 def _new_rows(catalog: CatalogFile, known: _Known) -> tuple[list[dict[str, Any]], ...]:

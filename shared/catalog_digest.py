@@ -28,7 +28,7 @@ class Digest(NamedTuple):
 class Index:
     """The topics of a file and their digests, collected part by part, in about 40 bytes for each edition.
 
-    `check` needs as much again while it runs.
+    While `check` runs, twice as much memory is needed.
 
     `asked`: the ids of each topic's questions that are not retired. A question with several entries in the
     file appears several times.

@@ -45,11 +45,11 @@ class Read(NamedTuple):
 
 
 def read(content: bytes, *, learner: int | None = None, topic: str | None = None) -> Read:
-    """Read a catalog; raise CatalogError with one line per mistake, but list a quiz's unusable questions.
+    """Read a catalog; raise CatalogError with one line per mistake.
 
-    The form is recognised from the content. `learner` is used for questions that name no learner. In a table,
-    `topic` is used for rows that name no topic; in a quiz, it replaces the topics of the file. JSON takes
-    neither.
+    A quiz's question that cannot be asked is listed in `Read.skipped` instead. The form is recognised from
+    the content. `learner` is used for questions that name no learner. In a table, `topic` is used for rows
+    that name no topic; in a quiz, it replaces the topics of the file. JSON takes neither.
     """
     start = content[:200].lstrip()
     if not start or start[:1] in {b"{", b"["}:
@@ -202,7 +202,7 @@ def _read_row(place: str, cells: Mapping[str, str], faults: list[str]) -> list[R
     wrong = {name: "is empty: fill it in" for name in REQUIRED if name not in cells}
     for name in ("learner", *IDS):
         if name in cells and not (DIGITS.fullmatch(cells[name]) and int(cells[name])):
-            wrong[name] = "is not a whole number above 0: write digits alone"
+            wrong[name] = "is not a whole number above 0 with at most 19 digits: write only digits"
     choices = split_choices(cells.get("choices", ""))
     if "choices" in cells and (len(choices) < 2 or not all(choices)):  # noqa: PLR2004  # a choice needs two
         cause = "has an empty choice" if len(choices) > 1 else "has one choice"

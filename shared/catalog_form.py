@@ -52,7 +52,7 @@ class CatalogTopic(_Form):
 
 
 class CatalogEdition(_Form):
-    """What a learner sees of a question under a public id, and the key that it is graded by."""
+    """What a learner sees of a question under a public id, and the key by which answers are graded."""
 
     pub_id: Annotated[
         str,
@@ -170,7 +170,7 @@ def decode(text: bytes) -> str:
 
 
 def validate(data: Any, place: Callable[[tuple[int | str, ...]], str]) -> CatalogFile:
-    """Make a catalog of plain data; raise CatalogError with the place of each mistake."""
+    """Make a catalog from plain data; raise CatalogError with the place of each mistake."""
     try:
         return CatalogFile.model_validate(data)
     except pydantic.ValidationError as error:

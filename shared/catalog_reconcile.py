@@ -1,7 +1,7 @@
 """Find keys that a document server changed after answers were graded by them, and learners that it deleted.
 
-A document server changes its tables without us: then no attempt is graded again, and no foreign key deletes
-our rows. So `reconcile` brings our rows in line with the server's tables.
+When a document server changes its tables, no attempt is graded again, and no foreign key deletes our rows. So
+`reconcile` brings our rows in line with the server's tables.
 """
 
 from collections import defaultdict
@@ -36,7 +36,7 @@ class Difference(NamedTuple):
         return f"learner {self.user_id}: graded by another key than the present one: {keys}"
 
 
-# Learners looked at in one transaction.
+# Limit of learners that are read in one transaction.
 BATCH = 200
 
 # `learner_changes` has everybody who ever had progress.

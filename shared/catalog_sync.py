@@ -11,7 +11,7 @@ from shared.catalog_digest import NEW, Digest
 from shared.errors import ChangedTopicError
 from shared.study.store import lock_learner
 
-# A number and a time are written so that Python and Postgres agree on every byte; text as JSON.
+# Frequencies and times are written so that Python and Postgres agree on every byte; other values are JSON.
 _DIGESTS = """
     WITH page AS (
         SELECT id, jsonb_build_array(id, user_id, name, exam_on) AS line FROM study_topics WHERE {}
@@ -36,7 +36,7 @@ _NAMED = text(_DIGESTS.format("id = ANY(CAST(:ids AS bigint[]))"))
 def digests_after(connection: Connection, after: int, *, limit: int, now: datetime) -> list[Digest]:
     """Return the digests of topics with ids above `after`, in order; retired questions do not count.
 
-    A question whose only edition was moved to another question counts: no file has such a question, so that
+    A question counts even if its only edition was moved to another question. No file has such a question, so
     a sync withdraws it.
     """
     rows = db.execute(connection, _PAGE, {"after": after, "limit": limit, "now": now})
@@ -63,11 +63,16 @@ def expect(
     if changed := [str(topic) for topic, digest in sorted(current.items()) if digest not in expected]:
         raise ChangedTopicError(f"topic {', '.join(changed)}: If-Match does not have the present digest")
     if unknown := expected - {*current.values()}:
-        raise ChangedTopicError(f"{', '.join(sorted(unknown))}: no topic of the request has this digest")
+        raise ChangedTopicError(
+            f"If-Match: no topic of the request has the digest {', '.join(sorted(unknown))}"
+        )
 
 
 class Withdrawn(NamedTuple):
-    """How many questions were deleted, and how many retired: those answered or in a session in progress."""
+    """How many questions were deleted, and how many were retired.
+
+    A question is retired if it has answers or is in a session in progress.
+    """
 
     deleted: int
     retired: int
@@ -121,7 +126,7 @@ def withdraw(connection: Connection, question_ids: list[int], *, now: datetime) 
     catalog_admin.require_ours(connection)
     catalog_admin.lock_catalog(connection)
     for learner in db.scalars(connection, _LEARNERS, {"ids": question_ids}):
-        lock_learner(connection, learner)  # a replay could answer one meanwhile
+        lock_learner(connection, learner)  # a replay could insert attempts meanwhile
     deleted = db.execute(connection, _DELETE, {"ids": question_ids}).rowcount
     return Withdrawn(deleted, db.execute(connection, _RETIRE, {"ids": question_ids, "now": now}).rowcount)
 

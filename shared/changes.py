@@ -64,8 +64,9 @@ class Changes(NamedTuple):
     more: bool
 
 
-# After a restore, transaction numbers are used again: in a new database, or along a new timeline, as after a
-# fail-over. Tables that a restore made again have other oids. So all of these identify the database.
+# After a restore or a fail-over, the numbers of transactions are used again. But then at least one of four
+# values is new: Postgres' system identifier, its timeline, the oid of the database, or the oid of the table.
+# So `database` is a hash of these four.
 _SNAPSHOT = text("""
     SELECT left(md5(concat_ws(' ', control.system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8),
             (SELECT oid FROM pg_database WHERE datname = current_database()),
@@ -76,7 +77,7 @@ _SNAPSHOT = text("""
     FROM pg_current_snapshot() AS now, pg_control_system() AS control
 """)
 
-# Also learners that changed again after :until: their changes before it are returned now.
+# Also learners whose progress changed again after :until: the changes before :until are returned now.
 _LEARNERS = text("""
     SELECT user_id, whole_xid >= CAST(:since AS xid8) AND whole_xid < CAST(:until AS xid8) AS complete
     FROM learner_changes
@@ -92,8 +93,8 @@ _QUESTIONS = text(f"""
     ORDER BY p.study_question_id LIMIT :limit
 """)  # noqa: S608  # made of the constant above
 
-# After a restore, rows may name later transactions of the database that was backed up: then all progress of
-# their learners counts as changed.
+# After a restore from another Postgres, rows may name transactions that have not begun here: then all
+# progress of the rows' learners counts as changed.
 _RENUMBER = text("""
     UPDATE learner_changes SET changed_xid = pg_current_xact_id(), whole_xid = pg_current_xact_id()
     WHERE changed_xid >= pg_snapshot_xmax(pg_current_snapshot())

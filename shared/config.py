@@ -28,7 +28,7 @@ def signing_key(secret: str) -> bytes:
     except ValueError:
         key = b""
     if not secret.startswith(PREFIX) or len(key) not in KEY_BYTES:
-        raise ValueError(f"each must be {PREFIX} and then 24 to 64 bytes in base64; commas separate keys")
+        raise ValueError(f"each key must be {PREFIX} and then 24 to 64 bytes in base64; commas separate keys")
     return key
 
 
@@ -52,7 +52,7 @@ class Sentinel(NamedTuple):
 
 
 def sentinel(url: str) -> Sentinel | None:
-    """Read `sentinel://user:password@a:26379,b:26379/0?master_name=NAME`; None for a URL of another kind.
+    """Read `sentinel://user:password@a:26379,b:26379/0?master_name=NAME`; return None for any other scheme.
 
     With TLS the scheme is `sentinels://`. Raise ValueError or KeyError if the URL is malformed.
     """
@@ -93,9 +93,9 @@ def check_host(name: str) -> None:
 def postgres_url(url: str) -> str:
     """Return a URL of Postgres in the form that libpq reads; raise ValueError for a malformed one.
 
-    The URL may have several hosts. An empty one stays empty.
+    The URL may have several hosts. An empty URL stays empty.
     """
-    # Imported here, as Flower has no database (shared/failures.py).
+    # Imported only here: Flower loads this module, but uses no database (shared/failures.py).
     from psycopg import ProgrammingError, conninfo, pq  # noqa: PLC0415
 
     scheme, _, rest = url.partition("://")
@@ -115,7 +115,9 @@ def postgres_url(url: str) -> str:
     except (ProgrammingError, ValueError):
         ports = ["unreadable"]
     if not all(0 < int(port) < 2**16 if port.isdecimal() else not port for port in ports):
-        raise ValueError("must be a URL as libpq reads it: postgresql://user@host:5432/name?sslmode=require")
+        raise ValueError(
+            "must be a URL that libpq can read: postgresql://user@host:5432/name?sslmode=require"
+        )
     return f"postgresql://{rest}" if url else ""
 
 
@@ -128,7 +130,7 @@ def broker_url(url: str) -> str:
         return _sentinel_url(url)
     # There may be several URLs, separated by semicolons: Celery tries the next if a broker is away. The
     # scheme of the first URL, as it is written, decides whether all brokers must prove their names: with
-    # `redis://a;rediss://b`, or with `REDISS://b`, no broker would have to.
+    # `redis://a;rediss://b`, or with `REDISS://b`, none of the brokers would have to prove its name.
     each = url.split(";")
     schemes = {one.partition("://")[0] for one in each}
     try:
@@ -140,14 +142,16 @@ def broker_url(url: str) -> str:
     except ValueError:
         sound = False
     if sound and len(schemes) > 1:
-        raise ValueError("several brokers need the same scheme: TLS for all, or for none")
+        raise ValueError("all brokers must have the same scheme, such as rediss://a;rediss://b")
     if not sound:
-        raise ValueError("must be a broker's URL, such as redis://host/0, redis+socket://path or amqp://host")
+        raise ValueError(
+            "must be a broker's URL, such as redis://host/0, redis+socket:///path or amqp://host"
+        )
     return url
 
 
 def redis_url(url: str) -> str:
-    """Return a URL that has redis-py's form, Sentinel's form or is empty; raise ValueError for any other."""
+    """Return a URL that is empty, or in the form of redis-py or Sentinel; raise ValueError for any other."""
     if url.startswith("sentinel"):
         return _sentinel_url(url)
     try:
@@ -155,7 +159,7 @@ def redis_url(url: str) -> str:
             Redis.from_url(url).connection_pool.make_connection()  # connects to nothing yet
             check_host(urlsplit(url).hostname or "")
     except (ValueError, TypeError, RedisError):  # TypeError: an unknown option
-        raise ValueError("must be a URL of Redis, such as redis://host/1 or unix://path?db=1") from None
+        raise ValueError("must be a URL of Redis, such as redis://host/1 or unix:///path?db=1") from None
     return url
 
 
@@ -166,7 +170,7 @@ def _http_url(url: str) -> str:
     except ValueError:
         sound = False
     if url and (not sound or "@" in parts.netloc or url.split() != [url]):
-        raise ValueError("must be an http or https URL, without spaces, user name and password")
+        raise ValueError("must be an http or https URL, without spaces, user name or password")
     return url
 
 
@@ -183,7 +187,7 @@ def _schema(name: str) -> str:
 
 
 Network = IPv4Network | IPv6Network
-# Neither `//`, which a browser reads as another host, nor characters that need quoting.
+# Without `//`, after which a browser expects the name of a host, and without characters that need quoting.
 URL_PREFIX = re.compile(r"(/[\w.~-]+)+", re.ASCII)
 
 
@@ -217,7 +221,7 @@ def _rate(rate: str) -> str:
     except ValueError:
         sound = False
     if not sound:
-        raise ValueError("must be a number and a span, such as 600/minute")
+        raise ValueError("must be a number of requests for a span of time, such as 600/minute")
     return rate
 
 
@@ -231,8 +235,8 @@ Networks = Annotated[str, AfterValidator(_networks)]
 Origins = Annotated[str, AfterValidator(_origins)]
 Rate = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0)]
-# The shortest length of these secrets. An IP address can try some thousand passwords a day, but any number
-# of tokens.
+# The shortest allowed length of each secret. From one IP address a stranger can try some thousand passwords a
+# day, but any number of tokens.
 SHORTEST_SECRETS = {
     "viewer_sync_token": 16,
     "study_api_token": 16,
@@ -260,10 +264,12 @@ class AdvancedSettings(BaseSettings):
     idle_timeout: Seconds = Field(30.0, description="longest idle time inside a transaction, in seconds")
     task_time_limit: Seconds = Field(60.0, description="seconds after which a stuck worker is killed")
     store_deadline: Seconds = Field(
-        1.0, description="seconds a request waits for Postgres; then 503, unless an upload can be spooled"
+        1.0,
+        description="seconds that a request waits for Postgres; then 503, unless an upload can be spooled",
     )
     store_pause: Seconds = Field(
-        4.0, description="seconds between two requests that try a failed spool or, for operators, Postgres"
+        4.0,
+        description="seconds between two requests that try a failed store: the spool, or Postgres for `/ops`",
     )
     first_try_after: Seconds = Field(
         30.0, description="seconds after which the sweeper enqueues a new upload that still waits"
@@ -299,7 +305,7 @@ class AdvancedSettings(BaseSettings):
     def _outlast_tasks(cls, seconds: float, info: ValidationInfo) -> float:
         if seconds <= info.data.get("task_time_limit", 0.0):
             raise ValueError(
-                "must be longer than TASK_TIME_LIMIT, or Redis delivers again what is being replayed"
+                "must be longer than TASK_TIME_LIMIT: otherwise Redis repeats messages during their replay"
             )
         return seconds
 
@@ -340,7 +346,7 @@ class Settings(BrokerSettings, StoreSettings):
         "", description="origins of viewers in browsers, `https://…`, separated by commas; unset: none"
     )
     viewer_token_keys: str = Field(
-        "", description="file of keys (JWKS) that verify learners' tokens; unset: these are refused"
+        "", description="file of keys (JWKS) that verify learners' tokens; unset: no such token is accepted"
     )
     viewer_token_audience: str = Field(
         "", validate_default=True, description="`aud` of learners' tokens; required with VIEWER_TOKEN_KEYS"
@@ -416,7 +422,7 @@ class Settings(BrokerSettings, StoreSettings):
 
     @cached_property
     def viewer_tokens(self) -> tuple[str, ...]:
-        """List the accepted tokens of trusted senders; several, so that they can be rotated."""
+        """List the accepted tokens of trusted senders; there may be several, so that they can be rotated."""
         return _tokens(self.viewer_sync_token)
 
     @cached_property
@@ -446,7 +452,7 @@ class Settings(BrokerSettings, StoreSettings):
 
     @cached_property
     def webhook_keys(self) -> tuple[bytes, ...]:
-        """List the keys that webhooks are signed with; several, so that they can be rotated."""
+        """List the keys that webhooks are signed with; there may be several, so that they can be rotated."""
         return tuple(signing_key(secret) for secret in _tokens(self.webhook_secrets))
 
 
@@ -459,14 +465,14 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 def flower_logins(text: str) -> list[str]:
-    """Split FLOWER_BASIC_AUTH at commas; raise ConfigurationError unless each login is `name:password`.
+    """Split FLOWER_BASIC_AUTH at commas; raise ConfigurationError if it is empty or a login is malformed.
 
     Flower itself reads this setting, so it is not a field of the settings here.
     """
     found = [login for part in text.split(",") if (login := part.strip())]
     if not found:
         raise ConfigurationError(
-            "FLOWER_BASIC_AUTH: must be set to name:password: without a login anybody could read Flower"
+            "FLOWER_BASIC_AUTH: must be set to name:password; without a login anybody could use Flower"
         )
     for login in found:
         name, _, password = login.partition(":")

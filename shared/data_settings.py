@@ -18,7 +18,7 @@ from shared.failures import describe
 
 log = structlog.get_logger()
 
-# Seconds that a start waits for Postgres at most.
+# Seconds that a starting process waits for Postgres at most.
 PATIENCE_S = 3.0
 
 # The only such setting so far. Changing it affects what is graded later, and which study date is today; the
@@ -62,7 +62,7 @@ def record_zone(connection: Connection, zone: str, *, replace: bool) -> None:
 
 
 def compare_at_start(settings: StoreSettings) -> None:
-    """Adopt the settings when a process starts; go on without that if Postgres fails, or is too slow.
+    """Call `adopt` when a process starts; if Postgres fails or is too slow, log a warning and go on.
 
     Raises ConfigurationError as `adopt` does.
     """

@@ -21,8 +21,8 @@ from shared.config import StoreSettings
 
 # Seconds without an acknowledgement of sent data, after which the host counts as vanished.
 VANISHED_S = 2.0
-# Seconds; the URL may set others. Together with VANISHED_S they are less than the five seconds within which
-# every process uses a new primary (docs/operations.md, "Postgres: fail-over").
+# Parameters that the URL may set to other values; times are in seconds. With these and VANISHED_S, every
+# process uses a new primary within five seconds (docs/operations.md, "Postgres: fail-over").
 DEFAULTS = {
     "connect_timeout": 2,  # the shortest that libpq has
     "keepalives_idle": 2,  # during the wait for an answer nothing is sent, so VANISHED_S does not apply
@@ -67,7 +67,7 @@ def make_engine(  # noqa: PLR0913  # each is an engine's own property
     libpq reads the URL: several hosts, `options`, `sslmode` and the rest apply to every process alike. A
     server that is not on this machine must prove its name, unless the URL has an `sslmode`, or PGSSLMODE is
     set.
-    Parameters are hidden from error texts, since they hold learners' answers.
+    The parameters of statements are hidden from error texts, since they hold learners' answers.
     """
     statement_limit = statement_limit or settings.task_time_limit
     vanished = {"tcp_user_timeout": int(min(VANISHED_S, statement_limit) * 1000)}
@@ -112,7 +112,7 @@ def make_engine(  # noqa: PLR0913  # each is an engine's own property
 def _set_up(
     settings: StoreSettings, wanted: Mapping[str, str], driver: psycopg.Connection, entry: ConnectionPoolEntry
 ) -> None:
-    """Apply the settings: once for a connection, or, if that leads to a pooler, for each transaction.
+    """Apply the settings once for a connection, or for each transaction if it leads to a pooler.
 
     A pooler gives each transaction another session of Postgres, with another process id than the pooler
     reported.
@@ -153,8 +153,8 @@ _CATALOG = text("SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regcl
 def catalog_is_ours(connection: Connection) -> bool:
     """Return whether the catalog consists of our own tables, not of views on a document server's.
 
-    A catalog that does not exist yet counts as ours. A catalog that exists stays of its kind, so a connection
-    remembers the answer.
+    A catalog that does not exist yet counts as ours. An existing catalog never changes its kind, so a
+    connection remembers the answer.
     """
     if (ours := connection.info.get(_OWN_CATALOG)) is None:
         ours = connection.info[_OWN_CATALOG] = scalar(connection, _CATALOG)

@@ -10,7 +10,10 @@ class ConfigurationError(StudyIngestError):
 
 
 class MigrationError(StudyIngestError):
-    """A migration stopped or cannot begin, or the revision cannot be read; finished revisions stay."""
+    """A migration failed or cannot begin, or the database's revision cannot be read.
+
+    Revisions that were finished before stay.
+    """
 
 
 class HostCatalogError(StudyIngestError):
@@ -41,7 +44,7 @@ class CatalogError(StudyIngestError):
 
 
 class ChangedTopicError(StudyIngestError):
-    """A change expects other digests than its topics have; the text names the topics or the digests."""
+    """The digests that a request expects are not those of its topics; the text names topics or digests."""
 
 
 class UnknownSessionError(StudyIngestError):
@@ -53,7 +56,7 @@ class SupersededError(StudyIngestError):
 
 
 class UnknownConflictError(StudyIngestError):
-    """There is no such conflict, or it was decided already."""
+    """There is no such conflict, or an operator has already decided about it."""
 
 
 class UnknownUploadError(StudyIngestError):
@@ -77,7 +80,7 @@ class NothingToAskError(StudyIngestError):
 
 
 class SessionClosedError(StudyIngestError):
-    """The session is done or abandoned: it takes no answer, and cannot be closed in the other way."""
+    """The session is done or abandoned: it takes no answer, and cannot change from one to the other."""
 
 
 class NotAskedError(StudyIngestError):
@@ -85,7 +88,7 @@ class NotAskedError(StudyIngestError):
 
 
 class NoSuchChoiceError(StudyIngestError):
-    """The question does not have as many choices as the answer supposes."""
+    """The question has no choice with the index that was selected."""
 
 
 class AlreadyAnsweredError(StudyIngestError):

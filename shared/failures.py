@@ -1,7 +1,7 @@
 """Classify failures, and describe them without quoting a learner's answers.
 
-SQLAlchemy is loaded by the functions that judge its errors: Flower, which has no database, describes
-failures, too, and would need 10 MiB more with SQLAlchemy and psycopg.
+Only the functions that need SQLAlchemy import it. Flower describes failures, too, but uses no database: with
+SQLAlchemy and psycopg it would take 10 MiB more.
 """
 
 import traceback
@@ -25,7 +25,7 @@ _TRANSIENT = frozenset({"55P03", _READ_ONLY, "0A000"})
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether a failure is a transient fault: if a repeated start ends by it, it counts as no try."""
+    """Return whether a failure is a transient fault: a repeated start that it ends counts as no try."""
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # see above
 
     if isinstance(error, OvertakenError):

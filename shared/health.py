@@ -18,17 +18,17 @@ from shared.db import execute
 
 SWEEPER = "sweeper"
 # The problem `uploads_overdue` begins when the sweeper has had time to enqueue an upload again this many
-# times. The last upload of a backlog may wait that long.
+# times. Shorter waits are normal for the last upload of a backlog.
 OVERDUE_AFTER_ENQUEUED = 10
 # By default a minute: a sweep or a restart may take some time.
 SILENT_AFTER_SWEEPS = 12
 
-# Without network disks: a call to one whose server is away never returns.
+# Network disks are left out: while the server of such a disk is away, a call never returns.
 LOCAL_DISKS = ("btrfs", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs")
 # A disk with a smaller share of free space counts as full.
 FREE_SHARE = 0.001
 
-# Each part reads a partial index, which leaves out ingested uploads. Purged uploads are not counted: no
+# Each count of uploads reads a partial index without the ingested ones. Purged uploads are not counted: no
 # operator can do anything about them.
 _LOOK = text("""
     SELECT waiting, oldest, extract(epoch FROM now() - oldest)::float8 AS oldest_age,
@@ -54,11 +54,11 @@ _BEAT = text("""
 
 
 class SystemState(NamedTuple):
-    """Counts of what waits, of rejected and dead uploads and of conflicts; ages of what waits longest.
+    """How many uploads and webhooks wait, and for how long; how many uploads failed; how many conflicts.
 
     `oldest`: since when the longest waiting upload can be replayed. `heartbeat_age`: time since the
-    sweeper's last heartbeat. Ages are in seconds, None without an upload, webhook or heartbeat. Purged
-    uploads are not counted.
+    sweeper's last heartbeat. Ages are in seconds; an age is None if no upload or webhook waits, or if there
+    was no heartbeat. Purged uploads are not counted.
     """
 
     waiting: int
@@ -73,7 +73,7 @@ class SystemState(NamedTuple):
 
 
 class Problem(StrEnum):
-    """What is wrong with the system, not with one upload."""
+    """A problem of the whole system, not of one upload."""
 
     UPLOADS_OVERDUE = "uploads_overdue"
     SWEEPER_SILENT = "sweeper_silent"
@@ -95,7 +95,7 @@ def problems(standing: SystemState, settings: Settings) -> frozenset[Problem]:
         Problem.UPLOADS_OVERDUE: (standing.oldest_age or 0) > overdue_after,
         Problem.SWEEPER_SILENT: standing.heartbeat_age is None or standing.heartbeat_age > silent_after,
         Problem.DISK_FULL: bool(full_disks()),
-        # More than the queue may hold: new uploads wait behind them.
+        # More uploads wait than the queue may hold: a new upload waits until they are enqueued.
         Problem.BACKLOG: standing.waiting > settings.queue_limit * MESSAGE_SIZE,
     }
     return frozenset(problem for problem, is_found in judged.items() if is_found)

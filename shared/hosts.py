@@ -62,7 +62,7 @@ def _leads_to(entry: ConnectionPoolEntry, host: str, port: str) -> bool:
     return reached is not None and reached[0] == host and port in {"", reached[1]}
 
 
-ROOT_CERTIFICATE = "~/.postgresql/root.crt"  # the authorities' certificates, as libpq finds them
+ROOT_CERTIFICATE = "~/.postgresql/root.crt"  # where libpq looks for the authorities' certificates
 TLS_REMEDY = (
     "in DATABASE_URL set sslrootcert to a file with the certificate of the server's authority, and the host"
     " to the name in the server's certificate; in a network of your own, sslmode=disable connects without TLS"
@@ -75,25 +75,25 @@ def is_unproven(error: DBAPIError) -> bool:
 
 
 def tls_arguments(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return the parameters by which a server that is not on this machine must prove its name.
+    """Return the parameters that make a server prove its name, if it is not on this machine.
 
-    There are none if all servers are known to be on this machine, or if `sslmode` or PGSSLMODE is set, which
-    then decides. The authorities are those of the URL or of PGSSLROOTCERT, else of libpq's own file, else of
-    SSL_CERT_FILE or the system, as for Redis and the broker. By itself, libpq would accept any certificate,
-    and also a connection without TLS.
+    There are none if all servers are known to be on this machine. There are none either if the URL's
+    `sslmode` or PGSSLMODE is set: it decides then. The trusted authorities come from the URL or
+    PGSSLROOTCERT, else from libpq's own file, else from SSL_CERT_FILE or the system, as for Redis and the
+    broker. By itself, libpq would accept any certificate, and also a connection without TLS.
     """
     host, address, service = (
         str(arguments.get(name) or os.environ.get(f"PG{name.upper()}", ""))
         for name in ("host", "hostaddr", "service")
     )
-    # Only libpq reads a service's file, so its host is unknown here.
+    # Only libpq reads the file of a service, so the host of a service is unknown here.
     is_here = all(map(_is_here, f"{host},{address}".split(","))) and (host or address or not service)
     if arguments.get("sslmode") or os.environ.get("PGSSLMODE") or is_here:
         return {}
-    own = os.path.expanduser(ROOT_CERTIFICATE)  # noqa: PTH111  # pathlib's raises if no home is known
+    own = os.path.expanduser(ROOT_CERTIFICATE)  # noqa: PTH111  # pathlib raises if no home is known
     if "sslrootcert" in arguments or os.environ.get("PGSSLROOTCERT") or os.access(own, os.R_OK):
         return {"sslmode": "verify-full"}
-    # The file is named, as the libpq in psycopg's package looks for authorities where no system has them.
+    # The file must be named: the libpq in psycopg's package looks for it where no system has it.
     return {"sslmode": "verify-full", "sslrootcert": ssl.get_default_verify_paths().cafile or "system"}
 
 

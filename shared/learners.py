@@ -30,7 +30,7 @@ _LOCK_UPLOADS = text(f"""
     ORDER BY client_session_uuid FOR NO KEY UPDATE
 """)  # noqa: S608  # made of the constant above
 
-# While _LOCK_UPLOADS waited for the row of a rejected upload, other content may have replaced it.
+# While _LOCK_UPLOADS waited for the row of a rejected upload, the upload may have got other content.
 _STILL_THEIRS = text(f"""
     SELECT client_session_uuid FROM ({_THEIRS}) AS theirs
     WHERE client_session_uuid = ANY(CAST(:locked AS uuid[]))
@@ -92,8 +92,8 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
 
     The rows of the learner's uploads stay, so that a repeated delivery is recognised; payloads and results
     are deleted, and not stored again. If the learner's own row was deleted before, their ingested uploads are
-    blanked all the same; but an upload that is not ingested can then not be found by its questions. `redis`:
-    the spool, if there is one; the learner's entries are deleted even if the transaction is rolled back.
+    still blanked, but an upload that is not ingested might no longer be found by its questions. `redis`: the
+    spool, if there is one; the learner's entries are deleted even if the transaction is rolled back.
     """
     if redis:
         spool.lock(connection)

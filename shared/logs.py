@@ -46,7 +46,7 @@ class _Output(io.RawIOBase):
         return True
 
     def write(self, line: Any) -> int:
-        """Write a line, after a note on dropped ones if there are any; drop the line if that fails."""
+        """Write a line, after a note on dropped lines if there are any; if this fails, drop the line."""
         size = len(line)
         try:
             if self._dropped:

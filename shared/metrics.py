@@ -39,7 +39,7 @@ def _is_whole(file: str) -> bool:
     """Return whether a file is complete; a process or host that is killed may leave an incomplete one."""
     try:
         MultiProcessCollector.merge([file])
-    except Exception:  # noqa: BLE001  # the library lets errors of any kind pass
+    except Exception:  # noqa: BLE001  # the library may raise errors of any kind
         return False
     return True
 
@@ -51,7 +51,7 @@ ROOM = 32
 
 
 class _OwnFile(MmapedDict):
-    """A metrics file of this process; replaces an incomplete one of an earlier process with the same id.
+    """A file of this process's metrics; replaces an incomplete file of an earlier process with the same id.
 
     Its blocks are reserved: the library's files are sparse, and a process that writes to one on a full disk
     gets SIGBUS. If no block can be reserved, values stay in memory, and scrapes miss them.
@@ -111,7 +111,7 @@ def _prepare_files(directory: str) -> None:
 _prepare_files(os.environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
 
 SPACE = "study_ingest"
-# The largest buckets: two stores' deadlines limit a request, the time limit of a task limits a replay.
+# The largest buckets come from limits: a request waits for two stores, a replay ends at TASK_TIME_LIMIT.
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 REPLAY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 STATEMENT_BUCKETS = (2, 5, 8, 9, 10, 11, 12, 15, 20, 50)
@@ -129,7 +129,7 @@ DELIVERIES = Counter(
 # The files of a killed process stay, so the gauge may stay 1 until the next process starts and sets it to 0.
 BREAKER_OPEN = Gauge(
     "breaker_open",
-    "Whether requests avoid a store that failed; as set by the process that changed it last",
+    "Whether requests avoid a store that failed; the last change by any process counts",
     ("store",),
     SPACE,
     multiprocess_mode="mostrecent",
@@ -143,7 +143,7 @@ ENQUEUE_FAILURES = Counter(
 ENDED = Counter("uploads_ended", "Uploads that became ingested, rejected or dead", ("status",), SPACE)
 REPLAY_SECONDS = Histogram(
     "replay_seconds",
-    "Time to replay an upload; if several share a transaction, its part of the time",
+    "Time to replay an upload; if several share a transaction, an equal part of the time",
     (),
     SPACE,
     buckets=REPLAY_BUCKETS,
@@ -168,15 +168,15 @@ ANSWERS = Counter("answers", "Graded attempts of ingested uploads", ("outcome",)
 # The buckets of a request, and more up to the default WEBHOOK_TIMEOUT.
 WEBHOOK_SECONDS = Histogram(
     "webhook_seconds",
-    "Time of a delivery, whether the receiver answered or not",
+    "Time of one try to deliver a webhook, whether the receiver answered or not",
     (),
     SPACE,
     buckets=(*REQUEST_BUCKETS, 5.0, 10.0),
 )
-WEBHOOK_TRIES = Counter("webhook_tries", "Deliveries of webhooks that were tried", ("result",), SPACE)
+WEBHOOK_TRIES = Counter("webhook_tries", "Tries to deliver a webhook, by result", ("result",), SPACE)
 LATE_FOLDS = Counter("late_folds", "Questions that replays folded from their whole history", (), SPACE)
 
-# Prometheus misses the first increment of a counter that did not exist before: all start as 0.
+# Prometheus misses the first increment of a counter that did not exist before: so all counters begin at 0.
 for _counter, _words in (
     (DELIVERIES, Verdict),
     (ENDED, (Status.INGESTED, Status.REJECTED, Status.DEAD)),
@@ -194,7 +194,7 @@ Ask = Callable[[], list[Metric]]
 
 
 class Stores(Collector):
-    """Ask Postgres, Redis and the broker on connections of their own: ingest never waits for them.
+    """Ask Postgres, Redis and the broker, on separate connections: ingest never waits for a scrape.
 
     Each store has one thread. A store that hangs blocks only its thread, and is asked again when the thread
     is free.
@@ -215,7 +215,7 @@ class Stores(Collector):
         if settings.redis_url:
             redis = spool.connect(settings.redis_url)
             asks["redis"] = lambda: [
-                _gauge("spool_length", "Uploads that only Redis has", value=spool.spooled(redis))
+                _gauge("spool_length", "Uploads in the spool", value=spool.spooled(redis))
             ]
         self._asks = [(name, ask, ThreadPoolExecutor(1, f"scrape-{name}")) for name, ask in asks.items()]
 

@@ -77,9 +77,9 @@ def keep_updated_at(model: type[Base]) -> None:
 
 
 def expect_new_learners(model: type[Base]) -> None:
-    """Store no list of frequent learners in the statistics of ANALYZE.
+    """Let the statistics of ANALYZE list one frequent learner at most.
 
-    With such a list, Postgres assumes that a learner who is newer than the last ANALYZE has no rows, and
+    With a longer list, Postgres assumes that a learner who is newer than the last ANALYZE has no rows, and
     their replay reads all their progress: 98 to 214 ms instead of 40 (500 attempts, 10,000 questions).
     """
     after_create(model.__table__, "ALTER TABLE %(fullname)s ALTER user_id SET STATISTICS 1")
@@ -90,7 +90,7 @@ class StudyQuestionAttempt(Base):
 
     `ordinal` is its 0-based place in the upload, or its question's place in the live session. `selected` is
     the 0-based choice, NULL for none.
-    `pub_id` is the edition that the learner saw; not a foreign key, as the log stays when an edition goes.
+    `pub_id` is the edition that the learner saw; not a foreign key, as the log stays if editions are deleted.
     `rating` is FSRS's: 1 Again, 2 Hard, 3 Good. Only a session's first attempt at a question is `counted`.
     `answered_at` is the time used, `answered_at_raw` the time sent. `clock_adjusted`: they differ, or the
     time is doubtful, see `plan.PlannedAttempt`. `utc_offset` is the offset sent, in minutes east, NULL if it
@@ -188,7 +188,7 @@ class StudyQuestion(Base):
 
 
 class PublishedItem(Base):
-    """An edition of a question: what a learner sees under `pub_id`, and the key that it is graded by.
+    """An edition of a question: what a learner sees under `pub_id`, and the key by which answers are graded.
 
     `correct_choice` is a 0-based index into `choices`.
     """
@@ -223,9 +223,9 @@ CURRENT_EDITIONS = """
 after_create(PublishedItem.__table__, CURRENT_EDITIONS)
 
 
-# As uuidv7(), which Postgres has from version 18 on: it begins with the time, so that new ids share a page of
-# the index. Random ids, six for an upload, would each change another page, and Postgres writes a page whole
-# at its first change after a checkpoint (docs/performance.md, "What Postgres writes").
+# Like uuidv7(), which Postgres has from version 18 on: an id begins with the time, so that new ids share a
+# page of the index. Random ids, six for an upload, would each change another page, and Postgres writes a page
+# whole at its first change after a checkpoint (docs/performance.md, "What Postgres writes").
 UUID_7 = """
     CAST(lpad(to_hex(CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)), 12, '0')
         || '7' || substr(replace(CAST(gen_random_uuid() AS text), '-', ''), 14) AS uuid)
@@ -284,7 +284,7 @@ class Outbox(Base):
 
 
 class Heartbeat(Base):
-    """When a process last showed that it runs, by its name and by Postgres' clock."""
+    """The name of a process, and when it last showed that it runs, by Postgres' clock."""
 
     __tablename__ = "heartbeats"
 
@@ -370,7 +370,7 @@ class LearnerChanges(Base):
 class StudyQuizSession(Base):
     """A session: `in_progress`, then `done` or `abandoned`; void if `voided_at` is set.
 
-    `question_ids` is the order asked and never changes. The engine's finalize sets the counts, and
+    `question_ids`: the questions in the order asked; never changed. Finalizing sets the counts, and
     `finished_at` of a live session; a corrected key changes only the correct, wrong and unsure counts.
     `client_session_uuid` and `finalized_at` are set by a replay, NULL where `source` is `live`.
     `superseded_at`: void permanently, see `SupersededError`.
@@ -434,13 +434,13 @@ keep_updated_at(StudyQuizSession)
 class Upload(Base):
     """An upload; the row, not the broker's message, is the record of work to do.
 
-    `received` (row committed) → `ingested` (every effect committed) | `rejected` (cannot succeed as things
-    stand, `reason` says why) | `dead` (tries exhausted). There is no `running`: a lock on the row shows that
+    `received` (row committed) → `ingested` (every effect committed) | `rejected` (cannot succeed at present,
+    `reason` says why) | `dead` (tries exhausted). There is no `running`: a lock on the row shows that
     a replay runs, and a crash releases the lock. `content_hash` is `version:hex`; it stays when a purge sets
     the payload to NULL. `user_id`: the learner, once a replay found exactly one, or the deleted learner of a
     blanked upload; not a foreign key, as the row stays when the learner is deleted. `learner_id`: the only
     learner whom the upload may concern, as the sender's token or an import says; NULL for a trusted sender.
-    `clock_shift`: stated by an operator for a wrong clock, and added to every time of the payload.
+    `clock_shift`: set by an operator if the clock was wrong, and added to all times of the payload.
     `waiting_since`: when the row last became `received`; later than `received_at` if the upload was in the
     spool, or was set back.
     """
@@ -491,8 +491,8 @@ class Upload(Base):
 class UploadConflict(Base):
     """Other content under the uuid of an upload, kept for an operator; the present content is in `uploads`.
 
-    `learner_id` as in `Upload`; `user_id` is known if this content was ingested before another one was
-    accepted in its place.
+    `learner_id`: as in `Upload`. `user_id`: the learner, if a replay of this content found exactly one before
+    other content was accepted in its place.
     """
 
     __tablename__ = "upload_conflicts"
@@ -512,8 +512,8 @@ class UploadEvent(Base):
 
     The upload's row holds the times of its arrival and ingestion; their events are added only when the row is
     about to lose these times. So an upload that goes well has no event before it is purged. A `received` with
-    a `detail` is an arrival that stored a purged payload again. `actor`: the operator who did it, as their
-    session or command states it.
+    a `detail` is an arrival of other content that was discarded later, or an arrival that stored a purged
+    payload again. `actor`: the operator who did it, as their session or command states it.
     """
 
     __tablename__ = "upload_events"

@@ -50,10 +50,10 @@ class InvalidPayloadError(StudyIngestError):
 
 
 class NotJsonError(StudyIngestError):
-    """The body is not JSON as this module reads it; the text says why, and quotes nothing of the body."""
+    """The body is not strict JSON, or exceeds a limit; the text says why, and quotes nothing of the body."""
 
 
-# RFC 3339, section 5.6, without the leap second and the year 0, which Python's clock cannot show.
+# RFC 3339, section 5.6, without the leap second and without the year 0: Python's datetime has neither.
 MOMENT_PATTERN = (
     r"^([0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
     r"-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
@@ -65,8 +65,8 @@ UUID_PATTERN = r"^(?![0-]+$)(?![fF-]+$)[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-
 PLACEHOLDERS = (str(UUID(int=0)), str(UUID(int=2**128 - 1)))
 MAX_ATTEMPTS = 500
 
-# Read by pydantic's core: where an upload has 20 times, a Python function took longer to read these than all
-# other checks took.
+# Times are read by pydantic's core: for an upload with 20 times, a Python function took longer than all other
+# checks together.
 # Digits beyond the microsecond are cut.
 _MOMENT = core_schema.chain_schema(
     [
@@ -150,7 +150,7 @@ class Attempt(_Form):
     unsure: bool = Field(description="the learner marked the answer as unsure")
     answered_at: Moment = Field(
         description="with the local offset, from which the study date follows; "
-        "if the offset is zero, it follows from the learner's time zone"
+        "if the offset is zero, the study date follows from the learner's time zone"
     )
 
 
@@ -230,11 +230,11 @@ def _fault(location: Location, detail: str) -> Fault:
 MAX_DEPTH = 64
 
 # Covers every double in its shortest form without an exponent (309 digits before the point). With an exponent
-# of three digits at most, a number stays far inside `numeric`: 131,072 digits before the point and 16,383
-# after it.
+# of three digits at most, a number stays far below the limits of `numeric`: 131,072 digits before the point
+# and 16,383 after it.
 MAX_NUMBER_LENGTH = 400
 MAX_EXPONENT = 999
-# An integer of at most this many characters is always in the range of a double.
+# An integer of at most this many characters is always within the range of a double.
 ALWAYS_FINITE = 300
 # Postgres writes numbers out without exponents: 19,000 times `1e-999` would become 19 MB.
 MAX_ZEROS = 100_000

@@ -95,9 +95,9 @@ class PlannedAttempt:
 class Plan:
     """What becomes of an upload.
 
-    `topics`: the usable attempts of each topic; `counted`: the ordinals of the counted ones, all other usable
-    ones are practice; `fates`: one per attempt, in the order of the upload; `finished_at`: corrected, None if
-    the viewer sent none, or if it is outside EARLIEST to LATEST.
+    `topics`: the usable attempts (not skipped) of each topic; `counted`: the ordinals of the counted ones,
+    all other usable ones are practice; `fates`: one per attempt, in the order of the upload; `finished_at`:
+    corrected, None if the viewer sent none, or if it is outside EARLIEST to LATEST.
     """
 
     topics: dict[int, list[PlannedAttempt]]
@@ -121,7 +121,7 @@ def make_plan(
 ) -> Plan:
     """Grade each attempt, and decide what becomes of it; `questions`: by `pub_id`, `zone`: the learner's.
 
-    `clock_shift`, where an operator stated it, is added to every time; else `sent_at` says what to subtract.
+    `clock_shift`, if an operator has set it, is added to all times; else `sent_at` says what to subtract.
     """
     ahead = skew(upload.sent_at, received_at) if clock_shift is None else -clock_shift
     graded = [
@@ -182,7 +182,7 @@ def _grade_attempt(  # noqa: PLR0913, PLR0917  # what was answered, when, and by
 
 
 def _first_at_each_question(usable: list[PlannedAttempt]) -> set[int]:
-    """Return the ordinal of each question's first attempt: by the time as sent, then by place."""
+    """Return the ordinal of each question's first attempt: first by the time as sent, then by ordinal."""
     first: dict[int, PlannedAttempt] = {}
     for attempt in sorted(usable, key=lambda attempt: (attempt.answered_at_raw, attempt.ordinal)):
         first.setdefault(attempt.question.id, attempt)

@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 from shared.errors import CatalogError
 
 LARGEST_PACKAGE = 512 * 2**20  # bytes of XML
-# What reading raises if a package is damaged, locked by a password, or compressed by an unknown method.
+# The errors if a package is damaged, locked by a password, or compressed by an unknown method.
 UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, LZMAError, RuntimeError)
 FULL_MARK = re.compile(r"\s*100(\.0*)?\s*")  # per cent
 
@@ -46,7 +46,8 @@ def read_questions(content: bytes) -> Iterator[Question]:
             yield question
     if not found:
         raise CatalogError(
-            "the quiz has no question: neither a <question> of Moodle, besides categories, nor an item of QTI"
+            "the quiz has no question: neither a <question> of Moodle (categories do not count)"
+            " nor an item of QTI"
         )
 
 
@@ -64,7 +65,9 @@ def _documents(content: bytes) -> Iterator[tuple[str, bytes]]:
                 raise CatalogError(f"the package has more than {LARGEST_PACKAGE >> 20} MiB of XML: split it")
             yield from ((each.filename, package.read(each)) for each in files)
     except UNREADABLE as error:
-        raise CatalogError(f"the package cannot be read ({error}): make it again") from None
+        raise CatalogError(
+            f"the package cannot be read ({error}): export it again, without a password"
+        ) from None
 
 
 class _NoDoctype(ET.TreeBuilder):
@@ -103,7 +106,7 @@ def _moodle(quiz: ET.Element) -> Iterator[Question]:
 
 
 def _qti(root: ET.Element) -> Iterator[Question]:
-    """Yield questions of QTI 3 (names as `qti-choice-interaction`) or 2 (names as `choiceInteraction`)."""
+    """Yield questions of QTI 3 (names like `qti-choice-interaction`) or 2 (like `choiceInteraction`)."""
     for element in root.iter():
         _, _, tag = element.tag.rpartition("}")
         element.tag = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", tag).lower().removeprefix("qti-")

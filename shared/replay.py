@@ -45,9 +45,9 @@ class _Planned:
     """An upload, and what becomes of its attempts.
 
     `questions`: the known questions that the attempts name, by public id. `owner`: the learner to whom all of
-    these belong; None if they belong to several, or there are none. `other_key`: another key under which its
-    sessions may be recorded, see `uploads.own_uuid`. `reason`: why the upload is to be rejected, or None; an
-    upload without an owner always has a reason.
+    these questions belong; None if there are several such learners, or no known question. `other_key`:
+    another key under which the upload's sessions may be recorded, see `uploads.own_uuid`. `reason`: why the
+    upload is to be rejected, or None; an upload without an owner always has a reason.
     """
 
     uuid: UUID
@@ -67,9 +67,9 @@ def replay(
     Return what was done, by upload. The uploads of one learner are replayed in the order of their arrival.
     Several uploads need as many statements as one, except for late reviews, for uploads that were replayed
     before, and for the learners' locks where the catalog is a document server's. Locks are taken in the order
-    uploads by uuid, learners by id, quiz sessions, so that no two replays deadlock. Whatever can reject an
-    upload comes before the first write. If one upload fails, all fail: the caller rolls back, and replays
-    each by itself.
+    uploads by uuid, learners by id, quiz sessions, so that no two replays deadlock. All checks that can
+    reject an upload come before the first write. If one upload fails, all fail: the caller rolls back, and
+    replays each upload by itself.
     """
     waiting = sorted(uploads.lock(connection, client_session_uuids), key=lambda each: each.received_at)
     if not waiting:

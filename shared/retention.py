@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from shared.db import execute, scalar
 from shared.uploads import Status
 
-# Rows that one transaction looks at: so it is short, however large the table is, and locks few rows.
+# How many rows one transaction looks at: few, so that it is short and locks few rows in a table of any size.
 SLICE = 500
 
 # A recent conflict is not purged with an old upload: an operator has to decide about it.
@@ -43,7 +43,7 @@ _UPLOADS = text("""
         (SELECT client_session_uuid FROM slice ORDER BY client_session_uuid DESC LIMIT 1) AS last
 """)
 
-# The upload is locked too: accepting a conflict locks the upload, and then reads the payload.
+# The upload is locked, too: accepting a conflict locks the upload, and then reads the conflict's payload.
 _CONFLICTS = text("""
     WITH slice AS (
         SELECT id FROM upload_conflicts WHERE id > :start ORDER BY id LIMIT :slice
@@ -68,8 +68,8 @@ def count_purgeable(connection: Connection, status: Status, *, older_than: timed
 def purge(engine: Engine, status: Status, *, older_than: timedelta, size: int = SLICE) -> Iterator[int]:
     """Purge payloads of uploads that got `status` over `older_than` ago, and of their conflicts of that age.
 
-    Takes an engine: each step looks at `size` rows in a transaction of its own, and yields how many payloads
-    it purged. Rows that other transactions have locked are skipped.
+    Each step looks at `size` rows in a transaction of its own, and yields how many payloads it purged. Rows
+    that other transactions have locked are skipped.
     """
     bound = {"status": status, "older_than": older_than, "slice": size}
     for statement, first in ((_UPLOADS, UUID(int=0)), (_CONFLICTS, 0)):

@@ -1,4 +1,4 @@
-"""Count the starts of an upload, and set the time of the next: in its row, never in the broker."""
+"""Count the starts of an upload, and set the time of the next start: in its row, never in the broker."""
 
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 from shared.config import Settings
 from shared.db import execute, scalars
 
-# `finalized_at IS NULL` means the status `received`, by a constraint. The condition does not name `status`,
-# because then Postgres may look for this one upload in the index of all that wait.
+# `finalized_at IS NULL` means the status `received`, by a constraint. With `status` in the condition,
+# Postgres may search the index of all waiting uploads for this one.
 _LOCK_IF_FREE = text("""
     SELECT tries FROM uploads WHERE client_session_uuid = :id AND finalized_at IS NULL
     FOR NO KEY UPDATE SKIP LOCKED
@@ -116,7 +116,7 @@ def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) 
 def start_together(
     connection: Connection, client_session_uuids: Sequence[UUID], *, max_tries: int
 ) -> list[UUID]:
-    """Count a start of those uploads that may be replayed in one transaction, and return them."""
+    """Count a start of each upload that may share a transaction; return these uploads."""
     bound = {"ids": list(client_session_uuids), "max_tries": max_tries}
     return scalars(connection, _COUNT_TOGETHER, bound)
 

@@ -2,7 +2,7 @@
 
 An upload stays in the list `SPOOL` or `MOVING` until Postgres has committed it, it is set aside in
 `REFUSED`, or its learner is deleted. If a process dies while it moves an upload, the next process finds the
-upload in `SPOOL` or `MOVING`. To move it twice is a repeat, as if it were sent twice.
+upload in `SPOOL` or `MOVING`. An upload that is moved twice is a repeat, as if it were sent twice.
 """
 
 import json
@@ -35,7 +35,8 @@ BATCH = 100
 # The longest wait for one answer of Redis: short, as the request has waited for Postgres before. A push needs
 # two answers, and perhaps a new connection.
 SOCKET_TIMEOUT_S = 0.3
-# Of commands, for which no request and no loop waits: a Redis on a busy machine may need a second.
+# The longest wait in a `study-ingest` command: no request and no loop waits for a command, and a Redis on a
+# busy machine may need a second.
 COMMAND_TIMEOUT_S = 5.0
 
 
@@ -53,7 +54,7 @@ def connect(redis_url: str, timeout: float = SOCKET_TIMEOUT_S) -> Redis:
     address = config.sentinel(redis_url)
     if address is None:
         client = Redis.from_url(redis_url)
-        # These override the URL's: with a long `socket_timeout` there, senders would wait that long.
+        # These override the URL's options: senders would wait for as long as a `socket_timeout` there says.
         client.connection_pool.connection_kwargs.update(options | texts)
         return client
     known = Sentinel(  # type: ignore[no-untyped-call]
@@ -110,17 +111,17 @@ def spooled(redis: Redis) -> int:
     return redis.llen(SPOOL) + redis.llen(MOVING)
 
 
-# The key is any number that nothing else in the database uses.
+# The key of the lock: any number that nothing else in the database uses.
 _KEY = 7_319_400_451
 _TRY_LOCK = text(f"SELECT pg_try_advisory_xact_lock({_KEY})")
 _LOCK = text(f"SELECT pg_advisory_xact_lock({_KEY})")
 
 
 def try_lock(connection: Connection) -> bool:
-    """Become the only process that moves uploads until the transaction ends; return False if another is.
+    """Become the only process that moves uploads until the transaction ends; return False if that fails.
 
     Two processes that move uploads at once would lose none. But if one uuid came with two contents, the later
-    one could be stored first, and the first become the conflict.
+    content could be stored first, and the earlier content become the conflict.
     """
     return bool(db.scalar(connection, _TRY_LOCK))
 
@@ -159,13 +160,13 @@ def drain(redis: Redis, engine: Engine) -> int:
     try:
         while len(entries) < BATCH and (entry := redis.lmove(SPOOL, MOVING, "RIGHT", "LEFT")):
             entries.append(str(entry))
-    except OutOfMemoryError:  # at maxmemory LMOVE fails; to read and remove entries works, and frees memory
+    except OutOfMemoryError:  # at maxmemory LMOVE fails; reading and removing entries works, and frees memory
         entries += [str(entry) for entry in reversed(redis.lrange(SPOOL, len(entries) - BATCH, -1))]
     readable = []
     for entry in entries:
         try:
             readable.append((entry, _read(entry)))
-        except Exception as error:  # noqa: BLE001  # whatever it is, it must not hold up the others
+        except Exception as error:  # noqa: BLE001  # whatever the error is: the other entries must be moved
             _set_aside(redis, entry, error)
     if readable:
         _record(redis, engine, readable)
@@ -184,7 +185,7 @@ def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -
             ]
             receive(connection, deliveries, first_try_after=0)
     except (DataError, IntegrityError, ValueError, OverflowError) as error:
-        if len(entries) > 1:  # one of them is at fault
+        if len(entries) > 1:  # one of the entries is at fault
             for each in entries:
                 _record(redis, engine, [each])
         else:

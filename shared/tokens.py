@@ -18,16 +18,17 @@ from shared.errors import ConfigurationError, StudyIngestError
 
 log = structlog.get_logger()
 
-# What is raised when JSON is read as a key, or as a set of keys, and is neither.
+# Errors that are raised when JSON is read as a key or as a set of keys, but has another form.
 NO_KEY = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 LONGEST = 4096  # bytes of a token
 LEEWAY_S = 60
 LOOK_EVERY_S = 1.0  # between looks at the file; each look is a system call
 CACHED = 10_000  # tokens
-# The key decides the algorithm, never the token: each type of key has one algorithm, perhaps with two names.
+# The algorithm follows from the key, never from the token. Each type of key has one algorithm, which may have
+# two names.
 ALGORITHMS = {"OKP": ("EdDSA", "Ed25519"), "oct": ("HS256",)}
-SHORTEST_SECRET = 32  # bytes, as RFC 7518 asks for HS256
+SHORTEST_SECRET = 32  # bytes, as RFC 7518 requires for HS256
 TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 HIGHEST_LEARNER = 2**63 - 1
 _LEARNER = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
@@ -110,7 +111,7 @@ class LearnerTokens:
         except (ValueError, TypeError, KeyError) as error:  # raised for parts that are not as in the RFC
             raise InvalidTokenError(f"the token cannot be read: {type(error).__name__}") from None
         if str(read.header.get("typ", "JWT")).lower() not in TYPES:
-            raise InvalidTokenError("the token's `typ` is that of another kind of token")
+            raise InvalidTokenError("the token's `typ` is neither JWT nor at+jwt")
         subject = read.claims["sub"]
         if not _LEARNER.fullmatch(subject) or int(subject) > HIGHEST_LEARNER:
             raise InvalidTokenError("the token's `sub` is not a learner's id")
@@ -145,7 +146,9 @@ def load_keys(path: Path) -> Mapping[str, Key]:
 def _import_key(described: Mapping[str, Any]) -> Key:
     algorithms = ALGORITHMS.get(described.get("kty", ""), ())
     if not algorithms or described.get("crv", "Ed25519") != "Ed25519":
-        raise ValueError("a key must be OKP with Ed25519 (for EdDSA), or oct (for HS256)")
+        raise ValueError(
+            "the `kty` of a key must be OKP with Ed25519 as `crv` (for EdDSA), or oct (for HS256)"
+        )
     if described.get("alg", algorithms[0]) not in algorithms or described.get("use", "sig") != "sig":
         names = " or ".join(algorithms)
         kind = described["kty"]

@@ -14,7 +14,7 @@ from shared.db import as_array, as_json, execute, scalar
 from shared.errors import OvertakenError
 from shared.payload import content_hash, parse_upload
 
-# The reason of an upload with a question that does not belong to the learner of its sender's token.
+# The reason if a question of an upload belongs to another learner than the one in its sender's token.
 OTHER_LEARNER = "other_learner"
 
 
@@ -22,8 +22,8 @@ class Status(StrEnum):
     """The status of an upload; every one but `received` is final."""
 
     RECEIVED = "received"  # it waits for a replay
-    INGESTED = "ingested"  # by a replay
-    REJECTED = "rejected"  # cannot succeed as things stand; can be set back while it has its payload
+    INGESTED = "ingested"  # a replay has recorded its sessions
+    REJECTED = "rejected"  # cannot succeed with the present catalog; can be set back while it has its payload
     DEAD = "dead"  # its tries are exhausted; can be set back while it has its payload
 
 
@@ -31,9 +31,9 @@ class Status(StrEnum):
 class Delivery:
     """One delivery of an upload; `payload` is the body's JSON text, as sent.
 
-    `received_at`: None means now, by Postgres' clock, as the clocks of hosts differ; `learner_id`: the only
-    learner whom it may concern, as the sender's token or an import says; None for a trusted sender, who sends
-    for every learner.
+    `received_at`: None means now, by Postgres' clock, as the clocks of hosts differ. `learner_id`: the only
+    learner whom the upload may concern, as the sender's token or an import says; None for a trusted sender,
+    who sends for every learner.
     """
 
     client_session_uuid: UUID
@@ -95,7 +95,7 @@ class Event(StrEnum):
 
     RECEIVED = "received"
     INGESTED = "ingested"
-    FAILED = "failed"  # one try
+    FAILED = "failed"  # a try failed
     REJECTED = "rejected"
     DEAD = "dead"
     REPLAYED = "replayed"  # set back by an operator; the replay follows
@@ -141,12 +141,12 @@ def add_event(
 
 
 def keep_times(connection: Connection, client_session_uuid: UUID, *, with_arrival: bool) -> None:
-    """Add events for the times that the row will lose: of ingestion and, if `with_arrival`, of arrival."""
+    """Add events for times that the row will lose: of ingestion, if any; of arrival, if `with_arrival`."""
     execute(connection, _KEEP_TIMES, {"id": client_session_uuid, "with_arrival": with_arrival})
 
 
-# Returns in the same round trip the rows that were there before. LIMIT makes Postgres look each up by the
-# index: a join, planned while the table was small, would read all of it until an ANALYZE.
+# The statement also returns the rows that were there before, to save a round trip. LIMIT makes Postgres look
+# up each row by the index: a join, planned while the table was small, would read all of it until an ANALYZE.
 _INSERT = text("""
     WITH delivery AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:deliveries AS json))
@@ -178,8 +178,8 @@ def receive(
     first: dict[UUID, Delivery] = {}
     for delivery in deliveries:
         first.setdefault(delivery.client_session_uuid, delivery)
-    # A payload is JSON already: to quote it as text would cost more than all the rest. Sorted by uuid, so
-    # that two processes with the same uploads never wait for each other.
+    # A payload is JSON already: to quote it as text would cost more than all the rest. The rows are sorted by
+    # uuid, so that two processes with the same uploads never deadlock.
     rows = ",".join(
         f'{{"id":"{id_}","hash":"{d.content_hash}","at":{as_json(d.received_at)},'
         f'"learner":{as_json(d.learner_id)},"payload":{d.payload}}}'
@@ -232,8 +232,8 @@ _REPLACE = text("""
 """)
 
 # Store the payload again, so that an operator can replay the upload; `finalized_at` is set to now, or the
-# next purge would delete it. If the learner was deleted, the payload is not stored: nothing would delete it
-# later.
+# next purge would delete the payload. If the learner was deleted, the payload is not stored: nothing would
+# delete it later.
 _REFILL = text("""
     WITH refilled AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now()
@@ -276,7 +276,7 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
         "at": delivery.received_at,
         "learner": learner,
     }
-    # Content that was rejected because of its sender's token may be sent again by another sender.
+    # Content that was rejected because of its sender's token may succeed if another sender sends it.
     may_succeed_now = known.reason == OTHER_LEARNER and known.learner_id != learner
     if known.content_hash == delivery.content_hash and not may_succeed_now:
         if known.is_purged and known.status in {Status.REJECTED, Status.DEAD}:
@@ -291,7 +291,7 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
         return _receive_again(connection, delivery, known, first_try_after)
     if learner is not None and owner is None:
         # The owner of the first content is unknown before its replay, and 409 would show that another
-        # learner's upload exists. So this content is always kept; VIEWER_RATE limits how many.
+        # learner's upload exists. So this content is always kept; VIEWER_RATE limits the number.
         execute(connection, _KEEP_CONFLICT, content | {"most": sys.maxsize})
         return Receipt(Verdict.PENDING)
     execute(connection, _KEEP_CONFLICT, content | {"most": MAX_CONFLICTS})
@@ -368,7 +368,7 @@ def find(connection: Connection, client_session_uuid: UUID, learner_id: int | No
     """Return the row of an upload that its sender may see; None if there is no such row.
 
     With `learner_id`, only this learner's uploads are searched, also by their `own_uuid`. An upload of a
-    trusted sender is a learner's once a replay has found that they own its questions.
+    trusted sender is a learner's once a replay has found that the learner owns its questions.
     """
     ids = [client_session_uuid]
     if learner_id is not None:

@@ -29,7 +29,7 @@ from shared.config import Settings
 TIMEOUTS_PER_LEASE = 2
 # The part of an answer that is stored: enough to read what is wrong.
 KEPT_BYTES = 300
-# The longest wait that a receiver may ask for; a longer one is shortened, as it is hardly meant.
+# The longest wait that a receiver may ask for. A longer wait is shortened: it is probably a mistake.
 LONGEST_RETRY_AFTER_S = 86_400.0
 
 
@@ -50,7 +50,7 @@ class Status(StrEnum):
     """The status of a webhook; every one but `waiting` is final.
 
     `skipped`: there was no receiver, or the session was voided. `dead`: refused, or its tries are exhausted.
-    An operator can set skipped and dead webhooks back to `waiting`.
+    An operator can set skipped and dead webhooks back to `waiting`; `retry_webhooks` names the exceptions.
     """
 
     WAITING = "waiting"
@@ -103,7 +103,7 @@ class Answer:
         return self.code == httpx.codes.GONE
 
 
-# Only changes that a reader can see already count. Changes of a slower transaction count once it has ended.
+# A change counts as soon as all readers can see it: when its transaction, and all older ones, have ended.
 _ANNOUNCE = text("""
     INSERT INTO outbox (kind) SELECT 'progress.changed'
     WHERE EXISTS (SELECT FROM learner_changes
@@ -114,7 +114,7 @@ _ANNOUNCE = text("""
 
 
 def announce_progress(connection: Connection, since: str) -> str:
-    """Insert a `progress.changed` if progress has changed since the transaction `since`, unless one waits.
+    """Insert a `progress.changed` if progress changed since transaction `since`, unless one waits already.
 
     Return what to pass as `since` the next time.
     """
@@ -189,7 +189,8 @@ _FAIL = text(f"""
 def claim(connection: Connection, settings: Settings, *, limit: int) -> list[Webhook]:
     """Take up to `limit` webhooks that are due, for the length of a lease; count a try of each.
 
-    A webhook whose last possible try was cut off is marked dead; a webhook of a voided session is skipped.
+    A webhook whose last possible try ended without a recorded answer is marked dead; a webhook of a voided
+    session is skipped.
     """
     db.execute(connection, _MARK_EXHAUSTED, {"max_tries": settings.webhook_max_tries})
     db.execute(connection, _SKIP_VOIDED)
@@ -246,7 +247,8 @@ def make_tls() -> ssl.SSLContext:
 async def post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> Answer:
     """Post a webhook; return the answer, or why there was none, within WEBHOOK_TIMEOUT.
 
-    A coroutine, for a limit on the whole delivery: a socket's timeout begins again with every byte.
+    This is a coroutine, so that the limit is for the whole delivery: a socket's timeout begins again with
+    every byte.
     """
     body = webhook.body()
     now = webhook.claimed_at
@@ -254,7 +256,7 @@ async def post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> Ans
     signatures = [Signer(key).sign(str(webhook.id), now, body) for key in settings.webhook_keys]
     headers = {
         "content-type": "application/json",
-        "accept-encoding": "identity",  # a compressed answer could be far longer than its bytes
+        "accept-encoding": "identity",  # the kept part of a compressed answer would be unreadable
         "user-agent": "study-ingest",
         "webhook-id": str(webhook.id),
         "webhook-timestamp": str(int(now.timestamp())),
@@ -274,7 +276,7 @@ async def post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> Ans
             )
     except TimeoutError:
         return Answer(None, f"no complete answer within {settings.webhook_timeout:g} s")
-    except Exception as error:  # noqa: BLE001  # whatever it is: recorded as the reason of this try
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is recorded
         return Answer(None, failures.describe(error))
 
 
@@ -287,7 +289,7 @@ def _retry_after(asked: str, now: datetime) -> float:
             at = parsedate_to_datetime(asked)
             # A date without a zone, such as asctime's, is in UTC (RFC 9110, section 5.6.7).
             seconds = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
-    except (ValueError, OverflowError):  # the latter of a date after the year 9999
+    except (ValueError, OverflowError):  # OverflowError: a date after the year 9999
         return 0.0
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)
 
@@ -307,7 +309,7 @@ _LIST = text("""
     FROM outbox WHERE status = :status ORDER BY created_at DESC, id LIMIT :limit
 """)
 
-# Webhooks of a voided session stay, as it does not count; `progress.changed` stays, as others follow it.
+# Webhooks of a voided session stay, as it does not count; `progress.changed` stays, as newer ones follow.
 _RETRY = text("""
     UPDATE outbox SET status = 'waiting', tries = 0, next_try_at = now(), finished_at = NULL
     WHERE status = :status AND status IN ('dead', 'skipped') AND kind <> 'progress.changed' AND NOT EXISTS (

@@ -1,4 +1,4 @@
-"""Files as Anki exports them: its schema 11, and 18 packed by zstandard."""
+"""Files as Anki exports them: in its schema 11, and in its schema 18, which is packed by zstandard."""
 
 import json
 import sqlite3
@@ -27,7 +27,7 @@ NEW_TABLES = """
         PRIMARY KEY (ntid, ord)) WITHOUT ROWID;
     CREATE UNIQUE INDEX idx_fields_name_ntid ON fields (name, ntid);
 """
-# Card and note have the same id; the code is marked up, as Anki's editor does.
+# Card and note have the same id. The code may have markup, as from Anki's editor.
 Note = tuple[int, int, str]  # id, note type, code
 Review = tuple[int, int, int]  # milliseconds, card, ease
 

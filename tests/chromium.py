@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven by Playwright; no browser of its own is downloaded."""
+"""Debian's Chromium, driven by Playwright, which downloads no browser."""
 
 import shutil
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ FLAGS = [
 
 @contextmanager
 def chromium(playwright: Playwright) -> Iterator[Browser]:
-    """Start Chromium, or skip where none is installed."""
+    """Start Chromium; skip the test if none is installed."""
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("no chromium is on the PATH: install Debian's package")

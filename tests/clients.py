@@ -1,4 +1,4 @@
-"""The document server's front end, as far as tests need one, and a clock that they set."""
+"""The front end of a document server, as far as tests need it, and a clock that tests set."""
 
 import re
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ def token(page: httpx.Response) -> str:
 
 
 def press(web: httpx.Client, path: str, **fields: str) -> httpx.Response:
-    """Send the form of a page, as a browser would: with the token that stands there."""
+    """Send the form of a page, as a browser would, with the CSRF token of a page."""
     return web.post(path, data={"csrf_token": token(web.get("/ops/"))} | fields)
 
 
@@ -39,7 +39,7 @@ def rfc3339(at: datetime) -> str:
 
 @dataclass
 class Clock:
-    """Tell the time that a test says it is."""
+    """A clock whose time a test sets."""
 
     now: datetime = datetime(2026, 11, 20, 9, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Front:
-    """Ask on behalf of a learner."""
+    """Send requests to the live side on behalf of a learner."""
 
     web: httpx.Client
     learner: int | str = ANN
@@ -83,7 +83,7 @@ class Front:
         return self.post(f"sessions/{session}/abandon")
 
     def sit(self, *answers: tuple[str, int | None], topic: int = TOPIC, **request: Any) -> Any:
-        """Go through a whole session, sure of every answer; return what it left."""
+        """Start a session, give these answers, each sure, and finalize it; return the finalized session."""
         session = started(self.start(topic, **request))
         for pub_id, selected in answers:
             assert self.answer(session, pub_id, selected).status_code == 200

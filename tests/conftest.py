@@ -1,4 +1,4 @@
-"""Real servers for every test: one Postgres and one Valkey a run, a fresh database a test."""
+"""Real servers: one Postgres and one Valkey for each run, and a fresh database for each test."""
 
 import os
 import signal
@@ -24,11 +24,11 @@ from tests.receiver import Receiver, receiving
 
 TEMPLATE = "migrated"
 
-# A shell that runs us in the background has it ignored, and what we start would inherit that.
+# A shell that runs the tests in the background lets them ignore SIGINT; their processes would inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A deadline would judge the machine. `--hypothesis-profile=long` looks for rare orders of delivery. CI judges
-# a change, by the same examples each time; every other run looks for new ones.
+# No deadline: it would test how fast the machine is. `--hypothesis-profile=long` looks for rare orders of
+# delivery. CI uses the same examples each time; every other run uses new examples.
 hypothesis.settings.register_profile("quick", max_examples=50, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("long", max_examples=2500, deadline=None, print_blob=True)
 hypothesis.settings.register_profile("ci", hypothesis.settings.get_profile("quick"), derandomize=True)
@@ -38,7 +38,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     with tempfile.TemporaryDirectory(prefix="study-ingest-tests-") as home:
-        # As root the servers run as another user, who must pass through here.
+        # If root runs the tests, the servers run as another user, who has to enter this directory.
         os.chmod(home, 0o711)  # noqa: PTH101, S103
         with Servers(Path(home) / "servers", durable=False) as servers:
             yield servers
@@ -64,7 +64,7 @@ def template_url(servers: Servers) -> str:
 
 def fresh_database(servers: Servers, template: str) -> Iterator[str]:
     name = f"test_{uuid4().hex}"
-    # Without fsync, to copy files takes a third of the time of the usual way through the log.
+    # Without fsync, copying files takes a third of the time that the usual strategy, WAL_LOG, takes.
     administer(servers.database_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield with_database(servers.database_url, name)
     administer(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
@@ -105,13 +105,13 @@ def settings(database_url: str, broker_url: str, servers: Servers) -> Settings:
         study_ingest_enabled=True,
         viewer_sync_token="viewer-token-of-tests",
         study_api_token="study-token-of-tests",
-        store_deadline=10.0,  # for tests side by side on a machine that has other work
+        store_deadline=10.0,  # tests run side by side, on a machine that has other work
     )
 
 
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
-    """Start Playwright: a process may have it once."""
+    """Start Playwright once: a process cannot start it twice."""
     expect.set_options(timeout=PATIENCE_S * 1000)  # instead of 5 s
     with sync_playwright() as playwright:
         yield playwright

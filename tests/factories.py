@@ -1,4 +1,4 @@
-"""A small world to replay in: three learners in three time zones, what they know, and what arrives."""
+"""Data for tests: three learners in three time zones, their catalog and their uploads."""
 
 import json
 import random
@@ -24,7 +24,7 @@ TOPICS = 3
 
 
 def many_learners(learners: int = 3) -> CatalogFile:
-    """Make learners with three topics of four questions each."""
+    """Make a catalog: each learner has three topics, each with four questions."""
     return CatalogFile.model_validate(
         {
             "users": [
@@ -58,7 +58,7 @@ def load_many(engine: Engine, learners: int = 3) -> None:
 
 
 def random_upload(rng: random.Random, learner: int, attempts: int = 8, **changes: Any) -> dict[str, Any]:
-    """Make one upload of one learner, with ties in time and repeats."""
+    """Make one upload of one learner, with equal times and repeated questions."""
     start = START + timedelta(minutes=rng.randrange(60 * 24 * 30))
     answers = []
     for _ in range(attempts):
@@ -106,10 +106,10 @@ RIGHT, WRONG, NO_CHOICE, IMPOSSIBLE = 1, 2, None, 4
 
 # Later than every answer, so that no clock needs a correction unless a test is about that.
 ARRIVAL = datetime(2026, 12, 1, 12, tzinfo=UTC)
-# Far from every time in a payload: what says this was stamped by arrival.
+# Far from every time in a payload: a stored time of this date was set by the replay.
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
-# DELETE: of so few rows, it is many times faster than TRUNCATE.
+# DELETE: with so few rows, it is many times faster than TRUNCATE.
 FORGET = text("""
     WITH a AS (DELETE FROM study_quiz_sessions), b AS (DELETE FROM study_question_progress),
         c AS (DELETE FROM upload_conflicts)
@@ -151,7 +151,7 @@ def read(catalog: Mapping[str, list[dict[str, Any]]]) -> CatalogFile:
 
 
 def forget(engine: Engine) -> None:
-    """Forget everything but the catalog."""
+    """Delete everything but the catalog."""
     with engine.begin() as connection:
         connection.execute(FORGET)
 
@@ -220,7 +220,7 @@ def _rows(connection: Connection, table: FromClause) -> list[dict[str, Any]]:
 
 
 def progress(engine: Engine) -> list[str]:
-    """Return the progress of all learners: as it is shown, then as it is kept."""
+    """Return the progress of all learners: as `study-ingest progress` prints it, then as the table has it."""
     kept = [
         {name: str(value) for name, value in row.items() if name not in {"updated_at", "changed_xid"}}
         for row in rows(engine, StudyQuestionProgress)
@@ -231,7 +231,7 @@ def progress(engine: Engine) -> list[str]:
 
 
 def reviews(engine: Engine) -> dict[int, int]:
-    """Return how many reviews moved the progress of each question."""
+    """Return the stored number of reviews of each question."""
     return {row["study_question_id"]: row["reviews"] for row in rows(engine, StudyQuestionProgress)}
 
 

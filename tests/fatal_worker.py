@@ -1,4 +1,4 @@
-"""The worker with one question that kills it: a deadly payload is counted, and becomes dead."""
+"""A worker that dies or hangs at one question, each time after adding a character to the file FATAL_TALLY."""
 
 import ctypes
 import os
@@ -25,7 +25,7 @@ def _die() -> None:
         try:
             while True:
                 pass
-        except Exception:  # noqa: BLE001, S112  # not even the soft time limit ends it
+        except Exception:  # noqa: BLE001, S112  # not even the soft time limit ends this loop
             continue
 
 

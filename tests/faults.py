@@ -1,4 +1,4 @@
-"""Break a transaction at any of its statements, slow all of a kind down, or freeze a whole server."""
+"""Break a transaction at any of its statements, make all replays slow, or freeze a whole server."""
 
 import shutil
 import subprocess
@@ -14,10 +14,10 @@ from sqlalchemy import Connection, Engine, event
 
 from tests.processes import ROOT
 
-# Waits until the backend is gone, for a minute at most.
+# Waits for the end of the backend, a minute at most.
 _KILL = "SELECT pg_terminate_backend(%s, 60000)"
 
-# A transaction takes ten uploads: no machine is so fast that it works many of them off before a kill.
+# A transaction replays ten uploads at most: so slowed, no machine replays many uploads before a kill.
 _SLOW = """
     CREATE TABLE slow AS SELECT {seconds} AS seconds;
     CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -30,7 +30,7 @@ Fault = Callable[[psycopg.Connection], None]
 
 
 class BrokenError(Exception):
-    """What an injected fault raises."""
+    """The error that the fault `interrupt` raises."""
 
 
 def driver(connection: Connection) -> psycopg.Connection:
@@ -53,9 +53,10 @@ def kill_backend(connection: psycopg.Connection) -> None:
 
 @contextmanager
 def broken(engine: Engine, moment: str, number: int, fault: Fault) -> Iterator[None]:
-    """Inject the fault `before` or `after` the statement of that number, or at the `commit`; 0 is the first.
+    """Inject a fault `before` or `after` statement `number`, or at `commit` number `number`; 0 is the first.
 
-    Statements are counted as psycopg gets them, wherever they are sent; the engine must connect again.
+    Statements are counted as psycopg gets them, in all connections that the engine opens in this `with`; the
+    engine must have no open connection before it.
     """
     numbers = count()
 
@@ -90,25 +91,25 @@ def _listening(engine: Engine, moment: str, listener: Callable[..., None]) -> It
 
 
 def slow_replays(engine: Engine, seconds: float) -> None:
-    """Let each replay take so long from now on."""
+    """Let each replay that inserts attempts wait for `seconds`, from now on."""
     with engine.begin() as connection:
         connection.exec_driver_sql(_SLOW.format(seconds=seconds))
 
 
 def fast_replays(engine: Engine) -> None:
-    """Let replays take no longer than they need; waits for none of them, as to drop the trigger would."""
+    """End `slow_replays`, without waiting for running replays; dropping the trigger would wait for them."""
     with engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM slow")
 
 
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """Stop a server with all its children, as a machine that hangs does."""
+    """Stop a server and its children by SIGSTOP until the `with` ends, as if their machine hung."""
     parent = psutil.Process(pid)
-    parent.suspend()  # first, so that it starts no more
+    parent.suspend()  # first, so that the parent starts no more children
     family = [parent, *parent.children(recursive=True)]
     for process in family:
-        with suppress(psutil.NoSuchProcess):  # one may be ending just now
+        with suppress(psutil.NoSuchProcess):  # a child may end just now
             process.suspend()
     try:
         yield
@@ -119,12 +120,12 @@ def frozen(pid: int) -> Iterator[None]:
 
 
 def wrong_clock(offset: str) -> dict[str, str]:
-    """Return the environment of a process whose clock is off, such as `-2d`; skip without faketime."""
+    """Return the environment of a process with a wrong clock, e.g. `-2d`; skip the test without faketime."""
     if not shutil.which("faketime"):
         pytest.skip("the program faketime is not installed")
     ask = ["faketime", "-m", "now", "printenv", "LD_PRELOAD"]
     library = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
-    faked = str(ROOT / "tests" / "chaos" / "faked")  # where time.sleep works beside it
+    faked = str(ROOT / "tests" / "chaos" / "faked")  # makes time.sleep work under faketime
     return {
         "LD_PRELOAD": library,
         "FAKETIME": offset,

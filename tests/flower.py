@@ -1,4 +1,4 @@
-"""Flower for a test: started, opened to an operator, and read."""
+"""Start Flower for a test, and read its pages as an operator."""
 
 import json
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ import httpx
 
 from tests.processes import Processes, free_port, until
 
-# As Flower's own page asks for it.
+# As Flower's own page requests the table.
 TABLE = "/tasks/datatable?draw=1&start=0&length=500&order[0][column]=0&columns[0][data]=name"
 
 
 @contextmanager
 def flower(house: Processes, operator: tuple[str, str]) -> Iterator[httpx.Client]:
-    """Start Flower, and open it to an operator; it runs on until the house is gone."""
+    """Start Flower, and yield an operator's client; Flower runs until `house` kills its processes."""
     port = str(free_port())
     remembered = str(house.logs / "flower.db")
     house.start("flower", FLOWER_PORT=port, FLOWER_BASIC_AUTH=":".join(operator), FLOWER_DB=remembered)
@@ -35,7 +35,7 @@ def ask(flower: httpx.Client, page: str) -> str:
 
 
 def everything_about(flower: httpx.Client, uuid: str) -> dict[str, str]:
-    """Read every page of Flower, and its API, those of one task and of every worker included."""
+    """Read all pages and API answers of Flower, also the pages of one task and of every worker."""
     pages = ["/", "/tasks", TABLE, f"/task/{uuid}", "/broker", "/metrics", "/healthcheck"]
     pages += ["/api/workers", "/api/tasks", f"/api/task/info/{uuid}", "/api/task/types"]
     pages += [f"/worker/{name}" for name in json.loads(ask(flower, "/api/workers"))] + ["/api/queues/length"]

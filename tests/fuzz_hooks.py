@@ -1,4 +1,4 @@
-"""What schemathesis makes of the schema, less what no schema can say."""
+"""Leave out requests of schemathesis that the schema allows, but the API is right to refuse."""
 
 import re
 from datetime import UTC, datetime
@@ -24,21 +24,21 @@ def _can_be_said(value: Any) -> bool:
         case list():
             return all(map(_can_be_said, value))
         case float():
-            # To JSON Schema 2.0 is an integer. We read strictly: a client that computes with floats is wrong.
+            # In JSON Schema, 2.0 is an integer. The API refuses it, as a client must not compute with floats.
             return not value.is_integer()
         case str() if re.fullmatch(MOMENT_PATTERN, value):
-            # No pattern knows of leap years, nor which offset leaves the calendar.
+            # No pattern can refuse 29 February of a common year, or an offset that leads out of the calendar.
             return _exists(value)
     return True
 
 
 @schemathesis.hook
 def filter_body(_context: Any, body: Any) -> bool:
-    """Leave out bodies that the schema allows and the endpoint rightly does not."""
+    """Leave out bodies that the schema allows, but the API is right to refuse."""
     return _can_be_said(body)
 
 
 @schemathesis.hook
 def filter_query(_context: Any, query: Any) -> bool:
-    """Leave out what is answered only after some seconds."""
+    """Leave out queries with a `wait` of 2 to 30 seconds: their answers take so long."""
     return not query or str(query.get("wait", 0)) not in {str(seconds) for seconds in range(2, 31)}

@@ -19,7 +19,8 @@ from tests.clients import Clock, Front, started
 from tests.factories import NO_CHOICE, RIGHT, WRONG, ZONES, forget, progress, rows, work_off
 
 START = datetime(2026, 10, 30, 12, tzinfo=UTC)
-# Ties, a sitting's pace, across 04:00 of some zone and the night in which New York sets its clock back.
+# Equal times, the pace of a sitting, and gaps across 04:00 of some zone or across the night in which New York
+# sets its clock back.
 GAPS = [timedelta(0), timedelta(seconds=40), timedelta(hours=7), timedelta(hours=20), timedelta(days=3)]
 CLOSED = ["study_topic_id", "status", "finished_at", *COUNTS]
 KEPT = [
@@ -39,13 +40,13 @@ LISTS: list[tuple[str, dict[str, str]]] = [
     ("wrong-notes", {"state": "closed"}),
     ("reviews", {"due_before": "2100-01-01"}),
 ]
-# Ids, source and the server's own times.
+# Left out of the comparison: ids, source and the server's own times.
 ASIDE = {"session_id", "source", "created_at"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, `after` the one before it."""
+    """An answer; `after` is the time since the answer before it."""
 
     number: int
     pub_id: str
@@ -59,7 +60,7 @@ Sitting = list[Answer]
 
 @st.composite
 def sittings(draw: st.DrawFn, learner: int) -> Sitting:
-    """Make one sitting: each question once, as no live session asks it twice."""
+    """Make one sitting, with no question twice, as in a live session."""
     numbers = draw(st.lists(st.sampled_from([10, 11, 20]), min_size=1, unique=True))
     names = {10: [f"q{learner}10", f"second{learner}10"], 11: [f"q{learner}11"], 20: [f"q{learner}20"]}
     return [
@@ -83,7 +84,7 @@ class Runner:
     clock: Clock
 
     def play(self, learner: int, history: list[Sitting], ways: list[bool]) -> str:
-        """Play a learner's sittings one after the other, each live or as an upload; tell what is left."""
+        """Play a learner's sittings in order, each live or as an upload; return what `left` reads."""
         forget(self.engine)
         self.clock.now = START
         for sitting, live in zip(history, ways, strict=True):
@@ -91,7 +92,7 @@ class Runner:
         return self.left(Front(self.web, learner))
 
     def play_late(self, learner: int, history: list[Sitting], ways: list[bool], rng: Random) -> list[str]:
-        """Play as above, but every upload arrives at last, in any order; tell what is known."""
+        """Play as `play` does, but send all uploads at the end, in any order; return the progress."""
         forget(self.engine)
         self.clock.now = START
         front = Front(self.web, learner)

@@ -11,7 +11,7 @@ NETWORK = "10.77.0"
 
 
 def why_not() -> str:
-    """Say why there can be no such hosts here; nothing if there can."""
+    """Return why such hosts cannot be made here; an empty text if they can."""
     if os.geteuid() != 0:
         return "only root may make network namespaces"
     if shutil.which("ip") is None:
@@ -26,7 +26,7 @@ def why_not() -> str:
 
 
 def ip(*arguments: str) -> None:
-    command = ["/usr/bin/env", "ip", *arguments]  # wherever the system has it
+    command = ["/usr/bin/env", "ip", *arguments]  # `env` finds `ip` on PATH
     subprocess.run(command, check=True, capture_output=True, text=True)
 
 
@@ -40,11 +40,11 @@ class Host:
     port: str
 
     def command(self, command: str) -> str:
-        """Return what runs a command there."""
+        """Return the command that runs a command on this host."""
         return f"ip netns exec {self.namespace} {command}"
 
     def cut_off(self) -> None:
-        """Pull the cable: what it sends is lost, and nobody tells it so."""
+        """Pull the cable: what the host sends is lost, and it gets no error."""
         ip("-n", self.switch, "link", "set", self.port, "down")
 
     def connect(self) -> None:
@@ -53,7 +53,7 @@ class Host:
 
 @contextmanager
 def hosts(number: int) -> Iterator[list[Host]]:
-    """Make so many hosts and connect them; a namespace more is the switch."""
+    """Make `number` hosts, and connect them by a switch, which is one more namespace."""
     prefix = f"study-{os.getpid()}"
     switch = f"{prefix}-switch"
     made = [Host(f"{prefix}-{n}", f"{NETWORK}.{n}", switch, f"port{n}") for n in range(1, number + 1)]

@@ -1,4 +1,4 @@
-"""Requests that bear a mark wherever something private can stand, and wherever something wrong can."""
+"""Requests with a mark in every place where a private or a wrong value can stand."""
 
 import json
 import random
@@ -42,7 +42,7 @@ HOSTILE = [
 
 
 def ask_wrongly(web: httpx.Client) -> None:
-    """Send what is refused, wherever a mark can stand."""
+    """Send requests that are refused, with the mark in every place where it can stand."""
     for body in HOSTILE:
         web.post(PATH, content=body, headers=VIEWER)
         web.post(LIVE, content=body, headers=VIEWER | FRONT)
@@ -59,7 +59,7 @@ def ask_wrongly(web: httpx.Client) -> None:
 
 
 def answer_live(web: httpx.Client) -> None:
-    """Answer rightly, wrongly, with what is not asked, and with what makes the database fail."""
+    """Answer each question of a live session twice, and one that is not asked; the database refuses 1-00."""
     session = web.post(LIVE, json={"study_topic_id": 10}, headers=FRONT).json()
     place = f"{LIVE}/{session['session_id']}"
     asked = {question["pub_id"] for question in session["questions"]}
@@ -71,7 +71,7 @@ def answer_live(web: httpx.Client) -> None:
 
 
 def speak_no_http(url: str) -> str:
-    """Send what the server refuses before the application sees it; return what it answers."""
+    """Send requests that the server refuses before the application sees them; return the answers."""
     said = ""
     for request in (f"{MARK} / {MARK}\r\n\r\n", f"POST {PATH} HTTP/1.1\r\nContent-Length: {MARK}\r\n\r\n"):
         with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)) as connection:

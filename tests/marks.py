@@ -1,4 +1,4 @@
-"""A mark for whatever must stay private, and a search that sees through the usual disguises."""
+"""A mark that stands for private data, and a search for it that also knows hexadecimal and base64."""
 
 from base64 import b64encode
 
@@ -7,7 +7,7 @@ MARK = "mrk4kx0wq"
 
 
 def _within_base64(secret: bytes, shift: int) -> bytes:
-    """Encode a secret as it looks inside a longer text: without the digits that its neighbours share."""
+    """Encode a secret as it looks inside a longer text: without digits that also encode its neighbours."""
     digits = b64encode(b"\0" * shift + secret)
     return digits[-(-8 * shift // 6) : 8 * (shift + len(secret)) // 6]
 

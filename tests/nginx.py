@@ -63,7 +63,7 @@ def nginx(home: Path, web: str, location: str, headers: str = FORWARDED) -> Iter
         check=True,
         capture_output=True,
     )
-    # As root it would change to an account that cannot pass through here.
+    # If root starts nginx, it would change to an account that cannot enter this directory.
     user = "user root;" if os.geteuid() == 0 else ""
     text = CONFIGURATION.format(home=home, user=user, port=port, location=location, web=web, headers=headers)
     (home / "nginx.conf").write_text(text)

@@ -15,7 +15,7 @@ from tests.factories import deliver, question, upload, uuid_of
 from tests.factories import load as load_questions
 
 SAMPLE = 42
-# What a page that trusts its rows would run; the flag tells that it did.
+# A page that does not escape its rows would run this script, which sets the flag `window.hit`.
 HOSTILE = """"'><script>window.hit=1</script><img src=x onerror=window.hit=1>{{ 7 * 191 }}"""
 # As long as a pub_id may be, with no place to break the line.
 LONG = "W" * 200
@@ -56,14 +56,14 @@ def ingest(engine: Engine, sent: dict[str, Any]) -> UUID:
 
 
 def answers(*pub_ids: str, **unknown: Any) -> dict[str, Any]:
-    """Make an upload of a minute ago, all first choices."""
+    """Make an upload with answers of a minute ago, each with the first choice."""
     at = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
     said = [{"pub_id": each, "selected": 0, "unsure": False, "answered_at": at} for each in pub_ids]
     return upload(*said, **unknown)
 
 
 def mark_dead(engine: Engine, sent: dict[str, Any], error: str) -> UUID:
-    """Deliver an upload, and leave it as one whose tries are exhausted."""
+    """Deliver an upload, and mark it as dead, as if its tries were exhausted."""
     deliver(engine, sent, datetime.now(UTC))
     with engine.begin() as connection:
         connection.execute(_MARK_DEAD, {"id": uuid_of(sent), "error": error})
@@ -71,7 +71,7 @@ def mark_dead(engine: Engine, sent: dict[str, Any], error: str) -> UUID:
 
 
 def sweep(engine: Engine) -> None:
-    """Show that a sweeper runs."""
+    """Write a heartbeat, as if a sweeper ran."""
     with engine.begin() as connection:
         beat(connection, SWEEPER)
 

@@ -1,7 +1,7 @@
-"""What progress must be: the rules of docs/learning.md written a second time, on fsrs alone.
+"""What progress must be: the rules of docs/learning.md written a second time, with fsrs alone.
 
-It imports nothing of the project, and `shared.study` was not read for it: neither copied the other's
-mistakes. It expects times that need no correction, and sessions neither rejected nor voided.
+It imports nothing of the project, and its author did not read `shared.study`: so it does not copy mistakes
+from there. It expects times that need no correction, and sessions neither rejected nor voided.
 
 Where the rules leave room, this is how they are read here:
 
@@ -15,7 +15,8 @@ Where the rules leave room, this is how they are read here:
   before is a review on a later date like any other.
 - `(answered_at, practice after counted, rating, outcome)` does not order two answers of the same moment that
   were sent with different offsets. The earlier study date goes first.
-- The current edition has the newest `published_at`, none being the oldest; of several the smallest `pub_id`.
+- The current edition has the newest `published_at`; an edition without one counts as the oldest. Of several
+  newest editions, the one with the smallest `pub_id` is current.
 """
 
 import json
@@ -35,7 +36,7 @@ SCHEDULER = Scheduler(learning_steps=(), relearning_steps=(), enable_fuzzing=Fal
 
 @dataclass(frozen=True)
 class Attempt:
-    """One answer; `answered_at` is aware, with the offset that the viewer sent."""
+    """One answer; `answered_at` has the offset that the viewer sent."""
 
     selected: int | None
     unsure: bool
@@ -56,7 +57,7 @@ class Attempt:
         return Rating.Hard if self.unsure else Rating.Good
 
     def study_date(self, zone: tzinfo) -> date:
-        """Return the date of the local wall clock 4 hours earlier; an offset of zero says nothing."""
+        """Return the date of the local wall clock 4 hours earlier; an offset of zero counts as none."""
         local = self.answered_at if self.answered_at.utcoffset() else self.answered_at.astimezone(zone)
         return (local.replace(tzinfo=None) - NIGHT).date()
 
@@ -78,7 +79,7 @@ class Line:
 
 
 def progress(pub_id: str, attempts: Iterable[Attempt], zone: tzinfo) -> Line:
-    """Fold one learner's attempts at one question, at least one; `zone` is where no offset was sent."""
+    """Fold one learner's attempts at one question; `zone` is used where no offset was sent."""
     card = Card(card_id=1)
     today = date.min
     due_at_most = None
@@ -123,9 +124,9 @@ def progress(pub_id: str, attempts: Iterable[Attempt], zone: tzinfo) -> Line:
 
 
 def expected(catalog: Path, uploads: Path, user_id: int, default_zone: str = "UTC") -> list[Line]:
-    """Work out a learner's progress from a catalog file and the uploads that were sent, a JSON object a line.
+    """Work out a learner's progress from a catalog file and the sent uploads, one JSON object per line.
 
-    Any order and repeats are fine: an upload is one of each `client_session_uuid`, the first.
+    Any order and repeats are allowed: of each `client_session_uuid`, the first upload counts.
     """
     described = json.loads(catalog.read_text())
     editions: dict[str, tuple[int, int]] = {}  # pub_id: question, right choice
@@ -145,7 +146,7 @@ def expected(catalog: Path, uploads: Path, user_id: int, default_zone: str = "UT
 
 
 def printed(output: str) -> list[Line]:
-    """Read what `study-ingest progress` printed: a JSON object a line."""
+    """Read what `study-ingest progress` printed: one JSON object per line."""
     lines = (json.loads(line) for line in output.splitlines())
     return [
         Line(
@@ -160,7 +161,7 @@ def printed(output: str) -> list[Line]:
 
 
 def _attempts(uploads: Path, editions: dict[str, tuple[int, int]]) -> Iterator[tuple[int, Attempt]]:
-    """Yield each known answer with its question; a session's first at a question is counted."""
+    """Yield each answer to a known question, with the question's id; a session's first one is counted."""
     sessions: dict[str, list[dict[str, Any]]] = {}
     for line in uploads.read_text().splitlines():
         upload = json.loads(line)
@@ -181,7 +182,7 @@ def _attempts(uploads: Path, editions: dict[str, tuple[int, int]]) -> Iterator[t
 
 
 def _current(editions: list[dict[str, Any]]) -> str:
-    """Name a question's newest edition."""
+    """Return the `pub_id` of a question's newest edition."""
     newest = max(map(_published_at, editions))
     pub_ids: list[str] = [each["pub_id"] for each in editions if _published_at(each) == newest]
     return min(pub_ids)

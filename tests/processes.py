@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @contextmanager
 def reachable_directory() -> Iterator[Path]:
-    """Make a directory through which the servers' user may pass, as pytest's own are not for root."""
+    """Make a directory that the servers' user can enter; if root runs the tests, pytest's own are closed."""
     with tempfile.TemporaryDirectory(prefix="study-ingest-") as name:
         path = Path(name)
         path.chmod(0o711)
@@ -55,7 +55,7 @@ def reachable_python(directory: Path) -> Path:
         pytest.skip(f"no {ours} that every user can run")
     subprocess.run([system, "-m", "venv", "--without-pip", directory], check=True)
     packages = directory / "lib" / ours / "site-packages"
-    # redis-py asks for this package before 3.11.3, so it may be missing in ours.
+    # Before Python 3.11.3, redis-py needs this package, which our own Python may lack.
     (packages / "async_timeout.py").write_text("from asyncio import timeout")
     (packages / "ours.pth").write_text(
         "\n".join(path for path in sys.path if path.endswith("site-packages"))
@@ -77,9 +77,9 @@ def procfile(root: Path) -> dict[str, str]:
 
 PROCFILE = procfile(ROOT)
 
-# Where `python` and `celery` are those of this run.
+# Begins with the directory that has the `python` and `celery` of this run.
 PATH = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-# A wait for a condition costs a fast machine nothing.
+# Long enough for a slow machine; a fast one does not wait so long.
 PATIENCE_S = 120.0
 
 # Short enough for a test, in the same proportions as the defaults.
@@ -103,7 +103,7 @@ _claims: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """Return a port that nobody has, and that no other call returns, in any process, while this one runs."""
+    """Return a free port, which no other call returns, in any process, as long as this process runs."""
     while True:
         port = SystemRandom().choice(PORTS)
         claim = socket.socket(type=socket.SOCK_DGRAM)  # of UDP, which no server of the tests uses
@@ -119,7 +119,7 @@ def free_port() -> int:
 
 
 def until(true: Callable[[], object], what: str, patience: float = PATIENCE_S) -> None:
-    """Wait for something to become true; fail, naming it, if it does not."""
+    """Wait until a condition is true; if it does not become true, fail with `what` in the message."""
     end = time.monotonic() + patience
     while not true():
         assert time.monotonic() < end, f"after {patience:.0f} s still not true: {what}"
@@ -139,7 +139,7 @@ def living(
 
 @dataclass
 class Processes:
-    """Start and kill processes, of the code in `root`; their output goes to one log file each."""
+    """Start and kill processes, of the code in `root`; each writes to a log file in `logs`."""
 
     settings: Settings
     logs: Path
@@ -169,7 +169,7 @@ class Processes:
         return self.running[name]
 
     def kill(self, name: str) -> None:
-        """Kill a process with all its children, as a machine that dies does."""
+        """Kill a process with all its children, as if the machine died."""
         process = self.running.pop(name)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

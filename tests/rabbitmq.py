@@ -1,4 +1,4 @@
-"""A RabbitMQ for a test, from the distribution's package; it leaves nothing running."""
+"""A RabbitMQ for a test, from the distribution's package; nothing of it runs on after the test."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ PACKAGED = Path("/usr/lib/rabbitmq/lib")
 
 @dataclass
 class RabbitMQ:
-    """Tell where it listens; it can be killed and started again."""
+    """A RabbitMQ server, which a test can kill and start again."""
 
     port: int
     start: Callable[[], subprocess.Popen[bytes]]
@@ -33,23 +33,23 @@ class RabbitMQ:
         return self.process.pid
 
     def stop(self) -> None:
-        """Shut it down in order."""
+        """Shut the server down cleanly."""
         self.process.terminate()
         self.process.wait()
 
     def start_again(self) -> None:
-        """Start it with its data, and wait until it answers."""
+        """Start the server again with its data, and wait until it answers."""
         self.process = self.start()
         self._wait()
 
     def kill(self) -> None:
-        """Kill it with all its children."""
+        """Kill the server with all its children."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def _wait(self) -> None:
         until(lambda: self.process.poll() is not None or self.answers(), "RabbitMQ answers")
-        assert self.process.poll() is None, "it ended; its output is beside its data"
+        assert self.process.poll() is None, "RabbitMQ ended; its output is beside its data"
 
     @property
     def url(self) -> str:
@@ -76,10 +76,10 @@ def program() -> str | None:
 
 @contextmanager
 def rabbitmq(program: str, home: Path) -> Iterator[RabbitMQ]:
-    """Run one, and a port mapper (epmd) for it: one that it started itself would outlive it."""
+    """Run a server and its port mapper (epmd): one that the server started would outlive the server."""
     port, mapper_port = free_port(), str(free_port())
     settings = {
-        "HOME": str(home),  # its cookie
+        "HOME": str(home),  # for Erlang's cookie
         "ERL_EPMD_PORT": mapper_port,
         "RABBITMQ_NODENAME": f"study-ingest-{port}@localhost",
         "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",

@@ -44,8 +44,8 @@ def overlap(
 
 
 def wait_until_blocked(engine: Engine, running: Future[T], name: str = "study-ingest") -> None:
-    """Wait until the connections of this name wait for a lock, or what runs has ended."""
-    while not running.done():  # pytest's own timeout ends it
+    """Wait until a connection of the application `name` waits for a lock, or `running` has ended."""
+    while not running.done():  # if not, pytest's timeout ends the wait
         with engine.connect() as connection:
             if connection.scalar(_WAITS, {"name": name}):
                 return
@@ -57,7 +57,7 @@ def _another(engine: Engine, name: str) -> Engine:
 
 
 def at_once(workers: int, work: Callable[[int], T]) -> list[T]:
-    """Run `work` in so many threads that start together; return what each returned."""
+    """Run `work` in several threads that start together; return their results."""
     start = threading.Barrier(workers)
 
     def run(number: int) -> T:

@@ -32,18 +32,18 @@ class Reader:
         return answer
 
     def catch_up(self) -> None:
-        """Read to the end of what was begun, and then of what has changed since."""
+        """Read until there is no more, and then once again, for changes since the first reading began."""
         for _ in range(2):
             while self.poll()["more"]:
                 pass
 
     def start_again(self) -> None:
-        """Forget the copy: the cursor is not known any more."""
+        """Forget the copy and the cursor, which the server does not know any more."""
         self.cursor = ""
         self.copy.clear()
 
     def differences(self, engine: Engine) -> int:
-        """Count the questions of which the copy has other progress than the tables."""
+        """Count the questions whose progress differs between the copy and the tables."""
         ours, theirs = _by_question(self.copy), _by_question(_stored(engine))
         return sum(ours.get(key) != theirs.get(key) for key in ours.keys() | theirs.keys())
 

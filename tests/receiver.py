@@ -19,7 +19,7 @@ Behaviour = Callable[[BaseHTTPRequestHandler], None]
 
 @dataclass
 class Request:
-    """What came in: `body` as it was read, for its signature to be verified."""
+    """A received request; `body` is unchanged, so that its signature can be verified."""
 
     path: str
     headers: dict[str, str]
@@ -49,7 +49,7 @@ class Receiver:
         return f"http://127.0.0.1:{self.server.server_port}/webhooks?{TOKEN}"
 
     def verified(self, secret: str = NEW_SECRET) -> list[Request]:
-        """Return what came in, each with a signature of this secret."""
+        """Return the received requests; raise an error if one has no signature of this secret."""
         for request in self.requests:
             Webhook(secret).verify(request.body, request.headers)
         return self.requests
@@ -64,7 +64,7 @@ class Receiver:
         self.requests.append(Request(handler.path, headers, body))
         with self.turn:
             behave = self.behaviours.pop(0) if len(self.behaviours) > 1 else self.behaviours[0]
-        with suppress(OSError):  # the sender need not wait for the end
+        with suppress(OSError):  # the sender may leave before the end
             behave(handler)
 
 
@@ -100,7 +100,7 @@ def hang(receiver: Receiver) -> Behaviour:
 
 
 def trickle(receiver: Receiver, beginning: bytes) -> Behaviour:
-    """Answer with a beginning, and then one byte after the other for ever."""
+    """Answer with a beginning, and then byte by byte, until the receiver is released."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(beginning)

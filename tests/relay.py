@@ -1,4 +1,4 @@
-"""Pass connections at an address on to a unix socket; arguments: address, port and path."""
+"""Forward TCP connections to a unix socket; arguments: address and port to listen at, path of the socket."""
 
 import socket
 import sys

@@ -1,4 +1,4 @@
-"""Take the screenshots of the docs: `python -m tests.screenshots`, with a day of made data."""
+"""Take the screenshots of the docs: `python -m tests.screenshots`, with generated data of one day."""
 
 import json
 import random
@@ -31,7 +31,7 @@ DESKTOP: ViewportSize = {"width": 900, "height": 680}
 TOKEN = "viewer-token-of-tests"
 REFUSED = json.dumps(Kind.REJECTED_UPLOAD.body(reason="other_learner"))
 
-# A day of uploads that only the plots look at: more in the evening, a few that fail.
+# A day of uploads that only the plots show: more in the last hours, a few that fail.
 _MAKE = text("""
     INSERT INTO uploads (client_session_uuid, payload, content_hash, received_at, next_try_at, status,
         finalized_at, reason, last_error)
@@ -105,7 +105,7 @@ def answer(page: Page, topic: str, keys: str) -> None:
 
 def shoot_viewer(browser: Browser, engine: Engine, url: str) -> None:
     for scheme, name in ((None, "viewer-phone"), ("dark", "viewer-dark")):
-        # Without the service worker, whose requests cannot be answered by the test.
+        # Without the service worker, since the test cannot answer its requests.
         phone = {"viewport": PHONE, "is_mobile": True, "has_touch": True, "service_workers": "block"}
         context = browser.new_context(**phone, color_scheme=scheme)
         page = context.new_page()

@@ -94,14 +94,14 @@ class Replicated:
 
 
 def why_not() -> str:
-    """Say what is missing; nothing if all is there."""
+    """Return which programs are not installed; an empty text if all are."""
     missing = [name for name in ("redis-server", "redis-sentinel") if shutil.which(name) is None]
     return f"not installed (Debian's packages of that name): {', '.join(missing)}" if missing else ""
 
 
 @contextmanager
 def replicated(home: Path) -> Iterator[Replicated]:
-    """Run them; none outlives the `with`."""
+    """Run the servers; kill them at the end of the `with`."""
     servers = Replicated(home)
     try:
         yield servers

@@ -1,4 +1,4 @@
-"""A Postgres and a hot standby of it, for a test; the standby has all that the primary has acknowledged."""
+"""A Postgres and its hot standby, for a test; the standby has every commit that the primary acknowledged."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,20 +16,20 @@ STREAMS = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
 
 
 def url(*servers: Postgres, options: str = "") -> str:
-    """Name servers in libpq's form for several hosts; their sockets' directories are their hosts."""
+    """Return a URL of several servers, in libpq's form; each host is the directory of a server's sockets."""
     hosts = ",".join(f"{str(server.sockets).replace('/', '%2F')}:{PORT}" for server in servers)
     return f"postgresql://{USER}@{hosts}/{DATABASE}{options}"
 
 
 def at(directory: Path) -> Postgres:
-    """Return a server that has its place there, and no cluster yet."""
+    """Return a server with its files in a directory; it has no cluster yet."""
     account = account_for(directory)
     home = make_servers_directory(directory, account)
     return Postgres(home, account, socket_directory(home, account), durable=True)
 
 
 def attach(primary: Postgres, standby: Postgres) -> None:
-    """Start a server as the standby of another, which from then on waits for it at each commit."""
+    """Start `standby` as a standby of `primary`; then each commit of `primary` waits for `standby`."""
     program = str(standby.programs / "pg_basebackup")
     standby.run_once([program, "-d", url(primary), "-D", str(standby.cluster), "-R", "-c", "fast"])
     standby.start()

@@ -1,4 +1,4 @@
-"""Run the embedded stores for other hosts until the input ends; arguments: a directory and an address."""
+"""Run the embedded stores for other hosts until stdin ends; arguments: a directory and an address."""
 
 import sys
 from pathlib import Path

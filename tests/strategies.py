@@ -18,8 +18,8 @@ SEOUL = ZoneInfo("Asia/Seoul")
 NEW_YORK = ZoneInfo("America/New_York")
 START = datetime(2026, 10, 30, 12, tzinfo=UTC)
 
-# c(orrect), w(rong), n(o choice, or a wrong one flagged unsure), r(ight, but unsure); counted.
-# p(ractice), f(ailed practice), u(nsure, but right, in practice).
+# Counted: c(orrect), w(rong), n(o choice, or a wrong choice with `unsure`), r(ight, but unsure).
+# Practice: p (right), f (wrong), u (right, but unsure).
 ANSWERS = {
     "c": (Rating.Good, Outcome.CORRECT, True),
     "w": (Rating.Again, Outcome.WRONG, True),
@@ -32,7 +32,7 @@ ANSWERS = {
 
 
 def review(letter: str, at: datetime = START, question: int = 1, on: date | None = None) -> Review:
-    """Answer at a time, on the study date of Seoul or on another."""
+    """Make a review at a time; its study date is that of Seoul, or `on`."""
     return Review(question, at, on or study_date(at, None, SEOUL), *ANSWERS[letter])
 
 
@@ -41,7 +41,7 @@ def day(number: int) -> datetime:
 
 
 def answered(letters: str, question: int = 1) -> list[Review]:
-    """Answer once a day, as the letters say."""
+    """Make one review a day, of the kinds that the letters name."""
     return [review(letter, day(number), question) for number, letter in enumerate(letters)]
 
 
@@ -110,9 +110,9 @@ def _begun(sent: dict[str, Any]) -> datetime:
 
 @st.composite
 def deliveries(draw: st.DrawFn, count: int) -> list[tuple[int, str]]:
-    """Make arrivals and messages of so many uploads, in any order; each arrives and is enqueued at last.
+    """Make arrivals and messages of uploads, in any order; at the end, each upload has one more of both.
 
-    The last ones one by one, or as a backlog.
+    These last ones come upload by upload, or first all arrivals and then all messages.
     """
     steps = [
         (number, step)

@@ -45,7 +45,7 @@ class Up:
         return re.search(r"^ready http://127.0.0.1:\d+$", self.said(), re.MULTILINE) is not None
 
     def find(self, words: str) -> psutil.Process:
-        """Find its process with these words in the command line."""
+        """Find the process of `up` that has these words in its command line."""
         (found,) = self.find_all(words)
         return found
 
@@ -54,7 +54,7 @@ class Up:
         return [each for each, line in living(family, psutil.Process.cmdline) if words in " ".join(line)]
 
     def end(self, number: signal.Signals) -> int:
-        """Send it a signal; return its exit code once every process is gone."""
+        """Send `up` a signal; return the exit code of `up` once all its processes have ended."""
         family = psutil.Process(self.process.pid).children(recursive=True)
         self.process.send_signal(number)
         code = self.process.wait(PATIENCE_S)
@@ -82,7 +82,7 @@ def running(
     log: Path | None = None,
     **environment: str,
 ) -> Iterator[Up]:
-    """Run an `up` until it is ready; with `disk`, only it sees that, and `log` may be on it."""
+    """Start an `up`, and yield it when it is ready; only this `up` sees `disk`, and `log` may be there."""
     command = [COMMAND, "up", "--data-dir", str(data_dir), "--port", str(free_port()), *arguments]
     outer = data_dir.with_suffix(".log")
     with outer.open("wb") as output:

@@ -22,7 +22,7 @@ def configured(settings: Settings, **changes: Any) -> Settings:
 
 
 def finished_session(engine: Engine) -> dict[str, Any]:
-    """Ingest an upload of one topic with a miss, and an unsure pass at a question of two public ids."""
+    """Ingest an upload of one topic: a miss, and an unsure right answer to a question with two public ids."""
     load(engine)
     sent = upload(answer("q111", NINE, WRONG), answer("second110", TEN, RIGHT, unsure=True))
     ingest(engine, sent)
@@ -30,7 +30,7 @@ def finished_session(engine: Engine) -> dict[str, Any]:
 
 
 def deliver_due(engine: Engine, settings: Settings) -> int:
-    """Deliver what is due, up to a sweep's share, as a sweeper does; return how many webhooks that were."""
+    """Deliver what is due, up to a sweep's share, as a sweeper does; return the number of these webhooks."""
     deliveries = WebhookSender(engine, settings, on_free=lambda: None)
     started = deliveries.start_due()
     deliveries.wait(PATIENCE_S)
@@ -48,5 +48,5 @@ def keep_only(engine: Engine, kind: str) -> None:
 
 
 def fates(engine: Engine) -> list[tuple[str, int, str | None]]:
-    """Return status, tries and reason of each."""
+    """Return status, tries and last error of each webhook."""
     return [(row["status"], row["tries"], row["last_error"]) for row in rows(engine, Outbox)]

@@ -198,5 +198,5 @@ def install(app: Any) -> None:
     for name in ("redis", "rediss"):
         kombu.transport.TRANSPORT_ALIASES[name] = f"{__name__}:Transport"
     kombu.transport.TRANSPORT_ALIASES["sentinel"] = f"{__name__}:SentinelTransport"
-    for kind in compression.encoders():  # unpacked before a consumer sees the message
+    for kind in compression.encoders():  # a body is unpacked before a consumer sees the message
         compression.register(_refuse_compressed, _refuse_compressed, kind)

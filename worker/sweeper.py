@@ -51,7 +51,7 @@ MAX_WEBHOOKS = 16
 CONNECTIONS = 3
 # Seconds; nobody waits for idle sessions.
 IDLE_EVERY_S = 60.0
-# One sweeper reconciles, once a day; each checks every RECONCILE_EVERY_S seconds whether that is due.
+# One sweeper reconciles, once a day; each sweeper checks every RECONCILE_EVERY_S seconds whether that is due.
 RECONCILED, RECONCILE_EVERY_S = "reconcile", 300.0
 _BEGIN_RECONCILING = text("""
     INSERT INTO heartbeats (name, beaten_at) VALUES (:name, now())
@@ -99,7 +99,7 @@ class Job:
 
 
 class WebhookSender:
-    """Deliver webhooks, each on its own thread, so that one that hangs does not delay the loop.
+    """Deliver webhooks, each on its own thread, so that a webhook that hangs does not delay the loop.
 
     Other webhooks wait only while all MAX_WEBHOOKS threads are busy. `on_free` is called when a thread ends
     and more webhooks may wait for a free thread.
@@ -149,7 +149,7 @@ class WebhookSender:
             # Not `asyncio.run`, which would wait for a name server that does not answer.
             with metrics.WEBHOOK_SECONDS.time(), closing(asyncio.new_event_loop()) as loop:
                 answer = loop.run_until_complete(webhooks.post(webhook, self._settings, self._tls))
-                # A long answer was read in part only.
+                # Closes the reader of an answer of which only the beginning was read.
                 loop.run_until_complete(loop.shutdown_asyncgens())
             result = "delivered" if answer.delivered else "refused" if answer.refused else "failed"
             metrics.WEBHOOK_TRIES.labels(result).inc()
@@ -266,7 +266,7 @@ class Sweeper:
         return bool(abandoned)
 
     def _purge(self, older_than: timedelta) -> bool:
-        """Look at the next few uploads or conflicts; after the last ones, begin again at the next sweep."""
+        """Purge the next few uploads or conflicts that are old enough; after the last ones, begin again."""
         purged = next(self._purging, None)
         if purged is None:
             self._purging = retention.purge(self._engine, Status.INGESTED, older_than=older_than)
@@ -275,7 +275,7 @@ class Sweeper:
         return False
 
     def _reconcile(self) -> bool:
-        """Log the differences of the next learners; if none are left, begin again once a day.
+        """Log the differences of the next learners; if no learner is left, begin again once a day.
 
         Return whether more learners may be left: other jobs run before these are checked.
         """

@@ -18,7 +18,7 @@ from worker.app import app, engine, settings
 
 log = structlog.get_logger()
 
-# The share of the time limit in which a message may start replays; in the rest, the last one finishes.
+# The share of the time limit in which a message may start replays; in the rest, the last replay ends.
 MESSAGE_SHARE = 0.25
 
 # Several uploads hold the locks of several learners, so they wait only briefly for a lock of another replay.
@@ -27,14 +27,14 @@ _SHORT_WAIT = text("SET LOCAL lock_timeout = '500ms'")
 
 @app.task(name=broker.REPLAY, bind=True)
 def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: bool = False) -> None:
-    """Replay several uploads in one transaction; if that fails, or there is only one, each in its own.
+    """Replay the uploads of a message in one transaction; if it fails, replay each upload alone.
 
-    Of a repeated message, some uploads may not share a transaction: these are replayed alone, too. What is
-    not started within MESSAGE_SHARE of the time limit is left to the sweeper. If an upload that is replayed
-    alone fails, this is recorded, and the sweeper enqueues the upload again, unless it is dead now. A first
-    start is not counted here, as `tries` begins at 1. A message of the sweeper (`again`), or one that the
-    broker delivers again, may follow a start that killed its worker: so its starts are counted before they
-    begin.
+    A single upload is replayed alone, too, as are uploads of a repeated message that may not share a
+    transaction. Uploads that are not started within MESSAGE_SHARE of the time limit are left to the sweeper.
+    If an upload that is replayed alone fails, this is recorded, and the sweeper enqueues the upload again,
+    unless it is dead now. A first start is not counted here, as `tries` begins at 1. A message of the sweeper
+    (`again`), or one that the broker delivers again, may follow a start that killed its worker: so its starts
+    are counted before they begin.
     """
     is_repeat = again or bool((self.request.delivery_info or {}).get("redelivered"))
     end = time.monotonic() + settings.task_time_limit * MESSAGE_SHARE
@@ -69,11 +69,11 @@ def _start(upload: UUID) -> bool:
 
 
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
-    """Replay uploads in one transaction; return those that were replayed, and those not to be counted again.
+    """Replay several uploads in one transaction; return the replayed ones, and those whose start is counted.
 
-    A start is not counted again if it was counted here (and not taken back), or is a first one. If the
-    transaction failed, the caller replays each upload alone. Of a repeated message, only some uploads may
-    share a transaction.
+    A start is counted if it was counted here (and not taken back), or is a first start. If the transaction
+    failed, or there is only one upload, the caller replays each upload alone. Of a repeated message, only
+    some uploads may share a transaction.
     """
     if len(uploads) <= 1:
         return [], []
@@ -85,13 +85,14 @@ def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID
         return [], []
     try:
         _replay(started)
-    except Exception as error:  # noqa: BLE001  # whatever it is: each is replayed by itself, where it shows
+    except Exception as error:  # noqa: BLE001  # whatever it is: replaying each upload alone shows it
         names = [str(upload) for upload in started]
         log.info("uploads.not_replayed_together", uploads=names, error=describe(error))
         if not is_repeat or not is_transient(error):
             return [], started
         # A transient fault, such as a locked learner, must not count: the counts are taken back. `_start`
-        # counts each upload again when that is started alone; the message may end before all are started.
+        # counts each upload again when the upload is started alone. The message may end before all are
+        # started.
         with engine().begin() as connection:
             retries.take_back(connection, started)
         return [], []

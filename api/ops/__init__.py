@@ -40,12 +40,12 @@ def create_ops_app(settings: Settings, clock: Callable[[], datetime], max_body: 
 
 
 def second(at: datetime | None) -> str:
-    """Show a time to the second."""
+    """Write a time with seconds as HTML; `-` for None."""
     return _time(at, "%Y-%m-%d %H:%M:%S")
 
 
 def minute(at: datetime | None) -> str:
-    """Show a time to the minute."""
+    """Write a time without seconds as HTML; `-` for None."""
     return _time(at, "%Y-%m-%d %H:%M")
 
 
@@ -56,7 +56,7 @@ def _time(at: datetime | None, form: str) -> str:
 
 
 def age(lasted: float | None) -> str:
-    """Show a number of seconds in its two largest units, such as `2 h 5 min`."""
+    """Write a number of seconds in at most two units, such as `2 h 5 min`; `-` for None."""
     if lasted is None:
         return NONE
     rest, parts = max(0, int(lasted)), []

@@ -27,7 +27,10 @@ Row = tuple[datetime, tuple[float | None, float | None]]
 
 @blueprint.get("/learners")
 def learners() -> ResponseReturnValue:
-    """List the learners who match a text; redirect to the learner if only one does, or an id was typed."""
+    """List the learners who match a text.
+
+    If only one learner matches, or the text is the id of a learner, redirect to this learner.
+    """
     typed = request.args.get("learner", "").strip()
     search = partial(reports.find_learners, typed=normal_id(typed), limit=LEARNERS)
     found = [] if "\0" in typed else services().store.read(search)
@@ -38,7 +41,7 @@ def learners() -> ResponseReturnValue:
 
 @blueprint.get("/learners/<id:user_id>")
 def learner(user_id: int) -> ResponseReturnValue:
-    """Show a learner, and a forgetting curve: of the requested question, or of the one missed most often."""
+    """Show a learner, and a forgetting curve: of the requested or the most often missed question."""
     zone = services().settings.study_time_zone
     asked_for = normal_id(request.args.get("question", ""))
 

@@ -35,13 +35,14 @@ log = structlog.get_logger()
 PATH = "/ops"
 # A working day.
 LIFETIME = timedelta(hours=12)
-# As hashlib's documentation advises for logins; 16 MiB and about 50 ms, once at the start.
+# The scrypt paper recommends these values for logins. They cost 16 MiB and about 50 ms, once at the start.
 SCRYPT_COST = {"n": 2**14, "r": 8, "p": 1}
-# Fixed, so that all web processes agree; this key is used for sessions alone.
+# Fixed, so that all web processes derive the same key; the key is used for sessions only.
 SALT = b"study-ingest /ops session"
-# A person mistypes twice; at this rate a program tries 1,440 passwords a day.
+# Enough for a person who mistypes; a program can try 1,440 passwords a day at each web process.
 LOGIN_RATE = RateLimitItemPerMinute(5, multiples=5)
-# Nothing from another site and nothing inline; Pico draws its icons with data: images.
+# The pages load nothing from another site and nothing inline. Pico, their style sheet, has icons as data:
+# images.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -53,9 +54,9 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-# Endpoints that need no session: the login, and the files of its page.
+# Endpoints that need no session: the login and the static files.
 WITHOUT_SESSION = {"session.ask_password", "session.log_in", "static"}
-# Paths below ours that the login may redirect to: no line break, which would end the header.
+# What may follow `/ops` in a path that the login redirects to: no line break, as it would end the header.
 PLAIN = re.compile(r"/[!-~]*")
 
 LONGEST_NAME = 50
@@ -107,7 +108,7 @@ def services() -> OpsServices:
 
 
 def write(work: Callable[[Connection], T]) -> T:
-    """Run a function in a transaction; its events record the name that the operator gave at login."""
+    """Run `work` in a transaction, whose events record the name that the operator typed at login."""
     actor = f"{flask.session.get('name', '')} (page)".lstrip()
 
     def act(connection: Connection) -> T:
@@ -133,7 +134,7 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
     """Give an application sessions, login and protected forms.
 
     Cookies are signed by a key that is derived from the password: a new password logs everybody out. The
-    derivation is slow on purpose, since passwords can be guessed offline with a cookie.
+    derivation is slow on purpose, since whoever has a cookie can guess passwords offline.
     """
     password = ops_services.settings.ops_password.get_secret_value()
     app.secret_key = hashlib.scrypt(password.encode(), salt=SALT, dklen=32, **SCRYPT_COST)
@@ -144,7 +145,7 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
         SESSION_COOKIE_SAMESITE="Strict",
         SESSION_REFRESH_EACH_REQUEST=False,
         PERMANENT_SESSION_LIFETIME=LIFETIME,
-        # `admit` checks the token, after the session; the token lasts as long as the session does.
+        # `admit` checks the CSRF token, after the session; the token lasts as long as the session does.
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
         # Flask-WTF's check compares the Referer's port with `Host`, which many proxies send without a port.
@@ -159,7 +160,7 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
 
 
 def admit() -> ResponseReturnValue | None:
-    """Lead requests without a session to the login; refuse forms of other sites, or without the CSRF token.
+    """Redirect requests without a session to the login; refuse forms of other sites or without CSRF token.
 
     The login itself needs neither session nor CSRF token.
     """
@@ -170,7 +171,7 @@ def admit() -> ResponseReturnValue | None:
         flask.abort(403, "This form was sent by another site.")
     if flask.request.endpoint in WITHOUT_SESSION:
         return None
-    # The cookie's own expiry starts again at each change of the session.
+    # The cookie's own expiry is not used: it starts again at each change of the session.
     if flask.session.get("until", 0) <= services().clock().timestamp():
         flask.session.clear()
         if "HX-Request" in flask.request.headers:  # an open page whose session has ended: reload it

@@ -1,4 +1,4 @@
-"""Postgres for operators, on connections of their own: uploads never wait for them."""
+"""Postgres for operators, on separate connections: uploads never wait for requests of operators."""
 
 import weakref
 from collections.abc import Callable
@@ -18,10 +18,11 @@ from shared.errors import StoreUnavailableError, StudyIngestError
 
 log = structlog.get_logger()
 
-# Operators may have one in SHARE of the requests that a web process serves at once. Each has a connection to
-# Postgres of its own.
+# Of the requests that a web process serves at once, one in SHARE may be an operator's. Each request of an
+# operator has its own connection to Postgres.
 SHARE = 16
-# A search may read more than an upload does, but an operator who waits longer sends the search again.
+# A search may read more than an upload does, but an operator who waits longer than this sends the search
+# again.
 DEADLINE_S = 5.0
 # Below the deadline, so that the connection is free again before its request gives up.
 STATEMENT_S = 4.0

@@ -57,7 +57,7 @@ class Now:
 
     @property
     def failure_rate(self) -> float | None:
-        """Return which share of the uploads that ended in the last hour failed; None if none ended."""
+        """Return the share of failures among uploads that ended in the last hour; None if no upload ended."""
         failed = sum(each.rejected + each.dead for each in self.hour)
         finished = failed + sum(each.ingested for each in self.hour)
         return failed / finished if finished else None
@@ -101,11 +101,11 @@ def _spool() -> str:
 
 # Messages for people; those of the validator are for programs.
 MESSAGES = {
-    "uuid": "This is not a uuid; one looks like 6f1c1f0e-6d3a-4d58-9a53-0f2f3b1f6e11.",
-    "learner": "A learner's id is a whole number.",
+    "uuid": "This is not a uuid; a uuid looks like 6f1c1f0e-6d3a-4d58-9a53-0f2f3b1f6e11.",
+    "learner": "This is not a learner's id; an id is a whole number.",
     "status": "There is no such status.",
     "question": "This cannot be the id of a question.",
-    "error": "No error can contain this.",
+    "error": "An error can be searched for at most 200 characters, without NUL.",
     "after": "This page of the list does not exist; search again.",
 }
 
@@ -120,7 +120,7 @@ LastOfPage = Annotated[
 
 
 class SearchForm(pydantic.BaseModel):
-    """The fields of the search form; an empty one does not narrow the search."""
+    """The fields of the search form; an empty field does not narrow the search."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", str_strip_whitespace=True)
 
@@ -249,7 +249,10 @@ def ask_shift(uuid: UUID) -> ResponseReturnValue:
 
 @blueprint.post("/uploads/<uuid:uuid>/clock")
 def shift_clock(uuid: UUID) -> ResponseReturnValue:
-    """Shift the upload's times; replay an ingested upload at once, set a rejected or dead one back."""
+    """Shift an upload's times; replay it at once if it is ingested, set it back if it is rejected or dead.
+
+    A waiting upload stays `received`; its replay uses the shift.
+    """
     shift, zone = _read_shift(request.form.get("shift", "")), services().settings.study_time_zone
     done = write(
         lambda connection: actions.shift_clock(
@@ -289,7 +292,8 @@ def replay_all() -> ResponseReturnValue:
     wanted = _failed()
 
     def act(connection: Connection) -> list[UUID]:
-        # In the order of their ids, as when uploads are recorded: otherwise the two could deadlock.
+        # In the order of their uuids, in which uploads are recorded, too: otherwise a recording and this
+        # transaction could deadlock.
         some = sorted(actions.find_failed(connection, wanted)[:REPLAYS_AT_ONCE])
         return [uuid for uuid in some if actions.set_back(connection, uuid) is actions.ReplayRequest.SET_BACK]
 
@@ -305,13 +309,13 @@ def _failed() -> Search:
     if wrong:
         abort(422, " ".join(wrong.values()))
     if form.status in {Status.RECEIVED, Status.INGESTED}:
-        abort(422, "Only rejected and dead uploads can be replayed.")
+        abort(422, "Only rejected and dead uploads can be replayed here: search for another status.")
     return form.search
 
 
 @blueprint.get("/uploads/<uuid:uuid>/void")
 def ask_void(uuid: UUID) -> ResponseReturnValue:
-    """Ask for a reason; giving one is the confirmation."""
+    """Ask for a reason; to send the form with a reason is the confirmation."""
     services().store.read(partial(reports.report_upload, client_session_uuid=uuid))  # 404 where it is unknown
     return render_template("void.html", uuid=uuid, longest=LONGEST_REASON)
 
@@ -363,7 +367,7 @@ def conflict(conflict: int) -> ResponseReturnValue:
 
 @blueprint.post("/conflicts/<id:conflict>/payloads")
 def payloads(conflict: int) -> ResponseReturnValue:
-    """Show the contents of a conflict, which have a learner's answers; the log records that."""
+    """Show both contents of a conflict; if one is stored, the log records that answers were shown."""
     opened = services().store.read(partial(actions.find_conflict, conflict=conflict))
     if opened.present_payload is not None or opened.payload is not None:
         log.info("ops.payload_shown", upload=str(opened.client_session_uuid))

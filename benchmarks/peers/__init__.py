@@ -1,1 +1,1 @@
-"""The designs that ours is measured against, each as short as it can be."""
+"""The designs that ours is compared with, each as short as possible."""

@@ -1,4 +1,4 @@
-"""Dramatiq on Redis: the payload is the message, acknowledged late, the work our own replay."""
+"""Dramatiq on Redis: the payload is the message, which is acknowledged late; the work is our own replay."""
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
@@ -10,7 +10,7 @@ broker = RedisBroker(url=settings.redis_url)
 dramatiq.set_broker(broker)
 
 
-@dramatiq.actor(actor_name="finalize")  # type: ignore[untyped-decorator]  # types are checked without it
+@dramatiq.actor(actor_name="finalize")  # type: ignore[untyped-decorator]  # types are checked without this package
 def finalize(body: str) -> None:
     """Record an upload and replay it."""
     accept(body.encode())

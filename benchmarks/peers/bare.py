@@ -13,12 +13,12 @@ app = Flask(__name__)
 
 @app.post(PATH)
 def accept() -> ResponseReturnValue:
-    """Answer without a look at the body."""
+    """Read the body, and answer without parsing it."""
     request.get_data(cache=False)
     return {"status": "received"}, 202
 
 
 if __name__ == "__main__":
     settings = load_settings(Settings)
-    install_services(app, settings, None)  # the server asks them whose bodies to read
+    install_services(app, settings, None)  # the server asks the services whose bodies to read
     Server(app, settings).run()

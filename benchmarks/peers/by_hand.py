@@ -1,7 +1,7 @@
 """A replay written by hand for speed alone: psycopg, pipelined, in as few statements as its effects allow.
 
-It can replay only what benchmarks.workload makes: known questions, and answers newer than all before. The
-fold is ours on both sides; P9 measures it beside bare fsrs.
+It can replay only what benchmarks.workload makes: known questions, and answers newer than all answers before.
+Both sides use our fold; P9 compares the fold with fsrs alone.
 """
 
 from collections import Counter, defaultdict
@@ -87,7 +87,7 @@ CLOSE = """
 
 
 class LateError(Exception):
-    """An answer is older than what is known of its question; the hand-written replay takes none."""
+    """An answer is not newer than its question's progress; the hand-written replay cannot take it."""
 
 
 def replay(connection: Connection, upload: UUID, now: datetime) -> None:
@@ -161,7 +161,7 @@ def replay(connection: Connection, upload: UUID, now: datetime) -> None:
 
 
 def session(topic: int, answers: list[Any]) -> dict[str, Any]:
-    """Return a session's row, its counts aside."""
+    """Return a session's row without its counts."""
     counted = [each for each in answers if each[-1]]
     return {
         "study_topic_id": topic,

@@ -1,4 +1,4 @@
-"""Procrastinate, a queue in Postgres: the payload is the job's argument, the work our own replay."""
+"""Procrastinate, a queue in Postgres: the payload is the job's argument; the work is our own replay."""
 
 import procrastinate
 
@@ -9,7 +9,7 @@ from benchmarks.servers import libpq
 app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=libpq(settings.database_url)))
 
 
-@app.task(name="finalize")  # type: ignore[untyped-decorator]  # types are checked without it
+@app.task(name="finalize")  # type: ignore[untyped-decorator]  # types are checked without this package
 def finalize(body: str) -> None:
     """Record an upload and replay it."""
     accept(body.encode())

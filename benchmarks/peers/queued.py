@@ -1,4 +1,4 @@
-"""PgQueuer, a queue in Postgres: the payload is the job, the work our own replay."""
+"""PgQueuer, a queue in Postgres: the payload is the job; the work is our own replay."""
 
 import asyncio
 import sys
@@ -18,10 +18,10 @@ ADDRESS = libpq(settings.database_url)
 
 
 async def work() -> None:
-    """Run a worker; `pgq run` of 1.6 fails at its own `--log-level` with the present typer."""
+    """Run a worker; not by `pgq run`, which in 1.6 rejects its own `--log-level` with the present typer."""
     queue = PgQueuer(PsycopgDriver(await psycopg.AsyncConnection.connect(ADDRESS, autocommit=True)))
 
-    @queue.entrypoint("finalize")  # type: ignore[untyped-decorator]  # types are checked without it
+    @queue.entrypoint("finalize")  # type: ignore[untyped-decorator]  # types are checked without this package
     async def finalize(job: Job) -> None:
         await asyncio.to_thread(accept, job.payload or b"")
 

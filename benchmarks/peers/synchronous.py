@@ -1,4 +1,4 @@
-"""The synchronous design: the request itself finalizes, by our own replay, and then answers."""
+"""The synchronous design: each request replays its upload by our own replay, and then answers."""
 
 from datetime import UTC, datetime
 

@@ -26,5 +26,5 @@ def serve(accept: Callable[[bytes], None]) -> None:
         accept(request.get_data(cache=False))
         return {"status": "received"}, 202
 
-    install_services(app, settings, None)  # the server asks them whose bodies to read
+    install_services(app, settings, None)  # the server asks the services whose bodies to read
     Server(app, settings).run()

@@ -16,10 +16,10 @@ PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 def tied(
     command: Sequence[str], on_death: signal.Signals, uid: int | None = None, gid: int | None = None
 ) -> list[str]:
-    """Wrap a command so that it gets `on_death` when its parent ends; root may name another user for it.
+    """Wrap a command so that it gets the signal `on_death` when its parent ends (on Linux).
 
-    The kernel watches the thread that starts the command, not the process: that thread must live as long as
-    the command.
+    `uid` and `gid`: the user who runs the command, if this process is root's. The kernel watches the thread
+    that starts the command, not the process: that thread must live as long as the command.
     """
     ids = [str(os.geteuid() if uid is None else uid), str(os.getegid() if gid is None else gid)]
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(on_death)), *ids, *command]
@@ -36,7 +36,7 @@ def _main(arguments: list[str]) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, on_death)
     if os.getppid() != parent:
         sys.exit("the parent died before the death signal was set")
-    os.execvp(command[0], command)  # noqa: S606  # replacing this process is the point; there is no shell
+    os.execvp(command[0], command)  # noqa: S606  # replaces this process on purpose; there is no shell
 
 
 if __name__ == "__main__":

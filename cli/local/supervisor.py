@@ -18,7 +18,7 @@ import click
 from cli.local.pdeathsig import tied
 from shared.errors import StudyIngestError
 
-Output = Callable[[str], BinaryIO]  # opens what a process of this name writes to
+Output = Callable[[str], BinaryIO]  # opens the file that the process of this name writes to
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_red")
 DRAIN_SECONDS = 1.0  # to read the rest of an ended process' pipe, which a grandchild may keep open
 PAUSE_SECONDS = 0.02  # short compared with the 50 ms that a server needs to start
@@ -71,7 +71,7 @@ class Restarts:
 
 
 class Supervisor:
-    """Run shell commands for the length of a `with`, then stop them; `keep` starts again those that end.
+    """Run shell commands for the length of a `with`, then stop them; `keep` restarts commands that end.
 
     Each command leads a process group of its own. Only the leaders get the signal to stop: a worker then
     finishes its running tasks, which a signal to the group would interrupt. On Linux, the leaders end even if
@@ -110,7 +110,7 @@ class Supervisor:
                 raise ProcessEndedError(_end(name, code))
 
     def keep(self, *others: Restarts) -> NoReturn:
-        """Start again every process that ends, and those of `others`, until one keeps failing."""
+        """Restart every process that ends, also the processes of `others`, until one keeps failing."""
         ours = [
             Restarts(name, partial(self._poll, name), partial(self._start, name)) for name in self.commands
         ]
@@ -124,7 +124,7 @@ class Supervisor:
 
     def _start(self, name: str) -> None:
         if name in self._processes:
-            self._end_group(self._processes[name])  # what a leader that was killed has left
+            self._end_group(self._processes[name])  # processes that a killed leader has left
         with self.output(name) as output:
             self._processes[name] = subprocess.Popen(  # noqa: S603  # a Procfile is written for a shell
                 tied(["/bin/sh", "-c", f"exec {self.commands[name]}"], signal.SIGKILL),
@@ -148,7 +148,7 @@ class Supervisor:
 
     @staticmethod
     def _end_group(process: subprocess.Popen[bytes]) -> None:
-        with suppress(ProcessLookupError, PermissionError):  # macOS: the latter for an ended group
+        with suppress(ProcessLookupError, PermissionError):  # PermissionError: an ended group on macOS
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
@@ -178,7 +178,7 @@ def to_files(directory: Path) -> Output:
 def to_terminal() -> Iterator[Output]:
     """Print the lines of all processes, each with its process' name in front."""
     threads: list[threading.Thread] = []
-    colours: dict[str, str] = {}  # a process that is started again keeps its own
+    colours: dict[str, str] = {}  # a process that is started again keeps its colour
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
     def open_pipe(name: str) -> BinaryIO:
@@ -207,5 +207,5 @@ def _print_lines(prefix: str, pipe: BinaryIO) -> None:
 
 def print_line(line: str) -> None:
     """Print a line; ignore errors."""
-    with suppress(OSError):  # nobody reads it any more, or its disk is full: the processes go on
+    with suppress(OSError):  # nobody reads the output any more, or a disk is full: the processes go on
         click.echo(line)

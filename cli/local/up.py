@@ -69,7 +69,7 @@ class NotReadyError(StudyIngestError):
     show_envvar=True,
     default=USUAL_PORT,
     show_default=True,
-    help="0: any free one.",
+    help="0: any free port.",
 )
 @click.option(
     "--flower-port",
@@ -77,7 +77,7 @@ class NotReadyError(StudyIngestError):
     envvar="FLOWER_PORT",
     show_envvar=True,
     default=0,
-    help="0, the default: that of the last run, or any free one.",
+    help="0, the default: the port of the last run if it is free, else any free port.",
 )
 def up(data_dir: Path, *, port: int, flower_port: int) -> None:
     """Start everything and keep it running; print `ready URL` when uploads are accepted.
@@ -102,7 +102,7 @@ def up(data_dir: Path, *, port: int, flower_port: int) -> None:
 
 @dataclass(frozen=True)
 class Running:
-    """What runs: its environment, as in the data directory's `env` file, and its processes."""
+    """A running system: its environment, as in the data directory's `env` file, and its processes."""
 
     environment: dict[str, str]
     processes: supervisor.Supervisor
@@ -117,7 +117,7 @@ class Running:
         return f"{page}#token={_run(self.environment, 'no sign-in link could be made', *mint)}"
 
     def keep(self) -> NoReturn:
-        """Start again whatever ends."""
+        """Restart every process that ends, until one keeps failing."""
         servers = self.servers.processes
         self.processes.keep(*(supervisor.Restarts(each.name, each.poll, each.start) for each in servers))
 
@@ -172,7 +172,7 @@ def addresses(port: int, flower_port: int, last: Mapping[str, str]) -> dict[str,
     """Return the URLs of the web process and of Flower.
 
     With `flower_port` 0, Flower keeps its port of the `last` run if that port is free; else it gets any free
-    one, not Flower's usual port: two runs that start at once would both find that free.
+    port. Flower's usual port is not tried first: two runs that start at once would both find it free.
     """
     flower = flower_port or free_port(urlsplit(last.get("FLOWER_URL", "")).port)
     return {"API_URL": f"http://{LOOPBACK}:{port}", "FLOWER_URL": f"http://{LOOPBACK}:{flower}"}
@@ -209,7 +209,7 @@ def learner_tokens(home: Path) -> dict[str, str]:
     if os.environ.get("VIEWER_TOKEN_KEYS"):
         return {name: os.environ.get(name, "") for name in settings}
     if not (home / VIEWER_KEYS).exists():
-        (home / SIGNING_KEY).unlink(missing_ok=True)  # of a start that was interrupted
+        (home / SIGNING_KEY).unlink(missing_ok=True)  # left by a start that was interrupted
         files = ("--signing-key", settings["VIEWER_SIGNING_KEY"], "--keys", settings["VIEWER_TOKEN_KEYS"])
         _run({}, "the keys of learners' tokens could not be made", "tokens", "keygen", *files)
     return settings

@@ -8,7 +8,7 @@ from shared import catalog_form
 from shared.catalog_form import CatalogFile
 
 SAMPLE = Path(__file__).parent
-ID_SPACE = 1000  # ids that each learner has for questions
+ID_SPACE = 1000  # each learner's questions have this many ids
 
 
 def read_catalog() -> CatalogFile:
@@ -27,7 +27,7 @@ def main_upload() -> str:
 
 
 def catalog_of(learner: int) -> CatalogFile:
-    """Return the sample's first topic as a learner's own."""
+    """Return a catalog in which the sample's first topic belongs to this learner."""
     sample = read_catalog().model_dump(mode="json")
     topic, *_ = sample["topics"]
     questions = [each for each in sample["questions"] if each["study_topic_id"] == topic["id"]]
@@ -52,7 +52,7 @@ def catalog_of(learner: int) -> CatalogFile:
 
 
 def upload_of(session: dict[str, Any], learner: int, other: int) -> dict[str, Any]:
-    """Make an upload in which `other` answers their copies of the questions as `learner` did live."""
+    """Make an upload: `other` answers copies of the questions as `learner` answered the questions live."""
     attempts = [
         {"pub_id": question["pub_id"].replace(str(learner), str(other), 1)}
         | {name: question["answer"][name] for name in ("selected", "unsure", "answered_at")}

@@ -1,4 +1,4 @@
-"""Show the edition of each question that is asked now: the newest published one."""
+"""Show the current edition of each question: the newest published one."""
 
 from alembic import op
 from sqlalchemy import text

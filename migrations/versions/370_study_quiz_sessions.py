@@ -1,4 +1,4 @@
-"""Add the quiz sessions, as they were when all were live."""
+"""Add the quiz sessions, as they were when all sessions were live."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Keep other content that came under the uuid of an upload."""
+"""Keep other content that arrived under the uuid of an upload."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Add the outbox: webhooks that wait, or did not arrive."""
+"""Add the outbox: one row for each webhook."""
 
 from alembic import op
 

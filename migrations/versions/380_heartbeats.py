@@ -1,4 +1,4 @@
-"""Keep when the sweeper last showed that it runs."""
+"""Keep the time of the sweeper's last heartbeat."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Find the events of an upload."""
+"""Add an index that finds the events of an upload."""
 
 from alembic import op
 

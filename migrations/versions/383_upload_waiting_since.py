@@ -1,4 +1,4 @@
-"""Count the wait of an upload from when it could first be replayed."""
+"""Record since when an upload waits to be replayed."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Name the last transaction that changed progress of a learner."""
+"""Record the last transaction that changed progress of a learner."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Find the learners whose progress changed since a transaction."""
+"""Add an index that finds the learners whose progress changed since a transaction."""
 
 from alembic import op
 

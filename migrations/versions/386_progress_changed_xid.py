@@ -1,4 +1,4 @@
-"""Name the last transaction that saved the progress of a question."""
+"""Record the last transaction that saved the progress of a question."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Store the settings that decide about data in the database."""
+"""Store in the database the settings that decide about data."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Let the outbox say that progress has changed: no learner, session or upload is its subject."""
+"""Allow `progress.changed` in the outbox: such a row names no learner, session or upload."""
 
 from alembic import op
 

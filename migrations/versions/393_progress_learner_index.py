@@ -1,4 +1,4 @@
-"""Find a learner's progress by an index of columns that never change."""
+"""Add an index that finds a learner's progress by a column that never changes."""
 
 from alembic import op
 

@@ -1,4 +1,4 @@
-"""Drop the index of open notes, which no statement uses."""
+"""Drop the index of open wrong notes: no statement uses this index."""
 
 from alembic import op
 

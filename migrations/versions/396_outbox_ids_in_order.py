@@ -1,6 +1,7 @@
 """Make the ids of webhooks begin with their time (UUIDv7), so that new ones share a page of the index.
 
-A random id needs a page of its own, which Postgres logs whole at its first change after a checkpoint.
+Each random id changes another page of the index, and Postgres logs a whole page at the first change after a
+checkpoint.
 """
 
 from alembic import op

@@ -13,7 +13,7 @@ RESERVED = "wrong_variants"
 MAX_QUESTIONS = 500
 
 QuizMode = Literal["random", "frequent_focus", "due"]
-# Postgres holds no NUL in a text.
+# Postgres cannot store NUL in a text.
 STORABLE = r"^[^\x00]*$"
 
 

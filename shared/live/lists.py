@@ -79,14 +79,14 @@ def past_sessions(
 ) -> list[tuple[SessionCursor, dict[str, Any]]]:
     """List a learner's closed sessions, void ones too, the newest id first, each with its cursor.
 
-    A live session has its id from its start, an uploaded one from its replay.
+    A live session gets its id when it starts, an uploaded one when it is replayed.
     """
     sessions.require_learner(connection, user_id)
     rows = execute(connection, _PAST, after._asdict() | {"user_id": user_id, "limit": limit})
     return [(SessionCursor(row.session_id), sessions.with_snapshot(row._asdict())) for row in rows]
 
 
-# First, by index: due questions, and those that a near exam makes due.
+# `near`, found by index: the questions that are due, and those that an exam before :before may make due.
 _DUE = text(f"""
     WITH near (question_id) AS (
         SELECT study_question_id FROM study_question_progress WHERE user_id = :user_id AND due < :before
@@ -108,7 +108,7 @@ _DUE = text(f"""
 """)  # noqa: S608  # made of the constant above
 
 
-def due_reviews(  # noqa: PLR0913  # whose, what page, and as of when
+def due_reviews(  # noqa: PLR0913  # the learner, the page and the time
     connection: Connection,
     user_id: int,
     *,
@@ -132,7 +132,7 @@ def due_reviews(  # noqa: PLR0913  # whose, what page, and as of when
 def progress(
     connection: Connection, user_id: int, *, after: ProgressCursor, limit: int
 ) -> list[tuple[ProgressCursor, dict[str, Any]]]:
-    """List a learner's progress, question by question, each with its cursor."""
+    """List a learner's progress, one item for each question, each with its cursor."""
     sessions.require_learner(connection, user_id)
     lines = list_progress(connection, user_id, after=after.pub_id, limit=limit)
     return [(ProgressCursor(line["pub_id"]), line) for line in lines]
@@ -154,7 +154,7 @@ _NOTES = text(f"""
 """)  # noqa: S608  # made of the constant above
 
 
-def wrong_notes(  # noqa: PLR0913  # whose, what page, and as of when
+def wrong_notes(  # noqa: PLR0913  # the learner, the page and the time
     connection: Connection,
     user_id: int,
     *,

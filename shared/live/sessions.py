@@ -23,7 +23,7 @@ log = structlog.get_logger()
 class Candidate(NamedTuple):
     """A question that may be asked.
 
-    `priority`: exam frequency times the probability of a wrong answer now; `due`: None if a question is new.
+    `priority`: exam frequency times the probability of a wrong answer now; `due`: None for a new question.
     """
 
     question_id: int
@@ -33,7 +33,7 @@ class Candidate(NamedTuple):
 
 
 class Circumstances(NamedTuple):
-    """What starting a live session needs besides the request: time, random numbers, the default time zone."""
+    """The time, the random numbers and the default time zone with which a live session is started."""
 
     now: datetime
     rng: Random
@@ -41,7 +41,7 @@ class Circumstances(NamedTuple):
 
 
 class Started(NamedTuple):
-    """A session in progress; `new`: whether this call started it."""
+    """A session in progress; `new`: whether `start` has just begun it."""
 
     session_id: int
     new: bool
@@ -88,7 +88,7 @@ def start(connection: Connection, user_id: int, form: SessionStart, circumstance
     raise errors.OvertakenError("another process started and closed a session of the topic meanwhile")
 
 
-# A frequency that is not known counts as the topic's mean; where none is known, all are alike.
+# An unknown exam frequency counts as the mean of the topic; if no frequency is known, as 1.
 _CANDIDATES = text(f"""
     SELECT q.id, q.subject, {store.SHOWN_DUE} AS due, p.stability, p.difficulty, p.last_study_date,
         coalesce(q.exam_frequency, (SELECT avg(exam_frequency) FROM study_questions
@@ -108,7 +108,7 @@ _CANDIDATES = text(f"""
 def load_candidates(
     connection: Connection, user_id: int, form: SessionStart, *, today: date, now: datetime
 ) -> list[Candidate]:
-    """Load the questions that match the form, with the learner's progress at each."""
+    """Load the questions that match the form, each with its priority and due date."""
     bound = form.model_dump() | {"user_id": user_id, "today": today, "now": now}
     candidates = []
     for row in db.execute(connection, _CANDIDATES, bound):
@@ -153,7 +153,10 @@ _LOCK = text("""
 
 
 def lock_known_learner(connection: Connection, user_id: int) -> None:
-    """Lock a learner, always before their quiz session; raise UnknownLearnerError for an unknown learner."""
+    """Lock a learner; raise UnknownLearnerError if there is no such learner.
+
+    A learner is always locked before their quiz session.
+    """
     store.lock_learner(connection, user_id)
     require_learner(connection, user_id)
 
@@ -217,7 +220,7 @@ _QUESTIONS = text("""
 
 
 def read_session(connection: Connection, user_id: int, session_id: int) -> dict[str, Any]:
-    """Return a session of a learner, live or uploaded, with its questions and the answers that count.
+    """Return a session of a learner, live or uploaded, with its questions and their counted answers.
 
     A question without a current edition is left out.
     """
@@ -307,7 +310,7 @@ def submit(  # noqa: PLR0913  # the parts of the request
         answer.selected,
         answer.unsure,
     ):
-        raise errors.AlreadyAnsweredError("the question has another answer")
+        raise errors.AlreadyAnsweredError("the question already has another answer in this session")
     recorded_answer: dict[str, Any] = recorded._asdict()
     return recorded_answer
 
@@ -340,7 +343,7 @@ def abandon(
     return _close(connection, user_id, session_id, status="abandoned", now=now, default_zone=default_zone)
 
 
-def _close(  # noqa: PLR0913  # as above, for both ways to close
+def _close(  # noqa: PLR0913  # what `finish` gets, and the status
     connection: Connection, user_id: int, session_id: int, *, status: str, now: datetime, default_zone: str
 ) -> dict[str, Any]:
     """Close a session unless it is closed; return its snapshot, and when each answered question is due.
@@ -417,7 +420,10 @@ VOID_REASON = "deleted in the front end"
 def void(
     connection: Connection, user_id: int, session_id: int, *, now: datetime, default_zone: str
 ) -> dict[str, Any]:
-    """Void a session, live or uploaded; one in progress is abandoned first, which frees its topic."""
+    """Void a session, live or uploaded; one in progress is abandoned first.
+
+    Then another session can be started in its topic.
+    """
     lock_known_learner(connection, user_id)
     if lock_session(connection, user_id, session_id).status == "in_progress":
         abandon(connection, user_id, session_id, now=now, default_zone=default_zone)

@@ -52,7 +52,8 @@ def set_back(connection: Connection, client_session_uuid: UUID, why: str | None 
     """Set a rejected or dead upload back to `received`; the sweeper enqueues it.
 
     Its last error, or the reason of its rejection, stays as `last_error`. A waiting or ingested upload is not
-    changed. Raises UnknownUploadError, or ReplayRefusedError if the payload is deleted.
+    changed. Raises UnknownUploadError, or ReplayRefusedError if the payload of a rejected or dead upload is
+    deleted.
     """
     failed = {"id": client_session_uuid, "statuses": [Status.REJECTED, Status.DEAD]}
     if db.execute(connection, _SET_BACK, failed).rowcount:
@@ -105,10 +106,12 @@ def replay_again(
     if upload.status != Status.INGESTED:
         raise errors.ReplayRefusedError(
             f"{client_session_uuid} is {upload.status}, and --skipped is only for ingested uploads:"
-            " replay it without --skipped"
+            " leave out --skipped; a received upload is replayed anyway"
         )
     if upload.payload is None:
-        raise errors.ReplayRefusedError(f"the payload of {client_session_uuid} is deleted")
+        raise errors.ReplayRefusedError(
+            f"the payload of {client_session_uuid} is deleted: the upload cannot be replayed"
+        )
     if upload.is_voided:
         raise errors.ReplayRefusedError(f"{client_session_uuid} is voided: unvoid it first")
     attempts = Upload.model_validate(upload.payload).attempts
@@ -164,14 +167,14 @@ _SHIFT_CLOCK = text("UPDATE uploads SET clock_shift = :shift WHERE client_sessio
 def shift_clock(
     connection: Connection, client_session_uuid: UUID, shift: timedelta, *, now: datetime, default_zone: str
 ) -> ReplayRequest:
-    """Replay an upload with all its times shifted, as its clock was wrong; its attempts are `clock_adjusted`.
+    """Replay an upload whose clock was wrong: `shift` is added to all its times.
 
-    An ingested upload is replayed again as by `replay_again`, a rejected or dead one is set back, and a
+    An ingested upload is replayed at once, as by `replay_again`, a rejected or dead one is set back, and a
     waiting one stays `received`. The shift applies to later replays, too. Raises as `set_back` and
     `replay_again` do.
     """
     db.execute(connection, _SHIFT_CLOCK, {"id": client_session_uuid, "shift": shift})
-    why = f"its clock shifted by {write_shift(shift)}"
+    why = f"all times shifted by {write_shift(shift)}"
     if _read(connection, client_session_uuid).status != Status.INGESTED:
         return set_back(connection, client_session_uuid, why)
     replay_again(connection, client_session_uuid, why, now=now, default_zone=default_zone)
@@ -190,7 +193,7 @@ def add_skipped(
     result = _read(connection, client_session_uuid).result or {"attempts": []}
     before = {place for place, each in enumerate(result["attempts"]) if each["status"] == "skipped"}
     with connection.begin_nested() as savepoint:
-        why = "to add what was skipped"
+        why = "to add skipped attempts"
         plan = replay_again(connection, client_session_uuid, why, now=now, default_zone=default_zone)
         after = {place for place, fate in enumerate(plan.fates) if fate in SKIPPED}
         if after - before:
@@ -224,8 +227,8 @@ def _supersede(connection: Connection, client_session_uuid: UUID, why: str) -> N
 
 
 # Sessions that are not superseded come first: superseded ones may be another learner's. No index has the
-# uuids of superseded sessions, so they are searched among the sessions of the learners whose content the
-# upload had.
+# uuids of superseded sessions, so they are searched among the sessions of the learners whom the upload and
+# its conflicts name.
 _SESSIONS_EVER = text("""
     SELECT id, user_id, superseded_at IS NULL AS stands FROM study_quiz_sessions
     WHERE client_session_uuid = CAST(:id AS text) AND user_id = ANY(ARRAY(
@@ -266,8 +269,7 @@ def _lock_sessions(connection: Connection, client_session_uuid: UUID) -> tuple[i
         raise errors.UnknownSessionError(f"there is no quiz session of upload {client_session_uuid}")
     if not sessions[0].stands:
         raise errors.SupersededError(
-            f"upload {client_session_uuid} has no session that counts: its former sessions are superseded,"
-            " and its present content is not ingested"
+            f"all sessions of upload {client_session_uuid} are superseded, and its present content has none"
         )
     lock_learner(connection, sessions[0].user_id)
     return sessions[0].user_id, [session.id for session in sessions if session.stands]
@@ -354,15 +356,18 @@ def find_conflict(connection: Connection, conflict: int) -> FoundConflict:
 
 
 def accept_conflict(connection: Connection, conflict: int) -> UUID:
-    """Give an upload a conflict's content, supersede its sessions, and keep its former content as a conflict.
+    """Replace an upload's content by a conflict's content; keep the former content as a conflict.
 
-    The upload is `received` again; the sweeper enqueues it. Locks are taken in the order of a replay. Returns
-    the upload's uuid; raises UnknownConflictError, or ReplayRefusedError if the conflict has no payload.
+    The upload's sessions are superseded. The upload is `received` again, and the sweeper enqueues it. Locks
+    are taken in the order of a replay. Returns the upload's uuid; raises UnknownConflictError, or
+    ReplayRefusedError if the conflict has no payload.
     """
     uuid = find_conflict(connection, conflict).client_session_uuid
     db.execute(connection, _LOCK, {"id": uuid})
     if find_conflict(connection, conflict).payload is None:
-        raise errors.ReplayRefusedError(f"the payload of conflict {conflict} is deleted")
+        raise errors.ReplayRefusedError(
+            f"the payload of conflict {conflict} is deleted: the conflict cannot be accepted"
+        )
     _supersede(connection, uuid, "other content was accepted under the same uuid")
     keep_times(connection, uuid, with_arrival=True)
     add_event(connection, uuid, Event.ACCEPTED)

@@ -73,7 +73,7 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
     skipped: bool = False,
     clock_shift: timedelta | None = None,
 ) -> DryRun:
-    """Set an upload back and replay it, then roll back to a savepoint.
+    """Replay an upload (set back first if it is rejected or dead), then roll back to a savepoint.
 
     With `skipped`, add skipped attempts instead; with `clock_shift`, replay it with shifted times. Nothing
     stays, except that sequences have advanced. Locks are taken in the order of a replay, and released with

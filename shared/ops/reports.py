@@ -17,7 +17,7 @@ from shared.study.grading import study_date
 from shared.study.progress import Curve, Step, fold_steps, forgetting_curve
 from shared.uploads import Status
 
-# Overdue questions are shown at today.
+# Overdue questions count for today.
 _COUNTS = text(f"""
     SELECT greatest(due, :today) AS day, count(*) AS questions
     FROM (SELECT {store.SHOWN_DUE} AS due
@@ -40,7 +40,7 @@ class DueDay(NamedTuple):
 def due_calendar(
     connection: Connection, user_id: int, *, today: date, now: datetime, days: int
 ) -> list[DueDay]:
-    """Count the questions due on each of the next days, beginning with today, which includes overdue ones."""
+    """Count the questions due on each of `days` days from today on; overdue questions count for today."""
     require_learner(connection, user_id)
     bound = {"user_id": user_id, "today": today, "now": now, "end": today + timedelta(days=days)}
     counts = {row.day: row.questions for row in db.execute(connection, _COUNTS, bound)}
@@ -87,7 +87,7 @@ def find_learners(connection: Connection, typed: str, *, limit: int) -> list[Fou
 # Five weeks, beginning with today.
 DAYS = 35
 NOTES = 50
-# How far the curve is continued from now.
+# How far the curve continues after today.
 AHEAD = timedelta(days=30)
 
 
@@ -138,7 +138,7 @@ def report_learner(
 def curve(
     connection: Connection, user_id: int, question_id: int, *, now: datetime, default_zone: str
 ) -> Curve:
-    """Compute the forgetting curve of a learner's question, until AHEAD from now."""
+    """Compute the forgetting curve of a learner's question, up to AHEAD after today."""
     today = store.today_of(connection, user_id, now=now, default_zone=default_zone)
     reviews = store.load_reviews(connection, user_id, [question_id])[question_id]
     return forgetting_curve(reviews, today + AHEAD)
@@ -165,7 +165,7 @@ _ACTIVITY = text("""
 
 
 class Activity(NamedTuple):
-    """How many uploads were received, and reached each final status, in the step that begins at `start`."""
+    """Uploads received, and uploads that reached each final status, in the step that begins at `start`."""
 
     start: datetime
     received: int
@@ -203,13 +203,13 @@ class Counts(NamedTuple):
 
 
 def count_since(connection: Connection, since: datetime) -> Counts:
-    """Count uploads that were received, and those that ended, since a time."""
+    """Count the uploads that were received, and those that reached each final status, since a time."""
     (counts,) = db.execute(connection, _STATUS_COUNTS, {"since": since})
     return Counts(*counts)
 
 
 def count_webhooks(connection: Connection) -> dict[str, int]:
-    """Count the webhooks of each status; leave out a status that none has."""
+    """Count the webhooks of each status; a status without webhooks is left out."""
     return {row.status: row.webhooks for row in db.execute(connection, _WEBHOOKS)}
 
 
@@ -224,7 +224,7 @@ _ATTEMPTS = text("""
 
 
 class Effect(NamedTuple):
-    """The step of progress that an upload's attempt caused.
+    """The change of progress (`step`) that an upload's attempt caused.
 
     `attempts`: how many attempts the learner has at the question, without those of sessions that are void or
     in progress.
@@ -250,7 +250,7 @@ def effects(connection: Connection, client_session_uuid: UUID) -> list[Effect]:
             for step in theirs
             if (step.review.answered_at, step.review.counted) == (row.answered_at, row.counted)
         )
-        if step := next(same, None):  # none if it was voided between the two statements
+        if step := next(same, None):  # none if the upload was voided between the two statements
             done.append(Effect(row.pub_id, step, len(theirs)))
     return done
 
@@ -271,7 +271,7 @@ _EVENTS = text("""
     SELECT at, kind, detail, actor FROM upload_events WHERE client_session_uuid = :id ORDER BY at, id
 """)
 
-# By the catalog of today.
+# The owners in the present catalog.
 _OWNERS = text("""
     SELECT i.pub_id, q.user_id FROM published_items i JOIN study_questions q ON q.id = i.source_id
     WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))

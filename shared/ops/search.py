@@ -1,4 +1,7 @@
-"""Find uploads for an operator, by indexes that make receiving and replaying uploads hardly slower."""
+"""Find uploads for an operator.
+
+The indexes that a search uses hardly slow down the recording and the replay of uploads.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -40,7 +43,7 @@ class Search:
 
     `question`: a public id; an ingested upload matches by a graded attempt at any edition of the question,
     any other upload by the id that was sent. `error`: a part of the last error or the reason, in upper or
-    lower case. `purged`: whether the payload is purged.
+    lower case. `purged`: whether the payload was deleted.
     """
 
     status: Status | None = None

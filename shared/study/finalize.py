@@ -84,7 +84,7 @@ def refold(connection: Connection, user_id: int, question_ids: Iterable[int]) ->
     store.delete_progress(connection, user_id, [question for question, each in folded.items() if not each])
 
 
-# Questions read at a time, so that the memory for a learner with many years of answers is limited.
+# Limit of questions that are read at once, so that many years of answers do not need much memory.
 BATCH = 500
 
 

@@ -90,7 +90,7 @@ class Cached(NamedTuple):
 
 
 class Pattern(StrEnum):
-    """A change worth showing; most answers have none."""
+    """A change in answering a question, see `classify`; most answers show no such change."""
 
     NEWLY_CORRECT = "newly_correct"
     RECOVERED = "recovered"
@@ -101,7 +101,7 @@ class Pattern(StrEnum):
 class Counts(NamedTuple):
     """A session's counted answers, by outcome and by pattern.
 
-    Patterns are counted by what is known when the session is finalized; later changes leave these counts.
+    Patterns are counted by what is known when the session is finalized; later changes do not alter them.
     """
 
     correct: int
@@ -297,7 +297,7 @@ POINTS = 120
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The probability of a right answer from study date to study date, and the reviews that changed it."""
+    """The probability of a right answer by study date, and the reviews that changed it."""
 
     points: list[tuple[date, float]]
     steps: list[Step]

@@ -16,8 +16,8 @@ _CARD_ID = 0
 class Memory(NamedTuple):
     """A question's memory state; `stability` in days, `difficulty` from 1 to 10.
 
-    A named tuple, as is `Progress`: to make a frozen dataclass takes eight times as long, which would be a
-    tenth of the time of a review.
+    This is a named tuple, like `Progress`: making a frozen dataclass takes eight times as long, a tenth of
+    the time of a review.
     """
 
     stability: float
@@ -43,7 +43,7 @@ def retrievability(memory: Memory, last: date, day: date) -> float:
 class _Card(Card):
     """A card whose copy is the card itself.
 
-    fsrs copies a card before each review, which takes a quarter of the time; ours is used once.
+    fsrs copies a card before each review, and the copy takes a quarter of the time. We use a card only once.
     """
 
     def __copy__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The engine's SQL: learners, attempts as reviews, progress, and the close of a session."""
+"""The engine's SQL: learners, attempts as reviews, progress, and closing sessions."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
@@ -12,7 +12,7 @@ from shared import db
 from shared.study.grading import Outcome, study_date
 from shared.study.progress import SCHEDULER, Cached, Counts, Progress, Review, WrongNote
 
-# The default is the database's, where there is one: see `shared/data_settings.py`.
+# If the database has a default time zone, that one is used: see `shared/data_settings.py`.
 _ZONES = "time_zone, (SELECT value FROM data_settings WHERE name = 'study_time_zone') AS default_zone"
 _OF_LEARNER = f"SELECT {_ZONES} FROM users WHERE id = :user_id"  # noqa: S608  # made of the constant above
 # A document server's own row is not locked: the server must not wait for us, and our role may only read the
@@ -27,8 +27,8 @@ _LOCKS = {
     ),
     (False, False): text(f"{_OF_LEARNER} AND pg_try_advisory_xact_lock({_LEARNER_LOCK})"),
 }
-# An upload whose questions have several owners has none here: it is rejected. Arrays, not joins: a join that
-# was planned on an empty table would read all of it (tests/integration/test_plans.py).
+# An upload whose questions have several owners has no owner here: it is rejected. Arrays, not joins: a join
+# that was planned on an empty table would read all of it (tests/integration/test_plans.py).
 _OWNERS = """
     ARRAY(SELECT (SELECT CASE WHEN min(q.user_id) = max(q.user_id) THEN min(q.user_id) END
         FROM published_items i JOIN study_questions q ON q.id = i.source_id
@@ -58,7 +58,7 @@ def lock_owners(
 ) -> dict[int, ZoneInfo]:
     """Lock the learners who own the questions of uploads, in the order of their ids; return their zones.
 
-    Unknown public ids do not matter; an upload whose questions have several owners locks none of these.
+    Unknown public ids do not matter; an upload whose questions have several owners locks no learner.
     Owners are read before the lock: the caller reads and checks them again.
     """
     pub_ids = {"uploads": db.as_json([list(each) for each in pub_ids_of_uploads])}
@@ -192,7 +192,7 @@ _LOAD = text(f"""
     WHERE user_id = :user_id AND study_question_id = ANY(CAST(:question_ids AS bigint[]))
 """)  # noqa: S608  # made of the constants above
 
-# For `shared.changes`: the learner's row names the last transaction that changed progress of theirs.
+# For `shared.changes`: a learner's row names the last transaction that changed their progress.
 _CHANGED = """
     ON CONFLICT (user_id) DO UPDATE SET
         changed_xid = greatest(learner_changes.changed_xid, excluded.changed_xid)
@@ -238,7 +238,7 @@ def load_cached(connection: Connection, user_id: int, question_ids: Iterable[int
 
 
 def as_cached(scheduler: str, *columns: Any) -> Cached:
-    """Make progress of a row: the `scheduler` that produced it, then the values of COLUMNS in their order."""
+    """Convert a row to progress: its `scheduler`, then the values of COLUMNS in their order."""
     *before, note, opened_at, closed_at = columns
     return Cached(Progress._make([*before, _NOTES[note], opened_at, closed_at]), scheduler)
 

@@ -38,7 +38,7 @@ _TOUCHED = text("""
 
 
 def void_sessions(connection: Connection, user_id: int, session_ids: list[int], *, reason: str) -> int:
-    """Void closed sessions of a learner; return how many were not void before; skip their waiting webhooks.
+    """Void closed sessions of a learner, skip their waiting webhooks, and return how many were not void.
 
     The caller holds the learner's lock.
     """

@@ -46,7 +46,7 @@ History          2      2       ·        ·          1         1        ·
 ✓ every outcome and every pattern occurs
 ✓ each counted answer advanced its question by one review, and nothing else changed
 ✓ an answer to an older edition is graded by that edition's key
-✓ an unsure answer, though right, comes back soon: geo-highest-mountain on 2026-11-23, stable for 40 days
+✓ right but unsure: the question geo-highest-mountain comes back soon, on 2026-11-23, stability 40 days
 ✓ practice changed the memory state of its question, and no count
 ✓ the server answers already_ingested
 ✓ nothing advanced

@@ -209,7 +209,7 @@ def test_what_waits_too_long_or_is_refused(settings: Settings, redis: Redis, eng
     findings = found(settings)
     assert (findings["waiting uploads"].level, findings["spool length"].level) == ("fail", "warn")
     assert re.search(r"has waited for 12\d\d s", findings["waiting uploads"].detail)
-    assert findings["spool length"].detail == "2 uploads wait in it"
+    assert findings["spool length"].detail == "2 uploads wait in the spool"
     assert spool.REFUSED in findings["spool refused"].fix
 
 
@@ -236,7 +236,9 @@ def test_learners_whose_day_is_not_known(settings: Settings, engine: Engine) -> 
         connection.exec_driver_sql("UPDATE users SET time_zone = NULL")
     assert found(settings)["time zones"].level == "ok"  # these settings name a zone for them
     _, findings = run(**environment(settings))
-    assert findings["time zones"]["detail"] == "8 learners have none: their days are those of UTC"
+    assert (
+        findings["time zones"]["detail"] == "8 learners have no time zone: their study dates are those of UTC"
+    )
     assert "STUDY_TIME_ZONE" in findings["time zones"]["fix"]
 
 

@@ -67,12 +67,12 @@ def test_I1_a_sender_waits_for_what_only_the_spool_knows(
     body = factories.body(sent)
     with frozen(servers.postgres.pid):
         assert viewer.send(body).answer is Answer.RECEIVED
-        assert viewer.wait(body, time.monotonic() + 0.1) == Sent(Answer.FAILED, "not final in time")
+        assert viewer.wait(body, time.monotonic() + 0.1) == Sent(Answer.FAILED, "no final status in time")
     until(
         lambda: viewer.http.get(place_of(sent)).status_code == 404,
         "Postgres is back, without it",
     )
-    assert viewer.wait(body, time.monotonic() + 0.1) == Sent(Answer.FAILED, "not final in time")
+    assert viewer.wait(body, time.monotonic() + 0.1) == Sent(Answer.FAILED, "no final status in time")
     for name in ("worker", "sweeper"):
         house.start(name)
     assert viewer.wait(body, time.monotonic() + PATIENCE_S) == Sent(Answer.INGESTED)

@@ -349,7 +349,7 @@ def test_adopt_wants_a_schema_of_its_own(host: Host) -> None:
     for schema in ("", "public"):
         refused = host.ours("adopt", DATABASE_SCHEMA=schema)
         assert refused.exit_code == 1
-        assert refused.output.startswith("Error: DATABASE_SCHEMA: name a schema that only our tables use")
+        assert refused.output.startswith("Error: DATABASE_SCHEMA: name a schema that only study-ingest uses")
 
 
 @pytest.mark.parametrize("kind", ["int"], indirect=True)

@@ -109,7 +109,7 @@ def test_what_was_superseded_never_comes_back(engine: Engine, alone: list[str]) 
     deliver(engine, SECOND)
     accept(engine)
     for act in (unvoid, void):
-        with pytest.raises(SupersededError, match="its present content is not ingested"):
+        with pytest.raises(SupersededError, match="its present content has none"):
             act(engine)
     work_off(engine, SECOND)
     assert (unvoid(engine), progress(engine)) == (0, alone)  # what counts now was never void

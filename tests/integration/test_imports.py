@@ -128,6 +128,6 @@ def test_a_mapping_and_an_unknown_learner(database_url: str, tmp_path: Path) -> 
         "7 reviews: 1 answers in 1 sessions"
     )
     assert run(database_url, file, *words, learner=77).output == (
-        "Error: learner 77 is not in the catalog: correct --learner, or add them\n"
+        "Error: learner 77 is not in the catalog: correct --learner, or add the learner\n"
     )
     assert "give one of --field and --mapping" in run(database_url, file).output

@@ -156,7 +156,7 @@ def test_an_owner_who_cannot_run_the_program_is_named(data_dir: Path, act_as_own
     refused = act_as_owner(data_dir).stderr
     assert f"user {FOREIGN}, who can change {data_dir} or a directory above it, but cannot reach " in refused
     assert (
-        "where that user can reach both, or choose a --data-dir below directories that only root can change"
+        "where that user can reach them, or choose a --data-dir in directories that only root can change"
         in refused
     )
 

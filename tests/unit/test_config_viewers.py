@@ -41,5 +41,7 @@ def test_a_file_of_keys_needs_an_audience() -> None:
 
 @pytest.mark.parametrize("rate", ["", "0/minute", "many", "600"])
 def test_a_rate_is_a_number_and_a_span(rate: str) -> None:
-    with pytest.raises(ValidationError, match="must be a number and a span, such as 600/minute"):
+    with pytest.raises(
+        ValidationError, match="must be a number of requests for a span of time, such as 600/minute"
+    ):
         configured(viewer_rate=rate)

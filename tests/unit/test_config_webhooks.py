@@ -50,7 +50,7 @@ def test_a_malformed_url_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -
     ],
 )
 def test_a_malformed_secret_is_refused(monkeypatch: pytest.MonkeyPatch, secrets: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^WEBHOOK_SECRETS: .*each must be") as refused:
+    with pytest.raises(ConfigurationError, match=r"^WEBHOOK_SECRETS: .*each key must be") as refused:
         load(monkeypatch, URL, secrets)
     assert secrets not in str(refused.value)
     assert KEY not in str(refused.value)

@@ -115,7 +115,7 @@ def test_what_is_no_export_of_anki_is_refused_with_the_remedy(
         read_anki(file, field="Code", mapping=None)
     with zipfile.ZipFile(file, "w") as package:
         package.writestr("media", "{}")
-    with pytest.raises(AnkiError, match="no collection in it"):
+    with pytest.raises(AnkiError, match="contains no Anki collection"):
         read_anki(file, field="Code", mapping=None)
     with zipfile.ZipFile(file, "w") as package:
         package.writestr("collection.anki2", "no database")
@@ -132,7 +132,7 @@ def test_what_is_no_export_of_anki_is_refused_with_the_remedy(
         read_anki(file, field="code", mapping=None)
     for mapping in (b"", b"card_id,pub_id\n", b"card;pub_id\n1;q1\n", b"guid\ng1\n"):
         with pytest.raises(
-            AnkiError, match="needs rows, the column pub_id, and one of card_id, note_id, guid"
+            AnkiError, match="needs rows, the column pub_id, and one of the columns card_id, note_id, guid"
         ):
             read_anki(file, field=None, mapping=mapping)
     monkeypatch.setitem(sys.modules, "zstandard", None)

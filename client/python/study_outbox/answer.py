@@ -28,7 +28,7 @@ class Action(StrEnum):
 
     DELETE = "delete"  # the session is recorded
     PAUSE = "pause"  # the whole outbox: the server did not answer, or can take no session now
-    LATER = "later"  # try this session alone again later
+    LATER = "later"  # try this session again later, and go on with the others
     TOKEN = "token"  # noqa: S105  # ask for another token
     REFUSE = "refuse"  # keep the session with the server's problem, and do not send it again
 
@@ -44,9 +44,9 @@ class Answer:
 
 
 def is_away(status: int) -> bool:
-    """Return whether the server cannot take any session now, or was not reached.
+    """Return whether an error status says that no session can be taken now, or that the server is away.
 
-    Beyond 501 there are the server's 503, and answers that come from something between the device and the
+    Above 501 there are the server's 503, and answers that come from something between the device and the
     server: a proxy, a content network (520 to 530), a captive portal (511).
     """
     return status in _AWAY or status > _LAST_OF_ONE_SESSION
@@ -79,7 +79,7 @@ def _read(answer: Answer) -> dict[str, Any]:
 
 
 def retry_after(header: str | None) -> float:
-    """Read a Retry-After in seconds: a number or a date, one hour at most, 0 if missing or unreadable."""
+    """Read a Retry-After, a number or a date, as seconds: at most an hour, 0 if missing or unreadable."""
     try:
         wait = float(header or 0)
     except ValueError:

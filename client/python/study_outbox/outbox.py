@@ -1,4 +1,4 @@
-"""An outbox: a session is on disk when `add` returns, and deleted only once the server has recorded it."""
+"""An outbox: a session is on disk when `add` returns, until it is recorded or the learner gives it up."""
 
 import json
 import logging
@@ -66,7 +66,7 @@ class Status:
 
 @dataclass(slots=True)
 class _Round:
-    """What the lanes (threads) of one drain (run of sending) share."""
+    """What the lanes of one drain share: a drain is a run of sending, and its lanes are threads."""
 
     everything: bool
     tried: set[str] = field(default_factory=set)
@@ -79,9 +79,9 @@ class _Round:
 class Outbox:
     """The sessions of one learner, in a file that several processes may share.
 
-    `token`: the learner's token, or a function that returns it, or None if there is none at present. The
-    function is called with True once a token was refused, else with False. `on_event` is called from the
-    threads that send, and from those that call `add`, `forget` or `flush`.
+    `token`: the learner's token, or a function that returns it (None: there is no token now). The function is
+    called with False; if the server has refused the returned token, the function is called again, with True.
+    `on_event` is called from the threads that send, and from those that call `add`, `forget` or `flush`.
 
     As a context manager, the outbox sends in the background; leaving the `with` waits for posts under way,
     30 s at most. Without a `with`, only `flush` sends.
@@ -109,10 +109,10 @@ class Outbox:
         self._stop = threading.Event()
         self._draining = threading.Lock()
         self._tokens = threading.Lock()
-        # Refused tokens, each with the time from which it is tried again: a proxy may have refused it.
+        # Refused tokens, and when each token is tried again: a proxy, not the server, may have refused it.
         self._refused: dict[str | None, float] = {}
         self._fresh: Any = _UNASKED
-        # Rounds that failed since the last answer; when the pause ends; the earliest end by Retry-After.
+        # Rounds that failed since the last answer; the end of the pause; the end that Retry-After asked for.
         self._failed_rounds = 0
         self._paused_until = self._asked_until = 0.0
         self._last_answer: tuple[int, float] | None = None
@@ -125,7 +125,7 @@ class Outbox:
         self.close()
 
     def close(self) -> None:
-        """Stop sending, and close the file; what waits stays in it."""
+        """Stop sending, and close the file; sessions that wait stay in the file."""
         self._stop.set()
         self._wake.set()
         if self._thread.ident is not None:
@@ -139,7 +139,7 @@ class Outbox:
         """Keep a finished session; it is on disk when this returns.
 
         Raise InvalidSessionError if it can never be sent, KnownSessionError if another session has its id,
-        sqlite3.Error if the disk is full.
+        sqlite3.Error if the file cannot be written, as on a full disk.
         """
         session_id = str(session.get("client_session_uuid")).lower()
         attempts = session.get("attempts")
@@ -148,7 +148,9 @@ class Outbox:
             text = json.dumps(content, allow_nan=False, ensure_ascii=False)
             size = len(text.encode())
         except (TypeError, ValueError) as error:
-            raise InvalidSessionError(f"a session must be JSON: {type(error).__name__}") from None
+            raise InvalidSessionError(
+                f"the session cannot be written as JSON: {type(error).__name__}"
+            ) from None
         if not _UUID.fullmatch(session_id):
             raise InvalidSessionError("a session needs a client_session_uuid: a UUID made for this session")
         if not isinstance(attempts, list) or not 0 < len(attempts) <= MAX_ATTEMPTS or size > MAX_BYTES:
@@ -158,7 +160,10 @@ class Outbox:
         self._wake.set()
 
     def flush(self) -> None:
-        """Try every session now, unless a Retry-After is not over yet; return when no more can be done."""
+        """Try every waiting session now; return when no more can be done.
+
+        Nothing is sent before the end of a Retry-After.
+        """
         with self._draining:
             self._paused_until = self._asked_until
             with self._tokens:
@@ -167,7 +172,7 @@ class Outbox:
             self._drain(everything=True)
 
     def status(self) -> Status:
-        """Return how much waits and was refused, when the next try is, and the last answer."""
+        """Return how many sessions wait and were refused, when the next try is, and the last answer."""
         waiting, refused, oldest, next_at = self._store.count()
         pause = time.time() + max(0.0, self._paused_until - time.monotonic())
         next_try = None if next_at is None else max(next_at, pause)
@@ -183,7 +188,7 @@ class Outbox:
         self._on_event(Event.CHANGE, None)
 
     def export(self) -> str:
-        """Write what is kept as NDJSON, which `study-ingest upload` reads."""
+        """Return the kept sessions as NDJSON, which `study-ingest upload` reads."""
         return "".join(json.dumps(item.session) + "\n" for item in self.items())
 
     def _run(self) -> None:

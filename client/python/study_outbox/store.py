@@ -63,7 +63,7 @@ class Item:
 
 
 class Store:
-    """The sessions of one learner; threads may share it."""
+    """The sessions of one learner in the file; threads may share a Store."""
 
     def __init__(self, path: str | PathLike[str], learner: str) -> None:
         self._learner = learner
@@ -131,15 +131,15 @@ class Store:
         return None if row is None else _item(row)
 
     def release(self, session_id: str) -> None:
-        """End the lease of a session that was not sent."""
+        """End the lease of a session, which can then be claimed at once."""
         self._change(session_id, "leased_until = 0")
 
     def postpone(self, session_id: str, tries: int, next_at: float) -> None:
-        """Note that the server failed with a session."""
+        """Set the next try of a session with which the server failed."""
         self._change(session_id, "leased_until = 0, tries = ?, next_at = ?", tries, next_at)
 
     def refuse(self, session_id: str, problem: dict[str, Any]) -> None:
-        """Keep a session as refused."""
+        """Mark a session as refused, with the server's problem."""
         self._change(session_id, "leased_until = 0, state = 'refused', problem = ?", json.dumps(problem))
 
     def delete(self, session_id: str) -> bool:
@@ -155,7 +155,10 @@ class Store:
             return [_item(row) for row in cursor.execute(query, (self._learner,))]
 
     def count(self) -> tuple[int, int, float | None, float | None]:
-        """Count waiting and refused sessions; find when the oldest was added, and when the next is due."""
+        """Count waiting and refused sessions; find when the oldest was added, and when the next is due.
+
+        Both times are of waiting sessions.
+        """
         query = """
             SELECT count(*) FILTER (WHERE state = 'waiting'), count(*) FILTER (WHERE state = 'refused'),
                 min(added) FILTER (WHERE state = 'waiting'),

@@ -160,7 +160,7 @@ def test_a_wrong_clock_is_tried_and_then_shifted(engine: Engine, web: httpx.Clie
     assert "shifted by -1d12h" in tried
     assert standing(engine, sent).result["questions"] == due_before
     assert press(web, f"{page}/clock", shift="-1d12h").status_code == 303
-    assert "replayed, its clock shifted by -1d12h, by (page)" in shown(web.get(page))
+    assert "replayed, all times shifted by -1d12h, by (page)" in shown(web.get(page))
     assert standing(engine, sent).result["questions"] != due_before
     assert web.get(f"{page}/clock?shift=yesterday").status_code == 422
     assert press(web, f"{page}/clock", shift="").status_code == 422
