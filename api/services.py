@@ -71,7 +71,7 @@ def install_services(app: Flask, settings: Settings, clock: Callable[[], datetim
         store(1, "uploads"),
         db.make_engine(brief, autocommit=True),
         first_try_after=settings.first_try_after,
-        spool=spool.connect(settings.redis_url) if settings.redis_url else None,
+        spool=spool.connect(settings.redis_url, spool.PROCESS_TIMEOUT_S) if settings.redis_url else None,
         spool_breaker=Breaker(pause, "spool"),
     )
     publisher = Publisher(

@@ -49,7 +49,7 @@ def reconcile(*, force: bool, store: context.Store) -> None:
     spool.
     """
     url = os.environ.get("REDIS_URL")
-    redis = spool.connect(url, spool.COMMAND_TIMEOUT_S) if url else None
+    redis = spool.connect(url) if url else None
     found = 0
     for differences in catalog_reconcile.find_differences(store.engine):
         for each in differences:

@@ -86,9 +86,7 @@ def delete(user_id: int, *, store: context.Store) -> None:
     """
     url = os.environ.get("REDIS_URL")
     with store.engine.begin() as connection:
-        receipt = delete_learner(
-            connection, user_id, spool.connect(url, spool.COMMAND_TIMEOUT_S) if url else None
-        )
+        receipt = delete_learner(connection, user_id, spool.connect(url) if url else None)
     click.echo(
         f"deleted of learner {user_id}: {receipt.sessions} sessions, {receipt.attempts} attempts, progress at"
         f" {receipt.progress} questions; blanked: {receipt.uploads} uploads, {receipt.conflicts} conflicts;"
@@ -174,7 +172,7 @@ def count_backlog() -> dict[str, int | None]:
         )
     try:
         if settings.redis_url:
-            with spool.connect(settings.redis_url, spool.COMMAND_TIMEOUT_S) as redis:
+            with spool.connect(settings.redis_url) as redis:
                 backlog["spooled"] = spool.spooled(redis)
     except RedisError as error:
         click.echo(

@@ -213,7 +213,7 @@ class Stores(Collector):
             ],
         }
         if settings.redis_url:
-            redis = spool.connect(settings.redis_url)
+            redis = spool.connect(settings.redis_url, spool.PROCESS_TIMEOUT_S)
             asks["redis"] = lambda: [
                 _gauge("spool_length", "Uploads in the spool", value=spool.spooled(redis))
             ]

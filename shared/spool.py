@@ -32,15 +32,15 @@ MOVING = "study-ingest:spool:moving"
 # refused.
 REFUSED = "study-ingest:spool:refused"
 BATCH = 100
-# The longest wait for one answer of Redis: short, as the request has waited for Postgres before. A push needs
-# two answers, and perhaps a new connection.
-SOCKET_TIMEOUT_S = 0.3
+# The longest wait of a web process or sweeper for one answer of Redis. It is short, as a request that pushes
+# has waited for Postgres before. A push needs two answers, and perhaps a new connection.
+PROCESS_TIMEOUT_S = 0.3
 # The longest wait in a `study-ingest` command: no request and no loop waits for a command, and a Redis on a
 # busy machine may need a second.
 COMMAND_TIMEOUT_S = 5.0
 
 
-def connect(redis_url: str, timeout: float = SOCKET_TIMEOUT_S) -> Redis:
+def connect(redis_url: str, timeout: float = COMMAND_TIMEOUT_S) -> Redis:
     """Make a client that waits at most `timeout` seconds for each answer, and does not retry."""
     options: dict[str, Any] = {
         "socket_timeout": timeout,

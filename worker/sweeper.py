@@ -188,7 +188,7 @@ class Sweeper:
             Job("reconcile", self._reconcile, RECONCILE_EVERY_S),
         ]
         if settings.redis_url:
-            redis = spool.connect(settings.redis_url)
+            redis = spool.connect(settings.redis_url, spool.PROCESS_TIMEOUT_S)
             self._jobs.append(Job("spool", lambda: self._drain(redis), min(every, SPOOL_EVERY_S)))
         if settings.webhook_url and settings.webhook_progress:
             self._jobs.append(Job("progress", self._announce_progress, every))

@@ -15,7 +15,7 @@ from api.ops import learner, session, views
 from api.ops.store import OperatorStore
 from api.proxies import make_location_relative
 from shared.config import Settings
-from shared.spool import connect
+from shared.spool import PROCESS_TIMEOUT_S, connect
 
 NONE = "-"
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -30,7 +30,7 @@ def create_ops_app(settings: Settings, clock: Callable[[], datetime], max_body: 
     for name, filter_ in (("second", second), ("minute", minute), ("age", age)):
         app.add_template_filter(filter_, name)
     count_requests(app, settings, prefix=session.PATH)
-    spool = connect(settings.redis_url) if settings.redis_url else None
+    spool = connect(settings.redis_url, PROCESS_TIMEOUT_S) if settings.redis_url else None
     session.install_session(
         app, session.OpsServices(settings, clock, OperatorStore(settings), spool, session.LoginLimit())
     )

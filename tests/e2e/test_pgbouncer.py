@@ -137,7 +137,7 @@ def test_I1_I2_every_process_works_through_it(
         assert set().union(*senders.map(send, range(SENDERS))) == {202, 200}
     until(lambda: statuses(engine) == ["ingested"] * SENDERS * EACH, "every upload is ingested")
     assert [checked.differing for checked in verify(engine)] == [set()] * 3
-    with spool.connect(servers.redis_url, spool.COMMAND_TIMEOUT_S) as redis:
+    with spool.connect(servers.redis_url) as redis:
         assert spool.spooled(redis) == 0
     with psycopg.connect(settings.database_url) as through, psycopg.connect(servers.database_url) as direct:
         for name in LEFT_BEHIND:
@@ -152,7 +152,7 @@ def test_a_locked_row_holds_up_only_the_upload_that_needs_it(
     factories.load_many(engine)
     rng = random.Random(3)
     locked, *others = [factories.random_upload(rng, learner=1) for _ in range(8)]
-    with engine.connect() as holder, spool.connect(servers.redis_url, spool.COMMAND_TIMEOUT_S) as redis:
+    with engine.connect() as holder, spool.connect(servers.redis_url) as redis:
         uploads.receive(holder, [factories.delivery(locked)], first_try_after=60)
         with ThreadPoolExecutor(len(others) + 1) as senders:
             sent = senders.map(lambda each: viewer.http.post(PATH, json=each).status_code, [locked, *others])

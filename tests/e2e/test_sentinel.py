@@ -56,7 +56,7 @@ def test_I1_I2_uploads_go_on_through_a_fail_over_of_broker_and_spool(
     with frozen(servers.postgres.pid):
         until(lambda: send(viewer, rng) == "202", "the new master takes what Postgres does not")
         time.sleep(EVERY_S)
-        with spool.connect(replicated.url(1), spool.COMMAND_TIMEOUT_S) as redis:
+        with spool.connect(replicated.url(1)) as redis:
             assert spool.spooled(redis) == 1
     until(lambda: factories.statuses(engine) == ["ingested"] * 22, "everything is ingested")
     assert [house.running[name].poll() for name in ("web", "worker", "sweeper")] == [None] * 3

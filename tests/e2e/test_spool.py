@@ -85,7 +85,7 @@ def test_I1_postgres_has_what_was_spooled_as_soon_as_it_is_back(
     with (
         processes(settings, tmp_path, sweep_every=10 * PATIENCE_S) as house,
         Sender(house.serve(), "viewer-token-of-tests") as viewer,
-        spool.connect(servers.redis_url, spool.COMMAND_TIMEOUT_S) as redis,
+        spool.connect(servers.redis_url) as redis,
     ):
         house.start("sweeper")
         until(lambda: "sweeper.started" in house.output("sweeper"), "the sweeper runs")
@@ -115,7 +115,7 @@ def test_with_both_stores_away_the_answer_is_503_with_retry_after(
 
 def test_I12_no_option_of_its_url_makes_a_sender_wait_longer(servers: Servers) -> None:
     options = "socket_timeout=60&socket_connect_timeout=60&retry_on_timeout=True&encoding_errors=strict"
-    with spool.connect(f"{servers.redis_url}&{options}") as redis:
+    with spool.connect(f"{servers.redis_url}&{options}", spool.PROCESS_TIMEOUT_S) as redis:
         redis.lpush("elsewhere", b"\xff")
         assert redis.lpop("elsewhere") == "\udcff"
         with frozen(servers.valkey.pid):
@@ -131,7 +131,7 @@ def entry(seed: int) -> Delivery:
 @pytest.fixture
 def redis(broker_url: str, servers: Servers) -> Iterator[Redis]:
     assert broker_url
-    with spool.connect(servers.redis_url, spool.COMMAND_TIMEOUT_S) as redis:
+    with spool.connect(servers.redis_url) as redis:
         yield redis
 
 

@@ -47,7 +47,7 @@ def test_a_connection_to_a_spool_that_is_no_master_any_more_is_given_up(
     settings: Settings, demoted: Redis
 ) -> None:
     before = clients(demoted)
-    with spool.connect(settings.redis_url, spool.COMMAND_TIMEOUT_S) as redis:
+    with spool.connect(settings.redis_url) as redis:
         with pytest.raises(StoreUnavailableError):
             spool.push(redis, delivery(upload(answer("q110", "2026-11-20T09:00:00Z"))))
         until(lambda: clients(demoted) <= before, "the connection is closed")

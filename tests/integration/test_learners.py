@@ -45,7 +45,7 @@ NOBODYS = answer("q999", "2026-11-20T09:02:00Z")
 
 @pytest.fixture
 def redis(settings: Settings) -> Iterator[Redis]:
-    with spool.connect(settings.redis_url, spool.COMMAND_TIMEOUT_S) as redis:
+    with spool.connect(settings.redis_url) as redis:
         yield redis
 
 

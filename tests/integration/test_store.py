@@ -49,7 +49,7 @@ def test_I12_what_postgres_cannot_store_is_refused_alone(
     bad = [each | {"unstorable": 1} for each in sent[::4]]
     with (
         ThreadPoolExecutor(12) as senders,
-        spool.connect(servers.redis_url, spool.COMMAND_TIMEOUT_S) as redis,
+        spool.connect(servers.redis_url) as redis,
     ):
         answers = list(senders.map(lambda each: web.post(PATH, json=each), [*bad, *sent[1::4], *sent[2::4]]))
         assert spool.spooled(redis) == 0

@@ -65,7 +65,7 @@ def add_overdue(engine: Engine, uploads: int) -> set[str]:
 
 
 def spool_some(settings: Settings, uploads: int) -> None:
-    with spool.connect(settings.redis_url, spool.COMMAND_TIMEOUT_S) as redis:
+    with spool.connect(settings.redis_url) as redis:
         for _ in range(uploads):
             spool.push(redis, delivery(upload(answer("q110", NINE))))
 
@@ -198,7 +198,7 @@ def test_I8_one_sweeper_at_a_time_moves_the_spool(engine: Engine, brisk: Setting
 def test_I1_a_spool_that_fills_redis_is_moved(engine: Engine, brisk: Settings, broker_url: str) -> None:
     assert broker_url
     spool_some(brisk, 3)
-    with spool.connect(brisk.redis_url, spool.COMMAND_TIMEOUT_S) as redis:
+    with spool.connect(brisk.redis_url) as redis:
         redis.lmove(spool.SPOOL, spool.MOVING, "RIGHT", "LEFT")
         redis.config_set("maxmemory", 1)
         try:
