@@ -27,7 +27,7 @@ from shared import data_settings
 from shared.config import StoreSettings, load_settings
 from shared.db import make_engine
 from shared.errors import ConfigurationError
-from shared.hosts import TLS_REMEDY, is_unproven
+from shared.hosts import TLS_REMEDY, is_about_tls
 
 COUNTS = {
     "correct_count": "correct",
@@ -120,7 +120,7 @@ def readable_errors() -> Iterator[None]:
             case UndefinedTable() | UndefinedColumn():
                 line = f"{line}; is the database migrated? (study-ingest migrate)"
             case OperationalError():
-                remedy = f"; {TLS_REMEDY}" if is_unproven(error) else ""
+                remedy = f"; {TLS_REMEDY}" if is_about_tls(error) else ""
                 line = f"Postgres cannot be reached, or refuses: {line}{remedy}"
         raise click.ClickException(line) from None
 

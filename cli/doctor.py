@@ -185,7 +185,7 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
     engine = db.make_engine(settings)
     try:
         with engine.connect() as connection:
-            yield _standing(connection, settings)
+            yield _postgres_state(connection, settings)
             db.scalar(connection, _NOW)  # the first statement is slower, as the driver asks for types
             before = time.time()
             yield _clock("postgres", db.scalar(connection, _NOW), before, time.time())
@@ -198,7 +198,7 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
     except DBAPIError as error:
         # If a host has several addresses, there is a line for the failure of each address.
         detail = str(error.orig).strip().replace("\n", "; ")
-        if hosts.is_unproven(error):
+        if hosts.is_about_tls(error):
             fix = hosts.TLS_REMEDY
         elif is_away(error):
             fix = "start Postgres, or correct DATABASE_URL: host, user, password, name"
@@ -221,7 +221,7 @@ def _encryption(connection: Connection) -> Finding:
     return warn("postgres encryption", f"{plain} connections of our processes are not encrypted", fix)
 
 
-def _standing(connection: Connection, settings: Settings) -> Finding:
+def _postgres_state(connection: Connection, settings: Settings) -> Finding:
     """Report whether Postgres is writable, its encoding, and whether a pooler answers."""
     if db.scalar(connection, _READ_ONLY) == "on":
         fix = (
@@ -301,27 +301,27 @@ def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
 
 def _health(connection: Connection, settings: Settings) -> Iterator[Finding]:
     """Judge uploads and sweeper by the thresholds that `/ops` and the alerts use, too."""
-    standing = health.look(connection)
+    state = health.read_state(connection)
 
     def sweeper_runs() -> bool:
-        nonlocal standing
+        nonlocal state
         connection.rollback()  # as now() is the start of the transaction
-        standing = health.look(connection)
-        return health.Problem.SWEEPER_SILENT not in health.problems(standing, settings)
+        state = health.read_state(connection)
+        return health.Problem.SWEEPER_SILENT not in health.problems(state, settings)
 
     wait_until(sweeper_runs, START_S, pause=ASK_AGAIN_S)
-    found = health.problems(standing, settings)
-    age = standing.oldest_age
+    found = health.problems(state, settings)
+    age = state.oldest_age
     detail = "no upload waits" if age is None else f"the oldest upload has waited for {age:.0f} s"
     if health.Problem.UPLOADS_OVERDUE in found:
         fix = "fix what else fails here; if nothing does, start more workers, or read uploads.last_error"
         yield fail("waiting uploads", detail, fix)
     elif health.Problem.BACKLOG in found:
         fix = "nothing to do if the number falls; else start more workers"
-        yield warn("waiting uploads", f"{standing.waiting} uploads wait, {detail}", fix)
+        yield warn("waiting uploads", f"{state.waiting} uploads wait, {detail}", fix)
     else:
         yield ok("waiting uploads", detail)
-    age = standing.heartbeat_age
+    age = state.heartbeat_age
     detail = "it never ran" if age is None else f"it ran {age:.0f} s ago"
     if health.Problem.SWEEPER_SILENT in found:
         yield fail("sweeper", detail, "start the Procfile's `sweeper`")

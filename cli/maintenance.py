@@ -132,17 +132,17 @@ def stats(*, as_json: bool, store: context.Store) -> None:
     """Count what waits and what failed, and the uploads of the last hour and day."""
     now = datetime.now(UTC)
     with store.engine.connect() as connection:
-        standing = health.look(connection)._asdict()
+        state = health.read_state(connection)._asdict()
         spans = {
             "last_hour": count_since(connection, now - timedelta(hours=1))._asdict(),
             "last_day": count_since(connection, now - timedelta(days=1))._asdict(),
         }
         webhooks = count_webhooks(connection)
-    standing |= count_backlog()
+    state |= count_backlog()
     if as_json:
-        context.print_json({"now": standing, **spans, "webhooks": webhooks})
+        context.print_json({"now": state, **spans, "webhooks": webhooks})
         return
-    context.print_table(("now", ""), list(standing.items()))
+    context.print_table(("now", ""), list(state.items()))
     context.print_table(
         ("uploads", *Counts._fields), [(span, *counts.values()) for span, counts in spans.items()]
     )

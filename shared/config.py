@@ -396,7 +396,7 @@ class Settings(BrokerSettings, StoreSettings):
 
     @field_validator("webhook_secrets")
     @classmethod
-    def _sign(cls, secrets: SecretStr, info: ValidationInfo) -> SecretStr:
+    def _check_webhook_secrets(cls, secrets: SecretStr, info: ValidationInfo) -> SecretStr:
         if not [signing_key(secret) for secret in _tokens(secrets)] and info.data.get("webhook_url"):
             raise ValueError("must be set while WEBHOOK_URL is set")
         return secrets

@@ -30,7 +30,7 @@ FREE_SHARE = 0.001
 
 # Each count of uploads reads a partial index without the ingested ones. Purged uploads are not counted: no
 # operator can do anything about them.
-_LOOK = text("""
+_READ_STATE = text("""
     SELECT waiting, oldest, extract(epoch FROM now() - oldest)::float8 AS oldest_age,
         rejected, dead, conflicts,
         (SELECT extract(epoch FROM now() - beaten_at)::float8 FROM heartbeats WHERE name = 'sweeper')
@@ -81,22 +81,22 @@ class Problem(StrEnum):
     DISK_FULL = "disk_full"
 
 
-def look(connection: Connection) -> SystemState:
+def read_state(connection: Connection) -> SystemState:
     """Read the state of the system; of failed uploads, only those that can be replayed are counted."""
-    (standing,) = execute(connection, _LOOK)
-    return SystemState(*standing)
+    (state,) = execute(connection, _READ_STATE)
+    return SystemState(*state)
 
 
-def problems(standing: SystemState, settings: Settings) -> frozenset[Problem]:
+def problems(state: SystemState, settings: Settings) -> frozenset[Problem]:
     """Judge a state of the system, and the disks of this host, by the thresholds."""
     overdue_after = settings.first_try_after + OVERDUE_AFTER_ENQUEUED * settings.enqueue_again_after
     silent_after = SILENT_AFTER_SWEEPS * settings.sweep_every
     judged = {
-        Problem.UPLOADS_OVERDUE: (standing.oldest_age or 0) > overdue_after,
-        Problem.SWEEPER_SILENT: standing.heartbeat_age is None or standing.heartbeat_age > silent_after,
+        Problem.UPLOADS_OVERDUE: (state.oldest_age or 0) > overdue_after,
+        Problem.SWEEPER_SILENT: state.heartbeat_age is None or state.heartbeat_age > silent_after,
         Problem.DISK_FULL: bool(full_disks()),
         # More uploads wait than the queue may hold: a new upload waits until they are enqueued.
-        Problem.BACKLOG: standing.waiting > settings.queue_limit * MESSAGE_SIZE,
+        Problem.BACKLOG: state.waiting > settings.queue_limit * MESSAGE_SIZE,
     }
     return frozenset(problem for problem, is_found in judged.items() if is_found)
 

@@ -69,7 +69,7 @@ TLS_REMEDY = (
 )
 
 
-def is_unproven(error: DBAPIError) -> bool:
+def is_about_tls(error: DBAPIError) -> bool:
     """Return whether an error is about TLS: a server cannot prove its name, or has no TLS, for example."""
     return any(word in str(error.orig) for word in ("SSL", "certificate"))
 

@@ -27,7 +27,7 @@ from sqlalchemy import Engine
 
 from shared import broker, db, failures, spool
 from shared.config import Settings
-from shared.health import Problem, look, problems
+from shared.health import Problem, problems, read_state
 from shared.plan import Fate
 from shared.study.grading import Outcome
 from shared.uploads import Status, Verdict
@@ -207,7 +207,7 @@ class Stores(Collector):
         weakref.finalize(self, engine.dispose)
         app = broker.make_celery(settings)
         asks: dict[str, Ask] = {
-            "postgres": lambda: _standing(engine, settings),
+            "postgres": lambda: _system(engine, settings),
             "broker": lambda: [
                 _gauge("queue_length", "Messages that wait in the broker", value=broker.queue_length(app))
             ],
@@ -242,39 +242,39 @@ def _answer(name: str, future: Future[list[Metric]]) -> list[Metric] | None:
     return future.result()
 
 
-def _standing(engine: Engine, settings: Settings) -> list[Metric]:
+def _system(engine: Engine, settings: Settings) -> list[Metric]:
     with engine.connect() as connection:
-        standing = look(connection)
+        state = read_state(connection)
     uploads = _gauge("uploads", "Uploads that wait, or have failed and are not purged", "status")
     for status, count in (
-        ("received", standing.waiting),
-        ("rejected", standing.rejected),
-        ("dead", standing.dead),
+        ("received", state.waiting),
+        ("rejected", state.rejected),
+        ("dead", state.dead),
     ):
         uploads.add_metric([status], count)
-    found = problems(standing, settings)
+    found = problems(state, settings)
     problem = _gauge("problem", "Whether the system has this problem: 0 or 1", "problem")
     for each in Problem:
         problem.add_metric([each], each in found)
     return [
         uploads,
         problem,
-        _gauge("conflicts", "Other content that came under a known uuid", value=standing.conflicts),
+        _gauge("conflicts", "Other content that came under a known uuid", value=state.conflicts),
         _gauge(
             "oldest_received_age_seconds",
             "Age of the longest waiting upload; 0: none",
-            value=standing.oldest_age or 0.0,
+            value=state.oldest_age or 0.0,
         ),
-        _gauge("webhooks_waiting", "Webhooks that wait to be delivered", value=standing.webhooks),
+        _gauge("webhooks_waiting", "Webhooks that wait to be delivered", value=state.webhooks),
         _gauge(
             "oldest_webhook_age_seconds",
             "Age of the longest waiting webhook; 0: none",
-            value=standing.oldest_webhook_age or 0.0,
+            value=state.oldest_webhook_age or 0.0,
         ),
         _gauge(
             "sweeper_heartbeat_age_seconds",
             "Time since the sweeper's last heartbeat; infinite: it never ran",
-            value=float("inf") if standing.heartbeat_age is None else standing.heartbeat_age,
+            value=float("inf") if state.heartbeat_age is None else state.heartbeat_age,
         ),
     ]
 

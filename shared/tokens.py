@@ -97,7 +97,7 @@ class LearnerTokens:
             log.warning("token_keys.not_reloaded", error=str(error))
         else:
             self._verified.clear()
-            log.info("token_keys.reloaded", count=len(self._keys))
+            log.info("token_keys.reloaded", keys=len(self._keys))
 
     def _verify(self, token: str, now: datetime) -> _Verified:
         if len(token) > LONGEST:

@@ -45,7 +45,7 @@ LONGEST_REASON = 500
 class Now:
     """The state of the system; `hour` and `day` are counts over time, the oldest first."""
 
-    standing: health.SystemState
+    state: health.SystemState
     problems: frozenset[health.Problem]
     hour: Sequence[reports.Activity]
     day: Sequence[reports.Activity]
@@ -69,10 +69,10 @@ def now() -> ResponseReturnValue:
     at, settings = services().clock(), services().settings
 
     def read(connection: Connection) -> Now:
-        standing, now = health.look(connection), db.now(connection)
+        state, now = health.read_state(connection), db.now(connection)
         return Now(
-            standing,
-            health.problems(standing, settings),
+            state,
+            health.problems(state, settings),
             reports.activity(connection, now=now, steps=HOUR // MINUTE, step=MINUTE),
             reports.activity(connection, now=now, steps=DAY // DAY_STEP, step=DAY_STEP),
         )

@@ -156,7 +156,7 @@ def running(
             **stores(servers),
             **tokens(last),
             **learner_tokens(home),
-            **of_data(),
+            **data_settings(),
         }
         _run(environment, "the database could not be migrated", "migrate")
         shutil.rmtree(home / METRICS, ignore_errors=True)  # counts of processes that have ended
@@ -196,7 +196,7 @@ def tokens(last: Mapping[str, str]) -> dict[str, str]:
     return {name: os.environ.get(name) or last.get(name) or new() for name, new in SECRETS.items()}
 
 
-def of_data() -> dict[str, str]:
+def data_settings() -> dict[str, str]:
     """Return the environment's settings that concern the data: commands in other shells need them, too."""
     names = ("DATABASE_SCHEMA", "STUDY_TIME_ZONE")
     return {name: os.environ[name] for name in names if os.environ.get(name)}

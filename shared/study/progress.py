@@ -28,7 +28,7 @@ class Review(NamedTuple):
     counted: bool
 
     @property
-    def order(self) -> tuple[datetime, bool, Rating, Outcome, date]:
+    def sort_key(self) -> tuple[datetime, bool, Rating, Outcome, date]:
         """Return the key by which reviews are sorted; it has no ids, which depend on the order of arrival.
 
         The date comes last: two devices may send the same moment with different offsets.
@@ -164,7 +164,7 @@ def decide(
             before = progress.get(question) if question not in others else None
             # Sorting is stable: of equal reviews, the session's own come last.
             every = [*others.get(question, ()), *own]
-            for review in sorted(every, key=attrgetter("order")) if len(every) > 1 else every:
+            for review in sorted(every, key=attrgetter("sort_key")) if len(every) > 1 else every:
                 if review.counted and any(review is each for each in own):
                     counts[review.outcome] += 1
                     counts[classify(before, review)] += 1
@@ -201,7 +201,7 @@ def classify(before: Progress | None, review: Review) -> Pattern | None:
 def fold(reviews: Iterable[Review]) -> Progress | None:
     """Fold the reviews of one question, in any order; return None if there are none."""
     progress = None
-    for review in sorted(reviews, key=attrgetter("order")):
+    for review in sorted(reviews, key=attrgetter("sort_key")):
         progress = advance(progress, review)
     return progress
 
@@ -284,7 +284,7 @@ class Step:
 def fold_steps(reviews: Iterable[Review]) -> Iterator[Step]:
     """Fold the reviews of one question, in any order; yield every step."""
     before = None
-    for review in sorted(reviews, key=attrgetter("order")):
+    for review in sorted(reviews, key=attrgetter("sort_key")):
         after = advance(before, review)
         recall = before and retrievability(before.memory, before.last_study_date, after.last_study_date)
         yield Step(review, before, recall, after)

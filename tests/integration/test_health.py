@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.config import Settings
-from shared.health import SWEEPER, Problem, SystemState, beat, look, problems
+from shared.health import SWEEPER, Problem, SystemState, beat, problems, read_state
 from tests.factories import answer, deliver, load, upload
 
 WELL = SystemState(
@@ -16,13 +16,13 @@ WELL = SystemState(
 
 def test_a_heartbeat_grows_old_until_the_next_one(engine: Engine) -> None:
     with engine.begin() as connection:
-        assert look(connection).heartbeat_age is None
+        assert read_state(connection).heartbeat_age is None
         beat(connection, "other")
         beat(connection, SWEEPER)
-        assert look(connection).heartbeat_age == 0  # now() is the transaction's
+        assert read_state(connection).heartbeat_age == 0  # now() is the transaction's
         connection.execute(text("UPDATE heartbeats SET beaten_at = beaten_at - interval '90 s'"))
         beat(connection, "other")
-        assert look(connection).heartbeat_age == 90
+        assert read_state(connection).heartbeat_age == 90
 
 
 def test_the_oldest_is_the_longest_waiting(engine: Engine) -> None:
@@ -31,10 +31,10 @@ def test_the_oldest_is_the_longest_waiting(engine: Engine) -> None:
     deliver(engine, sent)
     with engine.begin() as connection:
         connection.execute(text("UPDATE uploads SET waiting_since = now() - interval '90 s'"))
-        standing = look(connection)
-    assert (standing.waiting, standing.oldest_age) == (1, 90)
-    assert standing.oldest is not None
-    assert standing.oldest < datetime.now(UTC)
+        state = read_state(connection)
+    assert (state.waiting, state.oldest_age) == (1, 90)
+    assert state.oldest is not None
+    assert state.oldest < datetime.now(UTC)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, text
 from shared import spool
 from shared.config import Settings
 from shared.errors import StoreUnavailableError
-from shared.health import look
+from shared.health import read_state
 from shared.models import Base, StudyQuizSession, Upload, UploadConflict, UploadEvent
 from shared.uploads import Verdict
 from tests.factories import answer, deliver, delivery, ingest, load, rows, statuses, upload
@@ -72,7 +72,7 @@ def spool_some(settings: Settings, uploads: int) -> None:
 
 def heartbeat_age(engine: Engine) -> float:
     with engine.connect() as connection:
-        age = look(connection).heartbeat_age
+        age = read_state(connection).heartbeat_age
     return math.inf if age is None else age
 
 

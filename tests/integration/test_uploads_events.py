@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 
 from cli.main import main
 from shared.config import Settings
-from shared.health import look
+from shared.health import read_state
 from shared.ops.reports import UploadReport, report_upload
 from shared.retries import Start, fail, start
 from tests.factories import NOW, answer, deliver, ingest, load, standing, upload, uuid_of, work_off
@@ -162,4 +162,4 @@ def test_the_wait_begins_when_the_upload_can_be_worked_off(engine: Engine, datab
     spooled = upload(answer("q110", AT))
     deliver(engine, spooled, datetime.now(UTC) - timedelta(hours=5))
     with engine.connect() as connection:
-        assert (look(connection).oldest_age or 0) < 60
+        assert (read_state(connection).oldest_age or 0) < 60

@@ -359,7 +359,7 @@ def test_I3_progress_is_the_same_whatever_the_order(data: st.DataObject, found: 
 @settings(deadline=None)
 def test_one_by_one_is_all_at_once(found: list[Review]) -> None:
     known = None
-    for each in sorted(found, key=lambda review: review.order):
+    for each in sorted(found, key=lambda review: review.sort_key):
         known = advance(known, each)
     assert known == fold(found)
 
