@@ -248,7 +248,7 @@ def keep_questions(path: CatalogPath, header: Precondition) -> Response:
     except ValidationError as error:
         refuse_invalid(error)
     keep = partial(catalog_sync.keep_only, topic_id=path.id, kept=kept)
-    return _withdraw(header, lambda _: [path.id], keep, topic=path.id)
+    return _withdraw(header, lambda _: [path.id], keep, f"topic {path.id}")
 
 
 @blueprint.delete("/questions/<id:id>", operation_id="withdrawQuestion", responses=_WITHDRAWN)
@@ -257,26 +257,26 @@ def withdraw_question(path: CatalogPath, header: Precondition) -> Response:
     question = [path.id]
     topics = partial(catalog_sync.topics_of, question_ids=question)
     withdraw = partial(catalog_sync.withdraw, question_ids=question)
-    return _withdraw(header, topics, withdraw, question=path.id)
+    return _withdraw(header, topics, withdraw, f"question {path.id}")
 
 
 @blueprint.delete("/topics/<id:id>", operation_id="withdrawTopic", responses=_WITHDRAWN)
 def withdraw_topic(path: CatalogPath, header: Precondition) -> Response:
     """Withdraw a topic's questions; delete the topic unless it has sessions or retired questions."""
     withdraw = partial(catalog_sync.withdraw_topic, topic_id=path.id)
-    return _withdraw(header, lambda _: [path.id], withdraw, topic=path.id)
+    return _withdraw(header, lambda _: [path.id], withdraw, f"topic {path.id}")
 
 
 def _withdraw(
     header: Precondition,
     topics: Callable[[Connection], Collection[int]],
     withdraw: Callable[..., catalog_sync.Withdrawn],
-    **subject: int,
+    target: str,
 ) -> Response:
     now = services().now
     guarded = _guarded(topics, _expected(header), lambda c: withdraw(c, now=now(c)))
     done, digests = services().catalog.run(guarded)
-    log.info("catalog.withdrawn", deleted=done.deleted, retired=done.retired, **subject)
+    log.info("catalog.withdrawn", target=target, deleted=done.deleted, retired=done.retired)
     return _tagged(schemas.Withdrawn.model_validate(done._asdict()), digests)
 
 

@@ -189,7 +189,7 @@ def abandon_session(path: SessionPath) -> dict[str, Any]:
 
 def _close(close: Callable[..., dict[str, Any]], path: SessionPath) -> dict[str, Any]:
     closed = _run_now(lambda connection, now: close(connection, path.user_id, path.session_id, **now))
-    log.info("session.close_requested", session=path.session_id, status=closed["status"])
+    log.info("session.closed", session=path.session_id, session_status=closed["status"])
     return live_schemas.ClosedSession.model_validate(closed).model_dump(mode="json")
 
 
@@ -201,7 +201,7 @@ def _close(close: Callable[..., dict[str, Any]], path: SessionPath) -> dict[str,
 def void_session(path: SessionPath) -> dict[str, Any]:
     """Void a session: it stays on record but no longer counts; a session in progress is abandoned first."""
     voided = _run_now(lambda connection, now: sessions.void(connection, path.user_id, path.session_id, **now))
-    log.info("session.void_requested", session=path.session_id)
+    log.info("session.voided", session=path.session_id)
     return live_schemas.QuizSession.model_validate(voided).model_dump(mode="json")
 
 
@@ -215,7 +215,7 @@ def unvoid_session(path: SessionPath) -> dict[str, Any]:
     session = services().live.run(
         lambda connection: sessions.unvoid(connection, path.user_id, path.session_id)
     )
-    log.info("session.unvoid_requested", session=path.session_id)
+    log.info("session.unvoided", session=path.session_id)
     return live_schemas.QuizSession.model_validate(session).model_dump(mode="json")
 
 

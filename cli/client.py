@@ -143,9 +143,13 @@ class Sender:
 def with_sender(command: Callable[..., Any]) -> Callable[..., Any]:
     """Pass a command a `sender`: to the server of its options, else to the server of a running `up`."""
 
-    @click.option("--url", envvar="API_URL", help="The server; by default that of a running `up`.")
     @click.option(
-        "--token", envvar="VIEWER_SYNC_TOKEN", help="A viewer's token; by default that of a running `up`."
+        "--url", envvar="API_URL", help="The server; by default API_URL, else the server of a running `up`."
+    )
+    @click.option(
+        "--token",
+        envvar="VIEWER_SYNC_TOKEN",
+        help="The sender's token; by default VIEWER_SYNC_TOKEN, else the token of a running `up`.",
     )
     @data_dir_option
     @wraps(command)

@@ -296,7 +296,7 @@ def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
             )
         yield warn("time zones", detail, fix)
     if right:
-        yield ok("time zones", "the time zone of every learner is known")
+        yield ok("time zones", "every learner has a known time zone, or the default of STUDY_TIME_ZONE")
 
 
 def _health(connection: Connection, settings: Settings) -> Iterator[Finding]:

@@ -112,10 +112,10 @@ def make_engine(  # noqa: PLR0913  # each is an engine's own property
 def _set_up(
     settings: StoreSettings, wanted: Mapping[str, str], driver: psycopg.Connection, entry: ConnectionPoolEntry
 ) -> None:
-    """Apply the settings once for a connection, or for each transaction if it leads to a pooler.
+    """Apply the settings: once for a connection to Postgres, in each transaction on one to a pooler.
 
-    A pooler gives each transaction another session of Postgres, with another process id than the pooler
-    reported.
+    A pooler may give each transaction another session of Postgres. It is recognised by the process id that it
+    reports when a connection is made: no session of Postgres has this id.
     """
     is_pooled = f"pg_backend_pid() <> {driver.info.backend_pid}"
     known = {name: "0" for name, since in UNLIMITED.items() if driver.info.server_version >= since}

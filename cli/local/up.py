@@ -197,7 +197,7 @@ def tokens(last: Mapping[str, str]) -> dict[str, str]:
 
 
 def data_settings() -> dict[str, str]:
-    """Return the environment's settings that concern the data: commands in other shells need them, too."""
+    """Return DATABASE_SCHEMA and STUDY_TIME_ZONE if set: commands in other shells need the same values."""
     names = ("DATABASE_SCHEMA", "STUDY_TIME_ZONE")
     return {name: os.environ[name] for name in names if os.environ.get(name)}
 
