@@ -1,9 +1,10 @@
 """The form of a catalog: its rows, read from JSON and checked."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, NamedTuple, Self
 
 import pydantic
@@ -12,11 +13,26 @@ from shared.errors import CatalogError
 from shared.payload import Integer, as_integer, normal_id
 from shared.zones import TimeZone
 
+_VISIBLE = re.compile(r"[^\s\ufeff]")
+
 
 def _storable(text: str) -> str:
     if "\0" in text:
         raise ValueError("contains NUL (\\0), which Postgres cannot store")
     return text
+
+
+def _not_blank(pub_id: str) -> str:
+    if not _VISIBLE.search(pub_id):
+        raise ValueError("has only spaces, which no answer can name")
+    return pub_id
+
+
+def _readable(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time from the year 1 to 9999 in UTC") from None
 
 
 def _written(value: Any) -> Any:
@@ -27,7 +43,13 @@ def _written(value: Any) -> Any:
 
 Id = Annotated[int, pydantic.Field(gt=0, lt=2**63), pydantic.BeforeValidator(as_integer)]
 Date = Annotated[date, pydantic.Field(strict=False), pydantic.BeforeValidator(_written)]
-Moment = Annotated[pydantic.AwareDatetime, pydantic.Field(strict=False), pydantic.BeforeValidator(_written)]
+# Postgres would store a time beyond these years, but Python could not read it again.
+Moment = Annotated[
+    pydantic.AwareDatetime,
+    pydantic.Field(strict=False),
+    pydantic.BeforeValidator(_written),
+    pydantic.AfterValidator(_readable),
+]
 Text = Annotated[str, pydantic.Field(min_length=1), pydantic.AfterValidator(_storable)]
 
 
@@ -59,8 +81,12 @@ class CatalogEdition(_Form):
         pydantic.AfterValidator(normal_id),
         pydantic.Field(min_length=1, max_length=200),
         pydantic.AfterValidator(_storable),
+        pydantic.AfterValidator(_not_blank),
     ]
-    choices: list[Annotated[str, pydantic.AfterValidator(_storable)]] = pydantic.Field(min_length=2)
+    # The index of a choice is a smallint.
+    choices: list[Annotated[str, pydantic.AfterValidator(_storable)]] = pydantic.Field(
+        min_length=2, max_length=2**15
+    )
     correct_choice: Integer = pydantic.Field(ge=0)
     published_at: Moment | None = None
 
@@ -81,7 +107,8 @@ class CatalogQuestion(_Form):
     user_id: Id
     study_topic_id: Id
     subject: Text = pydantic.Field(max_length=120)
-    exam_frequency: float | None = pydantic.Field(None, ge=0, allow_inf_nan=False)
+    # Limited, as Postgres cannot compute the mean of numbers such as 1e200.
+    exam_frequency: float | None = pydantic.Field(None, ge=0, le=1e9, allow_inf_nan=False)
     retired_at: Moment | None = None
     editions: list[CatalogEdition] = pydantic.Field(min_length=1)
 
