@@ -92,6 +92,9 @@ VIEWS = {
     ),
 }
 
+# The most characters of columns that requests repeat: an answer names the pub_id, a live session the subject.
+LONGEST = {("published_items", "pub_id"): 200, ("study_questions", "subject"): 120}
+
 # Columns that name a learner.
 LEARNERS = {("users", "id"), ("study_topics", "user_id"), ("study_questions", "user_id")}
 
@@ -286,6 +289,7 @@ _NOT_NORMAL = text("""
     SELECT pub_id FROM published_items
     WHERE pub_id IS NOT NFC NORMALIZED OR pub_id <> btrim(pub_id, :spaces) LIMIT 3
 """)
+_INFINITE = text("SELECT pub_id FROM published_items WHERE NOT isfinite(published_at) LIMIT 3")
 _SEVERAL = text("SELECT pub_id FROM published_items GROUP BY pub_id HAVING count(pub_id) > 1 LIMIT 3")
 
 
@@ -306,9 +310,17 @@ def faults(connection: Connection) -> Iterator[tuple[str, str]]:
         yield from _faults_of_rows(connection)
 
 
+def _too_long(connection: Connection) -> Iterator[tuple[str, str]]:
+    for (name, column), longest in LONGEST.items():
+        query = f"SELECT EXISTS (SELECT FROM {name} WHERE length({column}) > {longest})"  # noqa: S608  # of ours
+        if db.scalar(connection, text(query)):
+            fix = "shorten it, or let the view leave these rows out: requests with longer values are refused"
+            yield f"{name}.{column} has more than {longest} characters in some rows", fix
+
+
 def _faults_of_rows(connection: Connection) -> Iterator[tuple[str, str]]:
     for name, view in VIEWS.items():
-        for column in (column for column, wanted in view.columns.items() if not wanted.lacking):
+        for column in (column for column, wanted in view.columns.items() if wanted.lacking != "NULL"):
             query = f"SELECT EXISTS (SELECT FROM {name} WHERE {column} IS NULL)"  # noqa: S608  # of ours
             if db.scalar(connection, text(query)):
                 yield f"{name}.{column} is NULL in some rows", "let the view leave these rows out"
@@ -317,12 +329,16 @@ def _faults_of_rows(connection: Connection) -> Iterator[tuple[str, str]]:
             if "Seq Scan" in str(db.scalar(connection, text(query))):
                 fix = "create an index on this column of the table, and let the view show it without a cast"
                 yield f"{name} is read as a whole to find a {column}", fix
+    yield from _too_long(connection)
     if wrong := db.scalars(connection, _WITHOUT_KEY):
         fix = "let the view show choices as a JSON array, and the index of the right one, counted from 0"
         yield f"published_items.correct_choice names no choice of {', '.join(wrong)}", fix
     if wrong := db.scalars(connection, _NOT_NORMAL, {"spaces": SPACES}):
         fix = "store pub_id in Unicode's NFC and without spaces around it: otherwise no answer finds it"
         yield f"published_items.pub_id is not in normal form: {', '.join(map(repr, wrong))}", fix
+    if wrong := db.scalars(connection, _INFINITE):
+        fix = "let the view show NULL for -infinity, and leave out rows with infinity: Python has neither"
+        yield f"published_items.published_at is infinite for {', '.join(wrong)}", fix
     if wrong := db.scalars(connection, _SEVERAL):
         fix = "let the view show one row for each pub_id: otherwise any of the rows may grade an answer"
         yield f"published_items has several rows with the pub_id {', '.join(wrong)}", fix

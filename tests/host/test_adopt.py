@@ -319,6 +319,27 @@ BROKEN = [
         "published_items.pub_id is NULL in some rows",
     ),
     (
+        OTHER_VIEW.format(
+            "repeat('q', 200) || pub_id AS pub_id, source_id, choices::jsonb, correct_choice,"
+            " now() AS published_at"
+        ),
+        "pub_id has more than 200 characters in some rows",
+    ),
+    (
+        OTHER_VIEW.format(
+            "pub_id::text, source_id, choices::jsonb, correct_choice, '-infinity'::timestamptz published_at"
+        ),
+        "published_at is infinite for ",
+    ),
+    (
+        """
+        ALTER VIEW learning.study_questions RENAME TO shown;
+        CREATE VIEW learning.study_questions AS SELECT id, user_id, study_topic_id, NULL::text AS subject,
+            exam_frequency, retired_at FROM learning.shown
+        """,
+        "study_questions.subject is NULL in some rows",
+    ),
+    (
         OTHER_VIEW.format("pub_id, source_id, choices, published_at"),
         "published_items.correct_choice is missing",
     ),
