@@ -129,7 +129,7 @@ class _Server:
 
     def keep_only(self, topic: int, questions: Iterable[int]) -> int:
         """Withdraw a topic's questions that are not listed; return how many were withdrawn."""
-        body = json.dumps({"ids": [*questions]})
+        body = json.dumps({"ids": [*{*questions}]}, separators=(",", ":"))
         with self._ask("PUT", f"/catalog/topics/{topic}/questions", [topic], content=body) as answer:
             return int(answer["deleted"] + answer["retired"])
 

@@ -143,7 +143,7 @@ def _row(question: quizzes.Question, learner: int | None, topic: str | None) -> 
     if not learner or not topic:
         name = "topic" if learner else "learner"
         raise CatalogError(f"{question.place}: names no {name}: give --{name}")
-    subject = question.subject or topic
+    subject = question.subject or topic[:120]  # the limit of a subject
     return Row(question.place, learner, topic, subject, question.pub_id, question.choices, question.key)
 
 

@@ -72,6 +72,15 @@ def test_a_topic_may_be_named_by_the_command_alone() -> None:
     assert [topic.name for topic in catalog.topics] == ["Anatomy"]
 
 
+def test_a_quiz_without_subjects_takes_as_many_characters_of_the_topic_as_a_subject_may_have() -> None:
+    quiz = (
+        "<quiz><question type='multichoice'><idnumber>q1</idnumber>"
+        "<answer fraction='100'><text>yes</text></answer><answer><text>no</text></answer></question></quiz>"
+    )
+    (asked,) = read(quiz.encode(), learner=7, topic="t" * 500).catalog.questions
+    assert asked.subject == "t" * 120
+
+
 def test_made_ids_are_stable_and_exact_in_javascript() -> None:
     assert made_id("question", "q1") == 5000367693046220
     assert all(2**52 <= made_id("question", n) < 2**53 for n in range(1000))
