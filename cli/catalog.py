@@ -1,4 +1,4 @@
-"""`catalog`: its commands, and the FILE that two of them read."""
+"""The command group `catalog`, and the argument FILE of its commands `load` and `sync`."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps

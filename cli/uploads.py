@@ -37,8 +37,9 @@ FAILED = (Status.REJECTED, Status.DEAD)
 def upload(file: Path, *, sender: client.Sender, concurrency: int, wait: bool) -> None:
     """Send the uploads of an NDJSON FILE, one per line; safe to run again. Exit 1 if any failed.
 
-    An upload has failed if it could not be sent, was refused, or, with --wait, is dead or not final in time;
-    a rejected one has not failed.
+    An upload has failed if it could not be sent, or if the server answered with an error. With --wait, it has
+    also failed if it is dead, or has no final status in time. An upload with the status `rejected` has not
+    failed.
 
     FILE may be compressed by gzip; - reads standard input.
     """

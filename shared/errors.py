@@ -12,7 +12,7 @@ class ConfigurationError(StudyIngestError):
 class MigrationError(StudyIngestError):
     """A migration failed or cannot begin, or the database's revision cannot be read.
 
-    Revisions that were finished before stay.
+    Revisions that were applied before the failure are kept.
     """
 
 

@@ -234,10 +234,10 @@ class Stores(Collector):
 def _answer(name: str, future: Future[list[Metric]]) -> list[Metric] | None:
     if not future.done():
         future.cancel()
-        log.warning("metrics.store_failed", store=name, error="no answer in time")
+        log.warning("metrics.store_not_read", store=name, error="no answer in time")
         return None
     if error := future.exception():
-        log.warning("metrics.store_failed", store=name, error=failures.describe(error))
+        log.warning("metrics.store_not_read", store=name, error=failures.describe(error))
         return None
     return future.result()
 

@@ -330,7 +330,8 @@ def void(uuid: UUID) -> ResponseReturnValue:
         return page, 422
     act = partial(actions.void_upload, client_session_uuid=uuid, reason=reason)
     count = write(act)
-    log.info("ops.voided", upload=str(uuid), sessions=count)
+    if count:
+        log.info("ops.voided", upload=str(uuid), sessions=count)
     flash(f"{count} sessions voided." if count else "The upload was voided already.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
@@ -346,7 +347,8 @@ def ask_unvoid(uuid: UUID) -> ResponseReturnValue:
 def unvoid(uuid: UUID) -> ResponseReturnValue:
     """Bring the upload's voided sessions back."""
     count = write(partial(actions.unvoid_upload, client_session_uuid=uuid))
-    log.info("ops.unvoided", upload=str(uuid), sessions=count)
+    if count:
+        log.info("ops.unvoided", upload=str(uuid), sessions=count)
     flash(f"{count} sessions are back." if count else "The upload was not voided.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 

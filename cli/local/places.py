@@ -41,7 +41,8 @@ data_dir_option = click.option(
     envvar="STUDY_INGEST_DATA_DIR",
     default=DEFAULT_DIRECTORY,
     show_default=True,
-    help="Data directory of `up`; while DATABASE_URL is unset, other commands use the stores of this `up`.",
+    help="Data directory of `up`. What is not set comes from this `up`: DATABASE_URL with all that it needs,"
+    " the address of the web process, tokens and keys.",
 )
 
 
