@@ -141,7 +141,7 @@ class Sender:
 
 
 def with_sender(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Pass a command a `sender`: to the server of its options, else to the server of a running `up`."""
+    """Pass a command a `sender` that sends to the server in the options, else to that of a running `up`."""
 
     @click.option(
         "--url", envvar="API_URL", help="The server; by default API_URL, else the server of a running `up`."

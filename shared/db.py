@@ -64,9 +64,8 @@ def make_engine(  # noqa: PLR0913  # each is an engine's own property
 
     `autocommit`: each statement commits by itself. `scanning`: for statements that read whole tables.
     `statement_limit`: seconds of the longest statement; None means TASK_TIME_LIMIT.
-    libpq reads the URL: several hosts, `options`, `sslmode` and the rest apply to every process alike. A
-    server that is not on this machine must prove its name, unless the URL has an `sslmode`, or PGSSLMODE is
-    set.
+    The URL may have all parameters of libpq, such as several hosts, `options` or `sslmode`. A server that is
+    not on this machine must prove its name, unless the URL has an `sslmode`, or PGSSLMODE is set.
     The parameters of statements are hidden from error texts, since they hold learners' answers.
     """
     statement_limit = statement_limit or settings.task_time_limit

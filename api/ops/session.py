@@ -162,7 +162,8 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
 def admit() -> ResponseReturnValue | None:
     """Redirect requests without a session to the login; refuse forms of other sites or without CSRF token.
 
-    The login itself needs neither session nor CSRF token.
+    The login and the static files need neither. A part of a page that is loaded without a session lets the
+    browser load the page again.
     """
     if flask.request.method != "GET" and flask.request.headers.get("Sec-Fetch-Site", "none") not in {
         "same-origin",

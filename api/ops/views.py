@@ -228,7 +228,7 @@ def _dry_run(uuid: UUID, template: str, *, shift: str = "") -> ResponseReturnVal
 def replay(uuid: UUID) -> ResponseReturnValue:
     """Set the upload back if it is rejected or dead; the sweeper then enqueues it."""
     done = write(partial(actions.set_back, client_session_uuid=uuid))
-    log.info("ops.replay_requested", upload=str(uuid), answer=str(done))
+    log.info("ops.replay_requested", upload=str(uuid), result=str(done))
     flash(
         "The upload is set back, and is replayed soon."
         if done is actions.ReplayRequest.SET_BACK
@@ -259,7 +259,7 @@ def shift_clock(uuid: UUID) -> ResponseReturnValue:
             connection, uuid, shift, now=db.now(connection), default_zone=zone
         )
     )
-    log.info("ops.clock_shift_requested", upload=str(uuid), answer=str(done))
+    log.info("ops.clock_shift_requested", upload=str(uuid), result=str(done))
     flash(f"The times of the upload are shifted; the upload is {done}.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 
@@ -299,7 +299,7 @@ def replay_all() -> ResponseReturnValue:
 
     uuids = write(act)
     for uuid in uuids:
-        log.info("ops.replay_requested", upload=str(uuid), answer=str(actions.ReplayRequest.SET_BACK))
+        log.info("ops.replay_requested", upload=str(uuid), result=str(actions.ReplayRequest.SET_BACK))
     flash(f"{len(uuids)} uploads set back: they are replayed soon.")
     return redirect(url_for(".uploads", **_typed()), 303)
 

@@ -205,7 +205,11 @@ class Outbox:
             self._wake.wait(min(max(wait, 0.0), LOOK_AGAIN))
 
     def _drain(self, *, everything: bool) -> bool:
-        """Send what is due, until nothing is left or no answer comes; return whether a token is missing."""
+        """Send the sessions that are due; return whether a token is missing.
+
+        `everything`: send all waiting sessions. Sending ends early if the outbox has to pause, has no token,
+        or is closed.
+        """
         done = _Round(everything)
         while not self._stop.is_set() and time.monotonic() >= self._paused_until:
             before = len(done.tried)
