@@ -85,7 +85,8 @@ def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response:
             fault = {"pointer": "", "detail": f"rejected with the reason {receipt.reason}"}
             raise Problem(Kind.REJECTED_UPLOAD, reason=receipt.reason, errors=[fault])
         case uploads.Verdict.INGESTED:
-            members = f'"client_session_uuid":"{uuid}","result":{receipt.result}'
+            # There is no result any more if the learner was deleted.
+            members = f'"client_session_uuid":"{uuid}","result":{receipt.result or "null"}'
             return Response(f'{{"status":"already_ingested",{members}}}', content_type="application/json")
     # New, pending and dead uploads: a dead one is recorded, too, and only an operator can replay it.
     body = f'{{"status":"received","client_session_uuid":"{uuid}"}}'

@@ -124,6 +124,22 @@ def test_an_ingested_upload_is_answered_with_its_result(web: httpx.Client, engin
     assert standing["finalized_at"] >= standing["received_at"]
 
 
+def test_a_repeat_after_its_learner_was_deleted_is_already_ingested_without_a_result(
+    web: httpx.Client, engine: Engine
+) -> None:
+    upload = an_upload()
+    web.post(ENDPOINT, json=upload)
+    conclude(engine, upload, status="ingested")  # the deletion leaves no result
+
+    response = web.post(ENDPOINT, json=upload)
+
+    assert response.json() == {
+        "status": "already_ingested",
+        "client_session_uuid": upload["client_session_uuid"],
+        "result": None,
+    }
+
+
 def test_a_rejected_upload_is_422_with_its_reason_until_other_content_supersedes_it(
     web: httpx.Client, engine: Engine
 ) -> None:
