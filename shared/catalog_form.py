@@ -13,12 +13,16 @@ from shared.errors import CatalogError
 from shared.payload import Integer, as_integer, normal_id
 from shared.zones import TimeZone
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _VISIBLE = re.compile(r"[^\s\ufeff]")
 
 
 def _storable(text: str) -> str:
     if "\0" in text:
         raise ValueError("contains NUL (\\0), which Postgres cannot store")
+    if not text.isascii() and _SURROGATE.search(text):
+        raise ValueError("contains half of a character (a surrogate): it was cut off")
     return text
 
 
@@ -36,9 +40,10 @@ def _readable(moment: datetime) -> datetime:
 
 
 def _written(value: Any) -> Any:
-    if isinstance(value, str):
+    # pydantic would take a number for seconds since 1970, and a text such as "20261122", too.
+    if isinstance(value, str) and _DATE.match(value):
         return value
-    raise ValueError("must be a text")  # pydantic would take a number for seconds since 1970
+    raise ValueError("must be a text that begins with a date, such as 2026-11-22")
 
 
 Id = Annotated[int, pydantic.Field(gt=0, lt=2**63), pydantic.BeforeValidator(as_integer)]
