@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from limits import parse
+from limits import parse_many
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from redis import Redis
@@ -217,7 +217,8 @@ def _origins(origins: str) -> str:
 
 def _rate(rate: str) -> str:
     try:
-        sound = parse(rate).amount > 0
+        (limit,) = parse_many(rate)
+        sound = limit.amount > 0
     except ValueError:
         sound = False
     if not sound:
@@ -234,7 +235,8 @@ UrlPrefix = Annotated[str, AfterValidator(_url_prefix)]
 Networks = Annotated[str, AfterValidator(_networks)]
 Origins = Annotated[str, AfterValidator(_origins)]
 Rate = Annotated[str, AfterValidator(_rate)]
-Seconds = Annotated[float, Field(gt=0)]
+# The limits keep each within what Postgres (milliseconds in 31 bits) and Python's waits can express.
+Seconds = Annotated[float, Field(ge=0.001, le=2_000_000, allow_inf_nan=False)]
 # The shortest allowed length of each secret. From one IP address a stranger can try some thousand passwords a
 # day, but any number of tokens.
 SHORTEST_SECRETS = {
@@ -371,6 +373,7 @@ class Settings(BrokerSettings, StoreSettings):
     upload_retention_days: int | None = Field(
         None,
         ge=1,
+        le=36_525,
         description="days after which the sweeper deletes the payload of an ingested upload; unset: never",
     )
     webhook_url: HttpUrl = Field("", description="http(s) receiver of webhooks; unset: all are skipped")

@@ -39,7 +39,7 @@ def test_a_file_of_keys_needs_an_audience() -> None:
         configured(viewer_token_keys="/keys.json")
 
 
-@pytest.mark.parametrize("rate", ["", "0/minute", "many", "600"])
+@pytest.mark.parametrize("rate", ["", "0/minute", "many", "600", "100/minute;1000/hour"])
 def test_a_rate_is_a_number_and_a_span(rate: str) -> None:
     with pytest.raises(
         ValidationError, match="must be a number of requests for a span of time, such as 600/minute"
