@@ -92,9 +92,6 @@ VIEWS = {
     ),
 }
 
-# The most characters of columns that requests repeat: an answer names the pub_id, a live session the subject.
-LONGEST = {("published_items", "pub_id"): 200, ("study_questions", "subject"): 120}
-
 # Columns that name a learner.
 LEARNERS = {("users", "id"), ("study_topics", "user_id"), ("study_questions", "user_id")}
 
@@ -273,7 +270,7 @@ def _cast(shown: str, kind: str, types: tuple[str, ...]) -> str:
         return ""
     if types is TIME and kind == "timestamp without time zone":
         return f"{shown} AT TIME ZONE 'UTC'"
-    return f"to_jsonb({shown})" if kind == "ARRAY" else f"CAST({shown} AS {types[0]})"
+    return f"to_jsonb(CAST({shown} AS text[]))" if kind == "ARRAY" else f"CAST({shown} AS {types[0]})"
 
 
 _SHOWN = text("""
@@ -281,15 +278,59 @@ _SHOWN = text("""
     WHERE attrelid = to_regclass(:view) AND attnum > 0
 """)
 _READABLE = text("SELECT has_table_privilege(to_regclass(:view), 'SELECT')")
-_WITHOUT_KEY = text(f"""
-    SELECT coalesce(pub_id, 'a row without pub_id') FROM published_items i
-    WHERE ({CAN_GRADE}) IS NOT TRUE LIMIT 3
-""")  # noqa: S608  # made of a constant
-_NOT_NORMAL = text("""
-    SELECT pub_id FROM published_items
-    WHERE pub_id IS NOT NFC NORMALIZED OR pub_id <> btrim(pub_id, :spaces) LIMIT 3
-""")
-_INFINITE = text("SELECT pub_id FROM published_items WHERE NOT isfinite(published_at) LIMIT 3")
+# Rows that our processes cannot use: the view, the column that names the row, the condition, what is wrong,
+# and the fix.
+_WRONG_ROWS = (
+    (
+        "published_items",
+        "pub_id",
+        f"({CAN_GRADE}) IS NOT TRUE",
+        "correct_choice names no choice of",
+        "let the view show choices as a JSON array, and the index of the right one, counted from 0",
+    ),
+    (
+        "published_items",
+        "pub_id",
+        "jsonb_path_exists(choices, '$[*] ? (@.type() <> \"string\")')",
+        "choices are not all texts in",
+        "let the view show each choice as a text: otherwise no session can show the question",
+    ),
+    (
+        "published_items",
+        "pub_id",
+        "pub_id IS NOT NFC NORMALIZED OR pub_id <> btrim(pub_id, :spaces) OR pub_id !~ '\\S'",
+        "pub_id is not in normal form:",
+        "store pub_id in Unicode's NFC and without spaces around it: otherwise no answer finds it",
+    ),
+    (
+        "published_items",
+        "pub_id",
+        "length(pub_id) > 200",
+        "pub_id has more than 200 characters:",
+        "shorten it, or let the view leave the rows out: no answer can name them",
+    ),
+    (
+        "published_items",
+        "pub_id",
+        "NOT published_at BETWEEN '0001-01-01Z' AND '9999-12-31T23:59:59Z'",
+        "published_at is outside of the years 1 to 9999 in",
+        "let the view show NULL for earlier times, and leave out rows with later ones: Python has neither",
+    ),
+    (
+        "study_questions",
+        "id",
+        "length(subject) > 120",
+        "subject has more than 120 characters in",
+        "shorten it: no session can be limited to this subject",
+    ),
+    (
+        "study_questions",
+        "id",
+        "NOT exam_frequency BETWEEN 0 AND 1e9",
+        "exam_frequency is not from 0 to 1e9 in",
+        "let the view show another number, or NULL",
+    ),
+)
 _SEVERAL = text("SELECT pub_id FROM published_items GROUP BY pub_id HAVING count(pub_id) > 1 LIMIT 3")
 
 
@@ -310,14 +351,6 @@ def faults(connection: Connection) -> Iterator[tuple[str, str]]:
         yield from _faults_of_rows(connection)
 
 
-def _too_long(connection: Connection) -> Iterator[tuple[str, str]]:
-    for (name, column), longest in LONGEST.items():
-        query = f"SELECT EXISTS (SELECT FROM {name} WHERE length({column}) > {longest})"  # noqa: S608  # of ours
-        if db.scalar(connection, text(query)):
-            fix = "shorten it, or let the view leave these rows out: requests with longer values are refused"
-            yield f"{name}.{column} has more than {longest} characters in some rows", fix
-
-
 def _faults_of_rows(connection: Connection) -> Iterator[tuple[str, str]]:
     for name, view in VIEWS.items():
         for column in (column for column, wanted in view.columns.items() if wanted.lacking != "NULL"):
@@ -329,16 +362,10 @@ def _faults_of_rows(connection: Connection) -> Iterator[tuple[str, str]]:
             if "Seq Scan" in str(db.scalar(connection, text(query))):
                 fix = "create an index on this column of the table, and let the view show it without a cast"
                 yield f"{name} is read as a whole to find a {column}", fix
-    yield from _too_long(connection)
-    if wrong := db.scalars(connection, _WITHOUT_KEY):
-        fix = "let the view show choices as a JSON array, and the index of the right one, counted from 0"
-        yield f"published_items.correct_choice names no choice of {', '.join(wrong)}", fix
-    if wrong := db.scalars(connection, _NOT_NORMAL, {"spaces": SPACES}):
-        fix = "store pub_id in Unicode's NFC and without spaces around it: otherwise no answer finds it"
-        yield f"published_items.pub_id is not in normal form: {', '.join(map(repr, wrong))}", fix
-    if wrong := db.scalars(connection, _INFINITE):
-        fix = "let the view show NULL for -infinity, and leave out rows with infinity: Python has neither"
-        yield f"published_items.published_at is infinite for {', '.join(wrong)}", fix
+    for name, key, condition, detail, fix in _WRONG_ROWS:
+        query = f"SELECT {key} FROM {name} i WHERE {condition} LIMIT 3"  # noqa: S608  # of ours
+        if wrong := db.scalars(connection, text(query), {"spaces": SPACES} if ":spaces" in query else {}):
+            yield f"{name}.{detail} {', '.join(map(repr, wrong))}", fix
     if wrong := db.scalars(connection, _SEVERAL):
         fix = "let the view show one row for each pub_id: otherwise any of the rows may grade an answer"
         yield f"published_items has several rows with the pub_id {', '.join(wrong)}", fix

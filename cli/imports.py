@@ -24,6 +24,7 @@ from sqlalchemy import text
 from cli import context
 from cli.options import COUNT, FILE, Duration, Line, read_file
 from shared import db
+from shared.attempts import CAN_GRADE
 from shared.errors import ConfigurationError, StudyIngestError, UnknownLearnerError
 from shared.payload import MAX_ATTEMPTS, normal_id
 from shared.quizzes import UNREADABLE
@@ -33,10 +34,10 @@ from shared.uploads import Delivery, Verdict, receive
 
 BATCH = 100  # uploads that are recorded in one transaction
 _KNOWN = text("SELECT EXISTS (SELECT FROM users WHERE id = :learner)")
-_KEYS = text("""
+_KEYS = text(f"""
     SELECT i.pub_id, i.correct_choice FROM study_questions q JOIN published_items i ON i.source_id = q.id
-    WHERE q.user_id = :learner
-""")
+    WHERE q.user_id = :learner AND {CAN_GRADE}
+""")  # noqa: S608  # made of a constant
 
 # The newest form first: a collection in an older form beside it has only a note for older versions of Anki.
 _DATABASES = ("collection.anki21b", "collection.anki21", "collection.anki2")

@@ -144,9 +144,9 @@ def _plan(
     # A learner must not find out whether a question is another learner's or unknown.
     names_others = received.learner_id is not None and bool(owners - {received.learner_id})
     owner = owners.pop() if len(owners) == 1 else None
-    if owner and owner not in learners:
+    if owner is not None and owner not in learners:
         raise OvertakenError("the owner of a question changed during the replay, or is missing from `users`")
-    zone = learners[owner] if owner else ZoneInfo(default_zone)
+    zone = ZoneInfo(default_zone) if owner is None else learners[owner]
     known = {} if names_others else questions
     plan = make_plan(upload, received.received_at, known, zone, clock_shift=received.clock_shift)
     reason = other_key = None
