@@ -189,7 +189,7 @@ class Outbox:
 
     def export(self) -> str:
         """Return the kept sessions as NDJSON, which `study-ingest upload` reads."""
-        return "".join(json.dumps(item.session) + "\n" for item in self.items())
+        return "".join(json.dumps(item.session, ensure_ascii=False) + "\n" for item in self.items())
 
     def _run(self) -> None:
         while not self._stop.is_set():
