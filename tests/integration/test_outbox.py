@@ -99,6 +99,22 @@ def test_the_readme_says_how_a_session_is_sent(
     assert len(proxy.recorded()) == 1
 
 
+def test_a_cookie_of_a_portal_is_not_sent_back(make: Make, proxy: Proxy) -> None:
+    cookies: list[str | None] = []
+
+    def portal(handler: Handler) -> None:
+        cookies.append(handler.headers.get("Cookie"))
+        problem("store-unavailable", 503, **{"Set-Cookie": "device=42"})(handler)
+
+    proxy.fault = portal
+    outbox = make()
+    outbox.add(session())
+    for _ in range(2):
+        outbox.flush()
+    assert len(cookies) >= 2
+    assert set(cookies) == {None}
+
+
 def test_what_is_added_is_sent_by_the_next_process(make: Make, proxy: Proxy) -> None:
     first = make()
     for _ in range(20):

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from os import PathLike
 from typing import Any, Self
 
@@ -102,7 +103,8 @@ class Outbox:
         base = httpx.URL(url.rstrip("/"))
         # A proxy of the environment cannot reach a server on this machine's loopback address.
         mounts = {"http://": None, "https://": None} if base.host in LOOPBACK else None
-        self._http = httpx.Client(base_url=base, timeout=DEADLINE, mounts=mounts)
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))  # a portal on the way may send some
+        self._http = httpx.Client(base_url=base, timeout=DEADLINE, mounts=mounts, cookies=no_cookies)
         self._pool = ThreadPoolExecutor(LANES, thread_name_prefix="study-outbox")
         self._thread = threading.Thread(target=self._run, name="study-outbox", daemon=True)
         self._wake = threading.Event()
