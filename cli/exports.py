@@ -17,6 +17,7 @@ from cli.options import BIGINT
 from shared import db
 from shared.errors import ConfigurationError
 
+# LEFT JOIN: a document server may have deleted a question.
 # The rows of each export, ordered by the key of the table; docs/files.md says what the columns mean.
 TABLES = {
     "attempts": """
@@ -26,7 +27,7 @@ TABLES = {
             a.rating, a.answered_at, a.utc_offset, a.study_date, a.clock_adjusted
         FROM study_question_attempts a
         JOIN study_quiz_sessions s ON s.user_id = a.user_id AND s.id = a.study_quiz_session_id
-        JOIN study_questions q ON q.id = a.study_question_id
+        LEFT JOIN study_questions q ON q.id = a.study_question_id
         WHERE {learner} AND {topic}
         ORDER BY a.user_id, a.study_quiz_session_id, a.ordinal
     """,
@@ -35,7 +36,7 @@ TABLES = {
             a.difficulty, a.due, a.due_at_most, a.last_answered_at, a.last_study_date, a.reviews, a.misses,
             a.corrects, a.miss_streak, a.correct_streak, a.wrong_note, a.note_opened_at, a.note_closed_at
         FROM study_question_progress a
-        JOIN study_questions s ON s.id = a.study_question_id
+        LEFT JOIN study_questions s ON s.id = a.study_question_id
         LEFT JOIN current_editions e ON e.source_id = a.study_question_id
         WHERE {learner} AND {topic}
         ORDER BY a.study_question_id, a.user_id

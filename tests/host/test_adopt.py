@@ -188,6 +188,14 @@ def test_what_it_changed_is_listed_and_reconciled(adopted: Host, engine: Engine)
     assert standing(engine, sent).result is None
 
 
+def test_what_was_learned_at_a_deleted_question_is_exported(adopted: Host, engine: Engine) -> None:
+    ingest(engine, upload(answer("ann-0", AT)))
+    adopted.run("DELETE FROM study_questions")
+    for what in ("attempts", "progress"):
+        exported = adopted.ours("export", what).stdout.splitlines()
+        assert len(exported) == 2, exported
+
+
 def test_a_learner_is_deleted_here_alone(adopted: Host, engine: Engine) -> None:
     user_id = learner(engine)
     ingest(engine, upload(answer("ann-0", AT)))
