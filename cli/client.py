@@ -14,7 +14,7 @@ import click
 import httpx
 
 from cli import remote
-from cli.local.places import data_dir_option, read_env
+from cli.local.places import data_dir_option, read_env_as_owner
 from shared.errors import StudyIngestError
 from study_outbox import is_away, pause_after, retry_after
 
@@ -154,7 +154,7 @@ def with_sender(command: Callable[..., Any]) -> Callable[..., Any]:
     @data_dir_option
     @wraps(command)
     def run(*args: Any, url: str | None, token: str | None, data_dir: Path, **options: Any) -> Any:
-        running = {} if url and token else read_env(data_dir)
+        running = {} if url and token else read_env_as_owner(data_dir)
         url = url or running["API_URL"]
         token = remote.first_token(token or running["VIEWER_SYNC_TOKEN"])
         with Sender(url, token, patience=UPLOAD_PATIENCE_S) as sender:

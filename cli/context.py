@@ -22,7 +22,7 @@ from rich.text import Text
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
-from cli.local.places import act_as_owner, data_dir_option, read_env
+from cli.local.places import data_dir_option, read_env_as_owner
 from shared import data_settings
 from shared.config import StoreSettings, load_settings
 from shared.db import make_engine
@@ -99,8 +99,7 @@ def complete_environment(data_dir: Path) -> None:
             " as a variable: use --env-file FILE, or quote the value"
         )
     if not os.environ.get("DATABASE_URL"):
-        act_as_owner(data_dir)
-        for name, value in read_env(data_dir).items():
+        for name, value in read_env_as_owner(data_dir).items():
             os.environ.setdefault(name, value)
 
 

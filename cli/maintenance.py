@@ -2,7 +2,7 @@
 
 import json
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -130,8 +130,8 @@ def verify(*, repair: bool, store: context.Store) -> None:
 @context.with_store
 def stats(*, as_json: bool, store: context.Store) -> None:
     """Count what waits and what failed, and the uploads of the last hour and day."""
-    now = datetime.now(UTC)
     with store.engine.connect() as connection:
+        now = db.now(connection)
         state = health.read_state(connection)._asdict()
         spans = {
             "last_hour": count_since(connection, now - timedelta(hours=1))._asdict(),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.local.places import data_dir_option, read_env
+from cli.local.places import data_dir_option, read_env_as_owner
 from cli.options import Duration
 from shared.tokens import HIGHEST_LEARNER, NO_KEY, generate_key, load_keys, mint, public_half
 
@@ -73,7 +73,7 @@ def mint_(  # noqa: PLR0913  # one for each option
     Key and audience are those of the options, else of the environment's VIEWER_SIGNING_KEY and
     VIEWER_TOKEN_AUDIENCE, else of a running `up`.
     """
-    running = {} if signing_key and audience else read_env(data_dir)
+    running = {} if signing_key and audience else read_env_as_owner(data_dir)
     if not signing_key:
         if not running["VIEWER_SIGNING_KEY"]:
             raise click.ClickException("the running `up` has no VIEWER_SIGNING_KEY: give --signing-key")

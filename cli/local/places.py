@@ -80,6 +80,12 @@ def make_data_dir(data_dir: Path) -> Path:
     return data_dir.resolve()
 
 
+def read_env_as_owner(data_dir: Path) -> dict[str, str]:
+    """Return what `read_env` returns; if started as root, first become the directory's owner."""
+    act_as_owner(data_dir)
+    return read_env(data_dir)
+
+
 def read_env(data_dir: Path) -> dict[str, str]:
     """Return the environment of the `up` that runs with a data directory.
 
