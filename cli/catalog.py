@@ -22,7 +22,7 @@ COMMANDS = {
     ),
     "reconcile": (
         "cli.catalog_load",
-        "List answers whose key the document server changed, and learners that it deleted.",
+        "List answers that the present keys grade differently, and learners who were deleted.",
     ),
     "sync": (
         "cli.catalog_sync",

@@ -43,7 +43,7 @@ def load(*, parts: Parts, force: bool, dry_run: bool, store: context.Store) -> N
 )
 @context.with_store
 def reconcile(*, force: bool, store: context.Store) -> None:
-    """List answers whose key the document server changed, and learners that it deleted.
+    """List answers that the present keys grade differently, and learners who were deleted.
 
     Exit 1 if any are listed and --force is not given. With --force, REDIS_URL must be set if there is a
     spool.

@@ -112,7 +112,7 @@ class _Server:
         self.digests = {topic: digest for topic, digest in known.items() if digest != self._ours[topic]}
 
     def still_differing(self) -> list[int]:
-        """Return the topics of `digests` that are not, or not yet, as in the file."""
+        """Return the topics whose last known digests on the server differ from those of the file."""
         return [topic for topic, digest in self.digests.items() if digest != self._ours[topic]]
 
     def put(self, rows: Iterable[Row]) -> int:

@@ -55,9 +55,9 @@ class Verdict(StrEnum):
     """What a delivery turned out to be.
 
     `new`: its content was recorded, perhaps in place of rejected content. `ingested`, `rejected` and `dead`:
-    a repeat of an upload with that status. `pending`: a repeat of an upload that still waits; an upload in
-    the spool; or other content, kept as a conflict of which the learner is told nothing. `conflict`: other
-    content than the known upload has.
+    a repeat of an upload with that status. `pending`: a repeat of an upload that still waits, or an upload in
+    the spool. `conflict`: other content than the known upload has. If a learner must not be told that the
+    upload is known, a conflict is answered with `pending`, too.
     """
 
     NEW = "new"

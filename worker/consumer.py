@@ -41,7 +41,7 @@ class _Headers(BaseModel):
 
 
 class _Route(BaseModel):
-    """Where the message came from, and goes back to."""
+    """Where the message came from: kombu puts an unfinished message back there."""
 
     exchange: str
     routing_key: str

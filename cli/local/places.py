@@ -41,8 +41,8 @@ data_dir_option = click.option(
     envvar="STUDY_INGEST_DATA_DIR",
     default=DEFAULT_DIRECTORY,
     show_default=True,
-    help="Data directory of `up`. What is not set comes from this `up`: DATABASE_URL with all that it needs,"
-    " the address of the web process, tokens and keys.",
+    help="Data directory of `up`. What neither an option nor the environment sets comes from this `up`; but a"
+    " command that uses the database takes nothing from it if DATABASE_URL is set.",
 )
 
 
