@@ -134,7 +134,7 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
     """Give an application sessions, login and protected forms.
 
     Cookies are signed by a key that is derived from the password: a new password logs everybody out. The
-    derivation is slow on purpose, since whoever has a cookie can guess passwords offline.
+    derivation is slow on purpose: a thief of a cookie can guess passwords offline.
     """
     password = ops_services.settings.ops_password.get_secret_value()
     app.secret_key = hashlib.scrypt(password.encode(), salt=SALT, dklen=32, **SCRYPT_COST)
