@@ -18,7 +18,7 @@ from shared import db, models
 from shared.attempts import CAN_GRADE
 from shared.config import StoreSettings, load_settings
 from shared.errors import ConfigurationError
-from shared.payload import SPACES
+from shared.payload import MAX_PUB_ID, MAX_SUBJECT, SPACES
 
 
 class Column(NamedTuple):
@@ -305,8 +305,8 @@ _WRONG_ROWS = (
     (
         "published_items",
         "pub_id",
-        "length(pub_id) > 200",
-        "pub_id has more than 200 characters:",
+        f"length(pub_id) > {MAX_PUB_ID}",
+        f"pub_id has more than {MAX_PUB_ID} characters:",
         "shorten it, or let the view leave the rows out: no answer can name them",
     ),
     (
@@ -319,8 +319,8 @@ _WRONG_ROWS = (
     (
         "study_questions",
         "id",
-        "length(subject) > 120",
-        "subject has more than 120 characters in",
+        f"length(subject) > {MAX_SUBJECT}",
+        f"subject has more than {MAX_SUBJECT} characters in",
         "shorten it: no session can be limited to this subject",
     ),
     (

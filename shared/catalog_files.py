@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from shared import catalog_form, quizzes
 from shared.catalog_form import CatalogFile
 from shared.errors import CatalogError
-from shared.payload import normal_id
+from shared.payload import MAX_SUBJECT, normal_id
 
 REQUIRED = ("pub_id", "topic", "subject", "choices", "key", "learner")
 OPTIONS = ("learner", "topic")  # of the command: used where a file leaves these out
@@ -143,7 +143,7 @@ def _row(question: quizzes.Question, learner: int | None, topic: str | None) -> 
     if not learner or not topic:
         name = "topic" if learner else "learner"
         raise CatalogError(f"{question.place}: names no {name}: give --{name}")
-    subject = question.subject or topic[:120]  # the limit of a subject
+    subject = question.subject or topic[:MAX_SUBJECT]
     return Row(question.place, learner, topic, subject, question.pub_id, question.choices, question.key)
 
 

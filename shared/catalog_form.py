@@ -10,24 +10,28 @@ from typing import Annotated, Any, NamedTuple, Self
 import pydantic
 
 from shared.errors import CatalogError
-from shared.payload import Integer, as_integer, normal_id
+from shared.payload import (
+    MAX_PUB_ID,
+    MAX_SUBJECT,
+    PUB_ID_PATTERN,
+    UNSTORABLE,
+    Integer,
+    as_integer,
+    normal_id,
+)
 from shared.zones import TimeZone
 
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_VISIBLE = re.compile(r"[^\s\ufeff]")
 
 
 def _storable(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("contains NUL (\\0), which Postgres cannot store")
-    if not text.isascii() and _SURROGATE.search(text):
-        raise ValueError("contains half of a character (a surrogate): it was cut off")
+    if UNSTORABLE.search(text):
+        raise ValueError("contains NUL (\\0) or half of a character, which Postgres cannot store")
     return text
 
 
 def _not_blank(pub_id: str) -> str:
-    if not _VISIBLE.search(pub_id):
+    if not re.match(PUB_ID_PATTERN, pub_id):
         raise ValueError("has only spaces, which no answer can name")
     return pub_id
 
@@ -84,7 +88,7 @@ class CatalogEdition(_Form):
     pub_id: Annotated[
         str,
         pydantic.AfterValidator(normal_id),
-        pydantic.Field(min_length=1, max_length=200),
+        pydantic.Field(min_length=1, max_length=MAX_PUB_ID),
         pydantic.AfterValidator(_storable),
         pydantic.AfterValidator(_not_blank),
     ]
@@ -111,7 +115,7 @@ class CatalogQuestion(_Form):
     id: Id
     user_id: Id
     study_topic_id: Id
-    subject: Text = pydantic.Field(max_length=120)
+    subject: Text = pydantic.Field(max_length=MAX_SUBJECT)
     # Limited, as Postgres cannot compute the mean of numbers such as 1e200.
     exam_frequency: float | None = pydantic.Field(None, ge=0, le=1e9, allow_inf_nan=False)
     retired_at: Moment | None = None

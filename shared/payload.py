@@ -64,6 +64,9 @@ MOMENT_PATTERN = (
 UUID_PATTERN = r"^(?![0-]+$)(?![fF-]+$)[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 PLACEHOLDERS = (str(UUID(int=0)), str(UUID(int=2**128 - 1)))
 MAX_ATTEMPTS = 500
+# Characters, of uploads and catalogs alike: what a catalog may hold, an answer can name.
+MAX_PUB_ID = 200
+MAX_SUBJECT = 120
 
 # Times are read by pydantic's core: for an upload with 20 times, a Python function took longer than all other
 # checks together.
@@ -124,11 +127,11 @@ Integer = Annotated[int, BeforeValidator(as_integer)]
 # The limits come first: after the validator, they would be missing in the JSON schema.
 Choice = Annotated[int, Field(ge=0, le=32767), BeforeValidator(as_integer)]
 # No NUL, which Postgres cannot store, and at least one character that is not a space.
-_PUB_ID_PATTERN = r"^[^\x00]*[^\s\ufeff\x00][^\x00]*$"
+PUB_ID_PATTERN = r"^[^\x00]*[^\s\ufeff\x00][^\x00]*$"
 # Normalised first, as in a catalog: 100 syllables of Hangul are 300 characters where they are decomposed.
 PubId = Annotated[
     str,
-    Field(min_length=1, max_length=200, pattern=_PUB_ID_PATTERN),
+    Field(min_length=1, max_length=MAX_PUB_ID, pattern=PUB_ID_PATTERN),
     BeforeValidator(lambda value: normal_id(value) if isinstance(value, str) else value),
 ]
 SessionUuid = Annotated[
@@ -184,7 +187,7 @@ class Upload(_Form):
 Location = tuple[str | int, ...]
 
 # Postgres holds no NUL in a text, and half a surrogate pair is no character.
-_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 _FIELDS = {*Upload.model_fields, *Attempt.model_fields}
 
 
@@ -197,7 +200,7 @@ def parse_upload(body: bytes) -> Upload:
     # In JSON that is valid UTF-8, only an escape can write a NUL or a surrogate.
     if rb"\u" in body:
         detail = "Text should hold neither NUL nor a lone surrogate"
-        faults = [_fault(at, detail) for at, text in _strings(value, ()) if _UNSTORABLE.search(text)]
+        faults = [_fault(at, detail) for at, text in _strings(value, ()) if UNSTORABLE.search(text)]
         if faults:
             raise InvalidPayloadError(faults, value)
     try:

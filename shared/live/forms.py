@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from shared.payload import Choice, Integer, PubId
+from shared.payload import MAX_SUBJECT, Choice, Integer, PubId
 
 BIGINT = 2**63
 RESERVED = "wrong_variants"
@@ -42,7 +42,7 @@ class SessionStart(_Form):
     )
     wrong_only: bool = Field(default=False, description="only questions whose wrong note is open")
     subject_filter: str | None = Field(
-        None, min_length=1, max_length=120, pattern=STORABLE, description="only this subject"
+        None, min_length=1, max_length=MAX_SUBJECT, pattern=STORABLE, description="only this subject"
     )
     target_per_subject: Integer = Field(20, ge=1, le=100, description="limit of questions of one subject")
     new_per_session: Integer = Field(

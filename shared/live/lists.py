@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from shared.db import execute
 from shared.live import sessions
 from shared.live.forms import BIGINT, STORABLE
+from shared.payload import MAX_PUB_ID
 from shared.study.progress import CHRONIC_AFTER
 from shared.study.scheduling import Memory, retrievability
 from shared.study.store import SHOWN_DUE, list_progress, today_of
@@ -40,7 +41,7 @@ class NoteCursor(NamedTuple):
 class ProgressCursor(NamedTuple):
     """The last item of a page of progress; public ids are ordered by their bytes."""
 
-    pub_id: Annotated[str, Field(max_length=200, pattern=STORABLE)]
+    pub_id: Annotated[str, Field(max_length=MAX_PUB_ID, pattern=STORABLE)]
 
 
 # The cursors before the first item of each list.
