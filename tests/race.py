@@ -31,7 +31,7 @@ def overlap(
         arrived.set()
         go_on.wait()
 
-    paused, other = _another(engine, "first"), _another(engine, "second")
+    paused, other = named(engine, "first"), named(engine, "second")
     event.listen(paused, "commit", pause)
     with ThreadPoolExecutor(2) as pool:
         early = pool.submit(first, paused)
@@ -52,7 +52,7 @@ def wait_until_blocked(engine: Engine, running: Future[T], name: str = "study-in
         time.sleep(POLL_S)
 
 
-def _another(engine: Engine, name: str) -> Engine:
+def named(engine: Engine, name: str) -> Engine:
     return create_engine(engine.url, poolclass=NullPool, connect_args={"application_name": name})
 
 

@@ -384,6 +384,8 @@ def discard_conflict(connection: Connection, conflict: int) -> UUID:
     """
     discarded = find_conflict(connection, conflict)
     uuid = discarded.client_session_uuid
+    # An accept may hold this lock: it must not lose the content.
+    db.execute(connection, _LOCK, {"id": uuid})
     if not db.execute(connection, _DELETE_CONFLICT, {"id": conflict}).rowcount:
         raise errors.UnknownConflictError(f"there is no conflict {conflict}")
     add_event(connection, uuid, Event.RECEIVED, "other content", at=discarded.received_at)

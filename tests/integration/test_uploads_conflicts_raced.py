@@ -1,6 +1,7 @@
 """Accepting other content meets a replay, another accept, and whatever else changes an upload."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -8,9 +9,17 @@ from sqlalchemy import Engine
 
 from shared.errors import ReplayRefusedError, SupersededError, UnknownConflictError
 from shared.models import UploadConflict
-from shared.ops.actions import accept_conflict, add_skipped, unvoid_upload, void_upload
+from shared.ops.actions import (
+    accept_conflict,
+    add_skipped,
+    discard_conflict,
+    unvoid_upload,
+    void_upload,
+)
 from shared.study.finalize import verify
+from shared.study.store import lock_learner
 from tests.factories import (
+    ANN,
     CATALOG,
     DEFAULT_ZONE,
     NOW,
@@ -27,7 +36,7 @@ from tests.factories import (
     uuid_of,
     work_off,
 )
-from tests.race import overlap
+from tests.race import named, overlap, wait_until_blocked
 
 NINE = "2026-11-20T09:00:00Z"
 FIRST = upload(answer("q110", NINE), answer("q112", NINE), answer("q120", NINE))
@@ -44,6 +53,12 @@ def accept(engine: Engine) -> None:
     (conflict,) = rows(engine, UploadConflict)
     with engine.begin() as connection:
         accept_conflict(connection, conflict["id"])
+
+
+def discard(engine: Engine) -> None:
+    (conflict,) = rows(engine, UploadConflict)
+    with engine.begin() as connection:
+        discard_conflict(connection, conflict["id"])
 
 
 def unvoid(engine: Engine) -> None:
@@ -86,6 +101,21 @@ def test_I2_two_operators_accept_once(engine: Engine, alone: list[str]) -> None:
     early.result()
     with pytest.raises(UnknownConflictError):
         late.result()
+    assert second_stands(engine, alone)
+
+
+def test_I1_what_is_about_to_be_accepted_cannot_be_discarded(engine: Engine, alone: list[str]) -> None:
+    replay(engine)
+    with ThreadPoolExecutor(2) as pool:
+        with engine.begin() as connection:
+            lock_learner(connection, ANN)
+            accepted = pool.submit(accept, named(engine, "accepting"))
+            wait_until_blocked(engine, accepted, "accepting")
+            discarded = pool.submit(discard, named(engine, "discarding"))
+            wait_until_blocked(engine, discarded, "discarding")
+        accepted.result()
+        with pytest.raises(UnknownConflictError):
+            discarded.result()
     assert second_stands(engine, alone)
 
 
