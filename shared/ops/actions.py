@@ -112,8 +112,6 @@ def replay_again(
         raise errors.ReplayRefusedError(
             f"the payload of {client_session_uuid} is deleted: the upload cannot be replayed"
         )
-    if upload.is_voided:
-        raise errors.ReplayRefusedError(f"{client_session_uuid} is voided: unvoid it first")
     attempts = Upload.model_validate(upload.payload).attempts
     owners = lock_owners(connection, [{each.pub_id for each in attempts}], default_zone)
     if upload.user_id not in owners:
@@ -121,6 +119,9 @@ def replay_again(
             f"in the current catalog, learner {upload.user_id} is not the only owner of the questions of"
             f" {client_session_uuid}"
         )
+    # Read after the learner's lock, which is all that their own voiding of a session takes.
+    if _read(connection, client_session_uuid).is_voided:
+        raise errors.ReplayRefusedError(f"{client_session_uuid} is voided: unvoid it first")
 
     _supersede(connection, client_session_uuid, "its upload was replayed again")
     keep_times(connection, client_session_uuid, with_arrival=False)

@@ -13,10 +13,12 @@ from sqlalchemy import Engine, text
 
 from cli.main import main
 from shared.errors import ReplayRefusedError
+from shared.live import sessions
 from shared.models import Outbox, StudyQuestionAttempt, StudyQuizSession
 from shared.ops.actions import add_skipped, unvoid_upload, void_upload
 from shared.study.finalize import verify
 from tests.factories import (
+    ANN,
     CATALOG,
     DEFAULT_ZONE,
     NOW,
@@ -275,6 +277,22 @@ def test_the_command_tries_and_adds(engine: Engine, database_url: str, early: Se
     assert run(database_url, uuid, "--skipped").stdout == "2 attempts added\n"
     assert run(database_url, uuid, "--skipped").stdout == "0 attempts added\n"
     assert "no progress would change" in run(database_url, uuid, "--skipped", "--dry-run").stdout
+
+
+def test_what_its_learner_voids_meanwhile_stays_void(engine: Engine, early: Sent) -> None:
+    load(engine, FULL)
+    ids = [row["id"] for row in rows(engine, StudyQuizSession)]
+
+    def void_live(engine: Engine) -> None:
+        with engine.begin() as connection:
+            for each in ids:
+                sessions.void(connection, ANN, each, now=NOW, default_zone=DEFAULT_ZONE)
+
+    _, late = overlap(engine, void_live, lambda e: add(e, early))
+    with pytest.raises(ReplayRefusedError, match="unvoid it first"):
+        late.result()
+    assert progress(engine) == []
+    assert clean(engine)
 
 
 def test_what_is_voided_while_it_gains_a_session_is_voided_whole(engine: Engine) -> None:
