@@ -491,7 +491,7 @@ class Upload(Base):
 class UploadConflict(Base):
     """Other content under the uuid of an upload, kept for an operator; the present content is in `uploads`.
 
-    `learner_id`: as in `Upload`. `user_id`: the learner, if a replay of this content found exactly one before
+    `learner_id`: as in `Upload`. `user_id`, `clock_shift`: as in `Upload`, if this content was there before
     other content was accepted in its place.
     """
 
@@ -505,6 +505,7 @@ class UploadConflict(Base):
     received_at: Mapped[datetime]
     learner_id: Mapped[int | None] = mapped_column(sa.BigInteger)
     user_id: Mapped[int | None] = mapped_column(sa.BigInteger)
+    clock_shift: Mapped[timedelta | None]
 
 
 class UploadEvent(Base):

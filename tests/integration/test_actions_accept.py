@@ -1,5 +1,7 @@
 """An operator accepts other content under the uuid of an upload: as if only that had ever come."""
 
+from datetime import timedelta
+
 import httpx
 import pytest
 from sqlalchemy import Engine, text
@@ -8,7 +10,7 @@ from cli.client import PATH
 from shared.errors import SupersededError
 from shared.learners import delete_learner
 from shared.models import StudyQuizSession, Upload, UploadConflict
-from shared.ops.actions import accept_conflict, add_skipped, unvoid_upload, void_upload
+from shared.ops.actions import accept_conflict, add_skipped, shift_clock, unvoid_upload, void_upload
 from shared.study.finalize import verify
 from shared.uploads import Verdict
 from tests.clients import Front, refusal
@@ -102,6 +104,23 @@ def test_accepting_the_first_again_swaps_back(engine: Engine, alone: list[str]) 
         accept(engine)
         work_off(engine, FIRST)
         assert progress(engine) == expected
+
+
+def test_swapping_back_keeps_the_shift_of_the_clock(engine: Engine) -> None:
+    load(engine)
+    ingest(engine, FIRST)
+    unshifted = progress(engine)
+    with engine.begin() as connection:
+        shift_clock(connection, uuid_of(FIRST), timedelta(days=-2), now=NOW, default_zone=DEFAULT_ZONE)
+    shifted = progress(engine)
+    assert shifted != unshifted
+    deliver(engine, SECOND)
+    for _ in range(2):
+        accept(engine)
+        work_off(engine, FIRST)
+    assert progress(engine) == shifted
+    (kept,) = rows(engine, UploadConflict)
+    assert kept["clock_shift"] is None
 
 
 def test_what_was_superseded_never_comes_back(engine: Engine, alone: list[str]) -> None:
