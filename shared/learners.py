@@ -41,14 +41,17 @@ _PUB_IDS = text("""
     WHERE q.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
 """)
 
-# A conflict that was never ingested is blanked together with its upload.
-_BLANK_CONFLICTS = text("""
-    UPDATE upload_conflicts SET payload = NULL
-    WHERE :user_id IN (user_id, learner_id) OR user_id IS NULL AND (
-        client_session_uuid = ANY(CAST(:uploads AS uuid[]))
-        OR EXISTS (SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
-            WHERE normalize(btrim(named #>> '{}', :spaces)) = ANY(CAST(:pub_ids AS text[]))))
-""")
+# A conflict that was never ingested belongs to the learners whose questions it names. If nobody knows these,
+# and no learner's token sent it, it belongs to the learner of its upload.
+_THEIR_CONFLICTS = """
+    :user_id IN (user_id, learner_id) OR user_id IS NULL AND (
+        EXISTS (SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
+            WHERE normalize(btrim(named #>> '{}', :spaces)) = ANY(CAST(:pub_ids AS text[])))
+        OR learner_id IS NULL AND client_session_uuid = ANY(CAST(:uploads AS uuid[]))
+            AND NOT EXISTS (SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
+                JOIN published_items i ON i.pub_id = normalize(btrim(named #>> '{}', :spaces))))
+"""
+_BLANK_CONFLICTS = text(f"UPDATE upload_conflicts SET payload = NULL WHERE {_THEIR_CONFLICTS}")  # noqa: S608  # as above
 
 # A waiting upload is rejected, as it cannot be replayed without its payload.
 _BLANK_UPLOADS = text("""
@@ -134,11 +137,7 @@ _EXPORTS = {
     "uploads": """
         SELECT * FROM uploads WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[])) ORDER BY received_at
     """,
-    "upload_conflicts": """
-        SELECT * FROM upload_conflicts
-        WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[])) OR :user_id IN (user_id, learner_id)
-        ORDER BY id
-    """,
+    "upload_conflicts": f"SELECT * FROM upload_conflicts WHERE {_THEIR_CONFLICTS} ORDER BY id",  # noqa: S608  # as above
     "upload_events": """
         SELECT * FROM upload_events WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[])) ORDER BY id
     """,

@@ -162,6 +162,26 @@ def test_I11_a_conflict_goes_with_the_learner_whom_it_names(engine: Engine) -> N
     assert payloads(engine) == [sent, None]
 
 
+def test_I1_what_another_learners_token_sent_under_their_uuid_stays(engine: Engine) -> None:
+    sent = upload(ANNS)
+    deliver(engine, sent)
+    bens = other(sent, BENS)
+    assert deliver(engine, bens, learner_id=BEN).verdict is Verdict.PENDING
+    trusted = other(sent, BENS, NOBODYS)
+    deliver(engine, trusted)
+    work_off(engine, sent)
+    with engine.begin() as connection:
+        anns = [json.loads(line) for line in export_learner(connection, ANN)]
+        his = [json.loads(line) for line in export_learner(connection, BEN)]
+    shown = [
+        [line["row"]["payload"] for line in lines if line["table"] == "upload_conflicts"]
+        for lines in (anns, his)
+    ]
+    assert shown == [[], [bens, trusted]]
+    delete(engine, ANN)
+    assert payloads(engine) == [None, bens, trusted]
+
+
 def test_what_names_others_stays(engine: Engine) -> None:
     sent = upload(BENS, NOBODYS)
     deliver(engine, sent)
