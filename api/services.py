@@ -24,8 +24,8 @@ CATALOG_DEADLINE_S = 30.0
 # Shares of the deadline, so that a thread and its connection are free when their request gives up.
 LOCK_SHARE = 0.7
 STATEMENT_SHARE = 0.9
-# A batch may wait for a lock, and then the upload that needs this lock waits again: both waits together must
-# be shorter than the deadline.
+# A batch may wait for a lock as a whole, and then again when its uploads are committed one by one: both waits
+# together must be shorter than the deadline.
 BATCH_LOCK_SHARE = 0.25
 
 

@@ -99,6 +99,7 @@ class Store:
         self._name = name
         self._breaker = Breaker(math.inf, name)
         self.deadline = deadline
+        self._answered_at = -math.inf
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="store")
 
     def run(self, work: Callable[[Connection], T]) -> T:
@@ -131,28 +132,33 @@ class Store:
         """
         if not self._breaker.allows():
             raise StoreUnavailableError("the store was unreachable a moment ago")
-        late_at = time.monotonic() + self.deadline + LATE_S
+        begun_at = time.monotonic()
         try:
             result = work()
         except TimeoutError:
-            was_slow = time.monotonic() > late_at
-            if not was_slow:
+            was_slow = time.monotonic() > begun_at + self.deadline + LATE_S
+            # If the store has answered others meanwhile, this request only waited for one of the threads.
+            if not was_slow and self._answered_at < begun_at:
                 self._trip()
             log.warning("store.timed_out", store=self._name, process_was_slow=was_slow)
             raise StoreUnavailableError("the store did not answer in time") from None
         except SQLAlchemyError as error:
             if failures.is_away(error):
                 self._trip()
-            else:  # the store answered: a row is locked, or the statement took too long
-                self._breaker.close()
+            else:  # a row is locked, or the statement took too long
+                self._note_answer()
             described = failures.describe(error)
             log.warning("store.call_failed", store=self._name, error=described)
             raise StoreUnavailableError("the store is away, or refused the statement") from None
-        except StudyIngestError:  # the store has answered
-            self._breaker.close()
+        except StudyIngestError:
+            self._note_answer()
             raise
-        self._breaker.close()
+        self._note_answer()
         return result
+
+    def _note_answer(self) -> None:
+        self._answered_at = time.monotonic()
+        self._breaker.close()
 
     def check(self) -> None:
         """Raise StoreUnavailableError unless uploads could be written."""
@@ -245,6 +251,8 @@ class UploadStore:
             raise TimeoutError from None
         if isinstance(answer, Exception):
             raise answer
+        if answer.verdict is uploads.Verdict.LOCKED:
+            raise StoreUnavailableError("the upload is locked")
         return answer
 
     def _write_batches(self) -> None:

@@ -178,7 +178,7 @@ LATE_FOLDS = Counter("late_folds", "Questions that replays folded from their who
 
 # Prometheus misses the first increment of a counter that did not exist before: so all counters begin at 0.
 for _counter, _words in (
-    (DELIVERIES, Verdict),
+    (DELIVERIES, [each for each in Verdict if each is not Verdict.LOCKED]),
     (ENDED, (Status.INGESTED, Status.REJECTED, Status.DEAD)),
     (ATTEMPTS, Fate),
     (ANSWERS, Outcome),

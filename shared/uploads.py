@@ -8,9 +8,11 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid5
 
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
-from shared.db import as_array, as_json, execute, scalar
+from shared.db import as_array, as_json, execute, is_autocommit, scalar
 from shared.errors import OvertakenError
 from shared.payload import content_hash, parse_upload
 
@@ -57,7 +59,8 @@ class Verdict(StrEnum):
     `new`: its content was recorded, perhaps in place of rejected content. `ingested`, `rejected` and `dead`:
     a repeat of an upload with that status. `pending`: a repeat of an upload that still waits, or an upload in
     the spool. `conflict`: other content than the known upload has. If a learner must not be told that the
-    upload is known, a conflict is answered with `pending`, too.
+    upload is known, a conflict is answered with `pending`, too. `locked`: nothing was recorded, as another
+    transaction has locked the upload.
     """
 
     NEW = "new"
@@ -66,6 +69,7 @@ class Verdict(StrEnum):
     REJECTED = "rejected"
     DEAD = "dead"
     CONFLICT = "conflict"
+    LOCKED = "locked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +175,11 @@ _INSERT = text("""
 def receive(
     connection: Connection, deliveries: Sequence[Delivery], *, first_try_after: float
 ) -> list[Receipt]:
-    """Record deliveries, and return their receipts in the same order; works with autocommit, too.
+    """Record deliveries, and return their receipts in the same order.
 
-    `first_try_after`: seconds after which the sweeper enqueues a new upload, if it is still `received`.
+    With autocommit, an upload that is locked gets the verdict `locked`, as do known uploads after it; the
+    other receipts stand. In a transaction, DBAPIError is raised. `first_try_after`: seconds after which the
+    sweeper enqueues a new upload, if it is still `received`.
     """
     first: dict[UUID, Delivery] = {}
     for delivery in deliveries:
@@ -197,12 +203,17 @@ def receive(
     known = {uuid: row for uuid, row in seen.items() if row.status}
     unseen = {d.client_session_uuid for d in deliveries if not is_new(d)} - known.keys()
     known |= _look_up(connection, unseen)
-    return [
-        Receipt(Verdict.NEW)
-        if is_new(delivery)
-        else _receive_again(connection, delivery, known[delivery.client_session_uuid], first_try_after)
-        for delivery in deliveries
-    ]
+    receipts: list[Receipt] = []
+    for delivery in deliveries:
+        if is_new(delivery):
+            receipt = Receipt(Verdict.NEW)
+        elif any(each.verdict is Verdict.LOCKED for each in receipts):
+            receipt = Receipt(Verdict.LOCKED)  # the others of the batch wait for one lock at most
+        else:
+            row = known[delivery.client_session_uuid]
+            receipt = _receive_unlocked(connection, delivery, row, first_try_after)
+        receipts.append(receipt)
+    return receipts
 
 
 _KNOWN = text("""
@@ -256,6 +267,18 @@ _KEEP_CONFLICT = text("""
 
 # A sender that changes its content at each try would fill the table; an operator needs only a few.
 MAX_CONFLICTS = 10
+
+
+def _receive_unlocked(
+    connection: Connection, delivery: Delivery, known: Any, first_try_after: float
+) -> Receipt:
+    try:
+        return _receive_again(connection, delivery, known, first_try_after)
+    except DBAPIError as error:
+        # A transaction would be lost as a whole.
+        if isinstance(error.orig, LockNotAvailable) and is_autocommit(connection):
+            return Receipt(Verdict.LOCKED)
+        raise
 
 
 def _receive_again(connection: Connection, delivery: Delivery, known: Any, first_try_after: float) -> Receipt:

@@ -7,16 +7,25 @@ from uuid import uuid4
 import httpx
 import pytest
 from flask import Flask
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from api.app import create_app
+from api.store import Store
 from cli.client import PATH
 from cli.local.servers import Servers
 from shared import spool
 from shared.config import Settings
+from shared.db import make_engine
+from shared.errors import StoreUnavailableError
 from shared.payload import EXAMPLE_UPLOAD
+from shared.study.store import lock_learner
+from shared.uploads import Verdict, receive
+from tests.factories import ANN, BEN, answer, delivery, ingest, load, upload
 
 Serve = Callable[[Flask, Settings], httpx.Client]
+AT = "2026-11-20T09:00:00Z"
+DEADLINE_S = 3.0
+LOCK = text("SELECT FROM uploads FOR UPDATE")
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
@@ -58,3 +67,59 @@ def test_I12_what_postgres_cannot_store_is_refused_alone(
         {"pointer": "", "detail": "the upload holds a value that cannot be stored"}
     ]
     assert web.get("/readyz").status_code == 200
+
+
+@pytest.fixture
+def store(settings: Settings) -> Store:
+    brief = settings.model_copy(update={"lock_timeout": 0.7 * DEADLINE_S})
+    return Store(make_engine(brief, pool_size=4), "test", deadline=DEADLINE_S, threads=4)
+
+
+def test_I12_a_locked_learner_refuses_no_others(engine: Engine, store: Store) -> None:
+    """Five requests wait for a row: the fifth only for one of four threads, beyond its deadline."""
+    load(engine)
+
+    def work(_: int) -> None:
+        store.run(lambda connection: lock_learner(connection, ANN))
+
+    with engine.begin() as holder:
+        lock_learner(holder, ANN)
+        with ThreadPoolExecutor(5) as pool:
+            for refused in [pool.submit(work, number) for number in range(5)]:
+                with pytest.raises(StoreUnavailableError):
+                    refused.result()
+        assert store.run(lambda connection: lock_learner(connection, BEN)) is not None
+
+
+def test_I12_of_locked_uploads_only_one_is_waited_for(engine: Engine, settings: Settings) -> None:
+    load(engine)
+    rejected = [upload(answer("q999", AT)) for _ in range(2)]
+    assert [ingest(engine, each).status for each in rejected] == ["rejected"] * 2
+    others = [delivery(each | {"attempts": [answer("q110", AT)]}) for each in rejected]
+    fresh = delivery(upload(answer("q111", AT)))
+    ours = make_engine(settings.model_copy(update={"lock_timeout": 0.05}), autocommit=True)
+
+    def verdicts(connection: Connection) -> list[Verdict]:
+        receipts = receive(connection, [*others, fresh], first_try_after=30)
+        return [each.verdict for each in receipts]
+
+    with engine.begin() as holder, ours.begin() as connection:
+        holder.execute(LOCK)
+        assert verdicts(connection) == [Verdict.LOCKED, Verdict.LOCKED, Verdict.NEW]
+    with ours.begin() as connection:
+        assert verdicts(connection) == [Verdict.NEW, Verdict.NEW, Verdict.PENDING]
+    ours.dispose()
+
+
+def test_an_upload_that_is_locked_goes_to_the_spool(
+    serve: Serve, settings: Settings, engine: Engine, servers: Servers
+) -> None:
+    load(engine)
+    rejected = upload(answer("q999", AT))
+    assert ingest(engine, rejected).status == "rejected"
+    web = serve(create_app(settings), settings)
+    with engine.begin() as holder, spool.connect(servers.redis_url) as redis:
+        holder.execute(LOCK)
+        sent = web.post(PATH, json=rejected | {"attempts": [answer("q110", AT)]})
+        assert (sent.status_code, spool.spooled(redis)) == (202, 1)
+        redis.flushall()
