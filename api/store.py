@@ -46,8 +46,8 @@ T = TypeVar("T")
 class Breaker:
     """Let every request through while a store answers; after a failure, one request in `pause` seconds.
 
-    If no request is let through for two pauses, nobody has tested the store: the breaker closes. With an
-    infinite pause it stays open until `close` is called. `name`: the label of its metric.
+    If no request tests the store for two pauses, the breaker closes. With an infinite pause it stays open
+    until `close` is called. `name`: the label of its metric.
     """
 
     def __init__(self, pause: float, name: str) -> None:
@@ -55,14 +55,13 @@ class Breaker:
         self._open.set(0)
         self._pause = pause
         self._retry_at: float | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def allows(self) -> bool:
         """Return whether to ask the store; if so, the caller then calls `close` or `trip`."""
         with self._lock:
+            self._expire()
             now = time.monotonic()
-            if self._retry_at is not None and now > self._retry_at + self._pause:
-                self.close()
             if self._retry_at is not None and now < self._retry_at:
                 return False
             if self._retry_at is not None:
@@ -81,7 +80,17 @@ class Breaker:
             is_new = self._retry_at is None
             self._open.set(1)
             self._retry_at = time.monotonic() + self._pause
+        if math.isfinite(self._pause):
+            # If nobody asks the store any more, the metric must not show an open breaker for ever.
+            timer = threading.Timer(2 * self._pause + LATE_S, self._expire)
+            timer.daemon = True
+            timer.start()
         return is_new
+
+    def _expire(self) -> None:
+        with self._lock:
+            if self._retry_at is not None and time.monotonic() > self._retry_at + self._pause:
+                self.close()
 
 
 class Store:

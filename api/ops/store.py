@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.store import Breaker
 from shared import db, failures
 from shared.config import Settings
-from shared.errors import StoreUnavailableError, StudyIngestError
+from shared.errors import StoreUnavailableError
 
 log = structlog.get_logger()
 
@@ -94,7 +94,7 @@ class OperatorStore:
                 future.cancel()
                 log.warning("ops.store_call_failed", error=failures.describe(error))
                 raise self._shown(error) from None
-            except StudyIngestError:  # Postgres has answered
+            except Exception:  # Postgres has answered
                 self._breaker.close()
                 raise
             self._breaker.close()

@@ -4,6 +4,8 @@ import pytest
 
 from api import store
 from api.store import Breaker
+from shared.metrics import BREAKER_OPEN
+from tests.processes import until
 
 PAUSE = 0.5
 
@@ -41,6 +43,18 @@ def test_a_failure_lets_one_through_after_a_pause_and_none_before(clock: Clock) 
     assert let_through(breaker) == [True, False, False]
     breaker.close()
     assert let_through(breaker) == [True, True, True]
+
+
+def test_the_metric_shows_no_open_breaker_if_nobody_asks_any_more() -> None:
+    breaker = Breaker(0.01, "unasked")
+
+    def shown() -> float:
+        (gauge,) = BREAKER_OPEN.collect()
+        return next(each.value for each in gauge.samples if each.labels["store"] == "unasked")
+
+    breaker.trip()
+    assert shown() == 1
+    until(lambda: shown() == 0, "the breaker is closed")
 
 
 def test_an_old_failure_no_longer_counts(clock: Clock) -> None:
