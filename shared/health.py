@@ -28,8 +28,8 @@ LOCAL_DISKS = ("btrfs", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"
 # A disk with a smaller share of free space counts as full.
 FREE_SHARE = 0.001
 
-# Each count of uploads reads a partial index without the ingested ones. Purged uploads are not counted: no
-# operator can do anything about them.
+# Each count of uploads reads a partial index without the ingested ones. Purged uploads and conflicts are not
+# counted: no operator can do anything about them. Accepting a conflict decides all that came before.
 _READ_STATE = text("""
     SELECT waiting, oldest, extract(epoch FROM now() - oldest)::float8 AS oldest_age,
         rejected, dead, conflicts,
@@ -40,7 +40,9 @@ _READ_STATE = text("""
         (SELECT count(*) AS waiting, min(waiting_since) AS oldest FROM uploads WHERE status = 'received') r,
         (SELECT count(*) AS rejected FROM uploads WHERE status = 'rejected' AND payload IS NOT NULL) f,
         (SELECT count(*) AS dead FROM uploads WHERE status = 'dead' AND payload IS NOT NULL) d,
-        (SELECT count(*) AS conflicts FROM upload_conflicts) c,
+        (SELECT count(*) AS conflicts FROM upload_conflicts other WHERE payload IS NOT NULL
+            AND NOT EXISTS (SELECT FROM upload_events e WHERE e.kind = 'accepted'
+                AND e.client_session_uuid = other.client_session_uuid AND e.at >= other.received_at)) c,
         (SELECT count(*) AS webhooks, extract(epoch FROM
                 now() - min(CASE WHEN tries = 0 THEN next_try_at ELSE created_at END))::float8
                 AS oldest_webhook_age
@@ -54,7 +56,7 @@ _BEAT = text("""
 
 
 class SystemState(NamedTuple):
-    """How many uploads and webhooks wait, and for how long; how many uploads failed; how many conflicts.
+    """How many uploads and webhooks wait, and for how long; how many uploads failed; undecided conflicts.
 
     `oldest`: since when the longest waiting upload can be replayed. `heartbeat_age`: time since the
     sweeper's last heartbeat. Ages are in seconds; an age is None if no upload or webhook waits, or if there

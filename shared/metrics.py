@@ -259,7 +259,7 @@ def _system(engine: Engine, settings: Settings) -> list[Metric]:
     return [
         uploads,
         problem,
-        _gauge("conflicts", "Other content that came under a known uuid", value=state.conflicts),
+        _gauge("conflicts", "Other content under a known uuid, not decided yet", value=state.conflicts),
         _gauge(
             "oldest_received_age_seconds",
             "Age of the longest waiting upload; 0: none",

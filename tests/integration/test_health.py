@@ -7,7 +7,9 @@ from sqlalchemy import Engine, text
 
 from shared.config import Settings
 from shared.health import SWEEPER, Problem, SystemState, beat, problems, read_state
-from tests.factories import answer, deliver, load, upload
+from shared.models import UploadConflict
+from shared.ops.actions import accept_conflict
+from tests.factories import answer, deliver, load, rows, upload
 
 WELL = SystemState(
     waiting=0, oldest=None, oldest_age=None, rejected=0, dead=0, conflicts=0, heartbeat_age=1.0
@@ -35,6 +37,28 @@ def test_the_oldest_is_the_longest_waiting(engine: Engine) -> None:
     assert (state.waiting, state.oldest_age) == (1, 90)
     assert state.oldest is not None
     assert state.oldest < datetime.now(UTC)
+
+
+def test_a_conflict_counts_until_it_is_decided(engine: Engine) -> None:
+    load(engine)
+    sent = upload(answer("q110", "2026-11-20T09:00:00Z"))
+
+    def send(pub_id: str) -> int:
+        """Send other content, and return how many conflicts wait for a decision."""
+        changed = sent | {"attempts": [answer(pub_id, "2026-11-20T09:00:00Z")]}
+        deliver(engine, changed, datetime.now(UTC))
+        with engine.begin() as connection:
+            return read_state(connection).conflicts
+
+    assert [send(pub_id) for pub_id in ("q110", "q111", "q120")] == [0, 1, 2]
+    with engine.begin() as connection:
+        accept_conflict(connection, rows(engine, UploadConflict)[0]["id"])
+    assert len(rows(engine, UploadConflict)) == 2
+    assert send("q110") == 0
+    assert send("q112") == 1
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE upload_conflicts SET payload = NULL"))
+        assert read_state(connection).conflicts == 0
 
 
 @pytest.mark.parametrize(
