@@ -39,14 +39,22 @@ class Difference(NamedTuple):
 # Limit of learners that are read in one transaction.
 BATCH = 200
 
-# `learner_changes` has everybody who ever had progress.
+# Everybody of whom there is something; each part is read by an index.
 _LEARNERS = text("""
     SELECT user_id, EXISTS (SELECT FROM users WHERE id = c.user_id) AS is_there,
         EXISTS (SELECT FROM study_quiz_sessions s WHERE s.user_id = c.user_id)
             OR EXISTS (SELECT FROM uploads u WHERE u.user_id = c.user_id AND u.payload IS NOT NULL)
             AS is_known
-    FROM learner_changes c WHERE user_id > :after ORDER BY user_id LIMIT :batch
+    FROM (
+        (SELECT user_id FROM learner_changes WHERE user_id > :after ORDER BY user_id LIMIT :batch)
+        UNION
+        (SELECT DISTINCT user_id FROM study_quiz_sessions WHERE user_id > :after
+            ORDER BY user_id LIMIT :batch)
+        UNION
+        (SELECT DISTINCT user_id FROM uploads WHERE user_id > :after ORDER BY user_id LIMIT :batch)
+    ) c ORDER BY user_id LIMIT :batch
 """)
+
 
 _GRADED = text(f"""
     SELECT a.user_id, a.pub_id, a.selected, a.unsure, a.outcome, a.rating, i.correct_choice,

@@ -29,6 +29,10 @@ from worker.sweeper import Sweeper
 
 AT = "2026-11-20T09:00:00Z"
 LATER = "2026-11-23T09:00:00Z"
+BEGIN = text("""
+    INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, created_at)
+    SELECT user_id, id, '[]', now() - interval '2 days' FROM study_topics WHERE user_id = :user_id
+""")
 LEARNER = text("SELECT q.user_id FROM published_items i JOIN study_questions q ON q.id = i.source_id LIMIT 1")
 
 
@@ -152,12 +156,8 @@ def test_a_learner_is_locked_for_others_and_no_row_of_its_own_is(adopted: Host, 
 
 def test_an_idle_session_is_abandoned_unless_its_learner_is_locked(engine: Engine) -> None:
     user_id = learner(engine)
-    begin = text("""
-        INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, created_at)
-        SELECT user_id, id, '[]', now() - interval '2 days' FROM study_topics WHERE user_id = :user_id
-    """)
     with engine.begin() as connection:
-        db.execute(connection, begin, {"user_id": user_id})
+        db.execute(connection, BEGIN, {"user_id": user_id})
     idle = {"idle": factories.NOW - factories.ARRIVAL, "now": factories.NOW, "default_zone": "UTC"}
     with engine.begin() as other, engine.begin() as connection:
         lock_learner(other, user_id)
@@ -186,6 +186,19 @@ def test_what_it_changed_is_listed_and_reconciled(adopted: Host, engine: Engine)
     left = {name: len(rows) for name, rows in factories.everything(engine).items() if rows}
     assert {"study_quiz_sessions", "study_question_attempts", "study_question_progress"}.isdisjoint(left)
     assert standing(engine, sent).result is None
+
+
+def test_a_learner_who_is_gone_before_their_first_session_ends_is_listed(
+    adopted: Host, engine: Engine
+) -> None:
+    user_id = learner(engine)
+    with engine.begin() as connection:
+        db.execute(connection, BEGIN, {"user_id": user_id})
+    assert differences(adopted, code=0) == "0 differences\n"
+    adopted.run("DELETE FROM users WHERE email = 'ann@example'")
+    assert f"learner {user_id} is gone" in differences(adopted)
+    assert f"learner {user_id} is gone" in differences(adopted, "--force", code=0)
+    assert differences(adopted, code=0) == "0 differences\n"
 
 
 def test_what_was_learned_at_a_deleted_question_is_exported(adopted: Host, engine: Engine) -> None:
