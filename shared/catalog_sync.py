@@ -87,8 +87,7 @@ _DELETE = text("""
     WHERE q.id = ANY(CAST(:ids AS bigint[]))
         AND NOT EXISTS (SELECT FROM study_question_attempts a WHERE a.study_question_id = q.id)
         AND NOT EXISTS (SELECT FROM study_quiz_sessions s
-            WHERE s.user_id = q.user_id AND s.study_topic_id = q.study_topic_id
-                AND s.status = 'in_progress' AND s.question_ids @> to_jsonb(q.id))
+            WHERE s.user_id = q.user_id AND s.status = 'in_progress' AND s.question_ids @> to_jsonb(q.id))
 """)
 
 _RETIRE = text("""

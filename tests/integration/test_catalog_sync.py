@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, insert, text
 
 from shared import catalog_digest, catalog_sync
 from shared.config import StoreSettings
 from shared.db import make_engine
 from shared.errors import CatalogError
-from shared.models import StudyQuestion, StudyQuestionAttempt
+from shared.models import StudyQuestion, StudyQuestionAttempt, StudyQuizSession
 from shared.study.finalize import verify
-from tests.factories import ANN, CATALOG, answer, ingest, load, read, rows, upload
+from tests.factories import ANN, CATALOG, answer, ingest, load, question, read, rows, upload
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 AT = "2026-11-19T09:00:00Z"
@@ -79,8 +79,8 @@ def stored(engine: Engine, now: datetime = NOW) -> dict[int, catalog_digest.Dige
 def digests(catalog: Mapping[str, Any]) -> dict[int, catalog_digest.Digest]:
     """Return the digests of a catalog that is read in parts, the last question first."""
     index = catalog_digest.Index(now=NOW)
-    for question in reversed(catalog["questions"]):
-        index.add(read({"questions": [question]}))
+    for each in reversed(catalog["questions"]):
+        index.add(read({"questions": [each]}))
     index.add(read({"topics": catalog["topics"]}))
     return {each.topic_id: each for each in index.digests()}
 
@@ -160,6 +160,15 @@ def test_a_question_that_is_retired_later_is_retired_now(engine: Engine) -> None
     load(engine)
     load(engine, {"questions": [question | {"retired_at": later} for question in CATALOG["questions"][:1]]})
     ingest(engine, upload(answer("q110", AT)))
+    assert withdraw(engine, 110) == (0, 1)
+
+
+def test_a_question_that_is_asked_is_retired_also_in_another_topic(engine: Engine) -> None:
+    load(engine)
+    with engine.begin() as connection:
+        asked = {"user_id": ANN, "study_topic_id": TOPIC, "question_ids": [110]}
+        connection.execute(insert(StudyQuizSession).values(asked))
+    load(engine, {"questions": [question(110, study_topic_id=TOPIC + 1)]})
     assert withdraw(engine, 110) == (0, 1)
 
 
