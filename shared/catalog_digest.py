@@ -81,7 +81,8 @@ def _edition_hash(question: catalog_form.CatalogQuestion, edition: catalog_form.
         [
             question.id,
             question.subject,
-            None if frequency is None else struct.pack(">d", frequency).hex(),
+            # -0.0 + 0.0 is 0.0: Postgres takes the two for equal, so no load would change one into the other.
+            None if frequency is None else struct.pack(">d", frequency + 0.0).hex(),
             _microseconds(question.retired_at),
             edition.pub_id,
             edition.choices,

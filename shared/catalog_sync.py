@@ -21,7 +21,7 @@ _DIGESTS = """
         || coalesce(string_agg(asked.hash, '' ORDER BY asked.hash), '')), 'hex')
     FROM page LEFT JOIN LATERAL (
         SELECT q.id, sha256(convert_to(CAST(jsonb_build_array(q.id, q.subject,
-            encode(float8send(q.exam_frequency), 'hex'),
+            encode(float8send(q.exam_frequency + 0), 'hex'),
             CAST(extract(epoch FROM q.retired_at) * 1000000 AS bigint), i.pub_id, i.choices, i.correct_choice,
             CAST(extract(epoch FROM i.published_at) * 1000000 AS bigint)) AS text), 'UTF8')) AS hash
         FROM study_questions q LEFT JOIN published_items i ON i.source_id = q.id

@@ -116,6 +116,12 @@ def test_each_change_shows_in_the_digest_of_its_topic_alone(engine: Engine, chan
     assert {topic for topic, digest in stored(engine).items() if theirs[topic] != digest} == {TOPIC}
 
 
+def test_a_frequency_of_minus_zero_is_zero(engine: Engine) -> None:
+    zero, minus = (CATALOG | {"questions": [question(110, exam_frequency=each)]} for each in (0.0, -0.0))
+    load(engine, minus)
+    assert digests(minus) == digests(zero) == stored(engine)
+
+
 def test_digests_are_paged(engine: Engine) -> None:
     load(engine)
     pages, after = [], 0
