@@ -201,11 +201,11 @@ def _fault(line: str, catalog: catalog_form.CatalogFile | None) -> dict[str, str
 def show_digests(query: DigestQuery) -> dict[str, Any]:
     """List topics with their digests, a page at a time; load each topic whose digest differs from yours."""
     now = services().now
-    found = services().catalog.run(
-        lambda c: catalog_sync.digests_after(c, query.after, limit=query.limit, now=now(c))
+    at, found = services().catalog.run(
+        lambda c: (at := now(c), catalog_sync.digests_after(c, query.after, limit=query.limit, now=at))
     )
     topics = [schemas.TopicDigest.model_validate(each._asdict()) for each in found]
-    return schemas.Digests(topics=topics).model_dump()
+    return schemas.Digests(now=at, topics=topics).model_dump(mode="json")
 
 
 @blueprint.get(

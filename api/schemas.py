@@ -405,10 +405,19 @@ class TopicDigest(BaseModel):
 
 
 class Digests(BaseModel):
-    """A page of topics, in the order of their ids; after the last topic comes an empty page."""
+    """A page of topics, in the order of their ids; after the last topic comes an empty page.
 
-    model_config = with_example({"topics": [{"topic_id": 70, "questions": 2, "digest": "9f86d081884c7d65"}]})
+    A question is retired if its `retired_at` is not after `now`.
+    """
 
+    model_config = with_example(
+        {
+            "now": "2026-11-22T09:00:41Z",
+            "topics": [{"topic_id": 70, "questions": 2, "digest": "9f86d081884c7d65"}],
+        }
+    )
+
+    now: datetime = Field(description="the time of the database's clock")
     topics: list[TopicDigest]
 
 

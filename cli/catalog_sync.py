@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain
 from typing import Any
 
@@ -55,14 +55,14 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
     token = remote.first_token(os.environ.get("CATALOG_TOKEN", ""))
     if not token:
         raise ConfigurationError("CATALOG_TOKEN: must be set as on the server")
-    index = catalog_digest.Index(now=datetime.now(UTC))
     learners: dict[int, CatalogUser] = {}
-    for part in parts():
-        index.add(part)
-        learners |= {learner.id: learner for learner in part.users}
-    index.check()
     with remote.connect(url, token, timeout=TIMEOUT_S) as http:
         server = _Server(http, force=force)
+        index = catalog_digest.Index(now=server.now())
+        for part in parts():
+            index.add(part)
+            learners |= {learner.id: learner for learner in part.users}
+        index.check()
         server.find_differing(index)
         differing = [index.topics[topic] for topic in server.digests]
         questions = (
@@ -95,6 +95,11 @@ class _Server:
         self._http = http
         self._force = force
         self._next_at = 0.0
+
+    def now(self) -> datetime:
+        """Return the time of the server's database, which decides what is retired."""
+        with self._ask("GET", "/catalog/digest", params={"limit": 1}) as answer:
+            return datetime.fromisoformat(answer["now"])
 
     def find_differing(self, index: catalog_digest.Index) -> None:
         """Set `digests`: ask for the server's digests of a catalog's topics, and keep those that differ."""

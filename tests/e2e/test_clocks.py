@@ -1,7 +1,9 @@
 """Clocks of hosts that are two days off move no learner's answer, and make nothing too old or too young."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from cli.local.servers import Servers
 from shared.models import Outbox, StudyQuestionAttempt, StudyQuizSession, Upload
 from tests import factories
 from tests.clients import STUDY_TOKEN
-from tests.factories import answer, rows, upload
+from tests.factories import answer, question, rows, upload
 from tests.faults import frozen, wrong_clock
 from tests.processes import PATIENCE_S, Processes, until
 from tests.receiver import NEW_SECRET, Receiver, status
@@ -30,6 +32,15 @@ def beat(engine: Engine) -> datetime:
     with engine.connect() as connection:
         found: datetime = connection.execute(text("SELECT max(beaten_at) FROM heartbeats")).scalar_one()
     return found
+
+
+def age(engine: Engine, column: str, by: str) -> None:
+    """Make a time of the first upload older, of the second twice as much."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"UPDATE uploads SET {column} = now() - row_number * interval '{by}'"  # noqa: S608  # ours
+            " FROM (SELECT ctid, row_number() OVER () FROM uploads) AS n WHERE n.ctid = uploads.ctid"
+        )
 
 
 def answered_now() -> dict[str, Any]:
@@ -88,10 +99,7 @@ def test_the_clock_of_postgres_decides_what_is_old_enough_to_be_purged(
     factories.load(engine)
     for _ in range(2):
         factories.ingest(engine, answered_now())
-    with engine.begin() as connection:
-        aged = "UPDATE uploads SET finalized_at = now() - row_number * interval '23 hours' FROM (%s) numbered"
-        numbered = "SELECT ctid, row_number() OVER () FROM uploads"
-        connection.exec_driver_sql(f"{aged % numbered} WHERE numbered.ctid = uploads.ctid")
+    age(engine, "finalized_at", "23 hours")
     purge = house.start(
         "purge", "study-ingest uploads purge --older-than 24h --status ingested", **wrong_clock(offset)
     )
@@ -100,6 +108,41 @@ def test_the_clock_of_postgres_decides_what_is_old_enough_to_be_purged(
     assert "1 payloads purged" in house.output("purge")
     kept = [row["payload"] is not None for row in rows(engine, Upload)]
     assert sorted(kept) == [False, True]
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_the_clock_of_postgres_says_what_came_in_the_last_hour(
+    engine: Engine, house: Processes, offset: str
+) -> None:
+    factories.load(engine)
+    for _ in range(2):
+        factories.ingest(engine, answered_now())
+    age(engine, "received_at", "50 minutes")
+    stats = house.start("stats", "study-ingest stats --json", **wrong_clock(offset))
+    assert stats.wait(PATIENCE_S) == 0, house.output("stats")
+    del house.running["stats"]
+    assert '"last_hour": {"received": 1,' in house.output("stats")
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_the_clock_of_postgres_says_what_a_sync_takes_for_retired(
+    engine: Engine, house: Processes, tmp_path: Path, offset: str
+) -> None:
+    now = datetime.now(UTC)
+    retired = {110: now - timedelta(days=1), 111: now + timedelta(days=1)}
+    questions = [
+        question(number, retired_at=at.isoformat(), pub_id=f"q{number}") for number, at in retired.items()
+    ]
+    catalog = factories.CATALOG | {"questions": questions}
+    factories.load(engine, catalog)
+    file = tmp_path / "catalog.json"
+    file.write_text(json.dumps(catalog))
+    token = {"CATALOG_TOKEN": "catalog-token-of-tests"}
+    command = f"study-ingest catalog sync {file} --url {house.serve(**token)}"
+    sync = house.start("sync", command, **token, **wrong_clock(offset))
+    assert sync.wait(PATIENCE_S) == 0, house.output("sync")
+    del house.running["sync"]
+    assert "0 of 6 topics differed: 0 questions sent, 0 withdrawn" in house.output("sync")
 
 
 @pytest.mark.parametrize("offset", OFFSETS)

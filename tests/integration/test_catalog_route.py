@@ -368,10 +368,10 @@ def test_sync_sends_one_request_for_a_changed_topic_and_no_withdrawal(
     changed = [each | {"subject": "changed"} if each["id"] == 110 else each for each in CATALOG["questions"]]
     done = sync(serve(web, settings), tmp_path / "c.json", {**CATALOG, "questions": changed})
     assert "1 of 6 topics differed" in done.stdout
-    assert counted.requests == len(["the digests", "the topic"])
+    assert counted.requests == len(["the time", "the digests", "the topic"])
 
 
-@pytest.mark.parametrize("after", range(1, 7))
+@pytest.mark.parametrize("after", range(2, 8))  # the first request asks for the time alone
 @pytest.mark.usefixtures("many_requests")
 def test_of_two_syncs_at_once_none_undoes_the_other_silently(
     serve: Serve, settings: Settings, engine: Engine, tmp_path: Path, after: int

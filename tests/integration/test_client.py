@@ -47,8 +47,8 @@ def test_an_answer_that_is_not_the_servers_fails_its_line_alone(
         b'{"errors": 5, "title": {}}',
         b'{"reason": [1]}',
         b"[" * 100_000,
-        b'{"topics": 5}',
-        b'{"topics": [{"topic_id": 0, "digest": ""}]}',
+        b'{"now": "2026-11-22T09:00:41Z", "topics": 5}',
+        b'{"now": "2026-11-22T09:00:41Z", "topics": [{"topic_id": 0, "digest": ""}]}',
     ],
 )
 @pytest.mark.parametrize("code", [200, 422])
