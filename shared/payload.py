@@ -53,6 +53,10 @@ class NotJsonError(StudyIngestError):
     """The body is not strict JSON, or exceeds a limit; the text says why, and quotes nothing of the body."""
 
 
+class LimitError(NotJsonError):
+    """The body exceeds a limit: the number of values, the depth, or the digits and exponents of numbers."""
+
+
 # RFC 3339, section 5.6, without the leap second and without the year 0: Python's datetime has neither.
 MOMENT_PATTERN = (
     r"^([0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
@@ -194,9 +198,12 @@ _FIELDS = {*Upload.model_fields, *Attempt.model_fields}
 def parse_upload(body: bytes) -> Upload:
     """Read the body of an upload; what passes also fits a `jsonb` column, unknown fields included.
 
-    Raise NotJsonError as `decode` does, and InvalidPayloadError for JSON that is not a valid upload.
+    Raise NotJsonError for what is not JSON, and InvalidPayloadError for JSON that is not a valid upload.
     """
-    value = decode(body)
+    try:
+        value = decode(body)
+    except LimitError as error:
+        raise InvalidPayloadError([_fault((), str(error))], None) from None
     # In JSON that is valid UTF-8, only an escape can write a NUL or a surrogate.
     if rb"\u" in body:
         detail = "Text should hold neither NUL nor a lone surrogate"
@@ -252,16 +259,15 @@ _STRING_OR_BRACKET = re.compile(rf"{_STRING.pattern}|[\[\]{{}}]", re.DOTALL)
 
 
 def decode(body: bytes) -> Any:
-    """Decode a body; raise NotJsonError if it is not JSON in UTF-8, or if it exceeds a limit.
+    """Decode a body; raise NotJsonError if it is not JSON in UTF-8, and LimitError if it exceeds a limit.
 
-    The body must have no object with a repeated key, no NaN or Infinity, and no number beyond the range of a
-    double. The limits are for the number of values, the depth, and the digits and exponents of numbers.
+    The body must have no object with a repeated key, and no NaN or Infinity.
     """
     try:
         text = body.decode("utf-8")
         # The second count leaves out what is within strings; it is slower, and rarely needed.
         if _values(text) > MAX_VALUES and _values(_STRING.sub("", text)) > MAX_VALUES:
-            raise NotJsonError(f"The body holds more than {MAX_VALUES:,} values.")
+            raise LimitError(f"The body holds more than {MAX_VALUES:,} values.")
         _limit_depth(text)
         numbers = _Numbers()
         return json.loads(
@@ -292,7 +298,7 @@ def _limit_depth(text: str) -> None:
         first = text[token.start()]
         depth += (first in "[{") - (first in "]}")
         if depth > MAX_DEPTH:
-            raise NotJsonError(f"The body nests deeper than {MAX_DEPTH} levels.")
+            raise LimitError(f"The body nests deeper than {MAX_DEPTH} levels.")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -309,16 +315,14 @@ class _Numbers:
         self._zeros = 0
 
     def read(self, literal: str) -> Decimal:
-        """Read a number exactly; raise NotJsonError if it exceeds a limit."""
+        """Read a number exactly; raise LimitError if it exceeds a limit."""
         exponent = int(literal.lower().partition("e")[2][:MAX_NUMBER_LENGTH] or 0)
         is_long = len(literal) > MAX_NUMBER_LENGTH or abs(exponent) > MAX_EXPONENT
         if is_long or not isfinite(float(literal)):
-            raise NotJsonError(
-                "A number in the body is too large, too small, or written with too many digits."
-            )
+            raise LimitError("A number in the body is too large, too small, or written with too many digits.")
         self._zeros += abs(exponent)
         if self._zeros > MAX_ZEROS:
-            raise NotJsonError(f"The exponents of the body's numbers add up to more than {MAX_ZEROS:,}.")
+            raise LimitError(f"The exponents of the body's numbers add up to more than {MAX_ZEROS:,}.")
         return Decimal(literal)
 
     def read_int(self, literal: str) -> int:
