@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from zoneinfo import available_timezones
 
 import click
 import httpx
@@ -23,7 +22,7 @@ from cli import adopt
 from cli.context import complete_environment
 from cli.local.places import NothingRunningError, data_dir_option
 from cli.local.supervisor import wait_until
-from shared import data_settings, db, health, hosts, plan, spool
+from shared import data_settings, db, health, hosts, plan, spool, zones
 from shared.broker import REPLAY_QUEUE, make_celery, queue_length
 from shared.config import Settings, flower_logins, load_settings
 from shared.errors import ConfigurationError, MigrationError
@@ -271,7 +270,7 @@ def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
 
     Learners without a zone are reported only if STUDY_TIME_ZONE is set neither here nor in the database.
     """
-    known, is_set = available_timezones(), db.scalar(connection, data_settings.IS_SET)
+    known, is_set = zones.names(), db.scalar(connection, data_settings.IS_SET)
     try:
         default = data_settings.compare(connection, settings)
         yield ok("STUDY_TIME_ZONE", f"{default}, as in the database" if is_set else default)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from shared import attempts, uploads
+from shared import attempts, uploads, zones
 from shared.errors import OvertakenError
 from shared.payload import Upload
 from shared.plan import SKIPPED, Fate, Plan, Question, make_plan
@@ -146,7 +146,7 @@ def _plan(
     owner = owners.pop() if len(owners) == 1 else None
     if owner is not None and owner not in learners:
         raise OvertakenError("the owner of a question changed during the replay, or is missing from `users`")
-    zone = ZoneInfo(default_zone) if owner is None else learners[owner]
+    zone = zones.first_known(default_zone) if owner is None else learners[owner]
     known = {} if names_others else questions
     plan = make_plan(upload, received.received_at, known, zone, clock_shift=received.clock_shift)
     reason = other_key = None

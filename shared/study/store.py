@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from fsrs import Rating
 from sqlalchemy import Connection, text
 
-from shared import db
+from shared import db, zones
 from shared.study.grading import Outcome, study_date
 from shared.study.progress import SCHEDULER, Cached, Counts, Progress, Review, WrongNote
 
@@ -68,7 +68,7 @@ def lock_owners(
         found = db.execute(connection, _FIND_OWNERS, pub_ids).fetchall()
         locked = {user_id: lock_learner(connection, user_id) for (user_id,) in found}
     return {
-        user_id: _zone(row.time_zone, row.default_zone or default_zone)
+        user_id: zones.first_known(row.time_zone, row.default_zone, default_zone)
         for user_id, row in locked.items()
         if row is not None
     }
@@ -77,20 +77,12 @@ def lock_owners(
 def learner_zone(connection: Connection, user_id: int, default_zone: str) -> ZoneInfo:
     """Return the learner's time zone, or the default."""
     row = db.execute(connection, _ZONE, {"user_id": user_id}).fetchone()
-    return _zone(row.time_zone, row.default_zone or default_zone) if row else ZoneInfo(default_zone)
+    return zones.first_known(*(row or ()), default_zone)
 
 
 def today_of(connection: Connection, user_id: int, *, now: datetime, default_zone: str) -> date:
     """Return the learner's current study date."""
     return study_date(now, None, learner_zone(connection, user_id, default_zone))
-
-
-def _zone(name: str | None, default_zone: str) -> ZoneInfo:
-    # The catalog may have been loaded on a host with a newer time zone database: that must not fail here.
-    try:
-        return ZoneInfo(name or default_zone)
-    except (OSError, ValueError, KeyError):  # a folder's name, a path, an unknown name
-        return ZoneInfo(default_zone)
 
 
 # For progress p, its question's topic t and the learner's date :today: until the exam is over, no due date is

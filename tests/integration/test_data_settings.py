@@ -40,6 +40,16 @@ def test_the_first_is_recorded_and_another_does_not_start(engine: Engine, databa
     assert run(database_url, "verify").exit_code == 0
 
 
+@pytest.mark.parametrize("unknown", ["Mars/Olympus_Mons", "posix/Asia/Seoul", "localtime"])
+def test_a_default_that_another_host_knew_fails_no_replay(engine: Engine, unknown: str) -> None:
+    load(engine)
+    with engine.begin() as connection:
+        record_zone(connection, unknown, replace=True)
+    assert ingest(engine, upload(answer("q110", LATE))).status == "ingested"
+    (attempt,) = rows(engine, StudyQuestionAttempt)
+    assert str(attempt["study_date"]) == UTC_DATE
+
+
 def test_a_replay_and_a_void_date_by_the_database(engine: Engine, database_url: str) -> None:
     load(engine)
     with engine.begin() as connection:

@@ -37,7 +37,10 @@ TO = ["upload", os.devnull, "--url", "http://127.0.0.1:1", "--token"]
             for url in ("redis://h:99999", "redis://[::1", "amqp://u:p@h:x//", "redis://127.0.0.1:1/abc")
         ),
         *((["doctor"], {"REDIS_URL": url}) for url in ("redis://h:abc/1", "redis://127.0.0.1:1?foo=bar")),
-        *((["verify"], {"STUDY_TIME_ZONE": zone}) for zone in ("Asia", "../../etc/passwd", "/etc/localtime")),
+        *(
+            (["verify"], {"STUDY_TIME_ZONE": zone})
+            for zone in ("Asia", "../../etc/passwd", "/etc/localtime", "localtime", "posix/Asia/Seoul")
+        ),
         *((["verify"], {"LOCK_TIMEOUT": limit}) for limit in ("nan", "inf", "-1", "1e300")),
         *(([name, "--data-dir", "/dev/null/x"], {"DATABASE_URL": ""}) for name in ("up", "stats", "demo")),
         # Names that no resolver is asked: to the standard library they are no text of IDNA.
