@@ -1,6 +1,9 @@
 """`tokens`: make keys, and sign learners' tokens with them."""
 
 import json
+import os
+import stat
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +22,7 @@ def tokens() -> None:
 
 
 @tokens.command()
-@click.option("--signing-key", type=FILE, required=True, help="File to make for the private key.")
+@click.option("--signing-key", type=FILE, required=True, help="File to make for the key that signs.")
 @click.option(
     "--keys", type=FILE, envvar="VIEWER_TOKEN_KEYS", required=True, help="The server's file of keys."
 )
@@ -34,15 +37,31 @@ def keygen(*, signing_key: Path, keys: Path, algorithm: str) -> None:
         raise click.ClickException(f"{signing_key} exists: choose another file")
     known = json.loads(keys.read_bytes())["keys"] if keys.exists() and load_keys(keys) else []
     key = generate_key(algorithm)
-    _write(signing_key, key, mode=0o600)
-    # In place, so that owner and mode stay; while the file is incomplete, the server uses its previous keys.
+    # The signing key last: an interrupted command can be run again.
     _write(keys, {"keys": [*known, public_half(key)]}, mode=0o644 if algorithm == "EdDSA" else 0o600)
+    _write(signing_key, key, mode=0o600)
     click.echo(f"{signing_key} signs, {keys} verifies; key id {key['kid']}")
 
 
 def _write(path: Path, value: object, *, mode: int) -> None:
-    path.touch(mode)
-    path.write_text(json.dumps(value, indent=2) + "\n")
+    """Write a file in one step: with half a file of keys, the server would not start. Owner and mode stay."""
+    path = path.resolve()
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(json.dumps(value, indent=2) + "\n")
+            if path.exists():
+                known = path.stat()
+                mode = stat.S_IMODE(known.st_mode)
+                if (known.st_uid, known.st_gid) != (os.geteuid(), os.getegid()):
+                    os.chown(handle, known.st_uid, known.st_gid)
+            os.fchmod(handle, mode)
+            file.flush()
+            os.fsync(handle)
+        Path(unfinished).replace(path)
+    except BaseException:
+        Path(unfinished).unlink(missing_ok=True)
+        raise
 
 
 @tokens.command("mint")
@@ -54,7 +73,7 @@ def _write(path: Path, value: object, *, mode: int) -> None:
     "--signing-key",
     type=FILE,
     envvar="VIEWER_SIGNING_KEY",
-    help="File with the private key, made by `tokens keygen`.",
+    help="File with the key that signs, made by `tokens keygen`.",
 )
 @click.option("--audience", envvar="VIEWER_TOKEN_AUDIENCE")
 @click.option("--issuer", envvar="VIEWER_TOKEN_ISSUER", default="")

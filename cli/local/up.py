@@ -174,7 +174,8 @@ def addresses(port: int, flower_port: int, last: Mapping[str, str]) -> dict[str,
     With `flower_port` 0, Flower keeps its port of the `last` run if that port is free; else it gets any free
     port. Flower's usual port is not tried first: two runs that start at once would both find it free.
     """
-    flower = flower_port or free_port(urlsplit(last.get("FLOWER_URL", "")).port)
+    previous = urlsplit(last.get("FLOWER_URL", "")).port
+    flower = flower_port or free_port(previous if previous != port else None)
     return {"API_URL": f"http://{LOOPBACK}:{port}", "FLOWER_URL": f"http://{LOOPBACK}:{flower}"}
 
 
@@ -208,8 +209,8 @@ def learner_tokens(home: Path) -> dict[str, str]:
     settings["VIEWER_SIGNING_KEY"] = str(home / SIGNING_KEY)
     if os.environ.get("VIEWER_TOKEN_KEYS"):
         return {name: os.environ.get(name, "") for name in settings}
-    if not (home / VIEWER_KEYS).exists():
-        (home / SIGNING_KEY).unlink(missing_ok=True)  # left by a start that was interrupted
+    if not ((home / VIEWER_KEYS).exists() and (home / SIGNING_KEY).exists()):
+        (home / SIGNING_KEY).unlink(missing_ok=True)
         files = ("--signing-key", settings["VIEWER_SIGNING_KEY"], "--keys", settings["VIEWER_TOKEN_KEYS"])
         _run({}, "the keys of learners' tokens could not be made", "tokens", "keygen", *files)
     return settings

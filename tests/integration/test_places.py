@@ -1,5 +1,6 @@
 """The data directory's `env`: other commands find by it what runs."""
 
+import json
 import os
 import socket
 import subprocess
@@ -10,7 +11,16 @@ import pytest
 
 from cli.local.places import ENV, SERVERS, NothingRunningError, last_env, make_data_dir, read_env, write_env
 from cli.local.servers import Servers
-from cli.local.up import SECRETS, addresses, process_environment, stores, tokens
+from cli.local.up import (
+    SECRETS,
+    SIGNING_KEY,
+    VIEWER_KEYS,
+    addresses,
+    learner_tokens,
+    process_environment,
+    stores,
+    tokens,
+)
 from tests.processes import FOREIGN, as_root, free_port, reachable_directory, reachable_python
 
 OUR_OWN = [*SECRETS, "DATABASE_URL", "BROKER_URL", "REDIS_URL"]
@@ -95,30 +105,57 @@ def test_flower_stays_at_its_port_until_somebody_else_is_there(tmp_path: Path) -
         moved = addresses(8000, 0, last)
     assert moved["API_URL"] == last["API_URL"]
     assert moved["FLOWER_URL"] != last["FLOWER_URL"]
+    both = addresses(port, 0, last)  # the web process has Flower's port of the last run
+    assert both["API_URL"] != both["FLOWER_URL"]
 
 
-Act = Callable[[Path], subprocess.CompletedProcess[str]]
+@pytest.mark.parametrize("lost", [VIEWER_KEYS, SIGNING_KEY])
+def test_keys_of_which_one_half_is_lost_are_made_again(data_dir: Path, lost: str) -> None:
+    settings = learner_tokens(data_dir)
+    (data_dir / lost).unlink()
+    assert learner_tokens(data_dir) == settings
+    key = json.loads((data_dir / SIGNING_KEY).read_text())
+    keys = json.loads((data_dir / VIEWER_KEYS).read_text())["keys"]
+    assert key["kid"] in {each["kid"] for each in keys}
+    assert learner_tokens(data_dir) == settings
+    assert json.loads((data_dir / SIGNING_KEY).read_text()) == key
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 ACT_AS_OWNER = """
 import os, pathlib, sys
 from cli.local import places
 places.act_as_owner(pathlib.Path(sys.argv[1]))
 print(os.getresuid(), os.getresgid(), os.getgroups())
 """
+RUN_A_COMMAND = """
+import os, sys
+from cli.main import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(os.getresuid())
+"""
 
 
 @pytest.fixture
-def act_as_owner(data_dir: Path) -> Act:
+def run_python(data_dir: Path) -> Run:
     python = reachable_python(data_dir.parent / "python")
 
-    def run(path: Path) -> subprocess.CompletedProcess[str]:
-        command = [python, "-c", ACT_AS_OWNER, str(path)]
+    def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [python, "-c", script, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     return run
 
 
+@pytest.fixture
+def act_as_owner(run_python: Run) -> Run:
+    return lambda path: run_python(ACT_AS_OWNER, str(path))
+
+
 @as_root
-def test_root_becomes_the_owner_of_what_is_not_its_own(data_dir: Path, act_as_owner: Act) -> None:
+def test_root_becomes_the_owner_of_what_is_not_its_own(data_dir: Path, act_as_owner: Run) -> None:
     """A directory, what is to be made in it, root's in it, a link, and a link of root's into it."""
     foreign = data_dir / "foreign"
     foreign.mkdir()
@@ -138,7 +175,17 @@ def test_root_becomes_the_owner_of_what_is_not_its_own(data_dir: Path, act_as_ow
 
 
 @as_root
-def test_root_does_not_use_what_others_can_write_to(data_dir: Path, act_as_owner: Act) -> None:
+@pytest.mark.parametrize("command", ["stats", "tokens mint --learner 1", "upload /dev/null"])
+def test_root_becomes_the_owner_before_a_command_reads_what_runs(
+    data_dir: Path, run_python: Run, command: str
+) -> None:
+    os.chown(data_dir, FOREIGN, FOREIGN)
+    ran = run_python(RUN_A_COMMAND, *command.split(), "--data-dir", str(data_dir))
+    assert (ran.stdout, "nothing runs" in ran.stderr) == (f"{(FOREIGN,) * 3}\n", True), ran.stderr
+
+
+@as_root
+def test_root_does_not_use_what_others_can_write_to(data_dir: Path, act_as_owner: Run) -> None:
     shared = data_dir / "shared"
     shared.mkdir()
     os.chown(shared, 0, FOREIGN)
@@ -150,7 +197,7 @@ def test_root_does_not_use_what_others_can_write_to(data_dir: Path, act_as_owner
 
 
 @as_root
-def test_an_owner_who_cannot_run_the_program_is_named(data_dir: Path, act_as_owner: Act) -> None:
+def test_an_owner_who_cannot_run_the_program_is_named(data_dir: Path, act_as_owner: Run) -> None:
     os.chown(data_dir, FOREIGN, FOREIGN)
     data_dir.parent.chmod(0o700)
     refused = act_as_owner(data_dir).stderr

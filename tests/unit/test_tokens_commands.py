@@ -1,8 +1,11 @@
 """`tokens keygen` and `tokens mint`: what one makes the other signs with, and the server accepts."""
 
+import errno
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -42,6 +45,41 @@ def test_a_second_key_leaves_the_first_as_it_is(tmp_path: Path) -> None:
         assert run("keygen", "--signing-key", each, "--keys", keys).exit_code == 0
     learners = LearnerTokens(keys, audience=AUDIENCE)
     assert {learners.verify(minted(each), datetime.now(UTC)) for each in signing_keys} == {42}
+
+
+@pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.replace"])
+@pytest.mark.parametrize("fails", [1, 2])
+def test_a_full_disk_leaves_the_other_keys_and_keygen_can_be_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, fails: int
+) -> None:
+    keys, first, second = (tmp_path / name for name in ("keys.json", "1.json", "2.json"))
+    assert run("keygen", "--signing-key", first, "--keys", keys).exit_code == 0
+    keys.chmod(0o640)
+    calls: list[object] = []
+    works = {"os.fsync": os.fsync, "pathlib.Path.replace": Path.replace}[call]
+
+    def fail(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == fails:
+            raise OSError(errno.ENOSPC, "No space left on device", str(keys))
+        return works(*arguments)
+
+    with monkeypatch.context() as full:
+        full.setattr(call, fail)
+        assert run("keygen", "--signing-key", second, "--keys", keys).exit_code == 1
+    assert sorted(tmp_path.iterdir()) == [first, keys]
+    assert run("keygen", "--signing-key", second, "--keys", keys).exit_code == 0
+    assert keys.stat().st_mode & 0o777 == 0o640
+    learners = LearnerTokens(keys, audience=AUDIENCE)
+    assert {learners.verify(minted(each), datetime.now(UTC)) for each in (first, second)} == {42}
+
+
+def test_a_link_to_the_keys_stays_a_link(tmp_path: Path) -> None:
+    keys, link = tmp_path / "keys.json", tmp_path / "link.json"
+    link.symlink_to(keys)
+    for name in ("1.json", "2.json"):
+        assert run("keygen", "--signing-key", tmp_path / name, "--keys", link).exit_code == 0
+    assert (link.is_symlink(), len(json.loads(keys.read_text())["keys"])) == (True, 2)
 
 
 def test_the_private_half_is_in_one_file_that_its_owner_alone_may_read(tmp_path: Path) -> None:
