@@ -135,6 +135,8 @@ def running(
     """
     with ExitStack() as cleanup:
         cleanup.enter_context(_signals_as_interrupt())
+        if port and port == flower_port:
+            raise NotReadyError(f"--port and --flower-port are both {port}: choose two ports")
         for number, option in ((port, "--port"), (flower_port, "--flower-port")):
             if number and not supervisor.wait_until(partial(is_free, number), RELEASE_SECONDS):
                 raise NotReadyError(
@@ -158,7 +160,9 @@ def running(
             **learner_tokens(home),
             **data_settings(),
         }
-        _run(environment, "the database could not be migrated", "migrate")
+        # Without DATABASE_URL, this variable would name another database than the embedded one.
+        elsewhere = {} if os.environ.get("DATABASE_URL") else {"MIGRATE_DATABASE_URL": ""}
+        _run(environment | elsewhere, "the database could not be migrated", "migrate")
         shutil.rmtree(home / METRICS, ignore_errors=True)  # counts of processes that have ended
         places.write_env(home, environment)
         output = cleanup.enter_context(_log_files(logs) if logs else supervisor.to_terminal())
@@ -264,7 +268,8 @@ def free_port(preferred: int | None = None) -> int:
 
 @contextmanager
 def _signals_as_interrupt() -> Iterator[None]:
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    # nohup ignores SIGHUP, so that `up` outlives the terminal.
+    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN]
     before = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:
         yield

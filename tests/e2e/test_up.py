@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from cli.local.places import NothingRunningError, read_env
-from tests.processes import PATIENCE_S, living, reachable_directory, until
+from tests.processes import PATIENCE_S, free_port, living, reachable_directory, until
 from tests.up import BARE, COMMAND, KEPT, KEYS, TOKENS, Up, running
 
 on_linux = pytest.mark.skipif(
@@ -162,6 +162,10 @@ def test_two_run_side_by_side_but_not_on_one_port(home: Path, start: Callable[[P
     refused = subprocess.run(third, env=BARE, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert f"port {port} is taken, perhaps by another `up`; choose another with --port" in refused.stderr
+    free = str(free_port())
+    same = [*third[:-1], free, "--flower-port", free]
+    refused = subprocess.run(same, env=BARE, capture_output=True, text=True, check=False)
+    assert f"--port and --flower-port are both {free}: choose two ports" in refused.stderr
     with httpx.Client(base_url=first["FLOWER_URL"], trust_env=False) as anyone:
         until(lambda: _listens(anyone), "the first Flower has its port")
     flower = str(httpx.URL(first["FLOWER_URL"]).port)
@@ -171,6 +175,20 @@ def test_two_run_side_by_side_but_not_on_one_port(home: Path, start: Callable[[P
         f"port {flower} is taken, perhaps by another `up`; choose another with --flower-port"
         in refused.stderr
     )
+
+
+def test_under_nohup_it_runs_on_without_its_terminal(home: Path) -> None:
+    """It migrates its own database, also if the shell names another one for migrations."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with running(home / "data", MIGRATE_DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing") as up:
+            up.process.send_signal(signal.SIGHUP)
+            with up.viewer() as viewer:
+                where = send(viewer)
+                until(lambda: viewer.get(where).json()["status"] == "rejected", "the worker replays it")
+            assert up.end(signal.SIGINT) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_named_stores_are_used_and_no_embedded_one_is_started(
