@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, BinaryIO
 
 import click
@@ -100,9 +101,14 @@ def _opened(output: Path | None) -> Iterator[BinaryIO]:
     if not output:
         yield sys.stdout.buffer
         return
-    part = output.with_name(f"{output.name}.part")
+    # A pipe or a device is not to be replaced. (/dev/stdout may be a link to a file.)
+    if output.is_relative_to("/dev") or (output.exists() and not output.is_file()):
+        with output.open("wb") as file:
+            yield file
+        return
+    part = output.with_name(f"{output.name}.{token_hex(4)}.part")
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:  # new: a link that another user has put there is not followed
             yield file
         part.replace(output)
     finally:

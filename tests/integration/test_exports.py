@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -108,6 +110,25 @@ def test_a_missing_pyarrow_is_named_and_leaves_no_file(
     assert result.exit_code == 1
     assert "needs pyarrow, the extra `parquet`" in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipe_is_written_to_and_stays_one(database_url: str, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_bytes)
+        export(database_url, "attempts", "--output", str(pipe))
+        assert cells(read.result()) == cells(export(database_url, "attempts"))
+    assert pipe.is_fifo()
+
+
+def test_a_link_beside_the_output_is_not_followed(database_url: str, tmp_path: Path) -> None:
+    others = tmp_path / "others"
+    others.write_text("kept")
+    (tmp_path / "a.csv.part").symlink_to(others)
+    export(database_url, "attempts", "--output", str(tmp_path / "a.csv"))
+    assert len(cells((tmp_path / "a.csv").read_bytes())) > 0
+    assert (others.read_text(), len(list(tmp_path.iterdir()))) == ("kept", 3)
 
 
 MANY = text("""
