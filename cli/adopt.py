@@ -281,6 +281,10 @@ _READABLE = text("SELECT has_table_privilege(to_regclass(:view), 'SELECT')")
 # Rows that our processes cannot use: the view, the column that names the row, the condition, what is wrong,
 # and the fix.
 _WRONG_ROWS = (
+    *(
+        (view, "id", "id < 0", "id is negative in", "let the view show no negative ids: lists leave them out")
+        for view in ("users", "study_topics", "study_questions")
+    ),
     (
         "published_items",
         "pub_id",

@@ -18,15 +18,18 @@ from shared.config import Settings, StoreSettings
 from shared.db import make_engine, scalar
 from shared.failures import is_transient
 from shared.live.sessions import abandon_idle
+from shared.models import StudyQuestionProgress
 from shared.study.finalize import verify
 from shared.study.store import list_progress, lock_learner
 from tests import factories
-from tests.factories import WRONG, answer, deliver, ingest, standing, upload
+from tests.anki_files import BASIC, write
+from tests.factories import WRONG, answer, deliver, ingest, rows, standing, upload
 from tests.host.app import with_ingest
 from tests.host.conftest import SCHEMA, Host
 from tests.processes import PATIENCE_S, processes, until
 from worker.sweeper import Sweeper
 
+START = 1_772_442_000_000  # 2026-03-02 09:00 UTC, in milliseconds
 AT = "2026-11-20T09:00:00Z"
 LATER = "2026-11-23T09:00:00Z"
 BEGIN = text("""
@@ -316,11 +319,41 @@ def test_no_answer_is_graded_by_a_right_choice_that_is_none(adopted: Host, engin
     assert differences(adopted, "--force", code=0) == "0 differences\n"
 
 
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+def test_a_learner_with_the_id_0_has_a_time_zone_of_their_own(adopted: Host, engine: Engine) -> None:
+    adopted.run(
+        "INSERT INTO users (id, email, timezone) VALUES (0, 'zoe@example', 'Pacific/Kiritimati')",
+        "UPDATE study_topics SET user_id = 0",
+    )
+    ingest(engine, upload(answer("ann-0", "2026-11-20T20:00:00Z")))
+    assert [str(each["last_study_date"]) for each in rows(engine, StudyQuestionProgress)] == ["2026-11-21"]
+
+
 OTHER_VIEW = (
     "DROP VIEW learning.published_items CASCADE;"
     "CREATE VIEW learning.published_items AS SELECT {} FROM public.published_items"
 )
+DRAFT_VIEW = OTHER_VIEW.format(
+    "pub_id::text, source_id, choices::jsonb, CASE WHEN pub_id <> 'ann-0' THEN correct_choice END"
+    " AS correct_choice, published_at::timestamptz"
+)
+
+
+def test_an_import_leaves_out_a_draft_that_a_view_shows(
+    adopted: Host, engine: Engine, tmp_path: Path
+) -> None:
+    adopted.run(DRAFT_VIEW)
+    notes = [(1, BASIC, "ann-0"), (2, BASIC, "ann-1")]
+    file = write(tmp_path / "collection.colpkg", notes, [(START, 1, 3), (START + 60_000, 2, 3)])
+    words = ("--learner", str(learner(engine)), "--field", "Code", "--yes")
+    imported = adopted.ours("import", str(file), *words)
+    assert imported.exit_code == 0, imported.output
+    assert "2 reviews: 1 answers in 1 sessions" in imported.output
+    assert "1 unknown to the catalog" in imported.output
+
+
 BROKEN = [
+    ("INSERT INTO users (id, email) VALUES (-1, 'zoe@example')", "users.id is negative in -1"),
     ("UPDATE published_items SET choices = '[1, 2, 3, 4]'", "choices are not all texts in"),
     ("UPDATE study_questions SET exam_frequency = 1e30", "exam_frequency is not from 0 to 1e9 in"),
     ("ALTER TABLE published_items DROP CONSTRAINT published_items_pkey", "read as a whole to find a pub_id"),
