@@ -33,6 +33,7 @@ const HANGS = 45;
 const LONGEST_PAUSE = 60_000;
 const LONGEST_WAIT = 900_000;
 const STUCK = 8;
+const MAX_REFUSALS = 8;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){4}[0-9a-f]{8}$/;
 
 /** Events: `change`, `sent`, `refused`, `token-needed`, `stuck`. */
@@ -56,10 +57,10 @@ export class Outbox extends EventTarget {
   #pause = [1, 0, 0];
   /** Tokens that were refused. @type {Set<unknown>} */
   #refused = new Set();
-  /** The new token (or its promise) asked for after the last refusal; empty: ask for no more. @type {[ReturnType<Token>?] | undefined} */
+  /** The new token (or its promise) asked for after the last refusal. @type {[ReturnType<Token>] | undefined} */
   #fresh;
-  /** The last token that was not refused. @type {unknown} */
-  #good;
+  /** How many tokens were refused since the last other answer: `token` may give a new one each time. */
+  #refusals = 0;
   #flying = 0;
   /** Seconds without a sign of the tab that sends, counted only while this tab runs, as this one may be suspended. */
   #silence = 0;
@@ -115,6 +116,7 @@ export class Outbox extends EventTarget {
     this.#all = true;
     this.#pause[1] = this.#pause[2];
     this.#refused.clear();
+    this.#refusals = 0;
     this.#fresh = undefined;
     return this.#wake();
   }
@@ -241,14 +243,14 @@ export class Outbox extends EventTarget {
     this.#lastAnswer = { status: answer.status, at: Date.now() };
     const [action, problem] = judge(id, answer);
     if (action == "token") {
-      const fresh = await this.#fresh?.[0];
       // Tokens are noted by value, as four lanes may have sent the same one.
       if (!this.#refused.has(token)) {
         this.#refused.add(token);
-        // A new token that was never accepted: ask for no more, or we would ask for ever.
-        this.#fresh = fresh == token && this.#good != token ? [] : undefined;
+        // If the new token is refused, too, ask for no more.
+        if (!this.#refusals++) this.#fresh = undefined;
       }
-    } else this.#good = token;
+      if (this.#refusals > MAX_REFUSALS) return ["hold", 0];
+    } else this.#refusals = 0;
     if (action == "delete") {
       await this.#store.change(id);
       this.#emit("sent", item);

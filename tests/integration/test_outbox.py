@@ -339,6 +339,51 @@ def test_a_function_that_always_makes_another_token_is_not_asked_for_ever(make: 
     assert len(proxy.posts) < 20
 
 
+def test_an_old_token_is_renewed_after_an_outage_too(make: Make, proxy: Proxy) -> None:
+    outbox = make(token=Tokens("an-old-token-of-tests", TOKEN))
+    outbox.add(session())
+    proxy.fault = problem("store-unavailable", 503)
+    outbox.flush()
+    proxy.fault = None
+    outbox.flush()
+    assert outbox.status().waiting == 0
+
+
+def test_after_an_outage_it_is_not_asked_for_ever_either(
+    make: Make, proxy: Proxy, events: list[tuple[Event, Item | None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_outbox.outbox, "pause_after", lambda _rounds: 0.05)
+    proxy.fault = problem("store-unavailable", 503)
+    with make(token=lambda _refused: f"wrong-token-{uuid4()}") as outbox:
+        outbox.add(session())
+        until(lambda: proxy.posts, "one post failed")
+        proxy.fault = None
+        until(lambda: Event.TOKEN_NEEDED in seen(events), "the outbox asks to sign in")
+        assert outbox.status().waiting == 1
+    assert [post.status for post in proxy.posts].count(401) < 20
+
+
+@pytest.mark.parametrize("in_background", [True, False])
+def test_a_callback_may_sign_in_and_flush(make: Make, in_background: bool) -> None:  # noqa: FBT001
+    token: list[str] = []
+
+    def sign_in(event: Event, _item: Item | None) -> None:
+        if event is Event.TOKEN_NEEDED:
+            token.append(TOKEN)
+        if event is not Event.CHANGE:  # also in the thread that has just sent a session
+            outbox.flush()
+
+    outbox = make(token=lambda _refused: token[0] if token else None, on_event=sign_in)
+    for _ in range(2):
+        outbox.add(session())
+    if in_background:
+        with outbox:
+            until(lambda: not outbox.items(), "both are sent")
+    else:
+        outbox.flush()
+        assert outbox.items() == []
+
+
 def test_a_token_that_cannot_be_had_now_is_asked_for_later(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

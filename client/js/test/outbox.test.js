@@ -266,6 +266,23 @@ for (const [name, fresh] of [["none", () => null], ["the same", () => "old"], ["
   });
 }
 
+test("a source that always makes another token is not asked for ever", async () => {
+  let made = 0;
+  answer = problem(401, "unauthenticated");
+  const { outbox, events } = open(() => `wrong ${made++}`);
+  await outbox.add(session());
+  await until(() => events.length);
+  assert.deepEqual(events, [["token-needed", undefined]]);
+  assert.ok(received.length <= 12);
+  const posts = received.length;
+  await outbox.add(session());
+  await until(() => events.length > 1);
+  assert.ok(received.length <= posts + 4);
+  answer = recorded;
+  await outbox.flush();
+  await isEmpty(outbox);
+});
+
 test("a token that something between has refused is tried again after an hour", async () => {
   const real = globalThis.setTimeout;
   /** @type {(() => void)[]} */

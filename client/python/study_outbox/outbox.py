@@ -73,8 +73,14 @@ class _Round:
     tried: set[str] = field(default_factory=set)
     is_paused: bool = False
     is_held: bool = False
+    was_refused: bool = False
     wait: float = 0.0
-    refusals: int = 0
+
+
+class _Sends(threading.local):
+    """Whether the current thread sends: a callback that it calls must not wait for the end of the sending."""
+
+    here = False
 
 
 class Outbox:
@@ -110,10 +116,14 @@ class Outbox:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._draining = threading.Lock()
+        self._sends = _Sends()
+        self._flush_asked = False
         self._tokens = threading.Lock()
         # Refused tokens, and when each token is tried again: a proxy, not the server, may have refused it.
         self._refused: dict[str | None, float] = {}
         self._fresh: Any = _UNASKED
+        # Refusals since the last other answer: the function may return a new token each time.
+        self._refusals = 0
         # Rounds that failed since the last answer; the end of the pause; the end that Retry-After asked for.
         self._failed_rounds = 0
         self._paused_until = self._asked_until = 0.0
@@ -164,14 +174,13 @@ class Outbox:
     def flush(self) -> None:
         """Try every waiting session now; return when no more can be done.
 
-        Nothing is sent before the end of a Retry-After.
+        Nothing is sent before the end of a Retry-After. If `on_event` calls this in a thread that sends, it
+        returns at once: the thread itself tries every session once more.
         """
-        with self._draining:
-            self._paused_until = self._asked_until
-            with self._tokens:
-                self._refused.clear()
-                self._fresh = _UNASKED
-            self._drain(everything=True)
+        if self._sends.here:
+            self._flush_asked = True
+        else:
+            self._send_due(everything=True)
 
     def status(self) -> Status:
         """Return how many sessions wait and were refused, when the next try is, and the last answer."""
@@ -197,14 +206,35 @@ class Outbox:
         while not self._stop.is_set():
             self._wake.clear()
             try:
-                with self._draining:
-                    is_held = self._drain(everything=False)
+                is_held = self._send_due()
                 next_try = self.status().next_try
                 wait = LOOK_AGAIN if is_held or next_try is None else next_try - time.time()
             except Exception:  # an error of the disk or of a callback: it may be gone later
                 log.exception("the outbox cannot send; it tries again in %.0f s", LOOK_AGAIN)
                 wait = LOOK_AGAIN
             self._wake.wait(min(max(wait, 0.0), LOOK_AGAIN))
+
+    def _send_due(self, *, everything: bool = False) -> bool:
+        """Send the sessions that are due, or all; return whether a token is missing.
+
+        If a callback asks for a flush meanwhile, send all once more.
+        """
+        with self._draining:
+            self._sends.here = True
+            try:
+                is_held = self._send_now(everything=everything)
+                return self._send_now(everything=True) if self._flush_asked else is_held
+            finally:
+                self._sends.here = self._flush_asked = False
+
+    def _send_now(self, *, everything: bool) -> bool:
+        if everything:
+            self._paused_until = self._asked_until
+            with self._tokens:
+                self._refused.clear()
+                self._refusals = 0
+                self._fresh = _UNASKED
+        return self._drain(everything=everything)
 
     def _drain(self, *, everything: bool) -> bool:
         """Send the sessions that are due; return whether a token is missing.
@@ -214,7 +244,7 @@ class Outbox:
         """
         done = _Round(everything)
         while not self._stop.is_set() and time.monotonic() >= self._paused_until:
-            before = len(done.tried)
+            before, done.was_refused = len(done.tried), False
             # After a failure, send one session alone, each time another one: the session may be the cause.
             is_probe = self._failed_rounds > 0
             lanes = [self._pool.submit(self._lane, done, is_probe) for _ in range(1 if is_probe else LANES)]
@@ -229,14 +259,17 @@ class Outbox:
                 return False
             if done.is_held:
                 self._fresh = _UNASKED
+                if self._refusals <= MAX_REFUSALS:
+                    self._refusals = 0
                 self._on_event(Event.TOKEN_NEEDED, None)
                 return True
-            if len(done.tried) == before:
+            if len(done.tried) == before and not done.was_refused:
                 return False
             self._failed_rounds = 0
         return False
 
     def _lane(self, done: _Round, is_probe: bool) -> None:  # noqa: FBT001  # passed on by a pool
+        self._sends.here = True
         while not (done.is_paused or done.is_held or self._stop.is_set()):
             skip = self._failed_rounds % max(1, self._store.count()[0]) if is_probe else 0
             item = self._store.claim(everything=done.everything, but=done.tried, skip=skip)
@@ -265,6 +298,8 @@ class Outbox:
         answer = self._post(item, token)
         self._last_answer = (answer.status, time.time())
         action, body = judge(item.id, answer)
+        if action is not Action.TOKEN:
+            self._refusals = 0
         match action:
             case Action.DELETE:
                 self._store.delete(item.id)
@@ -281,9 +316,8 @@ class Outbox:
                 self._refuse(token)
                 self._store.release(item.id)
                 done.tried.discard(item.id)
-                done.refusals += 1
-                # The function may return another token each time, and the server accept none of them.
-                done.is_held |= done.refusals > MAX_REFUSALS
+                done.was_refused = True
+                done.is_held |= self._refusals > MAX_REFUSALS
             case Action.PAUSE:
                 self._store.release(item.id)
                 done.is_paused = True
@@ -322,6 +356,7 @@ class Outbox:
     def _refuse(self, token: str) -> None:
         """Note that a token was refused; by value, as all lanes may have sent the same one."""
         with self._tokens:
+            self._refusals += 1
             if token not in self._refused:
                 self._refused[token] = time.monotonic() + LONGEST_RETRY_AFTER
                 if token != self._fresh:
