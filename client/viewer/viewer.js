@@ -14,6 +14,7 @@ const SHOWN = 10;
 /** The page is served below the API. */
 const SERVER = new URL("..", location.href).href;
 const RESULT_AFTER = 1500;
+const LONGEST_RESULT_AFTER = 300_000;
 const SECTIONS = ["sign-in", "topics", "question", "finished"];
 
 /** @type {Topic[]} */
@@ -31,6 +32,9 @@ let draft;
 let written = Promise.resolve();
 /** @type {ReturnType<typeof setTimeout>} */
 let later;
+let resultAfter = RESULT_AFTER;
+/** How many sessions had no result when they were last listed. */
+let unknown = 0;
 
 /**
  * @param {string} selector
@@ -164,7 +168,12 @@ function showTopics() {
    */
   const card = (name, detail, onclick) =>
     element("li", {}, element("button", { type: "button", onclick }, name, element("small", {}, detail)));
-  const begun = draft && [card(`Go on with ${draft.topic}`, countOf(draft), showQuestion)];
+  // A finished draft is one that the outbox could not take, such as on a full disk.
+  const begun = draft && [
+    draft.session.finished_at
+      ? card(`Save ${draft.topic}`, plural(draft.session.attempts.length, "answer"), () => finish().catch(notify))
+      : card(`Go on with ${draft.topic}`, countOf(draft), showQuestion),
+  ];
   $("#topics ul").replaceChildren(
     ...(begun ?? []),
     ...topics.map((topic) =>
@@ -194,6 +203,7 @@ async function start(topic) {
 
 function showQuestion() {
   if (!draft) return;
+  if (draft.session.finished_at) return showTopics();
   const { questions, session } = draft;
   const index = session.attempts.length;
   const { text, choices } = questions[index];
@@ -340,7 +350,10 @@ async function showSessions() {
   const away = status.waiting > 0 && status.lastAnswer?.status === 0;
   $("#network").textContent = !navigator.onLine ? "Offline" : away ? "No connection to the server" : "";
   clearTimeout(later);
-  if (sent.some(({ why }) => !why)) later = setTimeout(() => readResults(sent), RESULT_AFTER);
+  const open = sent.filter(({ why }) => !why).length;
+  if (open > unknown) resultAfter = RESULT_AFTER;
+  unknown = open;
+  if (open) later = setTimeout(() => readResults(sent), resultAfter);
 }
 
 /**
@@ -348,11 +361,13 @@ async function showSessions() {
  * @param {Finished[]} sent
  */
 async function readResults(sent) {
+  // A result may never come: the upload is dead, or the token has expired.
+  resultAfter = Math.min(2 * resultAfter, LONGEST_RESULT_AFTER);
   for (const { id } of sent.filter(({ why }) => !why)) {
     const headers = { Authorization: `Bearer ${account?.token}` };
     const answer = await fetch(`${SERVER}ingest/study/attempts/${id}`, { headers }).catch(() => undefined);
     const upload = answer?.ok ? await answer.json() : {};
-    if (!upload.finalized_at) continue;
+    if (!["ingested", "rejected"].includes(upload.status)) continue;
     /** @param {string} count */
     const sum = (count) => (upload.result?.topics ?? []).reduce((/** @type {number} */ all, /** @type {any} */ topic) => all + topic[count], 0);
     const why = upload.reason
@@ -451,16 +466,19 @@ async function open() {
   outbox = new Outbox({
     url: SERVER,
     learner: account.learner,
-    // Read each time: another tab may have signed in.
-    token: async ({ refused }) => (refused ? null : (await read("account"))?.token),
+    // Read each time, as another tab may have signed in. The token of another learner must not send these sessions.
+    token: async ({ refused }) => {
+      const now = await read("account");
+      return refused || now?.learner != account?.learner ? null : now.token;
+    },
   });
   outbox.addEventListener("change", () => void showSessions());
   outbox.addEventListener("token-needed", askToSignIn);
   draft = await read(mine("draft"));
-  if (draft?.session.finished_at) await finish();
-  else if (draft) showQuestion();
+  if (draft) showQuestion();
   else showTopics();
   await showSessions();
+  if (draft?.session.finished_at) await finish();
 }
 
 if ("serviceWorker" in navigator) {

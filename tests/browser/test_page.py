@@ -44,6 +44,15 @@ def play(page: Page, topic: str = "Science", answers: str = "1234") -> None:
         page.keyboard.press("Enter")
 
 
+def play_unsent(phone: Device, learner: Learner) -> Page:
+    """Answer a session while the proxy lets none through."""
+    page = sign_in(phone, learner)
+    phone.proxy.fault = Handler.reset
+    play(page, "History", "11111")
+    until(lambda: states(page) == ["waiting"], "it is listed")
+    return page
+
+
 def states(page: Page) -> list[str]:
     return page.locator("#sessions .state").all_inner_texts()
 
@@ -169,6 +178,64 @@ def test_learners_who_share_a_device_see_their_own(phone: Device, sample_learner
     assert states(page) == []
     page = phone.page(f"/viewer/#learner={sample_learner.number}&token={sample_learner.token}")
     expect(page.get_by_text("Science, question 3 of 5")).to_be_visible()
+
+
+def test_a_session_is_never_sent_with_the_token_of_another_learner(
+    phone: Device, sample_learner: Learner
+) -> None:
+    page = play_unsent(phone, sample_learner)
+    other = phone.page("/viewer/#learner=43&token=another-token-of-tests")  # in another tab
+    other.get_by_role("heading", name="Choose a topic").wait_for()
+    phone.proxy.fault = None
+    page.get_by_role("button", name="Send now").click()
+    page.get_by_role("heading", name="Sign in").wait_for()
+    page = phone.page(f"/viewer/#learner={sample_learner.number}&token={sample_learner.token}")
+    page.get_by_role("heading", name="Choose a topic").wait_for()
+    until(lambda: states(page) == ["sent"], "it is sent")
+    assert {each.token for each in phone.proxy.posts} == {sample_learner.token}
+
+
+FULL = """() => {
+    if (!localStorage.full) return;
+    IDBObjectStore.prototype.add = () => { throw new DOMException("the disk is full"); };
+}"""
+
+
+def test_a_session_that_the_outbox_cannot_take_stays_on_the_page(
+    phone: Device, sample_learner: Learner
+) -> None:
+    phone.context.add_init_script(f"({FULL})()")
+    page = sign_in(phone, sample_learner)
+    page.evaluate("() => void (localStorage.full = 'yes')")
+    page.reload()
+    play(page, "History", "11111")
+    page.get_by_text("the disk is full").wait_for()
+    page.reload()
+    page.get_by_role("button", name="Save History").wait_for()
+    page.get_by_text("the disk is full").wait_for()
+    page.evaluate("() => localStorage.clear()")
+    page.reload()
+    until(lambda: states(page) == ["sent"], "it is sent")
+    assert len(phone.proxy.recorded()) == 1
+
+
+def test_a_dead_upload_is_shown_without_a_result_until_it_has_one(
+    phone: Device, sample_learner: Learner
+) -> None:
+    page = play_unsent(phone, sample_learner)
+    path = f"/ingest/study/attempts/{page.locator('#sessions ul > li').get_attribute('data-id')}"
+    dead = {"status": "dead", "finalized_at": "2026-11-22T09:00:00Z"}
+    phone.proxy.files[path] = ("application/json", json.dumps(dead).encode())
+    phone.proxy.fault = None
+    with page.expect_response(lambda answer: answer.url.endswith(path)):
+        page.get_by_role("button", name="Send now").click()
+    with page.expect_response(lambda answer: answer.url.endswith(path)):
+        pass  # it asks again
+    assert states(page) == ["sent"]
+    assert page.locator("#sessions .why").count() == 0
+    del phone.proxy.files[path]
+    page.reload()
+    expect(page.locator("#sessions .why").first).to_contain_text("correct")
 
 
 def refuse(handler: Handler) -> None:
