@@ -339,7 +339,7 @@ _SEVERAL = text("SELECT pub_id FROM published_items GROUP BY pub_id HAVING count
 
 
 def faults(connection: Connection) -> Iterator[tuple[str, str]]:
-    """Yield the faults of the catalog's views, with their fixes; check rows only if all columns are right."""
+    """Yield the faults of the catalog's views, with their fixes; check rows only if all views can be read."""
     found = False
     for name, view in VIEWS.items():
         shown = dict(db.execute(connection, _SHOWN, {"view": name}).fetchall())

@@ -447,5 +447,5 @@ def _web(settings: Settings, url: str) -> Finding:
     return fail(
         "web",
         f"not ready: {answer.status_code}",
-        "repair the stores that fail here; if none fails, read the web process' log",
+        "repair what else this report marks as fail; if there is nothing else, read the web process' log",
     )

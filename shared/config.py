@@ -290,7 +290,9 @@ class AdvancedSettings(BaseSettings):
     retry_cap: Seconds = Field(600.0, description="longest wait between two tries of an upload, in seconds")
     webhook_timeout: Seconds = Field(10.0, description="longest delivery of a webhook, in seconds")
     webhook_retry_cap: Seconds = Field(7200.0, description="as `RETRY_CAP`, for webhooks")
-    webhook_max_tries: int = Field(20, ge=1, description="deliveries of one webhook before it is `dead`")
+    webhook_max_tries: int = Field(
+        20, ge=1, description="largest number of deliveries of one webhook; then it is `dead`"
+    )
     visibility_timeout: Seconds = Field(
         120.0, validate_default=True, description="seconds before Redis delivers an unfinished message again"
     )

@@ -259,7 +259,7 @@ def shift_clock(uuid: UUID) -> ResponseReturnValue:
             connection, uuid, shift, now=db.now(connection), default_zone=zone
         )
     )
-    log.info("ops.clock_shift_requested", upload=str(uuid), result=str(done))
+    log.info("ops.clock_shifted", upload=str(uuid), shift_seconds=shift.total_seconds(), result=str(done))
     flash(f"The times of the upload are shifted; the upload is {done}.")
     return redirect(url_for(".upload", uuid=uuid), 303)
 

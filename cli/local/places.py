@@ -201,9 +201,9 @@ def account_for(directory: Path) -> Account:
 
 
 def owner_of(directory: Path) -> Account:
-    """Return the account that can replace a directory or one of its parents; root's account if only root can.
+    """Return the first owner of a part of the path who is not root: this user could replace the directory.
 
-    Raises ServerError if one of these directories is root's, but others can write to it.
+    Root, if there is none. Raises ServerError if others can write to an earlier part, which is root's.
     """
     part = first_open_to_others(directory, 0)
     uid = part.lstat().st_uid if part else 0
