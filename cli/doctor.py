@@ -311,7 +311,7 @@ def _health(connection: Connection, settings: Settings) -> Iterator[Finding]:
     wait_until(sweeper_runs, START_S, pause=ASK_AGAIN_S)
     found = health.problems(state, settings)
     age = state.oldest_age
-    detail = "no upload waits" if age is None else f"the oldest upload has waited for {age:.0f} s"
+    detail = "no upload waits" if age is None else f"the longest waiting upload has waited for {age:.0f} s"
     if health.Problem.UPLOADS_OVERDUE in found:
         fix = "fix what else fails here; if nothing does, start more workers, or read uploads.last_error"
         yield fail("waiting uploads", detail, fix)

@@ -22,7 +22,7 @@ def tokens() -> None:
 
 
 @tokens.command()
-@click.option("--signing-key", type=FILE, required=True, help="File to make for the key that signs.")
+@click.option("--signing-key", type=FILE, required=True, help="New file, for the key that signs.")
 @click.option(
     "--keys", type=FILE, envvar="VIEWER_TOKEN_KEYS", required=True, help="The server's file of keys."
 )

@@ -1,4 +1,4 @@
-"""The log of attempts: load the answered questions; insert attempts; insert and find uploads' sessions."""
+"""The log of attempts: look up the questions that public ids name; insert attempts and sessions."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence

@@ -59,7 +59,9 @@ class Index:
             raise CatalogError(f"question {both}: has entries in two topics")
         if missing := sorted(self.asked.keys() - self.topics.keys()):
             topics = ", ".join(map(str, missing))
-            raise CatalogError(f"topic {topics}: has questions, but no entry in the file: add one")
+            raise CatalogError(
+                f"topic {topics}: the file has its questions, but no entry for the topic: add it"
+            )
 
     def digests(self) -> Iterator[Digest]:
         """Yield the digests of the topics; a server with equal topics and questions has equal digests."""

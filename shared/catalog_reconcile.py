@@ -20,7 +20,7 @@ from shared.study.grading import grade
 
 
 class Difference(NamedTuple):
-    """A learner who is gone from the catalog, or has attempts that its present keys would grade differently.
+    """A learner who is gone, or has attempts that the catalog's present keys would grade differently.
 
     `editions`: the number of these attempts, by `pub_id`; empty if the learner is gone.
     """

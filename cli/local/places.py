@@ -81,7 +81,7 @@ def make_data_dir(data_dir: Path) -> Path:
 
 
 def read_env_as_owner(data_dir: Path) -> dict[str, str]:
-    """Return what `read_env` returns; if started as root, first become the directory's owner."""
+    """Return what `read_env` returns; root first becomes the directory's owner, as `act_as_owner` says."""
     act_as_owner(data_dir)
     return read_env(data_dir)
 
