@@ -165,8 +165,9 @@ def test_I11_a_conflict_goes_with_the_learner_whom_it_names(engine: Engine) -> N
 def test_I1_what_another_learners_token_sent_under_their_uuid_stays(engine: Engine) -> None:
     sent = upload(ANNS)
     deliver(engine, sent)
-    bens = other(sent, BENS)
-    assert deliver(engine, bens, learner_id=BEN).verdict is Verdict.PENDING
+    bens, unknown = other(sent, BENS), other(sent, NOBODYS)
+    for each in (bens, unknown):
+        assert deliver(engine, each, learner_id=BEN).verdict is Verdict.PENDING
     trusted = other(sent, BENS, NOBODYS)
     deliver(engine, trusted)
     work_off(engine, sent)
@@ -177,9 +178,9 @@ def test_I1_what_another_learners_token_sent_under_their_uuid_stays(engine: Engi
         [line["row"]["payload"] for line in lines if line["table"] == "upload_conflicts"]
         for lines in (anns, his)
     ]
-    assert shown == [[], [bens, trusted]]
+    assert shown == [[], [bens, unknown, trusted]]
     delete(engine, ANN)
-    assert payloads(engine) == [None, bens, trusted]
+    assert payloads(engine) == [None, bens, unknown, trusted]
 
 
 def test_what_names_others_stays(engine: Engine) -> None:
