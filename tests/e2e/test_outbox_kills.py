@@ -144,8 +144,9 @@ def test_T1_nothing_is_lost_at_any_kill(device: Device, proxy: Proxy, engine: En
     for number in range(KILLS):
         new = sessions(number)
         made += new
+        begun = partial(device.has_kept, len(device.kept) + 1)
         device.start(new)
-        until(lambda: device.kept, "it has begun")
+        until(begun, "it has begun")
         with pytest.raises(subprocess.TimeoutExpired):
             device.process.wait(rng.uniform(0, 0.012 * SESSIONS))
         device.kill()
