@@ -11,18 +11,22 @@ from shared.db import catalog_is_ours, execute, scalars
 from shared.payload import SPACES
 from shared.study.store import lock_learner, mark_whole
 
+# The public ids that a payload names, as the catalog writes them.
+_NAMED = "jsonb_path_query(payload, '$.attempts[*].pub_id') AS named"
+_PUB_ID = "normalize(btrim(named #>> '{}', :spaces))"
+
 # A replay that finds exactly one owner sets an upload's `user_id`. An upload that is not ingested also
 # belongs to the learner in `learner_id`. Without a `user_id`, it also belongs to the learners
 # whose questions it names, as long as the catalog has these.
-_THEIRS = """
+_THEIRS = f"""
     SELECT client_session_uuid FROM uploads WHERE user_id = :user_id
     UNION ALL
     SELECT client_session_uuid FROM uploads
     WHERE (status = 'received' OR status IN ('rejected', 'dead')) AND (learner_id = :user_id
             OR user_id IS NULL AND EXISTS (
-                SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
-                WHERE normalize(btrim(named #>> '{}', :spaces)) = ANY(CAST(:pub_ids AS text[]))))
-"""
+                SELECT FROM {_NAMED}
+                WHERE {_PUB_ID} = ANY(CAST(:pub_ids AS text[]))))
+"""  # noqa: S608  # made of the constants above
 
 # Uploads are locked in the order of their ids, and before the learner, as in a replay.
 _LOCK_UPLOADS = text(f"""
@@ -43,14 +47,14 @@ _PUB_IDS = text("""
 
 # A conflict that was never ingested belongs to the learners whose questions it names. If nobody knows these,
 # and no learner's token sent it, it belongs to the learner of its upload.
-_THEIR_CONFLICTS = """
+_THEIR_CONFLICTS = f"""
     :user_id IN (user_id, learner_id) OR user_id IS NULL AND (
-        EXISTS (SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
-            WHERE normalize(btrim(named #>> '{}', :spaces)) = ANY(CAST(:pub_ids AS text[])))
+        EXISTS (SELECT FROM {_NAMED}
+            WHERE {_PUB_ID} = ANY(CAST(:pub_ids AS text[])))
         OR learner_id IS NULL AND client_session_uuid = ANY(CAST(:uploads AS uuid[]))
-            AND NOT EXISTS (SELECT FROM jsonb_path_query(payload, '$.attempts[*].pub_id') AS named
-                JOIN published_items i ON i.pub_id = normalize(btrim(named #>> '{}', :spaces))))
-"""
+            AND NOT EXISTS (SELECT FROM {_NAMED}
+                JOIN published_items i ON i.pub_id = {_PUB_ID}))
+"""  # noqa: S608  # as above
 _BLANK_CONFLICTS = text(f"UPDATE upload_conflicts SET payload = NULL WHERE {_THEIR_CONFLICTS}")  # noqa: S608  # as above
 
 # A waiting upload is rejected, as it cannot be replayed without its payload.

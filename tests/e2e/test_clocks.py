@@ -43,6 +43,14 @@ def age(engine: Engine, column: str, by: str) -> None:
         )
 
 
+def run(house: Processes, command: str, offset: str, **environment: str) -> str:
+    """Run a command on a host with a wrong clock; return its output."""
+    started = house.start("command", command, **environment, **wrong_clock(offset))
+    assert started.wait(PATIENCE_S) == 0, house.output("command")
+    del house.running["command"]
+    return house.output("command")
+
+
 def answered_now() -> dict[str, Any]:
     now = datetime.now(UTC)
     return upload(answer("q110", now.isoformat()), sent_at=now.isoformat())
@@ -86,9 +94,7 @@ def test_the_clock_of_postgres_says_when_an_upload_was_voided(
     factories.load(engine)
     factories.ingest(engine, sent := answered_now())
     command = f"study-ingest uploads void {sent['client_session_uuid']} --reason test"
-    void = house.start("void", command, **wrong_clock(offset))
-    assert void.wait(PATIENCE_S) == 0, house.output("void")
-    del house.running["void"]
+    run(house, command, offset)
     assert [is_near(row["voided_at"]) for row in rows(engine, StudyQuizSession)] == [True]
 
 
@@ -100,12 +106,8 @@ def test_the_clock_of_postgres_decides_what_is_old_enough_to_be_purged(
     for _ in range(2):
         factories.ingest(engine, answered_now())
     age(engine, "finalized_at", "23 hours")
-    purge = house.start(
-        "purge", "study-ingest uploads purge --older-than 24h --status ingested", **wrong_clock(offset)
-    )
-    assert purge.wait(PATIENCE_S) == 0, house.output("purge")
-    del house.running["purge"]
-    assert "1 payloads purged" in house.output("purge")
+    purged = run(house, "study-ingest uploads purge --older-than 24h --status ingested", offset)
+    assert "1 payloads purged" in purged
     kept = [row["payload"] is not None for row in rows(engine, Upload)]
     assert sorted(kept) == [False, True]
 
@@ -118,10 +120,7 @@ def test_the_clock_of_postgres_says_what_came_in_the_last_hour(
     for _ in range(2):
         factories.ingest(engine, answered_now())
     age(engine, "received_at", "50 minutes")
-    stats = house.start("stats", "study-ingest stats --json", **wrong_clock(offset))
-    assert stats.wait(PATIENCE_S) == 0, house.output("stats")
-    del house.running["stats"]
-    assert '"last_hour": {"received": 1,' in house.output("stats")
+    assert '"last_hour": {"received": 1,' in run(house, "study-ingest stats --json", offset)
 
 
 @pytest.mark.parametrize("offset", OFFSETS)
@@ -139,10 +138,8 @@ def test_the_clock_of_postgres_says_what_a_sync_takes_for_retired(
     file.write_text(json.dumps(catalog))
     token = {"CATALOG_TOKEN": "catalog-token-of-tests"}
     command = f"study-ingest catalog sync {file} --url {house.serve(**token)}"
-    sync = house.start("sync", command, **token, **wrong_clock(offset))
-    assert sync.wait(PATIENCE_S) == 0, house.output("sync")
-    del house.running["sync"]
-    assert "0 of 6 topics differed: 0 questions sent, 0 withdrawn" in house.output("sync")
+    synced = run(house, command, offset, **token)
+    assert "0 of 6 topics differed: 0 questions sent, 0 withdrawn" in synced
 
 
 @pytest.mark.parametrize("offset", OFFSETS)
