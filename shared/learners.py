@@ -28,13 +28,7 @@ _THEIRS = f"""
                 WHERE {_PUB_ID} = ANY(CAST(:pub_ids AS text[]))))
 """  # noqa: S608  # made of the constants above
 
-# Uploads are locked in the order of their ids, and before the learner, as in a replay.
-_LOCK_UPLOADS = text(f"""
-    SELECT client_session_uuid FROM uploads WHERE client_session_uuid IN ({_THEIRS})
-    ORDER BY client_session_uuid FOR NO KEY UPDATE
-""")  # noqa: S608  # made of the constant above
-
-# While _LOCK_UPLOADS waited for the row of a rejected upload, the upload may have got other content.
+# While _LOCK_UPLOADS waited for a row, the upload may have got other content.
 _STILL_THEIRS = text(f"""
     SELECT client_session_uuid FROM ({_THEIRS}) AS theirs
     WHERE client_session_uuid = ANY(CAST(:locked AS uuid[]))
@@ -55,6 +49,15 @@ _THEIR_CONFLICTS = f"""
             AND NOT EXISTS (SELECT FROM {_NAMED}
                 JOIN published_items i ON i.pub_id = {_PUB_ID}))
 """  # noqa: S608  # as above
+
+# Uploads are locked in the order of their ids, and before the learner, as in a replay. Uploads with one of
+# the learner's conflicts are locked, too: an operator may be accepting it, which makes it the content.
+_LOCK_UPLOADS = text(f"""
+    SELECT client_session_uuid FROM uploads WHERE client_session_uuid IN ({_THEIRS}
+        UNION ALL SELECT client_session_uuid FROM upload_conflicts WHERE {_THEIR_CONFLICTS})
+    ORDER BY client_session_uuid FOR NO KEY UPDATE
+""")  # noqa: S608  # made of the constants above
+
 _BLANK_CONFLICTS = text(f"UPDATE upload_conflicts SET payload = NULL WHERE {_THEIR_CONFLICTS}")  # noqa: S608  # as above
 
 # A waiting upload is rejected, as it cannot be replayed without its payload.
@@ -106,7 +109,7 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
         spool.lock(connection)
     pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id})
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
-    locked = scalars(connection, _LOCK_UPLOADS, bound)
+    locked = scalars(connection, _LOCK_UPLOADS, bound | {"uploads": []})
     uploads = scalars(connection, _STILL_THEIRS, bound | {"locked": locked})
     lock_learner(connection, user_id)
     ((sessions, attempts, progress),) = execute(connection, _COUNT, bound)

@@ -17,6 +17,7 @@ from shared.config import Settings
 from shared.db import make_engine
 from shared.learners import delete_learner, export_learner
 from shared.models import StudyQuestionProgress, StudyQuizSession, Upload, UploadConflict, User
+from shared.ops.actions import accept_conflict
 from shared.uploads import Verdict
 from tests.factories import (
     ANN,
@@ -160,6 +161,24 @@ def test_I11_a_conflict_goes_with_the_learner_whom_it_names(engine: Engine) -> N
     deliver(engine, other(sent, ANNS))
     delete(engine, ANN)
     assert payloads(engine) == [sent, None]
+
+
+def test_I11_a_deletion_waits_for_an_operator_who_accepts_what_the_learner_sent(engine: Engine) -> None:
+    sent = upload(BENS)
+    ingest(engine, sent)
+    anns = other(sent, ANNS)
+    deliver(engine, anns)
+    (conflict,) = rows(engine, UploadConflict)
+
+    def accept(engine: Engine) -> None:
+        with engine.begin() as connection:
+            accept_conflict(connection, conflict["id"])
+
+    accepted, deleted = overlap(engine, accept, lambda db: delete(db, ANN))
+    accepted.result()
+    deleted.result()
+    assert standing(engine, sent).reason == "learner_deleted"
+    assert payloads(engine) == [None, sent]
 
 
 def test_I1_what_another_learners_token_sent_under_their_uuid_stays(engine: Engine) -> None:
