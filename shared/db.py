@@ -204,12 +204,6 @@ def execute(
     return _send(connection, query, parameters or {}, rows)
 
 
-def is_autocommit(connection: Connection) -> bool:
-    """Return whether each statement commits by itself."""
-    driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]  # psycopg's
-    return driver.autocommit
-
-
 def _send(
     connection: Connection, query: bytes, parameters: Mapping[str, Any], rows: RowFactory[Any]
 ) -> Cursor:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from shared import config, db, failures, payload
 from shared.errors import StoreUnavailableError
-from shared.uploads import Delivery, receive
+from shared.uploads import Delivery, Verdict, receive
 
 log = structlog.get_logger()
 
@@ -150,11 +150,11 @@ def remove(redis: Redis, learner: int, pub_ids: set[str]) -> int:
 
 
 def drain(redis: Redis, engine: Engine) -> int:
-    """Move a batch of the spool into `uploads`, the oldest first; return how many entries the batch had.
+    """Move a batch of the spool into `uploads`, the oldest first; return how many entries left the spool.
 
     Entries that a killed process left in `MOVING` come first. An entry that cannot be read or stored is set
-    aside in `REFUSED`; any other entry leaves Redis only after its upload is committed: so this takes an
-    engine, and commits by itself.
+    aside in `REFUSED`, and one whose upload is locked stays in `MOVING`. Any other entry leaves Redis only
+    after its upload is committed: so this takes an engine, and commits by itself.
     """
     entries = [str(entry) for entry in reversed(redis.lrange(MOVING, -BATCH, -1))]  # the oldest is rightmost
     try:
@@ -168,12 +168,11 @@ def drain(redis: Redis, engine: Engine) -> int:
             readable.append((entry, _read(entry)))
         except Exception as error:  # noqa: BLE001  # whatever the error is: the other entries must be moved
             _set_aside(redis, entry, error)
-    if readable:
-        _record(redis, engine, readable)
-    return len(entries)
+    return len(entries) - (_record(redis, engine, readable) if readable else 0)
 
 
-def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -> None:
+def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -> int:
+    """Record entries, and remove them from Redis; return how many stay there, as their uploads are locked."""
     try:
         with engine.begin() as connection:
             # Convert the times from Redis' clock to Postgres': keep each entry's age; none is in the future.
@@ -183,18 +182,21 @@ def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -
                 for _, delivery in entries
                 if (pushed_at := delivery.received_at)
             ]
-            receive(connection, deliveries, first_try_after=0)
+            receipts = receive(connection, deliveries, first_try_after=0)
     except (DataError, IntegrityError, ValueError, OverflowError) as error:
         if len(entries) > 1:  # one of the entries is at fault
-            for each in entries:
-                _record(redis, engine, [each])
-        else:
-            _set_aside(redis, entries[0][0], error)
-        return
-    log.info("spool.moved", uploads=[str(delivery.client_session_uuid) for _, delivery in entries])
-    for entry, _ in entries:
+            return sum(_record(redis, engine, [each]) for each in entries)
+        _set_aside(redis, entries[0][0], error)
+        return 0
+    moved = [
+        each for each, receipt in zip(entries, receipts, strict=True) if receipt.verdict is not Verdict.LOCKED
+    ]
+    if moved:
+        log.info("spool.moved", uploads=[str(delivery.client_session_uuid) for _, delivery in moved])
+    for entry, _ in moved:
         if not redis.lrem(MOVING, 1, entry):
             redis.lrem(SPOOL, -1, entry)
+    return len(entries) - len(moved)
 
 
 # At maxmemory Redis refuses LPUSH, but not in a script that has removed something before.

@@ -8,11 +8,9 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid5
 
-from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
 
-from shared.db import as_array, as_json, execute, is_autocommit, scalar
+from shared.db import as_array, as_json, execute, scalar
 from shared.errors import OvertakenError
 from shared.payload import content_hash, parse_upload
 
@@ -60,7 +58,7 @@ class Verdict(StrEnum):
     a repeat of an upload with that status. `pending`: a repeat of an upload that still waits, or an upload in
     the spool. `conflict`: other content than the known upload has. If a learner must not be told that the
     upload is known, a conflict is answered with `pending`, too. `locked`: nothing was recorded, as another
-    transaction has locked the upload.
+    transaction has locked the upload, which is rejected or dead.
     """
 
     NEW = "new"
@@ -177,9 +175,8 @@ def receive(
 ) -> list[Receipt]:
     """Record deliveries, and return their receipts in the same order.
 
-    With autocommit, an upload that is locked gets the verdict `locked`, as do known uploads after it; the
-    other receipts stand. In a transaction, DBAPIError is raised. `first_try_after`: seconds after which the
-    sweeper enqueues a new upload, if it is still `received`.
+    No lock of a known upload is waited for. `first_try_after`: seconds after which the sweeper enqueues a new
+    upload, if it is still `received`.
     """
     first: dict[UUID, Delivery] = {}
     for delivery in deliveries:
@@ -203,17 +200,12 @@ def receive(
     known = {uuid: row for uuid, row in seen.items() if row.status}
     unseen = {d.client_session_uuid for d in deliveries if not is_new(d)} - known.keys()
     known |= _look_up(connection, unseen)
-    receipts: list[Receipt] = []
-    for delivery in deliveries:
-        if is_new(delivery):
-            receipt = Receipt(Verdict.NEW)
-        elif any(each.verdict is Verdict.LOCKED for each in receipts):
-            receipt = Receipt(Verdict.LOCKED)  # the others of the batch wait for one lock at most
-        else:
-            row = known[delivery.client_session_uuid]
-            receipt = _receive_unlocked(connection, delivery, row, first_try_after)
-        receipts.append(receipt)
-    return receipts
+    return [
+        Receipt(Verdict.NEW)
+        if is_new(delivery)
+        else _receive_again(connection, delivery, known[delivery.client_session_uuid], first_try_after)
+        for delivery in deliveries
+    ]
 
 
 _KNOWN = text("""
@@ -227,33 +219,45 @@ def _look_up(connection: Connection, uuids: Collection[UUID]) -> dict[UUID, Any]
     return {row.id: row for row in execute(connection, _KNOWN, {"ids": list(uuids)})} if uuids else {}
 
 
-# The SELECT still sees the old row, so the event gets the time of the old content.
-_REPLACE = text("""
-    WITH replaced AS (
+# An upload that somebody else has locked is left as it is: the other uploads of a batch must not wait.
+_IF_FREE = """
+    WITH free AS MATERIALIZED (
+        SELECT client_session_uuid AS id FROM uploads WHERE client_session_uuid = :id
+        FOR NO KEY UPDATE SKIP LOCKED)
+"""
+
+# The last SELECT from `uploads` still sees the old row, so the event gets the time of the old content.
+_REPLACE = text(f"""
+    {_IF_FREE}, replaced AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), content_hash = :hash,
             received_at = coalesce(CAST(:at AS timestamptz), now()),
             learner_id = :learner, clock_shift = NULL, status = 'received', tries = 1, waiting_since = now(),
             next_try_at = now() + make_interval(secs => :first_try_after), last_error = NULL,
             reason = NULL, result = NULL, user_id = NULL, finalized_at = NULL
-        WHERE client_session_uuid = :id AND status = 'rejected' AND content_hash = :known_hash
-        RETURNING client_session_uuid)
-    INSERT INTO upload_events (client_session_uuid, at, kind)
-    SELECT client_session_uuid, uploads.received_at, 'received'
-    FROM replaced JOIN uploads USING (client_session_uuid)
-""")
+        FROM free
+        WHERE client_session_uuid = free.id AND status = 'rejected' AND content_hash = :known_hash
+        RETURNING client_session_uuid
+    ), noted AS (
+        INSERT INTO upload_events (client_session_uuid, at, kind)
+        SELECT client_session_uuid, uploads.received_at, 'received'
+        FROM replaced JOIN uploads USING (client_session_uuid))
+    SELECT EXISTS (SELECT FROM free) AS is_free, EXISTS (SELECT FROM replaced) AS is_new
+""")  # noqa: S608  # made of the constant above
 
 # Store the payload again, so that an operator can replay the upload; `finalized_at` is set to now, or the
 # next purge would delete the payload. If the learner was deleted, the payload is not stored: nothing would
 # delete it later.
-_REFILL = text("""
-    WITH refilled AS (
-        UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now()
-        WHERE client_session_uuid = :id AND content_hash = :hash AND payload IS NULL
+_REFILL = text(f"""
+    {_IF_FREE}, refilled AS (
+        UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now() FROM free
+        WHERE client_session_uuid = free.id AND content_hash = :hash AND payload IS NULL
             AND status IN ('rejected', 'dead') AND (user_id IS NULL OR user_id IN (SELECT id FROM users))
-        RETURNING client_session_uuid)
-    INSERT INTO upload_events (client_session_uuid, kind, detail)
-    SELECT client_session_uuid, 'received', 'the same content, which was purged' FROM refilled
-""")
+        RETURNING client_session_uuid
+    ), noted AS (
+        INSERT INTO upload_events (client_session_uuid, kind, detail)
+        SELECT client_session_uuid, 'received', 'the same content, which was purged' FROM refilled)
+    SELECT EXISTS (SELECT FROM free) AS is_free
+""")  # noqa: S608  # as above
 
 # If the upload's learner was deleted, the payload is left out: nothing would delete these answers later.
 _KEEP_CONFLICT = text("""
@@ -267,18 +271,6 @@ _KEEP_CONFLICT = text("""
 
 # A sender that changes its content at each try would fill the table; an operator needs only a few.
 MAX_CONFLICTS = 10
-
-
-def _receive_unlocked(
-    connection: Connection, delivery: Delivery, known: Any, first_try_after: float
-) -> Receipt:
-    try:
-        return _receive_again(connection, delivery, known, first_try_after)
-    except DBAPIError as error:
-        # A transaction would be lost as a whole.
-        if isinstance(error.orig, LockNotAvailable) and is_autocommit(connection):
-            return Receipt(Verdict.LOCKED)
-        raise
 
 
 def _receive_again(connection: Connection, delivery: Delivery, known: Any, first_try_after: float) -> Receipt:
@@ -302,14 +294,16 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
     # Content that was rejected because of its sender's token may succeed if another sender sends it.
     may_succeed_now = known.reason == OTHER_LEARNER and known.learner_id != learner
     if known.content_hash == delivery.content_hash and not may_succeed_now:
-        if known.is_purged and known.status in {Status.REJECTED, Status.DEAD}:
-            execute(connection, _REFILL, content)
         verdict = Verdict.PENDING if known.status == Status.RECEIVED else Verdict(known.status)
+        if known.is_purged and known.status in {Status.REJECTED, Status.DEAD}:
+            is_free = scalar(connection, _REFILL, content)
+            verdict = verdict if is_free else Verdict.LOCKED
         return Receipt(verdict, known.reason, known.result)
     if known.status == Status.REJECTED:
         replacement = content | {"known_hash": known.content_hash, "first_try_after": first_try_after}
-        if execute(connection, _REPLACE, replacement).rowcount:
-            return Receipt(Verdict.NEW)
+        ((is_free, is_new),) = execute(connection, _REPLACE, replacement)
+        if not is_free or is_new:
+            return Receipt(Verdict.NEW if is_new else Verdict.LOCKED)
         known = _look_up(connection, [delivery.client_session_uuid])[delivery.client_session_uuid]
         return _receive_again(connection, delivery, known, first_try_after)
     if learner is not None and owner is None:

@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from flask import Flask
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
 from api.app import create_app
 from api.store import Store
@@ -20,12 +20,12 @@ from shared.errors import StoreUnavailableError
 from shared.payload import EXAMPLE_UPLOAD
 from shared.study.store import lock_learner
 from shared.uploads import Verdict, receive
-from tests.factories import ANN, BEN, answer, delivery, ingest, load, upload
+from tests.factories import ANN, BEN, answer, delivery, ingest, load, standing, upload
 
 Serve = Callable[[Flask, Settings], httpx.Client]
 AT = "2026-11-20T09:00:00Z"
 DEADLINE_S = 3.0
-LOCK = text("SELECT FROM uploads FOR UPDATE")
+LOCK = text("SELECT FROM uploads FOR NO KEY UPDATE")
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
@@ -91,24 +91,44 @@ def test_I12_a_locked_learner_refuses_no_others(engine: Engine, store: Store) ->
         assert store.run(lambda connection: lock_learner(connection, BEN)) is not None
 
 
-def test_I12_of_locked_uploads_only_one_is_waited_for(engine: Engine, settings: Settings) -> None:
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_I12_no_locked_upload_is_waited_for(engine: Engine, settings: Settings, *, autocommit: bool) -> None:
+    """A lock timeout of 0 would wait for ever, if anything waited."""
     load(engine)
     rejected = [upload(answer("q999", AT)) for _ in range(2)]
     assert [ingest(engine, each).status for each in rejected] == ["rejected"] * 2
+    repeated = upload(answer("q111", AT))
+    assert ingest(engine, repeated).status == "ingested"
     others = [delivery(each | {"attempts": [answer("q110", AT)]}) for each in rejected]
-    fresh = delivery(upload(answer("q111", AT)))
-    ours = make_engine(settings.model_copy(update={"lock_timeout": 0.05}), autocommit=True)
+    conflict = delivery(repeated | {"attempts": [answer("q110", AT)]})
+    batch = [*others, delivery(repeated), conflict, delivery(upload(answer("q111", AT)))]
+    ours = make_engine(settings.model_copy(update={"lock_timeout": 0}), autocommit=autocommit)
 
-    def verdicts(connection: Connection) -> list[Verdict]:
-        receipts = receive(connection, [*others, fresh], first_try_after=30)
-        return [each.verdict for each in receipts]
+    def verdicts() -> list[Verdict]:
+        with ours.begin() as connection:
+            return [each.verdict for each in receive(connection, batch, first_try_after=30)]
 
-    with engine.begin() as holder, ours.begin() as connection:
+    with engine.begin() as holder:
         holder.execute(LOCK)
-        assert verdicts(connection) == [Verdict.LOCKED, Verdict.LOCKED, Verdict.NEW]
-    with ours.begin() as connection:
-        assert verdicts(connection) == [Verdict.NEW, Verdict.NEW, Verdict.PENDING]
+        assert verdicts() == ["locked", "locked", "ingested", "conflict", "new"]
+    assert verdicts() == ["new", "new", "ingested", "conflict", "pending"]
     ours.dispose()
+
+
+def test_I12_a_locked_upload_in_the_spool_delays_no_others(engine: Engine, servers: Servers) -> None:
+    load(engine)
+    rejected, fresh = upload(answer("q999", AT)), upload(answer("q111", AT))
+    assert ingest(engine, rejected).status == "rejected"
+    with spool.connect(servers.redis_url) as redis:
+        for each in (rejected | {"attempts": [answer("q110", AT)]}, fresh):
+            spool.push(redis, delivery(each))
+        with engine.begin() as holder:
+            holder.execute(LOCK)
+            assert [spool.drain(redis, engine) for _ in range(2)] == [1, 0]
+            assert spool.spooled(redis) == 1
+        assert spool.drain(redis, engine) == 1
+        assert spool.spooled(redis) == 0
+    assert [standing(engine, each).status for each in (rejected, fresh)] == ["received"] * 2
 
 
 def test_an_upload_that_is_locked_goes_to_the_spool(
