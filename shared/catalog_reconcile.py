@@ -39,20 +39,30 @@ class Difference(NamedTuple):
 # Limit of learners that are read in one transaction.
 BATCH = 200
 
-# Everybody of whom there is something; each part is read by an index.
+# Everybody of whom there is something; each part but the conflicts is read by an index. A learner whose
+# questions are gone before the first replay is known only by the token with which the upload was sent.
 _LEARNERS = text("""
     SELECT user_id, EXISTS (SELECT FROM users WHERE id = c.user_id) AS is_there,
-        EXISTS (SELECT FROM study_quiz_sessions s WHERE s.user_id = c.user_id)
+        bool_or(has_answers)
             OR EXISTS (SELECT FROM uploads u WHERE u.user_id = c.user_id AND u.payload IS NOT NULL)
             AS is_known
     FROM (
-        (SELECT user_id FROM learner_changes WHERE user_id > :after ORDER BY user_id LIMIT :batch)
-        UNION
-        (SELECT DISTINCT user_id FROM study_quiz_sessions WHERE user_id > :after
+        (SELECT user_id, FALSE AS has_answers FROM learner_changes WHERE user_id > :after
             ORDER BY user_id LIMIT :batch)
         UNION
-        (SELECT DISTINCT user_id FROM uploads WHERE user_id > :after ORDER BY user_id LIMIT :batch)
-    ) c ORDER BY user_id LIMIT :batch
+        (SELECT DISTINCT user_id, TRUE FROM study_quiz_sessions WHERE user_id > :after
+            ORDER BY user_id LIMIT :batch)
+        UNION
+        (SELECT DISTINCT user_id, FALSE FROM uploads WHERE user_id > :after ORDER BY user_id LIMIT :batch)
+        UNION
+        (SELECT DISTINCT learner_id, TRUE FROM uploads
+            WHERE status IN ('rejected', 'dead') AND payload IS NOT NULL AND learner_id > :after
+            ORDER BY learner_id LIMIT :batch)
+        UNION
+        (SELECT DISTINCT known.id, TRUE
+            FROM upload_conflicts CROSS JOIN LATERAL (VALUES (user_id), (learner_id)) AS known (id)
+            WHERE payload IS NOT NULL AND known.id > :after ORDER BY known.id LIMIT :batch)
+    ) c GROUP BY user_id ORDER BY user_id LIMIT :batch
 """)
 
 

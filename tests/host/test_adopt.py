@@ -18,12 +18,12 @@ from shared.config import Settings, StoreSettings
 from shared.db import make_engine, scalar
 from shared.failures import is_transient
 from shared.live.sessions import abandon_idle
-from shared.models import StudyQuestionProgress
+from shared.models import StudyQuestionProgress, Upload, UploadConflict
 from shared.study.finalize import verify
 from shared.study.store import list_progress, lock_learner
 from tests import factories
 from tests.anki_files import BASIC, write
-from tests.factories import WRONG, answer, deliver, ingest, rows, standing, upload
+from tests.factories import WRONG, answer, deliver, ingest, rows, standing, upload, work_off
 from tests.host.app import with_ingest
 from tests.host.conftest import SCHEMA, Host
 from tests.processes import PATIENCE_S, processes, until
@@ -202,6 +202,20 @@ def test_a_learner_who_is_gone_before_their_first_session_ends_is_listed(
     assert f"learner {user_id} is gone" in differences(adopted)
     assert f"learner {user_id} is gone" in differences(adopted, "--force", code=0)
     assert differences(adopted, code=0) == "0 differences\n"
+
+
+def test_a_learner_who_is_gone_before_the_first_replay_is_listed(adopted: Host, engine: Engine) -> None:
+    user_id = learner(engine)
+    sent = upload(answer("ann-0", AT))
+    deliver(engine, sent, learner_id=user_id)
+    deliver(engine, sent | {"attempts": [answer("ann-1", AT)]}, learner_id=user_id)
+    adopted.run("DELETE FROM users WHERE email = 'ann@example'")
+    work_off(engine, sent)
+    assert standing(engine, sent).reason == "unknown_questions"
+    assert f"learner {user_id} is gone" in differences(adopted, "--force", code=0)
+    assert differences(adopted, code=0) == "0 differences\n"
+    payloads = [row["payload"] for table in (Upload, UploadConflict) for row in rows(engine, table)]
+    assert payloads == [None, None]
 
 
 def test_what_was_learned_at_a_deleted_question_is_exported(adopted: Host, engine: Engine) -> None:
