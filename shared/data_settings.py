@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from shared import db
+from shared import db, zones
 from shared.config import StoreSettings
 from shared.errors import ConfigurationError
 from shared.failures import describe
@@ -38,9 +38,15 @@ _RECORD = text("""
 def compare(connection: Connection, settings: StoreSettings) -> str:
     """Return the time zone of learners who have none: the stored one, or the setting if none is stored.
 
-    Raises ConfigurationError if STUDY_TIME_ZONE is set and another time zone is stored.
+    Raises ConfigurationError if STUDY_TIME_ZONE is set and another time zone is stored, or if the stored name
+    is not an IANA time zone: an early release stored any name that its host knew.
     """
     ours, stored = settings.study_time_zone, db.scalar(connection, _READ, {"name": ZONE})
+    if stored not in {None, *zones.names()}:
+        raise ConfigurationError(
+            f"STUDY_TIME_ZONE: is {stored} in the database, which is not an IANA time zone: run"
+            " `study-ingest migrate --time-zone ZONE` with the zone of learners who have none"
+        )
     if stored not in {None, ours} and ZONE in settings.model_fields_set:
         raise ConfigurationError(
             f"STUDY_TIME_ZONE: is {ours} here, but {stored} in the database: set it to {stored}, or unset it;"

@@ -50,6 +50,19 @@ def test_a_default_that_another_host_knew_fails_no_replay(engine: Engine, unknow
     assert str(attempt["study_date"]) == UTC_DATE
 
 
+def test_a_stored_zone_that_is_no_iana_name_is_refused_until_it_is_replaced(
+    engine: Engine, database_url: str
+) -> None:
+    with engine.begin() as connection:
+        record_zone(connection, "posix/Asia/Seoul", replace=True)
+    for zone in ("", SEOUL):
+        refused = run(database_url, "verify", zone=zone)
+        assert refused.exit_code == 1
+        assert "posix/Asia/Seoul in the database, which is not an IANA time zone" in refused.stderr
+    assert run(database_url, "migrate", "--time-zone", SEOUL).exit_code == 0
+    assert run(database_url, "verify").exit_code == 0
+
+
 def test_a_replay_and_a_void_date_by_the_database(engine: Engine, database_url: str) -> None:
     load(engine)
     with engine.begin() as connection:
