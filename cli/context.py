@@ -101,6 +101,7 @@ def complete_environment(data_dir: Path) -> None:
     if not os.environ.get("DATABASE_URL"):
         for name, value in read_env_as_owner(data_dir).items():
             os.environ.setdefault(name, value)
+        os.environ.pop("MIGRATE_DATABASE_URL", None)  # it may lead to another database than that of `up`
 
 
 @contextmanager
