@@ -101,8 +101,8 @@ def _opened(output: Path | None) -> Iterator[BinaryIO]:
     if not output:
         yield sys.stdout.buffer
         return
-    # A pipe or a device is not to be replaced. (/dev/stdout may be a link to a file.)
-    if output.is_relative_to("/dev") or (output.exists() and not output.is_file()):
+    # A pipe or a device is not to be replaced; nor is /dev/stdout, which may be a link to a file.
+    if (output.exists() and not output.is_file()) or (output.is_symlink() and output.is_relative_to("/dev")):
         with output.open("wb") as file:
             yield file
         return

@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -129,6 +130,15 @@ def test_a_link_beside_the_output_is_not_followed(database_url: str, tmp_path: P
     export(database_url, "attempts", "--output", str(tmp_path / "a.csv"))
     assert len(cells((tmp_path / "a.csv").read_bytes())) > 0
     assert (others.read_text(), len(list(tmp_path.iterdir()))) == ("kept", 3)
+
+
+def test_a_file_below_dev_is_replaced_only_once_all_is_written(database_url: str) -> None:
+    with TemporaryDirectory(dir="/dev/shm") as memory:  # as a user may choose it
+        output = Path(memory) / "attempts.csv"
+        output.write_text("kept")
+        before = output.stat().st_ino
+        export(database_url, "attempts", "--output", str(output))
+        assert output.stat().st_ino != before
 
 
 MANY = text("""
