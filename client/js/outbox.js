@@ -243,6 +243,7 @@ export class Outbox extends EventTarget {
     this.#lastAnswer = { status: answer.status, at: Date.now() };
     const [action, problem] = judge(id, answer);
     if (action == "token") {
+      await this.#store.change(id, { nextAt: 0 }); // flush may have sent it early: again with a fresh token
       // Tokens are noted by value, as four lanes may have sent the same one.
       if (!this.#refused.has(token)) {
         this.#refused.add(token);

@@ -196,6 +196,18 @@ test("a fault with one session delays that one alone; flush tries it now", async
   assert.deepEqual(events.at(-1), ["stuck", bad.client_session_uuid]);
 });
 
+test("flush sends a session that waits for its next try, also after the token has expired", async () => {
+  answer = problem(500, "internal-error");
+  let current = "old";
+  const { outbox, events } = open(({ refused }) => (refused ? (current = "new") : current));
+  await outbox.add(session());
+  await until(async () => (await outbox.items())[0].tries > 2);
+  answer = (request, response) => (request.token == "new" ? recorded : problem(401, "unauthenticated"))(request, response);
+  await outbox.flush();
+  assert.deepEqual(await outbox.items(), []);
+  assert.equal(events.at(-1)[0], "sent");
+});
+
 /** The first post is alone; the old token is refused when four are under way, one after the other. */
 async function refusedAfterTheFirst(request, response) {
   const isGood = request.token == "new" || received.length == 1;
