@@ -356,6 +356,12 @@ async function showSessions() {
   if (open) later = setTimeout(() => readResults(sent), resultAfter);
 }
 
+/** Read the token each time, as another tab may have signed in: null if another learner has, whose token must not be used. */
+async function token() {
+  const now = await read("account");
+  return now?.learner == account?.learner ? now?.token : null;
+}
+
 /**
  * Ask what the server made of the sessions that it has recorded.
  * @param {Finished[]} sent
@@ -364,7 +370,7 @@ async function readResults(sent) {
   // A result may never come: the upload is dead, or the token has expired.
   resultAfter = Math.min(2 * resultAfter, LONGEST_RESULT_AFTER);
   for (const { id } of sent.filter(({ why }) => !why)) {
-    const headers = { Authorization: `Bearer ${account?.token}` };
+    const headers = { Authorization: `Bearer ${await token()}` };
     const answer = await fetch(`${SERVER}ingest/study/attempts/${id}`, { headers }).catch(() => undefined);
     const upload = answer?.ok ? await answer.json() : {};
     if (!["ingested", "rejected"].includes(upload.status)) continue;
@@ -466,11 +472,7 @@ async function open() {
   outbox = new Outbox({
     url: SERVER,
     learner: account.learner,
-    // Read each time, as another tab may have signed in. The token of another learner must not send these sessions.
-    token: async ({ refused }) => {
-      const now = await read("account");
-      return refused || now?.learner != account?.learner ? null : now.token;
-    },
+    token: async ({ refused }) => (refused ? null : token()),
   });
   outbox.addEventListener("change", () => void showSessions());
   outbox.addEventListener("token-needed", askToSignIn);
