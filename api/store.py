@@ -70,9 +70,11 @@ class Breaker:
 
     def close(self) -> None:
         """Note that the store answered."""
-        if self._retry_at is not None:
+        if self._retry_at is None:  # without the lock: each request comes here
+            return
+        with self._lock:
             self._open.set(0)
-        self._retry_at = None
+            self._retry_at = None
 
     def trip(self) -> bool:
         """Note that the store is unreachable; return whether that is new."""
