@@ -126,9 +126,9 @@ def start_session(path: LearnerPath) -> tuple[dict[str, Any], int, dict[str, str
 
     session, new = _run_now(start)
     if new:
-        log.info("session.started", session=session["session_id"])
+        log.info("quiz_session.started", session=session["session_id"])
     else:
-        log.info("session.resumed", session=session["session_id"])
+        log.info("quiz_session.resumed", session=session["session_id"])
     location = url_for(".read_session", user_id=path.user_id, session_id=session["session_id"])
     return (
         live_schemas.StartedSession.model_validate(session).model_dump(mode="json"),
@@ -189,7 +189,7 @@ def abandon_session(path: SessionPath) -> dict[str, Any]:
 
 def _close(close: Callable[..., dict[str, Any]], path: SessionPath) -> dict[str, Any]:
     closed = _run_now(lambda connection, now: close(connection, path.user_id, path.session_id, **now))
-    log.info("session.closed", session=path.session_id, session_status=closed["status"])
+    log.info("quiz_session.closed", session=path.session_id, session_status=closed["status"])
     return live_schemas.ClosedSession.model_validate(closed).model_dump(mode="json")
 
 
@@ -201,7 +201,7 @@ def _close(close: Callable[..., dict[str, Any]], path: SessionPath) -> dict[str,
 def void_session(path: SessionPath) -> dict[str, Any]:
     """Void a session: it stays on record but no longer counts; a session in progress is abandoned first."""
     voided = _run_now(lambda connection, now: sessions.void(connection, path.user_id, path.session_id, **now))
-    log.info("session.voided", session=path.session_id)
+    log.info("quiz_session.voided", session=path.session_id)
     return live_schemas.QuizSession.model_validate(voided).model_dump(mode="json")
 
 
@@ -215,7 +215,7 @@ def unvoid_session(path: SessionPath) -> dict[str, Any]:
     session = services().live.run(
         lambda connection: sessions.unvoid(connection, path.user_id, path.session_id)
     )
-    log.info("session.unvoided", session=path.session_id)
+    log.info("quiz_session.unvoided", session=path.session_id)
     return live_schemas.QuizSession.model_validate(session).model_dump(mode="json")
 
 

@@ -262,7 +262,7 @@ class Sweeper:
                 default_zone=self._settings.study_time_zone,
             )
         if abandoned:
-            log.info("sessions.abandoned", count=abandoned)
+            log.info("quiz_sessions.abandoned", count=abandoned)
         return bool(abandoned)
 
     def _purge(self, older_than: timedelta) -> bool:

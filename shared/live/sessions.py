@@ -408,7 +408,7 @@ def abandon_idle(
         except Exception as error:
             if connection.invalidated:
                 raise
-            log.warning("session.abandon_failed", session=session_id, error=failures.describe(error))
+            log.warning("quiz_session.abandon_failed", session=session_id, error=failures.describe(error))
         else:
             abandoned += 1
     return abandoned
