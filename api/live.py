@@ -196,10 +196,13 @@ def _close(close: Callable[..., dict[str, Any]], path: SessionPath) -> dict[str,
 @blueprint.delete(
     "/sessions/<id:session_id>",
     operation_id="voidSession",
-    responses=answers({200: live_schemas.QuizSession}, *COMMON, Kind.UNKNOWN_SESSION),
+    responses=answers({200: live_schemas.QuizSession}, *COMMON, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED),
 )
 def void_session(path: SessionPath) -> dict[str, Any]:
-    """Void a session: it stays on record but no longer counts; a session in progress is abandoned first."""
+    """Void a session: it stays on record but no longer counts; a session in progress is abandoned first.
+
+    409 if it was superseded by another replay or other content.
+    """
     voided = _run_now(lambda connection, now: sessions.void(connection, path.user_id, path.session_id, **now))
     log.info("quiz_session.voided", session=path.session_id)
     return live_schemas.QuizSession.model_validate(voided).model_dump(mode="json")

@@ -422,7 +422,8 @@ def void(
 ) -> dict[str, Any]:
     """Void a session, live or uploaded; one in progress is abandoned first.
 
-    Then another session can be started in its topic.
+    Then another session can be started in its topic. Raises SupersededError if the session is superseded:
+    its answers may count through the session that took its place.
     """
     lock_known_learner(connection, user_id)
     if lock_session(connection, user_id, session_id).status == "in_progress":

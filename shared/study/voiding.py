@@ -1,5 +1,7 @@
 """Void sessions, so that they no longer count in the learner's progress, and bring them back."""
 
+from typing import Any
+
 from sqlalchemy import Connection, text
 
 from shared.db import execute, scalar, scalars
@@ -40,10 +42,12 @@ _TOUCHED = text("""
 def void_sessions(connection: Connection, user_id: int, session_ids: list[int], *, reason: str) -> int:
     """Void closed sessions of a learner, skip their waiting webhooks, and return how many were not void.
 
-    The caller holds the learner's lock.
+    The caller holds the learner's lock. Raises SupersededError as `unvoid_sessions` does: the answers of a
+    superseded session may count through another one.
     """
     bound = {"user_id": user_id, "session_ids": session_ids, "reason": reason}
     changed = scalars(connection, _VOID, bound)
+    _require_change(connection, bound, changed)
     execute(connection, _SKIP_WEBHOOKS, {"user_id": user_id, "session_ids": changed})
     _fold_again(connection, user_id, changed)
     return len(changed)
@@ -56,12 +60,16 @@ def unvoid_sessions(connection: Connection, user_id: int, session_ids: list[int]
     """
     bound = {"user_id": user_id, "session_ids": session_ids}
     changed = scalars(connection, _UNVOID, bound)
-    if not changed and scalar(connection, _SUPERSEDED, bound):
+    _require_change(connection, bound, changed)
+    _fold_again(connection, user_id, changed)
+    return len(changed)
+
+
+def _require_change(connection: Connection, sessions: dict[str, Any], changed: list[int]) -> None:
+    if not changed and scalar(connection, _SUPERSEDED, sessions):
         raise SupersededError(
             "the session is void permanently: its upload was replayed again, or other content was accepted"
         )
-    _fold_again(connection, user_id, changed)
-    return len(changed)
 
 
 def _fold_again(connection: Connection, user_id: int, session_ids: list[int]) -> None:
