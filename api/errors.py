@@ -59,7 +59,7 @@ class Kind(Enum):
     )
     TOPIC_CHANGED = (
         412,
-        "`If-Match` does not have the topics' present digests",
+        "`If-Match` does not have exactly the topics' present digests",
         "Read the topics' digests again, and compute the change again.",
     )
     BODY_TOO_LARGE = 413, "The body is too large", "Split the session or the catalog, or omit fields."

@@ -22,7 +22,7 @@ def conflicts() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each conflict.")
 @context.with_store
 def list_(*, limit: int, as_json: bool, store: context.Store) -> None:
-    """List conflicts, the newest first."""
+    """List conflicts, the highest id first."""
     with store.engine.connect() as connection:
         listed = actions.list_conflicts(connection, limit=limit)
     if as_json:

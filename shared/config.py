@@ -122,7 +122,7 @@ def postgres_url(url: str) -> str:
 
 
 def broker_url(url: str) -> str:
-    """Return the URL of a broker, or several URLs; raise ValueError if they cannot be used."""
+    """Check the URL of a broker, or several URLs, and return them unchanged; else raise ValueError."""
     if url.startswith("redis+socket://") and "@" in url:
         # Celery would take the whole URL for a host name, and Flower would show it.
         raise ValueError("redis+socket:// takes no user or password: protect the socket by its file mode")
@@ -151,7 +151,7 @@ def broker_url(url: str) -> str:
 
 
 def redis_url(url: str) -> str:
-    """Return a URL that is empty, or in the form of redis-py or Sentinel; raise ValueError for any other."""
+    """Check a URL of Redis or Sentinel, or an empty one, and return it unchanged; else raise ValueError."""
     if url.startswith("sentinel"):
         return _sentinel_url(url)
     try:
