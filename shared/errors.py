@@ -29,7 +29,7 @@ class UnstorableError(StudyIngestError):
 
 
 class OvertakenError(StudyIngestError):
-    """Something changed in spite of our locks, a learner is missing, or two uploads share a session.
+    """Something changed in spite of our locks, or two uploads share a session.
 
     The caller rolls back and tries again.
     """

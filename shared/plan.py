@@ -48,7 +48,8 @@ class Fate(StrEnum):
     UNKNOWN_QUESTION = "unknown_question"
     INVALID_CHOICE = "invalid_choice"
     BAD_CLOCK = "bad_clock"
-    MIXED_OWNERS = "mixed_owners"  # its upload is rejected for that
+    MIXED_OWNERS = "mixed_owners"  # its upload is rejected for that, as also for the next
+    UNKNOWN_LEARNER = "unknown_learner"
 
 
 SKIPPED = frozenset(Fate) - {Fate.COUNTED, Fate.PRACTICE}

@@ -101,8 +101,8 @@ def replay(
             end = uploads.End(each.uuid, uploads.Status.INGESTED, now, user_id, result)
             done.append((end, Replayed(uploads.Status.INGESTED, None)))
         elif each.reason or each.owner is None:
-            # Only an upload rejected as `mixed_owners` has usable attempts: they are skipped for that reason.
-            plan = each.plan.rejected(Fate.MIXED_OWNERS)
+            # Only an upload that is rejected for its owners has usable attempts: they are skipped for that.
+            plan = each.plan.rejected(Fate.MIXED_OWNERS if each.owner is None else Fate.UNKNOWN_LEARNER)
             result = _result(each, plan, [], {})
             end = uploads.End(each.uuid, uploads.Status.REJECTED, now, each.owner, result, each.reason)
             done.append((end, Replayed(uploads.Status.REJECTED, plan, reason=each.reason)))
@@ -136,7 +136,7 @@ def _plan(
     received: uploads.Locked,
     upload: Upload,
     questions: Mapping[str, Question],
-    learners: Mapping[int, ZoneInfo],
+    learners: Mapping[int, ZoneInfo | None],
     default_zone: str,
 ) -> _Planned:
     """Decide what becomes of an upload's attempts, and whether it is rejected."""
@@ -145,15 +145,18 @@ def _plan(
     names_others = received.learner_id is not None and bool(owners - {received.learner_id})
     owner = owners.pop() if len(owners) == 1 else None
     if owner is not None and owner not in learners:
-        raise OvertakenError("the owner of a question changed during the replay, or is missing from `users`")
-    zone = zones.first_known(default_zone) if owner is None else learners[owner]
+        raise OvertakenError("the owner of a question changed during the replay")
+    zone = None if owner is None else learners[owner]
     known = {} if names_others else questions
-    plan = make_plan(upload, received.received_at, known, zone, clock_shift=received.clock_shift)
+    zone_or_default = zone or zones.first_known(default_zone)
+    plan = make_plan(upload, received.received_at, known, zone_or_default, clock_shift=received.clock_shift)
     reason = other_key = None
     if names_others:
         reason = uploads.OTHER_LEARNER
     elif owner is None:
         reason = "mixed_owners" if questions else "unknown_questions"
+    elif zone is None:
+        reason = Fate.UNKNOWN_LEARNER
     else:
         reason = None if plan.topics else "no_usable_attempt"
         uuid = upload.client_session_uuid

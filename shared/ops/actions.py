@@ -114,10 +114,10 @@ def replay_again(
         )
     attempts = Upload.model_validate(upload.payload).attempts
     owners = lock_owners(connection, [{each.pub_id for each in attempts}], default_zone)
-    if upload.user_id not in owners:
+    if owners.get(upload.user_id) is None:
         raise errors.ReplayRefusedError(
-            f"in the current catalog, learner {upload.user_id} is not the only owner of the questions of"
-            f" {client_session_uuid}"
+            f"in the current catalog, learner {upload.user_id} is missing, or is not the only owner of the"
+            f" questions of {client_session_uuid}"
         )
     # Read after the learner's lock, which is all that their own voiding of a session takes.
     if _read(connection, client_session_uuid).is_voided:

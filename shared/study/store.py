@@ -9,6 +9,7 @@ from fsrs import Rating
 from sqlalchemy import Connection, text
 
 from shared import db, zones
+from shared.attempts import CAN_GRADE
 from shared.study.grading import Outcome, study_date
 from shared.study.progress import SCHEDULER, Cached, Counts, Progress, Review, WrongNote
 
@@ -29,16 +30,18 @@ _LOCKS = {
 }
 # An upload whose questions have several owners has no owner here: it is rejected. Arrays, not joins: a join
 # that was planned on an empty table would read all of it (tests/integration/test_plans.py).
-_OWNERS = """
+_OWNERS = f"""
     ARRAY(SELECT (SELECT CASE WHEN min(q.user_id) = max(q.user_id) THEN min(q.user_id) END
         FROM published_items i JOIN study_questions q ON q.id = i.source_id
-        WHERE i.pub_id = ANY(ARRAY(SELECT json_array_elements_text(pub_ids))))
+        WHERE i.pub_id = ANY(ARRAY(SELECT json_array_elements_text(pub_ids))) AND {CAN_GRADE})
     FROM json_array_elements(CAST(:uploads AS json)) AS pub_ids)
-"""
+"""  # noqa: S608  # made of a constant
 _LOCK_OWNERS = text(f"""
     SELECT id, {_ZONES} FROM users WHERE id = ANY({_OWNERS}) ORDER BY id FOR NO KEY UPDATE
 """)  # noqa: S608  # made of the constants above
-_FIND_OWNERS = text(f"SELECT id FROM users WHERE id = ANY({_OWNERS}) ORDER BY id")  # noqa: S608  # as above
+_FIND_OWNERS = text(f"""
+    SELECT DISTINCT owner FROM unnest({_OWNERS}) AS owner WHERE owner IS NOT NULL ORDER BY owner
+""")  # noqa: S608  # as above
 _ZONE = text(_OF_LEARNER)
 
 
@@ -55,8 +58,10 @@ def lock_learner(connection: Connection, user_id: int, *, wait: bool = True) -> 
 
 def lock_owners(
     connection: Connection, pub_ids_of_uploads: Iterable[Iterable[str]], default_zone: str
-) -> dict[int, ZoneInfo]:
+) -> dict[int, ZoneInfo | None]:
     """Lock the learners who own the questions of uploads, in the order of their ids; return their zones.
+
+    A document server may show the questions of a learner who is not in `users`: this learner's zone is None.
 
     Unknown public ids do not matter; an upload whose questions have several owners locks no learner.
     Owners are read before the lock: the caller reads and checks them again.
@@ -68,9 +73,8 @@ def lock_owners(
         found = db.execute(connection, _FIND_OWNERS, pub_ids).fetchall()
         locked = {user_id: lock_learner(connection, user_id) for (user_id,) in found}
     return {
-        user_id: zones.first_known(row.time_zone, row.default_zone, default_zone)
+        user_id: row and zones.first_known(row.time_zone, row.default_zone, default_zone)
         for user_id, row in locked.items()
-        if row is not None
     }
 
 

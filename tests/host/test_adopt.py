@@ -19,6 +19,7 @@ from shared.db import make_engine, scalar
 from shared.failures import is_transient
 from shared.live.sessions import abandon_idle
 from shared.models import StudyQuestionProgress, Upload, UploadConflict
+from shared.ops.actions import set_back
 from shared.study.finalize import verify
 from shared.study.store import list_progress, lock_learner
 from tests import factories
@@ -322,6 +323,28 @@ def test_drafts_and_questions_without_a_subject_are_no_fault(host: Host) -> None
         assert list(faults(connection)) == []
     assert fates(engine, upload(answer("ann-0", AT), answer("draft", AT))) == ["counted", "unknown_question"]
     engine.dispose()
+
+
+def test_another_learners_draft_is_an_unknown_question(adopted: Host, engine: Engine) -> None:
+    """If the lock counted the draft's owner, and the plan did not, the upload would be tried for ever."""
+    adopted.run("UPDATE published_items SET correct_choice = 4 WHERE pub_id = 'ben-0'")
+    assert fates(engine, upload(answer("ann-0", AT), answer("ben-0", AT))) == ["counted", "unknown_question"]
+
+
+def test_an_upload_whose_learner_the_view_lacks_waits_for_an_operator(adopted: Host, engine: Engine) -> None:
+    sent = upload(answer("ann-0", AT))
+    with engine.connect() as connection:
+        connection.execute(text("SET LOCAL search_path TO ''"))  # so that the definition names the schemas
+        users = scalar(connection, text(f"SELECT rtrim(pg_get_viewdef('{SCHEMA}.users'), ';')"))
+    adopted.run(f"CREATE OR REPLACE VIEW {SCHEMA}.users AS SELECT * FROM ({users}) AS known LIMIT 0")  # noqa: S608  # our own words
+    found = ingest(engine, sent)
+    assert (found.status, found.reason) == ("rejected", "unknown_learner")
+    assert [each["reason"] for each in found.result["attempts"]] == ["unknown_learner"]
+    adopted.run(f"CREATE OR REPLACE VIEW {SCHEMA}.users AS {users}")
+    with engine.begin() as connection:
+        set_back(connection, factories.uuid_of(sent))
+    work_off(engine, sent)
+    assert standing(engine, sent).status == "ingested"
 
 
 def test_no_answer_is_graded_by_a_right_choice_that_is_none(adopted: Host, engine: Engine) -> None:
