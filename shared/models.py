@@ -513,8 +513,8 @@ class UploadEvent(Base):
 
     The upload's row holds the times of its arrival and ingestion; their events are added only when the row is
     about to lose these times. So an upload that goes well has no event before it is purged. A `received` with
-    a `detail` is an arrival of other content that was discarded later, or an arrival that stored a purged
-    payload again. `actor`: the operator who did it, as their session or command states it.
+    a `detail` is an arrival of other content that was discarded later. `actor`: the operator who did it, as
+    their session or command states it.
     """
 
     __tablename__ = "upload_events"

@@ -244,18 +244,21 @@ _REPLACE = text(f"""
     SELECT EXISTS (SELECT FROM free) AS is_free, EXISTS (SELECT FROM replaced) AS is_new
 """)  # noqa: S608  # made of the constant above
 
-# Store the payload again, so that an operator can replay the upload; `finalized_at` is set to now, or the
-# next purge would delete the payload. If the learner was deleted, the payload is not stored: nothing would
-# delete it later.
+# Store the payload again, so that an operator can replay the upload: with the time of this arrival, to which
+# its `sent_at` is compared. `finalized_at` is set to now, or the next purge would delete the payload. If the
+# learner was deleted, the payload is not stored: nothing would delete it later.
 _REFILL = text(f"""
     {_IF_FREE}, refilled AS (
-        UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now() FROM free
+        UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now(),
+            received_at = coalesce(CAST(:at AS timestamptz), now())
+        FROM free
         WHERE client_session_uuid = free.id AND content_hash = :hash AND payload IS NULL
             AND status IN ('rejected', 'dead') AND (user_id IS NULL OR user_id IN (SELECT id FROM users))
         RETURNING client_session_uuid
     ), noted AS (
-        INSERT INTO upload_events (client_session_uuid, kind, detail)
-        SELECT client_session_uuid, 'received', 'the same content, which was purged' FROM refilled)
+        INSERT INTO upload_events (client_session_uuid, at, kind)
+        SELECT client_session_uuid, uploads.received_at, 'received'
+        FROM refilled JOIN uploads USING (client_session_uuid))
     SELECT EXISTS (SELECT FROM free) AS is_free
 """)  # noqa: S608  # as above
 

@@ -8,10 +8,11 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, text
 
 from cli.main import main
-from shared.models import Base, Upload, UploadConflict
+from shared.models import Base, StudyQuestionAttempt, Upload, UploadConflict
 from shared.retention import purge
 from shared.uploads import Status, Verdict
 from tests.factories import (
+    ARRIVAL,
     WRONG,
     answer,
     deliver,
@@ -84,6 +85,22 @@ def test_I1_what_failed_and_was_purged_is_kept_again_when_it_is_sent_again(
     assert "set back" in run(database_url, "uploads", "replay", sent["client_session_uuid"])
     work_off(engine, sent)
     assert standing(engine, sent).status == "ingested"
+
+
+def test_what_is_kept_again_is_not_taken_for_a_wrong_clock(engine: Engine, database_url: str) -> None:
+    """The second copy says when it was sent: 40 days after the first arrived."""
+    load(engine)
+    sent = upload(answer("q110", AT))
+    deliver(engine, sent | {"sent_at": ARRIVAL.isoformat()})
+    with engine.begin() as connection:
+        connection.execute(FAIL, {"status": "dead"})
+    run(database_url, "uploads", "purge", "--older-than", "90d", "--status", "dead")
+    later = ARRIVAL + timedelta(days=40)
+    assert deliver(engine, sent | {"sent_at": later.isoformat()}, later).verdict is Verdict.DEAD
+    assert "set back" in run(database_url, "uploads", "replay", sent["client_session_uuid"])
+    work_off(engine, sent)
+    (attempt,) = rows(engine, StudyQuestionAttempt)
+    assert (attempt["answered_at"], attempt["clock_adjusted"]) == (datetime.fromisoformat(AT), False)
 
 
 def test_what_was_ingested_and_purged_stays_so_when_it_is_sent_again(engine: Engine) -> None:
