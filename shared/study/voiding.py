@@ -33,6 +33,14 @@ _SKIP_WEBHOOKS = text("""
         AND status = 'waiting'
 """)
 
+# The receiver may get a message with the same id twice, if its answer was late when the session was voided.
+_RESUME_WEBHOOKS = text("""
+    UPDATE outbox SET status = 'waiting', finished_at = NULL, last_error = NULL, tries = 0,
+        next_try_at = now()
+    WHERE user_id = :user_id AND study_quiz_session_id = ANY(CAST(:session_ids AS bigint[]))
+        AND status = 'skipped' AND last_error = 'session voided'
+""")
+
 _TOUCHED = text("""
     SELECT DISTINCT study_question_id FROM study_question_attempts
     WHERE user_id = :user_id AND study_quiz_session_id = ANY(CAST(:session_ids AS bigint[]))
@@ -54,13 +62,14 @@ def void_sessions(connection: Connection, user_id: int, session_ids: list[int], 
 
 
 def unvoid_sessions(connection: Connection, user_id: int, session_ids: list[int]) -> int:
-    """Bring voided sessions of a learner back, and return how many; the caller holds the learner's lock.
+    """Bring voided sessions of a learner and their skipped webhooks back; return how many sessions.
 
-    Raises SupersededError if none comes back and some are superseded.
+    The caller holds the learner's lock. Raises SupersededError if none comes back and some are superseded.
     """
     bound = {"user_id": user_id, "session_ids": session_ids}
     changed = scalars(connection, _UNVOID, bound)
     _require_change(connection, bound, changed)
+    execute(connection, _RESUME_WEBHOOKS, {"user_id": user_id, "session_ids": changed})
     _fold_again(connection, user_id, changed)
     return len(changed)
 

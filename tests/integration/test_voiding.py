@@ -95,14 +95,16 @@ def test_a_voided_upload_says_so_and_stays_already_ingested(engine: Engine) -> N
     assert progress(engine) == "[]"
 
 
-def test_waiting_webhooks_of_a_voided_session_are_skipped(engine: Engine) -> None:
+def test_waiting_webhooks_of_a_voided_session_are_skipped_until_it_is_brought_back(engine: Engine) -> None:
     factories.load_many(engine, learners=1)
     upload = factories.random_upload(random.Random(1), 1)
     ingest(engine, upload)
     void(engine, UUID(upload["client_session_uuid"]))
-    with engine.connect() as connection:
-        rows = connection.execute(text("SELECT DISTINCT status, last_error FROM outbox")).all()
-    assert rows == [("skipped", "session voided")]
+    shown = text("SELECT DISTINCT status, last_error FROM outbox")
+    with engine.begin() as connection:
+        assert connection.execute(shown).all() == [("skipped", "session voided")]
+        unvoid_upload(connection, UUID(upload["client_session_uuid"]))
+        assert connection.execute(shown).all() == [("waiting", None)]
 
 
 def test_what_left_no_session_cannot_be_voided(engine: Engine) -> None:
