@@ -69,6 +69,13 @@ _POSTPONE = text("""
     WHERE client_session_uuid = :id AND finalized_at IS NULL
 """)
 
+_HASTEN = text("""
+    UPDATE uploads SET next_try_at = now() WHERE client_session_uuid IN (
+        SELECT client_session_uuid FROM uploads
+        WHERE status = 'received' AND next_try_at > now() + make_interval(secs => :longest)
+        LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
+""")
+
 # Materialized: a plan that ran the part with the limit more than once would claim more than the limit.
 _CLAIM_OVERDUE = text("""
     WITH overdue AS MATERIALIZED (
@@ -140,6 +147,20 @@ def postpone(
     """Record a transient fault and when the next try is due; take back the count of a `counted` start."""
     bound = {"id": client_session_uuid, "error": error, "counted": int(counted), "wait": wait}
     execute(connection, _POSTPONE, bound)
+
+
+def hasten(connection: Connection, settings: Settings, *, limit: int) -> None:
+    """Let uploads be due now, up to `limit`, if their next try is later than any wait lasts.
+
+    Postgres' clock went back, as after a fail-over.
+    """
+    waits = (
+        settings.first_try_after,
+        settings.enqueue_again_after,
+        settings.retry_base,
+        settings.retry_cap,
+    )
+    execute(connection, _HASTEN, {"longest": max(waits), "limit": limit})
 
 
 def claim_overdue(connection: Connection, *, limit: int, again_after: float) -> list[Overdue]:

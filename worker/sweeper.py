@@ -237,9 +237,11 @@ class Sweeper:
             room = self._settings.queue_limit - broker.queue_length(self._app)
         if room <= 0:
             return False
+        limit = room * broker.MESSAGE_SIZE
         with self._engine.begin() as connection:
+            retries.hasten(connection, self._settings, limit=limit)
             overdue = retries.claim_overdue(
-                connection, limit=room * broker.MESSAGE_SIZE, again_after=self._settings.enqueue_again_after
+                connection, limit=limit, again_after=self._settings.enqueue_again_after
             )
         if not overdue:
             return False

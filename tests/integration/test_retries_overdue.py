@@ -5,7 +5,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, text
 
-from shared.retries import claim_overdue
+from shared.config import Settings
+from shared.retries import claim_overdue, hasten
 from shared.uploads import lock
 
 # Random order of arrival, so that neither the heap's order nor the ids' is that of time.
@@ -46,6 +47,22 @@ def test_the_oldest_are_claimed_first_and_only_once(engine: Engine, overdue: lis
         overdue[10:],
     ]
     assert claim(engine, 5) == []
+
+
+def test_after_the_clock_went_back_waiting_uploads_are_due_at_once(
+    engine: Engine, settings: Settings, overdue: list[UUID]
+) -> None:
+    """Postgres' clock was five hours ahead, until a standby took over."""
+    waiting = len(overdue) + 1  # one is not due yet
+
+    def hasten_and_claim(limit: int) -> int:
+        with engine.begin() as connection:
+            hasten(connection, settings, limit=limit)
+            return len(claim_overdue(connection, limit=limit, again_after=settings.retry_cap))
+
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE uploads SET next_try_at = next_try_at + interval '5 hours'"))
+    assert [hasten_and_claim(5), hasten_and_claim(100), hasten_and_claim(100)] == [5, waiting - 5, 0]
 
 
 def test_a_claimed_upload_is_due_again_when_nobody_answers(engine: Engine, overdue: list[UUID]) -> None:
