@@ -34,9 +34,13 @@ _COUNT_TOGETHER = text("""
     RETURNING fresh.id
 """)
 
+# An operator may have set the upload back meanwhile, and `tries` to 0.
 _TAKE_BACK = text("""
-    UPDATE uploads SET tries = tries - 1
-    WHERE client_session_uuid = ANY(CAST(:ids AS uuid[])) AND finalized_at IS NULL
+    WITH counted AS MATERIALIZED (
+        SELECT client_session_uuid AS id FROM uploads
+        WHERE client_session_uuid = ANY(CAST(:ids AS uuid[])) AND finalized_at IS NULL
+        ORDER BY id FOR NO KEY UPDATE)
+    UPDATE uploads SET tries = greatest(tries - 1, 0) FROM counted WHERE client_session_uuid = counted.id
 """)
 
 # The receiver of webhooks is informed, as perhaps no operator is watching.
@@ -64,8 +68,8 @@ _FAIL = text(f"""
 """)  # noqa: S608  # made of the constant above
 
 _POSTPONE = text("""
-    UPDATE uploads SET tries = tries - :counted, next_try_at = now() + make_interval(secs => :wait),
-        last_error = :error
+    UPDATE uploads SET tries = greatest(tries - :counted, 0), last_error = :error,
+        next_try_at = now() + make_interval(secs => :wait)
     WHERE client_session_uuid = :id AND finalized_at IS NULL
 """)
 
