@@ -384,6 +384,19 @@ def test_a_callback_may_sign_in_and_flush(make: Make, in_background: bool) -> No
         assert outbox.items() == []
 
 
+@pytest.mark.parametrize("in_background", [True, False])
+def test_a_callback_may_close_the_outbox(make: Make, proxy: Proxy, in_background: bool) -> None:  # noqa: FBT001
+    outbox = make(on_event=lambda event, _item: outbox.close() if event is Event.SENT else None)
+    outbox.add(session())
+    if in_background:
+        with outbox:
+            until(lambda: not outbox.items(), "it is sent")
+    else:
+        outbox.flush()
+    outbox.close()
+    assert len(proxy.posts) == 1
+
+
 def test_a_token_that_cannot_be_had_now_is_asked_for_later(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,9 +137,15 @@ class Outbox:
         self.close()
 
     def close(self) -> None:
-        """Stop sending, and close the file; sessions that wait stay in the file."""
+        """Stop sending, and close the file; sessions that wait stay in the file.
+
+        Called by `on_event`, only stop sending, as what is being sent would wait for itself; call it again
+        later.
+        """
         self._stop.set()
         self._wake.set()
+        if self._sends.here:
+            return
         if self._thread.ident is not None:
             self._thread.join()
         with self._draining:
