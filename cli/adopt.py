@@ -33,7 +33,8 @@ class View(NamedTuple):
     """A view: likely names of its table, its columns, and the columns by which rows are looked up.
 
     `parent`: another view, and the column by which a row names its parent in that view. A column that the
-    table lacks is taken from the parent's table, unless rows are looked up by that column.
+    table lacks is taken from the parent's table, unless rows are looked up by that column; one without likely
+    names is always that of the parent's view.
     """
 
     tables: tuple[str, ...]
@@ -45,7 +46,6 @@ class View(NamedTuple):
 # An id keeps its type: if it were cast, no index on it could be used.
 INTEGER = ("bigint", "integer", "smallint")
 TEXT, TIME = ("text",), ("timestamp with time zone",)
-OWNER = Column(INTEGER, ("user_id", "owner_id", "learner_id", "account_id"))
 VIEWS = {
     "users": View(
         ("users", "learners", "accounts", "user", "auth_user"),
@@ -59,7 +59,7 @@ VIEWS = {
         ("study_topics", "topics", "courses", "decks"),
         {
             "id": Column(INTEGER, ("id", "topic_id")),
-            "user_id": OWNER,
+            "user_id": Column(INTEGER, ("user_id", "owner_id", "learner_id", "account_id")),
             "name": Column(TEXT, ("name", "title")),
             "exam_on": Column(("date",), ("exam_on", "exam_date", "exam_at"), "NULL"),
         },
@@ -69,7 +69,8 @@ VIEWS = {
         ("study_questions", "questions", "items", "cards"),
         {
             "id": Column(INTEGER, ("id", "question_id")),
-            "user_id": OWNER,
+            # That of the topic: a column of the question's own may name its author or a tenant.
+            "user_id": Column(INTEGER, ()),
             "study_topic_id": Column(INTEGER, ("study_topic_id", "topic_id", "course_id", "deck_id")),
             "subject": Column(TEXT, ("subject", "category", "chapter"), "''"),
             "exam_frequency": Column(("double precision",), ("exam_frequency", "frequency"), "NULL"),
@@ -92,8 +93,8 @@ VIEWS = {
     ),
 }
 
-# Columns that name a learner.
-LEARNERS = {("users", "id"), ("study_topics", "user_id"), ("study_questions", "user_id")}
+# Columns that name a learner in a table of the document server.
+LEARNERS = {("users", "id"), ("study_topics", "user_id")}
 
 _COLUMNS = text("""
     SELECT table_name, column_name, data_type, is_nullable = 'YES' FROM information_schema.columns
@@ -245,6 +246,9 @@ def _expression(name: str, column: str, host: _Host, joins: dict[str, None]) -> 
     found, kind, alias = host.column(name, column), host.kind(name, column), "host"
     parent, key = view.parent
     if not found and parent and column not in view.looked_up and (by := host.column(name, key)):
+        if not wanted.names:
+            joins[f"JOIN {parent} AS shown ON shown.id = host.{_quote(by)}"] = None
+            return f"shown.{column}"
         names = [each for each in wanted.names if each in host.tables.get(host.table(parent), {})]
         if names and host.table(parent) != host.table(name):
             found, alias = names[0], "parent"

@@ -86,6 +86,24 @@ def test_its_learners_learn_as_those_of_our_own_catalog(engine: Engine, database
     assert learned[0] == learned[1] != []
 
 
+@pytest.mark.parametrize("column", ["user_id", "owner_id"])
+def test_a_question_belongs_to_the_owner_of_its_topic_not_to_its_author(
+    host: Host, kind: str, column: str
+) -> None:
+    author = "(SELECT id FROM users WHERE email = 'ben@example')"
+    host.run(
+        f"ALTER TABLE study_questions ADD {column} {kind} REFERENCES users",
+        f"UPDATE study_questions SET {column} = {author}",  # noqa: S608  # of tests
+    )
+    host.adopt()
+    engine = make_engine(StoreSettings(database_url=host.url, database_schema=SCHEMA))
+    with engine.connect() as connection:
+        owner = scalar(connection, text("SELECT user_id FROM study_topics ORDER BY id LIMIT 1"))
+    assert fates(engine, upload(answer("ann-0", AT))) == ["counted"]
+    assert [each["user_id"] for each in rows(engine, StudyQuestionProgress)] == [owner]
+    engine.dispose()
+
+
 def test_an_upload_is_ingested_and_shown_as_due(
     adopted: Host, engine: Engine, settings: Settings, tmp_path: Path
 ) -> None:
