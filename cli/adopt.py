@@ -30,7 +30,7 @@ class Column(NamedTuple):
 
 
 class View(NamedTuple):
-    """A view: likely names of its table, its columns, and the columns by which rows are looked up.
+    """A view: likely names of its table, its columns, and those by which rows are looked up, the key first.
 
     `parent`: another view, and the column by which a row names its parent in that view. A column that the
     table lacks is taken from the parent's table, unless rows are looked up by that column; one without likely
@@ -289,6 +289,23 @@ _WRONG_ROWS = (
         (view, "id", "id < 0", "id is negative in", "let the view show no negative ids: lists leave them out")
         for view in ("users", "study_topics", "study_questions")
     ),
+    *(
+        (
+            view,
+            "id",
+            "NOT EXISTS (SELECT FROM users WHERE users.id = i.user_id)",
+            "user_id is no id of users in",
+            "let the view leave these rows out, or correct the user whom the table names",
+        )
+        for view in ("study_topics", "study_questions")
+    ),
+    (
+        "study_questions",
+        "id",
+        "NOT EXISTS (SELECT FROM study_topics t WHERE t.id = i.study_topic_id AND t.user_id = i.user_id)",
+        "study_topic_id is no topic with the same user_id in",
+        "let the view show the user_id of the question's topic, and leave out questions without a topic",
+    ),
     (
         "published_items",
         "pub_id",
@@ -339,7 +356,6 @@ _WRONG_ROWS = (
         "let the view show another number, or NULL",
     ),
 )
-_SEVERAL = text("SELECT pub_id FROM published_items GROUP BY pub_id HAVING count(pub_id) > 1 LIMIT 3")
 
 
 def faults(connection: Connection) -> Iterator[tuple[str, str]]:
@@ -370,10 +386,12 @@ def _faults_of_rows(connection: Connection) -> Iterator[tuple[str, str]]:
             if "Seq Scan" in str(db.scalar(connection, text(query))):
                 fix = "create an index on this column of the table, and let the view show it without a cast"
                 yield f"{name} is read as a whole to find a {column}", fix
+        key = view.looked_up[0]
+        query = f"SELECT {key} FROM {name} GROUP BY {key} HAVING count({key}) > 1 LIMIT 3"  # noqa: S608  # of ours
+        if several := db.scalars(connection, text(query)):
+            fix = f"let the view show one row for each {key}: otherwise any of the rows may be used"
+            yield f"{name} has several rows with the {key} {', '.join(map(str, several))}", fix
     for name, key, condition, detail, fix in _WRONG_ROWS:
         query = f"SELECT {key} FROM {name} i WHERE {condition} LIMIT 3"  # noqa: S608  # of ours
         if wrong := db.scalars(connection, text(query), {"spaces": SPACES} if ":spaces" in query else {}):
             yield f"{name}.{detail} {', '.join(map(repr, wrong))}", fix
-    if wrong := db.scalars(connection, _SEVERAL):
-        fix = "let the view show one row for each pub_id: otherwise any of the rows may grade an answer"
-        yield f"published_items has several rows with the pub_id {', '.join(wrong)}", fix

@@ -407,6 +407,10 @@ def test_an_import_leaves_out_a_draft_that_a_view_shows(
     assert "1 unknown to the catalog" in imported.output
 
 
+NOBODYS = """
+    ALTER TABLE study_topics DROP CONSTRAINT study_topics_user_id_fkey;
+    UPDATE study_topics SET user_id = 99
+"""
 BROKEN = [
     ("INSERT INTO users (id, email) VALUES (-1, 'zoe@example')", "users.id is negative in -1"),
     ("UPDATE published_items SET choices = '[1, 2, 3, 4]'", "choices are not all texts in"),
@@ -455,6 +459,26 @@ BROKEN = [
         "published_items.correct_choice is missing",
     ),
     (OTHER_VIEW.format("*"), "published_items.choices is json"),
+    *(
+        (
+            f"""
+            ALTER VIEW learning.{name} RENAME TO shown;
+            CREATE VIEW learning.{name} AS TABLE learning.shown UNION ALL TABLE learning.shown
+            """,
+            f"{name} has several rows with the id ",
+        )
+        for name in ("users", "study_topics", "study_questions")
+    ),
+    (NOBODYS, "study_topics.user_id is no id of users in 1, 2"),
+    (NOBODYS, "study_questions.user_id is no id of users in 1, 2, 3"),
+    (
+        """
+        ALTER VIEW learning.study_questions RENAME TO shown;
+        CREATE VIEW learning.study_questions AS SELECT id, 3 - user_id AS user_id, study_topic_id, subject,
+            exam_frequency, retired_at FROM learning.shown
+        """,
+        "study_questions.study_topic_id is no topic with the same user_id in 1, 2, 3",
+    ),
 ]
 
 
