@@ -106,7 +106,8 @@ HEAD = """\
 -- Read this file, correct it, and run it as the owner of the tables in {host}:
 --     psql "$DATABASE_URL" -v ON_ERROR_STOP=1 --single-transaction -f THIS_FILE
 -- While a view reads a column, Postgres refuses to drop that column or to change its type. Drop the view
--- first, as by `DROP VIEW {schema}.study_questions CASCADE`, and run this file again afterwards.
+-- first, as by `DROP VIEW {schema}.study_questions CASCADE`, and run this file again afterwards, with the
+-- grants at its end.
 -- Nothing writes through the views. `DROP SCHEMA {schema} CASCADE` removes everything.
 CREATE SCHEMA IF NOT EXISTS {schema};
 SET search_path = {schema};
@@ -135,11 +136,13 @@ INSERT INTO learner_ids (host_id) SELECT {id} FROM {users} ON CONFLICT DO NOTHIN
 """
 
 TAIL = """
--- If the processes have a role of their own (docs/security.md), let this role only read the catalog's views:
+-- If the processes have a role of their own (docs/security.md), let this role only read the catalog's views.
+-- Run these lines each time you have run this file: a view that is made again has the rights of a new table.
 -- GRANT USAGE ON SCHEMA {schema} TO study_ingest;
+-- GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO study_ingest;
 -- ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO study_ingest;
--- REVOKE ALL ON users, study_topics, study_questions, published_items, current_editions FROM study_ingest;
--- GRANT SELECT ON users, study_topics, study_questions, published_items, current_editions TO study_ingest;
+-- REVOKE ALL ON {views} FROM study_ingest;
+-- GRANT SELECT ON {views} TO study_ingest;
 """
 
 
@@ -222,7 +225,8 @@ def print_views(connection: Connection, schema: str, host_schema: str) -> str:
         parts.append(MAPPING.format(schema=_quote(schema), type=kind, **named))
     parts += [_view(name, host) for name in VIEWS]
     parts.append(models.CURRENT_EDITIONS.strip().replace("CREATE VIEW", "\nCREATE OR REPLACE VIEW") + ";")
-    return "\n".join([*parts, TAIL.format(schema=_quote(schema))])
+    views = ", ".join(f"{_quote(schema)}.{name}" for name in (*VIEWS, "current_editions"))
+    return "\n".join([*parts, TAIL.format(schema=_quote(schema), views=views)])
 
 
 def _view(name: str, host: _Host) -> str:

@@ -273,14 +273,17 @@ def test_the_sweeper_logs_once_a_day_what_it_changed(
     )
 
 
-def test_our_role_reads_the_catalog_alone(host: Host) -> None:
+@pytest.mark.parametrize("migrated", [False, True])
+def test_our_role_reads_the_catalog_alone(host: Host, *, migrated: bool) -> None:
     role = f"role_{uuid4().hex}"
     host.run(f"CREATE ROLE {role} LOGIN")
     printed = host.adopt().replace("study_ingest", role)
     grants = [line.removeprefix("-- ") for line in printed.splitlines() if role in line]
-    assert len(grants) == 4
-    host.run(f"DROP SCHEMA {SCHEMA} CASCADE")
-    host.program("psql", "-v", "ON_ERROR_STOP=1", "-f", "-", text="\n".join([printed, *grants]))
+    assert len(grants) == 5
+    if not migrated:
+        host.run(f"DROP SCHEMA {SCHEMA} CASCADE")
+        host.program("psql", "-v", "ON_ERROR_STOP=1", "-f", "-", text=printed)
+    host.run(*grants)
     assert host.ours("migrate").exit_code == 0
     url = make_url(host.url).set(username=role).render_as_string(hide_password=False)
     engine = make_engine(StoreSettings(database_url=url, database_schema=SCHEMA))
