@@ -286,6 +286,11 @@ _SHOWN = text("""
     WHERE attrelid = to_regclass(:view) AND attnum > 0
 """)
 _READABLE = text("SELECT has_table_privilege(to_regclass(:view), 'SELECT')")
+# The owner of a view, a member of the owner's role and a superuser have every right, whatever is granted.
+_WRITABLE = text("""
+    SELECT NOT pg_has_role(relowner, 'USAGE') AND has_table_privilege(oid, 'INSERT, UPDATE, DELETE')
+    FROM pg_class WHERE oid = to_regclass(:view)
+""")
 # Rows that our processes cannot use: the view, the column that names the row, the condition, what is wrong,
 # and the fix.
 _WRONG_ROWS = (
@@ -375,6 +380,9 @@ def faults(connection: Connection) -> Iterator[tuple[str, str]]:
         if not db.scalar(connection, _READABLE, {"view": name}):
             found = True
             yield f"{name} cannot be read", "let the view's owner grant SELECT to the role in DATABASE_URL"
+        if db.scalar(connection, _WRITABLE, {"view": name}):
+            fix = "run the grants at the end of views.sql again: through the view, the table could be changed"
+            yield f"{name} can be written by the role in DATABASE_URL", fix
     if not found:
         yield from _faults_of_rows(connection)
 

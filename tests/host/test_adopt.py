@@ -299,6 +299,17 @@ def test_our_role_reads_the_catalog_alone(host: Host, *, migrated: bool) -> None
         denied = pytest.raises(DBAPIError, match=r"permission denied|cannot update view")
         with denied, engine.begin() as connection:
             connection.execute(text(statement))
+
+    host.run(f"DROP VIEW {SCHEMA}.study_topics CASCADE")
+    host.program("psql", "-v", "ON_ERROR_STOP=1", "-f", "-", text=printed)
+    with engine.connect() as connection:
+        found = [detail for detail, _ in faults(connection)]
+    assert found == [
+        f"{name} can be written by the role in DATABASE_URL" for name in ("study_topics", "study_questions")
+    ]
+    host.run(*grants)
+    with engine.connect() as connection:
+        assert list(faults(connection)) == []
     engine.dispose()
     host.run(f"DROP SCHEMA {SCHEMA} CASCADE", f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
