@@ -115,7 +115,8 @@ SET search_path = {schema};
 
 MAPPING = """
 -- The ids in {users} are {type}; learners have numbers here. This table gives each user a number: a trigger
--- adds the row when a user is inserted, and deletes the row when the user is deleted.
+-- adds the row when a user is inserted, keeps the number when the user's id is changed, and deletes the row
+-- when the user is deleted.
 CREATE TABLE IF NOT EXISTS learner_ids (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     host_id {type} NOT NULL UNIQUE
@@ -125,12 +126,14 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
         INSERT INTO learner_ids (host_id) VALUES (NEW.{id}) ON CONFLICT DO NOTHING;
+    ELSIF TG_OP = 'UPDATE' THEN
+        UPDATE learner_ids SET host_id = NEW.{id} WHERE host_id = OLD.{id};
     ELSE
         DELETE FROM learner_ids WHERE host_id = OLD.{id};
     END IF;
     RETURN NULL;
 END $$;
-CREATE OR REPLACE TRIGGER keep_learner_ids AFTER INSERT OR DELETE ON {users}
+CREATE OR REPLACE TRIGGER keep_learner_ids AFTER INSERT OR UPDATE OF {id} OR DELETE ON {users}
 FOR EACH ROW EXECUTE FUNCTION keep_learner_ids();
 INSERT INTO learner_ids (host_id) SELECT {id} FROM {users} ON CONFLICT DO NOTHING;
 """

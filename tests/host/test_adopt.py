@@ -237,6 +237,20 @@ def test_a_learner_who_is_gone_before_the_first_replay_is_listed(adopted: Host, 
     assert payloads == [None, None]
 
 
+@pytest.mark.parametrize("kind", ["uuid"], indirect=True)
+def test_a_learner_whose_id_is_changed_keeps_their_number(adopted: Host, engine: Engine) -> None:
+    adopted.run(
+        "ALTER TABLE study_topics DROP CONSTRAINT study_topics_user_id_fkey,"
+        " ADD FOREIGN KEY (user_id) REFERENCES users ON UPDATE CASCADE"
+    )
+    user_id = learner(engine)
+    ingest(engine, upload(answer("ann-0", AT)))
+    adopted.run("UPDATE users SET id = gen_random_uuid()")
+    assert differences(adopted, code=0) == "0 differences\n"
+    assert learner(engine) == user_id
+    assert fates(engine, upload(answer("ann-0", LATER))) == ["counted"]
+
+
 def test_what_was_learned_at_a_deleted_question_is_exported(adopted: Host, engine: Engine) -> None:
     ingest(engine, upload(answer("ann-0", AT)))
     adopted.run("DELETE FROM study_questions")
