@@ -100,6 +100,11 @@ _COLUMNS = text("""
     SELECT table_name, column_name, data_type, is_nullable = 'YES' FROM information_schema.columns
     WHERE table_schema = :schema ORDER BY table_name, ordinal_position
 """)
+# With its length: `character` alone is one character long.
+_TYPE = text("""
+    SELECT format_type(atttypid, atttypmod) FROM pg_attribute
+    WHERE attrelid = to_regclass(:table) AND attname = :column
+""")
 
 HEAD = """\
 -- Views by which study-ingest reads the tables in {host}. They stand in the schema of study-ingest's tables.
@@ -110,7 +115,7 @@ HEAD = """\
 -- grants at its end.
 -- Nothing writes through the views. `DROP SCHEMA {schema} CASCADE` removes everything.
 CREATE SCHEMA IF NOT EXISTS {schema};
-SET search_path = {schema};
+SET search_path = {schema}, {host};  -- the second has the operators of types such as citext
 """
 
 MAPPING = """
@@ -222,10 +227,10 @@ def print_views(connection: Connection, schema: str, host_schema: str) -> str:
             nullable.add((table, column))
     host = _Host(_quote(host_schema), tables, nullable)
     parts = [HEAD.format(schema=_quote(schema), host=host.schema)]
-    kind = host.kind("users", "id")
-    if kind and kind not in INTEGER:
-        named = {"users": host.source("users"), "id": _quote(host.column("users", "id"))}
-        parts.append(MAPPING.format(schema=_quote(schema), type=kind, **named))
+    if host.kind("users", "id") not in {"", *INTEGER}:
+        users, id_ = host.source("users"), host.column("users", "id")
+        kind = db.scalar(connection, _TYPE, {"table": users, "column": id_})
+        parts.append(MAPPING.format(schema=_quote(schema), type=kind, users=users, id=_quote(id_)))
     parts += [_view(name, host) for name in VIEWS]
     parts.append(models.CURRENT_EDITIONS.strip().replace("CREATE VIEW", "\nCREATE OR REPLACE VIEW") + ";")
     views = ", ".join(f"{_quote(schema)}.{name}" for name in (*VIEWS, "current_editions"))

@@ -251,6 +251,20 @@ def test_a_learner_whose_id_is_changed_keeps_their_number(adopted: Host, engine:
     assert fates(engine, upload(answer("ann-0", LATER))) == ["counted"]
 
 
+@pytest.mark.parametrize("kind", ["ulid", "citext"], indirect=True)
+def test_users_with_ids_of_another_type_have_numbers(adopted: Host, engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert list(faults(connection)) == []
+    assert fates(engine, upload(answer("ann-0", AT))) == ["counted"]
+    adopted.add("users", email="cho@example")
+    adopted.run("UPDATE users SET id = 'ben2' WHERE email = 'cho@example'")
+    with engine.connect() as connection:
+        assert scalar(connection, text("SELECT count(*) FROM users")) == 3
+    assert adopted.client.delete("/users/ben2").status_code == 204
+    with engine.connect() as connection:
+        assert scalar(connection, text("SELECT count(*) FROM learner_ids")) == 2
+
+
 def test_what_was_learned_at_a_deleted_question_is_exported(adopted: Host, engine: Engine) -> None:
     ingest(engine, upload(answer("ann-0", AT)))
     adopted.run("DELETE FROM study_questions")
