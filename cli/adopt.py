@@ -239,7 +239,8 @@ def print_views(connection: Connection, schema: str, host_schema: str) -> str:
 
 def _view(name: str, host: _Host) -> str:
     joins: dict[str, None] = {}
-    lines = [f"    {_expression(name, column, host, joins)} AS {column}" for column in VIEWS[name].columns]
+    shown = {column: _expression(name, column, host, joins) for column in VIEWS[name].columns}
+    lines = [f"    {expression} AS {column}" for column, expression in shown.items()]
     note = "-- `correct_choice` counts from 0.\n" if "correct_choice" in VIEWS[name].columns else ""
     source = [f"FROM {host.source(name)} AS host", *joins]
     needed = [
@@ -249,7 +250,14 @@ def _view(name: str, host: _Host) -> str:
     if nullable := [column for column in needed if (host.table(name), column) in host.nullable]:
         source.append("WHERE " + " AND ".join(f"host.{_quote(column)} IS NOT NULL" for column in nullable))
     select = f"CREATE OR REPLACE VIEW {name} AS\nSELECT\n" + ",\n".join(lines)
-    return f"\n{note}{select}\n" + "\n".join(source) + ";"
+    # An index on the column serves no cast, except that of a varchar, which is a text already.
+    indexes = [
+        "\n-- Rows are looked up by a cast. It needs an index of its own on the table, such as:\n"
+        f"-- CREATE INDEX ON {host.source(name)} (({shown[column].replace('host.', '', 1)}));"
+        for column in VIEWS[name].looked_up
+        if shown[column].startswith("CAST(host.") and host.kind(name, column) != "character varying"
+    ]
+    return f"\n{note}{select}\n" + "\n".join(source) + ";" + "".join(indexes)
 
 
 def _expression(name: str, column: str, host: _Host, joins: dict[str, None]) -> str:
@@ -404,7 +412,10 @@ def _faults_of_rows(connection: Connection) -> Iterator[tuple[str, str]]:
         for column in view.looked_up:
             query = f"EXPLAIN (FORMAT JSON) SELECT * FROM {name} WHERE {column} = '0'"  # noqa: S608  # of ours
             if "Seq Scan" in str(db.scalar(connection, text(query))):
-                fix = "create an index on this column of the table, and let the view show it without a cast"
+                fix = (
+                    "create an index on this column of the table; if the view casts the column, create it on"
+                    " the cast, as by CREATE INDEX ON items ((CAST(public_id AS text)))"
+                )
                 yield f"{name} is read as a whole to find a {column}", fix
         key = view.looked_up[0]
         query = f"SELECT {key} FROM {name} GROUP BY {key} HAVING count({key}) > 1 LIMIT 3"  # noqa: S608  # of ours

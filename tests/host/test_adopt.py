@@ -538,6 +538,26 @@ def test_the_doctor_names_what_is_wrong_with_a_view(
     assert all(fix for _, fix in found)
 
 
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+@pytest.mark.parametrize("stored", ["uuid", "char(40)", "citext"])
+def test_a_pub_id_that_is_no_text_is_found_by_an_index_on_the_cast(host: Host, stored: str) -> None:
+    new = f"CAST(CAST(gen_random_uuid() AS text) AS {stored})"
+    host.run(f"ALTER TABLE published_items ALTER pub_id TYPE {stored} USING {new}")
+    printed = host.adopt()
+    engine = make_engine(StoreSettings(database_url=host.url, database_schema=SCHEMA))
+    with engine.connect() as connection:
+        ((detail, fix),) = faults(connection)
+    assert detail == "published_items is read as a whole to find a pub_id"
+    assert "((CAST(public_id AS text)))" in fix
+    (proposed,) = [line.removeprefix("-- ") for line in printed.splitlines() if "CREATE INDEX" in line]
+    host.run(proposed)
+    with engine.connect() as connection:
+        assert list(faults(connection)) == []
+        pub_id = scalar(connection, text("SELECT pub_id FROM published_items LIMIT 1"))
+    assert fates(engine, upload(answer(pub_id, AT))) == ["counted"]
+    engine.dispose()
+
+
 def test_adopt_wants_a_schema_of_its_own(host: Host) -> None:
     refused = host.ours("adopt", DATABASE_SCHEMA="study")
     assert "DATABASE_SCHEMA: study is the name of a role" in refused.output
