@@ -35,6 +35,10 @@ def keygen(*, signing_key: Path, keys: Path, algorithm: str) -> None:
     """
     if signing_key.exists():
         raise click.ClickException(f"{signing_key} exists: choose another file")
+    if algorithm == "HS256" and keys.exists() and keys.stat().st_mode & stat.S_IROTH:
+        raise click.ClickException(
+            f"{keys} can be read by every user, and a key of HS256 is secret: chmod o= {keys}"
+        )
     known = json.loads(keys.read_bytes())["keys"] if keys.exists() and load_keys(keys) else []
     key = generate_key(algorithm)
     # The signing key last: an interrupted command can be run again.

@@ -74,6 +74,18 @@ def test_a_full_disk_leaves_the_other_keys_and_keygen_can_be_run_again(
     assert {learners.verify(minted(each), datetime.now(UTC)) for each in (first, second)} == {42}
 
 
+def test_a_secret_is_not_added_to_a_file_that_everybody_may_read(tmp_path: Path) -> None:
+    keys, first, second = (tmp_path / name for name in ("keys.json", "1.json", "2.json"))
+    assert run("keygen", "--signing-key", first, "--keys", keys).exit_code == 0
+    before = keys.read_text()
+    words = ("keygen", "--signing-key", second, "--keys", keys, "--algorithm", "HS256")
+    refused = run(*words)
+    assert (refused.exit_code, f"chmod o= {keys}" in refused.stderr) == (1, True)
+    assert (keys.read_text(), second.exists()) == (before, False)
+    keys.chmod(0o640)
+    assert run(*words).exit_code == 0
+
+
 def test_a_link_to_the_keys_stays_a_link(tmp_path: Path) -> None:
     keys, link = tmp_path / "keys.json", tmp_path / "link.json"
     link.symlink_to(keys)
