@@ -66,6 +66,9 @@ _LEARNERS = text("""
 """)
 
 
+# A document server may load its users again, and be between deleting and inserting them when we read them.
+_IS_THERE = text("SELECT EXISTS (SELECT FROM users WHERE id = :user_id)")
+
 _GRADED = text(f"""
     SELECT a.user_id, a.pub_id, a.selected, a.unsure, a.outcome, a.rating, i.correct_choice,
         count(*) AS attempts
@@ -102,11 +105,11 @@ def find_differences(engine: Engine) -> Iterator[list[Difference]]:
 def reconcile(connection: Connection, difference: Difference, redis: Redis | None) -> None:
     """Grade all attempts at a difference's editions again; if its learner is gone, delete their data.
 
-    `redis`: the spool, if there is one. If the learner is gone, their sessions, attempts, progress and
+    `redis`: the spool, if there is one. If the learner is still gone, their sessions, attempts, progress and
     entries of the spool are deleted, and their uploads and conflicts blanked.
     """
     if difference.editions:
         lock_answered(connection, [*difference.editions])
         regrade(connection, [*difference.editions])
-    else:
+    elif not db.scalar(connection, _IS_THERE, {"user_id": difference.user_id}):
         delete_learner(connection, difference.user_id, redis)

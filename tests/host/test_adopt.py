@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from api.app import create_app
 from cli.adopt import faults
 from shared import db
+from shared.catalog_reconcile import Difference, reconcile
 from shared.config import Settings, StoreSettings
 from shared.db import make_engine, scalar
 from shared.failures import is_transient
@@ -263,6 +264,15 @@ def test_users_with_ids_of_another_type_have_numbers(adopted: Host, engine: Engi
     assert adopted.client.delete("/users/ben2").status_code == 204
     with engine.connect() as connection:
         assert scalar(connection, text("SELECT count(*) FROM learner_ids")) == 2
+
+
+def test_a_learner_who_is_back_meanwhile_loses_nothing(engine: Engine) -> None:
+    user_id = learner(engine)
+    ingest(engine, upload(answer("ann-0", AT)))
+    before = factories.everything(engine)
+    with engine.begin() as connection:
+        reconcile(connection, Difference(user_id, {}), None)
+    assert factories.everything(engine) == before
 
 
 def test_what_was_learned_at_a_deleted_question_is_exported(adopted: Host, engine: Engine) -> None:
