@@ -124,7 +124,18 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     return Deleted(sessions, attempts, progress, len(uploads), conflicts, spooled)
 
 
-# What is known of a learner, by table.
+def _own(column: str) -> str:
+    """Return SQL for the JSON in a column, without the attempts at other learners' questions."""
+    return f"""jsonb_set({column}, '{{attempts}}', (
+        SELECT coalesce(jsonb_agg(attempt ORDER BY place), '[]')
+        FROM jsonb_array_elements({column} -> 'attempts') WITH ORDINALITY AS attempts (attempt, place)
+        WHERE NOT EXISTS (SELECT FROM published_items i JOIN study_questions q ON q.id = i.source_id
+            WHERE i.pub_id = normalize(btrim(attempt ->> 'pub_id', :spaces)) AND q.user_id <> :user_id)
+    )) AS {column}"""  # noqa: S608  # made of our own words
+
+
+# What is known of a learner, by table. Two learners may share a device, and so an upload: in JSON, the second
+# column with the same name replaces the first.
 _EXPORTS = {
     "users": "SELECT * FROM users WHERE id = :user_id",
     "study_topics": "SELECT * FROM study_topics WHERE user_id = :user_id ORDER BY id",
@@ -141,10 +152,13 @@ _EXPORTS = {
         SELECT * FROM study_question_progress WHERE user_id = :user_id ORDER BY study_question_id
     """,
     "outbox": "SELECT * FROM outbox WHERE user_id = :user_id ORDER BY created_at, id",
-    "uploads": """
-        SELECT * FROM uploads WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[])) ORDER BY received_at
-    """,
-    "upload_conflicts": f"SELECT * FROM upload_conflicts WHERE {_THEIR_CONFLICTS} ORDER BY id",  # noqa: S608  # as above
+    "uploads": f"""
+        SELECT *, {_own("payload")}, {_own("result")} FROM uploads
+        WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[])) ORDER BY received_at
+    """,  # noqa: S608  # as above
+    "upload_conflicts": f"""
+        SELECT *, {_own("payload")} FROM upload_conflicts WHERE {_THEIR_CONFLICTS} ORDER BY id
+    """,  # noqa: S608  # as above
     "upload_events": """
         SELECT * FROM upload_events WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[])) ORDER BY id
     """,

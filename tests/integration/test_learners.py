@@ -297,6 +297,19 @@ def test_I11_nothing_that_is_marked_is_left_in_any_table_or_in_redis(engine: Eng
     assert redis.llen(spool.SPOOL) == 1  # somebody else's
 
 
+def test_I11_of_an_upload_of_two_learners_each_is_shown_their_own_answers(engine: Engine) -> None:
+    sent = upload(ANNS, NOBODYS, BENS)
+    for each in (sent, other(sent, BENS, ANNS)):
+        deliver(engine, each)
+    work_off(engine, sent)
+    assert standing(engine, sent).reason == "mixed_owners"
+    with engine.begin() as connection:
+        lines = [json.loads(line)["row"] for line in export_learner(connection, ANN)]
+    assert [line["payload"]["attempts"] for line in lines if "payload" in line] == [[ANNS, NOBODYS], [ANNS]]
+    (result,) = [line["result"]["attempts"] for line in lines if "result" in line]
+    assert [each["pub_id"] for each in result] == [ANNS["pub_id"], NOBODYS["pub_id"]]
+
+
 def test_what_is_known_of_a_learner_is_exported_whole(engine: Engine, redis: Redis) -> None:
     marked_uploads(engine, redis)
     with engine.begin() as connection:
