@@ -41,6 +41,11 @@ class LoadQuery(BaseModel):
         default=False,
         description="also change answered editions: keys (answers are graded again), texts, owners",
     )
+    keep: bool = Field(
+        default=False,
+        description="keep the stored `exam_on`, `exam_frequency`, `retired_at` and `published_at` where a row"
+        " has none, instead of deleting them",
+    )
     dry_run: bool = Field(default=False, description="only show what would change in stored editions")
 
 
@@ -135,8 +140,8 @@ def _load(
     if query.dry_run:  # in the order of a load, so that it is refused for the same reason
         changed = run(lambda connection: catalog_admin.compare(connection, catalog))
         return run(_guarded(lambda _: topics, expected, lambda _: changed))
-    load = partial(catalog_admin.load_catalog, force=query.force)
-    parts = run(lambda connection: catalog_admin.split(connection, catalog, force=query.force))
+    load = partial(catalog_admin.load_catalog, force=query.force, keep=query.keep)
+    parts = run(lambda c: catalog_admin.split(c, catalog, force=query.force, keep=query.keep))
     changes: list[catalog_form.EditionChange] = []
     digests: list[catalog_digest.Digest] = []
     for part in parts or [catalog_form.CatalogFile()]:

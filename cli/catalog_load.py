@@ -14,7 +14,7 @@ from shared import catalog_admin, catalog_form, catalog_reconcile, spool
 @click.option("--force", is_flag=True, help=FORCE)
 @click.option("--dry-run", is_flag=True, help="Only list the stored editions that FILE would change.")
 @context.with_store
-def load(*, parts: Parts, force: bool, dry_run: bool, store: context.Store) -> None:
+def load(*, parts: Parts, keep: bool, force: bool, dry_run: bool, store: context.Store) -> None:
     """Load learners, topics and questions from a FILE; loading it again changes nothing.
 
     FILE: JSON, NDJSON, CSV, Moodle's XML or QTI, also compressed by gzip; - reads standard input.
@@ -22,10 +22,10 @@ def load(*, parts: Parts, force: bool, dry_run: bool, store: context.Store) -> N
     wanted = catalog_form.join(parts())
     with store.engine.connect() as connection:
         changes = catalog_admin.compare(connection, wanted) if dry_run else []
-        split = [] if dry_run else catalog_admin.split(connection, wanted, force=force)
+        split = [] if dry_run else catalog_admin.split(connection, wanted, force=force, keep=keep)
     for part in split:
         with store.engine.begin() as connection:
-            changes += catalog_admin.load_catalog(connection, part, force=force)
+            changes += catalog_admin.load_catalog(connection, part, force=force, keep=keep)
     editions = sum(len(question.editions) for question in wanted.questions)
     click.echo(
         f"{len(wanted.users)} learners, {len(wanted.topics)} topics, {len(wanted.questions)} questions,"

@@ -43,7 +43,7 @@ class RefusedCatalogError(StudyIngestError):
 @with_file
 @click.option("--url", required=True, help="The server, e.g. https://ingest.example")
 @click.option("--force", is_flag=True, help=FORCE)
-def sync(*, parts: Parts, url: str, force: bool) -> None:
+def sync(*, parts: Parts, keep: bool, url: str, force: bool) -> None:
     """Send what differs from a server's catalog, and withdraw what FILE does not have.
 
     Topics that FILE does not name stay as they are, and a topic that somebody else changes meanwhile is
@@ -57,25 +57,29 @@ def sync(*, parts: Parts, url: str, force: bool) -> None:
         raise ConfigurationError("CATALOG_TOKEN: must be set as on the server")
     learners: dict[int, CatalogUser] = {}
     with remote.connect(url, token, timeout=TIMEOUT_S) as http:
-        server = _Server(http, force=force)
+        server = _Server(http, force=force, keep=keep)
         index = catalog_digest.Index(now=server.now())
         for part in parts():
             index.add(part)
             learners |= {learner.id: learner for learner in part.users}
         index.check()
         server.find_differing(index)
-        differing = [index.topics[topic] for topic in server.digests]
+        before = {**server.digests}
+        differing = [index.topics[topic] for topic in before]
         questions = (
             each for part in parts() for each in part.questions if each.study_topic_id in server.digests
         )
         number = sum(len(index.asked[topic.id]) for topic in differing)
         with remote.track(questions, number, "sending") as sending:
             sent = server.put(chain(learners.values(), differing, sending))
-        differing_still = server.still_differing()  # they have questions that FILE does not have
+        differing_still = server.still_differing()  # they have questions, or values, that FILE does not have
         with remote.track(differing_still, len(differing_still), "withdrawing") as topics:
-            gone = sum(server.keep_only(topic, index.asked[topic]) for topic in topics)
+            gone = {topic: server.keep_only(topic, index.asked[topic]) for topic in topics}
+    # With `keep`, digests also differ by values that stay: a topic differed if the server changed it.
+    changed = [topic for topic in before if server.digests[topic] != before[topic] or gone.get(topic)]
+    differed, withdrawn = len(changed if keep else differing), sum(gone.values())
     click.echo(
-        f"{len(differing)} of {len(index.topics)} topics differed: {sent} questions sent, {gone} withdrawn"
+        f"{differed} of {len(index.topics)} topics differed: {sent} questions sent, {withdrawn} withdrawn"
     )
     for change in server.changes:
         click.echo(str(change))
@@ -88,12 +92,12 @@ class _Server:
     `changes`: what was changed in stored editions.
     """
 
-    def __init__(self, http: httpx.Client, *, force: bool) -> None:
+    def __init__(self, http: httpx.Client, *, force: bool, keep: bool) -> None:
         self.digests: dict[int, str] = {}
         self.changes: list[EditionChange] = []
         self._ours: dict[int, str] = {}
         self._http = http
-        self._force = force
+        self._load = {"force": force, "keep": keep}
         self._next_at = 0.0
 
     def now(self) -> datetime:
@@ -125,8 +129,8 @@ class _Server:
         number = 0
         for kinds, topics in _requests(rows):
             parts = (b'"%s": [%s]' % (kind.encode(), b",".join(part)) for kind, part in kinds.items())
-            body, force = b"{%s}" % b", ".join(parts), {"force": self._force}
-            with self._ask("PUT", "/catalog", topics, params=force, content=body) as answer:
+            body = b"{%s}" % b", ".join(parts)
+            with self._ask("PUT", "/catalog", topics, params=self._load, content=body) as answer:
                 self.changes += [EditionChange(**each) for each in answer["changes"]]
                 self.digests |= _digests(answer["digests"])
             number += len(kinds["questions"])

@@ -191,7 +191,9 @@ def lock_catalog(connection: Connection) -> None:
     db.execute(connection, _ONE_CHANGE)
 
 
-def split(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[CatalogFile]:
+def split(
+    connection: Connection, catalog: CatalogFile, *, force: bool = False, keep: bool = False
+) -> list[CatalogFile]:
     """Split what is new or differs into catalogs of at most PART learners, topics or questions.
 
     Each part is for one transaction, which locks at most one learner, so that a busy learner delays no other.
@@ -201,7 +203,7 @@ def split(connection: Connection, catalog: CatalogFile, *, force: bool = False) 
     known = _read(connection, catalog)
     changes = _compare(connection, catalog, known)
     _judge(changes, force=force)
-    users, topics, questions, editions = _new_rows(catalog, known)
+    users, topics, questions, editions = _new_rows(catalog, known, keep=keep)
     learners, named = {row["id"] for row in users}, {row["id"] for row in topics}
     ids = {row["id"] for row in questions} | {row["source_id"] for row in editions}
     locking = {each.pub_id for each in changes if each.locks}
@@ -231,13 +233,16 @@ def _parts(rows: Sequence[Any], locked: Callable[[Any], int] = lambda _: 0) -> I
             yield part
 
 
-def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = False) -> list[EditionChange]:
+def load_catalog(
+    connection: Connection, catalog: CatalogFile, *, force: bool = False, keep: bool = False
+) -> list[EditionChange]:
     """Load a catalog and return what it changed in stored editions; loading it again changes nothing.
 
     Raises CatalogError if the catalog contradicts itself or the tables, or if it would change an answered
     edition (`EditionChange`). With `force`, such a change is only refused if attempts could no longer be
     interpreted after it (`EditionChange.refused`). Attempts at an edition with a new key are graded again,
-    and the progress of their questions is folded again; new texts change no outcome.
+    and the progress of their questions is folded again; new texts change no outcome. With `keep`, a value
+    that the catalog leaves out does not replace a stored one.
 
     Only rows that are new or differ are written. A learner is locked only if their time zone changes, or if
     they own or have answered an edition whose key, question or owner changes.
@@ -245,7 +250,7 @@ def load_catalog(connection: Connection, catalog: CatalogFile, *, force: bool = 
     lock_catalog(connection)
     known = _read(connection, catalog)
     changes = _compare(connection, catalog, known)
-    users, *others = _new_rows(catalog, known)
+    users, *others = _new_rows(catalog, known, keep=keep)
     if changes or users:
         locking = [each.pub_id for each in changes if each.locks]
         learners = {
@@ -274,7 +279,7 @@ _KEYS = {"users": "id", "study_topics": "id", "study_questions": "id", "publishe
 _USE_FORCE = "use --force (over HTTP: force=true) if you want these changes of answered editions"
 
 
-def _new_rows(catalog: CatalogFile, known: _Known) -> tuple[list[dict[str, Any]], ...]:
+def _new_rows(catalog: CatalogFile, known: _Known, *, keep: bool) -> tuple[list[dict[str, Any]], ...]:
     """List the rows that are new or differ: learners, topics, questions, editions."""
     # Where the file has no zone of a learner, the stored one stays.
     users = [
@@ -286,14 +291,22 @@ def _new_rows(catalog: CatalogFile, known: _Known) -> tuple[list[dict[str, Any]]
     editions = {e.pub_id: {"source_id": q.id} | e.model_dump() for q, e in catalog.editions}
     return (
         users,
-        _differing({t.id: t.model_dump() for t in catalog.topics}, known.topics),
-        _differing(questions, known.questions),
-        _differing(editions, known.editions),
+        _differing({t.id: t.model_dump() for t in catalog.topics}, known.topics, keep=keep),
+        _differing(questions, known.questions, keep=keep),
+        _differing(editions, known.editions, keep=keep),
     )
 
 
-def _differing(rows: Mapping[Any, dict[str, Any]], known: Mapping[Any, Any]) -> list[dict[str, Any]]:
-    return [row for key, row in rows.items() if key not in known or row != known[key]._asdict()]
+def _differing(
+    rows: Mapping[Any, dict[str, Any]], known: Mapping[Any, Any], *, keep: bool
+) -> list[dict[str, Any]]:
+    stored = {key: row._asdict() for key, row in known.items()}
+    if keep:
+        rows = {
+            key: stored.get(key, row) | {name: value for name, value in row.items() if value is not None}
+            for key, row in rows.items()
+        }
+    return [row for key, row in rows.items() if row != stored.get(key)]
 
 
 def _upsert(connection: Connection, table: str, key: str, rows: Sequence[dict[str, Any]]) -> None:

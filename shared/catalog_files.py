@@ -38,10 +38,15 @@ class Row(NamedTuple):
 
 
 class Read(NamedTuple):
-    """A catalog, and the questions of the file that are left out, each with the reason."""
+    """A catalog, and the questions of the file that are left out, each with the reason.
+
+    `keep`: the file has no place for dates of exams and of publishing, exam frequency and retirement, so the
+    stored ones stay.
+    """
 
     catalog: CatalogFile
     skipped: list[str]
+    keep: bool
 
 
 def read(content: bytes, *, learner: int | None = None, topic: str | None = None) -> Read:
@@ -54,7 +59,7 @@ def read(content: bytes, *, learner: int | None = None, topic: str | None = None
     start = content[:200].lstrip()
     if not start or start[:1] in {b"{", b"["}:
         refuse_options(learner, topic)
-        return Read(catalog_form.read_catalog(content), [])
+        return Read(catalog_form.read_catalog(content), [], keep=False)
     rows: list[Row] = []
     skipped: list[str] = []
     if start.startswith((b"<", b"PK\3\4")):
@@ -66,7 +71,7 @@ def read(content: bytes, *, learner: int | None = None, topic: str | None = None
     else:
         options = {"learner": learner and str(learner), "topic": topic}
         rows = _table(content, {name: value for name, value in options.items() if value})
-    return Read(_catalog(rows), skipped)
+    return Read(_catalog(rows), skipped, keep=True)
 
 
 def refuse_options(learner: int | None, topic: str | None) -> None:

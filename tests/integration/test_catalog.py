@@ -2,12 +2,13 @@
 
 import codecs
 import gzip
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from cli.main import main
 from shared.models import PublishedItem, StudyQuestion, StudyTopic, User
@@ -54,6 +55,44 @@ def test_the_handbooks_table_is_loaded_and_again_changes_nothing(
     before = everything(engine)
     assert load(database_url, "--learner", "7", content=content).exit_code == 0
     assert everything(engine) == before
+
+
+SAID = {
+    StudyTopic: {"exam_on": date(2027, 2, 1)},
+    StudyQuestion: {"exam_frequency": 0.5, "retired_at": datetime(2026, 11, 1, tzinfo=UTC)},
+    PublishedItem: {"published_at": datetime(2026, 10, 1, tzinfo=UTC)},
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "typo"), [(TABLE, ("femur", "Femur")), (ITEM, (">no<", ">No<"))], ids=["table", "QTI"]
+)
+def test_what_a_form_cannot_say_stays_as_it_is_stored(
+    engine: Engine, database_url: str, file: str, typo: tuple[str, str]
+) -> None:
+    options = ("--learner", "7", *(("--topic", "Anatomy") if file is ITEM else ()))
+    load(database_url, *options, content=file.encode())
+    with engine.begin() as connection:
+        for table, values in SAID.items():
+            connection.execute(update(table).values(values))
+    before = everything(engine)
+    assert load(database_url, *options, content=file.encode()).exit_code == 0
+    assert everything(engine) == before
+    assert load(database_url, *options, content=file.replace(*typo).encode()).exit_code == 0
+    assert everything(engine) != before
+    for table, values in SAID.items():
+        assert all(row.items() >= values.items() for row in rows(engine, table))
+
+
+def test_a_new_question_of_a_table_takes_nothing_from_stored_ones(engine: Engine, database_url: str) -> None:
+    load(database_url, "--learner", "7", content=TABLE.encode())
+    with engine.begin() as connection:
+        for table, values in SAID.items():
+            connection.execute(update(table).values(values))
+    more = f"{TABLE}q-103;Anatomy;Bones;yes|no;1\n".replace("femur", "Femur")
+    assert load(database_url, "--learner", "7", content=more.encode()).exit_code == 0
+    assert [row["published_at"] is None for row in rows(engine, PublishedItem)] == [False, False, True]
+    assert sorted(row["retired_at"] is None for row in rows(engine, StudyQuestion)) == [False, False, True]
 
 
 PARTS = b'{"users": [{"id": 1}]}\r\n\f\r\n{"topics": [{"id": 2, "user_id": 1, "name": "\xc3\xa9"}]}\r\n'
