@@ -4,10 +4,13 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import click
@@ -19,7 +22,7 @@ from shared.errors import ReplayRefusedError
 from shared.ops import actions
 from shared.ops.dry_run import Card, dry_run_replay
 from shared.ops.reports import UploadReport, report_upload
-from shared.ops.search import Search, search
+from shared.ops.search import Listed, Search, search
 from shared.uploads import Status
 
 WAIT_S = 600.0  # seconds for the workers to replay all uploads of a file
@@ -89,13 +92,35 @@ def uploads() -> None:
     """
 
 
+def _narrowed(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that narrow a search by time, learner and question."""
+    for option in (  # the last one comes first in the help
+        click.option(
+            "--question", type=Line(), metavar="PUB_ID", help="Only uploads that answer this question."
+        ),
+        click.option(
+            "--learner", type=BIGINT, metavar="ID", help="Only uploads that answer questions of this learner."
+        ),
+        click.option(
+            "--newer-than", type=Duration(), help="Only uploads received within this time until now, e.g. 7d."
+        ),
+        click.option(
+            "--older-than", type=Duration(), help="Only uploads received longer ago than this, e.g. 10m."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @uploads.command("list")
 @click.option("--status", type=click.Choice(Status, case_sensitive=False))
-@click.option("--older-than", type=Duration(), help="Only uploads received longer ago than this, e.g. 10m.")
+@_narrowed
 @click.option(
-    "--learner", type=BIGINT, metavar="ID", help="Only uploads that answer questions of this learner."
+    "--skipped",
+    is_flag=True,
+    help="Only ingested uploads with skipped attempts (with --question, at this question) and their payload."
+    " May read all uploads: narrow it by --learner or --newer-than.",
 )
-@click.option("--question", type=Line(), metavar="PUB_ID", help="Only uploads that answer this question.")
 @click.option(
     "--error",
     type=Line(),
@@ -109,8 +134,10 @@ def list_(  # noqa: PLR0913  # one for each option
     *,
     status: Status | None,
     older_than: timedelta | None,
+    newer_than: timedelta | None,
     learner: int | None,
     question: str | None,
+    skipped: bool,
     error: str | None,
     limit: int,
     as_json: bool,
@@ -118,11 +145,18 @@ def list_(  # noqa: PLR0913  # one for each option
 ) -> None:
     """List uploads: with --status received the oldest first, else the newest first."""
     with store.engine.connect() as connection:
-        found = search(connection, Search(status, older_than, learner, question, error, limit))
+        wanted = Search(
+            status, older_than, learner, question, error, limit, newer_than=newer_than, skipped=skipped
+        )
+        found = search(connection, wanted)
     if as_json:
         for each in found:
             context.print_json(each._asdict())
-        return
+    else:
+        _print_list(found)
+
+
+def _print_list(found: Iterable[Listed]) -> None:
     rows = [
         (
             each.client_session_uuid,
@@ -225,8 +259,13 @@ class _Shift(click.ParamType[timedelta]):
     metavar="TEXT",
     help="Select the failed uploads with TEXT in their last error or reason; case is ignored.",
 )
+@_narrowed
 @click.option(
-    "--skipped", is_flag=True, help="Replay the ingested upload UUID again, to add its skipped attempts."
+    "--skipped",
+    is_flag=True,
+    help="Replay the ingested upload UUID again, to add its skipped attempts. Without a UUID, but with"
+    " another option that selects: lists what `uploads list --skipped` finds, and asks before it replays"
+    " these.",
 )
 @click.option(
     "--shift-clock",
@@ -244,24 +283,36 @@ def replay(  # noqa: PLR0913  # one for each option
     status: Status | None,
     error: str | None,
     skipped: bool,
+    older_than: timedelta | None,
+    newer_than: timedelta | None,
+    learner: int | None,
+    question: str | None,
     shift_clock: timedelta | None,
     dry_run: bool,
     yes: bool,
     store: context.Store,
 ) -> None:
-    """Replay uploads: rejected or dead ones, or an ingested one (--skipped, --shift-clock).
+    """Replay uploads: rejected or dead ones, or ingested ones (--skipped, --shift-clock).
 
     Rejected and dead uploads are set back to `received`, and the next sweep enqueues them. Name one by its
-    UUID, or select many by --status, --error or both: the selection leaves out purged uploads. --skipped and
-    --shift-clock replay an ingested upload at once. Exit 1 if any was refused.
+    UUID, or select many by the other options: the selection leaves out purged uploads. --skipped and
+    --shift-clock replay ingested uploads at once, each in a transaction of its own. Exit 1 if any was
+    refused.
     """
-    if (status is not None or error is not None) == (uuid is not None):
-        raise click.UsageError("give either a UUID, or --status, --error or both")
-    if (skipped or shift_clock is not None) and (uuid is None or (skipped and shift_clock is not None)):
-        raise click.UsageError("--skipped and --shift-clock need a UUID, and cannot be combined")
+    wanted = Search(
+        status, older_than, learner, question, error, None, newer_than=newer_than, skipped=skipped
+    )
+    if (wanted != Search(limit=None, skipped=skipped)) == (uuid is not None):
+        raise click.UsageError(
+            "give either a UUID, or options that select uploads, such as --status (with --skipped, such as"
+            " --newer-than)"
+        )
+    if shift_clock is not None and (uuid is None or skipped):
+        raise click.UsageError("--shift-clock needs a UUID, and cannot be combined with --skipped")
+    if skipped and (status is not None or error is not None):
+        raise click.UsageError("--skipped is for ingested uploads: leave out --status and --error")
     if uuid is None:
-        replay_all = _dry_run_all if dry_run else _replay_all
-        replay_all(store, Search(status=status, error=error))
+        _replay_all(store, wanted, dry_run=dry_run, yes=yes)
         return
     if dry_run or shift_clock is not None:
         _dry_run(store, uuid, skipped=skipped, clock_shift=shift_clock)
@@ -282,7 +333,16 @@ def replay(  # noqa: PLR0913  # one for each option
     click.echo(message)
 
 
-def _replay_all(store: context.Store, wanted: Search) -> None:
+def _replay_all(store: context.Store, wanted: Search, *, dry_run: bool, yes: bool) -> None:
+    if wanted.skipped:
+        _add_all_skipped(store, wanted, dry_run=dry_run, yes=yes)
+    elif dry_run:
+        _dry_run_all(store, wanted)
+    else:
+        _set_all_back(store, wanted)
+
+
+def _set_all_back(store: context.Store, wanted: Search) -> None:
     found, purged = _find(store, wanted)
     counts: Counter[actions.ReplayRequest] = Counter()
     for uuid in found:  # one transaction for each, so that locks are short
@@ -295,16 +355,48 @@ def _replay_all(store: context.Store, wanted: Search) -> None:
 def _dry_run_all(store: context.Store, wanted: Search) -> None:
     """Dry-run each upload separately: the effects of one upload on another are not shown."""
     found, purged = _find(store, wanted)
-    refused = 0
-    for uuid in found:
-        try:
-            _dry_run(store, uuid)
-        except ReplayRefusedError as error:
-            click.echo(str(error), err=True)
-            refused += 1
+    refused = _refused(found, lambda uuid: _dry_run(store, uuid))
     click.echo(f"{len(found)} tried, {refused} refused, {purged} left out (purged)")
     if refused:
         raise click.exceptions.Exit(1)
+
+
+def _add_all_skipped(store: context.Store, wanted: Search, *, dry_run: bool, yes: bool) -> None:
+    """Add the skipped attempts of each upload in a transaction of its own; with `dry_run`, only show them."""
+    with store.engine.connect() as connection:
+        found = search(connection, wanted)[::-1]  # the oldest first
+    if not found:
+        click.echo("none found")
+        return
+    added = 0
+
+    def add(uuid: UUID) -> None:
+        nonlocal added
+        with store.engine.begin() as connection:
+            now = db.now(connection)
+            added += actions.add_skipped(connection, uuid, now=now, default_zone=store.default_zone)
+
+    if not dry_run:
+        _print_list(found)
+        if not yes:
+            click.confirm(f"Replay these {len(found)} uploads?", abort=True)
+    act = partial(_dry_run, store, skipped=True) if dry_run else add
+    refused = _refused([each.client_session_uuid for each in found], act)
+    click.echo(f"{len(found)} tried, {refused} refused" + ("" if dry_run else f", {added} attempts added"))
+    if refused:
+        raise click.exceptions.Exit(1)
+
+
+def _refused(found: Iterable[UUID], act: Callable[[UUID], None]) -> int:
+    """Act on each upload; print why one is refused, and return how many are."""
+    refused = 0
+    for uuid in found:
+        try:
+            act(uuid)
+        except ReplayRefusedError as error:
+            click.echo(str(error), err=True)
+            refused += 1
+    return refused
 
 
 def _find(store: context.Store, wanted: Search) -> tuple[list[UUID], int]:

@@ -43,7 +43,9 @@ class Search:
 
     `question`: a public id; an ingested upload matches by a graded attempt at any edition of the question,
     any other upload by the id that was sent. `error`: a part of the last error or the reason, in upper or
-    lower case. `purged`: whether the payload was deleted.
+    lower case. `purged`: whether the payload was deleted. `skipped`: ingested uploads with skipped attempts,
+    and with their payload; then `question` is the public id of a skipped attempt. Such a search reads all
+    uploads that the learner and the times leave, as no index has the results.
     """
 
     status: Status | None = None
@@ -54,6 +56,8 @@ class Search:
     limit: int | None = 50
     after: Position | None = None
     purged: bool | None = None
+    newer_than: timedelta | None = None
+    skipped: bool = False
 
 
 # The waiting and the failed uploads, each by their partial index.
@@ -87,6 +91,10 @@ _WITH_QUESTION = f"""
         WHERE i.pub_id = :question AND s.client_session_uuid IS NOT NULL
         UNION SELECT client_session_uuid FROM ({_SENT}) AS sent WHERE pub_id = :question)
 """  # noqa: S608  # as above
+_WITH_SKIPPED = """
+    status = 'ingested' AND payload IS NOT NULL AND result -> 'attempts' @> jsonb_build_array(
+        jsonb_strip_nulls(jsonb_build_object('status', 'skipped', 'pub_id', CAST(:question AS text))))
+"""
 _FAILING_WITH = f"""
     client_session_uuid IN (
         SELECT client_session_uuid FROM ({_NOT_INGESTED}) AS upload
@@ -106,8 +114,9 @@ _RECENT = """
 def search(connection: Connection, wanted: Search) -> list[Listed]:
     """Find uploads, the newest first; a search for the status `received` lists the oldest first."""
     conditions = list(_conditions(wanted))
+    question = None if wanted.skipped else wanted.question
     by_index = wanted.status not in (None, Status.INGESTED) or any(
-        each is not None for each in (wanted.learner, wanted.question, wanted.error)
+        each is not None for each in (wanted.learner, question, wanted.error)
     )
     if wanted.limit is not None and not by_index:
         for back in _LOOK_BACK:
@@ -130,6 +139,7 @@ def _list(
     last_at, last_uuid = wanted.after or (None, None)
     bound: dict[str, Any] = {
         "older_than": wanted.older_than,
+        "newer_than": wanted.newer_than,
         "last_at": last_at,
         "last_uuid": last_uuid,
         "learner": wanted.learner,
@@ -147,13 +157,17 @@ def _conditions(wanted: Search) -> Iterator[str]:
         yield f"status = '{wanted.status}'"  # in the SQL: with a parameter, no partial index is used
     if wanted.older_than is not None:
         yield "received_at < now() - :older_than"
+    if wanted.newer_than is not None:
+        yield "received_at > now() - :newer_than"
     if wanted.after is not None:
         # The first condition is for the index; the second leaves out uploads that were listed already.
         yield f"received_at {'>=' if wanted.status is Status.RECEIVED else '<='} :last_at"
         yield "(received_at <> :last_at OR client_session_uuid > :last_uuid)"
     if wanted.learner is not None:
         yield _OF_LEARNER
-    if wanted.question is not None:
+    if wanted.skipped:
+        yield _WITH_SKIPPED
+    elif wanted.question is not None:
         yield _WITH_QUESTION
     if wanted.error is not None:
         yield _FAILING_WITH

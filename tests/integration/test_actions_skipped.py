@@ -1,9 +1,12 @@
 """Attempts that were skipped join their upload, as if the catalog had been complete from the start."""
 
+import json
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from click.testing import CliRunner, Result
@@ -19,6 +22,7 @@ from shared.ops.actions import add_skipped, unvoid_upload, void_upload
 from shared.study.finalize import verify
 from tests.factories import (
     ANN,
+    ARRIVAL,
     CATALOG,
     DEFAULT_ZONE,
     NOW,
@@ -277,6 +281,48 @@ def test_the_command_tries_and_adds(engine: Engine, database_url: str, early: Se
     assert run(database_url, uuid, "--skipped").stdout == "2 attempts added\n"
     assert run(database_url, uuid, "--skipped").stdout == "0 attempts added\n"
     assert "no progress would change" in run(database_url, uuid, "--skipped", "--dry-run").stdout
+
+
+def test_the_command_adds_to_all_that_it_lists(engine: Engine, database_url: str, early: Sent) -> None:
+    refused = upload(answer("q120", NINE), answer("q112", TEN))
+    whole, bens = upload(answer("q120", NINE)), upload(answer("q210", NINE), answer("q999", TEN))
+    ingest(engine, refused, ARRIVAL - timedelta(hours=1))  # it comes first, and does not stop the others
+    for each in (whole, bens):
+        ingest(engine, each)
+    void(engine, refused)
+    load(engine, FULL)
+    before, some = everything(engine), [early["client_session_uuid"], refused["client_session_uuid"]]
+    words = ("--skipped", "--learner", str(ANN))
+    listed = CliRunner().invoke(
+        main, ["uploads", "list", *words, "--json"], env={"DATABASE_URL": database_url}
+    )
+    assert [json.loads(line)["client_session_uuid"] for line in listed.stdout.splitlines()] == some
+    tried = run(database_url, *words, "--dry-run")
+    assert (tried.exit_code, "2 tried, 1 refused\n" in tried.stdout) == (1, True)
+    asked = run(database_url, *words)
+    assert "Replay these 2 uploads?" in asked.stdout
+    assert [each in asked.stdout for each in (*some, whole["client_session_uuid"])] == [True, True, False]
+    assert everything(engine) == before
+    done = run(database_url, *words, "--yes")
+    assert "2 tried, 1 refused, 2 attempts added\n" in done.stdout
+    assert (done.exit_code, f"{some[1]} is voided: unvoid it first" in done.stderr) == (1, True)
+    assert clean(engine)
+    assert run(database_url, "--skipped", "--question", "late110").stdout == "none found\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--skipped", "--status", "dead"],
+        ["--skipped", "--error", "x"],
+        ["--shift-clock", "+1h", "--learner", "1"],
+        [str(UUID(int=1)), "--learner", "1"],
+        [str(UUID(int=1)), "--skipped", "--shift-clock", "+1h"],
+    ],
+)
+def test_options_that_contradict_each_other_are_a_mistake(database_url: str, words: list[str]) -> None:
+    assert run(database_url, *words).exit_code == 2
 
 
 def test_what_its_learner_voids_meanwhile_stays_void(engine: Engine, early: Sent) -> None:

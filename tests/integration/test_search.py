@@ -114,6 +114,44 @@ def test_the_catalog_is_read_once_for_all_uploads(engine: Engine) -> None:
         assert connection.scalar(text(scans)) - before < 20
 
 
+@pytest.mark.usefixtures("sent")
+@pytest.mark.parametrize(
+    ("narrowed", "names"),
+    [
+        ({}, ["twice", "half", "old"]),
+        ({"limit": 1}, ["twice"]),
+        ({"learner": 1}, ["half", "old"]),
+        ({"learner": 1, "newer_than": timedelta(days=2)}, ["half"]),
+        ({"older_than": timedelta(days=2)}, ["old"]),
+        ({"question": " q998"}, ["twice"]),
+        ({"question": "q110"}, []),
+        ({"status": Status.REJECTED}, []),
+    ],
+)
+def test_what_was_ingested_without_some_attempts_is_found(
+    engine: Engine, narrowed: dict[str, Any], names: list[str]
+) -> None:
+    made = {
+        "old": upload(answer("q110", AT), answer("q999", AT)),
+        "purged": upload(answer("q110", AT), answer("q999", AT)),
+        "half": upload(answer("q999", AT), answer("q110", AT)),
+        "twice": upload(answer("q999", AT), answer("q998", AT), answer("q210", AT)),
+    }
+    for each in made.values():
+        ingest(engine, each)
+    age = "UPDATE uploads SET received_at = now() - :age WHERE client_session_uuid = :id"
+    purge = "UPDATE uploads SET payload = NULL WHERE client_session_uuid = :id"
+    with engine.begin() as connection:
+        for days, each in zip((3, 2, 1, 0), made.values(), strict=True):
+            bound = {"id": each["client_session_uuid"], "age": timedelta(days=days)}
+            connection.execute(text(age), bound)
+        connection.execute(text(purge), {"id": made["purged"]["client_session_uuid"]})
+        found = search(connection, Search(skipped=True, **narrowed))
+    assert [str(each.client_session_uuid) for each in found] == [
+        made[name]["client_session_uuid"] for name in names
+    ]
+
+
 def test_the_newest_are_found_however_old_they_are(engine: Engine, sent: dict[str, str]) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE uploads SET received_at = received_at - interval '2 years'"))
