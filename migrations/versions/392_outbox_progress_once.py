@@ -2,15 +2,19 @@
 
 from alembic import op
 
+from migrations.locks import concurrently
+
 revision = "392"
 down_revision = "391"
 
 
 def upgrade() -> None:
-    op.execute("""
-        CREATE UNIQUE INDEX uq_outbox_progress_changed ON outbox (kind)
-        WHERE kind = 'progress.changed' AND status = 'waiting'
-    """)
+    with concurrently():
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS uq_outbox_progress_changed")
+        op.execute("""
+            CREATE UNIQUE INDEX CONCURRENTLY uq_outbox_progress_changed ON outbox (kind)
+            WHERE kind = 'progress.changed' AND status = 'waiting'
+        """)
 
 
 def downgrade() -> None:

@@ -2,13 +2,20 @@
 
 from alembic import op
 
+from migrations.locks import concurrently
+
 revision = "393"
 down_revision = "392"
 
 
+INDEX = "ix_study_question_progress_user_id"
+
+
 def upgrade() -> None:
-    op.execute("CREATE INDEX ix_study_question_progress_user_id ON study_question_progress (user_id)")
+    with concurrently():
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}")
+        op.execute(f"CREATE INDEX CONCURRENTLY {INDEX} ON study_question_progress (user_id)")
 
 
 def downgrade() -> None:
-    op.execute("DROP INDEX ix_study_question_progress_user_id")
+    op.execute(f"DROP INDEX {INDEX}")
