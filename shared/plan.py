@@ -1,7 +1,7 @@
 """Decide, without a database, what becomes of an upload's attempts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import StrEnum
 
@@ -92,6 +92,11 @@ class PlannedAttempt:
     clock_adjusted: bool = False
 
 
+# Study dates by an attempt's ordinal and time. They stay when an upload is replayed again: the learner may
+# have another time zone now.
+Dates = Mapping[tuple[int, datetime], date]
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What becomes of an upload.
@@ -112,17 +117,19 @@ class Plan:
         return Plan({}, set(), fates, self.finished_at)
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913  # all that decides
     upload: Upload,
     received_at: datetime,
     questions: Mapping[str, Question],
     zone: tzinfo,
     *,
     clock_shift: timedelta | None = None,
+    dates: Dates | None = None,
 ) -> Plan:
     """Grade each attempt, and decide what becomes of it; `questions`: by `pub_id`, `zone`: the learner's.
 
     `clock_shift`, if an operator has set it, is added to all times; else `sent_at` says what to subtract.
+    `dates`: the study dates that stay.
     """
     ahead = skew(upload.sent_at, received_at) if clock_shift is None else -clock_shift
     graded = [
@@ -137,6 +144,11 @@ def make_plan(
         for ordinal, attempt in enumerate(upload.attempts)
     ]
     usable = [attempt for attempt in graded if isinstance(attempt, PlannedAttempt)]
+    if dates:
+        usable = [
+            replace(each, study_date=dates.get((each.ordinal, each.answered_at), each.study_date))
+            for each in usable
+        ]
     counted = _first_at_each_question(usable)
     topics: dict[int, list[PlannedAttempt]] = {}
     for attempt in usable:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from shared import attempts, uploads, zones
 from shared.errors import OvertakenError
 from shared.payload import Upload
-from shared.plan import SKIPPED, Fate, Plan, Question, make_plan
+from shared.plan import SKIPPED, Dates, Fate, Plan, Question, make_plan
 from shared.study.finalize import finalize_sessions
 from shared.study.store import load_cached, lock_owners
 
@@ -60,7 +60,12 @@ class _Planned:
 
 
 def replay(
-    connection: Connection, client_session_uuids: Iterable[UUID], *, now: datetime, default_zone: str
+    connection: Connection,
+    client_session_uuids: Iterable[UUID],
+    *,
+    now: datetime,
+    default_zone: str,
+    dates: Dates | None = None,
 ) -> dict[UUID, Replayed]:
     """Bring uploads that are `received` to their final status; leave uploads of any other status unchanged.
 
@@ -69,7 +74,7 @@ def replay(
     before, and for the learners' locks where the catalog is a document server's. Locks are taken in the order
     uploads by uuid, learners by id, quiz sessions, so that no two replays deadlock. All checks that can
     reject an upload come before the first write. If one upload fails, all fail: the caller rolls back, and
-    replays each upload by itself.
+    replays each upload by itself. `dates`: the study dates that stay, if a single upload is replayed again.
     """
     waiting = sorted(uploads.lock(connection, client_session_uuids), key=lambda each: each.received_at)
     if not waiting:
@@ -81,7 +86,7 @@ def replay(
     planned = []
     for received, upload, named in zip(waiting, payloads, pub_ids, strict=True):
         questions = {pub_id: known[pub_id] for pub_id in named & known.keys()}
-        planned.append(_plan(received, upload, questions, learners, default_zone))
+        planned.append(_plan(received, upload, questions, learners, default_zone, dates))
 
     # An upload's sessions may exist before its replay: its row was lost and it was sent again, the database
     # was restored in part, or the same session was also uploaded under the other key.
@@ -132,12 +137,13 @@ def _ingest(
         yield end, Replayed(uploads.Status.INGESTED, each.plan, sum(session.late_folds for session in done))
 
 
-def _plan(
+def _plan(  # noqa: PLR0913, PLR0917  # all that decides
     received: uploads.Locked,
     upload: Upload,
     questions: Mapping[str, Question],
     learners: Mapping[int, ZoneInfo | None],
     default_zone: str,
+    dates: Dates | None,
 ) -> _Planned:
     """Decide what becomes of an upload's attempts, and whether it is rejected."""
     owners = {question.user_id for question in questions.values()}
@@ -148,8 +154,14 @@ def _plan(
         raise OvertakenError("the owner of a question changed during the replay")
     zone = None if owner is None else learners[owner]
     known = {} if names_others else questions
-    zone_or_default = zone or zones.first_known(default_zone)
-    plan = make_plan(upload, received.received_at, known, zone_or_default, clock_shift=received.clock_shift)
+    plan = make_plan(
+        upload,
+        received.received_at,
+        known,
+        zone or zones.first_known(default_zone),
+        clock_shift=received.clock_shift,
+        dates=dates,
+    )
     reason = other_key = None
     if names_others:
         reason = uploads.OTHER_LEARNER

@@ -45,6 +45,13 @@ _UPLOAD = text("""
     FROM uploads WHERE client_session_uuid = :id
 """)
 
+_DATES = text("""
+    SELECT a.ordinal, a.answered_at, a.study_date
+    FROM study_question_attempts a
+    JOIN study_quiz_sessions s ON s.user_id = a.user_id AND s.id = a.study_quiz_session_id
+    WHERE s.client_session_uuid = CAST(:id AS text) AND s.user_id = :user_id AND s.superseded_at IS NULL
+""")
+
 _LOCK = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE")
 
 
@@ -98,7 +105,8 @@ def replay_again(
 ) -> Plan:
     """Replay an ingested upload again with the current catalog, and supersede the sessions that it has.
 
-    Superseded sessions stay on record, and never count again. Locks are taken in the order of a replay.
+    Superseded sessions stay on record, and never count again. Answers whose time stays keep their study date,
+    whatever zone the learner has now. Locks are taken in the order of a replay.
     Raises UnknownUploadError, or ReplayRefusedError: then the caller must roll back.
     """
     db.execute(connection, _LOCK, {"id": client_session_uuid})
@@ -123,11 +131,15 @@ def replay_again(
     if _read(connection, client_session_uuid).is_voided:
         raise errors.ReplayRefusedError(f"{client_session_uuid} is voided: unvoid it first")
 
+    dates = {
+        (row.ordinal, row.answered_at): row.study_date
+        for row in db.execute(connection, _DATES, {"id": client_session_uuid, "user_id": upload.user_id})
+    }
     _supersede(connection, client_session_uuid, "its upload was replayed again")
     keep_times(connection, client_session_uuid, with_arrival=False)
     add_event(connection, client_session_uuid, Event.REPLAYED, why)
     db.execute(connection, _SET_BACK, {"id": client_session_uuid, "statuses": [Status.INGESTED]})
-    done = replay(connection, [client_session_uuid], now=now, default_zone=default_zone)
+    done = replay(connection, [client_session_uuid], now=now, default_zone=default_zone, dates=dates)
     replayed = done.get(client_session_uuid)
     if replayed is None or replayed.plan is None:
         raise errors.ReplayRefusedError(

@@ -75,6 +75,24 @@ def clean(engine: Engine) -> bool:
     return not any(each.differing for each in verify(engine))
 
 
+def test_a_study_date_stays_when_the_learner_has_moved_meanwhile(engine: Engine) -> None:
+    """20:00 in UTC: in Seoul it is the next day."""
+    late = "2026-11-20T20:00:00Z"
+    sent = upload(answer("q110", late), answer("q112", late))
+
+    def load_with(zone: str, catalog: dict[str, Any]) -> None:
+        load(engine, catalog | {"users": [{"id": ANN, "time_zone": zone}]})
+
+    load(engine, EARLY)
+    load_with("Asia/Seoul", EARLY)
+    ingest(engine, sent)
+    load_with("America/Los_Angeles", FULL)
+    assert add(engine, sent) == 1
+    dates = {row["pub_id"]: str(row["study_date"]) for row in rows(engine, StudyQuestionAttempt)}
+    assert dates == {"q110": "2026-11-21", "q112": "2026-11-20"}
+    assert clean(engine)
+
+
 def left(engine: Engine) -> Any:
     """Return what uploads left, without what tells when and in which order rows were written."""
     unlike = PATTERNS | {"id", "study_quiz_session_id", "created_at", "updated_at", "finalized_at"}
