@@ -250,7 +250,7 @@ def as_json(value: Any) -> str:
 
 
 def as_array(values: Iterable[int | UUID]) -> str:
-    """Write an array as Postgres does: to send a list, psycopg needs as long as for the whole statement."""
+    """Write values as the text of a Postgres array; psycopg's conversion of a list takes far longer."""
     return f"{{{','.join(map(str, values))}}}"
 
 

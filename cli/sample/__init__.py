@@ -52,7 +52,7 @@ def catalog_of(learner: int) -> CatalogFile:
 
 
 def upload_of(session: dict[str, Any], learner: int, other: int) -> dict[str, Any]:
-    """Make an upload: `other` answers copies of the questions as `learner` answered the questions live."""
+    """Make an upload of learner `other`, who repeats the answers that `learner` gave live."""
     attempts = [
         {"pub_id": question["pub_id"].replace(str(learner), str(other), 1)}
         | {name: question["answer"][name] for name in ("selected", "unsure", "answered_at")}
