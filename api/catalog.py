@@ -16,6 +16,7 @@ from api.errors import Kind, Problem, refuse_invalid
 from api.openapi import answers, reads
 from api.services import services
 from shared import catalog_admin, catalog_digest, catalog_form, catalog_sync
+from shared.catalog_files import NOT_IN_TABLES
 from shared.errors import CatalogError
 from shared.learners import delete_learner, export_learner
 
@@ -43,8 +44,8 @@ class LoadQuery(BaseModel):
     )
     keep: bool = Field(
         default=False,
-        description="keep the stored `exam_on`, `exam_frequency`, `retired_at` and `published_at` where a row"
-        " has none, instead of deleting them",
+        description="keep the stored `exam_on`, `exam_frequency` and `published_at` where a row has none,"
+        " instead of deleting them",
     )
     dry_run: bool = Field(default=False, description="only show what would change in stored editions")
 
@@ -140,8 +141,9 @@ def _load(
     if query.dry_run:  # in the order of a load, so that it is refused for the same reason
         changed = run(lambda connection: catalog_admin.compare(connection, catalog))
         return run(_guarded(lambda _: topics, expected, lambda _: changed))
-    load = partial(catalog_admin.load_catalog, force=query.force, keep=query.keep)
-    parts = run(lambda c: catalog_admin.split(c, catalog, force=query.force, keep=query.keep))
+    force, kept = query.force, NOT_IN_TABLES if query.keep else ()
+    load = partial(catalog_admin.load_catalog, force=force, keep=kept)
+    parts = run(lambda connection: catalog_admin.split(connection, catalog, force=force, keep=kept))
     changes: list[catalog_form.EditionChange] = []
     digests: list[catalog_digest.Digest] = []
     for part in parts or [catalog_form.CatalogFile()]:

@@ -39,7 +39,7 @@ def catalog() -> None:
 def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
     """Pass a command the function `parts`, which yields the catalog of its FILE; print what was skipped.
 
-    The command also gets `keep`, see `catalog_files.Read`.
+    The command also gets `is_table`, see `catalog_files.Read`.
 
     If the name of the file has `.ndjson`, each call reads the file again, and each line is a part. NDJSON
     without such a name is read once. A catalog in another form is one part.
@@ -57,15 +57,15 @@ def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, file: Path, learner: int | None, topic: str | None, **options: Any) -> Any:
         if ".ndjson" in file.suffixes:
             catalog_files.refuse_options(learner, topic)
-            return command(*args, parts=lambda: _parts(read_lines(file)), keep=False, **options)
+            return command(*args, parts=lambda: _parts(read_lines(file)), is_table=False, **options)
         content = read_file(file)
         if catalog_files.is_ndjson(content):  # such as standard input, which has no name
             catalog_files.refuse_options(learner, topic)
-            return command(*args, parts=lambda: _parts(content.split(b"\n")), keep=False, **options)
+            return command(*args, parts=lambda: _parts(content.split(b"\n")), is_table=False, **options)
         whole = catalog_files.read(content, learner=learner, topic=topic)
         for line in whole.skipped:
             click.echo(f"skipped: {line}", err=True)
-        return command(*args, parts=lambda: [whole.catalog], keep=whole.keep, **options)
+        return command(*args, parts=lambda: [whole.catalog], is_table=whole.is_table, **options)
 
     return run
 

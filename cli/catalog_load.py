@@ -6,7 +6,7 @@ import click
 
 from cli import context
 from cli.catalog import FORCE, Parts, with_file
-from shared import catalog_admin, catalog_form, catalog_reconcile, spool
+from shared import catalog_admin, catalog_files, catalog_form, catalog_reconcile, spool
 
 
 @click.command()
@@ -14,12 +14,13 @@ from shared import catalog_admin, catalog_form, catalog_reconcile, spool
 @click.option("--force", is_flag=True, help=FORCE)
 @click.option("--dry-run", is_flag=True, help="Only list the stored editions that FILE would change.")
 @context.with_store
-def load(*, parts: Parts, keep: bool, force: bool, dry_run: bool, store: context.Store) -> None:
+def load(*, parts: Parts, is_table: bool, force: bool, dry_run: bool, store: context.Store) -> None:
     """Load learners, topics and questions from a FILE; loading it again changes nothing.
 
     FILE: JSON, NDJSON, CSV, Moodle's XML or QTI, also compressed by gzip; - reads standard input.
     """
     wanted = catalog_form.join(parts())
+    keep = {*catalog_files.NOT_IN_TABLES, "retired_at"} if is_table else ()
     with store.engine.connect() as connection:
         changes = catalog_admin.compare(connection, wanted) if dry_run else []
         split = [] if dry_run else catalog_admin.split(connection, wanted, force=force, keep=keep)

@@ -43,7 +43,7 @@ class RefusedCatalogError(StudyIngestError):
 @with_file
 @click.option("--url", required=True, help="The server, e.g. https://ingest.example")
 @click.option("--force", is_flag=True, help=FORCE)
-def sync(*, parts: Parts, keep: bool, url: str, force: bool) -> None:
+def sync(*, parts: Parts, is_table: bool, url: str, force: bool) -> None:
     """Send what differs from a server's catalog, and withdraw what FILE does not have.
 
     Topics that FILE does not name stay as they are, and a topic that somebody else changes meanwhile is
@@ -57,7 +57,7 @@ def sync(*, parts: Parts, keep: bool, url: str, force: bool) -> None:
         raise ConfigurationError("CATALOG_TOKEN: must be set as on the server")
     learners: dict[int, CatalogUser] = {}
     with remote.connect(url, token, timeout=TIMEOUT_S) as http:
-        server = _Server(http, force=force, keep=keep)
+        server = _Server(http, force=force, keep=is_table)
         index = catalog_digest.Index(now=server.now())
         for part in parts():
             index.add(part)
@@ -77,7 +77,7 @@ def sync(*, parts: Parts, keep: bool, url: str, force: bool) -> None:
             gone = {topic: server.keep_only(topic, index.asked[topic]) for topic in topics}
     # With `keep`, digests also differ by values that stay: a topic differed if the server changed it.
     changed = [topic for topic in before if server.digests[topic] != before[topic] or gone.get(topic)]
-    differed, withdrawn = len(changed if keep else differing), sum(gone.values())
+    differed, withdrawn = len(changed if is_table else differing), sum(gone.values())
     click.echo(
         f"{differed} of {len(index.topics)} topics differed: {sent} questions sent, {withdrawn} withdrawn"
     )

@@ -1,6 +1,6 @@
 """Load a catalog into the tables; choices, key and owner of an answered edition change only with `force`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Any, NamedTuple
 
@@ -192,7 +192,7 @@ def lock_catalog(connection: Connection) -> None:
 
 
 def split(
-    connection: Connection, catalog: CatalogFile, *, force: bool = False, keep: bool = False
+    connection: Connection, catalog: CatalogFile, *, force: bool = False, keep: Collection[str] = ()
 ) -> list[CatalogFile]:
     """Split what is new or differs into catalogs of at most PART learners, topics or questions.
 
@@ -234,15 +234,15 @@ def _parts(rows: Sequence[Any], locked: Callable[[Any], int] = lambda _: 0) -> I
 
 
 def load_catalog(
-    connection: Connection, catalog: CatalogFile, *, force: bool = False, keep: bool = False
+    connection: Connection, catalog: CatalogFile, *, force: bool = False, keep: Collection[str] = ()
 ) -> list[EditionChange]:
     """Load a catalog and return what it changed in stored editions; loading it again changes nothing.
 
     Raises CatalogError if the catalog contradicts itself or the tables, or if it would change an answered
     edition (`EditionChange`). With `force`, such a change is only refused if attempts could no longer be
     interpreted after it (`EditionChange.refused`). Attempts at an edition with a new key are graded again,
-    and the progress of their questions is folded again; new texts change no outcome. With `keep`, a value
-    that the catalog leaves out does not replace a stored one.
+    and the progress of their questions is folded again; new texts change no outcome. `keep`: columns
+    whose stored values stay where the catalog has none.
 
     Only rows that are new or differ are written. A learner is locked only if their time zone changes, or if
     they own or have answered an edition whose key, question or owner changes.
@@ -279,7 +279,9 @@ _KEYS = {"users": "id", "study_topics": "id", "study_questions": "id", "publishe
 _USE_FORCE = "use --force (over HTTP: force=true) if you want these changes of answered editions"
 
 
-def _new_rows(catalog: CatalogFile, known: _Known, *, keep: bool) -> tuple[list[dict[str, Any]], ...]:
+def _new_rows(
+    catalog: CatalogFile, known: _Known, *, keep: Collection[str]
+) -> tuple[list[dict[str, Any]], ...]:
     """List the rows that are new or differ: learners, topics, questions, editions."""
     # Where the file has no zone of a learner, the stored one stays.
     users = [
@@ -298,14 +300,12 @@ def _new_rows(catalog: CatalogFile, known: _Known, *, keep: bool) -> tuple[list[
 
 
 def _differing(
-    rows: Mapping[Any, dict[str, Any]], known: Mapping[Any, Any], *, keep: bool
+    rows: Mapping[Any, dict[str, Any]], known: Mapping[Any, Any], *, keep: Collection[str]
 ) -> list[dict[str, Any]]:
     stored = {key: row._asdict() for key, row in known.items()}
-    if keep:
-        rows = {
-            key: stored.get(key, row) | {name: value for name, value in row.items() if value is not None}
-            for key, row in rows.items()
-        }
+    for key in rows.keys() & stored.keys():
+        unsaid = [name for name in keep if name in rows[key] and rows[key][name] is None]
+        rows[key].update((name, stored[key][name]) for name in unsaid)
     return [row for key, row in rows.items() if row != stored.get(key)]
 
 

@@ -37,16 +37,19 @@ class Row(NamedTuple):
     topic_id: int | None = None
 
 
+# Columns of a catalog for which a table, Moodle's XML and QTI have no place.
+NOT_IN_TABLES = frozenset({"exam_on", "exam_frequency", "published_at"})
+
+
 class Read(NamedTuple):
     """A catalog, and the questions of the file that are left out, each with the reason.
 
-    `keep`: the file has no place for dates of exams and of publishing, exam frequency and retirement, so the
-    stored ones stay.
+    `is_table`: the file has no place for the columns in NOT_IN_TABLES and for retirement.
     """
 
     catalog: CatalogFile
     skipped: list[str]
-    keep: bool
+    is_table: bool
 
 
 def read(content: bytes, *, learner: int | None = None, topic: str | None = None) -> Read:
@@ -59,7 +62,7 @@ def read(content: bytes, *, learner: int | None = None, topic: str | None = None
     start = content[:200].lstrip()
     if not start or start[:1] in {b"{", b"["}:
         refuse_options(learner, topic)
-        return Read(catalog_form.read_catalog(content), [], keep=False)
+        return Read(catalog_form.read_catalog(content), [], is_table=False)
     rows: list[Row] = []
     skipped: list[str] = []
     if start.startswith((b"<", b"PK\3\4")):
@@ -71,7 +74,7 @@ def read(content: bytes, *, learner: int | None = None, topic: str | None = None
     else:
         options = {"learner": learner and str(learner), "topic": topic}
         rows = _table(content, {name: value for name, value in options.items() if value})
-    return Read(_catalog(rows), skipped, keep=True)
+    return Read(_catalog(rows), skipped, is_table=True)
 
 
 def refuse_options(learner: int | None, topic: str | None) -> None:

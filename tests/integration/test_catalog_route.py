@@ -255,12 +255,8 @@ def test_sync_sends_what_differs_and_withdraws_what_the_file_does_not_have(
 def test_sync_of_a_table_keeps_what_a_table_cannot_say(
     server: httpx.Client, engine: Engine, tmp_path: Path
 ) -> None:
-    said = {
-        "exam_frequency": 0.5,
-        "retired_at": "2100-01-01T00:00:00Z",
-        "published_at": "2026-10-01T00:00:00Z",
-    }
-    questions = [question(110, **said), question(111, retired_at="2026-11-01T00:00:00Z"), question(112)]
+    said = {"exam_frequency": 0.5, "published_at": "2026-10-01T00:00:00Z"}
+    questions = [question(110, **said), question(111), question(112)]
     topics = [{"id": TOPIC, "user_id": ANN, "name": "t", "exam_on": "2027-02-01"}]
     load(engine, {"users": [{"id": ANN}], "topics": topics, "questions": questions})
     before, file = everything(engine), tmp_path / "catalog.csv"
@@ -270,13 +266,17 @@ def test_sync_of_a_table_keeps_what_a_table_cannot_say(
         file.write_text("\n".join([header, *(f"{ANN},{TOPIC},t,q{each}" for each in questions)]))
         return synced(server, file).stdout
 
-    one, retired, other = "110,110,subject 0,a|b|c|d,2", "111,111,subject 1,a|b|c|d,2", "112,112,x,a|b|c|d,2"
-    same = sync_table(one, retired, other.replace("x", "subject 0"))
+    one, two, other = "110,110,subject 0,a|b|c|d,2", "111,111,subject 1,a|b|c|d,2", "112,112,x,a|b|c|d,2"
+    same = sync_table(one, two, other.replace("x", "subject 0"))
     assert "0 of 1 topics differed: 3 questions sent, 0 withdrawn" in same
     assert everything(engine) == before
-    assert "1 of 1 topics differed: 3 questions sent, 0 withdrawn" in sync_table(one, retired, other)
-    assert "1 of 1 topics differed: 2 questions sent, 1 withdrawn" in sync_table(one, retired)
-    assert "0 of 1 topics differed" in sync_table(one, retired)
+    ingest(engine, upload(answer("q111", AT)))
+    assert "1 of 1 topics differed: 3 questions sent, 0 withdrawn" in sync_table(one, two, other)
+    assert "1 of 1 topics differed: 1 questions sent, 2 withdrawn" in sync_table(one)
+    assert "0 of 1 topics differed" in sync_table(one)
+    assert [row["retired_at"] is None for row in rows(engine, StudyQuestion)] == [True, False]
+    assert "1 of 1 topics differed: 2 questions sent, 0 withdrawn" in sync_table(one, two)
+    assert [row["retired_at"] for row in rows(engine, StudyQuestion)] == [None, None]
     after = everything(engine)
     load(engine, {"users": [{"id": ANN}], "topics": topics, "questions": questions[:2]})
     assert everything(engine) == after
