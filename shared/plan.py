@@ -92,9 +92,9 @@ class PlannedAttempt:
     clock_adjusted: bool = False
 
 
-# Study dates by an attempt's ordinal and time. They stay when an upload is replayed again: the learner may
+# Study dates by an attempt's public id and time. They stay when an upload is replayed again: the learner may
 # have another time zone now.
-Dates = Mapping[tuple[int, datetime], date]
+Dates = Mapping[tuple[str, datetime], date]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ def make_plan(  # noqa: PLR0913  # all that decides
     usable = [attempt for attempt in graded if isinstance(attempt, PlannedAttempt)]
     if dates:
         usable = [
-            replace(each, study_date=dates.get((each.ordinal, each.answered_at), each.study_date))
+            replace(each, study_date=dates.get((each.pub_id, each.answered_at), each.study_date))
             for each in usable
         ]
     counted = _first_at_each_question(usable)

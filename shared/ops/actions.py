@@ -45,11 +45,12 @@ _UPLOAD = text("""
     FROM uploads WHERE client_session_uuid = :id
 """)
 
+# Also of superseded sessions: a clock may be shifted by mistake, and back.
 _DATES = text("""
-    SELECT a.ordinal, a.answered_at, a.study_date
+    SELECT a.pub_id, a.answered_at, a.study_date
     FROM study_question_attempts a
     JOIN study_quiz_sessions s ON s.user_id = a.user_id AND s.id = a.study_quiz_session_id
-    WHERE s.client_session_uuid = CAST(:id AS text) AND s.user_id = :user_id AND s.superseded_at IS NULL
+    WHERE s.client_session_uuid = CAST(:id AS text) AND s.user_id = :user_id ORDER BY s.id
 """)
 
 _LOCK = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE")
@@ -132,7 +133,7 @@ def replay_again(
         raise errors.ReplayRefusedError(f"{client_session_uuid} is voided: unvoid it first")
 
     dates = {
-        (row.ordinal, row.answered_at): row.study_date
+        (row.pub_id, row.answered_at): row.study_date
         for row in db.execute(connection, _DATES, {"id": client_session_uuid, "user_id": upload.user_id})
     }
     _supersede(connection, client_session_uuid, "its upload was replayed again")

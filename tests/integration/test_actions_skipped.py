@@ -18,7 +18,7 @@ from cli.main import main
 from shared.errors import ReplayRefusedError
 from shared.live import sessions
 from shared.models import Outbox, StudyQuestionAttempt, StudyQuizSession
-from shared.ops.actions import add_skipped, unvoid_upload, void_upload
+from shared.ops.actions import add_skipped, shift_clock, unvoid_upload, void_upload
 from shared.study.finalize import verify
 from tests.factories import (
     ANN,
@@ -88,7 +88,12 @@ def test_a_study_date_stays_when_the_learner_has_moved_meanwhile(engine: Engine)
     ingest(engine, sent)
     load_with("America/Los_Angeles", FULL)
     assert add(engine, sent) == 1
-    dates = {row["pub_id"]: str(row["study_date"]) for row in rows(engine, StudyQuestionAttempt)}
+    for hours in (1, 0):  # a clock that is shifted by mistake, and back
+        with engine.begin() as connection:
+            shift = timedelta(hours=hours)
+            shift_clock(connection, uuid_of(sent), shift, now=NOW, default_zone=DEFAULT_ZONE)
+    last = rows(engine, StudyQuestionAttempt)[-2:]
+    dates = {row["pub_id"]: str(row["study_date"]) for row in last}
     assert dates == {"q110": "2026-11-21", "q112": "2026-11-20"}
     assert clean(engine)
 
