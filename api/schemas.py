@@ -96,9 +96,9 @@ class AttemptResult(BaseModel):
 
     pub_id: str
     status: Literal["counted", "practice", "skipped"]
-    reason: Literal["unknown_question", "invalid_choice", "bad_clock", "mixed_owners"] | None = Field(
-        None, description="why the attempt was skipped"
-    )
+    reason: (
+        Literal["unknown_question", "invalid_choice", "bad_clock", "mixed_owners", "unknown_learner"] | None
+    ) = Field(None, description="why the attempt was skipped")
 
 
 class QuestionResult(BaseModel):

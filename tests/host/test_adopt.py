@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
 from api.app import create_app
+from api.schemas import Result
 from cli.adopt import faults
 from shared import db
 from shared.catalog_reconcile import Difference, reconcile
@@ -409,7 +410,7 @@ def test_an_upload_whose_learner_the_view_lacks_waits_for_an_operator(adopted: H
     adopted.run(f"CREATE OR REPLACE VIEW {SCHEMA}.users AS SELECT * FROM ({users}) AS known LIMIT 0")  # noqa: S608  # our own words
     found = ingest(engine, sent)
     assert (found.status, found.reason) == ("rejected", "unknown_learner")
-    assert [each["reason"] for each in found.result["attempts"]] == ["unknown_learner"]
+    assert [each.reason for each in Result.model_validate(found.result).attempts] == ["unknown_learner"]
     adopted.run(f"CREATE OR REPLACE VIEW {SCHEMA}.users AS {users}")
     with engine.begin() as connection:
         set_back(connection, factories.uuid_of(sent))
