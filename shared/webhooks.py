@@ -121,6 +121,13 @@ def announce_progress(connection: Connection, since: str) -> str:
     return db.scalar(connection, _ANNOUNCE, {"since": since}) or since
 
 
+_HASTEN = text("""
+    UPDATE outbox SET next_try_at = now() WHERE id IN (
+        SELECT id FROM outbox
+        WHERE status = 'waiting' AND next_try_at > now() + make_interval(secs => :longest)
+        LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
+""")
+
 _MARK_EXHAUSTED = text("""
     UPDATE outbox SET status = 'dead', finished_at = now(),
         last_error = coalesce(last_error, 'every try was cut off')
@@ -192,6 +199,9 @@ def claim(connection: Connection, settings: Settings, *, limit: int) -> list[Web
     A webhook whose last possible try ended without a recorded answer is marked dead; a webhook of a voided
     session is skipped.
     """
+    # As in `retries.hasten`.
+    longest = max(LONGEST_RETRY_AFTER_S, settings.retry_base, settings.webhook_retry_cap)
+    db.execute(connection, _HASTEN, {"longest": longest, "limit": limit})
     db.execute(connection, _MARK_EXHAUSTED, {"max_tries": settings.webhook_max_tries})
     db.execute(connection, _SKIP_VOIDED)
     lease = TIMEOUTS_PER_LEASE * settings.webhook_timeout

@@ -65,6 +65,19 @@ def test_I1_what_was_cut_off_is_delivered_when_its_lease_is_over(
 
 
 @pytest.mark.usefixtures("sent")
+@pytest.mark.parametrize(("ahead", "delivered"), [("3 days", 2), ("23 hours", 0)])
+def test_I1_after_the_clock_went_back_webhooks_are_delivered_at_once(
+    engine: Engine, with_receiver: Settings, ahead: str, delivered: int
+) -> None:
+    """A receiver may ask for a wait of a day."""
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE outbox SET next_try_at = now() + CAST(:ahead AS interval)"), {"ahead": ahead}
+        )
+    assert deliver_due(engine, with_receiver) == delivered
+
+
+@pytest.mark.usefixtures("sent")
 def test_I9_what_is_always_cut_off_is_dead(
     engine: Engine, with_receiver: Settings, receiver: Receiver
 ) -> None:
