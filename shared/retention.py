@@ -31,7 +31,7 @@ _UPLOADS = text("""
     ), due AS (
         SELECT client_session_uuid FROM uploads JOIN slice USING (client_session_uuid)
         WHERE status = :status AND finalized_at < now() - :older_than AND payload IS NOT NULL
-        FOR UPDATE OF uploads SKIP LOCKED
+        FOR NO KEY UPDATE OF uploads SKIP LOCKED
     ), purged AS (
         UPDATE uploads SET payload = NULL FROM due
         WHERE uploads.client_session_uuid = due.client_session_uuid
@@ -51,7 +51,7 @@ _CONFLICTS = text("""
         SELECT c.id FROM upload_conflicts c JOIN slice USING (id) JOIN uploads u USING (client_session_uuid)
         WHERE u.status = :status AND u.finalized_at < now() - :older_than
             AND c.received_at < now() - :older_than AND c.payload IS NOT NULL
-        FOR UPDATE OF c, u SKIP LOCKED
+        FOR NO KEY UPDATE OF c, u SKIP LOCKED
     ), purged AS (
         UPDATE upload_conflicts SET payload = NULL FROM due WHERE upload_conflicts.id = due.id
         RETURNING upload_conflicts.id
