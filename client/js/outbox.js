@@ -243,7 +243,6 @@ export class Outbox extends EventTarget {
     this.#lastAnswer = { status: answer.status, at: Date.now() };
     const [action, problem] = judge(id, answer);
     if (action == "token") {
-      await this.#store.change(id, { nextAt: 0 }); // flush may have sent it early: again with a fresh token
       // Tokens are noted by value, as four lanes may have sent the same one.
       if (!this.#refused.has(token)) {
         this.#refused.add(token);
@@ -251,6 +250,8 @@ export class Outbox extends EventTarget {
         if (!this.#refusals++) this.#fresh = undefined;
       }
       if (this.#refusals > MAX_REFUSALS) return ["hold", 0];
+      // Flush may have sent it before it was due: send all once more, with a fresh token.
+      if (item.tries) this.#all = true;
     } else this.#refusals = 0;
     if (action == "delete") {
       await this.#store.change(id);
