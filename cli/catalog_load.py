@@ -55,10 +55,12 @@ def reconcile(*, force: bool, store: context.Store) -> None:
     for differences in catalog_reconcile.find_differences(store.engine):
         for each in differences:
             found += 1
+            done = ""
             if force:
                 with store.engine.begin() as connection:
-                    catalog_reconcile.reconcile(connection, each, redis)
-            click.echo(f"{each}{'; reconciled' if force else ''}")
+                    is_done = catalog_reconcile.reconcile(connection, each, redis)
+                done = "; reconciled" if is_done else "; back meanwhile"
+            click.echo(f"{each}{done}")
     click.echo(f"{found} differences")
     if found and not force:
         raise click.exceptions.Exit(1)

@@ -102,14 +102,17 @@ def find_differences(engine: Engine) -> Iterator[list[Difference]]:
         after = learners[-1].user_id
 
 
-def reconcile(connection: Connection, difference: Difference, redis: Redis | None) -> None:
+def reconcile(connection: Connection, difference: Difference, redis: Redis | None) -> bool:
     """Grade all attempts at a difference's editions again; if its learner is gone, delete their data.
 
-    `redis`: the spool, if there is one. If the learner is still gone, their sessions, attempts, progress and
-    entries of the spool are deleted, and their uploads and conflicts blanked.
+    `redis`: the spool, if there is one. The learner's sessions, attempts, progress and entries of the spool
+    are deleted, and their uploads and conflicts blanked. Returns False if the learner is back meanwhile.
     """
     if difference.editions:
         lock_answered(connection, [*difference.editions])
         regrade(connection, [*difference.editions])
-    elif not db.scalar(connection, _IS_THERE, {"user_id": difference.user_id}):
+    elif db.scalar(connection, _IS_THERE, {"user_id": difference.user_id}):
+        return False
+    else:
         delete_learner(connection, difference.user_id, redis)
+    return True
