@@ -6,7 +6,6 @@ from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Connection, text
 
 from shared import db, failures
@@ -104,7 +103,7 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
     except StudyIngestError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever it is, a real replay would fail by it too
-        if isinstance(getattr(error, "orig", None), LockNotAvailable | DeadlockDetected):
+        if failures.is_locked(error):
             why = f"another process has locked {client_session_uuid} or its learner: try again"
         else:
             why = f"a replay would fail now: {failures.describe(error)}"

@@ -91,8 +91,12 @@ _WITH_QUESTION = f"""
         WHERE i.pub_id = :question AND s.client_session_uuid IS NOT NULL
         UNION SELECT client_session_uuid FROM ({_SENT}) AS sent WHERE pub_id = :question)
 """  # noqa: S608  # as above
+# Not those that are void: nothing can be added to them.
 _WITH_SKIPPED = """
-    status = 'ingested' AND payload IS NOT NULL AND result -> 'attempts' @> jsonb_build_array(
+    status = 'ingested' AND payload IS NOT NULL AND NOT EXISTS (SELECT FROM study_quiz_sessions s
+        WHERE s.client_session_uuid = CAST(uploads.client_session_uuid AS text)
+            AND s.superseded_at IS NULL AND s.voided_at IS NOT NULL)
+    AND result -> 'attempts' @> jsonb_build_array(
         jsonb_strip_nulls(jsonb_build_object('status', 'skipped', 'pub_id', CAST(:question AS text))))
 """
 _FAILING_WITH = f"""

@@ -2,8 +2,9 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -306,13 +307,25 @@ def test_the_command_tries_and_adds(engine: Engine, database_url: str, early: Se
     assert "no progress would change" in run(database_url, uuid, "--skipped", "--dry-run").stdout
 
 
-def test_the_command_adds_to_all_that_it_lists(engine: Engine, database_url: str, early: Sent) -> None:
+@contextmanager
+def locked(engine: Engine, sent: Sent) -> Iterator[None]:
+    with engine.begin() as connection:
+        lock = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE")
+        connection.execute(lock, {"id": uuid_of(sent)})
+        yield
+
+
+def test_the_command_adds_to_all_that_it_lists(
+    engine: Engine, database_url: str, early: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCK_TIMEOUT", "0.1")
     refused = upload(answer("q120", NINE), answer("q112", TEN))
     whole, bens = upload(answer("q120", NINE)), upload(answer("q210", NINE), answer("q999", TEN))
+    voided = upload(answer("q120", NINE), answer("q112", TEN))
     ingest(engine, refused, ARRIVAL - timedelta(hours=1))  # it comes first, and does not stop the others
-    for each in (whole, bens):
+    for each in (whole, bens, voided):
         ingest(engine, each)
-    void(engine, refused)
+    void(engine, voided)
     load(engine, FULL)
     before, some = everything(engine), [early["client_session_uuid"], refused["client_session_uuid"]]
     words = ("--skipped", "--learner", str(ANN))
@@ -320,16 +333,19 @@ def test_the_command_adds_to_all_that_it_lists(engine: Engine, database_url: str
         main, ["uploads", "list", *words, "--json"], env={"DATABASE_URL": database_url}
     )
     assert [json.loads(line)["client_session_uuid"] for line in listed.stdout.splitlines()] == some
-    tried = run(database_url, *words, "--dry-run")
+    with locked(engine, refused):
+        tried = run(database_url, *words, "--dry-run")
     assert (tried.exit_code, "2 tried, 1 refused\n" in tried.stdout) == (1, True)
     asked = run(database_url, *words)
     assert "Replay these 2 uploads?" in asked.stdout
     assert [each in asked.stdout for each in (*some, whole["client_session_uuid"])] == [True, True, False]
     assert everything(engine) == before
-    done = run(database_url, *words, "--yes")
+    with locked(engine, refused):
+        done = run(database_url, *words, "--yes")
     assert "2 tried, 1 refused, 2 attempts added\n" in done.stdout
-    assert (done.exit_code, f"{some[1]} is voided: unvoid it first" in done.stderr) == (1, True)
+    assert (done.exit_code, f"another process has locked {some[1]}" in done.stderr) == (1, True)
     assert clean(engine)
+    assert "1 tried, 0 refused, 1 attempts added\n" in run(database_url, *words, "--yes").stdout
     assert run(database_url, "--skipped", "--question", "late110").stdout == "none found\n"
 
 
