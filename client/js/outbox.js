@@ -34,7 +34,7 @@ const LONGEST_PAUSE = 60_000;
 const LONGEST_WAIT = 900_000;
 const STUCK = 8;
 const MAX_REFUSALS = 8;
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){4}[0-9a-f]{8}$/;
+const UUID = /^[\da-f]{8}(-[\da-f]{4}){4}[\da-f]{8}$/;
 
 /** Events: `change`, `sent`, `refused`, `token-needed`, `stuck`. */
 export class Outbox extends EventTarget {
@@ -209,7 +209,8 @@ export class Outbox extends EventTarget {
       for (let id; !stop && turn == this.#turn && (id = ids.shift()); ) {
         const item = await this.#store.get(id);
         if (item?.state != "waiting") continue; // sent, refused or deleted meanwhile
-        const [action, wait] = await this.#send(item);
+        const [action, wait = 0] = await this.#send(item);
+        if (action == "token" && item.nextAt > now) ids.push(id); // `flush` sent it early: again, with a fresh token
         if (action == "pause" || (action == "hold" && !stop)) stop = action;
         asked = Math.max(asked, wait);
       }
@@ -227,7 +228,7 @@ export class Outbox extends EventTarget {
   /**
    * Send one session, and do what the answer demands. Returns the action, and the milliseconds of Retry-After.
    * @param {Item} item
-   * @returns {Promise<[import("./answer.js").Action, number]>}
+   * @returns {Promise<[import("./answer.js").Action, number?]>}
    */
   async #send(item) {
     const { id } = item;
@@ -236,9 +237,9 @@ export class Outbox extends EventTarget {
       token = await this.#token();
     } catch {
       this.#fresh = undefined;
-      return ["pause", 0]; // such as when a token has to be fetched, and the network is away
+      return ["pause"]; // such as when a token has to be fetched, and the network is away
     }
-    if (!token) return ["hold", 0];
+    if (!token) return ["hold"];
     const answer = await this.#post(bytes(JSON.stringify({ ...item.session, sent_at: localTime() })), token);
     this.#lastAnswer = { status: answer.status, at: Date.now() };
     const [action, problem] = judge(id, answer);
@@ -249,9 +250,7 @@ export class Outbox extends EventTarget {
         // If the new token is refused, too, ask for no more.
         if (!this.#refusals++) this.#fresh = undefined;
       }
-      if (this.#refusals > MAX_REFUSALS) return ["hold", 0];
-      // Flush may have sent it before it was due: send all once more, with a fresh token.
-      if (item.tries) this.#all = true;
+      if (this.#refusals > MAX_REFUSALS) return ["hold"];
     } else this.#refusals = 0;
     if (action == "delete") {
       await this.#store.change(id);
