@@ -199,12 +199,12 @@ def claim(connection: Connection, settings: Settings, *, limit: int) -> list[Web
     A webhook whose last possible try ended without a recorded answer is marked dead; a webhook of a voided
     session is skipped.
     """
-    # As in `retries.hasten`.
-    longest = max(LONGEST_RETRY_AFTER_S, settings.retry_base, settings.webhook_retry_cap)
+    lease = TIMEOUTS_PER_LEASE * settings.webhook_timeout
+    # A webhook is due later than any wait lasts only if Postgres' clock went back.
+    longest = max(LONGEST_RETRY_AFTER_S, lease, settings.retry_base, settings.webhook_retry_cap)
     db.execute(connection, _HASTEN, {"longest": longest, "limit": limit})
     db.execute(connection, _MARK_EXHAUSTED, {"max_tries": settings.webhook_max_tries})
     db.execute(connection, _SKIP_VOIDED)
-    lease = TIMEOUTS_PER_LEASE * settings.webhook_timeout
     ids = db.scalars(connection, _CLAIM, {"limit": limit, "lease": lease})
     if not ids:
         return []

@@ -56,7 +56,7 @@ RECONCILED, RECONCILE_EVERY_S = "reconcile", 300.0
 _BEGIN_RECONCILING = text("""
     INSERT INTO heartbeats (name, beaten_at) VALUES (:name, now())
     ON CONFLICT (name) DO UPDATE SET beaten_at = now()
-    WHERE heartbeats.beaten_at NOT BETWEEN now() - interval '1 day' AND now() RETURNING true
+    WHERE heartbeats.beaten_at NOT BETWEEN now() - interval '1 day' AND clock_timestamp() RETURNING true
 """)
 # Seconds; short, as spooled uploads are in Redis only.
 SPOOL_EVERY_S = 0.5
