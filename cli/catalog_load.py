@@ -59,7 +59,7 @@ def reconcile(*, force: bool, store: context.Store) -> None:
             if force:
                 with store.engine.begin() as connection:
                     is_done = catalog_reconcile.reconcile(connection, each, redis)
-                done = "; reconciled" if is_done else "; back meanwhile"
+                done = "; reconciled" if is_done else "; nothing was deleted: the learner is there again"
             click.echo(f"{each}{done}")
     click.echo(f"{found} differences")
     if found and not force:

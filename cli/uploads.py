@@ -119,8 +119,8 @@ def _narrowed(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--skipped",
     is_flag=True,
-    help="Only ingested uploads with skipped attempts (with --question, at this question) and their payload."
-    " May read all uploads: narrow it by --learner or --newer-than.",
+    help="Only ingested uploads that have skipped attempts (with --question, at this question), are not"
+    " voided, and still have their payload. May read all uploads: narrow it by --learner or --newer-than.",
 )
 @click.option(
     "--error",
@@ -402,7 +402,7 @@ def _refused(found: Iterable[UUID], act: Callable[[UUID], None]) -> int:
         try:
             act(uuid)
         except (ReplayRefusedError, OvertakenError) as error:
-            click.echo(str(error), err=True)
+            click.echo(str(error) if str(uuid) in str(error) else f"{uuid}: {error}", err=True)
             refused += 1
     return refused
 

@@ -103,10 +103,11 @@ def find_differences(engine: Engine) -> Iterator[list[Difference]]:
 
 
 def reconcile(connection: Connection, difference: Difference, redis: Redis | None) -> bool:
-    """Grade all attempts at a difference's editions again; if its learner is gone, delete their data.
+    """Grade all attempts at a difference's editions again; delete the data of a learner who is gone.
 
-    `redis`: the spool, if there is one. The learner's sessions, attempts, progress and entries of the spool
-    are deleted, and their uploads and conflicts blanked. Returns False if the learner is back meanwhile.
+    Of such a learner, sessions, attempts, progress and entries of the spool are deleted, and uploads and
+    conflicts blanked. If the learner is in `users` again by now, nothing is done, and False is returned.
+    `redis`: the spool, if there is one.
     """
     if difference.editions:
         lock_answered(connection, [*difference.editions])

@@ -48,7 +48,7 @@ class Fate(StrEnum):
     UNKNOWN_QUESTION = "unknown_question"
     INVALID_CHOICE = "invalid_choice"
     BAD_CLOCK = "bad_clock"
-    MIXED_OWNERS = "mixed_owners"  # its upload is rejected for that, as also for the next
+    MIXED_OWNERS = "mixed_owners"  # the whole upload is rejected, as with UNKNOWN_LEARNER
     UNKNOWN_LEARNER = "unknown_learner"
 
 

@@ -106,7 +106,7 @@ def replay(
             end = uploads.End(each.uuid, uploads.Status.INGESTED, now, user_id, result)
             done.append((end, Replayed(uploads.Status.INGESTED, None)))
         elif each.reason or each.owner is None:
-            # Only an upload that is rejected for its owners has usable attempts: they are skipped for that.
+            # Only an upload that is rejected for its owners has usable attempts: these are skipped, too.
             plan = each.plan.rejected(Fate.MIXED_OWNERS if each.owner is None else Fate.UNKNOWN_LEARNER)
             result = _result(each, plan, [], {})
             end = uploads.End(each.uuid, uploads.Status.REJECTED, now, each.owner, result, each.reason)

@@ -156,7 +156,7 @@ def postpone(
 def hasten(connection: Connection, settings: Settings, *, limit: int) -> None:
     """Let uploads be due now, up to `limit`, if their next try is later than any wait lasts.
 
-    Postgres' clock went back, as after a fail-over.
+    A next try can be so late only if Postgres' clock went back, as after a fail-over.
     """
     waits = (
         settings.first_try_after,

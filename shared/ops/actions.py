@@ -45,7 +45,7 @@ _UPLOAD = text("""
     FROM uploads WHERE client_session_uuid = :id
 """)
 
-# Also of superseded sessions: a clock may be shifted by mistake, and back.
+# Superseded sessions are read, too: after a shift by mistake is taken back, only they have these times.
 _DATES = text("""
     SELECT a.pub_id, a.answered_at, a.study_date
     FROM study_question_attempts a

@@ -43,9 +43,10 @@ class Search:
 
     `question`: a public id; an ingested upload matches by a graded attempt at any edition of the question,
     any other upload by the id that was sent. `error`: a part of the last error or the reason, in upper or
-    lower case. `purged`: whether the payload was deleted. `skipped`: ingested uploads with skipped attempts,
-    and with their payload; then `question` is the public id of a skipped attempt. Such a search reads all
-    uploads that the learner and the times leave, as no index has the results.
+    lower case. `purged`: whether the payload was deleted. `skipped`: ingested uploads that
+    have skipped attempts and their payload, and are not voided; then `question` is the public id of a skipped
+    attempt. Such a search reads all uploads that the learner and the times leave, as no index has the
+    results.
     """
 
     status: Status | None = None
@@ -91,7 +92,7 @@ _WITH_QUESTION = f"""
         WHERE i.pub_id = :question AND s.client_session_uuid IS NOT NULL
         UNION SELECT client_session_uuid FROM ({_SENT}) AS sent WHERE pub_id = :question)
 """  # noqa: S608  # as above
-# Not those that are void: nothing can be added to them.
+# Voided uploads are left out: they cannot be replayed again.
 _WITH_SKIPPED = """
     status = 'ingested' AND payload IS NOT NULL AND NOT EXISTS (SELECT FROM study_quiz_sessions s
         WHERE s.client_session_uuid = CAST(uploads.client_session_uuid AS text)

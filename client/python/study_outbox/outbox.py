@@ -139,8 +139,8 @@ class Outbox:
     def close(self) -> None:
         """Stop sending, and close the file; sessions that wait stay in the file.
 
-        Called by `on_event`, only stop sending, as what is being sent would wait for itself; call it again
-        later.
+        If `on_event` calls it in a thread that sends, this thread cannot wait for its own end, and sending is
+        only stopped. Then call `close` again later, outside of `on_event`.
         """
         self._stop.set()
         self._wake.set()
