@@ -208,6 +208,22 @@ test("flush sends a session that waits for its next try, also after the token ha
   assert.equal(events.at(-1)[0], "sent");
 });
 
+test("flush posts a session once that a proxy refuses, though every new token is refused for another", async () => {
+  const large = session();
+  answer = problem(500, "internal-error");
+  let made = 0;
+  const { outbox, events } = open(() => `wrong ${made++}`);
+  for (const each of [large, session()]) await outbox.add(each);
+  await until(async () => (await outbox.items()).every(({ tries }) => tries > 2));
+  const isLarge = ({ upload }) => upload.client_session_uuid == large.client_session_uuid;
+  answer = (request, response) => (isLarge(request) ? response.writeHead(413) : problem(401, "unauthenticated")(request, response));
+  const before = received.length;
+  await outbox.flush();
+  assert.equal(received.slice(before).filter(isLarge).length, 1);
+  assert.ok(received.length <= before + 12);
+  assert.equal(events.at(-1)[0], "token-needed");
+});
+
 /** The first post is alone; the old token is refused when four are under way, one after the other. */
 async function refusedAfterTheFirst(request, response) {
   const isGood = request.token == "new" || received.length == 1;
