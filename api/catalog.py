@@ -16,7 +16,6 @@ from api.errors import Kind, Problem, refuse_invalid
 from api.openapi import answers, reads
 from api.services import services
 from shared import catalog_admin, catalog_digest, catalog_form, catalog_sync
-from shared.catalog_files import NOT_IN_TABLES
 from shared.errors import CatalogError
 from shared.learners import delete_learner, export_learner
 
@@ -141,7 +140,7 @@ def _load(
     if query.dry_run:  # in the order of a load, so that it is refused for the same reason
         changed = run(lambda connection: catalog_admin.compare(connection, catalog))
         return run(_guarded(lambda _: topics, expected, lambda _: changed))
-    force, kept = query.force, NOT_IN_TABLES if query.keep else ()
+    force, kept = query.force, catalog_form.NOT_IN_TABLES if query.keep else ()
     load = partial(catalog_admin.load_catalog, force=force, keep=kept)
     parts = run(lambda connection: catalog_admin.split(connection, catalog, force=force, keep=kept))
     changes: list[catalog_form.EditionChange] = []

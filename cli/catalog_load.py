@@ -6,7 +6,7 @@ import click
 
 from cli import context
 from cli.catalog import FORCE, Parts, with_file
-from shared import catalog_admin, catalog_files, catalog_form, catalog_reconcile, spool
+from shared import catalog_admin, catalog_form, catalog_reconcile, spool
 
 
 @click.command()
@@ -20,7 +20,7 @@ def load(*, parts: Parts, is_table: bool, force: bool, dry_run: bool, store: con
     FILE: JSON, NDJSON, CSV, Moodle's XML or QTI, also compressed by gzip; - reads standard input.
     """
     wanted = catalog_form.join(parts())
-    keep = {*catalog_files.NOT_IN_TABLES, "retired_at"} if is_table else ()
+    keep = {*catalog_form.NOT_IN_TABLES, "retired_at"} if is_table else ()
     with store.engine.connect() as connection:
         changes = catalog_admin.compare(connection, wanted) if dry_run else []
         split = [] if dry_run else catalog_admin.split(connection, wanted, force=force, keep=keep)

@@ -37,15 +37,10 @@ class Row(NamedTuple):
     topic_id: int | None = None
 
 
-# Columns that keep their stored values when a table, Moodle's XML or QTI is loaded or synchronised: such
-# files have no place for them. `retired_at` has none either: `load` keeps it, and `sync` deletes it.
-NOT_IN_TABLES = frozenset({"exam_on", "exam_frequency", "published_at"})
-
-
 class Read(NamedTuple):
     """A catalog, and the questions of the file that are left out, each with the reason.
 
-    `is_table`: the file is a table, Moodle's XML or QTI, see NOT_IN_TABLES.
+    `is_table`: the file is a table, Moodle's XML or QTI, see `catalog_form.NOT_IN_TABLES`.
     """
 
     catalog: CatalogFile

@@ -130,6 +130,11 @@ class CatalogQuestion(_Form):
         return {name: value for name, value in data.items() if name not in edition} | {"editions": [edition]}
 
 
+# Columns that keep their stored values when a table, Moodle's XML or QTI is loaded or synchronised: such
+# files have no place for them. `retired_at` has none either: `load` keeps it, and `sync` deletes it.
+NOT_IN_TABLES = frozenset({"exam_on", "exam_frequency", "published_at"})
+
+
 class CatalogFile(_Form):
     """A catalog; learners, topics and questions that it does not name are not changed."""
 
