@@ -14,12 +14,11 @@ from typing import Any
 from uuid import UUID
 
 import click
-from sqlalchemy.exc import DBAPIError
 
 from cli import client, context, remote
 from cli.options import BIGINT, COUNT, FILE, Duration, Line, read_file
-from shared import db, failures, retention
-from shared.errors import OvertakenError, ReplayRefusedError
+from shared import db, retention
+from shared.errors import ReplayRefusedError
 from shared.ops import actions
 from shared.ops.dry_run import Card, dry_run_replay
 from shared.ops.reports import UploadReport, report_upload
@@ -373,16 +372,9 @@ def _add_all_skipped(store: context.Store, wanted: Search, *, dry_run: bool, yes
 
     def add(uuid: UUID) -> None:
         nonlocal added
-        try:
-            with store.engine.begin() as connection:
-                now = db.now(connection)
-                added += actions.add_skipped(connection, uuid, now=now, default_zone=store.default_zone)
-        except DBAPIError as error:
-            if failures.is_locked(error):
-                raise ReplayRefusedError(
-                    f"another process has locked {uuid} or its learner: try again"
-                ) from None
-            raise
+        with actions.refusing_if_busy(uuid), store.engine.begin() as connection:
+            now = db.now(connection)
+            added += actions.add_skipped(connection, uuid, now=now, default_zone=store.default_zone)
 
     if not dry_run:
         _print_list(found)
@@ -401,8 +393,8 @@ def _refused(found: Iterable[UUID], act: Callable[[UUID], None]) -> int:
     for uuid in found:
         try:
             act(uuid)
-        except (ReplayRefusedError, OvertakenError) as error:
-            click.echo(str(error) if str(uuid) in str(error) else f"{uuid}: {error}", err=True)
+        except ReplayRefusedError as error:
+            click.echo(str(error), err=True)
             refused += 1
     return refused
 

@@ -31,7 +31,7 @@ class UnstorableError(StudyIngestError):
 class OvertakenError(StudyIngestError):
     """Something changed in spite of our locks, or two uploads share a session.
 
-    The caller rolls back, and tries again or reports it.
+    The caller rolls back, and tries again or refuses.
     """
 
 

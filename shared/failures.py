@@ -47,13 +47,6 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and _sqlstate(error) == _READ_ONLY
 
 
-def is_locked(error: BaseException) -> bool:
-    """Return whether a statement failed because another transaction holds a lock."""
-    from psycopg.errors import DeadlockDetected, LockNotAvailable  # noqa: PLC0415  # see above
-
-    return isinstance(getattr(error, "orig", None), LockNotAvailable | DeadlockDetected)
-
-
 def describe(error: BaseException) -> str:
     """Describe a failure by its type, SQLSTATE and innermost place in our code; quote only our own texts."""
     parts = [type(error).__name__, _sqlstate(error)]

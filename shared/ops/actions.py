@@ -1,6 +1,8 @@
 """The actions of operators on uploads: set back, replay again, void, decide conflicts."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from difflib import unified_diff
@@ -8,7 +10,9 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from shared import db, errors
 from shared.ops.search import Listed, Search, search
@@ -85,6 +89,21 @@ def _read(connection: Connection, client_session_uuid: UUID) -> Any:
     if upload is None:
         raise errors.UnknownUploadError(f"there is no upload {client_session_uuid}")
     return upload
+
+
+@contextmanager
+def refusing_if_busy(client_session_uuid: UUID) -> Iterator[None]:
+    """Convert the errors that another process causes to a ReplayRefusedError that names the upload."""
+    try:
+        yield
+    except errors.OvertakenError as error:
+        raise errors.ReplayRefusedError(f"{client_session_uuid}: {error}: try again") from None
+    except DBAPIError as error:
+        if isinstance(error.orig, LockNotAvailable | DeadlockDetected):
+            raise errors.ReplayRefusedError(
+                f"another process has locked {client_session_uuid} or its learner: try again"
+            ) from None
+        raise
 
 
 def find_failed(connection: Connection, wanted: Search) -> list[UUID]:

@@ -81,33 +81,32 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
     """
     savepoint = connection.begin_nested()
     try:
-        db.execute(connection, _LOCK_TIMEOUT)
-        db.execute(connection, _LOCK, {"id": client_session_uuid})
-        pub_ids = db.scalars(connection, _SENT, {"id": client_session_uuid, "spaces": SPACES})
-        lock_owners(connection, [pub_ids], default_zone)
-        before = _cards(connection, pub_ids)
-        already = None
-        if skipped:
-            actions.add_skipped(connection, client_session_uuid, now=now, default_zone=default_zone)
-        elif clock_shift is not None:
-            actions.shift_clock(
-                connection, client_session_uuid, clock_shift, now=now, default_zone=default_zone
-            )
-            replay(connection, [client_session_uuid], now=now, default_zone=default_zone)
-        else:
-            done = actions.set_back(connection, client_session_uuid)
-            already = done if done in {actions.ReplayRequest.INGESTED, actions.ReplayRequest.VOIDED} else None
-            replay(connection, [client_session_uuid], now=now, default_zone=default_zone)
-        upload = report_upload(connection, client_session_uuid)
-        return DryRun(upload, before, _cards(connection, pub_ids), already)
+        with actions.refusing_if_busy(client_session_uuid):
+            db.execute(connection, _LOCK_TIMEOUT)
+            db.execute(connection, _LOCK, {"id": client_session_uuid})
+            pub_ids = db.scalars(connection, _SENT, {"id": client_session_uuid, "spaces": SPACES})
+            lock_owners(connection, [pub_ids], default_zone)
+            before = _cards(connection, pub_ids)
+            already = None
+            if skipped:
+                actions.add_skipped(connection, client_session_uuid, now=now, default_zone=default_zone)
+            elif clock_shift is not None:
+                actions.shift_clock(
+                    connection, client_session_uuid, clock_shift, now=now, default_zone=default_zone
+                )
+                replay(connection, [client_session_uuid], now=now, default_zone=default_zone)
+            else:
+                done = actions.set_back(connection, client_session_uuid)
+                already = (
+                    done if done in {actions.ReplayRequest.INGESTED, actions.ReplayRequest.VOIDED} else None
+                )
+                replay(connection, [client_session_uuid], now=now, default_zone=default_zone)
+            upload = report_upload(connection, client_session_uuid)
+            return DryRun(upload, before, _cards(connection, pub_ids), already)
     except StudyIngestError:
         raise
     except Exception as error:  # noqa: BLE001  # whatever it is, a real replay would fail by it too
-        if failures.is_locked(error):
-            why = f"another process has locked {client_session_uuid} or its learner: try again"
-        else:
-            why = f"a replay would fail now: {failures.describe(error)}"
-        raise ReplayRefusedError(why) from None
+        raise ReplayRefusedError(f"a replay would fail now: {failures.describe(error)}") from None
     finally:
         savepoint.rollback()
 
