@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from shared.config import Settings
-from shared.db import execute, scalars
+from shared.db import execute, scalar, scalars
 
 # `finalized_at IS NULL` means the status `received`, by a constraint. With `status` in the condition,
 # Postgres may search the index of all waiting uploads for this one.
@@ -79,6 +79,8 @@ _HASTEN = text("""
         WHERE status = 'received' AND next_try_at > now() + make_interval(secs => :longest)
         LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED)
 """)
+
+_ANY_OVERDUE = text("SELECT EXISTS (SELECT FROM uploads WHERE status = 'received' AND next_try_at <= now())")
 
 # Materialized: a plan that ran the part with the limit more than once would claim more than the limit.
 _CLAIM_OVERDUE = text("""
@@ -165,6 +167,11 @@ def hasten(connection: Connection, settings: Settings, *, limit: int) -> None:
         settings.retry_cap,
     )
     execute(connection, _HASTEN, {"longest": max(waits), "limit": limit})
+
+
+def any_overdue(connection: Connection) -> bool:
+    """Return whether an upload is due for a start: only then the sweeper asks the broker."""
+    return bool(scalar(connection, _ANY_OVERDUE))
 
 
 def claim_overdue(connection: Connection, *, limit: int, again_after: float) -> list[Overdue]:

@@ -233,18 +233,21 @@ class Sweeper:
 
     def _enqueue(self) -> bool:
         """Enqueue the overdue uploads for which the queue has room below its limit."""
+        queue_limit = self._settings.queue_limit
+        with self._engine.begin() as connection:
+            retries.hasten(connection, self._settings, limit=queue_limit * broker.MESSAGE_SIZE)
+            if not retries.any_overdue(connection):
+                return False
         with metrics.ENQUEUE_FAILURES.count_exceptions():
-            room = self._settings.queue_limit - broker.queue_length(self._app)
+            room = queue_limit - broker.queue_length(self._app)
         if room <= 0:
             return False
-        limit = room * broker.MESSAGE_SIZE
         with self._engine.begin() as connection:
-            retries.hasten(connection, self._settings, limit=limit)
             overdue = retries.claim_overdue(
-                connection, limit=limit, again_after=self._settings.enqueue_again_after
+                connection,
+                limit=room * broker.MESSAGE_SIZE,
+                again_after=self._settings.enqueue_again_after,
             )
-        if not overdue:
-            return False
         with (
             metrics.ENQUEUE_FAILURES.count_exceptions(),
             self._app.producer_pool.acquire(block=True) as producer,
