@@ -111,6 +111,11 @@ def spooled(redis: Redis) -> int:
     return redis.llen(SPOOL) + redis.llen(MOVING)
 
 
+def is_empty(redis: Redis) -> bool:
+    """Return whether the spool has no entry."""
+    return not redis.exists(SPOOL, MOVING)
+
+
 # The key of the lock: any number that nothing else in the database uses.
 _KEY = 7_319_400_451
 _TRY_LOCK = text(f"SELECT pg_try_advisory_xact_lock({_KEY})")

@@ -301,7 +301,7 @@ class Sweeper:
 
     def _drain(self, redis: Redis) -> bool:
         """Move a batch of the spool into Postgres."""
-        if not spool.spooled(redis):
+        if spool.is_empty(redis):
             return False
         with self._engine.begin() as connection:
             return spool.try_lock(connection) and spool.drain(redis, self._engine) > 0
