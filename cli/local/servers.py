@@ -287,6 +287,7 @@ class Valkey(ServerProcess):
             "appendonly": "yes" if self.durable else "no",
             "save": "",
             "maxmemory-policy": "noeviction",
+            "hz": "2",  # by default it wakes up ten times a second: a fifth of the CPU of an idle `up`
         }
         return [
             str(self.program),
