@@ -13,7 +13,7 @@ from sqlalchemy import Connection, make_url, text
 
 from cli import context
 from cli.local.places import data_dir_option
-from migrations.schema import require_free_name
+from migrations import require_free_name
 from shared import db, models
 from shared.attempts import CAN_GRADE
 from shared.config import StoreSettings, load_settings

@@ -3,9 +3,7 @@
 from alembic import context
 from alembic.util import CommandError
 
-from migrations import connected
-from migrations.locks import LOCKING, deploy_lock
-from migrations.schema import create_schema, require_ours
+from migrations import LOCKING, connected, create_schema, deploy_lock, require_ours
 from shared.db import encoding, is_pooled
 from shared.errors import MigrationError
 

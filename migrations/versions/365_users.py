@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from migrations.schema import MARK
+from migrations import MARK
 from shared.db import catalog_is_ours
 
 revision = "365"

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from migrations.schema import in_catalog
+from migrations import in_catalog
 
 revision = "372"
 down_revision = "371"

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from migrations.locks import concurrently
+from migrations import concurrently
 
 revision = "393"
 down_revision = "392"

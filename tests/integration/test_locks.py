@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, NullPool, create_engine, text
 
 import migrations
-from migrations.locks import deploy_lock
+from migrations import deploy_lock
 
 DEPLOY = "import sys, migrations; migrations.upgrade(sys.argv[1])"
 # Deploys that hold or want the lock.
@@ -32,7 +32,7 @@ def empty(empty_database_url: str) -> Engine:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("migrations.locks.LOCKING", "SET lock_timeout = '50ms'")
+    monkeypatch.setattr("migrations.LOCKING", "SET lock_timeout = '50ms'")
 
 
 def wait_for(engine: Engine, query: object, count: int) -> None:
