@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from flask import Flask
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
 from markupsafe import Markup
 
 from api.live import IdConverter
@@ -31,8 +33,9 @@ def create_ops_app(settings: Settings, clock: Callable[[], datetime], max_body: 
         app.add_template_filter(filter_, name)
     count_requests(app, settings, prefix=session.PATH)
     spool = connect(settings.redis_url, PROCESS_TIMEOUT_S) if settings.redis_url else None
+    limiter = MovingWindowRateLimiter(MemoryStorage())
     session.install_session(
-        app, session.OpsServices(settings, clock, OperatorStore(settings), spool, session.LoginLimit())
+        app, session.OpsServices(settings, clock, OperatorStore(settings), spool, limiter)
     )
     app.register_blueprint(views.blueprint)
     app.register_blueprint(learner.blueprint)

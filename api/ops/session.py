@@ -17,7 +17,6 @@ from flask.sessions import SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 from flask_wtf import CSRFProtect
 from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis import Redis
 from sqlalchemy import Connection
@@ -67,29 +66,6 @@ _csrf = CSRFProtect()
 _KEY = "study_ingest_ops"
 
 
-class LoginLimit:
-    """Allow an address five passwords in five minutes; each web process counts separately."""
-
-    def __init__(self) -> None:
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
-
-    def allows(self, address: str) -> bool:
-        """Return whether an address may try a password now; if so, count the try.
-
-        Called before the password is compared, so that simultaneous tries are limited, too.
-        """
-        return self._limiter.hit(LOGIN_RATE, address)
-
-    def reset(self, address: str) -> None:
-        """Reset an address's count after a right password."""
-        self._limiter.clear(LOGIN_RATE, address)
-
-    def retry_after(self, address: str) -> int:
-        """Return the seconds until the next try is allowed."""
-        reset = self._limiter.get_window_stats(LOGIN_RATE, address).reset_time
-        return max(1, math.ceil(reset - time.time()))
-
-
 @dataclass(frozen=True, slots=True)
 class OpsServices:
     """What the operators' pages need; `spool` is None where REDIS_URL is unset."""
@@ -98,7 +74,7 @@ class OpsServices:
     clock: Callable[[], datetime]
     store: OperatorStore
     spool: Redis | None
-    login_limit: LoginLimit
+    login_limiter: MovingWindowRateLimiter
 
 
 def services() -> OpsServices:
@@ -235,10 +211,12 @@ def log_in() -> ResponseReturnValue:
     need a cookie, signed by a key made from the password. With this cookie anybody could guess passwords
     offline, without a limit.
     """
-    address, limit = flask.request.remote_addr or "", services().login_limit
-    if not limit.allows(address):
+    address, limiter = flask.request.remote_addr or "", services().login_limiter
+    # Counted before the password is compared, so that simultaneous tries are limited, too.
+    if not limiter.hit(LOGIN_RATE, address):
         log.warning("ops.login_limited", address=address)
-        wait = limit.retry_after(address)
+        reset = limiter.get_window_stats(LOGIN_RATE, address).reset_time
+        wait = max(1, math.ceil(reset - time.time()))
         page = flask.render_template(
             "error.html", title="Too many wrong passwords", detail=f"Try again in {wait} s."
         )
@@ -248,7 +226,7 @@ def log_in() -> ResponseReturnValue:
     if not compare_digest(password.encode(), typed.encode("utf-8", "replace")):
         log.warning("ops.login_failed", address=address)
         return flask.render_template("login.html", wrong="That is not the password."), 403
-    limit.reset(address)
+    limiter.clear(LOGIN_RATE, address)
     flask.session.clear()
     flask.session.permanent = True
     # As the browser sees it: a proxy in front may use plain HTTP to us.
