@@ -178,17 +178,21 @@ _CLOSING = answers({200: live_schemas.ClosedSession}, *COMMON, Kind.UNKNOWN_SESS
 @blueprint.post("/sessions/<id:session_id>/finalize", operation_id="finalizeSession", responses=_CLOSING)
 def finalize_session(path: SessionPath) -> dict[str, Any]:
     """Close a session as done; its answers count."""
-    return _close(sessions.finish, path)
+    return _close(path, "done")
 
 
 @blueprint.post("/sessions/<id:session_id>/abandon", operation_id="abandonSession", responses=_CLOSING)
 def abandon_session(path: SessionPath) -> dict[str, Any]:
     """Close a session as abandoned; its answers count."""
-    return _close(sessions.abandon, path)
+    return _close(path, "abandoned")
 
 
-def _close(close: Callable[..., dict[str, Any]], path: SessionPath) -> dict[str, Any]:
-    closed = _run_now(lambda connection, now: close(connection, path.user_id, path.session_id, **now))
+def _close(path: SessionPath, status: str) -> dict[str, Any]:
+    closed = _run_now(
+        lambda connection, now: sessions.close(
+            connection, path.user_id, path.session_id, status=status, **now
+        )
+    )
     log.info("quiz_session.closed", session=path.session_id, session_status=closed["status"])
     return live_schemas.ClosedSession.model_validate(closed).model_dump(mode="json")
 

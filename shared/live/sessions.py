@@ -329,26 +329,13 @@ _ABANDON = text("""
 """)
 
 
-def finish(
-    connection: Connection, user_id: int, session_id: int, *, now: datetime, default_zone: str
-) -> dict[str, Any]:
-    """Close a session as done; a question without an answer has no effect."""
-    return _close(connection, user_id, session_id, status="done", now=now, default_zone=default_zone)
-
-
-def abandon(
-    connection: Connection, user_id: int, session_id: int, *, now: datetime, default_zone: str
-) -> dict[str, Any]:
-    """Close a session as abandoned; its answers count as if it were done."""
-    return _close(connection, user_id, session_id, status="abandoned", now=now, default_zone=default_zone)
-
-
-def _close(  # noqa: PLR0913  # what `finish` gets, and the status
+def close(  # noqa: PLR0913  # each says what it is at the call
     connection: Connection, user_id: int, session_id: int, *, status: str, now: datetime, default_zone: str
 ) -> dict[str, Any]:
-    """Close a session unless it is closed; return its snapshot, and when each answered question is due.
+    """Close a session with the status `done` or `abandoned`; return its snapshot, and when questions are due.
 
-    Raises SessionClosedError if it is closed with another status than `status`.
+    With both, the answers count, and a question without an answer has no effect. A session that has this
+    status already is not changed. Raises SessionClosedError if it has the other one.
     """
     lock_known_learner(connection, user_id)
     found = lock_session(connection, user_id, session_id).status
@@ -404,7 +391,7 @@ def abandon_idle(
             continue
         try:
             with connection.begin_nested():
-                abandon(connection, user_id, session_id, now=now, default_zone=default_zone)
+                close(connection, user_id, session_id, status="abandoned", now=now, default_zone=default_zone)
         except Exception as error:
             if connection.invalidated:
                 raise
@@ -427,7 +414,7 @@ def void(
     """
     lock_known_learner(connection, user_id)
     if lock_session(connection, user_id, session_id).status == "in_progress":
-        abandon(connection, user_id, session_id, now=now, default_zone=default_zone)
+        close(connection, user_id, session_id, status="abandoned", now=now, default_zone=default_zone)
     voiding.void_sessions(connection, user_id, [session_id], reason=VOID_REASON)
     return read_session(connection, user_id, session_id)
 

@@ -115,7 +115,9 @@ class LiveSide:
                     now=live.at,
                     default_zone=DEFAULT_ZONE,
                 )
-            sessions.finish(connection, live.learner, session, now=live.at, default_zone=DEFAULT_ZONE)
+            sessions.close(
+                connection, live.learner, session, status="done", now=live.at, default_zone=DEFAULT_ZONE
+            )
         self.as_uploads.append(upload(*(each | {"answered_at": live.at.isoformat()} for each in answers)))
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from shared.errors import AlreadyAnsweredError
 from shared.live.forms import SessionStart, Submission
-from shared.live.sessions import Circumstances, Started, finish, start, submit
+from shared.live.sessions import Circumstances, Started, close, start, submit
 from shared.models import StudyQuestionAttempt, StudyQuizSession
 from shared.study import store
 from shared.study.finalize import verify
@@ -54,7 +54,7 @@ def submitting(session: int, now: datetime, selected: int | None = RIGHT) -> Wor
 def finalizing(session: int, now: datetime) -> Work:
     def work(engine: Engine) -> dict[str, Any]:
         with engine.begin() as connection:
-            return finish(connection, ANN, session, now=now, default_zone=DEFAULT_ZONE)
+            return close(connection, ANN, session, status="done", now=now, default_zone=DEFAULT_ZONE)
 
     return work
 
