@@ -163,23 +163,6 @@ def _review(question: int, at: datetime, day: date, rating: int, outcome: str, c
     return Review(question, at, day, _RATINGS[rating], _OUTCOMES[outcome], counted)
 
 
-_TYPES = {
-    "stability": "float8",
-    "difficulty": "float8",
-    "due": "date",
-    "due_at_most": "date",
-    "last_answered_at": "timestamptz",
-    "last_study_date": "date",
-    "reviews": "int",
-    "misses": "int",
-    "corrects": "int",
-    "miss_streak": "int",
-    "correct_streak": "int",
-    "correct_since": "date",
-    "wrong_note": "text",
-    "note_opened_at": "timestamptz",
-    "note_closed_at": "timestamptz",
-}
 COLUMNS = Progress._fields
 
 _LOAD = text(f"""
@@ -196,15 +179,14 @@ _CHANGED = """
 
 _SAVED = f"""
     saved AS (
-        SELECT * FROM json_to_recordset(CAST(:progress AS json)) AS saved (user_id bigint,
-            study_question_id bigint, {", ".join(f"{name} {_TYPES[name]}" for name in COLUMNS)})
+        SELECT * FROM json_populate_recordset(CAST(NULL AS study_question_progress), CAST(:progress AS json))
     ), changed AS (
         INSERT INTO learner_changes (user_id, changed_xid, whole_xid)
         SELECT DISTINCT user_id, pg_current_xact_id(), pg_current_xact_id() FROM saved {_CHANGED}
     ), progress AS (
         INSERT INTO study_question_progress
             (scheduler, changed_xid, user_id, study_question_id, {", ".join(COLUMNS)})
-        SELECT :scheduler, pg_current_xact_id(), saved.* FROM saved
+        SELECT :scheduler, pg_current_xact_id(), user_id, study_question_id, {", ".join(COLUMNS)} FROM saved
         ON CONFLICT (study_question_id, user_id) DO UPDATE SET
             scheduler = excluded.scheduler,
             changed_xid = excluded.changed_xid,
