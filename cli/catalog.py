@@ -1,5 +1,6 @@
 """The command group `catalog`, and the argument FILE of its commands `load` and `sync`."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -76,4 +77,6 @@ def _parts(lines: Iterable[bytes]) -> Iterator[CatalogFile]:
             if line.strip():
                 yield catalog_form.read_catalog(line)
         except CatalogError as error:
-            raise CatalogError(f"line {number}: {str(error).removeprefix('line 1, ')}") from None
+            # Each part is one line, which the errors take for line 1.
+            mistakes = (re.sub("^line 1[,:] ", "", each) for each in str(error).split("\n"))
+            raise CatalogError("\n".join(f"line {number}: {each}" for each in mistakes)) from None

@@ -207,7 +207,7 @@ def decode(text: bytes) -> str:
         return text.decode()
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
-        raise CatalogError(f"line {line} is not UTF-8: save the file as UTF-8") from None
+        raise CatalogError(f"line {line}: not UTF-8: save the file as UTF-8") from None
 
 
 def validate(data: Any, place: Callable[[tuple[int | str, ...]], str]) -> CatalogFile:

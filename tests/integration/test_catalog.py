@@ -120,11 +120,14 @@ def test_ndjson_is_read_as_other_tools_leave_it(
     assert [row["name"] for row in rows(engine, StudyTopic)] == ["é"]
 
 
-@pytest.mark.parametrize("wrong", [b"nonsense", b'{"users": 1}', b'{"users": [}'])
+@pytest.mark.parametrize(
+    "wrong",
+    [b"nonsense", b'{"users": 1}', b'{"users": [}', b'{"users": "\xff"}', b'{"users": 1, "topics": 2}'],
+)
 def test_a_line_of_ndjson_that_is_wrong_is_named(database_url: str, wrong: bytes) -> None:
     result = load(database_url, content=PARTS + wrong)
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: line 4: ")
+    assert all(each.startswith("line 4: ") for each in result.stderr.removeprefix("Error: ").splitlines())
     assert "line 1" not in result.stderr
 
 

@@ -133,8 +133,8 @@ MULTILINE = 'q2;T;S;"a\nb\nc";A'
             table("q1;T;S;a|b;A;5", "q2;U;S;a|b;A;5", header=f"{HEADER};topic_id"),
             "line 3, column topic: .*line 2",
         ),
-        (b"\xff", "line 1 is not UTF-8: save the file as UTF-8"),
-        (table(GOOD, "q2;T;S;\xe9|b;A").decode().encode("latin-1"), "line 3 is not UTF-8"),
+        (b"\xff", "line 1: not UTF-8: save the file as UTF-8"),
+        (table(GOOD, "q2;T;S;\xe9|b;A").decode().encode("latin-1"), "line 3: not UTF-8"),
     ],
 )
 def test_each_mistake_of_a_table_has_its_line_column_cause_and_remedy(content: bytes, complaint: str) -> None:

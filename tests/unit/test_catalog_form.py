@@ -49,7 +49,7 @@ FLAT = '{"id": 110, "pub_id": "q110", "correct_choice": 0, "choices": ["a", "b"]
         ('{"topics": [{"id": 7, "id": 8}]}', "the member id of 8: appears more than once"),
         ('{"users": [], "users": []}', "the member users of the catalog: appears more than once"),
         ('{"users": [\n{"id": 1},\n]}', "line 3, column 1: "),
-        ('{"users": [\n{"id": \xff}]}', "line 2 is not UTF-8: save the file as UTF-8"),
+        ('{"users": [\n{"id": \xff}]}', "line 2: not UTF-8: save the file as UTF-8"),
         ("[" * 100_000, "the catalog nests too deeply: check its brackets"),
         ("", "line 1, column 1: "),
         ("[]", "^/: "),

@@ -141,7 +141,7 @@ BOMB = '<!DOCTYPE quiz [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><quiz><questi
     ("content", "complaint"),
     [
         (BOMB.encode(), "a DOCTYPE is not accepted"),
-        (f'<?xml version="1.0" encoding="cp037"?>{BOMB}'.encode("cp037"), "line 1 is not UTF-8"),
+        (f'<?xml version="1.0" encoding="cp037"?>{BOMB}'.encode("cp037"), "line 1: not UTF-8"),
         (package(BOMB), "a DOCTYPE is not accepted"),
         (
             b"<quiz><question>",
