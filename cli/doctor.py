@@ -215,7 +215,7 @@ def _encryption(connection: Connection) -> Finding:
     """Check the connections of the processes: they may be unencrypted although doctor's own is encrypted."""
     plain = db.scalar(connection, _PLAIN)
     if not plain:
-        return ok("postgres encryption", "every connection of the processes over a network is encrypted")
+        return ok("postgres encryption", "no unencrypted connection of our processes over a network")
     fix = "remove sslmode from DATABASE_URL, and unset PGSSLMODE; or set sslmode to verify-full"
     return warn("postgres encryption", f"{plain} connections of our processes are not encrypted", fix)
 

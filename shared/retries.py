@@ -103,7 +103,7 @@ class Overdue(NamedTuple):
 
 
 class Start(Enum):
-    """Whether a start may continue; `DEAD`: the tries of the upload are exhausted."""
+    """What became of a start: it was counted, there was nothing to start, or the upload is dead now."""
 
     COUNTED = auto()
     NOTHING_TO_DO = auto()
