@@ -5,7 +5,7 @@ import os
 
 from gevent import monkey
 
-# What is loaded at the start stays in memory: to look for garbage in it took a fifth of the start's time.
+# What is loaded at the start stays in memory: garbage collection took a fifth of the time of the start.
 # `main` turns the collector on again.
 gc.disable()
 

@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 def require_token(tokens: tuple[str, ...], closed: Kind = Kind.UNAUTHENTICATED) -> None:
-    """Refuse a request without one of the tokens; without any token, refuse all with the problem `closed`."""
+    """Refuse a request without one of `tokens`; if `tokens` is empty, refuse every request with `closed`."""
     if not tokens:
         raise Problem(closed)
     if not _is_one_of(tokens, _bearer_token(request.headers.get("Authorization", ""))):
@@ -27,9 +27,9 @@ def require_token(tokens: tuple[str, ...], closed: Kind = Kind.UNAUTHENTICATED) 
 
 
 class Senders:
-    """Decide who may send uploads: trusted senders by a shared token; learners by their own, up to a rate.
+    """Decide who may send uploads: trusted senders by a shared token; learners by their own tokens.
 
-    Raises ConfigurationError if the file of keys is wrong.
+    VIEWER_RATE limits the requests of each learner. Raises ConfigurationError if the file of keys is wrong.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
@@ -49,8 +49,8 @@ class Senders:
     def may_send_body(self, authorization: str) -> bool:
         """Return whether an `Authorization` header has a valid token of any route that takes a body.
 
-        The server calls this before it reads the body; later, the route checks that the token is valid for
-        this route.
+        The server calls this before it reads the body; later, the route itself checks whether it
+        accepts the token.
         """
         token = _bearer_token(authorization)
         settings = self._settings

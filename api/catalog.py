@@ -1,4 +1,7 @@
-"""Routes that keep our catalog equal to the catalog of a document server with a separate database."""
+"""Routes that keep our catalog equal to the catalog of a document server with a separate database.
+
+They also export and delete learners.
+"""
 
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
@@ -59,7 +62,7 @@ class DigestQuery(BaseModel):
 
 
 class CatalogPath(BaseModel):
-    """The topic, question or learner."""
+    """The id of a topic, question or learner."""
 
     id: live.Id
 
@@ -97,10 +100,10 @@ def load_catalog(header: Precondition, query: LoadQuery) -> dict[str, Any]:
     """Load learners, topics and questions; rows that the body does not name stay as they are.
 
     If the body has a mistake, all of it is refused and nothing is written. Otherwise the rows that are new or
-    differ are written in parts of at most 500 rows, each in a transaction of its own; sending the same body
-    again changes nothing. After a 503, some parts may be written: send the body again, with the topics'
-    present digests if you use `If-Match`. If the stored catalog changes during the load, or an edition is
-    answered, a 412 or a 422 may also come after the first parts are written.
+    differ are written in parts of at most 500 learners, topics or questions, each part in a transaction of
+    its own; sending the same body again changes nothing. After a 503, some parts may be written: send the
+    body again, with the topics' present digests if you use `If-Match`. If the stored catalog changes during
+    the load, or a learner answers an edition, a 412 or a 422 may also come after the first parts are written.
     """
     body = schemas.plain_json_body()
     catalog = None
@@ -137,7 +140,7 @@ def _load(
 ) -> tuple[list[catalog_form.EditionChange], list[catalog_digest.Digest]]:
     run = services().catalog.run
     topics = {topic.id for topic in catalog.topics} | {each.study_topic_id for each in catalog.questions}
-    if query.dry_run:  # in the order of a load, so that it is refused for the same reason
+    if query.dry_run:  # in the order of a load: so it is refused for the same reason
         changed = run(lambda connection: catalog_admin.compare(connection, catalog))
         return run(_guarded(lambda _: topics, expected, lambda _: changed))
     force, kept = query.force, catalog_form.NOT_IN_TABLES if query.keep else ()
@@ -148,7 +151,7 @@ def _load(
     for part in parts or [catalog_form.CatalogFile()]:
         changed, digests = run(_guarded(lambda _: topics, expected, partial(load, catalog=part)))
         changes += changed
-        if expected is not None:  # the next part must find what this part has left
+        if expected is not None:  # the next part must find the digests that this part has left
             new = {catalog_digest.NEW} if len(digests) < len(topics) else set()
             expected = frozenset({each.digest for each in digests} | new)
     return changes, digests
@@ -166,7 +169,8 @@ def _guarded(
 ) -> Callable[[Connection], tuple[T, list[catalog_digest.Digest]]]:
     """Make a function that does `work` and returns the new digests, if the topics have the expected digests.
 
-    Otherwise the function raises ChangedTopicError. If `expected` is None, it ignores digests.
+    Otherwise the function raises ChangedTopicError. If `expected` is None, the function compares and returns
+    no digests.
     """
     now = services().now
 

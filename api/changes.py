@@ -19,7 +19,8 @@ blueprint = APIBlueprint("changes", __name__, abp_tags=[Tag(name="results")], ab
 MAX_LEARNERS = 100
 MAX_WAIT_S = 30
 LOOK_EVERY_S = 0.5
-# A waiting reader occupies one of WEB_REQUESTS. So only this many wait; other readers are answered at once.
+# A reader that waits occupies one of the WEB_REQUESTS threads. So only this many readers wait; further
+# readers are answered at once.
 _waiting = threading.BoundedSemaphore(4)
 
 

@@ -30,7 +30,7 @@ class Kind(Enum):
     UNKNOWN_UPLOAD = (
         404,
         "No upload has this id",
-        "Check the id, or send the upload; if it was answered 202, ask again later.",
+        "Check the id, or send the upload; if you sent it and the answer was 202, ask again later.",
     )
     UNKNOWN_LEARNER = 404, "There is no such learner", "Check the learner's id."
     UNKNOWN_TOPIC = 404, "The learner has no such topic", "Check the topic's id and its learner."
@@ -40,11 +40,11 @@ class Kind(Enum):
     SESSION_CLOSED = (
         409,
         "The quiz session is closed, or superseded",
-        "Read the session again, or start another.",
+        "Read the session again, or start a new session.",
     )
     ALREADY_ANSWERED = (
         409,
-        "The question has another answer",
+        "The question already has a different answer",
         "Read the session again; an answer cannot be changed.",
     )
     HOST_CATALOG = (
@@ -98,7 +98,11 @@ class Kind(Enum):
     INGEST_CLOSED = 503, "Uploads are not accepted now", "Keep the upload, and try again later."
     LIVE_CLOSED = 503, "The live side is not enabled", "The operator has to set STUDY_API_TOKEN."
     CATALOG_CLOSED = 503, "The catalog is not served here", "The operator has to set CATALOG_TOKEN."
-    STORE_UNAVAILABLE = 503, "The database cannot serve this now", "Keep what was sent, and try again later."
+    STORE_UNAVAILABLE = (
+        503,
+        "The database cannot serve this request now",
+        "Keep what you sent, and try again later.",
+    )
 
     def __init__(self, status: int, title: str, advice: str) -> None:
         self.status = status
@@ -112,7 +116,7 @@ class Kind(Enum):
 
     @property
     def type(self) -> str:
-        """Return the stable `type`: a path that explains the problem."""
+        """Return the stable `type`: the path at which the problem is explained."""
         return f"/problems/{self.slug}"
 
     def body(self, **members: Any) -> dict[str, Any]:
@@ -126,7 +130,7 @@ for _kind in Kind:  # Prometheus misses the first increment of a counter that di
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
-# Long enough for a restart or a failover, short for a learner who waits for the result.
+# Long enough for a restart or a fail-over, and short for a learner who waits for the result.
 RETRY_AFTER_S = 30
 
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}
@@ -153,7 +157,7 @@ _OF_ERROR: dict[type[Exception], Kind] = {
     errors.NotAskedError: Kind.INVALID_REQUEST,
     errors.NoSuchChoiceError: Kind.INVALID_REQUEST,
 }
-# The field of the body that is wrong, for errors that only the database can find.
+# JSON pointers to the wrong field, empty for the whole body, for errors that only the database can find.
 _POINTERS: dict[type[Exception], str] = {
     errors.UnstorableError: "",
     errors.ChangedTopicError: "",
@@ -164,7 +168,7 @@ _POINTERS: dict[type[Exception], str] = {
 
 
 class Problem(Exception):  # noqa: N818  # RFC 9457's own word
-    """Raised to refuse a request; `members` are added to the problem's body, `headers` to the response."""
+    """An error that refuses a request; `members` are added to the problem's body, `headers` to the answer."""
 
     def __init__(self, kind: Kind, headers: Mapping[str, str] | None = None, **members: Any) -> None:
         super().__init__(kind.title)

@@ -29,14 +29,15 @@ upload_routes = APIBlueprint(
 
 
 class UploadPath(BaseModel):
-    """The upload."""
-
     client_session_uuid: UUID
 
 
 @upload_routes.before_request
 def admit() -> None:
-    """Refuse a request if ingest is off, or if `identify` refuses it; keep the token's learner in `g`."""
+    """Refuse a request if ingest is off, or if `Senders.identify` refuses it; keep the learner in `g`.
+
+    `g.learner_id` is the learner whom the token names, None for a trusted sender.
+    """
     if not services().settings.study_ingest_enabled:
         raise Problem(Kind.INGEST_CLOSED)
     g.learner_id = services().senders.identify()
@@ -107,7 +108,7 @@ def _answer(uuid: UUID, receipt: uploads.Receipt) -> Response:
     ),
 )
 def read_upload_status(path: UploadPath) -> dict[str, Any]:
-    """Show an upload's status and, once replayed, its result; a learner sees only their own uploads."""
+    """Show an upload's status and, after its replay, its result; a learner sees only their own uploads."""
     uuid, learner_id = path.client_session_uuid, g.learner_id
     found = services().live.run(lambda connection: uploads.find(connection, uuid, learner_id))
     if found is None:

@@ -1,4 +1,4 @@
-"""Routes of the live side: sessions answered in the document server's front end, and lists of a learner."""
+"""Routes of the live side: sessions answered in the document server's front end, and a learner's lists."""
 
 import base64
 import json
@@ -63,20 +63,14 @@ class IdConverter(IntegerConverter):
 
 
 class LearnerPath(BaseModel):
-    """The learner."""
-
     user_id: Id
 
 
 class SessionPath(LearnerPath):
-    """The session and its learner."""
-
     session_id: Id
 
 
 class TopicPath(LearnerPath):
-    """The topic and its learner."""
-
     topic_id: Id
 
 
@@ -205,7 +199,7 @@ def _close(path: SessionPath, status: str) -> dict[str, Any]:
 def void_session(path: SessionPath) -> dict[str, Any]:
     """Void a session: it stays on record but no longer counts; a session in progress is abandoned first.
 
-    409 if it was superseded by another replay or other content.
+    The answer is 409 if the session is superseded.
     """
     voided = _run_now(lambda connection, now: sessions.void(connection, path.user_id, path.session_id, **now))
     log.info("quiz_session.voided", session=path.session_id)
@@ -218,7 +212,7 @@ def void_session(path: SessionPath) -> dict[str, Any]:
     responses=answers({200: live_schemas.QuizSession}, *COMMON, Kind.UNKNOWN_SESSION, Kind.SESSION_CLOSED),
 )
 def unvoid_session(path: SessionPath) -> dict[str, Any]:
-    """Let a voided session count again; 409 if it was superseded by another replay or other content."""
+    """Let a voided session count again; the answer is 409 if the session is superseded."""
     session = services().live.run(
         lambda connection: sessions.unvoid(connection, path.user_id, path.session_id)
     )
@@ -230,8 +224,6 @@ def unvoid_session(path: SessionPath) -> dict[str, Any]:
 
 
 class PageQuery(BaseModel):
-    """Which page of a list."""
-
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: int = Field(50, ge=1, le=MAX_PAGE, description="largest number of items in a page")
@@ -248,8 +240,6 @@ def _day(value: Any) -> date:
 
 
 class ReviewQuery(PageQuery):
-    """Which due reviews."""
-
     due_before: Annotated[
         date | None, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})
     ] = Field(
@@ -261,8 +251,6 @@ class ReviewQuery(PageQuery):
 
 
 class NoteQuery(PageQuery):
-    """Which wrong notes."""
-
     state: lists.NoteState = "open"
 
 

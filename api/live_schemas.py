@@ -93,7 +93,7 @@ class QuizSession(BaseModel):
     )
     created_at: datetime
     finished_at: datetime | None
-    voided_at: datetime | None = Field(description="when it was voided")
+    voided_at: datetime | None = Field(description="when the session was voided")
     snapshot: Snapshot | None = Field(description="null: still in progress")
     questions: list[AskedQuestion]
 
@@ -134,7 +134,7 @@ class PastSession(BaseModel):
     quiz_mode: str
     created_at: datetime
     finished_at: datetime | None
-    voided_at: datetime | None = Field(description="when it was voided")
+    voided_at: datetime | None = Field(description="when the session was voided")
     snapshot: Snapshot
 
 
@@ -165,7 +165,7 @@ class WrongNote(BaseModel):
 
 
 class WeakArea(BaseModel):
-    """A learner's results in a subject."""
+    """A learner's results in a subject, without retired questions."""
 
     subject: str
     questions: int = Field(description="how many questions were answered at least once")

@@ -24,7 +24,7 @@ def install_metrics(app: Flask, settings: Settings) -> None:
 
 
 def count_requests(app: Flask, settings: Settings, prefix: str = "") -> None:
-    """Count an application's requests if metrics are enabled; `prefix`: the path at which it is mounted."""
+    """Count an application's requests if metrics are enabled; `prefix`: the path where it is mounted."""
     if not settings.prometheus_multiproc_dir:
         return
 

@@ -47,7 +47,7 @@ def make_documented_app(import_name: str) -> OpenAPI:
 def answers(bodies: ResponseDict, *kinds: errors.Kind) -> ResponseDict:
     """Describe an operation's answers: bodies by status, kinds of problems, and always a problem for a 500.
 
-    The last is OpenAPI's `default`: the answer with any other status.
+    The problem for a 500 is OpenAPI's `default`, which describes all answers with any other status.
     """
 
     def problem(some: list[errors.Kind]) -> dict[str, Any]:

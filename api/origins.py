@@ -27,7 +27,7 @@ def install_origins(app: Flask, origins: frozenset[str]) -> None:
 
     @app.after_request
     def allow_origin(response: Response) -> Response:
-        # On errors, too: without this header a script cannot read the status.
+        # Errors get this header, too: without it, a script cannot read the status.
         if _is_concerned():
             response.vary.add("Origin")
             if request.origin in origins:

@@ -17,8 +17,8 @@ from shared.config import URL_PREFIX, Settings
 def make_location_relative(response: Response) -> Response:
     """Remove our scheme and host from a `Location`: only the client knows by which address it reaches us."""
     location = response.location or "/"
-    # Our own locations are paths already. This is tested first, as to compute `host_url` takes a tenth of the
-    # CPU time that Flask needs for an upload.
+    # Our own locations are paths already. This is tested first: computing `host_url` takes a tenth of the CPU
+    # time that Flask needs for an upload.
     if not location.startswith("/") and location.startswith(request.host_url):
         response.location = location.removeprefix(request.host_url[:-1])
     return response
@@ -36,8 +36,8 @@ class ProxyHeaders:
         """Answer a request as if the client had sent it directly, without proxies."""
         prefix = ""
         if self._trusted and self._trusts(_address(environ["REMOTE_ADDR"])):
-            # Each proxy appends the address that it sees. Read from the end, the first untrusted address is
-            # the client's; the client may have invented all entries before this one.
+            # Each proxy appends the address that it sees. From the end, the first address that is not trusted
+            # is the client's; the client may have invented all entries before this address.
             for hop in reversed(_listed(environ, "FOR")):
                 try:
                     address = _address(hop)
@@ -46,7 +46,7 @@ class ProxyHeaders:
                 environ["REMOTE_ADDR"] = str(address)
                 if not self._trusts(address):
                     break
-            if _listed(environ, "PROTO")[0].lower() == "https":  # of the proxy that the client reached
+            if _listed(environ, "PROTO")[0].lower() == "https":  # the first value is of the first proxy
                 environ["wsgi.url_scheme"] = "https"
             prefix = "".join(part.rstrip("/") for part in _listed(environ, "PREFIX"))
         if URL_PREFIX.fullmatch(prefix):  # the proxy has removed it from the path

@@ -73,7 +73,7 @@ def read_body(model: type[M]) -> M:
 
 
 class Snapshot(BaseModel):
-    """A session's counts by outcome, and its four pattern counts, which never change (docs/learning.md)."""
+    """A session's counts by outcome and pattern; the four pattern counts never change (docs/learning.md)."""
 
     correct_count: int
     wrong_count: int
@@ -85,7 +85,7 @@ class Snapshot(BaseModel):
 
 
 class TopicResult(Snapshot):
-    """The quiz session that an upload became in one topic."""
+    """The quiz session of one topic of an upload."""
 
     session_id: int
     study_topic_id: int
@@ -160,7 +160,7 @@ class UploadStatus(BaseModel):
     received_at: datetime
     finalized_at: datetime | None
     tries: int
-    voided_at: datetime | None = Field(description="when its sessions were taken out of progress")
+    voided_at: datetime | None = Field(description="when the upload's sessions were taken out of progress")
     reason: str | None = Field(description="why the upload was rejected")
     result: Result | None
 
@@ -243,7 +243,7 @@ class UploadDeadWebhook(BaseModel):
     )
 
     type: Literal["upload.dead"]
-    timestamp: datetime = Field(description="when its tries were exhausted")
+    timestamp: datetime = Field(description="when the upload's tries were exhausted")
     data: DeadUploadData
 
 
@@ -357,7 +357,7 @@ class Changes(BaseModel):
 
     learners: list[ChangedLearner]
     next: str = Field(description="`after` of the next request; keep it with your copy")
-    more: bool = Field(description="true: more changes exist, so request again at once")
+    more: bool = Field(description="true: there may be more changes, so request again at once")
 
 
 # The catalog
@@ -407,7 +407,7 @@ class TopicDigest(BaseModel):
 class Digests(BaseModel):
     """A page of topics, in the order of their ids; after the last topic comes an empty page.
 
-    A question is retired if its `retired_at` is not after `now`.
+    A question is retired if its `retired_at` is `now` or earlier.
     """
 
     model_config = with_example(
@@ -430,7 +430,7 @@ class QuestionIds(BaseModel):
 
 
 class Withdrawn(BaseModel):
-    """How many questions were deleted, and how many were retired, as they are answered or being asked."""
+    """How many questions were deleted, and how many retired because they have answers or are being asked."""
 
     model_config = with_example({"deleted": 0, "retired": 1})
 

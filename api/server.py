@@ -1,9 +1,12 @@
 """The web process: waitress reads whole requests first, so that a slow sender occupies no thread.
 
-This module adds to waitress: refusals are answered as problems; a body is read only from a sender with a
-token, or if it is a small form of `/ops`; if there are too many connections, the one without a token that has
-been silent longest is closed; a request is timed from its first byte; after SIGTERM or SIGINT, requests that
-have arrived are still answered, for DRAIN_S at most.
+This module adds to waitress:
+
+- Refusals are answered as problems.
+- A body is read only from a sender with a token, or if it is a small form of `/ops`.
+- If there are too many connections, the one without a token that has been silent longest is closed.
+- The time-out of a request begins with its first byte.
+- After SIGTERM or SIGINT, requests that have arrived are still answered, for DRAIN_S at most.
 """
 
 import gc
@@ -39,7 +42,7 @@ from shared.data_settings import compare_at_start
 from shared.errors import ConfigurationError
 from shared.logs import configure_logs
 
-# Bytes, including the sizes of chunks; the application itself checks the exact limit of a body.
+# Bytes of a body in chunks, including the sizes of the chunks; the application itself checks the exact limit.
 MAX_CHUNKED_BODY = 2 * MAX_BODY
 # Bytes of a form of `/ops`, which comes without a token; a login or a search needs far fewer.
 MAX_FORM = 64 * 1024
@@ -52,10 +55,10 @@ LOOK_FOR_TIMEOUTS_S = 10
 # Seconds after the answer in which everything that the client still sends is discarded: closing with unread
 # bytes would reset the connection, and the answer could be lost.
 LINGER_S = 10
-# Several times the deadline of an upload; a request for the catalog may take longer, and is cut off.
+# Several times the deadline of an upload; a request to `/catalog` may take longer, and is then cut off.
 DRAIN_S = 10.0
-# Seconds. Only a thread that waits for a client that does not read, or for a long statement, can still be
-# busy at this time.
+# Seconds that threads get after DRAIN_S. Only a thread that waits for a client that does not read, or for a
+# long statement, can still be busy then.
 SHUTDOWN_S = 0.5
 TICK_S = 0.5
 WRONG_CONFIGURATION = 2
@@ -69,7 +72,7 @@ class _NotFoundError(Error):  # type: ignore[misc]  # waitress has no types
 
 
 class _ProblemTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
-    """Answer requests that waitress itself refuses: its own text would quote the request."""
+    """Answer requests that waitress itself refuses: the text of waitress would quote the request."""
 
     def execute(self) -> None:
         error = self.request.error
@@ -99,7 +102,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
     def received(self, data: bytes) -> int:
         """Parse some bytes; return how many are consumed: all of them if the body is skipped."""
         consumed: int = super().received(data)
-        # The rest of a skipped body: the connection is closed after the answer.
+        # `data` is the rest of a skipped body: the connection is closed after the answer.
         return len(data) if self.is_cut else consumed
 
     def parse_header(self, header_plus: bytes) -> None:
@@ -109,7 +112,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
         except ValueError:  # as for a length of 5,000 digits, or a bad host: waitress would answer nothing
             raise ParsingError("") from None
         if "//" in self.path:
-            # waitress and werkzeug would read such a path as `/`, or redirect to a host that it names.
+            # waitress and werkzeug would read such a path as `/`, or redirect to a host that the path names.
             self.error = _NotFoundError("")
         # RFC 9112, section 6.3: sender and server may disagree about where such a request ends.
         is_ambiguous = b"\ntransfer-encoding:" in header_plus.lower()
@@ -142,7 +145,8 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self.parser_class = partial(_Request, settings=settings, senders=senders)
         channels = server.active_channels.values()
         if len(channels) >= MAX_CONNECTIONS:
-            # Of the connections whose current request shows no token, close the one that is silent longest.
+            # Of the connections that wait for no answer, and whose unfinished request, if any, has no token,
+            # close the one that has been silent longest.
             strangers = (each for each in channels if not each.requests and not each.has_token)
             if oldest := min(strangers, key=attrgetter("last_activity"), default=None):
                 oldest.handle_close()
@@ -167,14 +171,14 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         return received
 
     def handle_read(self) -> None:
-        """Time a request from its first byte: timed from its newest byte, a slow one would never time out."""
+        """Count a request's time-out from its first byte: if every byte restarted it, it might never end."""
         unfinished, since = self.request, self.last_activity
         super().handle_read()
         if self.is_lingering or (unfinished is not None and self.request is unfinished):
             self.last_activity = since
 
     def handle_write(self) -> None:
-        """Send the answer; after the last one, close our side, and wait for the client to close its side."""
+        """Send answers; after the last answer, close our side, and wait for the client to close its side."""
         if self.close_when_flushed and self.total_outbufs_len:
             self._flush_exception(self._flush_some)
         if self.close_when_flushed and not self.total_outbufs_len and not self.will_close:
@@ -236,7 +240,7 @@ class Server:
     def stop(self) -> None:
         """Ask `run` to end; signal handlers and other threads may call this."""
         self._stopping = True
-        with suppress(OSError):  # `run` has ended already, and closed what wakes it
+        with suppress(OSError):  # `run` has ended already, and has closed the trigger
             self._listeners[0].pull_trigger()
 
     def _tick(self, wait: float = TICK_S) -> None:

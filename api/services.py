@@ -51,7 +51,7 @@ class Services:
 def install_services(app: Flask, settings: Settings, clock: Callable[[], datetime] | None) -> None:
     """Make the services of an application, without any connection yet.
 
-    `clock` replaces Postgres' clock in `now`, and this host's in the check of senders.
+    `clock` replaces Postgres' clock in `now`, and this host's clock in `senders`.
     """
     now = (lambda _connection: clock()) if clock else db.now
     senders = Senders(settings, clock or SYSTEM_CLOCK)

@@ -1,4 +1,4 @@
-"""Postgres with a deadline and a breaker; group commit of uploads, or the spool while Postgres is away."""
+"""Use Postgres within a deadline; commit uploads in groups, or spool them while Postgres is away."""
 
 import math
 import queue
@@ -26,14 +26,16 @@ log = structlog.get_logger()
 # If a request notices its deadline more than this many seconds late, the process was slow, not the store, and
 # the breaker stays closed.
 LATE_S = 0.25
-# Uploads; a larger batch would delay its first upload without a measurable gain.
+# Limit of uploads in a batch: a larger batch would delay its first upload without a measurable gain.
 MAX_BATCH = 64
-# Characters. Usual uploads are far smaller; a full batch of the largest would take longer than the deadline.
+# A batch with this many characters gets no further upload: a batch of MAX_BATCH uploads of the largest size
+# would take longer than the deadline. Usual uploads are far smaller.
 MAX_BATCH_SIZE = 2_000_000
-# Pushes at once. Opening a connection takes longer than many pushes: in a burst with one connection for each
-# upload, pushes would time out.
+# Limit of simultaneous pushes to the spool. To open a connection takes longer than many pushes: in a burst
+# with one connection for each upload, pushes would time out.
 MAX_PUSHES = 4
-# No upload has this uuid. Locking it tests whether the table can be written: a standby refuses.
+# No upload has this uuid. A statement that would lock its row tests whether the table can be written: a
+# standby refuses the statement.
 NIL = UUID(int=0)
 _PROBE = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR KEY SHARE")
 
@@ -44,10 +46,10 @@ T = TypeVar("T")
 
 
 class Breaker:
-    """Let every request through while a store answers; after a failure, one request in `pause` seconds.
+    """Let every request ask a store while the store answers; after a failure, one in `pause` seconds.
 
-    If no request tests the store for two pauses, the breaker closes. With an infinite pause it stays open
-    until `close` is called. `name`: the label of its metric.
+    If no request asks the store for two pauses, the breaker closes. With an infinite pause, the breaker stays
+    open until `close` is called. `name`: the label of the metric.
     """
 
     def __init__(self, pause: float, name: str) -> None:
@@ -58,7 +60,7 @@ class Breaker:
         self._lock = threading.RLock()
 
     def allows(self) -> bool:
-        """Return whether to ask the store; if so, the caller then calls `close` or `trip`."""
+        """Return whether the caller may ask the store; if so, the caller then calls `close` or `trip`."""
         with self._lock:
             self._expire()
             now = time.monotonic()
@@ -77,7 +79,7 @@ class Breaker:
             self._retry_at = None
 
     def trip(self) -> bool:
-        """Note that the store is unreachable; return whether that is new."""
+        """Note that the store is unreachable; return whether the breaker was closed."""
         with self._lock:
             is_new = self._retry_at is None
             self._open.set(1)
@@ -96,11 +98,12 @@ class Breaker:
 
 
 class Store:
-    """Use Postgres within a deadline, on a few threads of its own.
+    """Use Postgres within a deadline, on a few separate threads.
 
     Neither a statement timeout nor a TCP timeout ends the wait for a server that is stopped (SIGSTOP); the
     deadline does. A stopped Postgres blocks these threads, but no request for longer than the deadline. While
-    the breaker is open, a thread probes the store, so that no request has to. `name`: for metrics and logs.
+    the breaker is open, a thread probes the store, and requests are refused at once. `name`: the store's name
+    in metrics and logs.
     """
 
     def __init__(self, engine: Engine, name: str, *, deadline: float, threads: int) -> None:
@@ -137,9 +140,10 @@ class Store:
             return work(connection)
 
     def wait(self, work: Callable[[], T]) -> T:
-        """Run `work`, which must raise TimeoutError at its deadline; raise StoreUnavailableError like `run`.
+        """Run `work`, which must raise TimeoutError at the store's deadline.
 
-        If the store cannot be reached, the breaker opens.
+        Raise StoreUnavailableError as `run` does. The breaker opens if the store is away, or answers no
+        request within the deadline.
         """
         if not self._breaker.allows():
             raise StoreUnavailableError("the store was unreachable a moment ago")
@@ -148,7 +152,7 @@ class Store:
             result = work()
         except TimeoutError:
             was_slow = time.monotonic() > begun_at + self.deadline + LATE_S
-            # If the store has answered others meanwhile, this request only waited for one of the threads.
+            # If the store has answered other requests meanwhile, this one only waited for one of the threads.
             if not was_slow and self._answered_at < begun_at:
                 self._trip()
             log.warning("store.timed_out", store=self._name, process_was_slow=was_slow)
@@ -197,7 +201,10 @@ def _look(connection: Connection) -> None:
 
 
 class _Waiting(NamedTuple):
-    """An upload that waits for the writer until its request gives up; a Future would take 3 times the CPU."""
+    """An upload that waits for the writer; at the time `until`, its request gives up.
+
+    A Future in place of `answer` would take three times the CPU.
+    """
 
     delivery: uploads.Delivery
     until: float
@@ -245,7 +252,7 @@ class UploadStore:
             return uploads.Receipt(uploads.Verdict.PENDING)
 
     def check(self) -> None:
-        """Raise StoreUnavailableError if no store would accept an upload."""
+        """Raise StoreUnavailableError if Postgres would accept no upload, and no spool answers."""
         try:
             self._store.check()
         except StoreUnavailableError:
@@ -281,7 +288,7 @@ class UploadStore:
         """Commit a batch; if a value cannot be stored or a row is locked, commit each upload alone."""
         try:
             receipts = self._receive([each.delivery for each in batch])
-        except Exception as error:  # noqa: BLE001  # raised in the requests that wait for it
+        except Exception as error:  # noqa: BLE001  # the waiting requests raise it
             locked = isinstance(error, DBAPIError) and isinstance(error.orig, LockNotAvailable)
             if len(batch) > 1 and (locked or isinstance(error, DataError)):
                 for each in batch:

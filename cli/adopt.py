@@ -30,11 +30,11 @@ class Column(NamedTuple):
 
 
 class View(NamedTuple):
-    """A view: likely names of its table, its columns, and those by which rows are looked up, the key first.
+    """A view: likely names of its table, its columns, and columns by which rows are looked up, the key first.
 
-    `parent`: another view, and the column by which a row names its parent in that view. A column that the
-    table lacks is taken from the parent's table, unless rows are looked up by that column; one without likely
-    names is always that of the parent's view.
+    `parent`: another view, and the column that holds the id of a row's parent there. A column that the table
+    lacks is taken from the parent's table, unless rows are looked up by this column. A column without likely
+    names is always taken from the parent's view.
     """
 
     tables: tuple[str, ...]
@@ -69,7 +69,7 @@ VIEWS = {
         ("study_questions", "questions", "items", "cards"),
         {
             "id": Column(INTEGER, ("id", "question_id")),
-            # That of the topic: a column of the question's own may name its author or a tenant.
+            # From the topic: such a column in the questions' table may name an author or a tenant.
             "user_id": Column(INTEGER, ()),
             "study_topic_id": Column(INTEGER, ("study_topic_id", "topic_id", "course_id", "deck_id")),
             "subject": Column(TEXT, ("subject", "category", "chapter"), "''"),
@@ -100,7 +100,7 @@ _COLUMNS = text("""
     SELECT table_name, column_name, data_type, is_nullable = 'YES' FROM information_schema.columns
     WHERE table_schema = :schema ORDER BY table_name, ordinal_position
 """)
-# With its length: `character` alone is one character long.
+# The type with its length: `character` alone is one character long.
 _TYPE = text("""
     SELECT format_type(atttypid, atttypmod) FROM pg_attribute
     WHERE attrelid = to_regclass(:table) AND attname = :column
@@ -250,7 +250,7 @@ def _view(name: str, host: _Host) -> str:
     if nullable := [column for column in needed if (host.table(name), column) in host.nullable]:
         source.append("WHERE " + " AND ".join(f"host.{_quote(column)} IS NOT NULL" for column in nullable))
     select = f"CREATE OR REPLACE VIEW {name} AS\nSELECT\n" + ",\n".join(lines)
-    # An index on the column serves no cast, except that of a varchar, which is a text already.
+    # An index on a column does not serve a cast of it, unless the column is a varchar, a text already.
     indexes = [
         "\n-- Rows are looked up by a cast. It needs an index of its own on the table, such as:\n"
         f"-- CREATE INDEX ON {host.source(name)} (({shown[column].replace('host.', '', 1)}));"
@@ -320,7 +320,7 @@ _WRONG_ROWS = (
             "id",
             "NOT EXISTS (SELECT FROM users WHERE users.id = i.user_id)",
             "user_id is no id of users in",
-            "let the view leave these rows out, or correct the user whom the table names",
+            "let the view leave these rows out, or correct the user id in the table",
         )
         for view in ("study_topics", "study_questions")
     ),
@@ -357,7 +357,7 @@ _WRONG_ROWS = (
         "pub_id",
         f"length(pub_id) > {MAX_PUB_ID}",
         f"pub_id has more than {MAX_PUB_ID} characters:",
-        "shorten it, or let the view leave the rows out: no answer can name them",
+        "shorten pub_id, or let the view leave these rows out: no answer can name them",
     ),
     (
         "published_items",
@@ -371,7 +371,7 @@ _WRONG_ROWS = (
         "id",
         f"length(subject) > {MAX_SUBJECT}",
         f"subject has more than {MAX_SUBJECT} characters in",
-        "shorten it: no session can be limited to this subject",
+        "shorten subject: no session can be limited to this subject",
     ),
     (
         "study_questions",

@@ -75,7 +75,8 @@ def sync(*, parts: Parts, is_table: bool, url: str, force: bool) -> None:
         differing_still = server.still_differing()  # they have questions, or values, that FILE does not have
         with remote.track(differing_still, len(differing_still), "withdrawing") as topics:
             gone = {topic: server.keep_only(topic, index.asked[topic]) for topic in topics}
-    # Of a table, digests also differ by values that it cannot say: a topic differed if the server changed it.
+    # Digests also differ by values that a table cannot hold: with a table, a topic counts as different if the
+    # server changed the topic.
     changed = [topic for topic in before if server.digests[topic] != before[topic] or gone.get(topic)]
     differed, withdrawn = len(changed if is_table else differing), sum(gone.values())
     click.echo(

@@ -19,9 +19,10 @@ from shared.errors import StudyIngestError
 from study_outbox import is_away, pause_after, retry_after
 
 PATH = "/ingest/study/attempts"
-# In seconds: enough for a server that restarts. Until the first answer of a server, no other limit is used.
+# In seconds, for the repetitions of a request: enough for a server that restarts. Until a server has answered
+# once, this limit is used instead of a longer one.
 PATIENCE_S = 8.0
-# In seconds: enough for a store that restarts or fails over.
+# The limit of `upload` after the first answer, in seconds: enough for a store that restarts or fails over.
 UPLOAD_PATIENCE_S = 300.0
 POLL_S = 0.1
 TIMEOUT_S = 30.0
@@ -141,7 +142,7 @@ class Sender:
 
 
 def with_sender(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Pass a command a `sender` that sends to the server in the options, else to that of a running `up`."""
+    """Pass a command a `sender` for the server in the options, else for the server of a running `up`."""
 
     @click.option(
         "--url", envvar="API_URL", help="The server; by default API_URL, else the server of a running `up`."

@@ -9,7 +9,7 @@ from cli import context
 from cli.options import BIGINT, COUNT
 from shared.ops import actions
 
-HEADINGS = ("id", "upload", "received", "present received", "upload is")
+HEADINGS = ("id", "upload", "received", "present content received", "upload status")
 
 
 @click.group()

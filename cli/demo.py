@@ -178,7 +178,7 @@ class Demo:
             if now != before.get(pub_id)
         }
         if not is_new:
-            self._check("nothing advanced", holds=not advanced)
+            self._check("no progress changed", holds=not advanced)
             return
         current = sample.current_editions()
         counted = [current[each["pub_id"]] for each in result["attempts"] if each["status"] == "counted"]
@@ -202,7 +202,7 @@ class Demo:
         self._print("the server's answer was lost, so the viewer sends the same upload once more")
         known = self.sender.send(sample.main_upload()).answer is client.Answer.ALREADY_INGESTED
         self._check("the server answers already_ingested", holds=known)
-        self._check("nothing advanced", holds=self._progress(LEARNER) == before)
+        self._check("no progress changed", holds=self._progress(LEARNER) == before)
 
     def compare_live_and_uploaded(self) -> None:
         for learner in (LIVE, VIEWER):
@@ -250,7 +250,7 @@ class Demo:
             sent = self.sender.wait(upload, time.monotonic() + WAIT_S)
         if sent.answer not in {client.Answer.INGESTED, client.Answer.ALREADY_INGESTED}:
             why = f": {sent.why}" if sent.why else ""
-            raise DemoFailedError(f"an upload is {sent.answer} instead of ingested{why}")
+            raise DemoFailedError(f"the answer to an upload is `{sent.answer}` instead of `ingested`{why}")
         return sent.answer
 
     def _study(self, method: str, path: str, body: Any = None) -> Any:

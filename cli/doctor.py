@@ -313,7 +313,9 @@ def _health(connection: Connection, settings: Settings) -> Iterator[Finding]:
     age = state.oldest_age
     detail = "no upload waits" if age is None else f"the longest waiting upload has waited for {age:.0f} s"
     if health.Problem.UPLOADS_OVERDUE in found:
-        fix = "fix what else fails here; if nothing does, start more workers, or read uploads.last_error"
+        fix = (
+            "fix what else fails here; if nothing else fails, start more workers, or read uploads.last_error"
+        )
         yield fail("waiting uploads", detail, fix)
     elif health.Problem.BACKLOG in found:
         fix = "nothing to do if the number falls; else start more workers"
@@ -331,7 +333,7 @@ def _health(connection: Connection, settings: Settings) -> Iterator[Finding]:
 def _spool(redis_url: str) -> Iterator[Finding]:
     try:
         with spool.connect(redis_url) as client:
-            client.time()  # a Redis with a full disk refuses PING
+            client.time()  # not PING, which a Redis with a full disk refuses
             yield ok("spool", "answers")
             yield from _redis("spool", client)
             waiting = client.llen(spool.SPOOL) + client.llen(spool.MOVING)
@@ -429,7 +431,7 @@ def _worker(app: Celery) -> Finding:
 def _web(settings: Settings, url: str) -> Finding:
     """Check the web process; if it does not answer, report what it would do with these settings."""
     try:
-        # Not through a proxy of the environment: this is a check of the process itself.
+        # Not through a proxy that the environment names: this is a check of the process itself.
         answer = httpx.get(f"{url}/readyz", timeout=ASK_S, trust_env=False)
     except (httpx.InvalidURL, UnicodeError):  # UnicodeError: a host that cannot be looked up
         return fail("web", f"{url} is not a URL", "set API_URL to the web process' address: http://host:port")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.env_file import read_env_file
-from cli.lazy import LazyGroup, click  # click from there, where Ctrl-C may interrupt its import
+from cli.lazy import LazyGroup, click  # `cli.lazy` handles Ctrl-C while click loads
 from shared.errors import StudyIngestError
 
 # Without this, the interpreter looks for garbage among all loaded objects before it exits: 0.1 s a command.

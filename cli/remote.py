@@ -23,7 +23,7 @@ def connect(url: str, token: str, *, timeout: float) -> httpx.Client:
         base_url=server,
         headers=headers,
         timeout=timeout,
-        # A proxy of the environment cannot reach a server on this machine's loopback address.
+        # A proxy that the environment names cannot reach a server on this machine's loopback address.
         mounts={"http://": None, "https://": None} if is_local else None,
         # HTTP to this machine needs no certificate authorities: loading them takes 50 ms.
         verify=server.scheme == "https" or not is_local,

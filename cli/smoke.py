@@ -72,7 +72,7 @@ def _reject_nan(_: click.Context, option: click.Parameter, seconds: float) -> fl
 
 
 @click.command()
-@click.option("--url", help="The server.  [default: API_URL, or that of a running `up`]")
+@click.option("--url", help="The server.  [default: API_URL, or the server of a running `up`]")
 @click.option(
     "--patience",
     type=click.FloatRange(0, MAX_PATIENCE_S, min_open=True),

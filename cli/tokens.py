@@ -93,8 +93,8 @@ def mint_(  # noqa: PLR0913  # one for each option
 ) -> None:
     """Print a token for a learner.
 
-    Key and audience are those of the options, else of the environment's VIEWER_SIGNING_KEY and
-    VIEWER_TOKEN_AUDIENCE, else of a running `up`.
+    The key and the audience come from the options, else from VIEWER_SIGNING_KEY and VIEWER_TOKEN_AUDIENCE in
+    the environment, else from a running `up`.
     """
     running = {} if signing_key and audience else read_env_as_owner(data_dir)
     if not signing_key:

@@ -102,7 +102,7 @@ def _narrowed(command: Callable[..., Any]) -> Callable[..., Any]:
             "--learner", type=BIGINT, metavar="ID", help="Only uploads that answer questions of this learner."
         ),
         click.option(
-            "--newer-than", type=Duration(), help="Only uploads received within this time until now, e.g. 7d."
+            "--newer-than", type=Duration(), help="Only uploads received in the last DURATION, e.g. 7d."
         ),
         click.option(
             "--older-than", type=Duration(), help="Only uploads received longer ago than this, e.g. 10m."
@@ -224,7 +224,7 @@ def _print_report(report: UploadReport) -> None:
             for ordinal, each in enumerate(result["attempts"])
         ]
         context.print_table(
-            ("ordinal", "question", "became", "why", "learner" if report.owners else "due"), rows
+            ("ordinal", "question", "fate", "why", "learner" if report.owners else "due"), rows
         )
     if report.conflicts:
         click.echo("\nconflicts")
@@ -263,9 +263,8 @@ class _Shift(click.ParamType[timedelta]):
 @click.option(
     "--skipped",
     is_flag=True,
-    help="Replay the ingested upload UUID again, to add its skipped attempts. Without a UUID, but with"
-    " another option that selects: lists what `uploads list --skipped` finds, and asks before it replays"
-    " these.",
+    help="Replay the ingested upload UUID again, to add its skipped attempts. Without a UUID, other options"
+    " select uploads, as for `uploads list --skipped`: these are listed, and replayed after you confirm.",
 )
 @click.option(
     "--shift-clock",
@@ -319,7 +318,7 @@ def replay(  # noqa: PLR0913  # one for each option
     if dry_run:
         return
     if shift_clock is not None and not yes:
-        click.confirm("Replay the upload with these times?", abort=True)
+        click.confirm("Replay the upload with the shifted times?", abort=True)
     zone = store.default_zone
     with store.engine.begin() as connection:
         now = db.now(connection)
@@ -356,13 +355,13 @@ def _dry_run_all(store: context.Store, wanted: Search) -> None:
     """Dry-run each upload separately: the effects of one upload on another are not shown."""
     found, purged = _find(store, wanted)
     refused = _refused(found, lambda uuid: _dry_run(store, uuid))
-    click.echo(f"{len(found)} tried, {refused} refused, {purged} left out (purged)")
+    click.echo(f"{len(found)} uploads, {refused} refused, {purged} left out (purged)")
     if refused:
         raise click.exceptions.Exit(1)
 
 
 def _add_all_skipped(store: context.Store, wanted: Search, *, dry_run: bool, yes: bool) -> None:
-    """Add the skipped attempts of each upload in a transaction of its own; with `dry_run`, only show them."""
+    """Add the skipped attempts, in one transaction for each upload; with `dry_run`, only show the effects."""
     with store.engine.connect() as connection:
         found = search(connection, wanted)[::-1]  # the oldest first
     if not found:
@@ -382,7 +381,7 @@ def _add_all_skipped(store: context.Store, wanted: Search, *, dry_run: bool, yes
             click.confirm(f"Replay these {len(found)} uploads?", abort=True)
     act = partial(_dry_run, store, skipped=True) if dry_run else add
     refused = _refused([each.client_session_uuid for each in found], act)
-    click.echo(f"{len(found)} tried, {refused} refused" + ("" if dry_run else f", {added} attempts added"))
+    click.echo(f"{len(found)} uploads, {refused} refused" + ("" if dry_run else f", {added} attempts added"))
     if refused:
         raise click.exceptions.Exit(1)
 

@@ -109,7 +109,7 @@ def require_free_name(connection: Connection, schema: str) -> None:
 
 
 def create_schema(connection: Connection) -> None:
-    """Create the schema of our tables, if there is none."""
+    """Create the schema of our tables, if it does not exist."""
     if scalar(connection, text("SELECT current_schema()")) is None:
         path = scalar(connection, text("SELECT current_setting('search_path')"))
         require_free_name(connection, path.strip('"'))
@@ -119,7 +119,7 @@ def create_schema(connection: Connection) -> None:
 def require_ours(connection: Connection) -> None:
     """Raise MigrationError if tables of another application have our tables' names, or if views are missing.
 
-    The catalog's tables may be views, which the owner of the catalog has written: then all must be there.
+    The catalog's tables may be views, which the owner of the catalog has made: then all must be there.
     """
     if scalar(connection, _IS_OURS, {"mark": MARK}):
         return
@@ -136,12 +136,12 @@ def require_ours(connection: Connection) -> None:
     if views and (missing := sorted(CATALOG - views)):
         raise MigrationError(
             f"DATABASE_SCHEMA: the schema {schema} has views of the catalog, but lacks {', '.join(missing)}:"
-            " study-ingest adopt prints them"
+            " create these views with the SQL that study-ingest adopt prints"
         )
 
 
 def in_catalog(reference: str) -> str:
-    """Return a constraint on the catalog's tables; an empty text if these are views, which allow none."""
+    """Return the constraint `reference`; an empty text if the catalog consists of views, which allow none."""
     return reference if catalog_is_ours(op.get_bind()) else ""
 
 
@@ -161,7 +161,9 @@ def deploy_lock(engine: Engine, wait: float = LOCK_WAIT_S) -> Iterator[None]:
         deadline = time.monotonic() + wait
         while not connection.scalar(select(func.pg_try_advisory_lock(LOCK_KEY))):
             if time.monotonic() > deadline:
-                raise MigrationError(f"another deploy is still migrating this database after {wait:g} s")
+                raise MigrationError(
+                    f"another deploy is still migrating this database after {wait:g} s: try again later"
+                )
             time.sleep(LOCK_POLL_S)
         try:
             yield

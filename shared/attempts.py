@@ -30,15 +30,15 @@ def load_questions(connection: Connection, pub_ids: Iterable[str]) -> dict[str, 
 
     An id whose edition has no valid key counts as unknown.
 
-    A caller that grades holds the learner's lock, so that no catalog load changes a key before the caller
+    A caller that grades must hold the learner's lock: then no catalog load changes a key before the caller
     has written.
     """
     rows = execute(connection, _QUESTIONS, {"pub_ids": as_json(list(pub_ids))})
     return {pub_id: Question(*question) for pub_id, *question in rows}
 
 
-# SESSION: the columns that name an attempt's session. If the same statement inserts the session, they are
-# upload and topic; else the ids of learner and session.
+# SESSION stands for the columns that name an attempt's session. If the same statement inserts the session,
+# they are upload and topic; else they are the ids of learner and session.
 _ATTEMPTS = """
     INSERT INTO study_question_attempts (user_id, study_quiz_session_id, study_question_id, pub_id, ordinal,
         selected, unsure, outcome, rating, counted, answered_at, answered_at_raw, utc_offset, study_date,

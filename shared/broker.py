@@ -16,8 +16,9 @@ from shared.config import BrokerSettings, Sentinel, sentinel
 
 REPLAY = "replay_uploads"
 REPLAY_QUEUE = "replay"
-# The limit of uploads in one message. A message takes a worker half the time of a replay, so several uploads
-# share a message. With more than ten, too many would have to be enqueued again when a worker is killed.
+# The limit of uploads in one message. Handling a message takes a worker half as long as a replay, so several
+# uploads share a message. With more than ten, too many would have to be enqueued again when a worker is
+# killed.
 MESSAGE_SIZE = 10
 AMQP = ("amqp://", "amqps://", "pyamqp://")
 
@@ -55,7 +56,7 @@ def make_celery(settings: BrokerSettings, *, worker: bool = False) -> Celery:
         task_time_limit=settings.task_time_limit,
         worker_prefetch_multiplier=1,  # a killed worker holds back fewer messages
         task_ignore_result=True,  # Postgres has the result
-        task_publish_retry=False,  # the sweeper enqueues again; a sender does not wait
+        task_publish_retry=False,  # the sweeper enqueues the upload again; a sender does not wait
         task_routes={REPLAY: {"queue": REPLAY_QUEUE}},
         task_serializer="json",
         accept_content=["json"],
@@ -63,8 +64,8 @@ def make_celery(settings: BrokerSettings, *, worker: bool = False) -> Celery:
         broker_pool_acquire_timeout=CONNECT_TIMEOUT_S,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # no limit: the broker may be away for hours
-        # Otherwise a broker that refuses commands would end the worker, such as a Redis that became read-only
-        # in a fail-over, or whose disk is full.
+        # Otherwise a broker that refuses commands would end the worker: for example a Redis that became
+        # read-only in a fail-over, or a Redis with a full disk.
         broker_channel_error_retry=True,
         worker_soft_shutdown_timeout=SOFT_SHUTDOWN_S,
         worker_enable_soft_shutdown_on_idle=False,

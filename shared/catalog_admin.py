@@ -138,7 +138,7 @@ def _faults(catalog: CatalogFile, known: _Known) -> list[str]:
     ]
 
 
-# Limit of rows that are written in one transaction (docs/performance.md, "What was tried").
+# Limit of learners, topics or questions in one transaction (docs/performance.md, "What was tried").
 PART = 500
 
 _ONE_CHANGE = text("SELECT pg_advisory_xact_lock(7319400452)")
@@ -194,9 +194,9 @@ def lock_catalog(connection: Connection) -> None:
 def split(
     connection: Connection, catalog: CatalogFile, *, force: bool = False, keep: Collection[str] = ()
 ) -> list[CatalogFile]:
-    """Split what is new or differs into catalogs of at most PART learners, topics or questions.
+    """Split new and changed rows of `catalog` into catalogs of at most PART learners, topics or questions.
 
-    Each part is for one transaction, which locks at most one learner, so that a busy learner delays no other.
+    Each part is for one transaction, which locks at most one learner: so a busy learner delays no other one.
     If a question or an edition belonged to other learners before, these learners are locked, too. Raises
     CatalogError as `load_catalog` does, before any write.
     """
@@ -239,7 +239,7 @@ def load_catalog(
     """Load a catalog and return what it changed in stored editions; loading it again changes nothing.
 
     Raises CatalogError if the catalog contradicts itself or the tables, or if it would change an answered
-    edition (`EditionChange`). With `force`, such a change is only refused if attempts could no longer be
+    edition (`EditionChange`). With `force`, such a change is refused only if attempts could no longer be
     interpreted after it (`EditionChange.refused`). Attempts at an edition with a new key are graded again,
     and the progress of their questions is folded again; new texts change no outcome. `keep`: columns
     whose stored values stay where the catalog has none.
@@ -276,7 +276,10 @@ def _judge(changes: list[EditionChange], *, force: bool) -> None:
 # These keys are also in shared/models.py; but importing the ORM would take 8 MiB of each process that may
 # load a catalog.
 _KEYS = {"users": "id", "study_topics": "id", "study_questions": "id", "published_items": "pub_id"}
-_USE_FORCE = "use --force (over HTTP: force=true) if you want these changes of answered editions"
+_USE_FORCE = (
+    "use --force (over HTTP: force=true) to change answered editions; where attempts could no longer be"
+    " interpreted, publish a new edition instead"
+)
 
 
 def _new_rows(

@@ -60,7 +60,7 @@ class Index:
         if missing := sorted(self.asked.keys() - self.topics.keys()):
             topics = ", ".join(map(str, missing))
             raise CatalogError(
-                f"topic {topics}: the file has its questions, but no entry for the topic: add it"
+                f"topic {topics}: has questions in the file, but no entry: add an entry to `topics`"
             )
 
     def digests(self) -> Iterator[Digest]:

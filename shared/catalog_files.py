@@ -133,7 +133,7 @@ def _catalog(rows: list[Row]) -> CatalogFile:
 
 
 def made_id(*names: Any) -> int:
-    """Make an id from names: equal names give equal ids, at least 2**52 and exact as JavaScript numbers."""
+    """Make an id from names; equal names give equal ids. Ids are at least 2**52, and exact in JavaScript."""
     digest = hashlib.sha256("\n".join(map(str, names)).encode()).digest()
     return 2**52 | int.from_bytes(digest[:7], "big") >> 4
 
@@ -170,7 +170,9 @@ def _table(content: bytes, defaults: Mapping[str, str]) -> list[Row]:
                 faults += _faults_of_header(header, place, delimiter, defaults)
             elif len(cells) != len(header):
                 cause = f"{len(cells)} cells for {len(header)} columns"
-                faults.append(f"{place}: {cause}: write one per column, quoted if it holds {delimiter!r}")
+                faults.append(
+                    f"{place}: {cause}: write one cell per column, and quote a cell that holds {delimiter!r}"
+                )
             else:
                 named = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
                 rows += _read_row(place, {**defaults, **named}, faults)
@@ -210,7 +212,7 @@ def _read_row(place: str, cells: Mapping[str, str], faults: list[str]) -> list[R
     choices = split_choices(cells.get("choices", ""))
     if "choices" in cells and (len(choices) < 2 or not all(choices)):  # noqa: PLR2004  # a choice needs two
         cause = "has an empty choice" if len(choices) > 1 else "has one choice"
-        wrong["choices"] = f"{cause}: separate choices by line breaks, or by |"
+        wrong["choices"] = f"{cause}: between two choices, write one line break or one |"
     key = -1
     try:
         key = read_key(cells.get("key", ""), choices)

@@ -26,13 +26,13 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 def _storable(text: str) -> str:
     if UNSTORABLE.search(text):
-        raise ValueError("contains NUL (\\0) or half of a character, which Postgres cannot store")
+        raise ValueError("contains NUL (\\0) or a lone surrogate, which Postgres cannot store: remove it")
     return text
 
 
 def _not_blank(pub_id: str) -> str:
     if not re.match(PUB_ID_PATTERN, pub_id):
-        raise ValueError("has only spaces, which no answer can name")
+        raise ValueError("must have a character that is not a space")
     return pub_id
 
 
@@ -52,7 +52,7 @@ def _written(value: Any) -> Any:
 
 Id = Annotated[int, pydantic.Field(gt=0, lt=2**63), pydantic.BeforeValidator(as_integer)]
 Date = Annotated[date, pydantic.Field(strict=False), pydantic.BeforeValidator(_written)]
-# Postgres would store a time beyond these years, but Python could not read it again.
+# Postgres would store a time outside the years 1 to 9999, but Python could not read it again.
 Moment = Annotated[
     pydantic.AwareDatetime,
     pydantic.Field(strict=False),
@@ -131,12 +131,12 @@ class CatalogQuestion(_Form):
 
 
 # Columns that keep their stored values when a table, Moodle's XML or QTI is loaded or synchronised: such
-# files have no place for them. `retired_at` has none either: `load` keeps it, and `sync` deletes it.
+# files have no place for them. `retired_at` is not listed, as only `load` keeps it; `sync` deletes it.
 NOT_IN_TABLES = frozenset({"exam_on", "exam_frequency", "published_at"})
 
 
 class CatalogFile(_Form):
-    """A catalog; learners, topics and questions that it does not name are not changed."""
+    """A catalog; loading it changes only the learners, topics and questions that it names."""
 
     users: list[CatalogUser] = []
     topics: list[CatalogTopic] = []
@@ -197,7 +197,7 @@ def read_catalog(text: bytes) -> CatalogFile:
         raise CatalogError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise CatalogError("the catalog nests too deeply: check its brackets") from None
-    except ValueError:  # of Python's limit for digits
+    except ValueError:  # Python limits the digits of an integer
         raise CatalogError("a number has too many digits") from None
 
 

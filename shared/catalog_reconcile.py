@@ -33,13 +33,13 @@ class Difference(NamedTuple):
         if not self.editions:
             return f"learner {self.user_id} is gone, but data of this learner is still here"
         keys = ", ".join(f"{pub_id} ({attempts} attempts)" for pub_id, attempts in self.editions.items())
-        return f"learner {self.user_id}: graded by another key than the present one: {keys}"
+        return f"learner {self.user_id} has attempts graded by another key than the present one: {keys}"
 
 
 # Limit of learners that are read in one transaction.
 BATCH = 200
 
-# Everybody of whom there is something; each part but the conflicts is read by an index. A learner whose
+# All learners of whom we may have data. Each part except the conflicts is read by an index. A learner whose
 # questions are gone before the first replay is known only by the token with which the upload was sent.
 _LEARNERS = text("""
     SELECT user_id, EXISTS (SELECT FROM users WHERE id = c.user_id) AS is_there,

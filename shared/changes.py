@@ -21,7 +21,7 @@ _FORM = re.compile(r"([0-9a-f]{8})-([0-9]{1,19})(?:-([0-9]{1,19})-([0-9]{1,19})(
 
 
 class Cursor(NamedTuple):
-    """What a reader knows: the changes of every transaction of a database before `since`.
+    """What a reader knows of a database: the changes of every transaction before `since`.
 
     While the reader reads on to `until`, it also knows the changes of the learners up to `user_id`. If
     `question_id` is set, it knows the changes of that last learner only up to this question.
@@ -77,7 +77,7 @@ _SNAPSHOT = text("""
     FROM pg_current_snapshot() AS now, pg_control_system() AS control
 """)
 
-# Also learners whose progress changed again after :until: the changes before :until are returned now.
+# Also learners whose progress changed again after :until: their changes before :until are returned now.
 _LEARNERS = text("""
     SELECT user_id, whole_xid >= CAST(:since AS xid8) AND whole_xid < CAST(:until AS xid8) AS complete
     FROM learner_changes

@@ -235,7 +235,7 @@ UrlPrefix = Annotated[str, AfterValidator(_url_prefix)]
 Networks = Annotated[str, AfterValidator(_networks)]
 Origins = Annotated[str, AfterValidator(_origins)]
 Rate = Annotated[str, AfterValidator(_rate)]
-# The limits keep each within what Postgres (milliseconds in 31 bits) and Python's waits can express.
+# The limits keep each time within what Postgres (milliseconds in 31 bits) and Python's waits can express.
 Seconds = Annotated[float, Field(ge=0.001, le=2_000_000, allow_inf_nan=False)]
 # The shortest allowed length of each secret. From one IP address a stranger can try some thousand passwords a
 # day, but any number of tokens.
@@ -418,7 +418,7 @@ class Settings(BrokerSettings, StoreSettings):
         if any(len(each) < shortest for each in ours):
             each = "" if name == "ops_password" else " in each token; commas separate tokens"
             raise ValueError(f"must have {shortest} characters or more{each}")
-        # A token from a learner's device must not give the rights of the front end or of operators.
+        # A sender's token must not give the rights of the front end or of operators.
         others = [other for other in SHORTEST_SECRETS if other in info.data]
         known = [each for other in others for each in secrets(other, info.data[other])]
         if len({*known, *ours}) < len(known) + len(ours):

@@ -44,7 +44,7 @@ def compare(connection: Connection, settings: StoreSettings) -> str:
     ours, stored = settings.study_time_zone, db.scalar(connection, _READ, {"name": ZONE})
     if stored not in {None, *zones.names()}:
         raise ConfigurationError(
-            f"STUDY_TIME_ZONE: is {stored} in the database, which is not an IANA time zone: run"
+            f"STUDY_TIME_ZONE: the database has {stored}, which is not an IANA time zone: run"
             " `study-ingest migrate --time-zone ZONE` with the zone of learners who have none"
         )
     if stored not in {None, ours} and ZONE in settings.model_fields_set:

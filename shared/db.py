@@ -111,10 +111,10 @@ def make_engine(  # noqa: PLR0913  # each is an engine's own property
 def _set_up(
     settings: StoreSettings, wanted: Mapping[str, str], driver: psycopg.Connection, entry: ConnectionPoolEntry
 ) -> None:
-    """Apply the settings: once for a connection to Postgres, in each transaction on one to a pooler.
+    """Apply the settings: for Postgres once for each connection, for a pooler in each transaction.
 
-    A pooler may give each transaction another session of Postgres. It is recognised by the process id that it
-    reports when a connection is made: no session of Postgres has this id.
+    A pooler may give each transaction another session of Postgres. A pooler is recognised by the process id
+    that it reports when a connection is made: no session of Postgres has this id.
     """
     is_pooled = f"pg_backend_pid() <> {driver.info.backend_pid}"
     known = {name: "0" for name, since in UNLIMITED.items() if driver.info.server_version >= since}
@@ -150,7 +150,7 @@ _CATALOG = text("SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regcl
 
 
 def catalog_is_ours(connection: Connection) -> bool:
-    """Return whether the catalog consists of our own tables, not of views on a document server's.
+    """Return whether the catalog consists of our own tables, not of views on those of a document server.
 
     A catalog that does not exist yet counts as ours. An existing catalog never changes its kind, so a
     connection remembers the answer.

@@ -80,7 +80,7 @@ class NothingToAskError(StudyIngestError):
 
 
 class SessionClosedError(StudyIngestError):
-    """The session is done or abandoned: it takes no answer, and cannot change from one to the other."""
+    """The session is done or abandoned: it takes no answer, and its status no longer changes."""
 
 
 class NotAskedError(StudyIngestError):

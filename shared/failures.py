@@ -25,7 +25,7 @@ _TRANSIENT = frozenset({"55P03", _READ_ONLY, "0A000"})
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether a failure is a transient fault: a repeated start that it ends counts as no try."""
+    """Return whether a failure is a transient fault: after it, a repeated start does not count as a try."""
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415  # see above
 
     if isinstance(error, OvertakenError):

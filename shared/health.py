@@ -29,7 +29,7 @@ LOCAL_DISKS = ("btrfs", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"
 FREE_SHARE = 0.001
 
 # Each count of uploads reads a partial index without the ingested ones. Purged uploads and conflicts are not
-# counted: no operator can do anything about them. Accepting a conflict decides all that came before.
+# counted: no operator can do anything about them. Accepting a conflict decides all earlier ones, too.
 _READ_STATE = text("""
     SELECT waiting, oldest, extract(epoch FROM now() - oldest)::float8 AS oldest_age,
         rejected, dead, conflicts,
@@ -56,7 +56,7 @@ _BEAT = text("""
 
 
 class SystemState(NamedTuple):
-    """How many uploads and webhooks wait, and for how long; how many uploads failed; undecided conflicts.
+    """The numbers of waiting uploads and webhooks, failed uploads and undecided conflicts, and some ages.
 
     `oldest`: since when the longest waiting upload can be replayed. `heartbeat_age`: time since the
     sweeper's last heartbeat. Ages are in seconds; an age is None if no upload or webhook waits, or if there

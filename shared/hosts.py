@@ -78,9 +78,9 @@ def tls_arguments(arguments: Mapping[str, Any]) -> dict[str, str]:
     """Return the parameters that make a server prove its name, if it is not on this machine.
 
     There are none if all servers are known to be on this machine. There are none either if the URL's
-    `sslmode` or PGSSLMODE is set: it decides then. The trusted authorities come from the URL or
-    PGSSLROOTCERT, else from libpq's own file, else from SSL_CERT_FILE or the system, as for Redis and the
-    broker. By itself, libpq would accept any certificate, and also a connection without TLS.
+    `sslmode` or PGSSLMODE is set: then that setting decides. The trusted authorities come from the URL or
+    PGSSLROOTCERT, else from libpq's own file, else (as for Redis and the broker) from SSL_CERT_FILE or the
+    system. By itself, libpq would accept any certificate, and also a connection without TLS.
     """
     host, address, service = (
         str(arguments.get(name) or os.environ.get(f"PG{name.upper()}", ""))

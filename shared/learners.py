@@ -39,8 +39,8 @@ _PUB_IDS = text("""
     WHERE q.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
 """)
 
-# A conflict that was never ingested belongs to the learners whose questions it names. If nobody knows these,
-# and no learner's token sent it, it belongs to the learner of its upload.
+# A conflict that was never ingested belongs to the learners whose questions it names. If the catalog has none
+# of these, and no learner's token was sent with the conflict, it belongs to the learner of its upload.
 _THEIR_CONFLICTS = f"""
     :user_id IN (user_id, learner_id) OR user_id IS NULL AND (
         EXISTS (SELECT FROM {_NAMED}
@@ -134,8 +134,8 @@ def _own(column: str) -> str:
     )) AS {column}"""  # noqa: S608  # made of our own words
 
 
-# What is known of a learner, by table. Two learners may share a device, and so an upload: in JSON, the second
-# column with the same name replaces the first.
+# What is known of a learner, by table. Two learners may share a device, and so an upload: `_own` leaves out
+# the attempts of others. In JSON, the column of `_own` replaces the stored one of the same name before it.
 _EXPORTS = {
     "users": "SELECT * FROM users WHERE id = :user_id",
     "study_topics": "SELECT * FROM study_topics WHERE user_id = :user_id ORDER BY id",

@@ -51,7 +51,7 @@ ROOM = 32
 
 
 class _OwnFile(MmapedDict):
-    """A file of this process's metrics; replaces an incomplete file of an earlier process with the same id.
+    """A file of this process's metrics; it replaces an incomplete one of an earlier process with the same id.
 
     Its blocks are reserved: the library's files are sparse, and a process that writes to one on a full disk
     gets SIGBUS. If no block can be reserved, values stay in memory, and scrapes miss them.

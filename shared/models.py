@@ -152,7 +152,7 @@ class User(Base):
 
 
 class StudyTopic(Base):
-    """A topic of one learner. `exam_on`: the date of the exam; until then, no later due date is shown."""
+    """A topic of one learner. `exam_on`: the exam's date; until then, no due date after the exam is shown."""
 
     __tablename__ = "study_topics"
     __table_args__ = (
@@ -233,11 +233,11 @@ UUID_7 = """
 
 
 class Outbox(Base):
-    """A webhook: a message about a session, about an upload that is dead, or that progress has changed.
+    """A webhook: a message about a session, about a dead upload, or about changed progress.
 
     Its id is the receiver's idempotency key. `waiting` → `delivered` | `skipped` (no receiver, or the session
     was voided) | `dead` (refused, or tries exhausted); `last_error` says why. An upload that is dead again
-    after a replay has another row; of `progress.changed`, at most one waits.
+    after a replay has another row; at most one `progress.changed` waits.
     """
 
     __tablename__ = "outbox"
@@ -491,8 +491,8 @@ class Upload(Base):
 class UploadConflict(Base):
     """Other content under the uuid of an upload, kept for an operator; the present content is in `uploads`.
 
-    `learner_id`: as in `Upload`. `user_id`, `clock_shift`: as in `Upload`, if this content was there before
-    other content was accepted in its place.
+    `learner_id`: as in `Upload`. `user_id`, `clock_shift`: as in `Upload`, if this content was in `uploads`
+    until other content was accepted in its place.
     """
 
     __tablename__ = "upload_conflicts"

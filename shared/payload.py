@@ -38,7 +38,10 @@ class Fault(TypedDict):
 
 
 class InvalidPayloadError(StudyIngestError):
-    """The body is JSON, but not a valid upload; `upload` is its uuid, None if that is missing or invalid."""
+    """The body is JSON, but not a valid upload; or it exceeds a limit.
+
+    `upload`: its uuid; None if the uuid is missing or invalid, or if the body exceeds a limit.
+    """
 
     upload: UUID | None = None
 
@@ -68,7 +71,7 @@ MOMENT_PATTERN = (
 UUID_PATTERN = r"^(?![0-]+$)(?![fF-]+$)[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 PLACEHOLDERS = (str(UUID(int=0)), str(UUID(int=2**128 - 1)))
 MAX_ATTEMPTS = 500
-# Characters, of uploads and catalogs alike: what a catalog may hold, an answer can name.
+# Characters; the same for uploads and catalogs, so that an answer can name every edition of a catalog.
 MAX_PUB_ID = 200
 MAX_SUBJECT = 120
 
@@ -196,9 +199,10 @@ _FIELDS = {*Upload.model_fields, *Attempt.model_fields}
 
 
 def parse_upload(body: bytes) -> Upload:
-    """Read the body of an upload; what passes also fits a `jsonb` column, unknown fields included.
+    """Read the body of an upload; a body that passes fits a `jsonb` column, unknown fields included.
 
-    Raise NotJsonError for what is not JSON, and InvalidPayloadError for JSON that is not a valid upload.
+    Raise NotJsonError for a body that is not JSON, and InvalidPayloadError for a body that is not a valid
+    upload or exceeds a limit.
     """
     try:
         value = decode(body)
@@ -239,9 +243,9 @@ def _fault(location: Location, detail: str) -> Fault:
 # up at about a thousand levels.
 MAX_DEPTH = 64
 
-# Covers every double in its shortest form without an exponent (309 digits before the point). With an exponent
-# of three digits at most, a number stays far below the limits of `numeric`: 131,072 digits before the point
-# and 16,383 after it.
+# This covers every double in its shortest form without an exponent (309 digits before the point). With an
+# exponent of three digits at most, a number stays far below the limits of `numeric`: 131,072 digits before
+# the point and 16,383 after it.
 MAX_NUMBER_LENGTH = 400
 MAX_EXPONENT = 999
 # An integer of at most this many characters is always within the range of a double.
@@ -338,8 +342,8 @@ def content_hash(upload: Upload) -> str:
     """Hash an upload's content, to detect conflicts: a version, and the SHA-256 of the normalised content.
 
     `sent_at` is left out, since each retry changes it. Equal times with different offsets count as equal. The
-    same content must have the same hash in the releases before and after: their processes run side by side
-    during an upgrade.
+    same content must have the same hash in the previous and in the next release: during an upgrade, processes
+    of two releases run side by side.
     """
     sent = [upload.started_at, upload.finished_at, *(each.answered_at for each in upload.attempts)]
     started_at, finished_at, *answered_at = _written(sent)

@@ -71,10 +71,11 @@ def replay(
 
     Return what was done, by upload. The uploads of one learner are replayed in the order of their arrival.
     Several uploads need as many statements as one, except for late reviews, for uploads that were replayed
-    before, and for the learners' locks where the catalog is a document server's. Locks are taken in the order
-    uploads by uuid, learners by id, quiz sessions, so that no two replays deadlock. All checks that can
-    reject an upload come before the first write. If one upload fails, all fail: the caller rolls back, and
-    replays each upload by itself. `dates`: the study dates that stay, if a single upload is replayed again.
+    before, and for the learners' locks where the catalog is a document server's. Locks are taken in one
+    order, so that no two replays deadlock: uploads by uuid, learners by id, quiz sessions. All checks that
+    can reject an upload come before the first write. If one upload fails, all fail: the caller rolls back,
+    and replays each upload by itself. `dates`: the study dates that stay, if a single upload is replayed
+    again.
     """
     waiting = sorted(uploads.lock(connection, client_session_uuids), key=lambda each: each.received_at)
     if not waiting:
@@ -106,7 +107,7 @@ def replay(
             end = uploads.End(each.uuid, uploads.Status.INGESTED, now, user_id, result)
             done.append((end, Replayed(uploads.Status.INGESTED, None)))
         elif each.reason or each.owner is None:
-            # Only an upload that is rejected for its owners has usable attempts: these are skipped, too.
+            # With mixed owners or an unknown learner, some attempts may be usable: these are skipped, too.
             plan = each.plan.rejected(Fate.MIXED_OWNERS if each.owner is None else Fate.UNKNOWN_LEARNER)
             result = _result(each, plan, [], {})
             end = uploads.End(each.uuid, uploads.Status.REJECTED, now, each.owner, result, each.reason)

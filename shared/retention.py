@@ -66,10 +66,10 @@ def count_purgeable(connection: Connection, status: Status, *, older_than: timed
 
 
 def purge(engine: Engine, status: Status, *, older_than: timedelta, size: int = SLICE) -> Iterator[int]:
-    """Purge payloads of uploads that got `status` over `older_than` ago, and of their conflicts of that age.
+    """Purge the payloads of uploads that got `status` more than `older_than` ago, and of their conflicts.
 
-    Each step looks at `size` rows in a transaction of its own, and yields how many payloads it purged. Rows
-    that other transactions have locked are skipped.
+    A conflict that arrived later is not purged. Each step looks at `size` rows in a transaction of its own,
+    and yields how many payloads it purged. Rows that other transactions have locked are skipped.
     """
     bound = {"status": status, "older_than": older_than, "slice": size}
     for statement, first in ((_UPLOADS, UUID(int=0)), (_CONFLICTS, 0)):

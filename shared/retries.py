@@ -170,7 +170,7 @@ def hasten(connection: Connection, settings: Settings, *, limit: int) -> None:
 
 
 def any_overdue(connection: Connection) -> bool:
-    """Return whether an upload is due for a start: only then the sweeper asks the broker."""
+    """Return whether an upload is due for a start: otherwise the sweeper need not ask the broker."""
     return bool(scalar(connection, _ANY_OVERDUE))
 
 

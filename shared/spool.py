@@ -54,7 +54,7 @@ def connect(redis_url: str, timeout: float = COMMAND_TIMEOUT_S) -> Redis:
     address = config.sentinel(redis_url)
     if address is None:
         client = Redis.from_url(redis_url)
-        # These override the URL's options: senders would wait for as long as a `socket_timeout` there says.
+        # These override the URL's options: with a long `socket_timeout` in the URL, senders would wait long.
         client.connection_pool.connection_kwargs.update(options | texts)
         return client
     known = Sentinel(  # type: ignore[no-untyped-call]
@@ -126,7 +126,7 @@ def try_lock(connection: Connection) -> bool:
     """Become the only process that moves uploads until the transaction ends; return False if that fails.
 
     Two processes that move uploads at once would lose none. But if one uuid came with two contents, the later
-    content could be stored first, and the earlier content become the conflict.
+    content could be stored first, and the earlier content would be the conflict.
     """
     return bool(db.scalar(connection, _TRY_LOCK))
 

@@ -165,7 +165,7 @@ def _import_key(described: Mapping[str, Any]) -> Key:
 
 
 def generate_key(algorithm: str) -> dict[str, Any]:
-    """Make a key, private half included, as a JSON Web Key; its `kid` is its thumbprint."""
+    """Make a key that can sign, as a JSON Web Key; its `kid` is its thumbprint."""
     kind, size = ("OKP", "Ed25519") if algorithm == "EdDSA" else ("oct", 8 * SHORTEST_SECRET)
     key = JWKRegistry.generate_key(kind, size, auto_kid=True)
     return {**key.as_dict(private=True), "alg": algorithm, "use": "sig"}

@@ -14,7 +14,7 @@ from shared.db import as_array, as_json, execute, scalar
 from shared.errors import OvertakenError
 from shared.payload import content_hash, parse_upload
 
-# The reason if a question of an upload belongs to another learner than the one in its sender's token.
+# The reason of a rejection: a question belongs to another learner than the upload's `learner_id`.
 OTHER_LEARNER = "other_learner"
 
 
@@ -137,7 +137,7 @@ def add_event(
     *,
     at: datetime | None = None,
 ) -> None:
-    """Add an event to an upload's history; without `at`, it happens now, by Postgres' clock."""
+    """Add an event to an upload's timeline; without `at`, its time is now, by Postgres' clock."""
     bound = {"id": client_session_uuid, "kind": kind, "detail": detail, "at": at}
     execute(connection, _ADD_EVENT, bound)
 
@@ -175,8 +175,8 @@ def receive(
 ) -> list[Receipt]:
     """Record deliveries, and return their receipts in the same order.
 
-    No lock of a known upload is waited for. `first_try_after`: seconds after which the sweeper enqueues a new
-    upload, if it is still `received`.
+    If a known upload is locked, this does not wait. `first_try_after`: seconds after which the sweeper
+    enqueues a new upload, if it is still `received`.
     """
     first: dict[UUID, Delivery] = {}
     for delivery in deliveries:
@@ -388,7 +388,7 @@ def find(connection: Connection, client_session_uuid: UUID, learner_id: int | No
     """Return the row of an upload that its sender may see; None if there is no such row.
 
     With `learner_id`, only this learner's uploads are searched, also by their `own_uuid`. An upload of a
-    trusted sender is a learner's once a replay has found that the learner owns its questions.
+    trusted sender belongs to a learner once a replay has found that the learner owns its questions.
     """
     ids = [client_session_uuid]
     if learner_id is not None:

@@ -38,8 +38,8 @@ def engine() -> Engine:
 
 @signals.setup_logging.connect(weak=False)
 def _set_level(loglevel: int, **_: Any) -> None:
-    # The level of Celery's command line, by default WARNING, applies to Celery's own lines only. Celery sets
-    # no logs up where something is connected to this signal.
+    # The level of Celery's command line, by default WARNING, applies to Celery's own lines only. Celery
+    # does not set up logging if a function is connected to this signal.
     logging.getLogger("celery").setLevel(loglevel)
 
 

@@ -1,7 +1,8 @@
 """Read messages strictly: a message that does not have our form is refused.
 
-Celery and kombu trust a message. A malformed one ended the worker, and each worker that was started after it
-(celery#7975); a forged header could change time limits, delay an upload for years or decompress gigabytes.
+Celery and kombu trust every message. A malformed one ended the worker, and each worker that was started after
+it (celery#7975). A forged header could change time limits, delay an upload for years, or make the worker
+unpack gigabytes.
 """
 
 import time
@@ -24,8 +25,9 @@ log = structlog.get_logger()
 
 # Celery by itself would try to connect five times a second, with two lines in the log for each try.
 REFUSED_PAUSE_S = 1.0
-# Events of tasks wait this long, so that one message to Flower has several. Celery by itself sends one at
-# each turn of its loop: nearly half of the CPU of a worker's main process (docs/performance.md, "P2 alone").
+# Events of tasks wait this long, so that one message to Flower has several events. Celery by itself sends a
+# message at each turn of its loop, which takes nearly half of the CPU of a worker's main process
+# (docs/performance.md, "P2 alone").
 EVENTS_PAUSE_S = 0.05
 
 
@@ -109,7 +111,7 @@ class Consumer(CeleryConsumer):
     def on_send_event_buffered(self) -> Any:
         """Send events EVENTS_PAUSE_S after the first of them, or when the loop ends or connects again."""
         self.hub.on_close.add(self._send_events)
-        # The end of the pause, not a flag: Celery may cancel the timer.
+        # A time is stored, not a flag: Celery may cancel the timer, and the flag would stay set.
         if (now := time.monotonic()) >= self._events_due:
             self._events_due = now + EVENTS_PAUSE_S
             self.hub.call_later(EVENTS_PAUSE_S, self._send_events)

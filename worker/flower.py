@@ -1,6 +1,6 @@
 """Run Flower read-only, with a login, and with a list of tasks that survives a restart of Flower.
 
-Flower's own FLOWER_* variables can change all of that, but a login is always required.
+Flower's own FLOWER_* variables can replace our defaults, but a login is always required.
 """
 
 import os
@@ -19,8 +19,8 @@ DEFAULTS = {
     "FLOWER_ADDRESS": "127.0.0.1",
     "FLOWER_PERSISTENT": "true",
     "FLOWER_DB": "flower.db",
-    # Milliseconds between two saves; a killed Flower loses what came after the last one. Each save writes all
-    # tasks: hence the limit below.
+    # Milliseconds between two saves; a killed Flower loses what came after the last save. Each save writes
+    # all tasks: so their number is limited below.
     "FLOWER_STATE_SAVE_INTERVAL": "60000",
     "FLOWER_MAX_TASKS": "10000",
     # The workers send events by themselves; Flower does not have to ask for them.
@@ -29,12 +29,15 @@ DEFAULTS = {
 
 
 def require_private(state: Path) -> None:
-    """Raise ConfigurationError if others can write Flower's state, a pickle: reading it runs their code."""
+    """Raise ConfigurationError if other users can change the files of Flower's state.
+
+    The files are pickles: reading one runs the code in it.
+    """
     files = [each for each in state.parent.glob(f"{state.name}*") if not _is_own(each.lstat())]
     if path := first_open_to_others(state.parent, os.geteuid()) or next(iter(files), None):
         raise ConfigurationError(
-            f"FLOWER_DB: other users can write to {path} or own it, or it is a link: they could run code in "
-            "Flower: correct the owner and the mode of this path, or set another path"
+            f"FLOWER_DB: {path} is a link, or other users own it or can write to it: they could run code in"
+            " Flower: correct its owner and mode (and replace a link by a file), or set another path"
         )
 
 

@@ -1,12 +1,13 @@
 """Do the periodic work in the background: `python -m worker.sweeper`.
 
 Every SWEEP_EVERY seconds the loop writes its heartbeat, enqueues overdue uploads and delivers due webhooks,
-each webhook in a thread of its own; then, if these are enabled, it adds a webhook `progress.changed` and
-purges old payloads. Every half second it moves the spool, if there is one, into Postgres. Every minute it
-abandons idle live sessions. Once a day, on a document server's catalog, it reconciles: it logs answers that
-the catalog grades differently by now, and learners who are gone. Several sweepers may run: each claims its
-rows by leases, or by locks that the others skip, and one at a time moves the spool. A store that is away
-stops only the jobs that need it.
+each webhook in a thread of its own. If the settings say so, it also adds a webhook `progress.changed` after
+progress has changed, and purges old payloads. Every half second it moves the spool, if there is one, into
+Postgres. Every minute it abandons idle live sessions. Once a day, if the catalog is a document server's, it
+reconciles: it logs answers that the catalog grades differently by now, and learners who are gone.
+
+Several sweepers may run: each claims its rows by leases, or by locks that the others skip; only one at a time
+moves the spool, and only one reconciles. A store that is away stops only the jobs that need it.
 """
 
 import asyncio
@@ -47,9 +48,10 @@ from shared.uploads import Status
 
 # The limit of connections to the receiver that one sweeper has at once.
 MAX_WEBHOOKS = 16
-# Connections: one for the loop's statements, one for the spool's lock, one for the answers of webhooks.
+# Connections to Postgres: one for the loop's statements, one for the spool's lock, and one to record the
+# answers to webhooks.
 CONNECTIONS = 3
-# Seconds; nobody waits for idle sessions.
+# Seconds; nobody waits for an idle session to be abandoned.
 IDLE_EVERY_S = 60.0
 # One sweeper reconciles, once a day; each sweeper checks every RECONCILE_EVERY_S seconds whether that is due.
 RECONCILED, RECONCILE_EVERY_S = "reconcile", 300.0
@@ -60,7 +62,7 @@ _BEGIN_RECONCILING = text("""
 """)
 # Seconds; short, as spooled uploads are in Redis only.
 SPOOL_EVERY_S = 0.5
-# Seconds beyond a webhook's time-out in which its answer is recorded.
+# Seconds beyond a webhook's time-out that a stopping process waits, so that the answer is recorded.
 RECORD_S = 4.0
 # Seconds beyond a webhook's time-out after which SIGALRM ends a stopping process that hangs.
 GRACE_S = 8.0
@@ -71,7 +73,8 @@ log = structlog.get_logger()
 class Job:
     """A periodic part of the sweeper's work; `do` returns whether to run the job again at once.
 
-    A failure is logged when it begins and when it is over; the other jobs go on.
+    If the job fails several times in a row, only the first failure and the recovery are logged. The other
+    jobs go on.
     """
 
     def __init__(self, name: str, do: Callable[[], bool], every: float) -> None:
@@ -133,7 +136,7 @@ class WebhookSender:
             self._threads.add(thread)
             try:
                 thread.start()
-            except BaseException:  # no more threads can be started; the leases of the other webhooks expire
+            except BaseException:  # no thread can start: the leases of the webhooks that are left expire
                 self._threads.discard(thread)
                 raise
         return len(claimed)
@@ -195,7 +198,7 @@ class Sweeper:
         if days := settings.upload_retention_days:
             older_than = timedelta(days=days)
             self._jobs.append(Job("retention", lambda: self._purge(older_than), every))
-        # Not an Event: a signal handler could wait for a lock that the loop itself holds.
+        # Not an Event: a signal handler that sets it could wait for a lock that the loop itself holds.
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_stopping = False
         self._wait_until = 0.0
@@ -282,7 +285,7 @@ class Sweeper:
     def _reconcile(self) -> bool:
         """Log the differences of the next learners; if no learner is left, begin again once a day.
 
-        Return whether more learners may be left: other jobs run before these are checked.
+        Return whether more learners may be left: other jobs run before the next learners are checked.
         """
         if (differences := next(self._differences, None)) is None:
             with self._engine.begin() as connection:
@@ -308,7 +311,7 @@ class Sweeper:
 
 
 def main() -> None:
-    """Run until SIGTERM or SIGINT; then end after at most a webhook's time-out plus GRACE_S."""
+    """Run until SIGTERM or SIGINT; then end within WEBHOOK_TIMEOUT plus GRACE_S seconds."""
     logs.configure_logs()
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each URL, which may contain a token
     try:

@@ -18,7 +18,7 @@ from worker.app import app, engine, settings
 
 log = structlog.get_logger()
 
-# The share of the time limit in which a message may start replays; in the rest, the last replay ends.
+# The share of the time limit in which a message may start replays; the rest is for the last replay to end.
 MESSAGE_SHARE = 0.25
 
 # Several uploads hold the locks of several learners, so they wait only briefly for a lock of another replay.
@@ -69,11 +69,11 @@ def _start(upload: UUID) -> bool:
 
 
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
-    """Replay several uploads in one transaction; return the replayed ones, and those whose start is counted.
+    """Replay several uploads in one transaction; return the replayed uploads, and the started ones.
 
-    A start is counted if it was counted here (and not taken back), or is a first start. If the transaction
-    failed, or there is only one upload, the caller replays each upload alone. Of a repeated message, only
-    some uploads may share a transaction.
+    All other uploads are replayed by the caller, each alone: all of the message if the transaction failed, or
+    if there is only one upload. For an upload among the started ones, the caller does not count a start
+    again. Of a repeated message, only some uploads may share a transaction.
     """
     if len(uploads) <= 1:
         return [], []
@@ -85,13 +85,13 @@ def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID
         return [], []
     try:
         _replay(started)
-    except Exception as error:  # noqa: BLE001  # whatever it is: replaying each upload alone shows it
+    except Exception as error:  # noqa: BLE001  # whatever it is: each upload is replayed alone
         names = [str(upload) for upload in started]
         log.info("uploads.not_replayed_together", uploads=names, error=describe(error))
         if not is_repeat or not is_transient(error):
             return [], started
-        # A transient fault, such as a locked learner, must not count: the counts are taken back. `_start`
-        # counts each upload again when the upload is started alone. The message may end before all are
+        # A transient fault, such as a locked learner, must not count as a try: the counts are taken back.
+        # When an upload is then started alone, `_start` counts that start. The message may end before all are
         # started.
         with engine().begin() as connection:
             retries.take_back(connection, started)

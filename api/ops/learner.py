@@ -41,7 +41,10 @@ def learners() -> ResponseReturnValue:
 
 @blueprint.get("/learners/<id:user_id>")
 def learner(user_id: int) -> ResponseReturnValue:
-    """Show a learner, and a forgetting curve: of the requested or the most often missed question."""
+    """Show a learner, with the forgetting curve of one question.
+
+    This is the requested question, or without a request the one that is missed most often.
+    """
     zone = services().settings.study_time_zone
     asked_for = normal_id(request.args.get("question", ""))
 

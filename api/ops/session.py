@@ -38,7 +38,8 @@ LIFETIME = timedelta(hours=12)
 SCRYPT_COST = {"n": 2**14, "r": 8, "p": 1}
 # Fixed, so that all web processes derive the same key; the key is used for sessions only.
 SALT = b"study-ingest /ops session"
-# Enough for a person who mistypes; a program can try 1,440 passwords a day at each web process.
+# Enough for a person who mistypes; from one address, a program can try 1,440 passwords a day at each
+# web process.
 LOGIN_RATE = RateLimitItemPerMinute(5, multiples=5)
 # The pages load nothing from another site and nothing inline. Pico, their style sheet, has icons as data:
 # images.
@@ -138,8 +139,8 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
 def admit() -> ResponseReturnValue | None:
     """Redirect requests without a session to the login; refuse forms of other sites or without CSRF token.
 
-    The login and the static files need neither. A part of a page that is loaded without a session lets the
-    browser load the page again.
+    The login and the static files need no session and no CSRF token. If an open page asks for a part after
+    the session has ended, the browser is told to load the whole page again.
     """
     if flask.request.method != "GET" and flask.request.headers.get("Sec-Fetch-Site", "none") not in {
         "same-origin",
@@ -205,14 +206,14 @@ def ask_password() -> ResponseReturnValue:
 
 @blueprint.post("/login")
 def log_in() -> ResponseReturnValue:
-    """Start a session if the password is right; limit wrong tries.
+    """Start a session if the password is right; limit wrong passwords.
 
     The form has no CSRF token: to forge it, an attacker would have to know the password. A CSRF token would
     need a cookie, signed by a key made from the password. With this cookie anybody could guess passwords
     offline, without a limit.
     """
     address, limiter = flask.request.remote_addr or "", services().login_limiter
-    # Counted before the password is compared, so that simultaneous tries are limited, too.
+    # Counted before the password is compared, so that simultaneous logins are limited, too.
     if not limiter.hit(LOGIN_RATE, address):
         log.warning("ops.login_limited", address=address)
         reset = limiter.get_window_stats(LOGIN_RATE, address).reset_time
@@ -225,11 +226,11 @@ def log_in() -> ResponseReturnValue:
     typed = flask.request.form.get("password", "")
     if not compare_digest(password.encode(), typed.encode("utf-8", "replace")):
         log.warning("ops.login_failed", address=address)
-        return flask.render_template("login.html", wrong="That is not the password."), 403
+        return flask.render_template("login.html", wrong="The password is wrong."), 403
     limiter.clear(LOGIN_RATE, address)
     flask.session.clear()
     flask.session.permanent = True
-    # As the browser sees it: a proxy in front may use plain HTTP to us.
+    # The scheme that the browser used counts: between a proxy and this process there may be plain HTTP.
     flask.session["https"] = flask.request.headers.get("Origin", flask.request.url).startswith("https:")
     flask.session["until"] = (services().clock() + LIFETIME).timestamp()
     flask.session["name"] = flask.request.form.get("name", "").replace("\0", "").strip()[:LONGEST_NAME]

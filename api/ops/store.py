@@ -32,8 +32,8 @@ FREE_CONNECTION_S = 0.25
 
 AWAY = "Postgres does not answer; uploads go to the spool, if there is one."
 TOO_MANY = "Too many requests of operators at once."
-LOCKED = "Another transaction holds a row that this request needs."
-SLOW = "Postgres takes too long over this request, or another transaction blocks the request."
+LOCKED = "Another transaction has locked a row that this request needs."
+SLOW = "Postgres takes too long for this request, or another transaction blocks the request."
 
 T = TypeVar("T")
 
@@ -103,7 +103,7 @@ class OperatorStore:
             self._connections.release()
 
     def _shown(self, error: TimeoutError | SQLAlchemyError) -> Exception:
-        """Map an error to the one that the operator is shown; if Postgres is away, open the breaker."""
+        """Return the error to show to the operator; if Postgres is away or too late, open the breaker."""
         if isinstance(error, TimeoutError) or failures.is_away(error):
             self._breaker.trip()
             return StoreUnavailableError(AWAY)

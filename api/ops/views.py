@@ -29,7 +29,7 @@ log = structlog.get_logger()
 blueprint = Blueprint("views", __name__)
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-# As many points as a phone can show.
+# A day then has as many points as a phone can show.
 DAY_STEP = 30 * MINUTE
 # Over a shorter time a rate varies too much; over a longer one it hides a worker that has just died.
 RATE_MINUTES = 5
@@ -104,8 +104,8 @@ MESSAGES = {
     "uuid": "This is not a uuid; a uuid looks like 6f1c1f0e-6d3a-4d58-9a53-0f2f3b1f6e11.",
     "learner": "This is not a learner's id; an id is a whole number.",
     "status": "There is no such status.",
-    "question": "This cannot be the id of a question.",
-    "error": "An error can be searched for at most 200 characters, without NUL.",
+    "question": "A question's public id has at most 200 characters, and no NUL.",
+    "error": "Search for at most 200 characters of an error, without NUL.",
     "after": "This page of the list does not exist; search again.",
 }
 
@@ -232,7 +232,7 @@ def replay(uuid: UUID) -> ResponseReturnValue:
     flash(
         "The upload is set back, and is replayed soon."
         if done is actions.ReplayRequest.SET_BACK
-        else f"{done.capitalize()}."
+        else f"The upload is {done}."
     )
     return redirect(url_for(".upload", uuid=uuid), 303)
 
@@ -309,7 +309,9 @@ def _failed() -> Search:
     if wrong:
         abort(422, " ".join(wrong.values()))
     if form.status in {Status.RECEIVED, Status.INGESTED}:
-        abort(422, "Only rejected and dead uploads can be replayed here: search for another status.")
+        abort(
+            422, "Only rejected and dead uploads can be replayed here: choose one of these statuses, or any."
+        )
     return form.search
 
 
@@ -369,7 +371,7 @@ def conflict(conflict: int) -> ResponseReturnValue:
 
 @blueprint.post("/conflicts/<id:conflict>/payloads")
 def payloads(conflict: int) -> ResponseReturnValue:
-    """Show both contents of a conflict; if one is stored, the log records that answers were shown."""
+    """Show both contents of a conflict; if at least one is stored, the log records this."""
     opened = services().store.read(partial(actions.find_conflict, conflict=conflict))
     if opened.present_payload is not None or opened.payload is not None:
         log.info("ops.payload_shown", upload=str(opened.client_session_uuid))

@@ -41,8 +41,8 @@ data_dir_option = click.option(
     envvar="STUDY_INGEST_DATA_DIR",
     default=DEFAULT_DIRECTORY,
     show_default=True,
-    help="Data directory of `up`. What neither an option nor the environment sets comes from this `up`; but a"
-    " command that uses the database takes nothing from it if DATABASE_URL is set.",
+    help="Data directory of `up`. Settings come from the options, else from the environment, else from this"
+    " `up`. But if DATABASE_URL is set, a command that uses the database takes no setting from this `up`.",
 )
 
 
@@ -193,7 +193,7 @@ class Account:
 
 
 def account_for(directory: Path) -> Account:
-    """Return the current account; for root, that of the directory's owner, or `nobody` if root owns it."""
+    """Return the current account; for root, the directory owner's account, or `nobody` if root owns it."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid())
     owner = owner_of(directory)
@@ -201,9 +201,10 @@ def account_for(directory: Path) -> Account:
 
 
 def owner_of(directory: Path) -> Account:
-    """Return the first owner of a part of the path who is not root: this user could replace the directory.
+    """Return the owner of the first part of the path that is not root's, or root if all parts are root's.
 
-    Root, if there is none. Raises ServerError if others can write to an earlier part, which is root's.
+    This owner could replace the directory. Raises ServerError if others can write to an earlier part,
+    or to any part if all are root's.
     """
     part = first_open_to_others(directory, 0)
     uid = part.lstat().st_uid if part else 0

@@ -160,7 +160,7 @@ def running(
             **learner_tokens(home),
             **data_settings(),
         }
-        # Without DATABASE_URL, this variable would name another database than the embedded one.
+        # Without DATABASE_URL, MIGRATE_DATABASE_URL would name another database than the embedded one.
         elsewhere = {} if os.environ.get("DATABASE_URL") else {"MIGRATE_DATABASE_URL": ""}
         _run(environment | elsewhere, "the database could not be migrated", "migrate")
         shutil.rmtree(home / METRICS, ignore_errors=True)  # counts of processes that have ended

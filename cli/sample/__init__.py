@@ -22,7 +22,7 @@ def earlier_uploads() -> list[str]:
 
 
 def main_upload() -> str:
-    """Return the upload that shows every outcome, every pattern, a repeat and an unknown question."""
+    """Return the upload that shows every outcome, every pattern, practice and an unknown question."""
     return (SAMPLE / "session.json").read_text("utf-8")
 
 

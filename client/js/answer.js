@@ -33,7 +33,7 @@ export function judge(id, { status, type, text = "" }) {
     const ours = [200, 202].includes(status) && !body?.attempts && String(body?.client_session_uuid).toLowerCase() == id;
     return [ours ? "delete" : "pause"];
   }
-  // Beyond 501 there are only our 503 and answers from between the device and us, such as a captive portal's 511.
+  // Above 501 there are only our 503, and answers of something between the device and us, such as a captive portal (511).
   if (status > 501 || [407, 408, 421, 425, 429].includes(status)) return ["pause"];
   if (status == 401) return ["token"];
   const ours = String(body?.type).startsWith("/problems/");
@@ -41,7 +41,7 @@ export function judge(id, { status, type, text = "" }) {
 }
 
 /**
- * Read a Retry-After in milliseconds: seconds or a date, one hour at most.
+ * Read a Retry-After, a number of seconds or a date, as milliseconds: one hour at most, 0 if missing or unreadable.
  * @param {string | null} header
  */
 export function retryAfter(header) {

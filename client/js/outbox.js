@@ -25,7 +25,7 @@ import { Store } from "./store.js";
 const MAX_ATTEMPTS = 500;
 /** 1 MiB, less what `sent_at` adds. */
 const MAX_BYTES = 1_048_500;
-/** A browser sends 64 KiB at most for a page that is being closed: this much of them is used here. */
+/** A browser sends 64 KiB at most for a page that is being closed: the outbox uses a little less. */
 const MAX_KEEPALIVE_BYTES = 61_440;
 const DEADLINE = 30_000;
 /** A sending tab that shows no progress for this many seconds hangs: another tab takes over. */
@@ -52,17 +52,17 @@ export class Outbox extends EventTarget {
   #held = false;
   /**
    * Three numbers: rounds that failed since the last answer, the end of the pause, and the end that Retry-After asks
-   * for. The start is as after one failure: four posts at once would each ask for a preflight.
+   * for. It starts as after one failure, with one post alone: four posts at once would each ask for a preflight.
    */
   #pause = [1, 0, 0];
   /** Tokens that were refused. @type {Set<unknown>} */
   #refused = new Set();
   /** The new token (or its promise) asked for after the last refusal. @type {[ReturnType<Token>] | undefined} */
   #fresh;
-  /** How many tokens were refused since the last other answer: `token` may give a new one each time. */
+  /** How many refusals of tokens came since the last answer of another kind: `token` may give a new token each time. */
   #refusals = 0;
   #flying = 0;
-  /** Seconds without a sign of the tab that sends, counted only while this tab runs, as this one may be suspended. */
+  /** Seconds without a sign of the tab that sends. Only seconds in which this tab runs count: it may be suspended. */
   #silence = 0;
   /** @type {Status["lastAnswer"]} */
   #lastAnswer = null;
@@ -99,7 +99,7 @@ export class Outbox extends EventTarget {
     const text = JSON.stringify({ ...session, sent_at: undefined });
     const count = session.attempts?.length;
     if (!UUID.test(id) || !(count > 0 && count <= MAX_ATTEMPTS) || bytes(text).length > MAX_BYTES) {
-      throw new RangeError("a session has a client_session_uuid, 1 to 500 attempts, 1 MiB at most");
+      throw new RangeError("a session needs a UUID as client_session_uuid and 1 to 500 attempts, and has at most 1 MiB");
     }
     const now = Date.now();
     await this.#store.add({ id, session: JSON.parse(text), added: now, state: "waiting", tries: 0, nextAt: now });
@@ -210,7 +210,8 @@ export class Outbox extends EventTarget {
         const item = await this.#store.get(id);
         if (item?.state != "waiting") continue; // sent, refused or deleted meanwhile
         const [action, wait = 0] = await this.#send(item);
-        if (action == "token" && item.nextAt > now) ids.push(id); // `flush` sent it early: again, with a fresh token
+        // `flush` sent it before it was due: it is sent again in this round, with a fresh token.
+        if (action == "token" && item.nextAt > now) ids.push(id);
         if (action == "pause" || (action == "hold" && !stop)) stop = action;
         asked = Math.max(asked, wait);
       }
@@ -339,7 +340,7 @@ export class Outbox extends EventTarget {
 }
 
 /**
- * Write a time as the device's wall clock shows it, with its offset: the study date follows from that.
+ * Write a time as the device's wall clock shows it, with its offset: both decide the study date.
  * @param {Date} [at]
  */
 export function localTime(at = new Date()) {

@@ -34,7 +34,7 @@ export class Store {
     // One request, without a look before it: `add` fails if the id is there already.
     return this.#run((sessions) => [sessions.add(item)], "readwrite", "strict").catch(async (error) => {
       const known = await this.get(item.id);
-      if (canonical(known?.session) != canonical(item.session)) throw known ? new Error("another session has this id") : error;
+      if (canonical(known?.session) != canonical(item.session)) throw known ? new Error("another session has this client_session_uuid") : error;
     });
   }
 
@@ -91,11 +91,12 @@ export class Store {
   /**
    * Run a transaction; resolves when it is complete. (`onsuccess` of a put is no proof: with a full quota it comes,
    * too.) If the work returns all its writes, the browser is told that no other write follows, and need not wait.
-   * (Not with reads: in Chromium 156, reads of values over 64 KB then never end. tests/browser/test_storage.py)
+   * (It is not told so of reads: in Chromium 156, reads of values over 64 KB would then never end.
+   * tests/browser/test_storage.py)
    * @param {(sessions: IDBObjectStore) => IDBRequest[] | void} work
    * @param {IDBTransactionMode} [mode]
    * @param {IDBTransactionDurability} [durability]
-   * @returns {Promise<any>} the results of these requests
+   * @returns {Promise<any>} the results of the requests that the work returned
    */
   async #run(work, mode, durability = "relaxed") {
     const begin = async () => (await (this.#database ??= this.#open())).transaction(SESSIONS, mode, { durability });
@@ -123,7 +124,7 @@ export class Store {
       };
       request.onsuccess = () => {
         const database = request.result;
-        // The browser has cleared the database, or the page deletes it, and would wait until we close it.
+        // The browser has cleared the database; or the page deletes it, and the deletion waits until we close it.
         database.onclose = database.onversionchange = () => {
           database.close();
           this.#database = undefined;
@@ -145,7 +146,7 @@ function range(state, from = 0, to = []) {
 }
 
 /**
- * Write a session so that equal ones are written alike.
+ * Write a session so that equal sessions give equal texts.
  * @param {Session} [session]
  */
 function canonical(session) {

@@ -1,4 +1,4 @@
-/** What the page keeps on the device, beside the outbox: who is signed in, the session that is begun, and finished ones. */
+/** What the page keeps on the device, beside the outbox: who is signed in, the session that has begun, and finished sessions. */
 
 /**
  * @typedef {{ learner: string, token: string }} Account
@@ -10,7 +10,7 @@
  * }} Draft
  * @typedef {{
  *   id: string, what: string, at: number, answers: Answer[], refused?: boolean, why?: string, due?: Record<string, string>
- * }} Finished `why`: what the server made of it; `due`: the day on which a question is due next
+ * }} Finished `why`: what the server made of the session; `due`: the day on which a question is due next
  */
 
 const VALUES = "values";

@@ -1,6 +1,6 @@
 /** The page without a network: all its files come from a cache, which is filled with all of them or not at all. */
 
-// The server writes a digest of the files here: when one changes, this worker is new, and fetches them all.
+// The server writes a digest of the files here: when a file changes, this worker is new, and fetches all files.
 const VERSION = "{version}";
 const CACHE = "viewer-" + VERSION;
 const FILES = [

@@ -55,7 +55,7 @@ function element(tag, properties = {}, ...children) {
 }
 
 /**
- * Count something in words.
+ * Write a count with its noun, such as `2 answers`.
  * @param {number} count
  * @param {string} noun
  */
@@ -219,7 +219,7 @@ function showQuestion() {
   show("question");
 }
 
-/** Name what the button does: a question may be left without an answer. */
+/** Name what the buttons do: a question may be left without an answer. */
 function showNext() {
   $("#question [type=submit]").textContent = $("[name=choice]:checked") ? "Next" : "Skip";
   $("#leave").textContent = draft?.session.attempts.length ? "Finish now" : "Leave";
@@ -244,7 +244,7 @@ async function finish() {
   const count = draft?.session.attempts.length;
   await handOver();
   if (!count) return showTopics();
-  $("#finished > p").textContent = `${plural(count, "answer")} saved on this device. They are sent by themselves as soon as there is a network: you can close this page.`;
+  $("#finished > p").textContent = `${plural(count, "answer")} saved on this device, to be sent as soon as there is a network. Some browsers send only while this page is open.`;
   show("finished");
 }
 
@@ -252,7 +252,7 @@ async function leave() {
   if (!(await follow())) await finish();
 }
 
-/** Give the session to the outbox. If that fails, the draft stays, and the button tries again. */
+/** Give the session to the outbox. If that fails, the draft stays, and the learner can try again. */
 async function handOver() {
   if (!draft || !outbox) return;
   const { session } = draft;
@@ -356,7 +356,7 @@ async function showSessions() {
   if (open) later = setTimeout(() => readResults(sent), resultAfter);
 }
 
-/** Read the token each time, as another tab may have signed in: null if another learner has, whose token must not be used. */
+/** Read the token each time, as another tab may have signed in. Returns null if another learner did: their token must not be used. */
 async function token() {
   const now = await read("account");
   return now?.learner == account?.learner ? now?.token : null;

@@ -87,7 +87,7 @@ def past_sessions(
     return [(SessionCursor(row.session_id), sessions.with_snapshot(row._asdict())) for row in rows]
 
 
-# `near`, found by index: the questions that are due, and those that an exam before :before may make due.
+# `near` is found by index: questions that are due, and all questions of topics with an exam before :before.
 _DUE = text(f"""
     WITH near (question_id) AS (
         SELECT study_question_id FROM study_question_progress WHERE user_id = :user_id AND due < :before

@@ -83,7 +83,7 @@ def start(connection: Connection, user_id: int, form: SessionStart, circumstance
     bound = form.model_dump() | snapshot | {"user_id": user_id, "now": circumstances.now}
     if made := db.scalar(connection, _INSERT, bound):
         return Started(made, new=True)
-    if found := db.scalar(connection, _IN_PROGRESS, topic):  # in spite of the learner's lock
+    if found := db.scalar(connection, _IN_PROGRESS, topic):  # begun in spite of the learner's lock
         return Started(found, new=False)
     raise errors.OvertakenError("another process started and closed a session of the topic meanwhile")
 
@@ -124,7 +124,7 @@ def choose(candidates: Sequence[Candidate], form: SessionStart, today: date, rng
 
     A `due` session has at most `new_per_session` new questions, and every session at most MAX_QUESTIONS.
     """
-    order = rng.sample(candidates, len(candidates))  # sorting is stable, so that chance decides ties
+    order = rng.sample(candidates, len(candidates))  # sorting is stable: so chance decides ties
     if form.quiz_mode != "random":
         order.sort(key=lambda each: -each.priority)
     if form.quiz_mode == "due":
@@ -203,7 +203,7 @@ _SESSION = text(f"""
     FROM study_quiz_sessions WHERE id = :session_id AND user_id = :user_id
 """)  # noqa: S608  # made of the constants above
 
-# An answered question is shown in the edition that was answered, the others in the current one.
+# An answered question is shown in the edition that was answered, any other question in its current edition.
 _QUESTIONS = text("""
     SELECT place.number - 1 AS ordinal, coalesce(answered.pub_id, e.pub_id) AS pub_id, q.subject,
         coalesce(answered.choices, e.choices) AS choices,
@@ -332,10 +332,10 @@ _ABANDON = text("""
 def close(  # noqa: PLR0913  # each says what it is at the call
     connection: Connection, user_id: int, session_id: int, *, status: str, now: datetime, default_zone: str
 ) -> dict[str, Any]:
-    """Close a session with the status `done` or `abandoned`; return its snapshot, and when questions are due.
+    """Close a session as `done` or `abandoned`; return its snapshot, and when its questions are due.
 
-    With both, the answers count, and a question without an answer has no effect. A session that has this
-    status already is not changed. Raises SessionClosedError if it has the other one.
+    With either status the answers count, and a question without an answer has no effect. A session that has
+    `status` already is not changed. Raises SessionClosedError if it was closed with the other status.
     """
     lock_known_learner(connection, user_id)
     found = lock_session(connection, user_id, session_id).status

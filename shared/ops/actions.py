@@ -52,7 +52,7 @@ _UPLOAD = text(f"""
     FROM uploads WHERE client_session_uuid = :id
 """)  # noqa: S608  # made of the constant above
 
-# Superseded sessions are read, too: after a shift by mistake is taken back, only they have these times.
+# Superseded sessions are read, too: once a mistaken clock shift is undone, only they have the original times.
 _DATES = text("""
     SELECT a.pub_id, a.answered_at, a.study_date
     FROM study_question_attempts a
@@ -128,8 +128,8 @@ def replay_again(
 ) -> Plan:
     """Replay an ingested upload again with the current catalog, and supersede the sessions that it has.
 
-    Superseded sessions stay on record, and never count again. Answers whose time stays keep their study date,
-    whatever zone the learner has now. Locks are taken in the order of a replay.
+    Superseded sessions stay on record, and never count again. An answer whose time is unchanged keeps its
+    study date, whatever zone the learner has now. Locks are taken in the order of a replay.
     Raises UnknownUploadError, or ReplayRefusedError: then the caller must roll back.
     """
     db.execute(connection, _LOCK, {"id": client_session_uuid})
@@ -150,7 +150,7 @@ def replay_again(
             f"in the current catalog, learner {upload.user_id} is missing, or is not the only owner of the"
             f" questions of {client_session_uuid}"
         )
-    # Read after the learner's lock, which is all that their own voiding of a session takes.
+    # Read after the learner's lock: the live side takes only this lock to void a session.
     if db.scalar(connection, _IS_VOIDED, {"id": client_session_uuid}):
         raise errors.ReplayRefusedError(f"{client_session_uuid} is voided: unvoid it first")
 
@@ -422,7 +422,7 @@ def discard_conflict(connection: Connection, conflict: int) -> UUID:
     """
     discarded = find_conflict(connection, conflict)
     uuid = discarded.client_session_uuid
-    # An accept may hold this lock: it must not lose the content.
+    # Wait while `accept_conflict` uses this conflict: meanwhile the content must not be deleted.
     db.execute(connection, _LOCK, {"id": uuid})
     if not db.execute(connection, _DELETE_CONFLICT, {"id": conflict}).rowcount:
         raise errors.UnknownConflictError(f"there is no conflict {conflict}")

@@ -74,7 +74,7 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
 ) -> DryRun:
     """Replay an upload (set back first if it is rejected or dead), then roll back to a savepoint.
 
-    With `skipped`, add skipped attempts instead; with `clock_shift`, replay it with shifted times. Nothing
+    With `skipped`, add its skipped attempts instead; with `clock_shift`, shift its times first. Nothing
     stays, except that sequences have advanced. Locks are taken in the order of a replay, and released with
     the savepoint. Raises UnknownUploadError, and ReplayRefusedError where a replay would be refused or would
     fail, or where another transaction holds a lock for too long.

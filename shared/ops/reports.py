@@ -305,8 +305,8 @@ class TimelineEntry(NamedTuple):
 class UploadReport:
     """An upload as an operator may see it; `payload` is None if it was purged or blanked.
 
-    `learner_id`: the only learner whom it may concern, None for a trusted sender; `owners`: the owner of each
-    question by public id, if the upload is rejected.
+    `learner_id`: the learner who must own all its questions, None if a trusted sender sent the upload.
+    `owners`: the owner of each question by public id, if the upload is rejected.
     """
 
     client_session_uuid: UUID

@@ -43,10 +43,10 @@ class Search:
 
     `question`: a public id; an ingested upload matches by a graded attempt at any edition of the question,
     any other upload by the id that was sent. `error`: a part of the last error or the reason, in upper or
-    lower case. `purged`: whether the payload was deleted. `skipped`: ingested uploads that
-    have skipped attempts and their payload, and are not voided; then `question` is the public id of a skipped
-    attempt. Such a search reads all uploads that the learner and the times leave, as no index has the
-    results.
+    lower case. `purged`: whether the payload was deleted. `skipped`: only ingested uploads that have skipped
+    attempts, still have their payload, and are not voided; then `question` is the public id of a skipped
+    attempt. No index has the fates of attempts: a search with `skipped` reads all uploads that match
+    `learner`, `older_than` and `newer_than`.
     """
 
     status: Status | None = None
@@ -107,8 +107,8 @@ _FAILING_WITH = f"""
             OR position(lower(:error) IN lower(reason)) > 0)
 """  # noqa: S608  # as above
 
-# `received_at` has only an index of page ranges, which gives no order: to list the newest of millions, search
-# the last hour, day and month first.
+# `received_at` has only a BRIN index, which gives no order: to list the newest of millions, search the last
+# hour, day and month first.
 _LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=30))
 _RECENT = """
     received_at >= coalesce(CAST(:last_at AS timestamptz), now() - CAST(:older_than AS interval), now())

@@ -38,9 +38,9 @@ def finalize_sessions(
 ) -> dict[int, Finalized]:
     """Finalize several sessions; return what was done, by session id.
 
-    `sessions`: for each learner, the ids of their sessions, in the order in which they are folded. Several
-    sessions need as many statements as one, and one more for each learner with questions that are
-    folded from their whole history.
+    `sessions`: for each learner, the ids of their sessions, in the order in which they are folded. Any number
+    of sessions needs two SQL statements. Each learner with questions that are folded from their whole history
+    needs one more.
     """
     if not sessions:
         return {}

@@ -31,7 +31,7 @@ class Review(NamedTuple):
     def sort_key(self) -> tuple[datetime, bool, Rating, Outcome, date]:
         """Return the key by which reviews are sorted; it has no ids, which depend on the order of arrival.
 
-        The date comes last: two devices may send the same moment with different offsets.
+        The study date is part of the key: two devices may send the same moment with different offsets.
         """
         return (self.answered_at, not self.counted, self.rating, self.outcome, self.study_date)
 
@@ -83,14 +83,14 @@ class Progress(NamedTuple):
 
 
 class Cached(NamedTuple):
-    """Progress as it was saved; `scheduler`: the parameters and rules that produced it, see SCHEDULER."""
+    """Progress as it was saved; `scheduler` names the parameters and rules that produced it (SCHEDULER)."""
 
     progress: Progress
     scheduler: str
 
 
 class Pattern(StrEnum):
-    """A change in answering a question, see `classify`; most answers show no such change."""
+    """What an answer shows, compared with the answers before it, see `classify`; most show no pattern."""
 
     NEWLY_CORRECT = "newly_correct"
     RECOVERED = "recovered"
@@ -101,7 +101,7 @@ class Pattern(StrEnum):
 class Counts(NamedTuple):
     """A session's counted answers, by outcome and by pattern.
 
-    Patterns are counted by what is known when the session is finalized; later changes do not alter them.
+    Patterns are counted when the session is finalized; reviews that arrive later do not change the counts.
     """
 
     correct: int
@@ -124,9 +124,9 @@ class Decision:
 def find_to_refold(sessions: Iterable[Iterable[Review]], cached: Mapping[int, Cached]) -> set[int]:
     """Return the questions of these sessions that must be folded from their whole history.
 
-    These are questions with a late review: their cached progress, or an earlier session of this call, has a
-    review of the same time or later. They are also questions whose cached progress was computed by other
-    parameters or rules than the present ones (SCHEDULER).
+    A question is returned if it has a late review: its cached progress, or an earlier one of these sessions,
+    has a review of the same time or later. A question is also returned if its cached progress was computed by
+    other parameters or rules than the present ones (SCHEDULER).
     """
     found = set()
     stale = {question for question, known in cached.items() if known.scheduler != SCHEDULER}
@@ -199,7 +199,7 @@ def classify(before: Progress | None, review: Review) -> Pattern | None:
 
 
 def fold(reviews: Iterable[Review]) -> Progress | None:
-    """Fold the reviews of one question, in any order; return None if there are none."""
+    """Fold the reviews of one question, given in any order; return None if there are none."""
     progress = None
     for review in sorted(reviews, key=attrgetter("sort_key")):
         progress = advance(progress, review)
@@ -282,7 +282,7 @@ class Step:
 
 
 def fold_steps(reviews: Iterable[Review]) -> Iterator[Step]:
-    """Fold the reviews of one question, in any order; yield every step."""
+    """Fold the reviews of one question, given in any order; yield every step."""
     before = None
     for review in sorted(reviews, key=attrgetter("sort_key")):
         after = advance(before, review)
@@ -304,7 +304,7 @@ class Curve:
 
 
 def forgetting_curve(reviews: Iterable[Review], until: date) -> Curve:
-    """Compute the curve of one question from its reviews, in any order, up to a date."""
+    """Compute the curve of one question up to a date; its reviews may be given in any order."""
     steps = list(fold_steps(reviews))
     if not steps:
         return Curve([], [])

@@ -1,4 +1,4 @@
-"""Spaced repetition by FSRS, in whole study dates."""
+"""Spaced repetition by FSRS, which counts whole days between study dates."""
 
 from datetime import UTC, date, datetime
 from typing import NamedTuple, Self
@@ -9,15 +9,15 @@ from fsrs import Card, Rating, Scheduler, State
 _SCHEDULER = Scheduler(learning_steps=(), relearning_steps=(), enable_fuzzing=False)
 PARAMETERS = (*_SCHEDULER.parameters, _SCHEDULER.desired_retention, _SCHEDULER.maximum_interval)
 
-# For a card without an id, fsrs makes one from the clock and waits a millisecond.
+# If a card is given no id, fsrs makes an id from the clock, and waits a millisecond.
 _CARD_ID = 0
 
 
 class Memory(NamedTuple):
     """A question's memory state; `stability` in days, `difficulty` from 1 to 10.
 
-    This is a named tuple, like `Progress`: making a frozen dataclass takes eight times as long, a tenth of
-    the time of a review.
+    This is a named tuple, like `Progress`: making a frozen dataclass takes eight times as long, which would
+    be a tenth of the time of a review.
     """
 
     stability: float
@@ -43,7 +43,8 @@ def retrievability(memory: Memory, last: date, day: date) -> float:
 class _Card(Card):
     """A card whose copy is the card itself.
 
-    fsrs copies a card before each review, and the copy takes a quarter of the time. We use a card only once.
+    fsrs copies a card before each review, and copying takes a quarter of the review's time. We need no copy,
+    since we use a card only once.
     """
 
     def __copy__(self) -> Self:

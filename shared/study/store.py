@@ -13,10 +13,10 @@ from shared.attempts import CAN_GRADE
 from shared.study.grading import Outcome, study_date
 from shared.study.progress import SCHEDULER, Cached, Counts, Progress, Review, WrongNote
 
-# If the database has a default time zone, that one is used: see `shared/data_settings.py`.
+# A default time zone in the database is used instead of STUDY_TIME_ZONE: see `shared/data_settings.py`.
 _ZONES = "time_zone, (SELECT value FROM data_settings WHERE name = 'study_time_zone') AS default_zone"
 _OF_LEARNER = f"SELECT {_ZONES} FROM users WHERE id = :user_id"  # noqa: S608  # made of the constant above
-# A document server's own row is not locked: the server must not wait for us, and our role may only read the
+# A row of a document server is not locked: the server must not wait for us, and our role may only read the
 # row.
 _LEARNER_LOCK = "hashint8extended(CAST(:user_id AS bigint), 7319400453)"
 # The keys: is the catalog ours, and may the statement wait?
@@ -48,9 +48,9 @@ _ZONE = text(_OF_LEARNER)
 def lock_learner(connection: Connection, user_id: int, *, wait: bool = True) -> Any:
     """Lock a learner: no other transaction changes their progress until this one ends.
 
-    Return a row: the learner's time zone and the stored default, each None if unset. Return None if there is
-    no such learner, or, without `wait`, if another transaction has locked them. Read other data in later
-    statements: what a statement reads while it takes a lock may be older than the lock.
+    Return a row: the learner's time zone and the database's default zone, each None if unset. Return None if
+    there is no such learner, or, without `wait`, if another transaction has locked them. The caller reads
+    other data in later statements: what a statement reads while it takes a lock may be older than the lock.
     """
     lock = _LOCKS[db.catalog_is_ours(connection), wait]
     return db.execute(connection, lock, {"user_id": user_id}).fetchone()
@@ -64,7 +64,7 @@ def lock_owners(
     A document server may show the questions of a learner who is not in `users`: this learner's zone is None.
 
     Unknown public ids do not matter; an upload whose questions have several owners locks no learner.
-    Owners are read before the lock: the caller reads and checks them again.
+    Owners are read before they are locked: so the caller reads and checks them again.
     """
     pub_ids = {"uploads": db.as_json([list(each) for each in pub_ids_of_uploads])}
     if db.catalog_is_ours(connection):
@@ -221,7 +221,7 @@ def as_cached(scheduler: str, *columns: Any) -> Cached:
     return Cached(Progress._make([*before, _NOTES[note], opened_at, closed_at]), scheduler)
 
 
-Folded = Mapping[int, Mapping[int, Progress]]  # of each learner, by question
+Folded = Mapping[int, Mapping[int, Progress]]  # progress by learner, then by question
 
 
 def save_progress(connection: Connection, progress: Folded) -> None:

@@ -14,7 +14,7 @@ _VOID = text("""
     RETURNING id
 """)
 
-# A superseded session never comes back: together with the one in its place, it would count twice.
+# A superseded session never comes back: its answers may count through the session that took its place.
 _UNVOID = text("""
     UPDATE study_quiz_sessions SET voided_at = NULL, void_reason = NULL
     WHERE user_id = :user_id AND id = ANY(CAST(:session_ids AS bigint[])) AND voided_at IS NOT NULL
@@ -48,10 +48,10 @@ _TOUCHED = text("""
 
 
 def void_sessions(connection: Connection, user_id: int, session_ids: list[int], *, reason: str) -> int:
-    """Void closed sessions of a learner, skip their waiting webhooks, and return how many were not void.
+    """Void closed sessions of a learner, skip their waiting webhooks; return how many were not void before.
 
-    The caller holds the learner's lock. Raises SupersededError as `unvoid_sessions` does: the answers of a
-    superseded session may count through another one.
+    The caller holds the learner's lock. Raises SupersededError if none was voided and some are superseded:
+    the answers of a superseded session may count through another session.
     """
     bound = {"user_id": user_id, "session_ids": session_ids, "reason": reason}
     changed = scalars(connection, _VOID, bound)

@@ -49,7 +49,7 @@ History          2      2       ·        ·          1         1        ·
 ✓ right but unsure: the question geo-highest-mountain comes back soon, on 2026-11-23, stability 40 days
 ✓ practice changed the memory state of its question, and no count
 ✓ the server answers already_ingested
-✓ nothing advanced
+✓ no progress changed
 ✓ 0 differences
 All checks passed.
 """

@@ -196,7 +196,7 @@ def test_what_it_changed_is_listed_and_reconciled(adopted: Host, engine: Engine)
     ingest(engine, sent)
     assert differences(adopted, code=0) == "0 differences\n"
     adopted.client.put("/published_items/ann-1/correct_choice", json=WRONG)
-    listed = f"learner {user_id}: graded by another key than the present one: ann-1 (2 attempts)"
+    listed = f"learner {user_id} has attempts graded by another key than the present one: ann-1 (2 attempts)"
     assert differences(adopted) == f"{listed}\n1 differences\n"
     assert differences(adopted, "--force", code=0) == f"{listed}; reconciled\n1 differences\n"
     assert differences(adopted, code=0) == "0 differences\n"

@@ -136,7 +136,7 @@ def test_among_many_the_purged_are_counted_and_no_failure(
     deliver(engine, other)
     mark_dead(engine, other)
     tried = run(database_url, "--status", "dead", "--dry-run")
-    assert (tried.exit_code, "1 tried, 0 refused, 1 left out (purged)" in tried.stdout) == (0, True)
+    assert (tried.exit_code, "1 uploads, 0 refused, 1 left out (purged)" in tried.stdout) == (0, True)
     result = run(database_url, "--status", "dead")
     assert (result.exit_code, result.stdout) == (0, "1 set back, 1 left out (purged)\n")
     assert [row(engine, each)["status"] for each in (dead, other)] == ["dead", "received"]

@@ -335,17 +335,17 @@ def test_the_command_adds_to_all_that_it_lists(
     assert [json.loads(line)["client_session_uuid"] for line in listed.stdout.splitlines()] == some
     with locked(engine, refused):
         tried = run(database_url, *words, "--dry-run")
-    assert (tried.exit_code, "2 tried, 1 refused\n" in tried.stdout) == (1, True)
+    assert (tried.exit_code, "2 uploads, 1 refused\n" in tried.stdout) == (1, True)
     asked = run(database_url, *words)
     assert "Replay these 2 uploads?" in asked.stdout
     assert [each in asked.stdout for each in (*some, whole["client_session_uuid"])] == [True, True, False]
     assert everything(engine) == before
     with locked(engine, refused):
         done = run(database_url, *words, "--yes")
-    assert "2 tried, 1 refused, 2 attempts added\n" in done.stdout
+    assert "2 uploads, 1 refused, 2 attempts added\n" in done.stdout
     assert (done.exit_code, f"another process has locked {some[1]}" in done.stderr) == (1, True)
     assert clean(engine)
-    assert "1 tried, 0 refused, 1 attempts added\n" in run(database_url, *words, "--yes").stdout
+    assert "1 uploads, 0 refused, 1 attempts added\n" in run(database_url, *words, "--yes").stdout
     assert run(database_url, "--skipped", "--question", "late110").stdout == "none found\n"
 
 

@@ -27,7 +27,7 @@ class Action(StrEnum):
     """What to do about an answer."""
 
     DELETE = "delete"  # the session is recorded
-    PAUSE = "pause"  # the whole outbox: the server did not answer, or can take no session now
+    PAUSE = "pause"  # pause the whole outbox: the server did not answer, or can take no session now
     LATER = "later"  # try this session again later, and go on with the others
     TOKEN = "token"  # noqa: S105  # ask for another token
     REFUSE = "refuse"  # keep the session with the server's problem, and do not send it again

@@ -1,4 +1,4 @@
-"""An outbox: a session is on disk when `add` returns, until it is recorded or the learner gives it up."""
+"""Keep sessions on disk, from the return of `add` until they are recorded, or the learner gives them up."""
 
 import json
 import logging
@@ -107,7 +107,7 @@ class Outbox:
         self._on_event = on_event
         self._store = Store(path, str(learner))
         base = httpx.URL(url.rstrip("/"))
-        # A proxy of the environment cannot reach a server on this machine's loopback address.
+        # A proxy that the environment names cannot reach a server on this machine's loopback address.
         mounts = {"http://": None, "https://": None} if base.host in LOOPBACK else None
         no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))  # a portal on the way may send some
         self._http = httpx.Client(base_url=base, timeout=DEADLINE, mounts=mounts, cookies=no_cookies)
@@ -122,7 +122,7 @@ class Outbox:
         # Refused tokens, and when each token is tried again: a proxy, not the server, may have refused it.
         self._refused: dict[str | None, float] = {}
         self._fresh: Any = _UNASKED
-        # Refusals since the last other answer: the function may return a new token each time.
+        # Refusals since the last answer of another kind: the function may return a new token each time.
         self._refusals = 0
         # Rounds that failed since the last answer; the end of the pause; the end that Retry-After asked for.
         self._failed_rounds = 0
@@ -139,8 +139,8 @@ class Outbox:
     def close(self) -> None:
         """Stop sending, and close the file; sessions that wait stay in the file.
 
-        If `on_event` calls it in a thread that sends, this thread cannot wait for its own end, and sending is
-        only stopped. Then call `close` again later, outside of `on_event`.
+        If `on_event` calls `close` in a thread that sends, this thread cannot wait for its own end, and
+        sending is only stopped. Then call `close` again later, outside of `on_event`.
         """
         self._stop.set()
         self._wake.set()
@@ -180,8 +180,8 @@ class Outbox:
     def flush(self) -> None:
         """Try every waiting session now; return when no more can be done.
 
-        Nothing is sent before the end of a Retry-After. If `on_event` calls this in a thread that sends, it
-        returns at once: the thread itself tries every session once more.
+        Nothing is sent before the end of a Retry-After. If `on_event` calls `flush` in a thread that sends,
+        `flush` returns at once: the thread itself tries every session once more.
         """
         if self._sends.here:
             self._flush_asked = True
@@ -360,7 +360,7 @@ class Outbox:
             return None if token in self._refused else token
 
     def _refuse(self, token: str) -> None:
-        """Note that a token was refused; by value, as all lanes may have sent the same one."""
+        """Note the value of a token that was refused: all lanes may have sent the same token."""
         with self._tokens:
             self._refusals += 1
             if token not in self._refused:
@@ -370,5 +370,5 @@ class Outbox:
 
 
 def local_time(at: datetime | None = None) -> str:
-    """Write a time as the device's wall clock shows it, with its offset: the study date follows from that."""
+    """Write a time as the device's wall clock shows it, with its offset: both decide the study date."""
     return (at or datetime.now()).astimezone().isoformat(timespec="milliseconds")  # noqa: DTZ005  # made aware

@@ -176,7 +176,8 @@ class Store:
 
     @contextmanager
     def _transaction(self, synchronous: Literal["NORMAL", "FULL"] = "NORMAL") -> Iterator[sqlite3.Cursor]:
-        # A power cut may undo every change except `add`: then a session is sent again, which changes nothing.
+        # A power cut may undo every change except `add`: then a session is sent again, which changes nothing,
+        # or a session that the learner gave up is there again.
         with self._lock, closing(self._connection.cursor()) as cursor:
             cursor.execute(f"PRAGMA synchronous = {synchronous}")
             # Not deferred: two transactions that read first and then write would refuse each other.

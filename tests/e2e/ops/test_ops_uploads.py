@@ -161,7 +161,7 @@ def test_a_conflict_is_accepted_and_one_discarded(page: Page, ops_engine: Engine
     expect(page.get_by_role("region", name="Table: Progress")).not_to_contain_text("sci-unit-of-force")
 
     page.get_by_role("link", name="Decide…").first.click()
-    page.get_by_role("link", name="Discard the other…").click()
+    page.get_by_role("link", name="Discard the other content…").click()
     expect(page.get_by_text("is deleted permanently")).to_be_visible()
     page.get_by_role("button", name="Discard").click()
     expect(page.get_by_text("Discarded: the upload keeps its present content.")).to_be_visible()

@@ -13,8 +13,8 @@ from tests.clients import log_in, press
 from tests.factories import answer, ingest, load, upload
 from tests.processes import until
 
-AWAY, LOCKED = "Postgres does not answer", "Another transaction holds a row"
-SLOW, TOO_MANY = "Postgres takes too long over this", "Too many requests of operators at once"
+AWAY, LOCKED = "Postgres does not answer", "Another transaction has locked a row"
+SLOW, TOO_MANY = "Postgres takes too long for this", "Too many requests of operators at once"
 
 HOLD = text("LOCK TABLE study_topics IN ACCESS EXCLUSIVE MODE")
 WAITING = text("""
