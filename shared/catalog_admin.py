@@ -34,11 +34,23 @@ _EDITIONS = text("""
     SELECT pub_id, source_id, choices, correct_choice, published_at FROM published_items
     WHERE pub_id = ANY(CAST(:pub_ids AS text[])) OR source_id = ANY(CAST(:ids AS bigint[]))
 """)
+# An edition that a live session is asking counts as answered if the load would move its choices: the learner
+# answers with the index of a choice that they were shown.
 _ANSWERED = text("""
-    SELECT i.pub_id, count(*) AS attempts, count(DISTINCT a.user_id) AS learners
-    FROM published_items i
-    JOIN study_question_attempts a ON a.study_question_id = i.source_id AND a.pub_id = i.pub_id
-    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) GROUP BY i.pub_id
+    SELECT pub_id, count(*) AS attempts, count(DISTINCT user_id) AS learners FROM (
+        SELECT i.pub_id, a.user_id FROM published_items i
+        JOIN study_question_attempts a ON a.study_question_id = i.source_id AND a.pub_id = i.pub_id
+        WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
+        UNION ALL
+        SELECT i.pub_id, s.user_id FROM published_items i
+        JOIN current_editions e ON e.source_id = i.source_id AND e.pub_id = i.pub_id
+        JOIN study_questions q ON q.id = i.source_id
+        JOIN study_quiz_sessions s ON s.user_id = q.user_id AND s.status = 'in_progress'
+            AND s.question_ids @> to_jsonb(q.id)
+        WHERE i.pub_id = ANY(CAST(:moved AS text[]))
+            AND NOT EXISTS (SELECT FROM study_question_attempts a WHERE a.user_id = s.user_id
+                AND a.study_quiz_session_id = s.id AND a.study_question_id = q.id)
+    ) AS answers GROUP BY pub_id
 """)
 
 
@@ -102,7 +114,10 @@ def _compare(connection: Connection, catalog: CatalogFile, known: _Known) -> lis
             changes.append("owner")
         if changes:
             changed[pub_id] = tuple(changes)
-    answered = _rows(connection, _ANSWERED, pub_ids=list(changed))
+    moved = [
+        pub_id for pub_id, changes in changed.items() if "order" in changes or {"texts", "key"} <= {*changes}
+    ]
+    answered = _rows(connection, _ANSWERED, pub_ids=list(changed), moved=moved)
     return [
         EditionChange(pub_id, changes, *(answered[pub_id][1:] if pub_id in answered else (0, 0)))
         for pub_id, changes in sorted(changed.items())

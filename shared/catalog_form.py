@@ -151,6 +151,8 @@ class CatalogFile(_Form):
 class EditionChange(NamedTuple):
     """What a load changes in a stored edition, and how many attempts of how many learners the edition has.
 
+    If the choices get other places, a question that a live session is asking counts as an attempt, too.
+
     `changes`: some of `texts` (of the choices), `order` (the same texts, moved), `key` (the right choice),
     `question` (the edition is of another question now), `owner` (its question is another learner's now). A
     new `published_at` is not among these.

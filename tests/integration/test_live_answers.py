@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import Engine
 
+from shared.errors import CatalogError
 from shared.models import StudyQuestionAttempt
 from tests.clients import Clock, Front, refusal, rfc3339, started
 from tests.factories import NO_CHOICE, RIGHT, WRONG, load, question, rows
@@ -106,3 +107,35 @@ def test_an_answer_of_a_running_session_is_regraded_like_any_other(front: Front,
     front.answer(session, "q110", RIGHT)
     load(engine, {"questions": [question(110, correct_choice=WRONG)]}, force=True)
     assert front.finalize(session).json()["snapshot"]["wrong_count"] == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"choices": ["b", "a", "c", "d"], "correct_choice": 0},
+        {"choices": ["b", "a", "c", "d"]},
+        {"choices": ["B", "A", "C", "D"], "correct_choice": 0},
+    ],
+)
+def test_a_load_moves_no_choice_of_a_question_that_is_being_asked(
+    front: Front, engine: Engine, changed: dict[str, object]
+) -> None:
+    session = started(front.start())
+    catalog = {"questions": [question(111, **changed)]}
+    with pytest.raises(CatalogError, match="q111: .* 1 attempts of 1 learners"):
+        load(engine, catalog)
+    assert front.answer(session, "q111", RIGHT).json()["outcome"] == "correct"
+
+
+def test_a_load_may_correct_a_question_that_is_being_asked(front: Front, engine: Engine) -> None:
+    session = started(front.start())
+    load(engine, {"questions": [question(111, choices=["a", "B", "c", "d"])]})
+    load(engine, {"questions": [question(111, choices=["a", "B", "c", "d"], correct_choice=WRONG)]})
+    assert front.answer(session, "q111", WRONG).json()["outcome"] == "correct"
+
+
+def test_a_load_may_move_the_choices_of_a_question_that_is_asked_no_more(
+    front: Front, engine: Engine
+) -> None:
+    front.finalize(started(front.start()))
+    load(engine, {"questions": [question(111, choices=["b", "a", "c", "d"], correct_choice=0)]})
