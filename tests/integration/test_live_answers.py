@@ -122,7 +122,7 @@ def test_a_load_moves_no_choice_of_a_question_that_is_being_asked(
 ) -> None:
     session = started(front.start())
     catalog = {"questions": [question(111, **changed)]}
-    with pytest.raises(CatalogError, match="q111: .* 1 attempts of 1 learners"):
+    with pytest.raises(CatalogError, match=r"q111: .* 1 attempts of 1 learners"):
         load(engine, catalog)
     assert front.answer(session, "q111", RIGHT).json()["outcome"] == "correct"
 
