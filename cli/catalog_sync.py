@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import httpx
@@ -39,6 +39,18 @@ class RefusedCatalogError(StudyIngestError):
     """A request to the server failed or was refused; the text names the request and the reason."""
 
 
+class RefusedTopicsError(RefusedCatalogError):
+    """The server refused a change because of its topics; changes of other topics may succeed."""
+
+
+class _Written(NamedTuple):
+    """A row in JSON: `kind` is its list in the request, `topic` its topic, None for a learner."""
+
+    kind: str
+    topic: int | None
+    json: bytes
+
+
 @click.command()
 @with_file
 @click.option("--url", required=True, help="The server, e.g. https://ingest.example")
@@ -46,8 +58,8 @@ class RefusedCatalogError(StudyIngestError):
 def sync(*, parts: Parts, is_table: bool, url: str, force: bool) -> None:
     """Send what differs from a server's catalog, and withdraw what FILE does not have.
 
-    Topics that FILE does not name stay as they are, and a topic that somebody else changes meanwhile is
-    refused. CATALOG_TOKEN must be set as on the server. Safe to run again.
+    Topics that FILE does not name stay as they are, as does a topic that the server refuses, for example
+    because somebody else changes it meanwhile. CATALOG_TOKEN must be set as on the server. Safe to run again.
 
     For a large FILE use NDJSON (.ndjson, .ndjson.gz): only one line at a time is in memory. Each line is a
     catalog with some of the rows.
@@ -84,18 +96,21 @@ def sync(*, parts: Parts, is_table: bool, url: str, force: bool) -> None:
     )
     for change in server.changes:
         click.echo(str(change))
+    if server.refused:
+        raise RefusedCatalogError("\n".join(server.refused.values()))
 
 
 class _Server:
     """The catalog of a server.
 
     `digests`: the server's digests of the topics that differed, updated by the server's answers to changes.
-    `changes`: what was changed in stored editions.
+    `changes`: what was changed in stored editions. `refused`: by topic, why the server refused a change.
     """
 
     def __init__(self, http: httpx.Client, *, force: bool, keep: bool) -> None:
         self.digests: dict[int, str] = {}
         self.changes: list[EditionChange] = []
+        self.refused: dict[int, str] = {}
         self._ours: dict[int, str] = {}
         self._http = http
         self._load = {"force": force, "keep": keep}
@@ -122,26 +137,50 @@ class _Server:
         self.digests = {topic: digest for topic, digest in known.items() if digest != self._ours[topic]}
 
     def still_differing(self) -> list[int]:
-        """Return the topics whose last known digests on the server differ from those of the file."""
-        return [topic for topic, digest in self.digests.items() if digest != self._ours[topic]]
+        """Return the topics whose last known digests on the server differ from those of the file.
+
+        Topics of which the server refused a change are left out.
+        """
+        accepted = {topic: digest for topic, digest in self.digests.items() if topic not in self.refused}
+        return [topic for topic, digest in accepted.items() if digest != self._ours[topic]]
 
     def put(self, rows: Iterable[Row]) -> int:
         """Put rows, in as few requests as possible; return the number of questions."""
-        number = 0
-        for kinds, topics in _requests(rows):
-            parts = (b'"%s": [%s]' % (kind.encode(), b",".join(part)) for kind, part in kinds.items())
-            body = b"{%s}" % b", ".join(parts)
+        return sum(map(self._put, _requests(rows)))
+
+    def _put(self, rows: list[_Written]) -> int:
+        """Put the rows of a request; if it is refused because of its topics, put each topic by itself."""
+        rows = [row for row in rows if row.topic not in self.refused]
+        topics = sorted({row.topic for row in rows if row.topic is not None})
+        kinds = defaultdict[str, list[bytes]](list)
+        for row in rows:
+            kinds[row.kind].append(row.json)
+        parts = (b'"%s": [%s]' % (kind.encode(), b",".join(part)) for kind, part in kinds.items())
+        body = b"{%s}" % b", ".join(parts)
+        try:
             with self._ask("PUT", "/catalog", topics, params=self._load, content=body) as answer:
                 self.changes += [EditionChange(**each) for each in answer["changes"]]
                 self.digests |= _digests(answer["digests"])
-            number += len(kinds["questions"])
-        return number
+        except RefusedTopicsError as error:
+            by_topic = [[row for row in rows if row.topic == topic] for topic in (None, *topics)]
+            parts_left = [part for part in by_topic if part]
+            if len(parts_left) > 1:
+                return sum(map(self._put, parts_left))
+            if not topics:
+                raise
+            self.refused[topics[0]] = str(error)
+            return 0
+        return len(kinds["questions"])
 
     def keep_only(self, topic: int, questions: Iterable[int]) -> int:
         """Withdraw a topic's questions that are not listed; return how many were withdrawn."""
         body = json.dumps({"ids": [*{*questions}]}, separators=(",", ":"))
-        with self._ask("PUT", f"/catalog/topics/{topic}/questions", [topic], content=body) as answer:
-            return int(answer["deleted"] + answer["retired"])
+        try:
+            with self._ask("PUT", f"/catalog/topics/{topic}/questions", [topic], content=body) as answer:
+                return int(answer["deleted"] + answer["retired"])
+        except RefusedTopicsError as error:
+            self.refused[topic] = str(error)
+            return 0
 
     @contextmanager
     def _ask(self, method: str, path: str, topics: Iterable[int] = (), **request: Any) -> Iterator[Any]:
@@ -158,7 +197,9 @@ class _Server:
             answer = response.json()
             if not response.is_success:
                 lines = [f"{each['pointer']}: {each['detail']}" for each in answer.get("errors", [])]
-                raise RefusedCatalogError("\n".join([f"{method} {path}: {answer['title']}", *lines]))
+                is_of_topics = response.status_code in {412, 422}
+                refused = RefusedTopicsError if is_of_topics else RefusedCatalogError
+                raise refused("\n".join([f"{method} {path}: {answer['title']}", *lines]))
             yield answer
         except httpx.TransportError as error:
             reason = f"{self._http.base_url} does not answer: {type(error).__name__}"
@@ -174,22 +215,23 @@ def _digests(topics: Any) -> dict[int, str]:
     return {int(each["topic_id"]): str(each["digest"]) for each in topics}
 
 
-def _requests(rows: Iterable[Row]) -> Iterator[tuple[defaultdict[str, list[bytes]], set[int]]]:
-    """Divide rows among small requests; yield the rows of each request as JSON, and their topics."""
-    kinds, topics, size = defaultdict[str, list[bytes]](list), set[int](), 0
+def _requests(rows: Iterable[Row]) -> Iterator[list[_Written]]:
+    """Divide rows among small requests."""
+    request, topics, size = list[_Written](), set[int](), 0
     for row in rows:
-        written = row.model_dump_json(exclude_defaults=True).encode()
-        if kinds and (size + len(written) > MAX_REQUEST or len(topics) == MAX_TOPICS):
-            yield kinds, topics
-            kinds, topics, size = defaultdict(list), set(), 0
         if isinstance(row, CatalogUser):
-            kinds["users"].append(written)
+            kind, topic = "users", None
         elif isinstance(row, CatalogTopic):
-            kinds["topics"].append(written)
-            topics.add(row.id)
+            kind, topic = "topics", row.id
         else:
-            kinds["questions"].append(written)
-            topics.add(row.study_topic_id)
-        size += len(written) + 1
-    if kinds:
-        yield kinds, topics
+            kind, topic = "questions", row.study_topic_id
+        written = _Written(kind, topic, row.model_dump_json(exclude_defaults=True).encode())
+        if request and (size + len(written.json) > MAX_REQUEST or len(topics) == MAX_TOPICS):
+            yield request
+            request, topics, size = [], set(), 0
+        request.append(written)
+        if topic is not None:
+            topics.add(topic)
+        size += len(written.json) + 1
+    if request:
+        yield request

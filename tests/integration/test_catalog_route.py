@@ -19,7 +19,7 @@ from api.app import create_app
 from cli import catalog_sync
 from cli.main import main
 from shared.config import Settings
-from shared.models import StudyQuestion, StudyTopic
+from shared.models import StudyQuestion, StudyTopic, User
 from tests.clients import OTHER_TOPIC, TOPIC, Clock, refusal
 from tests.factories import (
     ANN,
@@ -444,3 +444,29 @@ def test_sync_says_in_lines_what_the_server_refuses(
     assert "q110: key changed" in forced.stdout
     away = httpx.Client(base_url="http://127.0.0.1:9")
     assert "http://127.0.0.1:9 does not answer" in sync(away, tmp_path / "c.json", CATALOG).stderr
+
+
+def test_I12_sync_sends_other_topics_although_one_is_refused(
+    server: httpx.Client, engine: Engine, tmp_path: Path
+) -> None:
+    load(engine)
+    ingest(engine, upload(answer("q110", AT, RIGHT)))
+    before = [row for row in rows(engine, StudyQuestion) if row["study_topic_id"] == TOPIC]
+    questions = [
+        each
+        | ({"correct_choice": WRONG} if each["pub_id"] == "q110" else {})
+        | ({"subject": "another"} if each["study_topic_id"] == OTHER_TOPIC else {})
+        for each in CATALOG["questions"]
+        if each["pub_id"] != "q111"  # not withdrawn, as its topic is refused
+    ]
+    catalog = {**CATALOG, "users": [*CATALOG["users"], {"id": 99}], "questions": questions}
+    refused = sync(server, tmp_path / "c.json", catalog)
+    assert refused.exit_code == 1
+    assert refused.stderr.count("q110: key changed; 1 attempts of 1 learners are graded again") == 1
+    assert "If-Match" not in refused.stderr
+    after = rows(engine, StudyQuestion)
+    assert [row for row in after if row["study_topic_id"] == TOPIC] == before
+    assert {row["subject"] for row in after if row["study_topic_id"] == OTHER_TOPIC} == {"another"}
+    assert 99 in {row["id"] for row in rows(engine, User)}
+    assert sync(server, tmp_path / "c.json", catalog, "--force").exit_code == 0
+    assert "0 of 6 topics differed" in sync(server, tmp_path / "c.json", catalog).stdout
