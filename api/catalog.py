@@ -286,7 +286,12 @@ def _withdraw(
     now = services().now
     guarded = _guarded(topics, _expected(header), lambda c: withdraw(c, now=now(c)))
     done, digests = services().catalog.run(guarded)
-    log.info("catalog.withdrawn", target=target, deleted=done.deleted, retired=done.retired)
+    log.info(
+        "catalog.questions_withdrawn",
+        target=target,
+        questions_deleted=done.deleted,
+        questions_retired=done.retired,
+    )
     return _tagged(schemas.Withdrawn.model_validate(done._asdict()), digests)
 
 

@@ -1,4 +1,4 @@
-"""`catalog load`: write a catalog; `catalog reconcile`: follow changes in a document server's tables."""
+"""`catalog load`: write a catalog; `catalog reconcile`: list, or repair, what a document server changed."""
 
 import os
 

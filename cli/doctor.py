@@ -250,7 +250,10 @@ def _migrations(database_url: str) -> Finding:
                 f"the revision cannot be read: {error}",
                 "repair the cause, then run doctor again",
             )
-        fix = "if the revision cannot be located, run the version of study-ingest that migrated the database"
+        fix = (
+            "if the revision cannot be located, this code is older than the database: install the version of"
+            " study-ingest that migrated it"
+        )
         return fail("migrations", str(error), fix)
     if pending:
         return fail("migrations", f"{len(pending)} pending: {', '.join(pending)}", "study-ingest migrate")

@@ -82,8 +82,8 @@ class _Main(LazyGroup):
     ENV_FILE,
     type=click.Path(path_type=Path),
     multiple=True,
-    help="File of settings, in the format of systemd's EnvironmentFile, before or after the command; may be"
-    " repeated.",
+    help="File of settings, in the format of systemd's EnvironmentFile. The option may stand before or after"
+    " the command, and more than once.",
 )
 def main(env_file: tuple[Path, ...]) -> None:
     """Ingest quiz sessions that were answered offline in a viewer: exactly once, in any order."""

@@ -112,7 +112,7 @@ class Plan:
     finished_at: datetime | None
 
     def rejected(self, reason: Fate) -> "Plan":
-        """Return what becomes of a rejected upload: every attempt is skipped, a usable one for `reason`."""
+        """Return the plan of a rejected upload: attempts not skipped so far are skipped for `reason`."""
         fates = [fate if fate in SKIPPED else reason for fate in self.fates]
         return Plan({}, set(), fates, self.finished_at)
 

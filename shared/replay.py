@@ -74,8 +74,8 @@ def replay(
     before, and for the learners' locks where the catalog is a document server's. Locks are taken in one
     order, so that no two replays deadlock: uploads by uuid, learners by id, quiz sessions. All checks that
     can reject an upload come before the first write. If one upload fails, all fail: the caller rolls back,
-    and replays each upload by itself. `dates`: the study dates that stay, if a single upload is replayed
-    again.
+    and replays each upload by itself. `dates`: if a single upload is replayed again, the study dates that
+    its attempts keep.
     """
     waiting = sorted(uploads.lock(connection, client_session_uuids), key=lambda each: each.received_at)
     if not waiting:

@@ -213,8 +213,8 @@ _SET_ASIDE = """
 
 
 def _set_aside(redis: Redis, entry: str, error: Exception) -> None:
-    log.warning("spool.entry_set_aside", error=failures.describe(error))
     redis.eval(_SET_ASIDE, 3, MOVING, SPOOL, REFUSED, entry)
+    log.warning("spool.entry_set_aside", error=failures.describe(error))
 
 
 def _read(entry: str) -> Delivery:

@@ -1,4 +1,4 @@
-"""The row of an upload: one row and one content for each uuid, its status, and its events."""
+"""Receive deliveries into `uploads`, with one row and one content for each uuid; read and close rows."""
 
 import sys
 from collections.abc import Collection, Iterable, Sequence
