@@ -39,15 +39,15 @@ class RefusedCatalogError(StudyIngestError):
     """A request to the server failed or was refused; the text names the request and the reason."""
 
 
-class RefusedTopicsError(RefusedCatalogError):
-    """The server refused a change because of its topics; changes of other topics may succeed."""
+class RefusedRowsError(RefusedCatalogError):
+    """The server refused the rows of a request; it may accept other rows."""
 
 
 class _Written(NamedTuple):
-    """A row in JSON: `kind` is its list in the request, `topic` its topic, None for a learner."""
+    """A row in JSON; `kind`: its list in the request; `part`: its topic or learner, as `("topic", 5)`."""
 
     kind: str
-    topic: int | None
+    part: tuple[str, int]
     json: bytes
 
 
@@ -58,8 +58,9 @@ class _Written(NamedTuple):
 def sync(*, parts: Parts, is_table: bool, url: str, force: bool) -> None:
     """Send what differs from a server's catalog, and withdraw what FILE does not have.
 
-    Topics that FILE does not name stay as they are, as does a topic that the server refuses, for example
-    because somebody else changes it meanwhile. CATALOG_TOKEN must be set as on the server. Safe to run again.
+    Topics that FILE does not name stay as they are. If the server refuses a topic, for example because
+    somebody else changes it meanwhile, the other topics are sent, nothing of this one is withdrawn, and the
+    command ends with an error. CATALOG_TOKEN must be set as on the server. Safe to run again.
 
     For a large FILE use NDJSON (.ndjson, .ndjson.gz): only one line at a time is in memory. Each line is a
     catalog with some of the rows.
@@ -86,7 +87,9 @@ def sync(*, parts: Parts, is_table: bool, url: str, force: bool) -> None:
             sent = server.put(chain(learners.values(), differing, sending))
         differing_still = server.still_differing()  # they have questions, or values, that FILE does not have
         with remote.track(differing_still, len(differing_still), "withdrawing") as topics:
-            gone = {topic: server.keep_only(topic, index.asked[topic]) for topic in topics}
+            # A question may still be in this topic only because the topic to which it moves was refused.
+            refused = [each for topic in server.refused_topics for each in index.asked[topic]]
+            gone = {topic: server.keep_only(topic, chain(index.asked[topic], refused)) for topic in topics}
     # Digests also differ by values that a table cannot hold: with a table, a topic counts as different if the
     # server changed the topic.
     changed = [topic for topic in before if server.digests[topic] != before[topic] or gone.get(topic)]
@@ -104,13 +107,13 @@ class _Server:
     """The catalog of a server.
 
     `digests`: the server's digests of the topics that differed, updated by the server's answers to changes.
-    `changes`: what was changed in stored editions. `refused`: by topic, why the server refused a change.
+    `changes`: what was changed in stored editions. `refused`: by topic or learner, why the server refused it.
     """
 
     def __init__(self, http: httpx.Client, *, force: bool, keep: bool) -> None:
         self.digests: dict[int, str] = {}
         self.changes: list[EditionChange] = []
-        self.refused: dict[int, str] = {}
+        self.refused: dict[tuple[str, int], str] = {}
         self._ours: dict[int, str] = {}
         self._http = http
         self._load = {"force": force, "keep": keep}
@@ -141,17 +144,22 @@ class _Server:
 
         Topics of which the server refused a change are left out.
         """
-        accepted = {topic: digest for topic, digest in self.digests.items() if topic not in self.refused}
-        return [topic for topic, digest in accepted.items() if digest != self._ours[topic]]
+        differing = [topic for topic, digest in self.digests.items() if digest != self._ours[topic]]
+        return [topic for topic in differing if ("topic", topic) not in self.refused]
+
+    @property
+    def refused_topics(self) -> list[int]:
+        """List the topics of which the server refused rows."""
+        return [topic for kind, topic in self.refused if kind == "topic"]
 
     def put(self, rows: Iterable[Row]) -> int:
         """Put rows, in as few requests as possible; return the number of questions."""
         return sum(map(self._put, _requests(rows)))
 
     def _put(self, rows: list[_Written]) -> int:
-        """Put the rows of a request; if it is refused because of its topics, put each topic by itself."""
-        rows = [row for row in rows if row.topic not in self.refused]
-        topics = sorted({row.topic for row in rows if row.topic is not None})
+        """Put the rows of a request; if they are refused, put each topic or learner by itself."""
+        rows = [row for row in rows if row.part not in self.refused]
+        topics = [topic for kind, topic in {row.part for row in rows} if kind == "topic"]
         kinds = defaultdict[str, list[bytes]](list)
         for row in rows:
             kinds[row.kind].append(row.json)
@@ -161,14 +169,13 @@ class _Server:
             with self._ask("PUT", "/catalog", topics, params=self._load, content=body) as answer:
                 self.changes += [EditionChange(**each) for each in answer["changes"]]
                 self.digests |= _digests(answer["digests"])
-        except RefusedTopicsError as error:
-            by_topic = [[row for row in rows if row.topic == topic] for topic in (None, *topics)]
-            parts_left = [part for part in by_topic if part]
-            if len(parts_left) > 1:
-                return sum(map(self._put, parts_left))
-            if not topics:
-                raise
-            self.refused[topics[0]] = str(error)
+        except RefusedRowsError as error:
+            of_part = defaultdict[tuple[str, int], list[_Written]](list)
+            for row in rows:
+                of_part[row.part].append(row)
+            if len(of_part) > 1:
+                return sum(map(self._put, of_part.values()))
+            self.refused |= dict.fromkeys(of_part, str(error))
             return 0
         return len(kinds["questions"])
 
@@ -178,8 +185,8 @@ class _Server:
         try:
             with self._ask("PUT", f"/catalog/topics/{topic}/questions", [topic], content=body) as answer:
                 return int(answer["deleted"] + answer["retired"])
-        except RefusedTopicsError as error:
-            self.refused[topic] = str(error)
+        except RefusedRowsError as error:
+            self.refused["topic", topic] = str(error)
             return 0
 
     @contextmanager
@@ -198,7 +205,7 @@ class _Server:
             if not response.is_success:
                 lines = [f"{each['pointer']}: {each['detail']}" for each in answer.get("errors", [])]
                 is_of_topics = response.status_code in {412, 422}
-                refused = RefusedTopicsError if is_of_topics else RefusedCatalogError
+                refused = RefusedRowsError if is_of_topics else RefusedCatalogError
                 raise refused("\n".join([f"{method} {path}: {answer['title']}", *lines]))
             yield answer
         except httpx.TransportError as error:
@@ -220,18 +227,18 @@ def _requests(rows: Iterable[Row]) -> Iterator[list[_Written]]:
     request, topics, size = list[_Written](), set[int](), 0
     for row in rows:
         if isinstance(row, CatalogUser):
-            kind, topic = "users", None
+            kind, part = "users", ("learner", row.id)
         elif isinstance(row, CatalogTopic):
-            kind, topic = "topics", row.id
+            kind, part = "topics", ("topic", row.id)
         else:
-            kind, topic = "questions", row.study_topic_id
-        written = _Written(kind, topic, row.model_dump_json(exclude_defaults=True).encode())
+            kind, part = "questions", ("topic", row.study_topic_id)
+        written = _Written(kind, part, row.model_dump_json(exclude_defaults=True).encode())
         if request and (size + len(written.json) > MAX_REQUEST or len(topics) == MAX_TOPICS):
             yield request
             request, topics, size = [], set(), 0
         request.append(written)
-        if topic is not None:
-            topics.add(topic)
+        if part[0] == "topic":
+            topics.add(part[1])
         size += len(written.json) + 1
     if request:
         yield request

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import flask
 import httpx
 import pytest
 from click.testing import CliRunner, Result
@@ -470,3 +471,64 @@ def test_I12_sync_sends_other_topics_although_one_is_refused(
     assert 99 in {row["id"] for row in rows(engine, User)}
     assert sync(server, tmp_path / "c.json", catalog, "--force").exit_code == 0
     assert "0 of 6 topics differed" in sync(server, tmp_path / "c.json", catalog).stdout
+
+
+def test_sync_withdraws_no_question_that_moves_to_a_refused_topic(
+    server: httpx.Client, engine: Engine, tmp_path: Path
+) -> None:
+    load(engine)
+    ingest(engine, upload(answer("q120", AT, RIGHT)))
+    moved = [
+        each
+        | ({"correct_choice": WRONG} if each["pub_id"] == "q120" else {})  # refused
+        | ({"study_topic_id": OTHER_TOPIC} if each["pub_id"] == "q111" else {})
+        for each in CATALOG["questions"]
+        if each["id"] != 110
+    ]
+    assert sync(server, tmp_path / "c.json", {**CATALOG, "questions": moved}).exit_code == 1
+    of_topic = {row["id"] for row in rows(engine, StudyQuestion) if row["study_topic_id"] == TOPIC}
+    assert of_topic == {111}
+
+
+def test_sync_deletes_no_question_that_changes_places_with_one_of_a_large_topic(
+    server: httpx.Client, engine: Engine, tmp_path: Path
+) -> None:
+    many = [
+        question(
+            12000 + number,
+            f"m{number}",
+            user_id=ANN,
+            study_topic_id=OTHER_TOPIC,
+            choices=["x" * 1000, "y" * 1000],
+        )
+        for number in range(40)
+    ]
+    catalog = {**CATALOG, "questions": [*CATALOG["questions"], *many]}
+    load(engine, catalog)
+    new = [each | {"subject": "new"} for each in many]
+    rest = [each for each in CATALOG["questions"] if each["pub_id"] not in {"q111", "q120"}]
+    swapped = [question(111, study_topic_id=OTHER_TOPIC), *new[20:], question(120, study_topic_id=TOPIC)]
+    after = {**catalog, "questions": [*rest, *new[:20], *swapped]}
+    sync(server, tmp_path / "c.json", after)
+    assert {111, 120} <= {row["id"] for row in rows(engine, StudyQuestion)}
+    assert sync(server, tmp_path / "c.json", after).exit_code == 0
+    topics = {row["id"]: row["study_topic_id"] for row in rows(engine, StudyQuestion)}
+    assert (topics[111], topics[120]) == (OTHER_TOPIC, TOPIC)
+
+
+def test_I12_sync_sends_other_learners_although_one_is_refused(
+    serve: Serve, settings: Settings, engine: Engine, tmp_path: Path
+) -> None:
+    """A server with older time zones may refuse a learner."""
+    load(engine)
+    settings = Settings.model_validate(settings.model_dump() | {"catalog_token": TOKEN})
+    web = create_app(settings)
+
+    @web.before_request
+    def refuse() -> tuple[dict[str, str], int] | None:
+        return ({"title": "refused"}, 422) if b'"id":98' in flask.request.get_data() else None
+
+    catalog = {**CATALOG, "users": [*CATALOG["users"], {"id": 98}, {"id": 99}]}
+    done = sync(serve(web, settings), tmp_path / "c.json", catalog)
+    assert (done.exit_code, done.stderr) == (1, "Error: PUT /catalog: refused\n")
+    assert {98, 99} & {row["id"] for row in rows(engine, User)} == {99}
