@@ -103,11 +103,14 @@ class Answer:
         return self.code == httpx.codes.GONE
 
 
-# A change counts as soon as all readers can see it: when its transaction, and all older ones, have ended.
+# A change counts as soon as all readers can see it: when its transaction, and all older ones, have ended. If
+# the database was restored, its transactions may have lower numbers than :since: then all changes count.
 _ANNOUNCE = text("""
     INSERT INTO outbox (kind) SELECT 'progress.changed'
     WHERE EXISTS (SELECT FROM learner_changes
-        WHERE changed_xid >= CAST(:since AS xid8) AND changed_xid < pg_snapshot_xmin(pg_current_snapshot()))
+        WHERE changed_xid < pg_snapshot_xmin(pg_current_snapshot()) AND changed_xid >=
+            CASE WHEN CAST(:since AS xid8) <= pg_snapshot_xmax(pg_current_snapshot())
+                THEN CAST(:since AS xid8) ELSE '0' END)
     ON CONFLICT (kind) WHERE kind = 'progress.changed' AND status = 'waiting' DO NOTHING
     RETURNING CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text)
 """)

@@ -42,6 +42,17 @@ def hints(engine: Engine) -> list[str]:
     return sorted(row["status"] for row in rows(engine, Outbox) if row["kind"] == HINT)
 
 
+def test_after_a_restore_transactions_with_lower_numbers_count_as_changes(engine: Engine) -> None:
+    load(engine)
+    change(engine)
+    later = str(int(hint(engine)) + 1_000_000)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM outbox"))
+    since = hint(engine, later)
+    assert int(since) < int(later)
+    assert hints(engine) == ["waiting"]
+
+
 def test_one_waits_however_much_changes_and_another_follows_later_changes(
     engine: Engine, hinting: Settings
 ) -> None:
