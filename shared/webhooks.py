@@ -139,12 +139,17 @@ _MARK_EXHAUSTED = text("""
         FOR NO KEY UPDATE SKIP LOCKED)
 """)
 
-_SKIP_VOIDED = text("""
-    UPDATE outbox SET status = 'skipped', finished_at = now(), last_error = 'session voided'
-    WHERE id IN (SELECT o.id FROM outbox o
-        JOIN study_quiz_sessions s ON s.user_id = o.user_id AND s.id = o.study_quiz_session_id
-        WHERE o.status = 'waiting' AND o.next_try_at <= now() AND s.voided_at IS NOT NULL
-        FOR NO KEY UPDATE OF o SKIP LOCKED)
+_SKIP_OUTDATED = text("""
+    UPDATE outbox SET status = 'skipped', finished_at = now(), last_error = outdated.why
+    FROM (SELECT o.id,
+            CASE WHEN s.voided_at IS NULL THEN 'upload no longer dead' ELSE 'session voided' END AS why
+        FROM outbox o
+        LEFT JOIN study_quiz_sessions s ON s.user_id = o.user_id AND s.id = o.study_quiz_session_id
+        LEFT JOIN uploads u ON u.client_session_uuid = o.client_session_uuid
+        WHERE o.status = 'waiting' AND o.next_try_at <= now()
+            AND (s.voided_at IS NOT NULL OR o.kind = 'upload.dead' AND u.status <> 'dead')
+        FOR NO KEY UPDATE OF o SKIP LOCKED) AS outdated
+    WHERE outbox.id = outdated.id
 """)
 
 # Materialized: a plan that ran the part with the limit more than once would claim more than the limit.
@@ -199,15 +204,15 @@ _FAIL = text(f"""
 def claim(connection: Connection, settings: Settings, *, limit: int) -> list[Webhook]:
     """Take up to `limit` webhooks that are due, for the length of a lease; count a try of each.
 
-    A webhook whose last possible try ended without a recorded answer is marked dead; a webhook of a voided
-    session is skipped.
+    A webhook whose last possible try ended without a recorded answer is marked dead. A webhook is skipped if
+    its session is void, or if it says that an upload is dead and the upload no longer is.
     """
     lease = TIMEOUTS_PER_LEASE * settings.webhook_timeout
     # A webhook is due later than any wait lasts only if Postgres' clock went back.
     longest = max(LONGEST_RETRY_AFTER_S, lease, settings.retry_base, settings.webhook_retry_cap)
     db.execute(connection, _HASTEN, {"longest": longest, "limit": limit})
     db.execute(connection, _MARK_EXHAUSTED, {"max_tries": settings.webhook_max_tries})
-    db.execute(connection, _SKIP_VOIDED)
+    db.execute(connection, _SKIP_OUTDATED)
     ids = db.scalars(connection, _CLAIM, {"limit": limit, "lease": lease})
     if not ids:
         return []

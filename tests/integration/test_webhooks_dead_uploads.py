@@ -85,6 +85,16 @@ def test_an_upload_that_is_dead_again_after_a_replay_is_announced_again(
     assert len({request.id for request in receiver.verified()}) == 2
 
 
+def test_an_upload_that_is_no_longer_dead_is_not_announced(
+    engine: Engine, sent: Sent, with_receiver: Settings
+) -> None:
+    exhaust_tries(engine, sent, with_receiver)
+    with engine.begin() as connection:
+        set_back(connection, uuid_of(sent))
+    assert deliver_due(engine, with_receiver) == 0
+    assert fates(engine) == [("skipped", 0, "upload no longer dead")]
+
+
 def test_a_death_that_is_rolled_back_is_not_reported(
     engine: Engine, sent: Sent, with_receiver: Settings
 ) -> None:
