@@ -113,10 +113,16 @@ def import_(  # noqa: PLR0913  # one for each option
         with store.engine.begin() as connection:
             # No message is sent from here: the next sweep enqueues the uploads.
             receipts = receive(connection, deliveries, first_try_after=0)
-        verdicts.update(
-            each.verdict if each.verdict in {Verdict.NEW, Verdict.CONFLICT} else "known" for each in receipts
+        verdicts.update(each.verdict for each in receipts)
+    known = verdicts[Verdict.PENDING] + verdicts[Verdict.INGESTED]
+    click.echo(f"{verdicts[Verdict.NEW]} new, {known} known, {verdicts[Verdict.CONFLICT]} conflict")
+    if failed := verdicts[Verdict.REJECTED] + verdicts[Verdict.DEAD]:
+        click.echo(
+            f"{failed} rejected or dead since an earlier import: `study-ingest uploads list` says why;"
+            " repair that, then run `study-ingest uploads replay`"
         )
-    click.echo(", ".join(f"{verdicts[each]} {each}" for each in ("new", "known", "conflict")))
+    if locked := verdicts[Verdict.LOCKED]:
+        raise click.ClickException(f"{locked} sessions are locked by another transaction: run this again")
 
 
 class AnkiError(StudyIngestError):

@@ -12,7 +12,7 @@ from cli.main import main
 from shared.learners import delete_learner
 from shared.models import StudyQuestionAttempt, StudyQuizSession, Upload
 from tests.anki_files import BASIC, Review, write
-from tests.factories import ANN, BEN, RIGHT, everything, load, progress, rows, work_off
+from tests.factories import ANN, BEN, CATALOG, RIGHT, everything, load, progress, rows, work_off
 
 DAY = 86_400_000
 START = 1_772_442_000_000  # 2026-03-02 09:00 UTC
@@ -107,6 +107,24 @@ def test_a_session_that_was_exported_half_way_is_a_conflict_for_an_operator(
     grown = [*REVIEWS, (START + DAY + 60_000, 1, 3)]
     assert import_(database_url, tmp_path, grown)[-1] == "0 new, 1 known, 1 conflict"
     assert progress(engine) == before
+
+
+def test_sessions_that_were_rejected_or_are_locked_are_not_called_known(
+    engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    later = {"questions": [each | {"published_at": "2026-12-01T00:00:00Z"} for each in CATALOG["questions"]]}
+    load(engine, later)
+    import_(database_url, tmp_path, REVIEWS)
+    replay(engine)
+    shown = import_(database_url, tmp_path, REVIEWS)
+    assert shown[-2] == "0 new, 0 known, 0 conflict"
+    assert shown[-1].startswith("2 rejected or dead since an earlier import: `study-ingest uploads list`")
+    file = write(tmp_path / "grown.apkg", NOTES, [*REVIEWS, (START + DAY + 60_000, 1, 3)])
+    with engine.begin() as other:
+        other.execute(text("SELECT FROM uploads FOR NO KEY UPDATE"))
+        result = run(database_url, file, "--field", "Code", "--yes")
+    assert result.exit_code == 1
+    assert "Error: 1 sessions are locked by another transaction: run this again" in result.stderr
 
 
 @pytest.mark.parametrize(("options", "answer"), [(["--dry-run"], None), ([], "n\n")])
