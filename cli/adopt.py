@@ -14,9 +14,9 @@ from sqlalchemy import Connection, make_url, text
 from cli import context
 from cli.local.places import data_dir_option
 from migrations import require_free_name
-from shared import db, models
-from shared.attempts import CAN_GRADE
+from shared import db
 from shared.config import StoreSettings, load_settings
+from shared.editions import CAN_GRADE, CURRENT_EDITIONS
 from shared.errors import ConfigurationError
 from shared.payload import MAX_PUB_ID, MAX_SUBJECT, SPACES
 
@@ -232,7 +232,7 @@ def print_views(connection: Connection, schema: str, host_schema: str) -> str:
         kind = db.scalar(connection, _TYPE, {"table": users, "column": id_})
         parts.append(MAPPING.format(schema=_quote(schema), type=kind, users=users, id=_quote(id_)))
     parts += [_view(name, host) for name in VIEWS]
-    parts.append(models.CURRENT_EDITIONS.strip().replace("CREATE VIEW", "\nCREATE OR REPLACE VIEW") + ";")
+    parts.append(CURRENT_EDITIONS.strip().replace("CREATE VIEW", "\nCREATE OR REPLACE VIEW") + ";")
     views = ", ".join(f"{_quote(schema)}.{name}" for name in (*VIEWS, "current_editions"))
     return "\n".join([*parts, TAIL.format(schema=_quote(schema), views=views)])
 
@@ -343,7 +343,7 @@ _WRONG_ROWS = (
         "pub_id",
         "jsonb_path_exists(choices, '$[*] ? (@.type() <> \"string\")')",
         "choices are not all texts in",
-        "let the view show each choice as a text: otherwise no session can show the question",
+        "let the view show each choice as a text: otherwise live sessions show it as JSON",
     ),
     (
         "published_items",

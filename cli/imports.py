@@ -24,7 +24,7 @@ from sqlalchemy import text
 from cli import context
 from cli.options import COUNT, FILE, Duration, Line, read_file
 from shared import db
-from shared.attempts import CAN_GRADE
+from shared.editions import CAN_GRADE
 from shared.errors import ConfigurationError, StudyIngestError, UnknownLearnerError
 from shared.payload import MAX_ATTEMPTS, normal_id
 from shared.quizzes import UNREADABLE

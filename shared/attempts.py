@@ -9,16 +9,12 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from shared.db import as_json, execute
+from shared.editions import CAN_GRADE, CHOICE_COUNT
 from shared.errors import OvertakenError
 from shared.plan import Plan, PlannedAttempt, Question
 
-_CHOICES = "jsonb_array_length(CASE jsonb_typeof(i.choices) WHEN 'array' THEN i.choices END)"
-
-# Whether attempts can be graded by edition i: a document server's view may show drafts, which have no key.
-CAN_GRADE = f"i.correct_choice BETWEEN 0 AND {_CHOICES} - 1"
-
 _QUESTIONS = text(f"""
-    SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject, {_CHOICES} AS choice_count,
+    SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject, {CHOICE_COUNT} AS choice_count,
         i.correct_choice, i.published_at
     FROM published_items i JOIN study_questions q ON q.id = i.source_id
     WHERE i.pub_id = ANY(ARRAY(SELECT json_array_elements_text(CAST(:pub_ids AS json)))) AND {CAN_GRADE}

@@ -12,8 +12,8 @@ from redis import Redis
 from sqlalchemy import Connection, Engine, text
 
 from shared import db
-from shared.attempts import CAN_GRADE
 from shared.catalog_admin import lock_answered
+from shared.editions import CAN_GRADE
 from shared.learners import delete_learner
 from shared.regrading import regrade
 from shared.study.grading import grade

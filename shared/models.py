@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from shared.editions import CURRENT_EDITIONS
+
 # Every constraint has a name, by which a migration can drop it. The name of a foreign key leaves out the
 # target: with it, some names would be longer than Postgres' limit of 63 bytes.
 NAMES = {
@@ -204,23 +206,10 @@ class PublishedItem(Base):
     published_at: Mapped[datetime | None]
 
 
+after_create(PublishedItem.__table__, CURRENT_EDITIONS)
+
 # Tables that a document server may have itself: then ours are views on them (docs/adopting.md).
 CATALOG = {each.__tablename__ for each in (User, StudyTopic, StudyQuestion, PublishedItem)}
-
-# The edition that is asked now: the newest published edition of each question. An edition without a date
-# counts as the oldest; of equal dates, the first pub_id wins. LATERAL makes Postgres look editions up by
-# index, whatever joins the view.
-CURRENT_EDITIONS = """
-    CREATE VIEW current_editions AS
-    SELECT question.id AS source_id, newest.pub_id, newest.choices, newest.correct_choice, newest.published_at
-    FROM study_questions AS question CROSS JOIN LATERAL (
-        SELECT edition.pub_id, edition.choices, edition.correct_choice, edition.published_at
-        FROM published_items AS edition
-        WHERE edition.source_id = question.id
-            AND (edition.published_at IS NULL OR edition.published_at <= now())
-        ORDER BY edition.published_at DESC NULLS LAST, edition.pub_id COLLATE "C" LIMIT 1) AS newest
-"""
-after_create(PublishedItem.__table__, CURRENT_EDITIONS)
 
 
 # Like uuidv7(), which Postgres has from version 18 on: an id begins with the time, so that new ids share a

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from shared import db
-from shared.attempts import CAN_GRADE
+from shared.editions import CAN_GRADE
 from shared.study.finalize import refold
 from shared.study.grading import grade
 

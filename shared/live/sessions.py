@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import Connection, text
 
 from shared import attempts, db, errors, failures
+from shared.editions import CAN_GRADE
 from shared.live.forms import MAX_QUESTIONS, SessionStart, Submission
 from shared.plan import PlannedAttempt
 from shared.study import grading, store, voiding
@@ -204,9 +205,9 @@ _SESSION = text(f"""
 """)  # noqa: S608  # made of the constants above
 
 # An answered question is shown in the edition that was answered, any other question in its current edition.
-_QUESTIONS = text("""
-    SELECT place.number - 1 AS ordinal, coalesce(answered.pub_id, e.pub_id) AS pub_id, q.subject,
-        coalesce(answered.choices, e.choices) AS choices,
+_QUESTIONS = text(f"""
+    SELECT place.number - 1 AS ordinal, coalesce(i.pub_id, e.pub_id) AS pub_id, q.subject,
+        coalesce(i.choices, e.choices) AS choices,
         a.outcome IS NOT NULL AS answered, a.selected, a.unsure, a.outcome, a.answered_at
     FROM study_quiz_sessions s
     CROSS JOIN jsonb_array_elements_text(s.question_ids) WITH ORDINALITY AS place (question_id, number)
@@ -214,9 +215,9 @@ _QUESTIONS = text("""
     JOIN current_editions e ON e.source_id = q.id
     LEFT JOIN study_question_attempts a ON a.user_id = s.user_id AND a.study_quiz_session_id = s.id
         AND a.study_question_id = q.id AND a.counted
-    LEFT JOIN published_items answered ON answered.pub_id = a.pub_id
+    LEFT JOIN published_items i ON i.pub_id = a.pub_id AND {CAN_GRADE}
     WHERE s.id = :session_id AND s.user_id = :user_id ORDER BY place.number
-""")
+""")  # noqa: S608  # made of a constant
 
 
 def read_session(connection: Connection, user_id: int, session_id: int) -> dict[str, Any]:
@@ -230,7 +231,8 @@ def read_session(connection: Connection, user_id: int, session_id: int) -> dict[
         raise unknown_session(session_id)
     questions = [
         {
-            **{name: getattr(each, name) for name in ("ordinal", "pub_id", "subject", "choices")},
+            **{name: getattr(each, name) for name in ("ordinal", "pub_id", "subject")},
+            "choices": [_as_text(choice) for choice in each.choices],
             "answer": {name: getattr(each, name) for name in ("selected", "unsure", "outcome", "answered_at")}
             if each.answered
             else None,
@@ -238,6 +240,11 @@ def read_session(connection: Connection, user_id: int, session_id: int) -> dict[
         for each in db.execute(connection, _QUESTIONS, bound)
     ]
     return with_snapshot(row._asdict()) | {"questions": questions}
+
+
+def _as_text(choice: Any) -> str:
+    """Write a choice that is no text, such as a number in a document server's table, as JSON."""
+    return choice if isinstance(choice, str) else json.dumps(choice, ensure_ascii=False)
 
 
 def with_snapshot(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from fsrs import Rating
 from sqlalchemy import Connection, text
 
 from shared import db, zones
-from shared.attempts import CAN_GRADE
+from shared.editions import CAN_GRADE
 from shared.study.grading import Outcome, study_date
 from shared.study.progress import SCHEDULER, Cached, Counts, Progress, Review, WrongNote
 

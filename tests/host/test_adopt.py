@@ -26,6 +26,7 @@ from shared.study.finalize import verify
 from shared.study.store import list_progress, lock_learner
 from tests import factories
 from tests.anki_files import BASIC, write
+from tests.clients import Front
 from tests.factories import WRONG, answer, deliver, ingest, rows, standing, upload, work_off
 from tests.host.app import with_ingest
 from tests.host.conftest import SCHEMA, Host
@@ -40,6 +41,8 @@ BEGIN = text("""
     SELECT user_id, id, '[]', now() - interval '2 days' FROM study_topics WHERE user_id = :user_id
 """)
 LEARNER = text("SELECT q.user_id FROM published_items i JOIN study_questions q ON q.id = i.source_id LIMIT 1")
+
+TOPIC = text("SELECT id FROM study_topics WHERE user_id = :user_id")
 
 
 def learner(engine: Engine) -> int:
@@ -441,6 +444,85 @@ def test_a_learner_with_the_id_0_has_a_time_zone_of_their_own(adopted: Host, eng
     )
     ingest(engine, upload(answer("ann-0", "2026-11-20T20:00:00Z")))
     assert [str(each["last_study_date"]) for each in rows(engine, StudyQuestionProgress)] == ["2026-11-21"]
+
+
+@pytest.fixture
+def front(adopted: Host, engine: Engine, settings: Settings) -> Front:
+    """Send requests of a learner to the live side."""
+    more = {"database_url": adopted.url, "database_schema": SCHEMA}
+    app = create_app(Settings.model_validate(settings.model_dump() | more))
+    web = httpx.Client(transport=httpx.WSGITransport(app=app), base_url="http://localhost")
+    return Front(web, learner(engine))
+
+
+def start(front: Front, engine: Engine, **request: Any) -> Any:
+    """Start a live session in the learner's topic."""
+    with engine.connect() as connection:
+        topic = scalar(connection, TOPIC, {"user_id": front.learner})
+    response = front.start(topic, **request)
+    assert response.status_code == 201, response.text
+    return response.json()
+
+
+def asked(session: Any) -> set[str]:
+    return {each["pub_id"] for each in session["questions"]}
+
+
+UNUSABLE = ["choices = '{}'", "choices = '[]'", "choices = NULL", "correct_choice = 4", "correct_choice = -1"]
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+@pytest.mark.parametrize("change", UNUSABLE)
+def test_a_live_session_asks_no_edition_that_cannot_be_graded(
+    adopted: Host, engine: Engine, front: Front, change: str
+) -> None:
+    adopted.run(
+        "ALTER TABLE published_items ALTER choices DROP NOT NULL",
+        f"UPDATE published_items SET {change} WHERE pub_id IN ('ann-0', 'ann-1')",  # noqa: S608  # of tests
+        "UPDATE study_questions SET exam_frequency = 0"  # so that the others would come first
+        " WHERE id = (SELECT source_id FROM published_items WHERE pub_id = 'ann-2')",
+    )
+    session = start(front, engine, quiz_mode="due", new_per_session=1)
+    assert asked(session) == {"ann-2"}
+    assert front.answer(session["session_id"], "ann-2").status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+def test_an_older_edition_is_asked_while_the_newest_cannot_be_graded(
+    adopted: Host, engine: Engine, front: Front
+) -> None:
+    adopted.run(
+        "INSERT INTO published_items (pub_id, source_id, choices, correct_choice, published_at)"
+        " SELECT 'new-' || pub_id, source_id, '[]', 0, '2026-01-01' FROM published_items"
+    )
+    assert asked(start(front, engine)) == {"ann-0", "ann-1", "ann-2"}
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+def test_a_live_session_goes_on_without_an_edition_that_can_no_longer_be_graded(
+    adopted: Host, engine: Engine, front: Front
+) -> None:
+    adopted.run(
+        "INSERT INTO published_items (pub_id, source_id, choices, correct_choice, published_at)"
+        """ SELECT 'new-0', source_id, '["e", "f"]', 0, '2026-01-01' FROM published_items"""
+        " WHERE pub_id = 'ann-0'"
+    )
+    session = start(front, engine)["session_id"]
+    assert front.answer(session, "new-0").status_code == 200
+    assert front.answer(session, "ann-1").status_code == 200
+    adopted.run("UPDATE published_items SET choices = '{}' WHERE pub_id IN ('new-0', 'ann-1')")
+    shown = front.read(session)["questions"]
+    assert {each["pub_id"]: len(each["choices"]) for each in shown} == {"ann-0": 4, "ann-2": 4}
+    assert front.answer(session, "ann-2").status_code == 200
+    assert front.finalize(session).json()["snapshot"]["correct_count"] == 2
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+def test_choices_that_are_no_texts_are_shown_as_json(adopted: Host, engine: Engine, front: Front) -> None:
+    adopted.run("""UPDATE published_items SET choices = '[1, 2.50, null, {"text": "é"}]'""")
+    session = start(front, engine)
+    assert [each["choices"] for each in session["questions"]] == [["1", "2.5", "null", '{"text": "é"}']] * 3
+    assert front.answer(session["session_id"], "ann-0").json()["outcome"] == "correct"
 
 
 OTHER_VIEW = (
