@@ -24,13 +24,15 @@ _QUESTIONS = text(f"""
 def load_questions(connection: Connection, pub_ids: Iterable[str]) -> dict[str, Question]:
     """Map each known public id to its question, in the edition that the id names.
 
-    An id whose edition has no valid key counts as unknown.
+    An id counts as unknown if its edition has no valid key, or if a document server's views show several
+    editions with the id: any of them may have been shown, even to another learner.
 
     A caller that grades must hold the learner's lock: then no catalog load changes a key before the caller
     has written.
     """
-    rows = execute(connection, _QUESTIONS, {"pub_ids": as_json(list(pub_ids))})
-    return {pub_id: Question(*question) for pub_id, *question in rows}
+    rows = execute(connection, _QUESTIONS, {"pub_ids": as_json(list(pub_ids))}).fetchall()
+    found = Counter(row.pub_id for row in rows)
+    return {pub_id: Question(*question) for pub_id, *question in rows if found[pub_id] == 1}
 
 
 # SESSION stands for the columns that name an attempt's session. If the same statement inserts the session,

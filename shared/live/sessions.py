@@ -215,7 +215,7 @@ _QUESTIONS = text(f"""
     JOIN current_editions e ON e.source_id = q.id
     LEFT JOIN study_question_attempts a ON a.user_id = s.user_id AND a.study_quiz_session_id = s.id
         AND a.study_question_id = q.id AND a.counted
-    LEFT JOIN published_items i ON i.pub_id = a.pub_id AND {CAN_GRADE}
+    LEFT JOIN published_items i ON i.pub_id = a.pub_id AND i.source_id = q.id AND {CAN_GRADE}
     WHERE s.id = :session_id AND s.user_id = :user_id ORDER BY place.number
 """)  # noqa: S608  # made of a constant
 

@@ -28,12 +28,16 @@ _LOCKS = {
     ),
     (False, False): text(f"{_OF_LEARNER} AND pg_try_advisory_xact_lock({_LEARNER_LOCK})"),
 }
-# An upload whose questions have several owners has no owner here: it is rejected. Arrays, not joins: a join
-# that was planned on an empty table would read all of it (tests/integration/test_plans.py).
+# An upload whose questions have several owners has no owner here: it is rejected. Which public ids are known
+# is decided as in `attempts.load_questions`: else the replay would lock other learners than it finds then.
+# Arrays, not joins: a join that was planned on an empty table would read all of it
+# (tests/integration/test_plans.py).
 _OWNERS = f"""
-    ARRAY(SELECT (SELECT CASE WHEN min(q.user_id) = max(q.user_id) THEN min(q.user_id) END
-        FROM published_items i JOIN study_questions q ON q.id = i.source_id
-        WHERE i.pub_id = ANY(ARRAY(SELECT json_array_elements_text(pub_ids))) AND {CAN_GRADE})
+    ARRAY(SELECT (SELECT CASE WHEN min(owner) = max(owner) THEN min(owner) END
+        FROM (SELECT min(q.user_id) AS owner
+            FROM published_items i JOIN study_questions q ON q.id = i.source_id
+            WHERE i.pub_id = ANY(ARRAY(SELECT json_array_elements_text(pub_ids))) AND {CAN_GRADE}
+            GROUP BY i.pub_id HAVING count(*) = 1) AS known)
     FROM json_array_elements(CAST(:uploads AS json)) AS pub_ids)
 """  # noqa: S608  # made of a constant
 _LOCK_OWNERS = text(f"""

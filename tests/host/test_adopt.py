@@ -411,6 +411,35 @@ def test_another_learners_draft_is_an_unknown_question(adopted: Host, engine: En
     assert fates(engine, upload(answer("ann-0", AT), answer("ben-0", AT))) == ["counted", "unknown_question"]
 
 
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+@pytest.mark.parametrize("other", ["ben", "ann"])
+def test_a_pub_id_of_several_editions_is_an_unknown_question(
+    adopted: Host, engine: Engine, other: str
+) -> None:
+    """If the lock counted both owners, and the plan one of them, the upload would be tried for ever."""
+    adopted.run(
+        "ALTER TABLE published_items DROP CONSTRAINT published_items_pkey",
+        "CREATE INDEX ON published_items (pub_id)",
+        f"UPDATE published_items SET pub_id = 'ann-0' WHERE pub_id = '{other}-2'",  # noqa: S608  # of tests
+    )
+    alone = upload(answer("ann-0", AT))
+    assert fates(engine, alone) == ["unknown_question"]
+    assert standing(engine, alone).reason == "unknown_questions"
+    assert fates(engine, upload(answer("ann-0", AT), answer("ann-1", AT))) == ["unknown_question", "counted"]
+    assert fates(engine, upload(answer("ben-0", AT))) == ["counted"]
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+def test_a_question_that_is_shown_twice_is_an_unknown_question(adopted: Host, engine: Engine) -> None:
+    adopted.run(
+        "ALTER VIEW learning.study_questions RENAME TO shown",
+        "CREATE VIEW learning.study_questions AS TABLE learning.shown UNION ALL"
+        " SELECT id, 3 - user_id, study_topic_id, subject, exam_frequency, retired_at FROM learning.shown"
+        " WHERE id = (SELECT source_id FROM published_items WHERE pub_id = 'ann-0')",
+    )
+    assert fates(engine, upload(answer("ann-0", AT), answer("ann-1", AT))) == ["unknown_question", "counted"]
+
+
 def test_an_upload_whose_learner_the_view_lacks_waits_for_an_operator(adopted: Host, engine: Engine) -> None:
     sent = upload(answer("ann-0", AT))
     with engine.connect() as connection:
