@@ -45,7 +45,7 @@ class View(NamedTuple):
 
 # An id keeps its type: if it were cast, no index on it could be used.
 INTEGER = ("bigint", "integer", "smallint")
-TEXT, TIME = ("text",), ("timestamp with time zone",)
+TEXT, TIME, JSON = ("text",), ("timestamp with time zone",), ("jsonb",)
 VIEWS = {
     "users": View(
         ("users", "learners", "accounts", "user", "auth_user"),
@@ -84,7 +84,7 @@ VIEWS = {
         {
             "pub_id": Column(TEXT, ("pub_id", "public_id", "slug")),
             "source_id": Column(INTEGER, ("source_id", "study_question_id", "question_id", "item_id", "id")),
-            "choices": Column(("jsonb",), ("choices", "options", "answers")),
+            "choices": Column(JSON, ("choices", "options", "answers")),
             "correct_choice": Column(INTEGER, ("correct_choice", "correct_index", "correct", "answer")),
             "published_at": Column(TIME, ("published_at",), "NULL"),
         },
@@ -190,11 +190,15 @@ _quote = make_url("postgresql+psycopg://").get_dialect()().identifier_preparer.q
 
 
 class _Host(NamedTuple):
-    """A document server's tables, with the type of each column; `nullable`: columns that may be NULL."""
+    """A document server's tables, with the type of each column; `nullable`: columns that may be NULL.
+
+    `tests_json`: whether its Postgres can test a text before a cast to jsonb (from version 16 on).
+    """
 
     schema: str
     tables: Mapping[str, Mapping[str, str]]
     nullable: Collection[tuple[str, str]]
+    tests_json: bool
 
     def table(self, view: str) -> str:
         """Return the table that a view reads; the view's own name if no table has a likely name."""
@@ -225,7 +229,8 @@ def print_views(connection: Connection, schema: str, host_schema: str) -> str:
         tables.setdefault(table, {})[column] = kind
         if is_nullable:
             nullable.add((table, column))
-    host = _Host(_quote(host_schema), tables, nullable)
+    version = connection.dialect.server_version_info or (0,)
+    host = _Host(_quote(host_schema), tables, nullable, tests_json=version >= (16,))
     parts = [HEAD.format(schema=_quote(schema), host=host.schema)]
     if host.kind("users", "id") not in {"", *INTEGER}:
         users, id_ = host.source("users"), host.column("users", "id")
@@ -282,19 +287,24 @@ def _expression(name: str, column: str, host: _Host, joins: dict[str, None]) -> 
     if not found:
         shown = wanted.lacking and f"CAST({wanted.lacking} AS {wanted.types[0]})"
     elif kind not in wanted.types:
-        shown = _cast(shown, kind, wanted.types)
+        shown = _cast(shown, kind, wanted.types, host)
     if found and wanted.lacking not in {"", "NULL"}:
         shown = f"coalesce({shown}, {wanted.lacking})"
     return shown or f"/* FILL IN: {wanted.types[0]} */"
 
 
-def _cast(shown: str, kind: str, types: tuple[str, ...]) -> str:
+def _cast(shown: str, kind: str, types: tuple[str, ...], host: _Host) -> str:
     """Return SQL that casts to the first of the types; an empty text if no cast is likely to be right."""
     if types is INTEGER and kind != "numeric":
         return ""
     if types is TIME and kind == "timestamp without time zone":
         return f"{shown} AT TIME ZONE 'UTC'"
-    return f"to_jsonb(CAST({shown} AS text[]))" if kind == "ARRAY" else f"CAST({shown} AS {types[0]})"
+    if kind == "ARRAY":
+        return f"to_jsonb(CAST({shown} AS text[]))"
+    cast = f"CAST({shown} AS {types[0]})"
+    if types is JSON and host.tests_json:  # a cast that fails would make all that reads the row fail
+        return f"CASE WHEN pg_input_is_valid(CAST({shown} AS text), 'jsonb') THEN {cast} END"
+    return cast
 
 
 _SHOWN = text("""

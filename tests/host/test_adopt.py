@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from api.app import create_app
 from api.schemas import Result
-from cli.adopt import faults
+from cli.adopt import faults, print_views
 from shared import db
 from shared.catalog_reconcile import Difference, reconcile
 from shared.config import Settings, StoreSettings
@@ -544,6 +544,49 @@ def test_a_live_session_goes_on_without_an_edition_that_can_no_longer_be_graded(
     assert {each["pub_id"]: len(each["choices"]) for each in shown} == {"ann-0": 4, "ann-2": 4}
     assert front.answer(session, "ann-2").status_code == 200
     assert front.finalize(session).json()["snapshot"]["correct_count"] == 2
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+@pytest.mark.parametrize(
+    ("stored", "bad"),
+    [
+        ("text", ""),
+        ("text", "{}"),
+        ("text", '["\\u0000"]'),
+        ("json", '["\\u0000"]'),
+        ("json", "[1e999999]"),
+        ("varchar(80)", "a | b"),
+    ],
+)
+def test_choices_that_are_no_json_array_are_a_fault_of_their_row_alone(
+    host: Host, stored: str, bad: str
+) -> None:
+    host.run(f"ALTER TABLE published_items ALTER choices TYPE {stored} USING CAST(choices AS text)::{stored}")
+    host.adopt()
+    engine = make_engine(StoreSettings(database_url=host.url, database_schema=SCHEMA))
+    with engine.connect() as connection:
+        assert list(faults(connection)) == []
+    ingest(engine, upload(answer("ann-0", AT), answer("ben-0", AT)))
+    host.run(f"UPDATE published_items SET choices = '{bad}' WHERE pub_id = 'ann-0'")  # noqa: S608  # of tests
+    with engine.connect() as connection:
+        details = [detail for detail, _ in faults(connection)]
+    assert "published_items.correct_choice names no choice of 'ann-0'" in details
+    assert differences(host, code=0) == "0 differences\n"
+    sent = upload(answer("ann-0", LATER), answer("ann-1", LATER))
+    assert fates(engine, sent) == ["unknown_question", "counted"]
+    engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+def test_before_postgres_16_choices_are_cast_without_a_test(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(StoreSettings(database_url=host.url))
+    with engine.connect() as connection:
+        assert "pg_input_is_valid" in print_views(connection, SCHEMA, "public")
+        monkeypatch.setattr(engine.dialect, "server_version_info", (15, 14))
+        assert "    CAST(host.choices AS jsonb) AS choices" in print_views(connection, SCHEMA, "public")
+    engine.dispose()
 
 
 @pytest.mark.parametrize("kind", ["int"], indirect=True)
