@@ -46,14 +46,18 @@ def load(*, parts: Parts, is_table: bool, force: bool, dry_run: bool, store: con
 def reconcile(*, force: bool, store: context.Store) -> None:
     """List answers that the present keys grade differently, and learners who were deleted.
 
-    Exit 1 if any are listed and --force is not given. With --force, REDIS_URL must be set if there is a
-    spool.
+    Exit 1 if any are listed and --force is not given, or if a learner could not be checked. With --force,
+    REDIS_URL must be set if there is a spool.
     """
     url = os.environ.get("REDIS_URL")
     redis = spool.connect(url) if url else None
-    found = 0
-    for differences in catalog_reconcile.find_differences(store.engine):
+    found = unchecked = 0
+    for differences in catalog_reconcile.Differences(store.engine):
         for each in differences:
+            if isinstance(each, catalog_reconcile.Unchecked):
+                unchecked += 1
+                click.echo(str(each))
+                continue
             found += 1
             done = ""
             if force:
@@ -61,6 +65,6 @@ def reconcile(*, force: bool, store: context.Store) -> None:
                     is_done = catalog_reconcile.reconcile(connection, each, redis)
                 done = "; reconciled" if is_done else "; nothing was deleted: the learner is there again"
             click.echo(f"{each}{done}")
-    click.echo(f"{found} differences")
-    if found and not force:
+    click.echo(f"{found} differences" + (f", {unchecked} learners not checked" if unchecked else ""))
+    if unchecked or (found and not force):
         raise click.exceptions.Exit(1)

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from redis import Redis
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from shared import db
+from shared import db, failures
 from shared.catalog_admin import lock_answered
 from shared.editions import CAN_GRADE
 from shared.learners import delete_learner
@@ -36,7 +37,23 @@ class Difference(NamedTuple):
         return f"learner {self.user_id} has attempts graded by another key than the present one: {keys}"
 
 
-# Limit of learners that are read in one transaction.
+class Unchecked(NamedTuple):
+    """A learner whose attempts could not be compared with the catalog's keys, and the error."""
+
+    user_id: int
+    error: str
+
+    def __str__(self) -> str:
+        """Describe the failure in one line."""
+        return (
+            f"learner {self.user_id} was not checked, as a row of the catalog cannot be read ({self.error}):"
+            " correct the row, or let the view published_items show NULL instead"
+        )
+
+
+Found = Difference | Unchecked
+
+# Limit of learners that are read at once.
 BATCH = 200
 
 # All learners of whom we may have data. Each part except the conflicts is read by an index. A learner whose
@@ -80,26 +97,47 @@ _GRADED = text(f"""
 """)  # noqa: S608  # made of a constant
 
 
-def find_differences(engine: Engine) -> Iterator[list[Difference]]:
-    """Yield the differences in batches of learners; each batch is read in a transaction of its own."""
-    after = -1
-    while True:
+class Differences(Iterator[list[Found]]):
+    """The differences, in batches of learners; if a batch fails, the next call reads it again."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._after = -1
+
+    def __next__(self) -> list[Found]:
+        """Return the differences of the next learners, each learner's at most once."""
+        with self._engine.begin() as connection:
+            bound = {"after": self._after, "batch": BATCH}
+            learners = db.execute(connection, _LEARNERS, bound).fetchall()
+        if not learners:
+            raise StopIteration
+        found = self._changed([each.user_id for each in learners if each.is_there])
+        found += [Difference(each.user_id, {}) for each in learners if each.is_known and not each.is_there]
+        self._after = learners[-1].user_id
+        return sorted(found, key=lambda each: each.user_id)
+
+    def _changed(self, user_ids: list[int]) -> list[Found]:
+        """Compare the attempts of some learners with the present keys.
+
+        A row that a document server's view cannot show, such as a text that is no JSON, makes the whole
+        statement fail: so the learners are divided, until those without such a row are compared (I12).
+        """
         changed: dict[int, dict[str, int]] = defaultdict(dict)
-        with engine.begin() as connection:
-            learners = db.execute(connection, _LEARNERS, {"after": after, "batch": BATCH}).fetchall()
-            if not learners:
-                return
-            there = [each.user_id for each in learners if each.is_there]
-            for row in db.execute(connection, _GRADED, {"user_ids": there}):
-                graded = grade(row.selected, unsure=row.unsure, correct_choice=row.correct_choice)
-                if graded != (row.outcome, row.rating):
-                    editions = changed[row.user_id]
-                    editions[row.pub_id] = editions.get(row.pub_id, 0) + row.attempts
-        for each in learners:
-            if each.is_known and not each.is_there:
-                changed[each.user_id] = {}
-        yield [Difference(*each) for each in sorted(changed.items())]
-        after = learners[-1].user_id
+        try:
+            with self._engine.begin() as connection:
+                for row in db.execute(connection, _GRADED, {"user_ids": user_ids}):
+                    graded = grade(row.selected, unsure=row.unsure, correct_choice=row.correct_choice)
+                    if graded != (row.outcome, row.rating):
+                        editions = changed[row.user_id]
+                        editions[row.pub_id] = editions.get(row.pub_id, 0) + row.attempts
+        except DBAPIError as error:
+            if isinstance(error, OperationalError) or failures.is_transient(error):
+                raise
+            if len(user_ids) <= 1:
+                return [Unchecked(each, failures.describe(error)) for each in user_ids]
+            half = len(user_ids) // 2
+            return self._changed(user_ids[:half]) + self._changed(user_ids[half:])
+        return [Difference(*each) for each in changed.items()]
 
 
 def reconcile(connection: Connection, difference: Difference, redis: Redis | None) -> bool:

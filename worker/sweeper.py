@@ -182,7 +182,7 @@ class Sweeper:
         self._announced = "0"  # a change that came while no sweeper ran is announced, too
         self._delivering = Job("webhooks", lambda: bool(self._webhooks.start_due()), every)
         self._purging: Iterator[int] = iter(())
-        self._differences: Iterator[list[catalog_reconcile.Difference]] = iter(())
+        self._differences: Iterator[list[catalog_reconcile.Found]] = iter(())
         self._jobs = [
             Job("heartbeat", self._beat, every),
             Job("enqueue", self._enqueue, every),
@@ -292,10 +292,12 @@ class Sweeper:
                 begins = not db.catalog_is_ours(connection) and db.scalar(
                     connection, _BEGIN_RECONCILING, {"name": RECONCILED}
                 )
-            self._differences = catalog_reconcile.find_differences(self._engine) if begins else iter(())
+            self._differences = catalog_reconcile.Differences(self._engine) if begins else iter(())
             return bool(begins)
         for each in differences:
-            if each.editions:
+            if isinstance(each, catalog_reconcile.Unchecked):
+                log.warning("reconcile.learner_unchecked", learner=each.user_id, error=each.error)
+            elif each.editions:
                 attempts = sum(each.editions.values())
                 log.warning("reconcile.attempts_graded_by_old_key", learner=each.user_id, attempts=attempts)
             else:

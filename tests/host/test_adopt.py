@@ -36,6 +36,12 @@ from worker.sweeper import Sweeper
 START = 1_772_442_000_000  # 2026-03-02 09:00 UTC, in milliseconds
 AT = "2026-11-20T09:00:00Z"
 LATER = "2026-11-23T09:00:00Z"
+# Choices of which one row cannot be shown.
+FAILING = "CASE WHEN pub_id = 'ann-0' THEN '' ELSE choices::text END::jsonb"
+OTHER_VIEW = (
+    "DROP VIEW learning.published_items CASCADE;"
+    "CREATE VIEW learning.published_items AS SELECT {} FROM public.published_items"
+)
 BEGIN = text("""
     INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, created_at)
     SELECT user_id, id, '[]', now() - interval '2 days' FROM study_topics WHERE user_id = :user_id
@@ -321,6 +327,59 @@ def test_the_sweeper_logs_once_a_day_what_it_changed(
     )
 
 
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+def test_I12_a_learner_who_cannot_be_compared_stops_no_other(
+    adopted: Host, engine: Engine, settings: Settings
+) -> None:
+    ingest(engine, upload(answer("ann-0", AT)))
+    ingest(engine, upload(answer("ben-0", AT)))
+    adopted.client.put("/published_items/ben-0/correct_choice", json=WRONG)
+    adopted.run(
+        OTHER_VIEW.format(
+            f"pub_id::text, source_id, {FAILING} AS choices, correct_choice, now() published_at"
+        )
+    )
+    sweeper = Sweeper(settings.model_copy(update={"database_url": adopted.url, "database_schema": SCHEMA}))
+    with capture_logs() as logs:
+        for _ in range(3):
+            sweeper._reconcile()  # noqa: SLF001  # as its job does
+    sweeper._engine.dispose()  # noqa: SLF001  # at its end
+    assert [(each["event"], each["learner"]) for each in logs] == [
+        ("reconcile.learner_unchecked", 1),
+        ("reconcile.attempts_graded_by_old_key", 2),
+    ]
+    for words, done in (((), ""), (("--force",), "; reconciled")):
+        unchecked, changed, count = differences(adopted, *words).splitlines()
+        assert unchecked.startswith(
+            "learner 1 was not checked, as a row of the catalog cannot be read (DataError"
+        )
+        assert changed.endswith(f"ben-0 (1 attempts){done}")
+        assert count == "1 differences, 1 learners not checked"
+    assert len(rows(engine, StudyQuestionProgress)) == 2
+
+
+def test_what_the_sweeper_could_not_read_it_reads_later(
+    adopted: Host, engine: Engine, settings: Settings
+) -> None:
+    ingest(engine, upload(answer("ann-0", AT)))
+    adopted.client.put("/published_items/ann-0/correct_choice", json=WRONG)
+    sweeper = Sweeper(settings.model_copy(update={"database_url": adopted.url, "database_schema": SCHEMA}))
+    (job,) = [each for each in sweeper._jobs if each._name == "reconcile"]  # noqa: SLF001  # of tests
+    adopted.run(f"ALTER VIEW {SCHEMA}.published_items RENAME TO away")
+    with capture_logs() as logs:
+        for _ in range(3):
+            job.run()
+        adopted.run(f"ALTER VIEW {SCHEMA}.away RENAME TO published_items")
+        for _ in range(3):
+            job.run()
+    sweeper._engine.dispose()  # noqa: SLF001  # at its end
+    assert [each["event"] for each in logs] == [
+        "sweeper.failing",
+        "reconcile.attempts_graded_by_old_key",
+        "sweeper.recovered",
+    ]
+
+
 @pytest.mark.parametrize("migrated", [False, True])
 def test_our_role_reads_the_catalog_alone(host: Host, *, migrated: bool) -> None:
     role = f"role_{uuid4().hex}"
@@ -597,10 +656,6 @@ def test_choices_that_are_no_texts_are_shown_as_json(adopted: Host, engine: Engi
     assert front.answer(session["session_id"], "ann-0").json()["outcome"] == "correct"
 
 
-OTHER_VIEW = (
-    "DROP VIEW learning.published_items CASCADE;"
-    "CREATE VIEW learning.published_items AS SELECT {} FROM public.published_items"
-)
 DRAFT_VIEW = OTHER_VIEW.format(
     "pub_id::text, source_id, choices::jsonb, CASE WHEN pub_id <> 'ann-0' THEN correct_choice END"
     " AS correct_choice, published_at::timestamptz"
