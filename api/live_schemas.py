@@ -89,7 +89,8 @@ class QuizSession(BaseModel):
     target_per_subject: int
     subject_distribution: dict[str, int] = Field(description="how many questions of each subject")
     cursor: int = Field(
-        description="place of the first question without an answer; if none is left, the number of questions"
+        description="`ordinal` of the first of `questions` without an answer; if none is left, the number of"
+        " questions with which the session began"
     )
     created_at: datetime
     finished_at: datetime | None

@@ -197,10 +197,11 @@ COUNTS = (
     "chronic_remaining_count",
 )
 
+# `cursor` is that of a session whose questions are all answered, see `read_session`.
 _SESSION = text(f"""
     SELECT id AS session_id, study_topic_id, status, source, quiz_mode, wrong_only, subject_filter,
-        target_per_subject, subject_distribution, cursor, created_at, finished_at, voided_at,
-        {", ".join(COUNTS)}
+        target_per_subject, subject_distribution, jsonb_array_length(question_ids) AS cursor, created_at,
+        finished_at, voided_at, {", ".join(COUNTS)}
     FROM study_quiz_sessions WHERE id = :session_id AND user_id = :user_id
 """)  # noqa: S608  # made of the constants above
 
@@ -239,7 +240,9 @@ def read_session(connection: Connection, user_id: int, session_id: int) -> dict[
         }
         for each in db.execute(connection, _QUESTIONS, bound)
     ]
-    return with_snapshot(row._asdict()) | {"questions": questions}
+    # The stored cursor may be the place of a question that a document server has deleted since.
+    cursor = min([row.cursor, *(each["ordinal"] for each in questions if each["answer"] is None)])
+    return with_snapshot(row._asdict()) | {"cursor": cursor, "questions": questions}
 
 
 def _as_text(choice: Any) -> str:

@@ -606,6 +606,23 @@ def test_a_live_session_goes_on_without_an_edition_that_can_no_longer_be_graded(
 
 
 @pytest.mark.parametrize("kind", ["int"], indirect=True)
+def test_the_cursor_passes_over_a_question_that_was_deleted(
+    adopted: Host, engine: Engine, front: Front
+) -> None:
+    session = start(front, engine)
+    first, second, third = (each["pub_id"] for each in session["questions"])
+    source = text("SELECT source_id FROM published_items WHERE pub_id = :pub_id")
+    with engine.connect() as connection:
+        question = scalar(connection, source, {"pub_id": first})
+    adopted.run(f"DELETE FROM study_questions WHERE id = {question}")  # noqa: S608  # of tests
+    cursors = [front.read(session["session_id"])["cursor"]]
+    for pub_id in (second, third):
+        assert front.answer(session["session_id"], pub_id).status_code == 200
+        cursors.append(front.read(session["session_id"])["cursor"])
+    assert cursors == [1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
 @pytest.mark.parametrize(
     ("stored", "bad"),
     [
