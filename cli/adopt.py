@@ -14,7 +14,7 @@ from sqlalchemy import Connection, make_url, text
 from cli import context
 from cli.local.places import data_dir_option
 from migrations import require_free_name
-from shared import db
+from shared import data_settings, db
 from shared.config import StoreSettings, load_settings
 from shared.editions import CAN_GRADE, CURRENT_EDITIONS
 from shared.errors import ConfigurationError
@@ -45,7 +45,7 @@ class View(NamedTuple):
 
 # An id keeps its type: if it were cast, no index on it could be used.
 INTEGER = ("bigint", "integer", "smallint")
-TEXT, TIME, JSON = ("text",), ("timestamp with time zone",), ("jsonb",)
+TEXT, TIME, DATE, JSON = ("text",), ("timestamp with time zone",), ("date",), ("jsonb",)
 VIEWS = {
     "users": View(
         ("users", "learners", "accounts", "user", "auth_user"),
@@ -61,7 +61,7 @@ VIEWS = {
             "id": Column(INTEGER, ("id", "topic_id")),
             "user_id": Column(INTEGER, ("user_id", "owner_id", "learner_id", "account_id")),
             "name": Column(TEXT, ("name", "title")),
-            "exam_on": Column(("date",), ("exam_on", "exam_date", "exam_at"), "NULL"),
+            "exam_on": Column(DATE, ("exam_on", "exam_date", "exam_at"), "NULL"),
         },
         ("id", "user_id"),
     ),
@@ -181,7 +181,10 @@ def adopt(data_dir: Path, *, catalog: str, host_schema: str) -> None:  # noqa: A
     try:
         with context.readable_errors(), engine.connect() as connection:
             require_free_name(connection, settings.database_schema)
-            click.echo(print_views(connection, settings.database_schema, host_schema))
+            zone = settings.study_time_zone
+            if db.scalar(connection, text("SELECT to_regclass('data_settings')")):
+                zone = data_settings.compare(connection, settings)
+            click.echo(print_views(connection, settings.database_schema, host_schema, zone))
     finally:
         engine.dispose()
 
@@ -192,13 +195,15 @@ _quote = make_url("postgresql+psycopg://").get_dialect()().identifier_preparer.q
 class _Host(NamedTuple):
     """A document server's tables, with the type of each column; `nullable`: columns that may be NULL.
 
-    `tests_json`: whether its Postgres can test a text before a cast to jsonb (from version 16 on).
+    `tests_json`: whether its Postgres can test a text before a cast to jsonb (from version 16 on). `zone`:
+    the time zone in which a time becomes a date.
     """
 
     schema: str
     tables: Mapping[str, Mapping[str, str]]
     nullable: Collection[tuple[str, str]]
     tests_json: bool
+    zone: str
 
     def table(self, view: str) -> str:
         """Return the table that a view reads; the view's own name if no table has a likely name."""
@@ -218,7 +223,7 @@ class _Host(NamedTuple):
         return f"{self.schema}.{_quote(self.table(view))}"
 
 
-def print_views(connection: Connection, schema: str, host_schema: str) -> str:
+def print_views(connection: Connection, schema: str, host_schema: str, zone: str) -> str:
     """Return the SQL that makes the views, as far as the columns of the host's tables suggest it.
 
     `/* FILL IN: … */` marks what the owner has to add.
@@ -230,7 +235,7 @@ def print_views(connection: Connection, schema: str, host_schema: str) -> str:
         if is_nullable:
             nullable.add((table, column))
     version = connection.dialect.server_version_info or (0,)
-    host = _Host(_quote(host_schema), tables, nullable, tests_json=version >= (16,))
+    host = _Host(_quote(host_schema), tables, nullable, tests_json=version >= (16,), zone=zone)
     parts = [HEAD.format(schema=_quote(schema), host=host.schema)]
     if host.kind("users", "id") not in {"", *INTEGER}:
         users, id_ = host.source("users"), host.column("users", "id")
@@ -299,6 +304,8 @@ def _cast(shown: str, kind: str, types: tuple[str, ...], host: _Host) -> str:
         return ""
     if types is TIME and kind == "timestamp without time zone":
         return f"{shown} AT TIME ZONE 'UTC'"
+    if types is DATE and kind == "timestamp with time zone":
+        return f"CAST({shown} AT TIME ZONE '{host.zone}' /* STUDY_TIME_ZONE */ AS date)"
     if kind == "ARRAY":
         return f"to_jsonb(CAST({shown} AS text[]))"
     cast = f"CAST({shown} AS {types[0]})"

@@ -659,9 +659,11 @@ def test_before_postgres_16_choices_are_cast_without_a_test(
 ) -> None:
     engine = make_engine(StoreSettings(database_url=host.url))
     with engine.connect() as connection:
-        assert "pg_input_is_valid" in print_views(connection, SCHEMA, "public")
+        assert "pg_input_is_valid" in print_views(connection, SCHEMA, "public", "UTC")
         monkeypatch.setattr(engine.dialect, "server_version_info", (15, 14))
-        assert "    CAST(host.choices AS jsonb) AS choices" in print_views(connection, SCHEMA, "public")
+        assert "    CAST(host.choices AS jsonb) AS choices" in print_views(
+            connection, SCHEMA, "public", "UTC"
+        )
     engine.dispose()
 
 
@@ -811,6 +813,26 @@ def test_adopt_wants_a_schema_of_its_own(host: Host) -> None:
         refused = host.ours("adopt", DATABASE_SCHEMA=schema)
         assert refused.exit_code == 1
         assert refused.output.startswith("Error: DATABASE_SCHEMA: name a schema that only study-ingest uses")
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+def test_the_time_of_an_exam_becomes_its_date_in_the_configured_time_zone(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.run(
+        "ALTER TABLE study_topics RENAME exam_date TO exam_at",
+        "ALTER TABLE study_topics ALTER exam_at TYPE timestamptz USING '2027-01-31 08:00+09'",
+    )
+    monkeypatch.setenv("STUDY_TIME_ZONE", "Asia/Seoul")
+    printed = host.adopt()
+    engine = make_engine(StoreSettings(database_url=host.url, database_schema=SCHEMA))
+    with engine.connect() as connection:
+        assert str(scalar(connection, text("SELECT exam_on FROM study_topics LIMIT 1"))) == "2027-01-31"
+    engine.dispose()
+    monkeypatch.delenv("STUDY_TIME_ZONE")
+    assert host.ours("adopt").stdout == printed  # the database has kept the time zone
+    refused = host.ours("adopt", STUDY_TIME_ZONE="Europe/Berlin")
+    assert refused.output.startswith("Error: STUDY_TIME_ZONE: is Europe/Berlin here, but Asia/Seoul in the")
 
 
 @pytest.mark.parametrize("kind", ["int"], indirect=True)
