@@ -82,12 +82,13 @@ _LEARNERS = text("""
     SELECT DISTINCT user_id FROM study_questions WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY user_id
 """)
 
+# A former owner of a question may still be asked it.
 _DELETE = text("""
     DELETE FROM study_questions q
     WHERE q.id = ANY(CAST(:ids AS bigint[]))
         AND NOT EXISTS (SELECT FROM study_question_attempts a WHERE a.study_question_id = q.id)
         AND NOT EXISTS (SELECT FROM study_quiz_sessions s
-            WHERE s.user_id = q.user_id AND s.status = 'in_progress' AND s.question_ids @> to_jsonb(q.id))
+            WHERE s.status = 'in_progress' AND s.question_ids @> to_jsonb(q.id))
 """)
 
 _RETIRE = text("""

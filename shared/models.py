@@ -382,6 +382,14 @@ class StudyQuizSession(Base):
             unique=True,
             postgresql_where=sa.text("client_session_uuid IS NOT NULL AND superseded_at IS NULL"),
         ),
+        # Who is asked a question: also its former owners. A session of an upload is never in this index.
+        sa.Index(
+            "ix_study_quiz_sessions_asking",
+            "question_ids",
+            postgresql_using="gin",
+            postgresql_ops={"question_ids": "jsonb_path_ops"},
+            postgresql_where=sa.text("status = 'in_progress'"),
+        ),
         # Referenced by the attempts; a learner's sessions are listed by it, too.
         sa.UniqueConstraint("user_id", "id"),
     )

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Engine, FromClause, select, text
+from sqlalchemy import Connection, Engine, FromClause, insert, select, text
 
 from shared.catalog_admin import load_catalog
 from shared.catalog_form import CatalogFile, EditionChange
-from shared.models import Base, StudyQuestionProgress, Upload
+from shared.models import Base, StudyQuestionProgress, StudyQuizSession, Upload
 from shared.replay import Replayed, replay
 from shared.study.store import list_progress
 from shared.uploads import Delivery, Receipt, find, receive
@@ -194,6 +194,13 @@ def ingest(engine: Engine, sent: dict[str, Any], received_at: datetime = ARRIVAL
     deliver(engine, sent, received_at)
     work_off(engine, sent)
     return standing(engine, sent)
+
+
+def begin_session(engine: Engine, learner: int, topic: int, *questions: int) -> None:
+    """Begin a live session that asks these questions, whoever owns them."""
+    with engine.begin() as connection:
+        asked = {"user_id": learner, "study_topic_id": topic, "question_ids": questions}
+        connection.execute(insert(StudyQuizSession).values(asked))
 
 
 def standing(engine: Engine, sent: dict[str, Any]) -> Any:

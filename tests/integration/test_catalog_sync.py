@@ -7,15 +7,27 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, text
 
 from shared import catalog_digest, catalog_sync
 from shared.config import StoreSettings
 from shared.db import make_engine
 from shared.errors import CatalogError
-from shared.models import StudyQuestion, StudyQuestionAttempt, StudyQuizSession
+from shared.models import StudyQuestion, StudyQuestionAttempt
 from shared.study.finalize import verify
-from tests.factories import ANN, CATALOG, answer, ingest, load, question, read, rows, upload
+from tests.factories import (
+    ANN,
+    BEN,
+    CATALOG,
+    answer,
+    begin_session,
+    ingest,
+    load,
+    question,
+    read,
+    rows,
+    upload,
+)
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 AT = "2026-11-19T09:00:00Z"
@@ -171,11 +183,16 @@ def test_a_question_that_is_retired_later_is_retired_now(engine: Engine) -> None
 
 def test_a_question_that_is_asked_is_retired_also_in_another_topic(engine: Engine) -> None:
     load(engine)
-    with engine.begin() as connection:
-        asked = {"user_id": ANN, "study_topic_id": TOPIC, "question_ids": [110]}
-        connection.execute(insert(StudyQuizSession).values(asked))
+    begin_session(engine, ANN, TOPIC, 110)
     load(engine, {"questions": [question(110, study_topic_id=TOPIC + 1)]})
     assert withdraw(engine, 110) == (0, 1)
+
+
+def test_a_question_that_its_former_owner_is_asked_is_retired(engine: Engine) -> None:
+    load(engine)
+    begin_session(engine, ANN, TOPIC, 110)
+    load(engine, {"questions": [question(110, user_id=BEN, study_topic_id=21)]})
+    assert withdraw(engine, 110, 210) == (1, 1)
 
 
 def test_a_topic_that_was_studied_stays_and_another_goes(engine: Engine) -> None:

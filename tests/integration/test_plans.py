@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 from sqlalchemy import Engine, TextClause, text
 
+from shared.catalog_sync import withdraw
 from shared.config import Settings
 from shared.db import make_engine
 from shared.ops.actions import unvoid_upload, void_upload
 from shared.ops.reports import effects
 from shared.uploads import receive
-from tests.factories import answer, deliver, delivery, ingest, load, upload, uuid_of, work_off
+from tests.factories import NOW, answer, deliver, delivery, ingest, load, upload, uuid_of, work_off
 
 # From the tenth time on, Postgres keeps one plan for all parameters.
 UNTIL_PLANNED = 12
@@ -47,6 +48,16 @@ OTHERS = (
             counted, answered_at, answered_at_raw, utc_offset, study_date, clock_adjusted
         FROM session, study_question_attempts WHERE user_id = 2
     """),
+)
+# Live sessions of learners with one topic each.
+IN_PROGRESS = (
+    text("INSERT INTO users (id) SELECT generate_series(1000, 999 + :many)"),
+    text("INSERT INTO study_topics (id, user_id, name) SELECT id, id, '' FROM users WHERE id >= 1000"),
+    text("""
+        INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids)
+        SELECT id, id, '[110, 120]' FROM users WHERE id >= 1000
+    """),
+    text("ANALYZE study_quiz_sessions"),
 )
 FLUSH = text("SELECT pg_stat_force_next_flush()")
 READ = text("""
@@ -135,3 +146,14 @@ def test_what_an_operator_does_to_an_upload_reads_no_more_when_others_have_grown
             assert unvoid_upload(connection, uuid_of(sent[0])) == 1
 
     assert read_by(replaying, act) < MANY
+
+
+def test_a_withdrawal_reads_few_of_many_sessions_in_progress(engine: Engine, replaying: Engine) -> None:
+    """Also sessions of other learners are looked up. Only ANALYZE shows Postgres that they are many."""
+    run(engine, IN_PROGRESS, many=MANY)
+
+    def retire() -> None:
+        with replaying.begin() as connection:
+            assert withdraw(connection, [111], now=NOW) == (1, 0)
+
+    assert read_by(replaying, retire) < MANY
