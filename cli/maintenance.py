@@ -81,7 +81,8 @@ def delete(user_id: int, *, store: context.Store) -> None:
     """Delete all data of learner ID, even if the learner's row was deleted before.
 
     The rows of uploads stay, without payloads, and so do the learner's rows in a document server's tables. If
-    the learner's row was deleted before, uploads that were never replayed may not be found. REDIS_URL must be
+    the learner's row was deleted before, uploads that were never replayed may not be found. Questions that
+    other learners have answered, or are being asked, are retired and handed back to them. REDIS_URL must be
     set if there is a spool.
     """
     url = os.environ.get("REDIS_URL")

@@ -7,6 +7,7 @@ from redis import Redis
 from sqlalchemy import Connection, text
 
 from shared import spool
+from shared.catalog_admin import lock_catalog
 from shared.db import catalog_is_ours, execute, scalars
 from shared.payload import SPACES
 from shared.study.store import lock_learner, mark_whole
@@ -83,6 +84,28 @@ _DELETE_SESSIONS = text("DELETE FROM study_quiz_sessions WHERE user_id = :user_i
 _DELETE_PROGRESS = text("DELETE FROM study_question_progress WHERE user_id = :user_id")
 _DELETE = text("DELETE FROM users WHERE id = :user_id")
 
+# A forced load may have moved questions of other learners to this one: what these learners answered, or are
+# being asked, would be deleted with the questions. The topic of a session belongs to the session's learner.
+# A learner who is not found here cannot answer the questions either, so no other learner is locked.
+_HAND_BACK = text("""
+    UPDATE study_questions q SET user_id = last.user_id, study_topic_id = last.study_topic_id,
+        retired_at = least(q.retired_at, now())
+    FROM (SELECT DISTINCT ON (id) * FROM (
+            SELECT moved.id, s.user_id, s.study_topic_id, a.answered_at
+            FROM study_questions moved
+            JOIN study_question_attempts a ON a.study_question_id = moved.id AND a.user_id <> moved.user_id
+            JOIN study_quiz_sessions s ON s.user_id = a.user_id AND s.id = a.study_quiz_session_id
+            WHERE moved.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
+            UNION ALL
+            SELECT moved.id, s.user_id, s.study_topic_id, NULL
+            FROM study_questions moved
+            JOIN study_quiz_sessions s ON s.status = 'in_progress' AND s.question_ids @> to_jsonb(moved.id)
+                AND s.user_id <> moved.user_id
+            WHERE moved.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
+        ) AS known ORDER BY id, answered_at DESC NULLS LAST, user_id, study_topic_id) AS last
+    WHERE q.id = last.id
+""")
+
 
 class Deleted(NamedTuple):
     """How many rows and spool entries were deleted, and how many uploads and conflicts were blanked."""
@@ -99,6 +122,8 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     """Delete a learner and all their data; return how many rows and payloads were deleted.
 
     Where the catalog is a document server's, the learner's row and questions are the server's, and stay.
+    Where it is ours, a question that other learners have answered, or are being asked, is retired and handed
+    back: to the learner who answered it last, into the topic of that learner's session.
 
     The rows of the learner's uploads stay, so that a repeated delivery is recognised; payloads and results
     are deleted, and not stored again. If the learner's own row was deleted before, their ingested uploads are
@@ -107,6 +132,8 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     """
     if redis:
         spool.lock(connection)
+    if is_ours := catalog_is_ours(connection):
+        lock_catalog(connection)  # no load moves a question to this learner meanwhile
     pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id})
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
     locked = scalars(connection, _LOCK_UPLOADS, bound | {"uploads": []})
@@ -117,7 +144,8 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     execute(connection, _BLANK_UPLOADS, bound | {"uploads": uploads})
     execute(connection, _DELETE_SESSIONS, bound)
     execute(connection, _DELETE_PROGRESS, bound)
-    if catalog_is_ours(connection):
+    if is_ours:
+        execute(connection, _HAND_BACK, bound)
         execute(connection, _DELETE, bound)
     mark_whole(connection, user_id)
     spooled = spool.remove(redis, user_id, set(pub_ids)) if redis else 0

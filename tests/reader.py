@@ -5,7 +5,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from api.schemas import ChangedQuestion
+from api.schemas import ChangedLearner, ChangedQuestion
+from shared import changes
 from shared.models import StudyQuestionProgress
 from tests.factories import rows
 
@@ -46,6 +47,20 @@ class Reader:
         """Count the questions whose progress differs between the copy and the tables."""
         ours, theirs = _by_question(self.copy), _by_question(_stored(engine))
         return sum(ours.get(key) != theirs.get(key) for key in ours.keys() | theirs.keys())
+
+
+def reader(engine: Engine, limit: int = 10, questions_limit: int = 10) -> Reader:
+    """Make a reader of a database, without a web server."""
+
+    def read(cursor: str) -> Any:
+        with engine.begin() as connection:
+            page = changes.read_changes(
+                connection, changes.Cursor.read(cursor), limit=limit, questions_limit=questions_limit
+            )
+        learners = [ChangedLearner.model_validate(each).model_dump(mode="json") for each in page.learners]
+        return {"learners": learners, "next": str(page.next), "more": page.more}
+
+    return Reader(read)
 
 
 def _stored(engine: Engine) -> Copy:

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
-from api.schemas import ChangedLearner
 from shared import changes
 from shared.config import StoreSettings
 from shared.db import make_engine
@@ -37,7 +36,7 @@ from tests.factories import (
     upload,
     uuid_of,
 )
-from tests.reader import Reader
+from tests.reader import Reader, reader
 
 SENT_AT = "2026-11-20T09:00:00Z"
 
@@ -48,18 +47,6 @@ def pooled(database_url: str) -> Iterator[Engine]:
     load(engine)
     yield engine
     engine.dispose()
-
-
-def reader(engine: Engine, limit: int = 10, questions_limit: int = 10) -> Reader:
-    def read(cursor: str) -> Any:
-        with engine.begin() as connection:
-            page = changes.read_changes(
-                connection, changes.Cursor.read(cursor), limit=limit, questions_limit=questions_limit
-            )
-        learners = [ChangedLearner.model_validate(each).model_dump(mode="json") for each in page.learners]
-        return {"learners": learners, "next": str(page.next), "more": page.more}
-
-    return Reader(read)
 
 
 def change(connection: Connection, learner: int, kind: str, sent: list[dict[str, Any]], key: int) -> None:
@@ -117,7 +104,7 @@ def deliver_uploads(engine: Engine, steps: list[Step]) -> dict[int, list[dict[st
     return waiting
 
 
-def play(engine: Engine, reader: Reader, steps: list[Step]) -> None:
+def play(engine: Engine, follows: Reader, steps: list[Step]) -> None:
     """Take the steps; a learner's transaction stays open until it is committed or rolled back."""
     waiting = deliver_uploads(engine, steps)
     transactions: dict[int, Connection] = {}
@@ -131,7 +118,7 @@ def play(engine: Engine, reader: Reader, steps: list[Step]) -> None:
                 (connection.commit if kind == "commit" else connection.rollback)()
                 connection.close()
             if polls:
-                reader.poll()
+                follows.poll()
         for connection in transactions.values():
             connection.commit()
 

@@ -16,14 +16,24 @@ from shared import spool
 from shared.config import Settings
 from shared.db import make_engine
 from shared.learners import delete_learner, export_learner
-from shared.models import StudyQuestionProgress, StudyQuizSession, Upload, UploadConflict, User
+from shared.models import (
+    StudyQuestion,
+    StudyQuestionAttempt,
+    StudyQuestionProgress,
+    StudyQuizSession,
+    Upload,
+    UploadConflict,
+    User,
+)
 from shared.ops.actions import accept_conflict
+from shared.study.finalize import verify
 from shared.uploads import Verdict
 from tests.factories import (
     ANN,
     BEN,
     CHO,
     answer,
+    begin_session,
     deliver,
     delivery,
     everything,
@@ -38,6 +48,7 @@ from tests.factories import (
 from tests.marks import MARK
 from tests.processes import PATIENCE_S
 from tests.race import overlap, wait_until_blocked
+from tests.reader import reader
 
 ANNS = answer("q110", "2026-11-20T09:00:00Z")
 BENS = answer("second210", "2026-11-20T09:01:00Z")
@@ -250,6 +261,73 @@ def test_a_row_that_its_host_deleted_leaves_nothing_of_what_was_ingested(engine:
     assert payloads(engine) == [sent]
     delete(engine, ANN)
     assert payloads(engine) == [None]
+
+
+MOVED = {"questions": [question(number, user_id=BEN, study_topic_id=21) for number in (110, 111)]}
+LATER = "2026-11-24T09:00:00Z"
+
+
+def questions(engine: Engine) -> dict[int, tuple[int, int, bool]]:
+    """Return each question's owner and topic, and whether it is retired."""
+    return {
+        row["id"]: (row["user_id"], row["study_topic_id"], row["retired_at"] is not None)
+        for row in rows(engine, StudyQuestion)
+    }
+
+
+def test_what_others_answered_of_a_deleted_learners_questions_goes_back_to_them(engine: Engine) -> None:
+    sent = upload(ANNS, answer("q120", "2026-11-20T09:05:00Z"))
+    ingest(engine, sent)
+    load(engine, MOVED, force=True)
+    ingest(engine, upload(answer("q110", LATER)))
+    tables = (StudyQuestionAttempt, StudyQuestionProgress, StudyQuizSession)
+    before = [[row for row in rows(engine, table) if row["user_id"] == ANN] for table in tables]
+    follow = reader(engine)
+    follow.catch_up()
+    delete(engine, BEN)
+    assert [rows(engine, table) for table in tables] == before
+    assert [each for each in payloads(engine) if each] == [sent]
+    left = questions(engine)
+    assert left[110] == (ANN, 11, True)
+    assert 111 not in left
+    follow.catch_up()
+    assert follow.differences(engine) == 0
+    assert not any(checked.differing for checked in verify(engine))
+
+
+def test_what_several_others_answered_goes_to_the_one_who_answered_last(engine: Engine) -> None:
+    ingest(engine, upload(ANNS))
+    load(engine, {"questions": [question(110, user_id=CHO, study_topic_id=32)]}, force=True)
+    ingest(engine, upload(answer("q110", LATER)))
+    load(engine, MOVED, force=True)
+    delete(engine, BEN)
+    assert questions(engine)[110] == (CHO, 32, True)
+    assert len(rows(engine, StudyQuestionAttempt)) == 2
+
+
+def test_what_another_learner_is_asked_goes_back_to_them(engine: Engine) -> None:
+    begin_session(engine, ANN, 11, 110)
+    load(engine, MOVED, force=True)
+    delete(engine, BEN)
+    assert questions(engine)[110] == (ANN, 11, True)
+
+
+def test_what_goes_back_and_was_retired_before_keeps_its_date(engine: Engine) -> None:
+    ingest(engine, upload(ANNS))
+    retired = "2026-11-21T09:00:00+00:00"
+    load(engine, {"questions": [each | {"retired_at": retired} for each in MOVED["questions"]]}, force=True)
+    delete(engine, BEN)
+    dates = {row["id"]: row["retired_at"] for row in rows(engine, StudyQuestion)}
+    assert dates[110].isoformat() == retired
+
+
+def test_a_deletion_waits_for_a_load_that_moves_questions_to_the_learner(engine: Engine) -> None:
+    ingest(engine, upload(ANNS))
+    moved, deleted = overlap(engine, lambda db: load(db, MOVED, force=True), lambda db: delete(db, BEN))
+    moved.result()
+    deleted.result()
+    assert questions(engine)[110] == (ANN, 11, True)
+    assert len(rows(engine, StudyQuestionAttempt)) == 1
 
 
 def test_I11_the_command_deletes_and_says_so(engine: Engine, database_url: str) -> None:
