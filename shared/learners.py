@@ -59,12 +59,14 @@ _LOCK_UPLOADS = text(f"""
     ORDER BY client_session_uuid FOR NO KEY UPDATE
 """)  # noqa: S608  # made of the constants above
 
-_BLANK_CONFLICTS = text(f"UPDATE upload_conflicts SET payload = NULL WHERE {_THEIR_CONFLICTS}")  # noqa: S608  # as above
+_BLANK_CONFLICTS = text(f"""
+    UPDATE upload_conflicts SET payload = NULL, blanked = true WHERE {_THEIR_CONFLICTS}
+""")  # noqa: S608  # as above
 
 # A waiting upload is rejected, as it cannot be replayed without its payload.
 _BLANK_UPLOADS = text("""
     WITH blanked AS (
-        UPDATE uploads SET payload = NULL, result = NULL, user_id = :user_id,
+        UPDATE uploads SET payload = NULL, result = NULL, blanked = true, user_id = :user_id,
             status = CASE WHEN status = 'received' THEN 'rejected' ELSE status END,
             reason = CASE WHEN status = 'received' THEN 'learner_deleted' ELSE reason END,
             finalized_at = coalesce(finalized_at, now())

@@ -439,7 +439,8 @@ class Upload(Base):
     learner whom the upload may concern, as the sender's token or an import says; NULL for a trusted sender.
     `clock_shift`: set by an operator if the clock was wrong, and added to all times of the payload.
     `waiting_since`: when the row last became `received`; later than `received_at` if the upload was in the
-    spool, or was set back.
+    spool, or was set back. `blanked`: the payload was deleted with its learner, and is never stored again;
+    one that was only purged is.
     """
 
     __tablename__ = "uploads"
@@ -483,13 +484,14 @@ class Upload(Base):
     result: Mapped[dict[str, Any] | None]
     user_id: Mapped[int | None] = mapped_column(sa.BigInteger)
     finalized_at: Mapped[datetime | None]
+    blanked: Mapped[bool] = mapped_column(server_default=sa.false())
 
 
 class UploadConflict(Base):
     """Other content under the uuid of an upload, kept for an operator; the present content is in `uploads`.
 
-    `learner_id`: as in `Upload`. `user_id`, `clock_shift`: as in `Upload`, if this content was in `uploads`
-    until other content was accepted in its place.
+    `learner_id`, `blanked`: as in `Upload`. `user_id`, `clock_shift`: as in `Upload`, if this content was in
+    `uploads` until other content was accepted in its place.
     """
 
     __tablename__ = "upload_conflicts"
@@ -503,6 +505,7 @@ class UploadConflict(Base):
     learner_id: Mapped[int | None] = mapped_column(sa.BigInteger)
     user_id: Mapped[int | None] = mapped_column(sa.BigInteger)
     clock_shift: Mapped[timedelta | None]
+    blanked: Mapped[bool] = mapped_column(server_default=sa.false())
 
 
 class UploadEvent(Base):

@@ -226,34 +226,39 @@ _IF_FREE = """
         FOR NO KEY UPDATE SKIP LOCKED)
 """
 
-# The last SELECT from `uploads` still sees the old row, so the event gets the time of the old content.
+# Content that was blanked as a conflict is not stored. The last SELECT from `uploads` still sees the old row,
+# so the event gets the time of the old content.
 _REPLACE = text(f"""
-    {_IF_FREE}, replaced AS (
+    {_IF_FREE}, blanked AS (
+        SELECT FROM upload_conflicts WHERE client_session_uuid = :id AND content_hash = :hash AND blanked
+    ), replaced AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), content_hash = :hash,
             received_at = coalesce(CAST(:at AS timestamptz), now()),
             learner_id = :learner, clock_shift = NULL, status = 'received', tries = 1, waiting_since = now(),
             next_try_at = now() + make_interval(secs => :first_try_after), last_error = NULL,
-            reason = NULL, result = NULL, user_id = NULL, finalized_at = NULL
+            reason = NULL, result = NULL, user_id = NULL, finalized_at = NULL, blanked = false
         FROM free
         WHERE client_session_uuid = free.id AND status = 'rejected' AND content_hash = :known_hash
+            AND NOT EXISTS (SELECT FROM blanked)
         RETURNING client_session_uuid
     ), noted AS (
         INSERT INTO upload_events (client_session_uuid, at, kind)
         SELECT client_session_uuid, uploads.received_at, 'received'
         FROM replaced JOIN uploads USING (client_session_uuid))
-    SELECT EXISTS (SELECT FROM free) AS is_free, EXISTS (SELECT FROM replaced) AS is_new
+    SELECT EXISTS (SELECT FROM free) AS is_free, EXISTS (SELECT FROM replaced) AS is_new,
+        EXISTS (SELECT FROM blanked) AS is_blanked
 """)  # noqa: S608  # made of the constant above
 
 # Store the payload again, so that an operator can replay the upload: with the time of this arrival, to which
-# its `sent_at` is compared. `finalized_at` is set to now, or the next purge would delete the payload. If the
-# learner was deleted, the payload is not stored: nothing would delete it later.
+# its `sent_at` is compared. `finalized_at` is set to now, or the next purge would delete the payload. A
+# payload that was blanked is not stored: nothing would delete it later.
 _REFILL = text(f"""
     {_IF_FREE}, refilled AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now(),
             received_at = coalesce(CAST(:at AS timestamptz), now())
         FROM free
         WHERE client_session_uuid = free.id AND content_hash = :hash AND payload IS NULL
-            AND status IN ('rejected', 'dead') AND (user_id IS NULL OR user_id IN (SELECT id FROM users))
+            AND status IN ('rejected', 'dead') AND NOT blanked
         RETURNING client_session_uuid
     ), noted AS (
         INSERT INTO upload_events (client_session_uuid, at, kind)
@@ -262,11 +267,12 @@ _REFILL = text(f"""
     SELECT EXISTS (SELECT FROM free) AS is_free
 """)  # noqa: S608  # as above
 
-# If the upload's learner was deleted, the payload is left out: nothing would delete these answers later.
+# If the upload was blanked, this payload is left out: nothing would delete these answers later.
 _KEEP_CONFLICT = text("""
-    INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at, learner_id)
-    SELECT :id, :hash, CASE WHEN user_id IS NULL OR user_id IN (SELECT id FROM users)
-        THEN CAST(:payload AS jsonb) END, coalesce(CAST(:at AS timestamptz), now()), :learner
+    INSERT INTO upload_conflicts
+        (client_session_uuid, content_hash, payload, received_at, learner_id, blanked)
+    SELECT :id, :hash, CASE WHEN NOT blanked THEN CAST(:payload AS jsonb) END,
+        coalesce(CAST(:at AS timestamptz), now()), :learner, blanked
     FROM uploads WHERE client_session_uuid = :id
         AND (SELECT count(*) FROM upload_conflicts WHERE client_session_uuid = :id) < :most
     ON CONFLICT (client_session_uuid, content_hash) DO NOTHING
@@ -303,10 +309,8 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
             verdict = verdict if is_free else Verdict.LOCKED
         return Receipt(verdict, known.reason, known.result)
     if known.status == Status.REJECTED:
-        replacement = content | {"known_hash": known.content_hash, "first_try_after": first_try_after}
-        ((is_free, is_new),) = execute(connection, _REPLACE, replacement)
-        if not is_free or is_new:
-            return Receipt(Verdict.NEW if is_new else Verdict.LOCKED)
+        if replaced := _replace(connection, content, known, first_try_after):
+            return replaced
         known = _look_up(connection, [delivery.client_session_uuid])[delivery.client_session_uuid]
         return _receive_again(connection, delivery, known, first_try_after)
     if learner is not None and owner is None:
@@ -316,6 +320,19 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
         return Receipt(Verdict.PENDING)
     execute(connection, _KEEP_CONFLICT, content | {"most": MAX_CONFLICTS})
     return Receipt(Verdict.CONFLICT)
+
+
+def _replace(
+    connection: Connection, content: dict[str, Any], known: Any, first_try_after: float
+) -> Receipt | None:
+    """Put new content in the place of rejected content; return None if the upload is no longer rejected."""
+    replacement = content | {"known_hash": known.content_hash, "first_try_after": first_try_after}
+    ((is_free, is_new, is_blanked),) = execute(connection, _REPLACE, replacement)
+    if is_blanked:
+        return Receipt(Verdict.REJECTED, known.reason, known.result)
+    if not is_free or is_new:
+        return Receipt(Verdict.NEW if is_new else Verdict.LOCKED)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

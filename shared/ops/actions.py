@@ -325,20 +325,21 @@ _FIND_CONFLICT = text("""
 # The present content gets a new conflict id: accepting one id twice must not swap the contents back.
 _KEEP_PRESENT = text("""
     INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at, clock_shift,
-        learner_id, user_id)
-    SELECT client_session_uuid, content_hash, payload, received_at, clock_shift, learner_id, user_id
+        learner_id, user_id, blanked)
+    SELECT client_session_uuid, content_hash, payload, received_at, clock_shift, learner_id, user_id, blanked
     FROM uploads WHERE client_session_uuid = :id
     ON CONFLICT (client_session_uuid, content_hash) DO UPDATE SET clock_shift = excluded.clock_shift,
         learner_id = excluded.learner_id, user_id = excluded.user_id, received_at = excluded.received_at,
+        blanked = excluded.blanked,
         payload = coalesce(excluded.payload, upload_conflicts.payload)
 """)
 
 # Sets the upload back as _SET_BACK does, and gives it the conflict's content.
 _TAKE_CONFLICT = text("""
     UPDATE uploads SET payload = c.payload, content_hash = c.content_hash, received_at = c.received_at,
-        clock_shift = c.clock_shift, learner_id = c.learner_id, user_id = c.user_id, status = 'received',
-        tries = 0, next_try_at = now(), waiting_since = now(), finalized_at = NULL, result = NULL,
-        reason = NULL, last_error = NULL
+        clock_shift = c.clock_shift, learner_id = c.learner_id, user_id = c.user_id, blanked = false,
+        status = 'received', tries = 0, next_try_at = now(), waiting_since = now(), finalized_at = NULL,
+        result = NULL, reason = NULL, last_error = NULL
     FROM upload_conflicts c
     WHERE c.id = :conflict AND uploads.client_session_uuid = c.client_session_uuid
 """)

@@ -46,6 +46,7 @@ BEGIN = text("""
     INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, created_at)
     SELECT user_id, id, '[]', now() - interval '2 days' FROM study_topics WHERE user_id = :user_id
 """)
+END = text("UPDATE uploads SET status = :status, reason = :reason, finalized_at = now()")
 LEARNER = text("SELECT q.user_id FROM published_items i JOIN study_questions q ON q.id = i.source_id LIMIT 1")
 
 TOPIC = text("SELECT id FROM study_topics WHERE user_id = :user_id")
@@ -305,6 +306,33 @@ def test_a_learner_is_deleted_here_alone(adopted: Host, engine: Engine) -> None:
     deleted = adopted.ours("learners", "delete", str(user_id), "--yes")
     assert deleted.output.startswith(f"deleted of learner {user_id}: 1 sessions, 1 attempts"), deleted.output
     assert ingest(engine, upload(answer("ann-0", AT))).status == "ingested"
+
+
+@pytest.mark.parametrize("status", ["received", "rejected", "dead", "ingested"])
+@pytest.mark.parametrize("first", ["nobody", "we", "the host"])
+def test_I11_what_was_deleted_here_is_not_stored_when_it_is_sent_again(
+    adopted: Host, engine: Engine, status: str, first: str
+) -> None:
+    user_id = learner(engine)
+    sent = upload(answer("ann-0", AT))
+    other = sent | {"attempts": [answer("ann-1", AT)]}
+    deliver(engine, sent, learner_id=user_id)
+    deliver(engine, other, learner_id=user_id)
+    if status == "ingested":
+        work_off(engine, sent)
+    elif status != "received":
+        reason = "unknown_questions" if status == "rejected" else None
+        with engine.begin() as connection:
+            db.execute(connection, END, {"status": status, "reason": reason})
+    if first == "the host":
+        adopted.run("DELETE FROM users")
+    assert adopted.ours("learners", "delete", str(user_id), "--yes").exit_code == 0
+    if first == "we":
+        adopted.run("DELETE FROM users")
+    for each in (sent, other):
+        deliver(engine, each, learner_id=user_id)
+        deliver(engine, each)
+    assert [row["payload"] for table in (Upload, UploadConflict) for row in rows(engine, table)] == [None] * 2
 
 
 def test_the_sweeper_logs_once_a_day_what_it_changed(

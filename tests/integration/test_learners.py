@@ -253,6 +253,18 @@ def test_I11_what_was_blanked_is_not_kept_again_when_it_is_sent_again(engine: En
     assert payloads(engine) == [None]
 
 
+def test_I11_what_was_blanked_is_not_kept_again_when_its_learner_is_back(engine: Engine) -> None:
+    sent = upload(ANNS)
+    deliver(engine, sent)
+    deliver(engine, other(sent, ANNS, ANNS))
+    end(engine, "dead")
+    delete(engine, ANN)
+    load(engine)
+    for each in (sent, other(sent, ANNS, ANNS), other(sent, ANNS, NOBODYS)):
+        deliver(engine, each)
+    assert payloads(engine) == [None, None, None]
+
+
 def test_a_row_that_its_host_deleted_leaves_nothing_of_what_was_ingested(engine: Engine) -> None:
     sent = upload(ANNS)
     ingest(engine, sent)
