@@ -58,7 +58,7 @@ class Verdict(StrEnum):
     a repeat of an upload with that status. `pending`: a repeat of an upload that still waits, or an upload in
     the spool. `conflict`: other content than the known upload has. If a learner must not be told that the
     upload is known, a conflict is answered with `pending`, too. `locked`: nothing was recorded, as another
-    transaction has locked the upload, which is rejected or dead.
+    transaction has locked the upload, whose payload or conflict has to be written.
     """
 
     NEW = "new"
@@ -278,6 +278,22 @@ _KEEP_CONFLICT = text("""
     ON CONFLICT (client_session_uuid, content_hash) DO NOTHING
 """)
 
+# Store the payload of a purged conflict again: its sender is told that it is recorded. Whoever writes to a
+# conflict has locked its upload.
+_REFILL_CONFLICT = text("""
+    WITH purged AS MATERIALIZED (
+        SELECT id, client_session_uuid FROM upload_conflicts
+        WHERE client_session_uuid = :id AND content_hash = :hash AND payload IS NULL AND NOT blanked
+    ), free AS MATERIALIZED (
+        SELECT purged.id FROM purged JOIN uploads USING (client_session_uuid)
+        FOR NO KEY UPDATE OF uploads SKIP LOCKED
+    ), refilled AS (
+        UPDATE upload_conflicts SET payload = CAST(:payload AS jsonb), learner_id = :learner,
+            received_at = coalesce(CAST(:at AS timestamptz), now())
+        FROM free WHERE upload_conflicts.id = free.id AND payload IS NULL AND NOT blanked)
+    SELECT EXISTS (SELECT FROM purged) AND NOT EXISTS (SELECT FROM free) AS is_locked
+""")
+
 # A sender that changes its content at each try would fill the table; an operator needs only a few.
 MAX_CONFLICTS = 10
 
@@ -313,13 +329,14 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
             return replaced
         known = _look_up(connection, [delivery.client_session_uuid])[delivery.client_session_uuid]
         return _receive_again(connection, delivery, known, first_try_after)
-    if learner is not None and owner is None:
-        # The owner of the first content is unknown before its replay, and 409 would show that another
-        # learner's upload exists. So this content is always kept; VIEWER_RATE limits the number.
-        execute(connection, _KEEP_CONFLICT, content | {"most": sys.maxsize})
-        return Receipt(Verdict.PENDING)
-    execute(connection, _KEEP_CONFLICT, content | {"most": MAX_CONFLICTS})
-    return Receipt(Verdict.CONFLICT)
+    # The owner of the first content is unknown before its replay, and 409 would show that another learner's
+    # upload exists. So this content is always kept; VIEWER_RATE limits the number.
+    is_hidden = learner is not None and owner is None
+    most = sys.maxsize if is_hidden else MAX_CONFLICTS
+    is_known = not execute(connection, _KEEP_CONFLICT, content | {"most": most}).rowcount
+    if is_known and scalar(connection, _REFILL_CONFLICT, content):
+        return Receipt(Verdict.LOCKED)
+    return Receipt(Verdict.PENDING if is_hidden else Verdict.CONFLICT)
 
 
 def _replace(

@@ -13,6 +13,7 @@ from shared.retention import purge
 from shared.uploads import Status, Verdict
 from tests.factories import (
     ARRIVAL,
+    BEN,
     WRONG,
     answer,
     deliver,
@@ -171,6 +172,30 @@ def test_old_conflicts_of_uploads_that_are_done_are_purged_too(engine: Engine, d
     assert "2 payloads purged" in run(database_url, "uploads", "purge", "--older-than", "90d")
     assert [row["payload"] is None for row in rows(engine, UploadConflict)] == [True, False, False]
     assert kept(engine) == [uuid_of(waiting)]
+
+
+@pytest.mark.parametrize("learner", [None, BEN])
+def test_I1_a_conflict_that_was_purged_is_kept_again_when_it_is_sent_again(
+    engine: Engine, learner: int | None
+) -> None:
+    load(engine)
+    sent = upload(answer("q110", AT))
+    deliver(engine, sent)
+    other = sent | {"attempts": [answer("q210", AT)]}
+    told = Verdict.CONFLICT if learner is None else Verdict.PENDING
+    with engine.begin() as connection:
+        connection.execute(FAIL, {"status": "dead"})
+    assert deliver(engine, other, learner_id=learner).verdict is told
+    with engine.begin() as connection:
+        connection.execute(AGE)
+    assert sum(purge(engine, Status.DEAD, older_than=LIMIT)) == 2
+    with engine.begin() as held:
+        held.execute(HOLD, {"uuid": uuid_of(sent)})
+        assert deliver(engine, other, learner_id=learner).verdict is Verdict.LOCKED
+    for _ in range(2):
+        assert deliver(engine, other, learner_id=learner).verdict is told
+    assert [row["payload"] for row in rows(engine, UploadConflict)] == [other]
+    assert sum(purge(engine, Status.DEAD, older_than=timedelta(days=1))) == 0
 
 
 def test_a_conflict_is_passed_over_while_one_accepts_it(engine: Engine) -> None:
