@@ -163,6 +163,7 @@ _CLAIM = text("""
 """)
 
 # The data is loaded as it is at delivery, not at finalize. A question is named by its current edition.
+# One that has moved to another learner meanwhile is left out, as in the list of wrong notes.
 _LOAD = text("""
     SELECT o.id, o.kind, o.tries, o.next_try_at, now() AS claimed_at, o.created_at, o.user_id,
         o.client_session_uuid, u.tries AS upload_tries, s.id AS session_id, s.study_topic_id,
@@ -170,6 +171,7 @@ _LOAD = text("""
             SELECT e.pub_id FROM study_question_attempts a
             JOIN study_question_progress p
                 ON p.user_id = a.user_id AND p.study_question_id = a.study_question_id
+            JOIN study_questions q ON q.id = a.study_question_id AND q.user_id = a.user_id
             JOIN current_editions e ON e.source_id = a.study_question_id
             WHERE a.user_id = o.user_id AND a.study_quiz_session_id = s.id AND a.counted
                 AND p.wrong_note = 'open'

@@ -87,6 +87,9 @@ def past_sessions(
     return [(SessionCursor(row.session_id), sessions.with_snapshot(row._asdict())) for row in rows]
 
 
+# Due reviews and wrong notes leave out what belongs to another learner now; the list of progress and
+# `shared.changes` show all that is stored.
+
 # `near` is found by index: questions that are due, and all questions of topics with an exam before :before.
 _DUE = text(f"""
     WITH near (question_id) AS (
@@ -100,7 +103,7 @@ _DUE = text(f"""
             p.misses
         FROM near
         JOIN study_question_progress p ON p.study_question_id = near.question_id AND p.user_id = :user_id
-        JOIN study_questions q ON q.id = p.study_question_id
+        JOIN study_questions q ON q.id = p.study_question_id AND q.user_id = p.user_id
         JOIN study_topics t ON t.id = q.study_topic_id
         JOIN current_editions e ON e.source_id = q.id
         WHERE q.retired_at IS NULL OR q.retired_at > :now
@@ -146,7 +149,7 @@ _NOTES = text(f"""
         p.note_opened_at AS opened_at, p.note_closed_at AS closed_at, p.misses, p.miss_streak,
         {SHOWN_DUE} AS due
     FROM study_question_progress p
-    JOIN study_questions q ON q.id = p.study_question_id
+    JOIN study_questions q ON q.id = p.study_question_id AND q.user_id = p.user_id
     JOIN study_topics t ON t.id = q.study_topic_id
     JOIN current_editions e ON e.source_id = q.id
     WHERE p.user_id = :user_id AND p.wrong_note = :state

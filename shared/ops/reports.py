@@ -22,7 +22,7 @@ _COUNTS = text(f"""
     SELECT greatest(due, :today) AS day, count(*) AS questions
     FROM (SELECT {store.SHOWN_DUE} AS due
         FROM study_question_progress p
-        JOIN study_questions q ON q.id = p.study_question_id
+        JOIN study_questions q ON q.id = p.study_question_id AND q.user_id = p.user_id
         JOIN study_topics t ON t.id = q.study_topic_id
         WHERE p.user_id = :user_id AND (q.retired_at IS NULL OR q.retired_at > :now)) AS shown
     WHERE due < :end

@@ -19,9 +19,11 @@ from shared.catalog_reconcile import Difference, reconcile
 from shared.config import Settings, StoreSettings
 from shared.db import make_engine, scalar
 from shared.failures import is_transient
+from shared.live import lists
 from shared.live.sessions import abandon_idle
 from shared.models import StudyQuestionProgress, Upload, UploadConflict
 from shared.ops.actions import set_back
+from shared.ops.reports import due_calendar
 from shared.study.finalize import verify
 from shared.study.store import list_progress, lock_learner
 from tests import factories
@@ -298,6 +300,28 @@ def test_what_was_learned_at_a_deleted_question_is_exported(adopted: Host, engin
     for what in ("attempts", "progress"):
         exported = adopted.ours("export", what).stdout.splitlines()
         assert len(exported) == 2, exported
+
+
+def test_a_topic_that_is_handed_over_leaves_the_lists_of_its_former_owner(
+    adopted: Host, engine: Engine
+) -> None:
+    ben, ann = "(SELECT id FROM users WHERE email = 'ben@example')", learner(engine)
+    ingest(engine, upload(answer("ann-0", AT, WRONG)))
+    learned = factories.progress(engine)
+
+    def listed() -> tuple[int, int, int]:
+        when = {"now": factories.NOW, "default_zone": "UTC", "limit": 9}
+        with engine.connect() as connection:
+            due = lists.due_reviews(connection, ann, before=None, after=lists.BEFORE_REVIEWS, **when)
+            notes = lists.wrong_notes(connection, ann, state="open", after=lists.BEFORE_NOTES, **when)
+            (today,) = due_calendar(connection, ann, today=factories.NOW.date(), now=factories.NOW, days=1)
+        return len(due), len(notes), today.questions
+
+    assert listed() == (1, 1, 1)
+    adopted.run(f"UPDATE study_topics SET user_id = {ben}")  # noqa: S608  # of tests
+    assert listed() == (0, 0, 0)
+    assert factories.progress(engine) == learned
+    assert [each.differing for each in verify(engine)] == [set(), set()]
 
 
 def test_a_learner_is_deleted_here_alone(adopted: Host, engine: Engine) -> None:

@@ -16,6 +16,10 @@ EACH_LIST = pytest.mark.parametrize(
     ("path", "query"),
     [("sessions", {}), ("reviews", {"due_before": "2027-01-01"}), ("wrong-notes", {}), ("progress", {})],
 )
+QUERIES: tuple[tuple[str, dict[str, str]], ...] = (
+    ("reviews", {"due_before": "2027-01-01"}),
+    ("wrong-notes", {}),
+)
 LONGEST = 200  # characters of a public id
 
 
@@ -151,6 +155,23 @@ def test_reviews_are_due_before_a_day_and_without_one_by_tonight(
     assert listed() == ["q111", "q110"]
     load(engine, {"questions": [question(111, retired_at="2026-01-01T00:00:00Z")]})
     assert listed() == ["q110"]
+
+
+def test_a_question_that_moves_leaves_the_lists_of_its_former_owner_and_comes_back(
+    front: Front, engine: Engine
+) -> None:
+    front.sit(("q110", WRONG), ("q111", WRONG))
+    stored = front.get("progress").json()
+
+    def listed() -> list[set[str]]:
+        lists = [front.get(path, **query).json()["items"] for path, query in QUERIES]
+        return [{each["pub_id"] for each in items} for items in lists]
+
+    load(engine, {"questions": [question(110, user_id=BEN, study_topic_id=21)]}, force=True)
+    assert listed() == [{"q111"}] * len(QUERIES)
+    assert front.get("progress").json() == stored
+    load(engine, {"questions": [question(110)]}, force=True)
+    assert listed() == [{"q110", "q111"}] * len(QUERIES)
 
 
 def test_wrong_notes_open_close_and_reopen(front: Front, clock: Clock) -> None:

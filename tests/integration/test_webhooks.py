@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from shared.config import Settings
 from shared.models import Outbox
 from shared.webhooks import KEPT_BYTES
-from tests.factories import answer, ingest, load, rows, upload
+from tests.factories import answer, ingest, load, question, rows, upload
 from tests.receiver import NEW_SECRET, OLD_SECRET, Receiver, hang, status, trickle
 from tests.webhooks import (
     ELEVEN,
@@ -84,6 +84,16 @@ def test_only_notes_that_are_open_at_delivery_are_sent(
         if request.json()["type"] == "explain_misses"
     ]
     assert sorted(explained) == [[], [], ["q110"]]
+
+
+@pytest.mark.usefixtures("sent")
+def test_a_question_that_moved_before_delivery_is_not_explained(
+    engine: Engine, with_receiver: Settings, receiver: Receiver
+) -> None:
+    load(engine, {"questions": [question(110, user_id=2, study_topic_id=21)]}, force=True)
+    deliver_due(engine, with_receiver)
+    explained = [request.json()["data"].get("pub_ids") for request in receiver.verified()]
+    assert sorted(explained, key=str) == [None, ["q111"]]
 
 
 # A proxy answers 404 while the receiver is deployed, 308 where it wants https.
