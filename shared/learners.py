@@ -155,13 +155,17 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
 
 
 def _own(column: str) -> str:
-    """Return SQL for the JSON in a column, without the attempts at other learners' questions."""
-    return f"""jsonb_set({column}, '{{attempts}}', (
+    """Return SQL for the JSON in a column, without the attempts at other learners' questions.
+
+    If the row is known to be this learner's, all attempts are theirs, whoever owns the questions now.
+    """
+    return f"""CASE WHEN :user_id IN (user_id, learner_id) THEN {column}
+    ELSE jsonb_set({column}, '{{attempts}}', (
         SELECT coalesce(jsonb_agg(attempt ORDER BY place), '[]')
         FROM jsonb_array_elements({column} -> 'attempts') WITH ORDINALITY AS attempts (attempt, place)
         WHERE NOT EXISTS (SELECT FROM published_items i JOIN study_questions q ON q.id = i.source_id
             WHERE i.pub_id = normalize(btrim(attempt ->> 'pub_id', :spaces)) AND q.user_id <> :user_id)
-    )) AS {column}"""  # noqa: S608  # made of our own words
+    )) END AS {column}"""  # noqa: S608  # made of our own words
 
 
 # What is known of a learner, by table. Two learners may share a device, and so an upload: `_own` leaves out

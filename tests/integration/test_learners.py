@@ -83,6 +83,12 @@ def end(engine: Engine, status: str) -> None:
         connection.execute(ended, {"status": status, "reason": reason})
 
 
+def exported(engine: Engine, learner: int, table: str) -> list[dict[str, Any]]:
+    with engine.begin() as connection:
+        lines = [json.loads(line) for line in export_learner(connection, learner)]
+    return [line["row"] for line in lines if line["table"] == table]
+
+
 def payloads(engine: Engine) -> list[Any]:
     return [row["payload"] for row in [*rows(engine, Upload), *rows(engine, UploadConflict)]]
 
@@ -398,6 +404,19 @@ def test_I11_of_an_upload_of_two_learners_each_is_shown_their_own_answers(engine
     assert [line["payload"]["attempts"] for line in lines if "payload" in line] == [[ANNS, NOBODYS], [ANNS]]
     (result,) = [line["result"]["attempts"] for line in lines if "result" in line]
     assert [each["pub_id"] for each in result] == [ANNS["pub_id"], NOBODYS["pub_id"]]
+
+
+@pytest.mark.parametrize("ingested", [True, False])
+def test_what_a_learner_answered_before_a_question_moved_is_shown_to_them(
+    engine: Engine,
+    ingested: bool,  # noqa: FBT001  # by pytest
+) -> None:
+    sent = upload(ANNS, answer("q111", LATER))
+    deliver(engine, sent, learner_id=None if ingested else ANN)
+    if ingested:
+        work_off(engine, sent)
+    load(engine, {"questions": [question(110, user_id=BEN, study_topic_id=21)]}, force=True)
+    assert [row["payload"] for row in exported(engine, ANN, "uploads")] == [sent]
 
 
 def test_what_is_known_of_a_learner_is_exported_whole(engine: Engine, redis: Redis) -> None:
