@@ -16,15 +16,15 @@ from shared.study.store import lock_learner, mark_whole
 _NAMED = "jsonb_path_query(payload, '$.attempts[*].pub_id') AS named"
 _PUB_ID = "normalize(btrim(named #>> '{}', :spaces))"
 
-# A replay that finds exactly one owner sets an upload's `user_id`. An upload that is not ingested also
-# belongs to the learner in `learner_id`. Without a `user_id`, it also belongs to the learners
-# whose questions it names, as long as the catalog has these.
+# A replay that finds exactly one owner sets an upload's `user_id`. An upload that is not ingested belongs to
+# the learner in `learner_id`, whatever it names. With neither, it belongs to the learners whose questions it
+# names, as long as the catalog has these.
 _THEIRS = f"""
     SELECT client_session_uuid FROM uploads WHERE user_id = :user_id
     UNION ALL
     SELECT client_session_uuid FROM uploads
     WHERE (status = 'received' OR status IN ('rejected', 'dead')) AND (learner_id = :user_id
-            OR user_id IS NULL AND EXISTS (
+            OR user_id IS NULL AND learner_id IS NULL AND EXISTS (
                 SELECT FROM {_NAMED}
                 WHERE {_PUB_ID} = ANY(CAST(:pub_ids AS text[]))))
 """  # noqa: S608  # made of the constants above
@@ -40,13 +40,13 @@ _PUB_IDS = text("""
     WHERE q.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
 """)
 
-# A conflict that was never ingested belongs to the learners whose questions it names. If the catalog has none
-# of these, and no learner's token was sent with the conflict, it belongs to the learner of its upload.
+# The same holds for a conflict. If the catalog has none of the questions that it names, a conflict of a
+# trusted sender belongs to the learner of its upload.
 _THEIR_CONFLICTS = f"""
-    :user_id IN (user_id, learner_id) OR user_id IS NULL AND (
+    :user_id IN (user_id, learner_id) OR user_id IS NULL AND learner_id IS NULL AND (
         EXISTS (SELECT FROM {_NAMED}
             WHERE {_PUB_ID} = ANY(CAST(:pub_ids AS text[])))
-        OR learner_id IS NULL AND client_session_uuid = ANY(CAST(:uploads AS uuid[]))
+        OR client_session_uuid = ANY(CAST(:uploads AS uuid[]))
             AND NOT EXISTS (SELECT FROM {_NAMED}
                 JOIN published_items i ON i.pub_id = {_PUB_ID}))
 """  # noqa: S608  # as above

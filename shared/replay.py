@@ -45,9 +45,10 @@ class _Planned:
     """An upload, and what becomes of its attempts.
 
     `questions`: the known questions that the attempts name, by public id. `owner`: the learner to whom all of
-    these questions belong; None if there are several such learners, or no known question. `other_key`:
-    another key under which the upload's sessions may be recorded, see `uploads.own_uuid`. `reason`: why the
-    upload is to be rejected, or None; an upload without an owner always has a reason.
+    these questions belong; None if there are several such learners, no known question, or if the sender's
+    token names another learner. `other_key`: another key under which the upload's sessions may be recorded,
+    see `uploads.own_uuid`. `reason`: why the upload is to be rejected, or None; an upload without an owner
+    always has a reason.
     """
 
     uuid: UUID
@@ -165,7 +166,7 @@ def _plan(  # noqa: PLR0913, PLR0917  # all that decides
     )
     reason = other_key = None
     if names_others:
-        reason = uploads.OTHER_LEARNER
+        reason, owner = uploads.OTHER_LEARNER, None
     elif owner is None:
         reason = "mixed_owners" if questions else "unknown_questions"
     elif zone is None:

@@ -137,7 +137,9 @@ def lock(connection: Connection) -> None:
 
 
 def remove(redis: Redis, learner: int, pub_ids: set[str]) -> int:
-    """Remove the uploads that were sent with a learner's token or name one of `pub_ids`; return how many.
+    """Remove the uploads of a learner; return how many.
+
+    These were sent with the learner's token, or by a trusted sender and name one of `pub_ids`.
 
     An entry that cannot be read stays. The caller has called `lock`.
     """
@@ -149,7 +151,9 @@ def remove(redis: Redis, learner: int, pub_ids: set[str]) -> int:
                 upload = payload.parse_upload(value["payload"].encode())
             except Exception:  # noqa: BLE001, S112  # its learner cannot be found
                 continue
-            if value.get("learner_id") == learner or any(each.pub_id in pub_ids for each in upload.attempts):
+            sender = value.get("learner_id")
+            named = sender is None and any(each.pub_id in pub_ids for each in upload.attempts)
+            if named or sender == learner:
                 removed += int(redis.lrem(place, 1, entry))
     return removed
 

@@ -372,7 +372,7 @@ class End:
     """How the replay of an upload ended.
 
     `user_id`: the learner of the upload's sessions; of a rejected upload, the owner of its questions, None
-    unless there is exactly one owner. `reason`: the stable code of a rejection.
+    unless there is exactly one owner whom the upload may concern. `reason`: the stable code of a rejection.
     """
 
     client_session_uuid: UUID

@@ -219,6 +219,30 @@ def test_I1_what_another_learners_token_sent_under_their_uuid_stays(engine: Engi
     assert payloads(engine) == [None, bens, unknown, trusted]
 
 
+@pytest.mark.parametrize("status", ["received", "rejected", "dead"])
+def test_I11_what_a_token_sent_of_anothers_questions_is_its_learners_alone(
+    engine: Engine, redis: Redis, status: str
+) -> None:
+    sent = upload(BENS, device="Ann's phone")
+    deliver(engine, sent, learner_id=ANN)
+    conflict = other(sent, BENS, NOBODYS)
+    deliver(engine, conflict, learner_id=ANN)
+    spool.push(redis, delivery(upload(BENS), learner_id=ANN))
+    if status == "rejected":
+        work_off(engine, sent)
+        assert standing(engine, sent).reason == "other_learner"
+    elif status == "dead":
+        end(engine, status)
+    for table, content in (("uploads", sent), ("upload_conflicts", conflict)):
+        assert [row["payload"] for row in exported(engine, ANN, table)] == [content]
+        assert exported(engine, BEN, table) == []
+    for learner, gone in ((BEN, (0, 0, 0)), (ANN, (1, 1, 1))):
+        with engine.begin() as connection:
+            assert delete_learner(connection, learner, redis)[-3:] == gone
+    assert payloads(engine) == [None, None]
+    assert spool.is_empty(redis)
+
+
 def test_what_names_others_stays(engine: Engine) -> None:
     sent = upload(BENS, NOBODYS)
     deliver(engine, sent)
