@@ -44,12 +44,10 @@ _ANSWERED = text("""
         UNION ALL
         SELECT i.pub_id, s.user_id FROM published_items i
         JOIN current_editions e ON e.source_id = i.source_id AND e.pub_id = i.pub_id
-        JOIN study_questions q ON q.id = i.source_id
-        JOIN study_quiz_sessions s ON s.user_id = q.user_id AND s.status = 'in_progress'
-            AND s.question_ids @> to_jsonb(q.id)
+        JOIN study_quiz_sessions s ON s.status = 'in_progress' AND s.question_ids @> to_jsonb(i.source_id)
         WHERE i.pub_id = ANY(CAST(:moved AS text[]))
             AND NOT EXISTS (SELECT FROM study_question_attempts a WHERE a.user_id = s.user_id
-                AND a.study_quiz_session_id = s.id AND a.study_question_id = q.id)
+                AND a.study_quiz_session_id = s.id AND a.study_question_id = i.source_id)
     ) AS answers GROUP BY pub_id
 """)
 
