@@ -120,9 +120,8 @@ SET search_path = {schema}, {host};  -- the second has the operators of types su
 
 MAPPING = """
 -- The ids in {users} are {type}; learners have numbers here. This table gives each user a number: a trigger
--- adds the row when a user is inserted, and keeps the number when the user's id is changed. Another trigger
--- deletes the row when the user is deleted: at the end of the transaction, unless it has inserted the user
--- again.
+-- adds the row when a user is inserted, keeps the number when the user's id is changed, and deletes the row
+-- when the user is deleted.
 CREATE TABLE IF NOT EXISTS learner_ids (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     host_id {type} NOT NULL UNIQUE
@@ -131,25 +130,16 @@ CREATE OR REPLACE FUNCTION keep_learner_ids() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        -- A user who is inserted again may be written in another way, such as in capitals.
-        INSERT INTO learner_ids (host_id) VALUES (NEW.{id})
-        ON CONFLICT (host_id) DO UPDATE SET host_id = excluded.host_id;
+        INSERT INTO learner_ids (host_id) VALUES (NEW.{id}) ON CONFLICT DO NOTHING;
     ELSIF TG_OP = 'UPDATE' THEN
-        -- The new id may be that of a user whom this transaction has deleted.
-        DELETE FROM learner_ids
-        WHERE host_id = NEW.{id} AND NOT EXISTS (SELECT FROM {users} WHERE {id} = OLD.{id});
         UPDATE learner_ids SET host_id = NEW.{id} WHERE host_id = OLD.{id};
     ELSE
-        DELETE FROM learner_ids
-        WHERE host_id = OLD.{id} AND NOT EXISTS (SELECT FROM {users} WHERE {id} = OLD.{id});
+        DELETE FROM learner_ids WHERE host_id = OLD.{id};
     END IF;
     RETURN NULL;
 END $$;
-CREATE OR REPLACE TRIGGER keep_learner_ids AFTER INSERT OR UPDATE OF {id} ON {users}
+CREATE OR REPLACE TRIGGER keep_learner_ids AFTER INSERT OR UPDATE OF {id} OR DELETE ON {users}
 FOR EACH ROW EXECUTE FUNCTION keep_learner_ids();
-DROP TRIGGER IF EXISTS forget_learner_ids ON {users};
-CREATE CONSTRAINT TRIGGER forget_learner_ids AFTER DELETE ON {users}
-DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION keep_learner_ids();
 INSERT INTO learner_ids (host_id) SELECT {id} FROM {users} ON CONFLICT DO NOTHING;
 """
 

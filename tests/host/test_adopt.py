@@ -48,7 +48,6 @@ BEGIN = text("""
     INSERT INTO study_quiz_sessions (user_id, study_topic_id, question_ids, created_at)
     SELECT user_id, id, '[]', now() - interval '2 days' FROM study_topics WHERE user_id = :user_id
 """)
-TABLES = ("published_items", "study_questions", "study_topics", "users")
 END = text("UPDATE uploads SET status = :status, reason = :reason, finalized_at = now()")
 LEARNER = text("SELECT q.user_id FROM published_items i JOIN study_questions q ON q.id = i.source_id LIMIT 1")
 
@@ -270,61 +269,6 @@ def test_a_learner_whose_id_is_changed_keeps_their_number(adopted: Host, engine:
     assert differences(adopted, code=0) == "0 differences\n"
     assert learner(engine) == user_id
     assert fates(engine, upload(answer("ann-0", LATER))) == ["counted"]
-
-
-LOADED_AGAIN = (
-    *(f"CREATE TEMP TABLE kept_{name} AS TABLE {name}" for name in reversed(TABLES)),
-    "DELETE FROM users",
-    *(f"INSERT INTO {name} OVERRIDING SYSTEM VALUE TABLE kept_{name}" for name in reversed(TABLES)),
-)
-
-
-def test_users_that_are_loaded_again_in_one_transaction_keep_their_progress(
-    adopted: Host, engine: Engine
-) -> None:
-    user_id = learner(engine)
-    ingest(engine, upload(answer("ann-0", AT)))
-    before = factories.progress(engine)
-    adopted.run(*LOADED_AGAIN)
-    assert learner(engine) == user_id
-    assert factories.progress(engine) == before
-    assert differences(adopted, code=0) == "0 differences\n"
-    assert fates(engine, upload(answer("ann-0", LATER))) == ["counted"]
-    assert [each["reviews"] for each in rows(engine, StudyQuestionProgress)] == [2]
-
-
-@pytest.mark.parametrize("kind", ["uuid", "citext"], indirect=True)
-def test_a_user_who_is_deleted_leaves_no_id_behind(adopted: Host, engine: Engine) -> None:
-    ids = text("SELECT CAST(host_id AS text) FROM learner_ids ORDER BY id")
-    with engine.connect() as connection:
-        anns, _ = db.scalars(connection, ids)
-    # Ben takes the id of a user whom the same transaction has deleted.
-    adopted.run(
-        "DELETE FROM users WHERE email = 'ann@example'",
-        "DELETE FROM study_topics",
-        f"UPDATE users SET id = '{anns}' WHERE email = 'ben@example'",  # noqa: S608  # of tests
-    )
-    with engine.connect() as connection:
-        assert db.scalars(connection, ids) == [anns]
-        assert db.scalars(connection, text("SELECT id FROM users")) == [2]
-    adopted.run("DELETE FROM users")
-    with engine.connect() as connection:
-        assert db.scalars(connection, ids) == []
-
-
-@pytest.mark.parametrize("kind", ["citext"], indirect=True)
-def test_a_user_who_is_loaded_again_in_capitals_keeps_the_number(adopted: Host, engine: Engine) -> None:
-    adopted.run(
-        "CREATE TEMP TABLE kept AS TABLE users",
-        "DELETE FROM users",
-        "UPDATE kept SET id = upper(id)",
-        "INSERT INTO users TABLE kept",
-    )
-    with engine.connect() as connection:
-        assert db.scalars(connection, text("SELECT id FROM users ORDER BY id")) == [1, 2]
-    adopted.run("DELETE FROM users")
-    with engine.connect() as connection:
-        assert scalar(connection, text("SELECT count(*) FROM learner_ids")) == 0
 
 
 @pytest.mark.parametrize("kind", ["ulid", "citext"], indirect=True)
