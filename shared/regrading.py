@@ -3,11 +3,13 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, text
 
 from shared import db
+from shared.attempts import sessions_of_uploads
 from shared.editions import CAN_GRADE
 from shared.study.finalize import refold
 from shared.study.grading import grade
@@ -40,15 +42,13 @@ _RECOUNT = text("""
         WHERE user_id = :user_id AND study_quiz_session_id = ANY(CAST(:session_ids AS bigint[])) AND counted
         GROUP BY user_id, study_quiz_session_id) AS counted
     WHERE s.user_id = counted.user_id AND s.id = counted.study_quiz_session_id AND s.status <> 'in_progress'
-    RETURNING s.id AS session_id, s.correct_count, s.wrong_count, s.unsure_count
 """)
 
-# A session may be in the results of two uploads, see `uploads.own_uuid`.
 _RESULTS = text("""
     SELECT client_session_uuid, result FROM uploads
-    WHERE user_id = :user_id AND status = 'ingested' AND EXISTS (
-        SELECT FROM jsonb_array_elements(result -> 'topics') AS topic
-        WHERE CAST(topic -> 'session_id' AS bigint) = ANY(CAST(:session_ids AS bigint[])))
+    WHERE client_session_uuid IN (SELECT CAST(client_session_uuid AS uuid) FROM study_quiz_sessions
+            WHERE user_id = :user_id AND id = ANY(CAST(:session_ids AS bigint[])) AND superseded_at IS NULL)
+        AND status = 'ingested' AND result IS NOT NULL
     ORDER BY client_session_uuid FOR NO KEY UPDATE
 """)
 
@@ -79,22 +79,21 @@ def regrade(connection: Connection, pub_ids: Sequence[str]) -> None:
     for user_id, theirs in sorted(by_learner.items()):
         questions = sorted({attempt.study_question_id for attempt in theirs})
         sessions = sorted({attempt.session_id for attempt in theirs})
-        recounted = db.execute(connection, _RECOUNT, {"user_id": user_id, "session_ids": sessions})
-        counts = {row.session_id: row._asdict() for row in recounted}
+        db.execute(connection, _RECOUNT, {"user_id": user_id, "session_ids": sessions})
         refold(connection, user_id, questions)
         due = dict(db.execute(connection, _DUE, {"user_id": user_id, "question_ids": questions}).fetchall())
         for upload, result in db.execute(connection, _RESULTS, {"user_id": user_id, "session_ids": sessions}):
-            updated = _updated(result, counts, due)
-            db.execute(connection, _SAVE_RESULT, {"id": upload, "result": db.as_json(updated)})
+            _update_result(connection, upload, result, due)
 
 
-def _updated(
-    result: dict[str, Any], counts: Mapping[int, dict[str, Any]], due: Mapping[str, date]
-) -> dict[str, Any]:
-    """Return an upload's result, which its sender gets as the answer, with new counts and due dates."""
-    topics = [topic | counts.get(topic["session_id"], {}) for topic in result["topics"]]
+def _update_result(
+    connection: Connection, upload: Any, result: dict[str, Any], due: Mapping[str, date]
+) -> None:
+    """Update the counts and due dates in an upload's stored result, which its sender gets as the answer."""
+    topics = list(chain.from_iterable(sessions_of_uploads(connection, [upload]).values()))
     questions = [
         each | {"due": due[each["pub_id"]].isoformat()} if each["pub_id"] in due else each
         for each in result["questions"]
     ]
-    return result | {"topics": topics, "questions": questions}
+    updated = result | {"topics": topics, "questions": questions}
+    db.execute(connection, _SAVE_RESULT, {"id": upload, "result": db.as_json(updated)})

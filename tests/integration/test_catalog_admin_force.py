@@ -5,19 +5,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from shared import uploads
 from shared.errors import OvertakenError
 from shared.live.sessions import COUNTS
 from shared.models import StudyQuestionAttempt, StudyQuestionProgress, StudyQuizSession, Upload
-from shared.replay import replay
 from shared.study.finalize import verify
-from shared.uploads import own_uuid
 from tests.factories import (
     ANN,
     BEN,
-    DEFAULT_ZONE,
     NO_CHOICE,
-    NOW,
     RIGHT,
     WRONG,
     answer,
@@ -29,7 +24,6 @@ from tests.factories import (
     rows,
     standing,
     upload,
-    uuid_of,
     work_off,
 )
 from tests.race import overlap
@@ -106,23 +100,6 @@ def test_every_answer_agrees_with_a_new_key(engine: Engine) -> None:
             assert [topic[name] for name in COUNTS] == [quizzes[topic["session_id"]][name] for name in COUNTS]
         shown = {question["pub_id"]: question["due"] for question in result["questions"]}
         assert shown["q110"] == shown.get("second110", shown["q110"]) == due.isoformat()
-
-
-def test_both_uploads_of_one_session_get_its_new_counts(engine: Engine) -> None:
-    sent = sessions()[0]
-    deliver(engine, sent, learner_id=BEN)
-    deliver(engine, sent, learner_id=ANN)  # recorded under a uuid of Ann's own
-    own = own_uuid(uuid_of(sent), ANN)
-    with engine.begin() as connection:
-        replay(connection, [own], now=NOW, default_zone=DEFAULT_ZONE)
-    work_off(engine, sent)  # rejected: the questions are Ann's
-    ingest(engine, sent)  # from a trusted sender
-    load(engine, OTHER_KEY, force=True)
-    (session,) = rows(engine, StudyQuizSession)
-    for uuid in (uuid_of(sent), own):
-        with engine.connect() as connection:
-            (topic,) = (uploads.find(connection, uuid).result or {})["topics"]
-        assert {name: topic[name] for name in COUNTS} == {name: session[name] for name in COUNTS}
 
 
 def test_only_attempts_at_the_edition_are_graded_again(engine: Engine) -> None:
