@@ -370,6 +370,9 @@ class ChangedEdition(BaseModel):
     changes: list[Literal["texts", "order", "key", "owner", "question"]]
     attempts: int
     learners: int
+    asked: int = Field(
+        description="live sessions that are asking the question, if a choice gets another place"
+    )
 
 
 class LoadedCatalog(BaseModel):
@@ -381,7 +384,7 @@ class LoadedCatalog(BaseModel):
             "topics": 1,
             "questions": 2,
             "editions": 3,
-            "changes": [{"pub_id": "q-7f3a", "changes": ["key"], "attempts": 12, "learners": 1}],
+            "changes": [{"pub_id": "q-7f3a", "changes": ["key"], "attempts": 12, "learners": 1, "asked": 0}],
             "digests": [{"topic_id": 70, "questions": 2, "digest": "9f86d081884c7d65"}],
         }
     )

@@ -37,18 +37,19 @@ _EDITIONS = text("""
 # An edition that a live session is asking counts as answered if the load would move its choices: the learner
 # answers with the index of a choice that they were shown.
 _ANSWERED = text("""
-    SELECT pub_id, count(*) AS attempts, count(DISTINCT user_id) AS learners FROM (
-        SELECT i.pub_id, a.user_id FROM published_items i
-        JOIN study_question_attempts a ON a.study_question_id = i.source_id AND a.pub_id = i.pub_id
-        WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
-        UNION ALL
-        SELECT i.pub_id, s.user_id FROM published_items i
-        JOIN current_editions e ON e.source_id = i.source_id AND e.pub_id = i.pub_id
-        JOIN study_quiz_sessions s ON s.status = 'in_progress' AND s.question_ids @> to_jsonb(i.source_id)
-        WHERE i.pub_id = ANY(CAST(:moved AS text[]))
-            AND NOT EXISTS (SELECT FROM study_question_attempts a WHERE a.user_id = s.user_id
-                AND a.study_quiz_session_id = s.id AND a.study_question_id = i.source_id)
-    ) AS answers GROUP BY pub_id
+    SELECT i.pub_id, count(*) AS attempts, count(DISTINCT a.user_id) AS learners
+    FROM published_items i
+    JOIN study_question_attempts a ON a.study_question_id = i.source_id AND a.pub_id = i.pub_id
+    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) GROUP BY i.pub_id
+""")
+# Any edition of the question may be the one that is shown.
+_ASKED = text("""
+    SELECT i.pub_id, count(*) AS asked FROM published_items i
+    JOIN study_quiz_sessions s ON s.status = 'in_progress' AND s.question_ids @> to_jsonb(i.source_id)
+    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
+        AND NOT EXISTS (SELECT FROM study_question_attempts a WHERE a.user_id = s.user_id
+            AND a.study_quiz_session_id = s.id AND a.study_question_id = i.source_id)
+    GROUP BY i.pub_id
 """)
 
 
@@ -96,7 +97,7 @@ def _compare(connection: Connection, catalog: CatalogFile, known: _Known) -> lis
         raise CatalogError("\n".join(faults))
     owners = {question.id: question.user_id for question in catalog.questions}
     named = {edition.pub_id: (question.id, edition) for question, edition in catalog.editions}
-    changed = {}
+    changed, moved = {}, []
     for pub_id, row in known.editions.items():
         changes = []
         if pub_id in named:
@@ -107,19 +108,30 @@ def _compare(connection: Connection, catalog: CatalogFile, known: _Known) -> lis
                 changes.append("key")
             if question != row.source_id:
                 changes.append("question")
+            if _moves_choices(row.choices, edition.choices) or {"texts", "key"} <= {*changes}:
+                moved.append(pub_id)
         before = known.questions.get(row.source_id)
         if before and owners[row.source_id] != before.user_id:
             changes.append("owner")
         if changes:
             changed[pub_id] = tuple(changes)
-    moved = [
-        pub_id for pub_id, changes in changed.items() if "order" in changes or {"texts", "key"} <= {*changes}
-    ]
-    answered = _rows(connection, _ANSWERED, pub_ids=list(changed), moved=moved)
+    answered = _rows(connection, _ANSWERED, pub_ids=list(changed))
+    asked = _rows(connection, _ASKED, pub_ids=moved)
     return [
-        EditionChange(pub_id, changes, *(answered[pub_id][1:] if pub_id in answered else (0, 0)))
+        EditionChange(
+            pub_id,
+            changes,
+            answered[pub_id].attempts if pub_id in answered else 0,
+            answered[pub_id].learners if pub_id in answered else 0,
+            asked[pub_id].asked if pub_id in asked else 0,
+        )
         for pub_id, changes in sorted(changed.items())
     ]
+
+
+def _moves_choices(before: Sequence[str], after: Sequence[str]) -> bool:
+    """Return whether a text has another index: an answer by its index would be taken for another choice."""
+    return any(after.index(text) != before.index(text) for text in {*before} & {*after})
 
 
 def _faults(catalog: CatalogFile, known: _Known) -> list[str]:
@@ -282,7 +294,7 @@ def load_catalog(
 
 
 def _judge(changes: list[EditionChange], *, force: bool) -> None:
-    if any(each.attempts if not force else each.refused for each in changes):
+    if any(each.refused if force else each.attempts or each.asked for each in changes):
         raise CatalogError("\n".join([*map(str, changes), *([] if force else [_USE_FORCE])]))
 
 

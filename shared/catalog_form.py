@@ -151,8 +151,8 @@ class CatalogFile(_Form):
 class EditionChange(NamedTuple):
     """What a load changes in a stored edition, and how many attempts of how many learners the edition has.
 
-    If the choices get other places, a question that a live session is asking counts as an attempt, too.
-
+    `asked`: how many live sessions are asking its question, if a choice gets another place: these learners
+    answer with the index of a choice that they were shown.
     `changes`: some of `texts` (of the choices), `order` (the same texts, moved), `key` (the right choice),
     `question` (the edition is of another question now), `owner` (its question is another learner's now). A
     new `published_at` is not among these.
@@ -162,6 +162,7 @@ class EditionChange(NamedTuple):
     changes: tuple[str, ...]
     attempts: int
     learners: int
+    asked: int = 0
 
     @property
     def refused(self) -> bool:
@@ -181,6 +182,8 @@ class EditionChange(NamedTuple):
     def __str__(self) -> str:
         """Describe in one line what changes, and what becomes of the attempts."""
         changed = f"{self.pub_id}: {' and '.join(self.changes)} changed"
+        if self.asked:
+            changed += f"; {self.asked} live sessions are asking it"
         if not self.attempts:
             return f"{changed}; never answered"
         if self.refused:

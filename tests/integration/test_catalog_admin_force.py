@@ -66,7 +66,7 @@ def test_progress_becomes_what_it_would_have_been(engine: Engine) -> None:
         ingest(engine, each)
     before = progress(engine)
     (change,) = load(engine, OTHER_KEY, force=True)
-    assert change == ("q110", ("key",), 4, 1)
+    assert change == ("q110", ("key",), 4, 1, 0)
     assert progress(engine) != before
     assert progress(engine) == replayed_from_the_start(engine, sent)
 

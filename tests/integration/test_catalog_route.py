@@ -103,7 +103,7 @@ def test_a_changed_key_is_refused_until_forced_and_a_dry_run_says_what_it_would_
     load(engine)
     ingest(engine, upload(answer("q110", AT, RIGHT)))
     changed = {"questions": [question(110, correct_choice=WRONG)]}
-    said = [{"pub_id": "q110", "changes": ["key"], "attempts": 1, "learners": 1}]
+    said = [{"pub_id": "q110", "changes": ["key"], "attempts": 1, "learners": 1, "asked": 0}]
     assert put(server, changed, dry_run=True).json()["changes"] == said
     refused = put(server, changed)
     assert refusal(refused) == (422, "invalid-catalog")

@@ -115,6 +115,7 @@ def test_an_answer_of_a_running_session_is_regraded_like_any_other(front: Front,
         {"choices": ["b", "a", "c", "d"], "correct_choice": 0},
         {"choices": ["b", "a", "c", "d"]},
         {"choices": ["B", "A", "C", "D"], "correct_choice": 0},
+        {"choices": ["b", "a", "c", "d, corrected"]},
     ],
 )
 def test_a_load_moves_no_choice_of_a_question_that_is_being_asked(
@@ -122,9 +123,20 @@ def test_a_load_moves_no_choice_of_a_question_that_is_being_asked(
 ) -> None:
     session = started(front.start())
     catalog = {"questions": [question(111, **changed)]}
-    with pytest.raises(CatalogError, match=r"q111: .* 1 attempts of 1 learners"):
+    with pytest.raises(CatalogError, match=r"q111: .*; 1 live sessions are asking it; never answered"):
         load(engine, catalog)
     assert front.answer(session, "q111", RIGHT).json()["outcome"] == "correct"
+
+
+def test_a_load_moves_no_choice_of_an_edition_that_was_shown_before_a_newer_one(
+    front: Front, engine: Engine
+) -> None:
+    front.start()
+    load(engine, {"questions": [question(111, "newer111", published_at="2026-01-01T00:00:00Z")]})
+    moved = {"questions": [question(111, choices=["b", "a", "c", "d"], correct_choice=0)]}
+    with pytest.raises(CatalogError, match="1 live sessions are asking it"):
+        load(engine, moved)
+    load(engine, moved, force=True)
 
 
 def test_a_load_may_correct_a_question_that_is_being_asked(front: Front, engine: Engine) -> None:
