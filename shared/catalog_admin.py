@@ -34,8 +34,6 @@ _EDITIONS = text("""
     SELECT pub_id, source_id, choices, correct_choice, published_at FROM published_items
     WHERE pub_id = ANY(CAST(:pub_ids AS text[])) OR source_id = ANY(CAST(:ids AS bigint[]))
 """)
-# An edition that a live session is asking counts as answered if the load would move its choices: the learner
-# answers with the index of a choice that they were shown.
 _ANSWERED = text("""
     SELECT i.pub_id, count(*) AS attempts, count(DISTINCT a.user_id) AS learners
     FROM published_items i
@@ -269,8 +267,8 @@ def load_catalog(
     and the progress of their questions is folded again; new texts change no outcome. `keep`: columns
     whose stored values stay where the catalog has none.
 
-    Only rows that are new or differ are written. A learner is locked only if their time zone changes, or if
-    they own or have answered an edition whose key, question or owner changes.
+    Only rows that are new or differ are written. A learner is locked only if their time zone changes, if they
+    own or have answered an edition whose key, question or owner changes, or if they get a question.
     """
     lock_catalog(connection)
     known = _read(connection, catalog)
@@ -280,6 +278,7 @@ def load_catalog(
         locking = [each.pub_id for each in changes if each.locks]
         learners = {
             *db.scalars(connection, _CONCERNED, {"pub_ids": locking}),
+            *_new_owners(catalog, known),
             *(user["id"] for user in users),
         }
         db.execute(connection, _LOCK_UPLOADS, {"pub_ids": [each.pub_id for each in changes if each.regraded]})
@@ -291,6 +290,14 @@ def load_catalog(
     if regraded := [each.pub_id for each in changes if each.regraded]:
         regrade(connection, regraded)
     return changes
+
+
+def _new_owners(catalog: CatalogFile, known: _Known) -> Iterator[int]:
+    """Yield the learners to whom the catalog gives questions: a deletion of theirs must wait, or be seen."""
+    for question in catalog.questions:
+        before = known.questions.get(question.id)
+        if before and before.user_id != question.user_id:
+            yield question.user_id
 
 
 def _judge(changes: list[EditionChange], *, force: bool) -> None:

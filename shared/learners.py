@@ -7,7 +7,6 @@ from redis import Redis
 from sqlalchemy import Connection, text
 
 from shared import spool
-from shared.catalog_admin import lock_catalog
 from shared.db import catalog_is_ours, execute, scalars
 from shared.payload import SPACES
 from shared.study.store import lock_learner, mark_whole
@@ -20,7 +19,8 @@ _PUB_ID = "normalize(btrim(named #>> '{}', :spaces))"
 # the learner in `learner_id`, whatever it names. With neither, it belongs to the learners whose questions it
 # names, as long as the catalog has these.
 _THEIRS = f"""
-    SELECT client_session_uuid FROM uploads WHERE user_id = :user_id
+    SELECT client_session_uuid FROM uploads
+    WHERE user_id = :user_id AND (status = 'ingested' OR coalesce(learner_id, :user_id) = :user_id)
     UNION ALL
     SELECT client_session_uuid FROM uploads
     WHERE (status = 'received' OR status IN ('rejected', 'dead')) AND (learner_id = :user_id
@@ -134,8 +134,9 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     """
     if redis:
         spool.lock(connection)
-    if is_ours := catalog_is_ours(connection):
-        lock_catalog(connection)  # no load moves a question to this learner meanwhile
+    is_ours = catalog_is_ours(connection)
+    if is_ours:  # first, as uploads that name only these questions are not this learner's
+        execute(connection, _HAND_BACK, {"user_id": user_id})
     pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id})
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
     locked = scalars(connection, _LOCK_UPLOADS, bound | {"uploads": []})
@@ -147,7 +148,7 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     execute(connection, _DELETE_SESSIONS, bound)
     execute(connection, _DELETE_PROGRESS, bound)
     if is_ours:
-        execute(connection, _HAND_BACK, bound)
+        execute(connection, _HAND_BACK, bound)  # again: a load may have moved questions before the lock
         execute(connection, _DELETE, bound)
     mark_whole(connection, user_id)
     spooled = spool.remove(redis, user_id, set(pub_ids)) if redis else 0

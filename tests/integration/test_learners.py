@@ -454,3 +454,36 @@ def test_what_is_known_of_a_learner_is_exported_whole(engine: Engine, redis: Red
         delete_learner(connection, ANN)
         rest = [json.loads(line)["table"] for line in export_learner(connection, ANN)]
     assert set(rest) <= {"uploads", "upload_conflicts", "upload_events"}  # their uuids, without contents
+
+
+def test_what_another_learners_token_sent_stays_although_a_replay_named_the_owner(engine: Engine) -> None:
+    """As a worker of the release before leaves such an upload."""
+    sent = upload(BENS, NOBODYS)
+    deliver(engine, sent, learner_id=ANN)
+    work_off(engine, sent)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE uploads SET user_id = :ben"), {"ben": BEN})
+        exported = [json.loads(line)["table"] for line in export_learner(connection, BEN)]
+    assert "uploads" not in exported
+    delete(engine, BEN)
+    assert payloads(engine) == [sent]
+
+
+def test_what_a_deleted_learners_token_sent_is_not_stored_from_a_trusted_sender(engine: Engine) -> None:
+    sent = upload(BENS)
+    deliver(engine, sent, learner_id=ANN)
+    work_off(engine, sent)
+    assert standing(engine, sent).reason == "other_learner"
+    delete(engine, ANN)
+    receipt = deliver(engine, sent)
+    assert (receipt.verdict, receipt.reason, receipt.result) == (Verdict.REJECTED, "learner_deleted", None)
+    assert payloads(engine) == [None]
+
+
+def test_a_waiting_upload_that_names_a_moved_question_is_its_former_owners(engine: Engine) -> None:
+    ingest(engine, upload(ANNS))
+    load(engine, MOVED, force=True)
+    late = upload(answer("q110", "2026-11-22T09:00:00Z"), answer("q120", "2026-11-22T09:00:00Z"))
+    deliver(engine, late)
+    delete(engine, BEN)
+    assert late in payloads(engine)
