@@ -88,8 +88,8 @@ def sync(*, parts: Parts, is_table: bool, url: str, force: bool) -> None:
         differing_still = server.still_differing()  # they have questions, or values, that FILE does not have
         with remote.track(differing_still, len(differing_still), "withdrawing") as topics:
             # A question may still be in this topic only because the topic to which it moves was refused.
-            refused = [each for topic in server.refused_topics for each in index.asked[topic]]
-            gone = {topic: server.keep_only(topic, chain(index.asked[topic], refused)) for topic in topics}
+            refused = {each for topic in server.refused_topics for each in index.asked[topic]}
+            gone = {topic: server.keep_only(topic, index.asked[topic], refused) for topic in topics}
     # Digests also differ by values that a table cannot hold: with a table, a topic counts as different if the
     # server changed the topic.
     changed = [topic for topic in before if server.digests[topic] != before[topic] or gone.get(topic)]
@@ -159,6 +159,8 @@ class _Server:
     def _put(self, rows: list[_Written]) -> int:
         """Put the rows of a request; if they are refused, put each topic or learner by itself."""
         rows = [row for row in rows if row.part not in self.refused]
+        if not rows:
+            return 0
         topics = [topic for kind, topic in {row.part for row in rows} if kind == "topic"]
         kinds = defaultdict[str, list[bytes]](list)
         for row in rows:
@@ -179,9 +181,13 @@ class _Server:
             return 0
         return len(kinds["questions"])
 
-    def keep_only(self, topic: int, questions: Iterable[int]) -> int:
-        """Withdraw a topic's questions that are not listed; return how many were withdrawn."""
-        body = json.dumps({"ids": [*{*questions}]}, separators=(",", ":"))
+    def keep_only(self, topic: int, questions: Iterable[int], refused: set[int]) -> int:
+        """Withdraw a topic's questions that are in neither list; return how many were withdrawn."""
+        kept = {*questions}
+        if refused:
+            with self._ask("GET", f"/catalog/topics/{topic}/questions") as answer:
+                kept |= refused.intersection(answer["ids"])
+        body = json.dumps({"ids": [*kept]}, separators=(",", ":"))
         try:
             with self._ask("PUT", f"/catalog/topics/{topic}/questions", [topic], content=body) as answer:
                 return int(answer["deleted"] + answer["retired"])

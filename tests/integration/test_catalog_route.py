@@ -532,3 +532,25 @@ def test_I12_sync_sends_other_learners_although_one_is_refused(
     done = sync(serve(web, settings), tmp_path / "c.json", catalog)
     assert (done.exit_code, done.stderr) == (1, "Error: PUT /catalog: refused\n")
     assert {98, 99} & {row["id"] for row in rows(engine, User)} == {99}
+
+
+def test_I12_sync_withdraws_from_other_topics_although_a_large_one_is_refused(
+    server: httpx.Client, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog_sync, "MAX_REQUEST", 5000)
+    monkeypatch.setattr("api.schemas.MAX_BODY", 8000)  # less than the ids of the refused topic
+    many = [
+        question(10**15 + number, f"m{number}", user_id=ANN, study_topic_id=OTHER_TOPIC)
+        for number in range(600)
+    ]
+    catalog = {**CATALOG, "questions": [*CATALOG["questions"], *many, question(112)]}
+    load(engine, catalog)
+    ingest(engine, upload(answer("m0", AT)))
+    after = [
+        each | ({"correct_choice": WRONG} if each["pub_id"] == "m0" else {})
+        for each in catalog["questions"]
+        if each["pub_id"] != "q112"
+    ]
+    refused = sync(server, tmp_path / "c.json", {**catalog, "questions": after})
+    assert (refused.exit_code, "m0: key changed" in refused.stderr) == (1, True)
+    assert 112 not in {row["id"] for row in rows(engine, StudyQuestion)}
