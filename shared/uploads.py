@@ -226,11 +226,12 @@ _IF_FREE = """
         FOR NO KEY UPDATE SKIP LOCKED)
 """
 
-# Content that was blanked as a conflict is not stored. The last SELECT from `uploads` still sees the old row,
-# so the event gets the time of the old content.
+# Content that was blanked is not stored, whoever sends it. The last SELECT from `uploads` still sees the old
+# row, so the event gets the time of the old content.
 _REPLACE = text(f"""
     {_IF_FREE}, blanked AS (
         SELECT FROM upload_conflicts WHERE client_session_uuid = :id AND content_hash = :hash AND blanked
+        UNION ALL SELECT FROM uploads WHERE client_session_uuid = :id AND content_hash = :hash AND blanked
     ), replaced AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), content_hash = :hash,
             received_at = coalesce(CAST(:at AS timestamptz), now()),
@@ -251,7 +252,8 @@ _REPLACE = text(f"""
 
 # Store the payload again, so that an operator can replay the upload: with the time of this arrival, to which
 # its `sent_at` is compared. `finalized_at` is set to now, or the next purge would delete the payload. A
-# payload that was blanked is not stored: nothing would delete it later.
+# payload that was blanked is not stored: nothing would delete it later. A process of the release before did
+# not set `blanked`, but deleted the learner's row.
 _REFILL = text(f"""
     {_IF_FREE}, refilled AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now(),
@@ -259,6 +261,7 @@ _REFILL = text(f"""
         FROM free
         WHERE client_session_uuid = free.id AND content_hash = :hash AND payload IS NULL
             AND status IN ('rejected', 'dead') AND NOT blanked
+            AND (user_id IS NULL OR user_id IN (SELECT id FROM users))
         RETURNING client_session_uuid
     ), noted AS (
         INSERT INTO upload_events (client_session_uuid, at, kind)
@@ -271,7 +274,8 @@ _REFILL = text(f"""
 _KEEP_CONFLICT = text("""
     INSERT INTO upload_conflicts
         (client_session_uuid, content_hash, payload, received_at, learner_id, blanked)
-    SELECT :id, :hash, CASE WHEN NOT blanked THEN CAST(:payload AS jsonb) END,
+    SELECT :id, :hash, CASE WHEN NOT blanked AND (user_id IS NULL OR user_id IN (SELECT id FROM users))
+        THEN CAST(:payload AS jsonb) END,
         coalesce(CAST(:at AS timestamptz), now()), :learner, blanked
     FROM uploads WHERE client_session_uuid = :id
         AND (SELECT count(*) FROM upload_conflicts WHERE client_session_uuid = :id) < :most
@@ -346,7 +350,7 @@ def _replace(
     replacement = content | {"known_hash": known.content_hash, "first_try_after": first_try_after}
     ((is_free, is_new, is_blanked),) = execute(connection, _REPLACE, replacement)
     if is_blanked:
-        return Receipt(Verdict.REJECTED, known.reason, known.result)
+        return Receipt(Verdict.REJECTED, "learner_deleted")
     if not is_free or is_new:
         return Receipt(Verdict.NEW if is_new else Verdict.LOCKED)
     return None
