@@ -63,25 +63,28 @@ class Search:
 
 # The waiting and the failed uploads, each by their partial index.
 _NOT_INGESTED = """
-    SELECT client_session_uuid, payload, last_error, reason FROM uploads WHERE status = 'received'
+    SELECT client_session_uuid, payload, last_error, reason, learner_id FROM uploads
+    WHERE status = 'received'
     UNION ALL
-    SELECT client_session_uuid, payload, last_error, reason FROM uploads WHERE status IN ('rejected', 'dead')
+    SELECT client_session_uuid, payload, last_error, reason, learner_id FROM uploads
+    WHERE status IN ('rejected', 'dead')
 """
 # The public id of each attempt in these uploads.
 _SENT = f"""
     SELECT client_session_uuid, normalize(btrim(attempt ->> 'pub_id', :spaces)) AS pub_id
     FROM ({_NOT_INGESTED}) AS upload, jsonb_array_elements(payload -> 'attempts') AS attempt
 """  # noqa: S608  # made of the constant above
-# A learner's uploads. Those that are not ingested are found by the owner of their questions, in one join for
-# all uploads: one join for each upload takes seconds with a large catalog. ARRAY makes the planner expect few
-# uuids and use the primary key.
+# A learner's uploads. Those that are not ingested are found by the learner in their token, or by the owner
+# of their questions, in one join for all uploads: a join for each upload takes seconds with a large catalog.
+# ARRAY makes the planner expect few uuids and use the primary key.
 _OF_LEARNER = f"""
     (user_id = :learner OR client_session_uuid = ANY (ARRAY(
         SELECT client_session_uuid FROM ({_SENT}) AS sent WHERE pub_id IN (
             SELECT i.pub_id FROM study_topics t
             JOIN study_questions q ON q.study_topic_id = t.id AND q.user_id = t.user_id
             JOIN published_items i ON i.source_id = q.id
-            WHERE t.user_id = :learner))))
+            WHERE t.user_id = :learner)
+        UNION SELECT client_session_uuid FROM ({_NOT_INGESTED}) AS sent WHERE learner_id = :learner)))
 """  # noqa: S608  # as above
 # The uploads that name a question: ingested ones by their attempts, others by their payload.
 _WITH_QUESTION = f"""

@@ -93,6 +93,15 @@ def test_an_upload_is_each_learners_whose_questions_it_names(engine: Engine) -> 
     ]
 
 
+def test_what_a_token_sent_is_found_by_its_learner_whatever_it_names(engine: Engine) -> None:
+    load(engine)
+    sent = upload(answer("q999", AT))
+    deliver(engine, sent, learner_id=1)
+    with engine.connect() as connection:
+        found = [search(connection, Search(learner=learner)) for learner in (1, 2)]
+    assert [len(some) for some in found] == [1, 0]
+
+
 def test_the_catalog_is_read_once_for_all_uploads(engine: Engine) -> None:
     load(engine)
     deliver(engine, upload(answer("q110", AT)))
