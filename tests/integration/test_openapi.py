@@ -66,6 +66,7 @@ def test_the_document_describes_every_webhook_as_it_is_sent(
 ) -> None:
     finished_session(engine)
     with engine.begin() as connection:
+        connection.execute(text("UPDATE uploads SET status = 'dead', user_id = NULL, result = NULL"))
         connection.execute(DEAD_UPLOAD)
         announce_progress(connection, "0")
     deliver_due(engine, configured(settings, webhook_url=receiver.url))
