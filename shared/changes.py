@@ -23,8 +23,10 @@ _FORM = re.compile(r"([0-9a-f]{8})-([0-9]{1,19})(?:-([0-9]{1,19})-([0-9]{1,19})(
 class Cursor(NamedTuple):
     """What a reader knows of a database: the changes of every transaction before `since`.
 
-    While the reader reads on to `until`, it also knows the changes of the learners up to `user_id`. If
-    `question_id` is set, it knows the changes of that last learner only up to this question.
+    If one answer cannot hold the changes of the transactions from `since` until before `until`, they come in
+    several answers, in the order of the learners. Up to the last of these, `until` is set, and the reader
+    also knows these changes of all learners up to and including `user_id`; if `question_id` is set, it knows
+    those of this last learner only up to this question.
     """
 
     database: str | None = None

@@ -284,7 +284,7 @@ def _gauge(name: str, help_text: str, *labels: str, value: float | None = None) 
 
 
 def registry(settings: Settings) -> CollectorRegistry:
-    """Make the registry of a scrape: counts of all processes of this host, and the stores' answers."""
+    """Make the registry of a scrape: what this host's processes have counted, and the state of the stores."""
     made = CollectorRegistry()
     made.register(Files(Path(settings.prometheus_multiproc_dir)))
     made.register(Stores(settings))

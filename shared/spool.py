@@ -94,7 +94,7 @@ def _now(redis: Redis) -> datetime:
 
 
 def answers(redis: Redis) -> bool:
-    """Return whether Redis answers."""
+    """Return whether Redis answers a PING without an error; with a full disk, it refuses the PING."""
     try:
         return bool(redis.ping())
     except RedisError:
