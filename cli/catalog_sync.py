@@ -197,7 +197,11 @@ class _Server:
 
     @contextmanager
     def _ask(self, method: str, path: str, topics: Iterable[int] = (), **request: Any) -> Iterator[Any]:
-        """Send a request, and yield its answer; errors in the `with` block are reported as a wrong answer."""
+        """Send a request, and yield the JSON of its response.
+
+        If the `with` block fails, as the JSON has another form, raise RefusedCatalogError: the response is
+        not from study-ingest.
+        """
         tags = ", ".join(sorted({f'"{self.digests[topic]}"' for topic in topics}))
         headers = {"If-Match": tags} if tags else {}
         time.sleep(max(0.0, self._next_at - time.monotonic()))

@@ -80,7 +80,8 @@ class Duration(click.ParamType[timedelta]):
 class Line(click.ParamType[str]):
     """Read a short text that Postgres can store: UTF-8 without NUL.
 
-    An empty text is refused: a script with an unset variable gives one, and every row would match it.
+    An empty text is refused: a script with an unset variable gives one, and `--error` would match every
+    upload that has an error.
     """
 
     name = "text"

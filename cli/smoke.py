@@ -79,7 +79,7 @@ def _reject_nan(_: click.Context, option: click.Parameter, seconds: float) -> fl
     callback=_reject_nan,
     default=60.0,
     show_default=True,
-    help="Longest wait for a replay, in seconds: first of earlier runs, then of this one.",
+    help="Longest wait for each replay, in seconds.",
 )
 @with_store
 def smoke(*, url: str | None, patience: float, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Settings that decide about data are stored in the database, so that all hosts and commands agree.
+"""Settings on which stored results depend are stored, too, so that all hosts and commands agree.
 
 The first process with such a setting stores it, and only `migrate --time-zone` replaces it. The stored value
 applies to all processes, also to those without the setting. A process with another value does not start,

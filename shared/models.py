@@ -511,10 +511,10 @@ class UploadConflict(Base):
 class UploadEvent(Base):
     """What happened to an upload; rows are only added.
 
-    The upload's row holds the times of its arrival and ingestion; their events are added only when the row is
-    about to lose these times. So an upload that goes well has no event before it is purged. A `received` with
-    a `detail` is an arrival of other content that was discarded later. `actor`: the operator who did it, as
-    their session or command states it.
+    The times of arrival and ingestion are in the upload's row. They are added as events only when the row is
+    about to lose them, as when other content is accepted. So an upload that goes well has no `received` and
+    no `ingested`. A `received` with a `detail` is an arrival of other content that was discarded later.
+    `actor`: the operator who did it, as their session or command states it.
     """
 
     __tablename__ = "upload_events"
@@ -539,7 +539,7 @@ class UploadEvent(Base):
 
 
 class DataSetting(Base):
-    """A setting that decides about data, stored for all processes: see `shared/data_settings.py`."""
+    """A setting on which stored results depend, the same for all processes: see `shared/data_settings.py`."""
 
     __tablename__ = "data_settings"
 
