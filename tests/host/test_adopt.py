@@ -538,6 +538,7 @@ def test_a_pub_id_of_several_editions_is_an_unknown_question(
     assert standing(engine, alone).reason == "unknown_questions"
     assert fates(engine, upload(answer("ann-0", AT), answer("ann-1", AT))) == ["unknown_question", "counted"]
     assert fates(engine, upload(answer("ben-0", AT))) == ["counted"]
+    assert fates(engine, upload(answer("ann-0", AT), answer("ben-1", AT))) == ["unknown_question", "counted"]
 
 
 @pytest.mark.parametrize("kind", ["int"], indirect=True)
