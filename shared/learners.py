@@ -158,7 +158,7 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
 def _own(column: str) -> str:
     """Return SQL for the JSON in a column, without the attempts at other learners' questions.
 
-    If the row is known to be this learner's, all attempts are theirs, whoever owns the questions now.
+    If the row is known to be this learner's, all attempts are theirs, also where others own the questions.
     """
     return f"""CASE WHEN :user_id IN (user_id, learner_id) THEN {column}
     ELSE jsonb_set({column}, '{{attempts}}', (

@@ -226,8 +226,8 @@ _IF_FREE = """
         FOR NO KEY UPDATE SKIP LOCKED)
 """
 
-# Content that was blanked is not stored, whoever sends it. The last SELECT from `uploads` still sees the old
-# row, so the event gets the time of the old content.
+# Content that was blanked is not stored, also from another sender. The last SELECT from `uploads` still sees
+# the old row, so the event gets the time of the old content.
 _REPLACE = text(f"""
     {_IF_FREE}, blanked AS (
         SELECT FROM upload_conflicts WHERE client_session_uuid = :id AND content_hash = :hash AND blanked
@@ -282,8 +282,8 @@ _KEEP_CONFLICT = text("""
     ON CONFLICT (client_session_uuid, content_hash) DO NOTHING
 """)
 
-# Store the payload of a purged conflict again: its sender is told that it is recorded. Whoever writes to a
-# conflict has locked its upload.
+# Store the payload of a purged conflict again: its sender is told that it is recorded. All statements that
+# write to a conflict lock its upload first.
 _REFILL_CONFLICT = text("""
     WITH purged AS MATERIALIZED (
         SELECT id, client_session_uuid FROM upload_conflicts

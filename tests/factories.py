@@ -197,7 +197,7 @@ def ingest(engine: Engine, sent: dict[str, Any], received_at: datetime = ARRIVAL
 
 
 def begin_session(engine: Engine, learner: int, topic: int, *questions: int) -> None:
-    """Begin a live session that asks these questions, whoever owns them."""
+    """Begin a live session that asks these questions, also those of other owners."""
     with engine.begin() as connection:
         asked = {"user_id": learner, "study_topic_id": topic, "question_ids": questions}
         connection.execute(insert(StudyQuizSession).values(asked))
