@@ -161,10 +161,12 @@ class _Server:
         rows = [row for row in rows if row.part not in self.refused]
         if not rows:
             return 0
-        topics = [topic for kind, topic in {row.part for row in rows} if kind == "topic"]
         kinds = defaultdict[str, list[bytes]](list)
+        of_part = defaultdict[tuple[str, int], list[_Written]](list)
         for row in rows:
             kinds[row.kind].append(row.json)
+            of_part[row.part].append(row)
+        topics = [topic for kind, topic in of_part if kind == "topic"]
         parts = (b'"%s": [%s]' % (kind.encode(), b",".join(part)) for kind, part in kinds.items())
         body = b"{%s}" % b", ".join(parts)
         try:
@@ -172,9 +174,6 @@ class _Server:
                 self.changes += [EditionChange(**each) for each in answer["changes"]]
                 self.digests |= _digests(answer["digests"])
         except RefusedRowsError as error:
-            of_part = defaultdict[tuple[str, int], list[_Written]](list)
-            for row in rows:
-                of_part[row.part].append(row)
             if len(of_part) > 1:
                 return sum(map(self._put, of_part.values()))
             self.refused |= dict.fromkeys(of_part, str(error))
