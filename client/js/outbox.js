@@ -99,7 +99,7 @@ export class Outbox extends EventTarget {
     const text = JSON.stringify({ ...session, sent_at: undefined });
     const count = session.attempts?.length;
     if (!UUID.test(id) || !(count > 0 && count <= MAX_ATTEMPTS) || bytes(text).length > MAX_BYTES) {
-      throw new RangeError("a session needs a UUID as client_session_uuid and 1 to 500 attempts, and has at most 1 MiB");
+      throw new RangeError("a session has a client_session_uuid, 1 to 500 attempts, 1 MiB at most");
     }
     const now = Date.now();
     await this.#store.add({ id, session: JSON.parse(text), added: now, state: "waiting", tries: 0, nextAt: now });

@@ -34,7 +34,7 @@ export class Store {
     // One request, without a look before it: `add` fails if the id is there already.
     return this.#run((sessions) => [sessions.add(item)], "readwrite", "strict").catch(async (error) => {
       const known = await this.get(item.id);
-      if (canonical(known?.session) != canonical(item.session)) throw known ? new Error("another session has this client_session_uuid") : error;
+      if (canonical(known?.session) != canonical(item.session)) throw known ? new Error("another session has this id") : error;
     });
   }
 
