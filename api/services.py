@@ -55,24 +55,23 @@ def install_services(app: Flask, settings: Settings, clock: Callable[[], datetim
     """
     now = (lambda _connection: clock()) if clock else db.now
     senders = Senders(settings, clock or SYSTEM_CLOCK)
-    deadline, pause = settings.store_deadline, settings.store_pause
 
-    def store(threads: int, breaker: str, within: float = deadline) -> Store:
+    def store(threads: int, breaker: str, deadline: float = settings.store_deadline) -> Store:
         engine = db.make_engine(
-            settings.model_copy(update={"lock_timeout": within * LOCK_SHARE}),
+            settings.model_copy(update={"lock_timeout": deadline * LOCK_SHARE}),
             pool_size=threads,
             pre_ping=True,
-            statement_limit=within * STATEMENT_SHARE,
+            statement_limit=deadline * STATEMENT_SHARE,
         )
-        return Store(engine, breaker, deadline=within, threads=threads)
+        return Store(engine, breaker, deadline=deadline, threads=threads)
 
-    brief = settings.model_copy(update={"lock_timeout": deadline * BATCH_LOCK_SHARE})
+    brief = settings.model_copy(update={"lock_timeout": settings.store_deadline * BATCH_LOCK_SHARE})
     uploads = UploadStore(
         store(1, "uploads"),
         db.make_engine(brief, autocommit=True),
         first_try_after=settings.first_try_after,
         spool=spool.connect(settings.redis_url, spool.PROCESS_TIMEOUT_S) if settings.redis_url else None,
-        spool_breaker=Breaker(pause, "spool"),
+        spool_breaker=Breaker(settings.store_pause, "spool"),
     )
     publisher = Publisher(
         broker.make_celery(settings), pause=settings.enqueue_pause, queue_limit=settings.queue_limit

@@ -132,15 +132,15 @@ class Store:
                 future.cancel()
                 raise
 
-        return self.wait(on_a_thread)
+        return self.guard(on_a_thread)
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
         # Reads are committed, too: after a rollback psycopg prepares its statements again.
         with self._engine.begin() as connection:
             return work(connection)
 
-    def wait(self, work: Callable[[], T]) -> T:
-        """Run `work`, which must raise TimeoutError at the store's deadline.
+    def guard(self, work: Callable[[], T]) -> T:
+        """Run `work` unless the breaker is open; `work` itself raises TimeoutError at the store's deadline.
 
         Raise StoreUnavailableError as `run` does. The breaker opens if the store is away, or answers no
         request within the deadline.
@@ -215,9 +215,9 @@ class UploadStore:
     """Record uploads durably: in Postgres, or in the spool while Postgres is away.
 
     One thread writes. Uploads that wait for it are committed together, and a stopped Postgres blocks only
-    that thread. `store`: its deadline and its breaker apply to uploads, but its engine only serves probes.
-    `autocommit`: the engine with which the thread writes; each statement commits by itself, in one round trip
-    instead of three. `spool_breaker`: the breaker of the spool.
+    that thread. `store` gives the deadline and the breaker; its engine is used only to probe. `autocommit` is
+    the engine with which the thread writes: each statement commits by itself, in one round trip instead of
+    three. `spool_breaker`: the breaker of the spool.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class UploadStore:
         value that cannot be stored.
         """
         try:
-            return self._store.wait(lambda: self._write_with_others(delivery))
+            return self._store.guard(lambda: self._write_with_others(delivery))
         except StoreUnavailableError:
             self._push(delivery)
             log.info("upload.spooled", upload=str(delivery.client_session_uuid))

@@ -132,7 +132,7 @@ class _Server:
             with self._ask("GET", "/catalog/digest", params=page) as answer:
                 found = _digests(answer["topics"])
                 if found and max(found) < remaining[0]:  # otherwise the same page would be requested for ever
-                    raise ValueError("topics that were not asked for")
+                    raise ValueError("the answer has topics that were not asked for")
             stored |= found
             remaining = remaining[bisect_right(remaining, max(found)) :] if found else []
         self._ours = {each.topic_id: each.digest for each in index.digests()}

@@ -115,8 +115,9 @@ class Sender:
     def _request(self, method: str, path: str, *, content: bytes | None = None) -> httpx.Response:
         """Send a request, and repeat it while the server is away; return the last answer.
 
-        The pause before a repetition is as long as Retry-After asks for, or longer, up to the limit of
-        `patience`. Raises UnreachableServerError if there was no answer to the last request.
+        Before each repetition it waits at least as long as Retry-After asks for. It does not repeat a request
+        once `patience` seconds have passed since the first. Raises UnreachableServerError if there was no
+        answer to the last request.
         """
         start = time.monotonic()
         for failed in count():

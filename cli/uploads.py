@@ -343,11 +343,11 @@ def _replay_all(store: context.Store, wanted: Search, *, dry_run: bool, yes: boo
 
 def _set_all_back(store: context.Store, wanted: Search) -> None:
     found, purged = _find(store, wanted)
-    counts: Counter[actions.ReplayRequest] = Counter()
+    counts: Counter[actions.RequestResult] = Counter()
     for uuid in found:  # one transaction for each, so that locks are short
         with store.engine.begin() as connection:
             counts[actions.set_back(connection, uuid)] += 1
-    parts = [f"{counts[each]} {each}" for each in actions.ReplayRequest if counts[each]]
+    parts = [f"{counts[each]} {each}" for each in actions.RequestResult if counts[each]]
     click.echo(", ".join([*parts, f"{purged} left out (purged)"] if purged else parts) or "none found")
 
 

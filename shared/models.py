@@ -490,8 +490,8 @@ class Upload(Base):
 class UploadConflict(Base):
     """Other content under the uuid of an upload, kept for an operator; the present content is in `uploads`.
 
-    `learner_id`, `blanked`: as in `Upload`. `user_id`, `clock_shift`: as in `Upload`, if this content was in
-    `uploads` until other content was accepted in its place.
+    `learner_id`, `blanked`: as in `Upload`. `user_id`, `clock_shift`: as in `Upload`, if this was the
+    upload's content before an operator accepted a conflict; else NULL.
     """
 
     __tablename__ = "upload_conflicts"

@@ -102,7 +102,7 @@ class Overdue(NamedTuple):
     tries: int
 
 
-class Start(Enum):
+class StartResult(Enum):
     """What became of a start: it was counted, there was nothing to start, or the upload is dead now."""
 
     COUNTED = auto()
@@ -110,7 +110,7 @@ class Start(Enum):
     DEAD = auto()
 
 
-def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) -> Start:
+def count_start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) -> StartResult:
     """Count one more start, or mark the upload dead if its tries are exhausted.
 
     Nothing is started or counted if the upload is unknown or has a final status, or if another transaction,
@@ -118,15 +118,15 @@ def start(connection: Connection, client_session_uuid: UUID, *, max_tries: int) 
     """
     row = execute(connection, _LOCK_IF_FREE, {"id": client_session_uuid}).fetchone()
     if row is None:
-        return Start.NOTHING_TO_DO
+        return StartResult.NOTHING_TO_DO
     if row.tries >= max_tries:
         execute(connection, _MARK_DEAD, {"id": client_session_uuid, "max_tries": max_tries})
-        return Start.DEAD
+        return StartResult.DEAD
     execute(connection, _COUNT, {"id": client_session_uuid})
-    return Start.COUNTED
+    return StartResult.COUNTED
 
 
-def start_together(
+def count_starts(
     connection: Connection, client_session_uuids: Sequence[UUID], *, max_tries: int
 ) -> list[UUID]:
     """Count a start of each upload that may share a transaction; return these uploads."""
@@ -156,9 +156,9 @@ def postpone(
 
 
 def hasten(connection: Connection, settings: Settings, *, limit: int) -> None:
-    """Let uploads be due now, up to `limit`, if their next try is later than any wait lasts.
+    """Make at most `limit` uploads due now: those whose next try is further away than the longest wait.
 
-    A next try can be so late only if Postgres' clock went back, as after a fail-over.
+    A next try can be so far away only if Postgres' clock went back, as after a fail-over.
     """
     waits = (
         settings.first_try_after,

@@ -143,7 +143,10 @@ def add_event(
 
 
 def keep_times(connection: Connection, client_session_uuid: UUID, *, with_arrival: bool) -> None:
-    """Add events for times that the row will lose: of ingestion, if any; of arrival, if `with_arrival`."""
+    """Keep, as events, times that the row is about to lose.
+
+    These are the time of ingestion, if there is one, and, if `with_arrival`, the time of arrival.
+    """
     execute(connection, _KEEP_TIMES, {"id": client_session_uuid, "with_arrival": with_arrival})
 
 

@@ -54,7 +54,8 @@ CONNECTIONS = 3
 # Seconds; nobody waits for an idle session to be abandoned.
 IDLE_EVERY_S = 60.0
 # One sweeper reconciles, once a day; each sweeper checks every RECONCILE_EVERY_S seconds whether that is due.
-RECONCILED, RECONCILE_EVERY_S = "reconcile", 300.0
+RECONCILE_EVERY_S = 300.0
+RECONCILE_HEARTBEAT = "reconcile"
 _BEGIN_RECONCILING = text("""
     INSERT INTO heartbeats (name, beaten_at) VALUES (:name, now())
     ON CONFLICT (name) DO UPDATE SET beaten_at = now()
@@ -290,7 +291,7 @@ class Sweeper:
         if (differences := next(self._differences, None)) is None:
             with self._engine.begin() as connection:
                 begins = not db.catalog_is_ours(connection) and db.scalar(
-                    connection, _BEGIN_RECONCILING, {"name": RECONCILED}
+                    connection, _BEGIN_RECONCILING, {"name": RECONCILE_HEARTBEAT}
                 )
             self._differences = catalog_reconcile.Differences(self._engine) if begins else iter(())
             return bool(begins)

@@ -47,7 +47,7 @@ def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: boo
                 continue
             if time.monotonic() > end:
                 break  # the sweeper enqueues the rest
-            if is_repeat and upload not in started and not _start(upload):
+            if is_repeat and upload not in started and not _count_start(upload):
                 continue
             try:
                 _replay([upload])
@@ -60,27 +60,27 @@ def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: boo
         raise FailedUploadError("; ".join(failures))
 
 
-def _start(upload: UUID) -> bool:
+def _count_start(upload: UUID) -> bool:
     with engine().begin() as connection:
-        started = retries.start(connection, upload, max_tries=settings.max_tries)
-    if started is retries.Start.DEAD:
+        result = retries.count_start(connection, upload, max_tries=settings.max_tries)
+    if result is retries.StartResult.DEAD:
         _report_dead(upload)
-    return started is retries.Start.COUNTED
+    return result is retries.StartResult.COUNTED
 
 
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
-    """Replay several uploads in one transaction; return the replayed uploads, and the started ones.
+    """Replay several uploads in one transaction; return the replayed ones, and those whose start is counted.
 
-    All other uploads are replayed by the caller, each alone: all of the message if the transaction failed, or
-    if there is only one upload. For an upload among the started ones, the caller does not count a start
-    again. Of a repeated message, only some uploads may share a transaction.
+    The caller replays every other upload alone: if the transaction failed, or there is only one upload, that
+    is each upload of the message. Before that, it counts a start of each whose start is not counted yet. Of a
+    repeated message, only some uploads may share a transaction.
     """
     if len(uploads) <= 1:
         return [], []
     started = uploads
     if is_repeat:
         with engine().begin() as connection:
-            started = retries.start_together(connection, uploads, max_tries=settings.max_tries)
+            started = retries.count_starts(connection, uploads, max_tries=settings.max_tries)
     if not started:
         return [], []
     try:
@@ -91,8 +91,8 @@ def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID
         if not is_repeat or not is_transient(error):
             return [], started
         # A transient fault, such as a locked learner, must not count as a try: the counts are taken back.
-        # When an upload is then started alone, `_start` counts that start. The message may end before all are
-        # started.
+        # When an upload is then started alone, `_count_start` counts that start. The message may end before
+        # all are started.
         with engine().begin() as connection:
             retries.take_back(connection, started)
         return [], []

@@ -63,11 +63,11 @@ class OperatorStore:
         if a row is locked.
         """
 
-        def within(engine: Engine) -> T:
+        def on_a_thread(engine: Engine) -> T:
             with engine.connect() as connection:
                 return work(connection)
 
-        return self._run(within)
+        return self._run(on_a_thread)
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run a function in a transaction and commit it; raise as `read` does.
@@ -75,11 +75,11 @@ class OperatorStore:
         After the deadline, the transaction may still be committed.
         """
 
-        def within(engine: Engine) -> T:
+        def on_a_thread(engine: Engine) -> T:
             with engine.begin() as connection:
                 return work(connection)
 
-        return self._run(within)
+        return self._run(on_a_thread)
 
     def _run(self, work: Callable[[Engine], T]) -> T:
         if not self._connections.acquire(timeout=FREE_CONNECTION_S):

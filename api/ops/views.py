@@ -231,7 +231,7 @@ def replay(uuid: UUID) -> ResponseReturnValue:
     log.info("ops.replay_requested", upload=str(uuid), result=str(done))
     flash(
         "The upload is set back, and is replayed soon."
-        if done is actions.ReplayRequest.SET_BACK
+        if done is actions.RequestResult.SET_BACK
         else f"The upload is {done}."
     )
     return redirect(url_for(".upload", uuid=uuid), 303)
@@ -295,11 +295,11 @@ def replay_all() -> ResponseReturnValue:
         # In the order of their uuids, in which uploads are recorded, too: otherwise a recording and this
         # transaction could deadlock.
         some = sorted(actions.find_failed(connection, wanted)[:REPLAYS_AT_ONCE])
-        return [uuid for uuid in some if actions.set_back(connection, uuid) is actions.ReplayRequest.SET_BACK]
+        return [uuid for uuid in some if actions.set_back(connection, uuid) is actions.RequestResult.SET_BACK]
 
     uuids = write(act)
     for uuid in uuids:
-        log.info("ops.replay_requested", upload=str(uuid), result=str(actions.ReplayRequest.SET_BACK))
+        log.info("ops.replay_requested", upload=str(uuid), result=str(actions.RequestResult.SET_BACK))
     flash(f"{len(uuids)} uploads set back: they are replayed soon.")
     return redirect(url_for(".uploads", **_typed()), 303)
 

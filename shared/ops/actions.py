@@ -24,7 +24,7 @@ from shared.study.voiding import unvoid_sessions, void_sessions
 from shared.uploads import Event, Status, add_event, keep_times
 
 
-class ReplayRequest(StrEnum):
+class RequestResult(StrEnum):
     """What became of a request to replay an upload."""
 
     SET_BACK = "set back"
@@ -63,7 +63,7 @@ _DATES = text("""
 _LOCK = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE")
 
 
-def set_back(connection: Connection, client_session_uuid: UUID, why: str | None = None) -> ReplayRequest:
+def set_back(connection: Connection, client_session_uuid: UUID, why: str | None = None) -> RequestResult:
     """Set a rejected or dead upload back to `received`; the sweeper enqueues it.
 
     Its last error, or the reason of its rejection, stays as `last_error`. A waiting or ingested upload is not
@@ -73,12 +73,12 @@ def set_back(connection: Connection, client_session_uuid: UUID, why: str | None 
     failed = {"id": client_session_uuid, "statuses": [Status.REJECTED, Status.DEAD]}
     if db.execute(connection, _SET_BACK, failed).rowcount:
         add_event(connection, client_session_uuid, Event.REPLAYED, why)
-        return ReplayRequest.SET_BACK
+        return RequestResult.SET_BACK
     upload = _read(connection, client_session_uuid)
     if upload.status == Status.RECEIVED:
-        return ReplayRequest.WAITING
+        return RequestResult.WAITING
     if upload.status == Status.INGESTED:
-        return ReplayRequest.VOIDED if upload.is_voided else ReplayRequest.INGESTED
+        return RequestResult.VOIDED if upload.is_voided else RequestResult.INGESTED
     raise errors.ReplayRefusedError(
         f"the payload of {client_session_uuid} is deleted: the upload cannot be replayed"
     )
@@ -202,7 +202,7 @@ _SHIFT_CLOCK = text("UPDATE uploads SET clock_shift = :shift WHERE client_sessio
 
 def shift_clock(
     connection: Connection, client_session_uuid: UUID, shift: timedelta, *, now: datetime, default_zone: str
-) -> ReplayRequest:
+) -> RequestResult:
     """Replay an upload whose clock was wrong: `shift` is added to all its times.
 
     An ingested upload is replayed at once, as by `replay_again`, a rejected or dead one is set back, and a
@@ -214,7 +214,7 @@ def shift_clock(
     if _read(connection, client_session_uuid).status != Status.INGESTED:
         return set_back(connection, client_session_uuid, why)
     replay_again(connection, client_session_uuid, why, now=now, default_zone=default_zone)
-    return ReplayRequest.REPLAYED
+    return RequestResult.REPLAYED
 
 
 def add_skipped(

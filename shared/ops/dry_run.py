@@ -53,7 +53,7 @@ class DryRun:
     upload: UploadReport
     before: Mapping[str, Card]
     after: Mapping[str, Card]
-    already: actions.ReplayRequest | None = None
+    already: actions.RequestResult | None = None
 
     @property
     def moved(self) -> list[tuple[str, Card | None, Card | None]]:
@@ -98,7 +98,7 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
             else:
                 done = actions.set_back(connection, client_session_uuid)
                 already = (
-                    done if done in {actions.ReplayRequest.INGESTED, actions.ReplayRequest.VOIDED} else None
+                    done if done in {actions.RequestResult.INGESTED, actions.RequestResult.VOIDED} else None
                 )
                 replay(connection, [client_session_uuid], now=now, default_zone=default_zone)
             upload = report_upload(connection, client_session_uuid)

@@ -99,9 +99,9 @@ class Pattern(StrEnum):
 
 
 class Counts(NamedTuple):
-    """A session's counted answers, by outcome and by pattern.
+    """How many counted attempts of a session have each outcome, and how many show each pattern.
 
-    Patterns are counted when the session is finalized; reviews that arrive later do not change the counts.
+    The numbers are computed when the session is finalized; reviews that arrive later do not change them.
     """
 
     correct: int

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from shared import retries
 from shared.config import Settings
 from shared.models import Upload
-from shared.retries import Start
+from shared.retries import StartResult
 from shared.uploads import lock
 from tests.factories import answer, deliver, load, rows, upload, uuid_of, work_off
 
@@ -26,11 +26,11 @@ def sent(engine: Engine) -> Sent:
     return made
 
 
-def start(engine: Engine, sent: Sent) -> Start:
-    """Start an upload; where that waits for a lock, fail instead of hanging."""
+def start(engine: Engine, sent: Sent) -> StartResult:
+    """StartResult an upload; where that waits for a lock, fail instead of hanging."""
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '1s'"))
-        return retries.start(connection, uuid_of(sent), max_tries=MAX_TRIES)
+        return retries.count_start(connection, uuid_of(sent), max_tries=MAX_TRIES)
 
 
 def row(engine: Engine) -> dict[str, Any]:
@@ -41,10 +41,10 @@ def row(engine: Engine) -> dict[str, Any]:
 def test_I9_a_start_is_counted_before_it_begins_and_the_last_one_buries(engine: Engine, sent: Sent) -> None:
     counted = [(start(engine, sent), row(engine)["tries"], row(engine)["status"]) for _ in range(4)]
     assert counted == [
-        (Start.COUNTED, 2, "received"),
-        (Start.COUNTED, 3, "received"),
-        (Start.DEAD, 3, "dead"),
-        (Start.NOTHING_TO_DO, 3, "dead"),
+        (StartResult.COUNTED, 2, "received"),
+        (StartResult.COUNTED, 3, "received"),
+        (StartResult.DEAD, 3, "dead"),
+        (StartResult.NOTHING_TO_DO, 3, "dead"),
     ]
     assert row(engine)["finalized_at"] is not None
 
@@ -52,29 +52,29 @@ def test_I9_a_start_is_counted_before_it_begins_and_the_last_one_buries(engine: 
 def test_I9_a_message_that_finds_the_row_locked_is_no_start(engine: Engine, sent: Sent) -> None:
     with engine.begin() as worker:
         assert lock(worker, [uuid_of(sent)])
-        assert {start(engine, sent) for _ in range(MAX_TRIES + 1)} == {Start.NOTHING_TO_DO}
+        assert {start(engine, sent) for _ in range(MAX_TRIES + 1)} == {StartResult.NOTHING_TO_DO}
     assert (row(engine)["tries"], row(engine)["status"]) == (1, "received")
-    assert start(engine, sent) is Start.COUNTED
+    assert start(engine, sent) is StartResult.COUNTED
 
 
 def test_a_message_of_a_final_or_unknown_upload_is_no_start(engine: Engine, sent: Sent) -> None:
     work_off(engine, sent)
     stranger = upload(answer("q110", "2026-11-20T09:00:00Z"))
-    assert start(engine, sent) is start(engine, stranger) is Start.NOTHING_TO_DO
+    assert start(engine, sent) is start(engine, stranger) is StartResult.NOTHING_TO_DO
     assert (row(engine)["tries"], row(engine)["status"]) == (1, "ingested")
 
 
 def start_together(engine: Engine, *sent: Sent, max_tries: int = MAX_TRIES) -> list[UUID]:
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '1s'"))
-        return retries.start_together(connection, [uuid_of(each) for each in sent], max_tries=max_tries)
+        return retries.count_starts(connection, [uuid_of(each) for each in sent], max_tries=max_tries)
 
 
 def test_I9_what_was_started_with_others_is_started_alone_from_then_on(engine: Engine, sent: Sent) -> None:
     assert start_together(engine, sent) == [uuid_of(sent)]
     assert row(engine)["tries"] == 2
     assert start_together(engine, sent) == []
-    assert (start(engine, sent), row(engine)["tries"]) == (Start.COUNTED, 3)
+    assert (start(engine, sent), row(engine)["tries"]) == (StartResult.COUNTED, 3)
 
 
 def test_I9_the_last_start_of_an_upload_is_its_own(engine: Engine, sent: Sent) -> None:

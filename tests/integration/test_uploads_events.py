@@ -10,7 +10,7 @@ from cli.main import main
 from shared.config import Settings
 from shared.health import read_state
 from shared.ops.reports import UploadReport, report_upload
-from shared.retries import Start, fail, start
+from shared.retries import StartResult, count_start, fail
 from tests.factories import NOW, answer, deliver, ingest, load, standing, upload, uuid_of, work_off
 
 AT = "2026-11-20T09:00:00Z"
@@ -37,7 +37,7 @@ def kill(engine: Engine, sent: dict[str, object], settings: Settings) -> None:
     """Let every try of a received upload fail."""
     with engine.begin() as connection:
         while not fail(connection, uuid_of(sent), FAILURE, settings):
-            start(connection, uuid_of(sent), max_tries=settings.max_tries)
+            count_start(connection, uuid_of(sent), max_tries=settings.max_tries)
 
 
 def test_an_upload_that_goes_well_has_no_event(engine: Engine) -> None:
@@ -72,7 +72,7 @@ def test_tries_that_killed_their_workers_end_in_dead(engine: Engine) -> None:
     sent = upload(answer("q110", AT))
     deliver(engine, sent, datetime.now(UTC))
     with engine.begin() as connection:
-        while start(connection, uuid_of(sent), max_tries=3) is not Start.DEAD:
+        while count_start(connection, uuid_of(sent), max_tries=3) is not StartResult.DEAD:
             pass
     assert kinds(engine, sent) == ["received", "dead"]
 

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from shared.config import Settings
 from shared.models import Outbox, Upload
 from shared.ops.actions import set_back
-from shared.retries import fail, start
+from shared.retries import count_start, fail
 from tests.factories import answer, deliver, load, rows, upload, uuid_of
 from tests.receiver import Receiver, status
 from tests.webhooks import MAX_TRIES, configured, deliver_due, fates, let_all_be_due
@@ -31,9 +31,9 @@ def sent(engine: Engine) -> Sent:
 
 def exhaust_tries(engine: Engine, sent: Sent, with_receiver: Settings) -> None:
     with engine.begin() as connection:
-        start(connection, uuid_of(sent), max_tries=9)
+        count_start(connection, uuid_of(sent), max_tries=9)
         while not fail(connection, uuid_of(sent), "ValueError at some place", with_receiver):
-            start(connection, uuid_of(sent), max_tries=9)
+            count_start(connection, uuid_of(sent), max_tries=9)
 
 
 def test_I11_a_dead_upload_is_announced_once_by_uuid_time_and_tries(
@@ -68,7 +68,7 @@ def test_a_start_that_is_one_too_many_is_reported_too(
     engine: Engine, sent: Sent, with_receiver: Settings
 ) -> None:
     with engine.begin() as connection:
-        start(connection, uuid_of(sent), max_tries=1)
+        count_start(connection, uuid_of(sent), max_tries=1)
     assert [row["status"] for row in rows(engine, Upload)] == ["dead"]
     assert deliver_due(engine, with_receiver) == 1
 
@@ -99,7 +99,7 @@ def test_a_death_that_is_rolled_back_is_not_reported(
     engine: Engine, sent: Sent, with_receiver: Settings
 ) -> None:
     with engine.connect() as connection:
-        start(connection, uuid_of(sent), max_tries=1)
+        count_start(connection, uuid_of(sent), max_tries=1)
         connection.rollback()
     assert rows(engine, Outbox) == []
     assert deliver_due(engine, with_receiver) == 0
