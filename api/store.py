@@ -46,10 +46,10 @@ T = TypeVar("T")
 
 
 class Breaker:
-    """Let every request ask a store while the store answers; after a failure, one in `pause` seconds.
+    """Let every request ask a store while it answers; after a failure, let one through every `pause` seconds.
 
-    If no request asks the store for two pauses, the breaker closes. With an infinite pause, the breaker stays
-    open until `close` is called. `name`: the label of the metric.
+    If no request has come for two pauses, the breaker closes. With an infinite pause, the breaker stays open
+    until `close` is called. `name`: the label of the metric.
     """
 
     def __init__(self, pause: float, name: str) -> None:

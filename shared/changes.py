@@ -1,7 +1,8 @@
 """The changes of progress, for a document server that keeps a copy of it.
 
-A reader names the first transaction whose changes it does not know. It gets the changes from that transaction
-on, until just before the oldest one that still runs. So no change is missed, however long a transaction runs.
+A reader sends the number of a transaction: it has the changes of all transactions before that one. It gets
+the changes of this transaction and of later ones, as far as the oldest transaction that still runs, whose
+changes come later. So no change is missed, however long a transaction runs.
 """
 
 import re
@@ -14,19 +15,20 @@ from shared.errors import ConfigurationError, UnknownCursorError
 from shared.live.forms import BIGINT
 from shared.study.store import SHOWN
 
-# The limit of questions in an answer: about 200 KB of JSON. A learner with more continues in the next answer.
+# The limit of questions in a response: about 200 KB of JSON. A learner with more continues in the next
+# response.
 MAX_QUESTIONS = 1000
 
 _FORM = re.compile(r"([0-9a-f]{8})-([0-9]{1,19})(?:-([0-9]{1,19})-([0-9]{1,19})(?:-([0-9]{1,19}))?)?")
 
 
 class Cursor(NamedTuple):
-    """What a reader knows of a database: the changes of every transaction before `since`.
+    """What a reader has of a database: the changes of every transaction before `since`.
 
-    If one answer cannot hold the changes of the transactions from `since` until before `until`, they come in
-    several answers, in the order of the learners. Up to the last of these, `until` is set, and the reader
-    also knows these changes of all learners up to and including `user_id`; if `question_id` is set, it knows
-    those of this last learner only up to this question.
+    If the changes since then are too many for one response, they come in several, learner by learner. Until
+    the last of these, `until` is set: the reader also has the changes of the transactions from `since` until
+    before `until`, of all learners up to and including `user_id`. If `question_id` is set, it has the changes
+    of that last learner only up to this question.
     """
 
     database: str | None = None
@@ -39,7 +41,7 @@ class Cursor(NamedTuple):
     def read(cls, written: str) -> Self:
         """Read a cursor that `str` wrote; raise ValueError for any other text.
 
-        An empty text is the cursor of a reader that knows nothing.
+        An empty text is the cursor of a reader that has nothing yet.
         """
         if not written:
             return cls()
@@ -58,7 +60,8 @@ class Cursor(NamedTuple):
 class Changes(NamedTuple):
     """Learners with their changed progress, and the next cursor; `more`: there may be more to read now.
 
-    If a learner is `complete`, the reader first deletes all progress that it has of that learner.
+    `complete` on a learner: all their progress follows, not only what changed. So the reader first deletes
+    the progress that it has of this learner.
     """
 
     learners: list[dict[str, Any]]
@@ -108,8 +111,8 @@ def read_changes(
 ) -> Changes:
     """Return what has changed since the cursor, for `limit` learners and `questions_limit` questions at most.
 
-    A question may come in several answers. Raise UnknownCursorError for a cursor of another database or
-    schema, or from before a restore or fail-over, and ConfigurationError if `renumber` must be run after a
+    The same question may be in several responses. Raise UnknownCursorError for a cursor of another database
+    or schema, or from before a restore or fail-over, and ConfigurationError if `renumber` must be run after a
     restore.
     """
     ((database, oldest_running, not_begun, from_elsewhere),) = db.execute(connection, _SNAPSHOT)

@@ -126,8 +126,9 @@ def make_plan(  # noqa: PLR0913  # all that decides
     clock_shift: timedelta | None = None,
     dates: Dates | None = None,
 ) -> Plan:
-    """Grade each attempt, and decide what becomes of it; `questions`: by `pub_id`, `zone`: the learner's.
+    """Grade each attempt, and decide what becomes of it.
 
+    `questions`: the known questions, by their `pub_id`. `zone`: the learner's time zone.
     `clock_shift`, if an operator has set it, is added to all times; else `sent_at` says what to subtract.
     `dates`: the study dates that stay.
     """

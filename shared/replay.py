@@ -33,8 +33,8 @@ class Replayed:
     reason: str | None = None
 
 
-class _SessionKey(NamedTuple):
-    """The key of an upload's sessions: the uuid under which they are recorded, and their learner."""
+class _Identity(NamedTuple):
+    """What identifies an upload's sessions: the uuid under which they are recorded, and their learner."""
 
     client_session_uuid: UUID
     user_id: int
@@ -46,7 +46,7 @@ class _Planned:
 
     `questions`: the known questions that the attempts name, by public id. `owner`: the learner to whom all of
     these questions belong; None if there are several such learners, no known question, or if the sender's
-    token names another learner. `other_key`: another key under which the upload's sessions may be recorded,
+    token names another learner. `other_identity`: another under which the upload's sessions may be recorded,
     see `uploads.own_uuid`. `reason`: why the upload is to be rejected, or None; an upload without an owner
     always has a reason.
     """
@@ -55,7 +55,7 @@ class _Planned:
     upload: Upload
     questions: Mapping[str, Question]
     owner: int | None
-    other_key: _SessionKey | None
+    other_identity: _Identity | None
     plan: Plan
     reason: str | None
 
@@ -91,16 +91,16 @@ def replay(
         planned.append(_plan(received, upload, questions, learners, default_zone, dates))
 
     # An upload's sessions may exist before its replay: its row was lost and it was sent again, the database
-    # was restored in part, or the same session was also uploaded under the other key.
+    # was restored in part, or the same session was also uploaded under the other uuid.
     uuids = {each.uuid for each in planned}
-    uuids |= {each.other_key.client_session_uuid for each in planned if each.other_key}
+    uuids |= {each.other_identity.client_session_uuid for each in planned if each.other_identity}
     existing = attempts.sessions_of_uploads(connection, uuids)
     done: list[tuple[uploads.End, Replayed]] = []
-    new: dict[_SessionKey, _Planned] = {}
+    new: dict[_Identity, _Planned] = {}
     for each in planned:
-        if found := [key for key in existing if key[0] == each.uuid or key == each.other_key]:
+        if found := [pair for pair in existing if pair[0] == each.uuid or pair == each.other_identity]:
             (_, user_id), *_ = found
-            sessions = chain.from_iterable(existing[key] for key in found)
+            sessions = chain.from_iterable(existing[pair] for pair in found)
             reviewed = [attempt.question.id for topic in each.plan.topics.values() for attempt in topic]
             cached = load_cached(connection, user_id, reviewed)
             due = {question: saved.progress.due for question, saved in cached.items()}
@@ -114,17 +114,17 @@ def replay(
             end = uploads.End(each.uuid, uploads.Status.REJECTED, now, each.owner, result, each.reason)
             done.append((end, Replayed(uploads.Status.REJECTED, plan, reason=each.reason)))
         else:
-            new[_SessionKey(each.uuid, each.owner)] = each
+            new[_Identity(each.uuid, each.owner)] = each
     done += _ingest(connection, new, now)
     uploads.close(connection, [end for end, _ in done])
     return {end.client_session_uuid: replayed for end, replayed in done}
 
 
 def _ingest(
-    connection: Connection, new: Mapping[_SessionKey, _Planned], now: datetime
+    connection: Connection, new: Mapping[_Identity, _Planned], now: datetime
 ) -> Iterator[tuple[uploads.End, Replayed]]:
     """Insert and finalize the sessions of uploads; yield how the replay of each upload ended."""
-    if new.keys() & {each.other_key for each in new.values()}:
+    if new.keys() & {each.other_identity for each in new.values()}:
         raise OvertakenError("two uploads in this transaction contain the same session")
     ids = attempts.insert_sessions(connection, {key: each.plan for key, each in new.items()}, now=now)
     of_learner: dict[int, list[int]] = defaultdict(list)
@@ -164,7 +164,7 @@ def _plan(  # noqa: PLR0913, PLR0917  # all that decides
         clock_shift=received.clock_shift,
         dates=dates,
     )
-    reason = other_key = None
+    reason = other_identity = None
     if names_others:
         reason, owner = uploads.OTHER_LEARNER, None
     elif owner is None:
@@ -175,8 +175,8 @@ def _plan(  # noqa: PLR0913, PLR0917  # all that decides
         reason = None if plan.topics else "no_usable_attempt"
         uuid = upload.client_session_uuid
         has_own_uuid = uuid != received.client_session_uuid
-        other_key = _SessionKey(uuid if has_own_uuid else uploads.own_uuid(uuid, owner), owner)
-    return _Planned(received.client_session_uuid, upload, questions, owner, other_key, plan, reason)
+        other_identity = _Identity(uuid if has_own_uuid else uploads.own_uuid(uuid, owner), owner)
+    return _Planned(received.client_session_uuid, upload, questions, owner, other_identity, plan, reason)
 
 
 def _result(

@@ -1,4 +1,4 @@
-"""Tokens of single learners: JWTs that the document server signs, and the keys that verify them."""
+"""Learners' tokens: JWTs that the document server signs, and the keys that verify them."""
 
 import json
 import re

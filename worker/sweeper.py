@@ -4,10 +4,12 @@ Every SWEEP_EVERY seconds the loop writes its heartbeat, enqueues overdue upload
 each webhook in a thread of its own. If the settings say so, it also adds a webhook `progress.changed` after
 progress has changed, and purges old payloads. Every half second it moves the spool, if there is one, into
 Postgres. Every minute it abandons idle live sessions. Once a day, if the catalog is a document server's, it
-reconciles: it logs answers that the catalog grades differently by now, and learners who are gone.
+logs what `catalog reconcile` would repair: answers that the catalog grades differently by now, and learners
+who are gone.
 
 Several sweepers may run: each claims its rows by leases, or by locks that the others skip; only one at a time
-moves the spool, and only one reconciles. A store that is away stops only the jobs that need it.
+moves the spool, and only one looks for what to reconcile. A store that is away stops only the jobs that need
+it.
 """
 
 import asyncio
@@ -53,7 +55,8 @@ MAX_WEBHOOKS = 16
 CONNECTIONS = 3
 # Seconds; nobody waits for an idle session to be abandoned.
 IDLE_EVERY_S = 60.0
-# One sweeper reconciles, once a day; each sweeper checks every RECONCILE_EVERY_S seconds whether that is due.
+# Once a day, one sweeper looks for what to reconcile; each checks every RECONCILE_EVERY_S seconds if that is
+# due.
 RECONCILE_EVERY_S = 300.0
 RECONCILE_HEARTBEAT = "reconcile"
 _BEGIN_RECONCILING = text("""
@@ -189,7 +192,7 @@ class Sweeper:
             Job("enqueue", self._enqueue, every),
             self._delivering,
             Job("idle sessions", self._abandon_idle, max(every, IDLE_EVERY_S)),
-            Job("reconcile", self._reconcile, RECONCILE_EVERY_S),
+            Job("reconcile", self._log_differences, RECONCILE_EVERY_S),
         ]
         if settings.redis_url:
             redis = spool.connect(settings.redis_url, spool.PROCESS_TIMEOUT_S)
@@ -283,8 +286,8 @@ class Sweeper:
             log.info("payloads.purged", count=purged)
         return False
 
-    def _reconcile(self) -> bool:
-        """Log the differences of the next learners; if no learner is left, begin again once a day.
+    def _log_differences(self) -> bool:
+        """Log what `catalog reconcile` would repair of the next learners; begin again once a day.
 
         Return whether more learners may be left: other jobs run before the next learners are checked.
         """

@@ -29,12 +29,12 @@ _SHORT_WAIT = text("SET LOCAL lock_timeout = '500ms'")
 def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: bool = False) -> None:
     """Replay the uploads of a message in one transaction; if it fails, replay each upload alone.
 
-    A single upload is replayed alone, too, as are uploads of a repeated message that may not share a
-    transaction. Uploads that are not started within MESSAGE_SHARE of the time limit are left to the sweeper.
-    If an upload that is replayed alone fails, this is recorded, and the sweeper enqueues the upload again,
-    unless it is dead now. A first start is not counted here, as `tries` begins at 1. A message of the sweeper
-    (`again`), or one that the broker delivers again, may follow a start that killed its worker: so its starts
-    are counted before they begin.
+    An upload is also replayed alone if it is the only one of its message, or if the message is repeated and
+    the upload may not share a transaction. Uploads that are not started within MESSAGE_SHARE of the time
+    limit are left to the sweeper. If an upload that is replayed alone fails, this is recorded, and the
+    sweeper enqueues the upload again, unless it is dead now. A first start is not counted here, as `tries`
+    begins at 1. A message of the sweeper (`again`), or one that the broker delivers again, may follow a start
+    that killed its worker: so its starts are counted before they begin.
     """
     is_repeat = again or bool((self.request.delivery_info or {}).get("redelivered"))
     end = time.monotonic() + settings.task_time_limit * MESSAGE_SHARE
@@ -71,9 +71,9 @@ def _count_start(upload: UUID) -> bool:
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
     """Replay several uploads in one transaction; return the replayed ones, and those whose start is counted.
 
-    The caller replays every other upload alone: if the transaction failed, or there is only one upload, that
-    is each upload of the message. Before that, it counts a start of each whose start is not counted yet. Of a
-    repeated message, only some uploads may share a transaction.
+    Of a repeated message, only some uploads may share a transaction. The caller replays every other upload
+    alone. If the transaction fails, or the message has only one upload, these are all uploads of the message.
+    Before the caller replays an upload of a repeated message, it counts the start, if it is not counted yet.
     """
     if len(uploads) <= 1:
         return [], []

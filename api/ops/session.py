@@ -193,7 +193,7 @@ def show_error(error: Exception) -> flask.Response:
         case _:
             log.error("request.failed", error=describe(error))
             status, detail = 500, "An unexpected error. The log names the place in the code."
-    log.info("ops.error_answered", endpoint=flask.request.endpoint, status=status)
+    log.info("ops.error_page_shown", endpoint=flask.request.endpoint, status=status)
     page = flask.render_template("error.html", title=HTTPStatus(status).phrase, detail=detail)
     return flask.Response(page, status, headers=headers)
 

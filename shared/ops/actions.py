@@ -137,7 +137,7 @@ def replay_again(
     if upload.status != Status.INGESTED:
         raise errors.ReplayRefusedError(
             f"{client_session_uuid} is {upload.status}, and --skipped is only for ingested uploads:"
-            " leave out --skipped; a received upload is replayed anyway"
+            " leave out --skipped (a worker replays received uploads without a command)"
         )
     if upload.payload is None:
         raise errors.ReplayRefusedError(

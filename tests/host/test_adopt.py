@@ -369,7 +369,7 @@ def test_the_sweeper_logs_once_a_day_what_it_changed(
     with capture_logs() as logs:
         for sweeper in sweepers:
             for _ in range(6):  # learners, then nothing more to do until tomorrow
-                sweeper._reconcile()  # noqa: SLF001  # as its job does
+                sweeper._log_differences()  # noqa: SLF001  # as its job does
             sweeper._engine.dispose()  # noqa: SLF001  # at its end
     (event,) = logs
     assert (event["event"], event["learner"], event["attempts"]) == (
@@ -394,7 +394,7 @@ def test_I12_a_learner_who_cannot_be_compared_stops_no_other(
     sweeper = Sweeper(settings.model_copy(update={"database_url": adopted.url, "database_schema": SCHEMA}))
     with capture_logs() as logs:
         for _ in range(3):
-            sweeper._reconcile()  # noqa: SLF001  # as its job does
+            sweeper._log_differences()  # noqa: SLF001  # as its job does
     sweeper._engine.dispose()  # noqa: SLF001  # at its end
     assert [(each["event"], each["learner"]) for each in logs] == [
         ("reconcile.learner_unchecked", 1),
