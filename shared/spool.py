@@ -12,13 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
+from psycopg.errors import LockNotAvailable
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from shared import config, db, failures, payload
 from shared.errors import StoreUnavailableError
@@ -180,10 +181,15 @@ def drain(redis: Redis, engine: Engine) -> int:
     return len(entries) - (_record(redis, engine, readable) if readable else 0)
 
 
+# An upload that somebody is changing is moved later: neither other entries nor the sweeper's other jobs wait.
+_SHORT_WAIT = text("SET LOCAL lock_timeout = '500ms'")
+
+
 def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -> int:
     """Record entries, and remove them from Redis; return how many stay there, as their uploads are locked."""
     try:
         with engine.begin() as connection:
+            db.execute(connection, _SHORT_WAIT)
             # Convert the times from Redis' clock to Postgres': keep each entry's age; none is in the future.
             now, redis_now = db.now(connection), _now(redis)
             deliveries = [
@@ -197,6 +203,10 @@ def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -
             return sum(_record(redis, engine, [each]) for each in entries)
         _set_aside(redis, entries[0][0], error)
         return 0
+    except OperationalError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        return sum(_record(redis, engine, [each]) for each in entries) if len(entries) > 1 else 1
     moved = [
         each for each, receipt in zip(entries, receipts, strict=True) if receipt.verdict is not Verdict.LOCKED
     ]

@@ -178,8 +178,9 @@ def receive(
 ) -> list[Receipt]:
     """Record deliveries, and return their receipts in the same order.
 
-    If a known upload is locked, this does not wait. `first_try_after`: seconds after which the sweeper
-    enqueues a new upload, if it is still `received`.
+    A known upload that another transaction has locked is not waited for; one that it has changed is, up to
+    the lock timeout. `first_try_after`: seconds after which the sweeper enqueues a new upload, if it is still
+    `received`.
     """
     first: dict[UUID, Delivery] = {}
     for delivery in deliveries:

@@ -131,6 +131,26 @@ def test_I12_a_locked_upload_in_the_spool_delays_no_others(engine: Engine, serve
     assert [standing(engine, each).status for each in (rejected, fresh)] == ["received"] * 2
 
 
+def test_I12_a_repeat_of_an_upload_that_is_being_changed_delays_no_others_in_the_spool(
+    engine: Engine, settings: Settings, servers: Servers
+) -> None:
+    """With a lock timeout of 0, the move would wait for ever without a limit of its own."""
+    load(engine)
+    changed, fresh = upload(answer("q110", AT)), upload(answer("q111", AT))
+    ingest(engine, changed)
+    ours = make_engine(settings.model_copy(update={"lock_timeout": 0}))
+    with spool.connect(servers.redis_url) as redis:
+        for each in (changed, fresh):
+            spool.push(redis, delivery(each))
+        with engine.begin() as operator:
+            operator.execute(text("UPDATE uploads SET clock_shift = '1 hour'"))
+            assert [spool.drain(redis, ours) for _ in range(2)] == [1, 0]
+            assert standing(engine, fresh).status == "received"
+        assert spool.drain(redis, ours) == 1
+        assert spool.spooled(redis) == 0
+    ours.dispose()
+
+
 def test_an_upload_that_is_locked_goes_to_the_spool(
     serve: Serve, settings: Settings, engine: Engine, servers: Servers
 ) -> None:
