@@ -230,8 +230,8 @@ _IF_FREE = """
         FOR NO KEY UPDATE SKIP LOCKED)
 """
 
-# Content that was blanked is not stored, also from another sender. The last SELECT from `uploads` still sees
-# the old row, so the event gets the time of the old content.
+# Content that was blanked is not stored, also from another sender: so its hash stays, as a conflict, when
+# other content takes its place. The SELECTs from `uploads` still see the old row.
 _REPLACE = text(f"""
     {_IF_FREE}, blanked AS (
         SELECT FROM upload_conflicts WHERE client_session_uuid = :id AND content_hash = :hash AND blanked
@@ -249,7 +249,12 @@ _REPLACE = text(f"""
     ), noted AS (
         INSERT INTO upload_events (client_session_uuid, at, kind)
         SELECT client_session_uuid, uploads.received_at, 'received'
-        FROM replaced JOIN uploads USING (client_session_uuid))
+        FROM replaced JOIN uploads USING (client_session_uuid)
+    ), remembered AS (
+        INSERT INTO upload_conflicts (client_session_uuid, content_hash, received_at, blanked)
+        SELECT client_session_uuid, uploads.content_hash, uploads.received_at, true
+        FROM replaced JOIN uploads USING (client_session_uuid) WHERE uploads.blanked
+        ON CONFLICT (client_session_uuid, content_hash) DO UPDATE SET blanked = true, payload = NULL)
     SELECT EXISTS (SELECT FROM free) AS is_free, EXISTS (SELECT FROM replaced) AS is_new,
         EXISTS (SELECT FROM blanked) AS is_blanked
 """)  # noqa: S608  # made of the constant above
@@ -287,11 +292,12 @@ _KEEP_CONFLICT = text("""
 """)
 
 # Store the payload of a purged conflict again: its sender is told that it is recorded. All statements that
-# write to a conflict lock its upload first.
+# write to a conflict lock its upload first. For the condition on `users`, see _REFILL.
 _REFILL_CONFLICT = text("""
     WITH purged AS MATERIALIZED (
-        SELECT id, client_session_uuid FROM upload_conflicts
-        WHERE client_session_uuid = :id AND content_hash = :hash AND payload IS NULL AND NOT blanked
+        SELECT c.id, client_session_uuid FROM upload_conflicts c JOIN uploads u USING (client_session_uuid)
+        WHERE client_session_uuid = :id AND c.content_hash = :hash AND c.payload IS NULL AND NOT c.blanked
+            AND (u.user_id IS NULL OR u.user_id IN (SELECT id FROM users))
     ), free AS MATERIALIZED (
         SELECT purged.id FROM purged JOIN uploads USING (client_session_uuid)
         FOR NO KEY UPDATE OF uploads SKIP LOCKED

@@ -311,15 +311,18 @@ def _lock_sessions(connection: Connection, client_session_uuid: UUID) -> tuple[i
     return sessions[0].user_id, [session.id for session in sessions if session.stands]
 
 
+# A blanked conflict is not shown: there is nothing to decide. Its row stays, or its content would be stored
+# when it is sent again.
 _LIST_CONFLICTS = text("""
     SELECT c.id, c.client_session_uuid, c.received_at, u.received_at AS present_received_at, u.status
-    FROM upload_conflicts c JOIN uploads u USING (client_session_uuid) ORDER BY c.id DESC LIMIT :limit
+    FROM upload_conflicts c JOIN uploads u USING (client_session_uuid)
+    WHERE NOT c.blanked ORDER BY c.id DESC LIMIT :limit
 """)
 
 _FIND_CONFLICT = text("""
     SELECT c.id, c.client_session_uuid, c.received_at, c.payload, u.received_at AS present_received_at,
         u.status AS present_status, u.payload AS present_payload
-    FROM upload_conflicts c JOIN uploads u USING (client_session_uuid) WHERE c.id = :id
+    FROM upload_conflicts c JOIN uploads u USING (client_session_uuid) WHERE c.id = :id AND NOT c.blanked
 """)
 
 # The present content gets a new conflict id: accepting one id twice must not swap the contents back.
@@ -344,7 +347,7 @@ _TAKE_CONFLICT = text("""
     WHERE c.id = :conflict AND uploads.client_session_uuid = c.client_session_uuid
 """)
 
-_DELETE_CONFLICT = text("DELETE FROM upload_conflicts WHERE id = :id")
+_DELETE_CONFLICT = text("DELETE FROM upload_conflicts WHERE id = :id AND NOT blanked")
 
 
 class ListedConflict(NamedTuple):

@@ -279,7 +279,7 @@ _OWNERS = text("""
 
 _CONFLICTS = text("""
     SELECT id, received_at, content_hash FROM upload_conflicts
-    WHERE client_session_uuid = :id ORDER BY received_at, id
+    WHERE client_session_uuid = :id AND NOT blanked ORDER BY received_at, id
 """)
 
 

@@ -15,6 +15,7 @@ from cli.main import main
 from shared import spool
 from shared.config import Settings
 from shared.db import make_engine
+from shared.errors import UnknownConflictError
 from shared.learners import delete_learner, export_learner
 from shared.models import (
     StudyQuestion,
@@ -25,7 +26,8 @@ from shared.models import (
     UploadConflict,
     User,
 )
-from shared.ops.actions import accept_conflict
+from shared.ops.actions import accept_conflict, discard_conflict, list_conflicts
+from shared.ops.reports import report_upload
 from shared.study.finalize import verify
 from shared.uploads import Verdict
 from tests.factories import (
@@ -43,6 +45,7 @@ from tests.factories import (
     rows,
     standing,
     upload,
+    uuid_of,
     work_off,
 )
 from tests.marks import MARK
@@ -269,7 +272,7 @@ def test_I11_what_takes_the_place_of_something_blanked_has_its_own_learner(engin
     delete(engine, ANN)
     assert deliver(engine, other(sent, BENS)).verdict is Verdict.NEW
     delete(engine, BEN)
-    assert payloads(engine) == [None]
+    assert payloads(engine) == [None, None]
 
 
 @pytest.mark.parametrize("status", ["received", "rejected", "dead"])
@@ -293,6 +296,47 @@ def test_I11_what_was_blanked_is_not_kept_again_when_its_learner_is_back(engine:
     for each in (sent, other(sent, ANNS, ANNS), other(sent, ANNS, NOBODYS)):
         deliver(engine, each)
     assert payloads(engine) == [None, None, None]
+
+
+def test_I11_what_was_blanked_is_not_kept_again_after_other_content(engine: Engine) -> None:
+    sent, new = upload(ANNS), upload(answer("q110", "2026-11-22T09:00:00Z"))
+    new["client_session_uuid"] = sent["client_session_uuid"]
+    deliver(engine, sent, learner_id=ANN)
+    delete(engine, ANN)
+    load(engine)
+    assert deliver(engine, new, learner_id=ANN).verdict is Verdict.NEW
+    work_off(engine, new)
+    deliver(engine, sent, learner_id=ANN)
+    assert payloads(engine) == [new, None]
+
+
+def test_I11_a_blanked_conflict_is_not_shown_and_cannot_be_discarded(engine: Engine) -> None:
+    """Without its row, the deleted answers would be stored when they are sent again."""
+    sent = upload(BENS)
+    ingest(engine, sent)
+    deliver(engine, other(sent, ANNS))
+    delete(engine, ANN)
+    (conflict,) = rows(engine, UploadConflict)
+    for act in (discard_conflict, accept_conflict):
+        with engine.begin() as connection, pytest.raises(UnknownConflictError):
+            act(connection, conflict["id"])
+    with engine.connect() as connection:
+        assert list_conflicts(connection, limit=10) == []
+        assert report_upload(connection, uuid_of(sent)).conflicts == []
+    deliver(engine, other(sent, ANNS))
+    assert payloads(engine) == [sent, None]
+
+
+def test_I11_what_comes_twice_after_a_deletion_by_the_release_before_is_not_kept(engine: Engine) -> None:
+    """It did not set `blanked`, but deleted the learner's row."""
+    sent = upload(ANNS)
+    ingest(engine, sent)
+    delete(engine, ANN)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE uploads SET blanked = false"))
+    for _ in range(2):
+        assert deliver(engine, other(sent, NOBODYS)).verdict is Verdict.CONFLICT
+    assert payloads(engine) == [None, None]
 
 
 def test_a_row_that_its_host_deleted_leaves_nothing_of_what_was_ingested(engine: Engine) -> None:
