@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from redis import Redis
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from shared import db, failures
 from shared.catalog_admin import lock_answered
@@ -46,8 +46,8 @@ class Unchecked(NamedTuple):
     def __str__(self) -> str:
         """Describe the failure in one line."""
         return (
-            f"learner {self.user_id} was not checked, as a row of the catalog cannot be read ({self.error}):"
-            " correct the row, or let the view published_items show NULL instead"
+            f"learner {self.user_id} was not checked, as a row of the catalog cannot be read, or not in time"
+            f" ({self.error}): correct the row, or let the view published_items show NULL instead"
         )
 
 
@@ -57,11 +57,13 @@ Found = Difference | Unchecked
 BATCH = 200
 
 # All learners of whom we may have data. Each part except the conflicts is read by an index. A learner whose
-# questions are gone before the first replay is known only by the token with which the upload was sent.
+# questions are gone before the first replay is known only by the token with which the upload was sent. Which
+# uploads are a learner's is also in shared/learners.py.
 _LEARNERS = text("""
     SELECT user_id, EXISTS (SELECT FROM users WHERE id = c.user_id) AS is_there,
         bool_or(has_answers)
-            OR EXISTS (SELECT FROM uploads u WHERE u.user_id = c.user_id AND u.payload IS NOT NULL)
+            OR EXISTS (SELECT FROM uploads u WHERE u.user_id = c.user_id AND u.payload IS NOT NULL
+                AND (u.status = 'ingested' OR coalesce(u.learner_id, c.user_id) = c.user_id))
             AS is_known
     FROM (
         (SELECT user_id, FALSE AS has_answers FROM learner_changes WHERE user_id > :after
@@ -98,45 +100,48 @@ _GRADED = text(f"""
 
 
 class Differences(Iterator[list[Found]]):
-    """The differences, in batches of learners; if a batch fails, the next call reads it again."""
+    """The differences, in batches of learners; if Postgres is away, the next call reads the batch again.
+
+    A row that a document server's view cannot show, such as a text that is no JSON, or takes too long to
+    show, makes a whole statement fail. So the next batch is smaller, until it is a single learner (I12).
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._after = -1
+        self._batch = BATCH
 
     def __next__(self) -> list[Found]:
-        """Return the differences of the next learners, each learner's at most once."""
+        """Return the differences of the next learners, each learner's at most once; perhaps an empty list."""
         with self._engine.begin() as connection:
-            bound = {"after": self._after, "batch": BATCH}
+            bound = {"after": self._after, "batch": self._batch}
             learners = db.execute(connection, _LEARNERS, bound).fetchall()
         if not learners:
             raise StopIteration
-        found = self._changed([each.user_id for each in learners if each.is_there])
+        found: list[Found]
+        try:
+            found = self._changed([each.user_id for each in learners if each.is_there])
+        except DBAPIError as error:
+            if failures.is_away(error) or failures.is_transient(error):
+                raise
+            self._batch = len(learners) // 2
+            if self._batch:
+                return []
+            found = [Unchecked(learners[0].user_id, failures.describe(error))]
         found += [Difference(each.user_id, {}) for each in learners if each.is_known and not each.is_there]
         self._after = learners[-1].user_id
+        self._batch = min(BATCH, 2 * self._batch or 1)
         return sorted(found, key=lambda each: each.user_id)
 
     def _changed(self, user_ids: list[int]) -> list[Found]:
-        """Compare the attempts of some learners with the present keys.
-
-        A row that a document server's view cannot show, such as a text that is no JSON, makes the whole
-        statement fail: so the learners are divided, until those without such a row are compared (I12).
-        """
+        """Compare the attempts of some learners with the present keys."""
         changed: dict[int, dict[str, int]] = defaultdict(dict)
-        try:
-            with self._engine.begin() as connection:
-                for row in db.execute(connection, _GRADED, {"user_ids": user_ids}):
-                    graded = grade(row.selected, unsure=row.unsure, correct_choice=row.correct_choice)
-                    if graded != (row.outcome, row.rating):
-                        editions = changed[row.user_id]
-                        editions[row.pub_id] = editions.get(row.pub_id, 0) + row.attempts
-        except DBAPIError as error:
-            if isinstance(error, OperationalError) or failures.is_transient(error):
-                raise
-            if len(user_ids) <= 1:
-                return [Unchecked(each, failures.describe(error)) for each in user_ids]
-            half = len(user_ids) // 2
-            return self._changed(user_ids[:half]) + self._changed(user_ids[half:])
+        with self._engine.begin() as connection:
+            for row in db.execute(connection, _GRADED, {"user_ids": user_ids}):
+                graded = grade(row.selected, unsure=row.unsure, correct_choice=row.correct_choice)
+                if graded != (row.outcome, row.rating):
+                    editions = changed[row.user_id]
+                    editions[row.pub_id] = editions.get(row.pub_id, 0) + row.attempts
         return [Difference(*each) for each in changed.items()]
 
 

@@ -40,6 +40,12 @@ AT = "2026-11-20T09:00:00Z"
 LATER = "2026-11-23T09:00:00Z"
 # Choices of which one row cannot be shown.
 FAILING = "CASE WHEN pub_id = 'ann-0' THEN '' ELSE choices::text END::jsonb"
+SLOW = "CASE WHEN pub_id = 'ann-0' THEN learning.slow() ELSE choices END::jsonb"
+SLOW_FUNCTION = """
+    CREATE FUNCTION learning.slow() RETURNS json STABLE LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_sleep(1); RETURN NULL; END $$;
+"""
+UNCHECKED = [("reconcile.learner_unchecked", 1), ("reconcile.attempts_graded_by_old_key", 2)]
 OTHER_VIEW = (
     "DROP VIEW learning.published_items CASCADE;"
     "CREATE VIEW learning.published_items AS SELECT {} FROM public.published_items"
@@ -393,21 +399,52 @@ def test_I12_a_learner_who_cannot_be_compared_stops_no_other(
     )
     sweeper = Sweeper(settings.model_copy(update={"database_url": adopted.url, "database_schema": SCHEMA}))
     with capture_logs() as logs:
-        for _ in range(3):
+        for _ in range(5):
             sweeper._log_differences()  # noqa: SLF001  # as its job does
     sweeper._engine.dispose()  # noqa: SLF001  # at its end
-    assert [(each["event"], each["learner"]) for each in logs] == [
-        ("reconcile.learner_unchecked", 1),
-        ("reconcile.attempts_graded_by_old_key", 2),
-    ]
+    assert [(each["event"], each["learner"]) for each in logs] == UNCHECKED
     for words, done in (((), ""), (("--force",), "; reconciled")):
         unchecked, changed, count = differences(adopted, *words).splitlines()
         assert unchecked.startswith(
-            "learner 1 was not checked, as a row of the catalog cannot be read (DataError"
+            "learner 1 was not checked, as a row of the catalog cannot be read, or not in time (DataError"
         )
         assert changed.endswith(f"ben-0 (1 attempts){done}")
         assert count == "1 differences, 1 learners not checked"
     assert len(rows(engine, StudyQuestionProgress)) == 2
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+def test_I12_a_learner_whose_comparison_takes_too_long_stops_no_other(
+    adopted: Host, engine: Engine, settings: Settings
+) -> None:
+    ingest(engine, upload(answer("ann-0", AT)))
+    ingest(engine, upload(answer("ben-0", AT)))
+    adopted.client.put("/published_items/ben-0/correct_choice", json=WRONG)
+    adopted.run(SLOW_FUNCTION)
+    adopted.run(
+        OTHER_VIEW.format(f"pub_id::text, source_id, {SLOW} AS choices, correct_choice, now() published_at")
+    )
+    brief = {"database_url": adopted.url, "database_schema": SCHEMA, "task_time_limit": 0.5}
+    sweeper = Sweeper(settings.model_copy(update=brief))
+    with capture_logs() as logs:
+        for _ in range(5):
+            sweeper._log_differences()  # noqa: SLF001  # as its job does
+    sweeper._engine.dispose()  # noqa: SLF001  # at its end
+    assert [(each["event"], each["learner"]) for each in logs] == UNCHECKED
+
+
+def test_what_an_earlier_release_rejected_is_not_a_learners_who_is_gone(
+    adopted: Host, engine: Engine
+) -> None:
+    """It noted the owner of the questions, though another learner's token had sent the upload."""
+    ann = learner(engine)
+    sent = upload(answer("ann-0", AT), answer("nobody", AT))
+    deliver(engine, sent, learner_id=3 - ann)
+    work_off(engine, sent)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE uploads SET user_id = :ann"), {"ann": ann})
+    adopted.run("DELETE FROM users WHERE email = 'ann@example'")
+    assert differences(adopted, code=0) == "0 differences\n"
 
 
 def test_what_the_sweeper_could_not_read_it_reads_later(
