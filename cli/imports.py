@@ -30,7 +30,7 @@ from shared.payload import MAX_ATTEMPTS, normal_id
 from shared.quizzes import UNREADABLE
 from shared.study.grading import study_date
 from shared.study.store import learner_zone
-from shared.uploads import Delivery, Verdict, receive
+from shared.uploads import Delivery, Receipt, Verdict, receive
 
 BATCH = 100  # uploads that are recorded in one transaction
 _KNOWN = text("SELECT EXISTS (SELECT FROM users WHERE id = :learner)")
@@ -106,16 +106,23 @@ def import_(  # noqa: PLR0913  # one for each option
         return
     if not yes:
         click.confirm("Record these sessions?", abort=True)
-    verdicts: Counter[str] = Counter()
+    receipts: list[Receipt] = []
     for start in range(0, len(past.uploads), BATCH):
         bodies = [json.dumps(each).encode() for each in past.uploads[start : start + BATCH]]
         deliveries = [Delivery.read(body, learner_id=learner) for body in bodies]
         with store.engine.begin() as connection:
             # No message is sent from here: the next sweep enqueues the uploads.
-            receipts = receive(connection, deliveries, first_try_after=0)
-        verdicts.update(each.verdict for each in receipts)
+            receipts += receive(connection, deliveries, first_try_after=0)
+    _report(receipts)
+
+
+def _report(receipts: list[Receipt]) -> None:
+    deleted = sum(map(_is_deleted, receipts))
+    verdicts = Counter(each.verdict for each in receipts if not _is_deleted(each))
     known = verdicts[Verdict.PENDING] + verdicts[Verdict.INGESTED]
     click.echo(f"{verdicts[Verdict.NEW]} new, {known} known, {verdicts[Verdict.CONFLICT]} conflict")
+    if deleted:
+        click.echo(f"{deleted} were deleted with the learner since an earlier import: not recorded again")
     if failed := verdicts[Verdict.REJECTED] + verdicts[Verdict.DEAD]:
         click.echo(
             f"{failed} rejected or dead since an earlier import: `study-ingest uploads list` says why;"
@@ -123,6 +130,11 @@ def import_(  # noqa: PLR0913  # one for each option
         )
     if locked := verdicts[Verdict.LOCKED]:
         raise click.ClickException(f"{locked} sessions are locked by another transaction: run this again")
+
+
+def _is_deleted(receipt: Receipt) -> bool:
+    """Return whether a known upload has lost its result, as all data of its learner was deleted."""
+    return receipt.verdict in {Verdict.INGESTED, Verdict.REJECTED} and receipt.result is None
 
 
 class AnkiError(StudyIngestError):

@@ -127,6 +127,24 @@ def test_sessions_that_were_rejected_or_are_locked_are_not_called_known(
     assert "Error: 1 sessions are locked by another transaction: run this again" in result.stderr
 
 
+@pytest.mark.parametrize("replayed", [False, True])
+def test_sessions_that_were_deleted_with_their_learner_are_not_called_known(
+    engine: Engine, database_url: str, tmp_path: Path, *, replayed: bool
+) -> None:
+    import_(database_url, tmp_path, REVIEWS)
+    if replayed:
+        replay(engine)
+    with engine.begin() as connection:
+        delete_learner(connection, ANN)
+    load(engine)
+    assert import_(database_url, tmp_path, REVIEWS) == [
+        *COUNTS,
+        "0 new, 0 known, 0 conflict",
+        "2 were deleted with the learner since an earlier import: not recorded again",
+    ]
+    assert progress(engine) == []
+
+
 @pytest.mark.parametrize(("options", "answer"), [(["--dry-run"], None), ([], "n\n")])
 def test_counts_are_shown_first_and_nothing_is_recorded_without_a_yes(
     engine: Engine, database_url: str, tmp_path: Path, options: list[str], answer: str | None
