@@ -4,7 +4,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Any, NamedTuple
 
+from psycopg.errors import ForeignKeyViolation
 from sqlalchemy import Connection, TextClause, text
+from sqlalchemy.exc import IntegrityError
 
 from shared import db
 from shared.catalog_form import CatalogFile, CatalogQuestion, CatalogUser, EditionChange, repeated
@@ -357,4 +359,11 @@ def _upsert(connection: Connection, table: str, key: str, rows: Sequence[dict[st
         SELECT {columns} FROM json_populate_recordset(CAST(NULL AS {table}), CAST(:rows AS json))
         ON CONFLICT ({key}) DO UPDATE SET {new}
     """  # noqa: S608  # made of the names of a table
-    connection.execute(text(upsert), {"rows": db.as_json(rows)})
+    try:
+        connection.execute(text(upsert), {"rows": db.as_json(rows)})
+    except IntegrityError as error:
+        if not isinstance(error.orig, ForeignKeyViolation):
+            raise
+        raise CatalogError(
+            "a learner whom the catalog names was deleted at the same time: load the catalog again"
+        ) from None

@@ -38,6 +38,7 @@ _STILL_THEIRS = text(f"""
 _PUB_IDS = text("""
     SELECT i.pub_id FROM study_questions q JOIN published_items i ON i.source_id = q.id
     WHERE q.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
+        AND q.id <> ALL(CAST(:others AS bigint[]))
 """)
 
 # The same holds for a conflict. If the catalog has none of the questions that it names, a conflict of a
@@ -89,24 +90,28 @@ _DELETE = text("DELETE FROM users WHERE id = :user_id")
 # A forced load may have moved questions of other learners to this one: what these learners answered, or are
 # being asked, would be deleted with the questions. The topic of a session belongs to the session's learner.
 # A learner who is not found here cannot answer the questions either, so no other learner is locked.
-_HAND_BACK = text("""
+_OF_OTHERS = """
+    SELECT DISTINCT ON (id) * FROM (
+        SELECT moved.id, s.user_id, s.study_topic_id, a.answered_at
+        FROM study_questions moved
+        JOIN study_question_attempts a ON a.study_question_id = moved.id AND a.user_id <> moved.user_id
+        JOIN study_quiz_sessions s ON s.user_id = a.user_id AND s.id = a.study_quiz_session_id
+        WHERE moved.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
+        UNION ALL
+        SELECT moved.id, s.user_id, s.study_topic_id, NULL
+        FROM study_questions moved
+        JOIN study_quiz_sessions s ON s.status = 'in_progress' AND s.question_ids @> to_jsonb(moved.id)
+            AND s.user_id <> moved.user_id
+        WHERE moved.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
+    ) AS known ORDER BY id, answered_at DESC NULLS LAST, user_id, study_topic_id
+"""
+_FIND_OF_OTHERS = text(f"SELECT id FROM ({_OF_OTHERS}) AS last")  # noqa: S608  # made of the constant above
+_FIND_OF_OTHERS = text(f"SELECT id FROM ({_OF_OTHERS}) AS last")  # noqa: S608  # made of a constant
+_HAND_BACK = text(f"""
     UPDATE study_questions q SET user_id = last.user_id, study_topic_id = last.study_topic_id,
         retired_at = least(q.retired_at, now())
-    FROM (SELECT DISTINCT ON (id) * FROM (
-            SELECT moved.id, s.user_id, s.study_topic_id, a.answered_at
-            FROM study_questions moved
-            JOIN study_question_attempts a ON a.study_question_id = moved.id AND a.user_id <> moved.user_id
-            JOIN study_quiz_sessions s ON s.user_id = a.user_id AND s.id = a.study_quiz_session_id
-            WHERE moved.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
-            UNION ALL
-            SELECT moved.id, s.user_id, s.study_topic_id, NULL
-            FROM study_questions moved
-            JOIN study_quiz_sessions s ON s.status = 'in_progress' AND s.question_ids @> to_jsonb(moved.id)
-                AND s.user_id <> moved.user_id
-            WHERE moved.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
-        ) AS known ORDER BY id, answered_at DESC NULLS LAST, user_id, study_topic_id) AS last
-    WHERE q.id = last.id
-""")
+    FROM ({_OF_OTHERS}) AS last WHERE q.id = last.id
+""")  # noqa: S608  # as above
 
 
 class Deleted(NamedTuple):
@@ -135,9 +140,9 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     if redis:
         spool.lock(connection)
     is_ours = catalog_is_ours(connection)
-    if is_ours:  # first, as uploads that name only these questions are not this learner's
-        execute(connection, _HAND_BACK, {"user_id": user_id})
-    pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id})
+    # locks learners before questions, so this must, too.
+    others = scalars(connection, _FIND_OF_OTHERS, {"user_id": user_id}) if is_ours else []
+    pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id, "others": others})
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
     locked = scalars(connection, _LOCK_UPLOADS, bound | {"uploads": []})
     uploads = scalars(connection, _STILL_THEIRS, bound | {"locked": locked})
@@ -148,7 +153,7 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     execute(connection, _DELETE_SESSIONS, bound)
     execute(connection, _DELETE_PROGRESS, bound)
     if is_ours:
-        execute(connection, _HAND_BACK, bound)  # again: a load may have moved questions before the lock
+        execute(connection, _HAND_BACK, bound)
         execute(connection, _DELETE, bound)
     mark_whole(connection, user_id)
     spooled = spool.remove(redis, user_id, set(pub_ids)) if redis else 0
@@ -207,7 +212,7 @@ _UPLOADS = text(_THEIRS)
 
 def export_learner(connection: Connection, user_id: int) -> Iterator[str]:
     """Yield all data of a learner in Postgres: one line of JSON for each row, `{"table": …, "row": {…}}`."""
-    pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id})
+    pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id, "others": []})
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
     bound["uploads"] = scalars(connection, _UPLOADS, bound)
     for table, statement in _STATEMENTS.items():

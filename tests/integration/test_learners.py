@@ -15,7 +15,7 @@ from cli.main import main
 from shared import spool
 from shared.config import Settings
 from shared.db import make_engine
-from shared.errors import UnknownConflictError
+from shared.errors import CatalogError, UnknownConflictError
 from shared.learners import delete_learner, export_learner
 from shared.models import (
     StudyQuestion,
@@ -29,7 +29,7 @@ from shared.models import (
 from shared.ops.actions import accept_conflict, discard_conflict, list_conflicts
 from shared.ops.reports import report_upload
 from shared.study.finalize import verify
-from shared.uploads import Verdict
+from shared.uploads import Verdict, lock
 from tests.factories import (
     ANN,
     BEN,
@@ -50,7 +50,7 @@ from tests.factories import (
 )
 from tests.marks import MARK
 from tests.processes import PATIENCE_S
-from tests.race import overlap, wait_until_blocked
+from tests.race import named, overlap, wait_until_blocked
 from tests.reader import reader
 
 ANNS = answer("q110", "2026-11-20T09:00:00Z")
@@ -414,6 +414,36 @@ def test_a_deletion_waits_for_a_load_that_moves_questions_to_the_learner(engine:
     deleted.result()
     assert questions(engine)[110] == (ANN, 11, True)
     assert len(rows(engine, StudyQuestionAttempt)) == 1
+
+
+@pytest.mark.parametrize(
+    ("catalog", "force"), [(MOVED, True), ({"questions": [question(219)]}, False)], ids=["moved", "new"]
+)
+def test_a_load_for_a_learner_who_is_being_deleted_says_so(
+    engine: Engine, catalog: dict[str, Any], *, force: bool
+) -> None:
+    deletion, loading = overlap(engine, lambda db: delete(db, BEN), lambda db: load(db, catalog, force=force))
+    deletion.result()
+    with pytest.raises(CatalogError, match="was deleted at the same time"):
+        loading.result()
+
+
+def test_I12_a_deletion_that_waits_for_an_upload_stops_no_load(engine: Engine) -> None:
+    """If it locked the question before the upload, it would deadlock with the first load."""
+    ingest(engine, upload(ANNS))
+    load(engine, MOVED, force=True)
+    bens = upload(BENS)
+    ingest(engine, bens)
+    back = {"questions": [question(110, user_id=ANN, study_topic_id=12)]}
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as replay:
+            lock(replay, [uuid_of(bens)])
+            deletion = pool.submit(delete, named(engine, "deletion"), BEN)
+            wait_until_blocked(engine, deletion, "deletion")
+            load(engine, back, force=True)
+            load(engine, {"questions": [question(321)]})
+        deletion.result()
+    assert questions(engine)[110][0] == ANN
 
 
 def test_I11_the_command_deletes_and_says_so(engine: Engine, database_url: str) -> None:
