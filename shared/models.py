@@ -383,12 +383,15 @@ class StudyQuizSession(Base):
             unique=True,
             postgresql_where=sa.text("client_session_uuid IS NOT NULL AND superseded_at IS NULL"),
         ),
-        # Who is asked a question: also its former owners. A session of an upload is never in this index.
+        # Who is asked a question: also its former owners. A session of an upload is never in this index. With
+        # a list of pending entries, which each lookup reads, Postgres would rather read all sessions in
+        # progress: deleting a learner of 10,000 questions took 35 s instead of 0.2, beside 2,000 sessions.
         sa.Index(
             "ix_study_quiz_sessions_asking",
             "question_ids",
             postgresql_using="gin",
             postgresql_ops={"question_ids": "jsonb_path_ops"},
+            postgresql_with={"fastupdate": "off"},
             postgresql_where=sa.text("status = 'in_progress'"),
         ),
         # Referenced by the attempts; a learner's sessions are listed by it, too.

@@ -16,7 +16,7 @@ def upgrade() -> None:
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}")
         op.execute(f"""
             CREATE INDEX CONCURRENTLY {INDEX} ON study_quiz_sessions USING gin (question_ids jsonb_path_ops)
-            WHERE status = 'in_progress'
+            WITH (fastupdate = off) WHERE status = 'in_progress'
         """)
 
 

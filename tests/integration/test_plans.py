@@ -8,10 +8,11 @@ from sqlalchemy import Engine, TextClause, text
 from shared.catalog_sync import withdraw
 from shared.config import Settings
 from shared.db import make_engine
+from shared.learners import _HAND_BACK
 from shared.ops.actions import unvoid_upload, void_upload
 from shared.ops.reports import effects
 from shared.uploads import receive
-from tests.factories import NOW, answer, deliver, delivery, ingest, load, upload, uuid_of, work_off
+from tests.factories import BEN, NOW, answer, deliver, delivery, ingest, load, upload, uuid_of, work_off
 
 # From the tenth time on, Postgres keeps one plan for all parameters.
 UNTIL_PLANNED = 12
@@ -157,3 +158,18 @@ def test_a_withdrawal_reads_few_of_many_sessions_in_progress(engine: Engine, rep
             assert withdraw(connection, [111], now=NOW) == (1, 0)
 
     assert read_by(replaying, retire) < MANY
+
+
+def test_a_deletion_finds_who_is_asked_by_an_index(engine: Engine, replaying: Engine) -> None:
+    """Also if the learner has many questions, and each session asks many."""
+    ids = "(SELECT jsonb_agg(n * 7 + id) FROM generate_series(1, 50) AS n)"
+    asking = [text(str(each).replace("'[110, 120]'", ids)) for each in IN_PROGRESS]
+    questions = text("""
+        INSERT INTO study_questions (id, user_id, study_topic_id, subject)
+        SELECT 100000 + n, 2, 21, '' FROM generate_series(1, :many) AS n
+    """)
+    run(engine, [questions, *asking, text("ANALYZE study_questions")], many=MANY)
+
+    with replaying.begin() as connection:
+        plan = connection.scalars(text(f"EXPLAIN {_HAND_BACK.text}"), {"user_id": BEN})
+        assert "ix_study_quiz_sessions_asking" in " ".join(plan)
