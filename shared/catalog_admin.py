@@ -115,8 +115,8 @@ def _compare(connection: Connection, catalog: CatalogFile, known: _Known) -> lis
             changes.append("owner")
         if changes:
             changed[pub_id] = tuple(changes)
+    asked = _rows(connection, _ASKED, pub_ids=moved)  # first: an answer that comes meanwhile is counted, too
     answered = _rows(connection, _ANSWERED, pub_ids=list(changed))
-    asked = _rows(connection, _ASKED, pub_ids=moved)
     return [
         EditionChange(
             pub_id,
@@ -131,7 +131,9 @@ def _compare(connection: Connection, catalog: CatalogFile, known: _Known) -> lis
 
 def _moves_choices(before: Sequence[str], after: Sequence[str]) -> bool:
     """Return whether a text has another index: an answer by its index would be taken for another choice."""
-    return any(after.index(text) != before.index(text) for text in {*before} & {*after})
+    first = {text: index for index, text in reversed([*enumerate(before)])}
+    now = {text: index for index, text in reversed([*enumerate(after)])}
+    return any(first[text] != now[text] for text in first.keys() & now.keys())
 
 
 def _faults(catalog: CatalogFile, known: _Known) -> list[str]:
@@ -222,8 +224,8 @@ def split(
     """Split new and changed rows of `catalog` into catalogs of at most PART learners, topics or questions.
 
     Each part is for one transaction, which locks at most one learner: so a busy learner delays no other one.
-    If a question or an edition belonged to other learners before, these learners are locked, too. Raises
-    CatalogError as `load_catalog` does, before any write.
+    Questions that move are grouped by their former and their new learner, both of whom are locked, as are
+    former learners of an edition. Raises CatalogError as `load_catalog` does, before any write.
     """
     known = _read(connection, catalog)
     changes = _compare(connection, catalog, known)
@@ -237,9 +239,10 @@ def split(
     def locked_by_user(user: CatalogUser) -> int:
         return user.id if user.id in known.users else 0
 
-    def locked_by_question(question: CatalogQuestion) -> int:
+    def locked_by_question(question: CatalogQuestion) -> tuple[int, int]:
+        before, now = known.questions.get(question.id, question).user_id, question.user_id
         locks = question.id in sources or not locking.isdisjoint(e.pub_id for e in question.editions)
-        return known.questions.get(question.id, question).user_id if locks else 0
+        return (before, now) if locks or before != now else (0, 0)
 
     new_users = [user for user in dict.fromkeys(catalog.users) if user.id in learners]
     new_topics = [topic for topic in dict.fromkeys(catalog.topics) if topic.id in named]
@@ -251,8 +254,8 @@ def split(
     ]
 
 
-def _parts(rows: Sequence[Any], locked: Callable[[Any], int] = lambda _: 0) -> Iterator[list[Any]]:
-    """Group rows by the learner whom they lock, 0 for none, and cut the groups into parts."""
+def _parts(rows: Sequence[Any], locked: Callable[[Any], Any] = lambda _: 0) -> Iterator[list[Any]]:
+    """Group rows by the learners whom they lock, 0 for none, and cut the groups into parts."""
     for _, group in groupby(sorted(rows, key=locked), locked):
         while part := list(islice(group, PART)):
             yield part

@@ -7,21 +7,27 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, TextClause, text
 
 from cli.main import main
-from shared.catalog_admin import PART, compare, load_catalog
+from shared import catalog_admin
+from shared.catalog_admin import PART, compare, load_catalog, split
 from shared.catalog_form import EditionChange
 from shared.errors import CatalogError
 from shared.learners import delete_learner
+from shared.live.forms import Submission
+from shared.live.sessions import submit
 from shared.models import PublishedItem, StudyQuestion, StudyTopic, User
 from shared.study.store import lock_learner
 from tests.factories import (
     ANN,
     BEN,
     CHO,
+    DEFAULT_ZONE,
+    NOW,
     RIGHT,
     answer,
+    begin_session,
     everything,
     ingest,
     load,
@@ -287,3 +293,33 @@ def test_a_contradiction_is_reported_and_changes_nothing_even_by_force(engine: E
             with pytest.raises(CatalogError, match=f"^{message}"):
                 load(engine, catalog, force=force)
     assert everything(engine) == before
+
+
+def test_I12_a_busy_learner_who_gets_a_question_delays_no_other_who_gets_one(engine: Engine) -> None:
+    load(engine)
+    moves = only(question(110, user_id=BEN, study_topic_id=21), question(111, user_id=CHO, study_topic_id=31))
+    with engine.connect() as connection:
+        parts = split(connection, read(moves))
+    assert [{each.user_id for each in part.questions} for part in parts] == [{BEN}, {CHO}]
+
+
+def test_an_answer_that_comes_while_choices_are_compared_is_seen(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(engine)
+    begin_session(engine, ANN, 11, 110)
+    read_rows = catalog_admin._rows  # noqa: SLF001  # the answer comes between two statements
+
+    def submit_after(connection: Connection, statement: TextClause, **named: Any) -> dict[Any, Any]:
+        found = read_rows(connection, statement, **named)
+        if "study_question_attempts" in statement.text:
+            monkeypatch.undo()
+            given = Submission(pub_id="q110", selected=1, unsure=False)
+            with engine.begin() as other:
+                submit(other, ANN, 1, given, now=NOW, default_zone=DEFAULT_ZONE)
+        return found
+
+    monkeypatch.setattr(catalog_admin, "_rows", submit_after)
+    with engine.connect() as connection:
+        (change,) = compare(connection, read(only(OTHER_ORDER)))
+    assert (change.attempts, change.asked) == (1, 1)
