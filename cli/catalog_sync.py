@@ -213,7 +213,7 @@ class _Server:
             answer = response.json()
             if not response.is_success:
                 lines = [f"{each['pointer']}: {each['detail']}" for each in answer.get("errors", [])]
-                is_of_topics = response.status_code in {412, 422}
+                is_of_topics = response.status_code in {412, 413, 422}
                 refused = RefusedRowsError if is_of_topics else RefusedCatalogError
                 raise refused("\n".join([f"{method} {path}: {answer['title']}", *lines]))
             yield answer

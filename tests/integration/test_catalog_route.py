@@ -473,6 +473,20 @@ def test_I12_sync_sends_other_topics_although_one_is_refused(
     assert "0 of 6 topics differed" in sync(server, tmp_path / "c.json", catalog).stdout
 
 
+def test_I12_sync_sends_other_topics_although_a_question_is_too_large_for_a_request(
+    server: httpx.Client, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(engine)
+    monkeypatch.setattr("api.schemas.MAX_BODY", 8000)
+    large = question(113, choices=["x" * 9000, "b", "c", "d"])
+    changed = [each | {"subject": "another"} for each in CATALOG["questions"]]
+    refused = sync(server, tmp_path / "c.json", {**CATALOG, "questions": [*changed, large]})
+    assert refused.exit_code == 1
+    assert "too large" in refused.stderr
+    others = [row["subject"] for row in rows(engine, StudyQuestion) if row["study_topic_id"] != TOPIC]
+    assert {*others} == {"another"}
+
+
 def test_sync_withdraws_no_question_that_moves_to_a_refused_topic(
     server: httpx.Client, engine: Engine, tmp_path: Path
 ) -> None:
