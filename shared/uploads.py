@@ -297,7 +297,8 @@ _REFILL_CONFLICT = text("""
     WITH purged AS MATERIALIZED (
         SELECT c.id, client_session_uuid FROM upload_conflicts c JOIN uploads u USING (client_session_uuid)
         WHERE client_session_uuid = :id AND c.content_hash = :hash AND c.payload IS NULL AND NOT c.blanked
-            AND (u.user_id IS NULL OR u.user_id IN (SELECT id FROM users))
+            AND NOT EXISTS (SELECT FROM (VALUES (u.user_id), (c.user_id), (c.learner_id)) AS their (id)
+                WHERE their.id NOT IN (SELECT users.id FROM users))
     ), free AS MATERIALIZED (
         SELECT purged.id FROM purged JOIN uploads USING (client_session_uuid)
         FOR NO KEY UPDATE OF uploads SKIP LOCKED

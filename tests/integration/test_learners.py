@@ -339,6 +339,18 @@ def test_I11_what_comes_twice_after_a_deletion_by_the_release_before_is_not_kept
     assert payloads(engine) == [None, None]
 
 
+def test_I11_a_conflict_that_the_release_before_blanked_is_not_kept_again(engine: Engine) -> None:
+    sent = upload(ANNS)
+    ingest(engine, sent)
+    deliver(engine, other(sent, NOBODYS))
+    delete(engine, ANN)
+    with engine.begin() as connection:
+        for table in ("uploads", "upload_conflicts"):
+            connection.execute(text(f"UPDATE {table} SET blanked = false"))  # noqa: S608  # of ours
+    deliver(engine, other(sent, NOBODYS))
+    assert payloads(engine) == [None, None]
+
+
 def test_a_row_that_its_host_deleted_leaves_nothing_of_what_was_ingested(engine: Engine) -> None:
     sent = upload(ANNS)
     ingest(engine, sent)
