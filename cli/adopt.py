@@ -4,6 +4,7 @@ The views have the names and the columns of our catalog's tables, and stand in D
 tables. The SQL is partly a guess: the owner of the document server's tables reads, corrects and runs it.
 """
 
+import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from cli.local.places import data_dir_option
 from migrations import require_free_name
 from shared import data_settings, db
 from shared.config import StoreSettings, load_settings
-from shared.editions import CAN_GRADE, CURRENT_EDITIONS
+from shared.editions import CAN_GRADE, CURRENT_EDITIONS, NAMES_ONE
 from shared.errors import ConfigurationError
 from shared.payload import MAX_PUB_ID, MAX_SUBJECT, SPACES
 
@@ -143,6 +144,14 @@ FOR EACH ROW EXECUTE FUNCTION keep_learner_ids();
 INSERT INTO learner_ids (host_id) SELECT {id} FROM {users} ON CONFLICT DO NOTHING;
 """
 
+# In the tables of a document server, nothing keeps a pub_id to a single edition.
+EDITIONS_ASKED = f"""
+{CURRENT_EDITIONS.strip().replace("CREATE VIEW", "CREATE OR REPLACE VIEW")}
+    WHERE {NAMES_ONE.format("newest")};
+"""
+# Tells `faults` whether the database has this view, or that of another release.
+VERSION = f"study-ingest {hashlib.sha256(EDITIONS_ASKED.encode()).hexdigest()[:16]}"
+
 TAIL = """
 -- If the processes have a role of their own (docs/security.md), let this role only read the catalog's views.
 -- Run these lines each time you have run this file: a view that is made again has the rights of a new table.
@@ -242,7 +251,7 @@ def print_views(connection: Connection, schema: str, host_schema: str, zone: str
         kind = db.scalar(connection, _TYPE, {"table": users, "column": id_})
         parts.append(MAPPING.format(schema=_quote(schema), type=kind, users=users, id=_quote(id_)))
     parts += [_view(name, host) for name in VIEWS]
-    parts.append(CURRENT_EDITIONS.strip().replace("CREATE VIEW", "\nCREATE OR REPLACE VIEW") + ";")
+    parts.append(EDITIONS_ASKED + f"COMMENT ON VIEW current_editions IS '{VERSION}';")
     views = ", ".join(f"{_quote(schema)}.{name}" for name in (*VIEWS, "current_editions"))
     return "\n".join([*parts, TAIL.format(schema=_quote(schema), views=views)])
 
@@ -324,6 +333,7 @@ _WRITABLE = text("""
     SELECT NOT pg_has_role(relowner, 'USAGE') AND has_table_privilege(oid, 'INSERT, UPDATE, DELETE')
     FROM pg_class WHERE oid = to_regclass(:view)
 """)
+_COMMENT = text("SELECT obj_description(to_regclass('current_editions'), 'pg_class')")
 # Rows that our processes cannot use: the view, the column that names the row, the condition, what is wrong,
 # and the fix.
 _WRONG_ROWS = (
@@ -416,6 +426,9 @@ def faults(connection: Connection) -> Iterator[tuple[str, str]]:
         if db.scalar(connection, _WRITABLE, {"view": name}):
             fix = "run the grants at the end of views.sql again: through the view, the table could be changed"
             yield f"{name} can be written by the role in DATABASE_URL", fix
+    if db.scalar(connection, _COMMENT) != VERSION:
+        fix = "run `study-ingest adopt` again, and the SQL that it prints, with the grants at its end"
+        yield "current_editions is not the view of this release", fix
     if not found:
         yield from _faults_of_rows(connection)
 
@@ -438,7 +451,7 @@ def _faults_of_rows(connection: Connection) -> Iterator[tuple[str, str]]:
         query = f"SELECT {key} FROM {name} GROUP BY {key} HAVING count({key}) > 1 LIMIT 3"  # noqa: S608  # of ours
         if several := db.scalars(connection, text(query)):
             otherwise = (
-                "attempts at these are skipped as unknown_question"
+                "these are not asked, and attempts at them are skipped as unknown_question"
                 if name in {"study_questions", "published_items"}
                 else "any of the rows may be used, or all of them"
             )

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from shared import db, failures
 from shared.catalog_admin import lock_answered
-from shared.editions import CAN_GRADE
+from shared.editions import CAN_GRADE, NAMES_ONE
 from shared.learners import delete_learner
 from shared.regrading import regrade
 from shared.study.grading import grade
@@ -93,10 +93,10 @@ _GRADED = text(f"""
         count(*) AS attempts
     FROM study_question_attempts a
     JOIN published_items i ON i.pub_id = a.pub_id AND i.source_id = a.study_question_id
-    WHERE a.user_id = ANY(CAST(:user_ids AS bigint[])) AND {CAN_GRADE}
+    WHERE a.user_id = ANY(CAST(:user_ids AS bigint[])) AND {CAN_GRADE} AND {NAMES_ONE.format("a")}
     GROUP BY a.user_id, a.pub_id, a.selected, a.unsure, a.outcome, a.rating, i.correct_choice
     ORDER BY a.user_id, a.pub_id
-""")  # noqa: S608  # made of a constant
+""")  # noqa: S608  # made of constants
 
 
 class Differences(Iterator[list[Found]]):

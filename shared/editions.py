@@ -5,6 +5,12 @@ CHOICE_COUNT = "jsonb_array_length(CASE jsonb_typeof(i.choices) WHEN 'array' THE
 # Whether attempts can be graded by edition i: a document server's view may show drafts, which have no key.
 CAN_GRADE = f"i.correct_choice BETWEEN 0 AND {CHOICE_COUNT} - 1"
 
+# Whether the pub_id in a row, as in `NAMES_ONE.format("a")`, names one edition alone. A document server's
+# views may show several, and any of them may have been shown, even to another learner. Then none is asked or
+# grades.
+NAMES_ONE = f"""(SELECT count(*) FROM published_items AS i JOIN study_questions AS q ON q.id = i.source_id
+    WHERE i.pub_id = {{}}.pub_id AND {CAN_GRADE}) = 1"""  # noqa: S608  # made of a constant
+
 # The edition that is asked now: the newest published edition of each question by which answers can be graded.
 # An edition without a date counts as the oldest; of equal dates, the first pub_id wins. LATERAL makes
 # Postgres look editions up by index, whatever joins the view.

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from shared import db
 from shared.attempts import sessions_of_uploads
-from shared.editions import CAN_GRADE
+from shared.editions import CAN_GRADE, NAMES_ONE
 from shared.study.finalize import refold
 from shared.study.grading import grade
 
@@ -19,8 +19,8 @@ _ATTEMPTS = text(f"""
         a.unsure, i.correct_choice
     FROM published_items i
     JOIN study_question_attempts a ON a.study_question_id = i.source_id AND a.pub_id = i.pub_id
-    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) AND {CAN_GRADE}
-""")  # noqa: S608  # made of a constant
+    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[])) AND {CAN_GRADE} AND {NAMES_ONE.format("a")}
+""")  # noqa: S608  # made of constants
 
 _REGRADE = text("""
     UPDATE study_question_attempts a SET outcome = graded.outcome, rating = graded.rating

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from api.app import create_app
 from api.schemas import Result
-from cli.adopt import faults, print_views
+from cli.adopt import EDITIONS_ASKED, faults, print_views
 from shared import db
 from shared.catalog_reconcile import Difference, reconcile
 from shared.config import Settings, StoreSettings
@@ -21,7 +21,7 @@ from shared.db import make_engine, scalar
 from shared.failures import is_transient
 from shared.live import lists
 from shared.live.sessions import abandon_idle
-from shared.models import StudyQuestionProgress, Upload, UploadConflict
+from shared.models import StudyQuestionAttempt, StudyQuestionProgress, Upload, UploadConflict
 from shared.ops.actions import set_back
 from shared.ops.reports import due_calendar
 from shared.study.finalize import verify
@@ -663,6 +663,63 @@ def test_a_live_session_asks_no_edition_that_cannot_be_graded(
     session = start(front, engine, quiz_mode="due", new_per_session=1)
     assert asked(session) == {"ann-2"}
     assert front.answer(session["session_id"], "ann-2").status_code == 200
+
+
+SEVERAL = (
+    "ALTER TABLE published_items DROP CONSTRAINT published_items_pkey",
+    "CREATE INDEX ON published_items (pub_id)",
+)
+SHOWN_TWICE = (
+    "ALTER VIEW learning.study_questions RENAME TO shown",
+    """
+    CREATE VIEW learning.study_questions AS TABLE learning.shown UNION ALL
+    SELECT * FROM learning.shown WHERE id = (SELECT source_id FROM published_items WHERE pub_id = 'ann-0')
+    """,
+)
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+@pytest.mark.parametrize(
+    "change",
+    [
+        (*SEVERAL, "UPDATE published_items SET pub_id = 'ann-0' WHERE pub_id = 'ann-2'"),
+        (*SEVERAL, "UPDATE published_items SET pub_id = 'ann-0' WHERE pub_id = 'ben-2'"),
+        SHOWN_TWICE,
+    ],
+    ids=["of one learner", "of two learners", "question shown twice"],
+)
+def test_a_live_session_asks_nothing_that_several_editions_name(
+    adopted: Host, engine: Engine, front: Front, change: tuple[str, ...]
+) -> None:
+    adopted.run(*change)
+    adopted.program(
+        "psql", "-v", "ON_ERROR_STOP=1", "-f", "-", text=f"SET search_path = learning;{EDITIONS_ASKED}"
+    )
+    session = start(front, engine)
+    assert "ann-0" not in asked(session)
+    answers = [front.answer(session["session_id"], pub_id) for pub_id in asked(session)]
+    assert {each.status_code for each in answers} == {200}
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+def test_what_several_editions_name_keeps_its_outcome(adopted: Host, engine: Engine) -> None:
+    ingest(engine, upload(answer("ann-0", AT)))
+    adopted.run(
+        *SEVERAL,
+        "INSERT INTO published_items (pub_id, source_id, choices, correct_choice)"
+        " SELECT pub_id, source_id, choices, 2 FROM published_items WHERE pub_id = 'ann-0'",
+    )
+    before = rows(engine, StudyQuestionAttempt)
+    assert differences(adopted, "--force", code=0) == "0 differences\n"
+    assert rows(engine, StudyQuestionAttempt) == before
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+def test_the_doctor_names_the_view_of_an_earlier_release(adopted: Host, engine: Engine) -> None:
+    adopted.run("COMMENT ON VIEW learning.current_editions IS NULL")
+    with engine.connect() as connection:
+        (fault,) = faults(connection)
+    assert fault[0] == "current_editions is not the view of this release"
 
 
 @pytest.mark.parametrize("kind", ["int"], indirect=True)
