@@ -171,7 +171,8 @@ class _Server:
         body = b"{%s}" % b", ".join(parts)
         try:
             with self._ask("PUT", "/catalog", topics, params=self._load, content=body) as answer:
-                self.changes += [EditionChange(**each) for each in answer["changes"]]
+                names = EditionChange._fields  # a newer server may say more
+                self.changes += [EditionChange(*(each[name] for name in names)) for each in answer["changes"]]
                 self.digests |= _digests(answer["digests"])
         except RefusedRowsError as error:
             if len(of_part) > 1:
