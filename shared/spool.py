@@ -182,7 +182,7 @@ def drain(redis: Redis, engine: Engine) -> int:
 
 
 # An upload that somebody is changing is moved later: neither other entries nor the sweeper's other jobs wait.
-_SHORT_WAIT = text("SET LOCAL lock_timeout = '500ms'")
+_SHORT_WAIT = text("SET LOCAL lock_timeout = '50ms'")
 
 
 def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -> int:
