@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from api import live, schemas
 from api.auth import require_token
 from api.errors import Kind, Problem, refuse_invalid
-from api.openapi import answers, reads
+from api.openapi import answers, describe_body
 from api.services import services
 from shared import catalog_admin, catalog_digest, catalog_form, catalog_sync
 from shared.errors import CatalogError
@@ -86,7 +86,7 @@ def admit() -> None:
 @blueprint.put(
     "",
     operation_id="loadCatalog",
-    openapi_extensions=reads(blueprint, catalog_form.CatalogFile),
+    openapi_extensions=describe_body(blueprint, catalog_form.CatalogFile),
     responses=answers(
         {200: schemas.LoadedCatalog},
         *COMMON,
@@ -241,7 +241,7 @@ _WITHDRAWN = answers({200: schemas.Withdrawn}, *COMMON, Kind.TOPIC_CHANGED, Kind
 @blueprint.put(
     "/topics/<id:id>/questions",
     operation_id="keepTopicQuestions",
-    openapi_extensions=reads(blueprint, schemas.QuestionIds),
+    openapi_extensions=describe_body(blueprint, schemas.QuestionIds),
     responses=answers(
         {200: schemas.Withdrawn},
         *COMMON,

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from api import schemas
 from api.errors import Kind, Problem
-from api.openapi import answers, reads
+from api.openapi import answers, describe_body
 from api.services import services
 from shared import uploads
 from shared.metrics import DELIVERIES
@@ -46,7 +46,7 @@ def admit() -> None:
 @upload_routes.post(
     "",
     operation_id="receiveUpload",
-    openapi_extensions=reads(upload_routes, Upload),
+    openapi_extensions=describe_body(upload_routes, Upload),
     responses=answers(
         {202: schemas.Received, 200: schemas.AlreadyIngested},
         Kind.NOT_JSON,

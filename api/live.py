@@ -20,7 +20,7 @@ from werkzeug.routing import IntegerConverter
 from api import live_schemas
 from api.auth import require_token
 from api.errors import Kind, Problem
-from api.openapi import answers, reads
+from api.openapi import answers, describe_body
 from api.schemas import read_body
 from api.services import services
 from shared.live import lists, sessions
@@ -100,7 +100,7 @@ def admit() -> None:
 @blueprint.post(
     "/sessions",
     operation_id="startSession",
-    openapi_extensions=reads(blueprint, SessionStart),
+    openapi_extensions=describe_body(blueprint, SessionStart),
     responses=answers(
         {201: live_schemas.StartedSession, 200: live_schemas.StartedSession},
         *COMMON,
@@ -147,7 +147,7 @@ def read_session(path: SessionPath) -> dict[str, Any]:
 @blueprint.post(
     "/sessions/<id:session_id>/attempts",
     operation_id="answerQuestion",
-    openapi_extensions=reads(blueprint, Submission),
+    openapi_extensions=describe_body(blueprint, Submission),
     responses=answers(
         {200: live_schemas.RecordedAnswer},
         *COMMON,

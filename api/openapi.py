@@ -62,8 +62,8 @@ def answers(bodies: ResponseDict, *kinds: errors.Kind) -> ResponseDict:
     return {**bodies, **problems, "default": problem([errors.Kind.INTERNAL_ERROR])}
 
 
-def reads(blueprint: APIBlueprint, model: type[BaseModel]) -> dict[str, Any]:
-    """Describe a JSON body that the view reads itself: flask-openapi3 would read it less strictly."""
+def describe_body(blueprint: APIBlueprint, model: type[BaseModel]) -> dict[str, Any]:
+    """Describe a JSON body that the view parses, not flask-openapi3, which would be less strict."""
     content, components = parse_body(model)
     blueprint.components_schemas.update(components)
     return {"requestBody": RequestBody(content=content, required=True)}

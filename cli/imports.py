@@ -233,7 +233,7 @@ def _by_field(db: sqlite3.Connection, field: str) -> Any:
     places = {kind: place for kind, place, name in fields if name == field}
     if not places:
         known = ", ".join(sorted({name for _, _, name in fields}))
-        raise AnkiError(f"no note type has the field {field!r}: name one of {known}")
+        raise AnkiError(f"no note type has the field {field!r}: choose one of {known}")
 
     def name(_card: int, _note: int, _guid: str, kind: int | None, texts: str | None) -> str:
         if kind not in places or texts is None:

@@ -102,7 +102,7 @@ class CatalogEdition(_Form):
     @pydantic.model_validator(mode="after")
     def _right_choice_exists(self) -> Self:
         if self.correct_choice >= len(self.choices):
-            raise ValueError("correct_choice is not the index of a choice: the first choice has 0")
+            raise ValueError("correct_choice is not the index of a choice: the first choice has the index 0")
         return self
 
 

@@ -416,8 +416,8 @@ class Settings(BrokerSettings, StoreSettings):
         name = str(info.field_name)
         ours, shortest = secrets(name, secret), SHORTEST_SECRETS[name]
         if any(len(each) < shortest for each in ours):
-            each = "" if name == "ops_password" else " in each token; commas separate tokens"
-            raise ValueError(f"must have {shortest} characters or more{each}")
+            where = "" if name == "ops_password" else " in each token; commas separate tokens"
+            raise ValueError(f"must have {shortest} characters or more{where}")
         # A sender's token must not give the rights of the front end or of operators.
         others = [other for other in SHORTEST_SECRETS if other in info.data]
         known = [each for other in others for each in secrets(other, info.data[other])]

@@ -45,10 +45,10 @@ class _Planned:
     """An upload, and what becomes of its attempts.
 
     `questions`: the known questions that the attempts name, by public id. `owner`: the learner to whom all of
-    these questions belong; None if there are several such learners, no known question, or if the sender's
-    token names another learner. `other_identity`: another under which the upload's sessions may be recorded,
-    see `uploads.own_uuid`. `reason`: why the upload is to be rejected, or None; an upload without an owner
-    always has a reason.
+    these questions belong; None if there are several such learners, if no question is known, or if the
+    sender's token names another learner. `other_identity`: another under which the upload's sessions may be
+    recorded, see `uploads.second_uuid`. `reason`: why the upload is to be rejected, or None; an upload
+    without an owner always has a reason.
     """
 
     uuid: UUID
@@ -174,8 +174,8 @@ def _plan(  # noqa: PLR0913, PLR0917  # all that decides
     else:
         reason = None if plan.topics else "no_usable_attempt"
         uuid = upload.client_session_uuid
-        has_own_uuid = uuid != received.client_session_uuid
-        other_identity = _Identity(uuid if has_own_uuid else uploads.own_uuid(uuid, owner), owner)
+        has_second_uuid = uuid != received.client_session_uuid
+        other_identity = _Identity(uuid if has_second_uuid else uploads.second_uuid(uuid, owner), owner)
     return _Planned(received.client_session_uuid, upload, questions, owner, other_identity, plan, reason)
 
 

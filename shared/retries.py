@@ -170,7 +170,7 @@ def hasten(connection: Connection, settings: Settings, *, limit: int) -> None:
 
 
 def any_overdue(connection: Connection) -> bool:
-    """Return whether an upload is due for a start: otherwise the sweeper need not ask the broker."""
+    """Return whether any upload is overdue; if none is, the sweeper need not ask the broker anything."""
     return bool(scalar(connection, _ANY_OVERDUE))
 
 

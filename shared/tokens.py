@@ -179,7 +179,7 @@ def public_half(key: Mapping[str, Any]) -> dict[str, Any]:
 def mint(  # noqa: PLR0913  # one for each claim
     key: Mapping[str, Any], learner: int, *, audience: str, issuer: str, now: datetime, valid: timedelta
 ) -> str:
-    """Sign a token for a learner with a JSON Web Key: a private key or a shared secret."""
+    """Make a token for a learner, signed with a JSON Web Key: a private key or a shared secret."""
     claims = {
         "sub": str(learner),
         "aud": audience,

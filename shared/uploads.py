@@ -75,7 +75,7 @@ class Receipt:
     """The answer to a delivery; `reason` and `result` (JSON text) are those of an upload with a final status.
 
     A dead upload has neither, and only a rejected one has a reason. `recorded_as`: the uuid of the upload's
-    row, if that is not the uuid that was sent (`own_uuid`).
+    row, if that is not the uuid that was sent (`second_uuid`).
     """
 
     verdict: Verdict
@@ -84,7 +84,7 @@ class Receipt:
     recorded_as: UUID | None = None
 
 
-def own_uuid(client_session_uuid: UUID, learner_id: int) -> UUID:
+def second_uuid(client_session_uuid: UUID, learner_id: int) -> UUID:
     """Return the uuid for a learner's upload if another learner's upload has its `client_session_uuid`.
 
     This hides from the learner that the other upload exists.
@@ -142,7 +142,7 @@ def add_event(
     execute(connection, _ADD_EVENT, bound)
 
 
-def keep_times(connection: Connection, client_session_uuid: UUID, *, with_arrival: bool) -> None:
+def keep_times_as_events(connection: Connection, client_session_uuid: UUID, *, with_arrival: bool) -> None:
     """Keep, as events, times that the row is about to lose.
 
     These are the time of ingestion, if there is one, and, if `with_arrival`, the time of arrival.
@@ -316,12 +316,12 @@ MAX_CONFLICTS = 10
 def _receive_again(connection: Connection, delivery: Delivery, known: Any, first_try_after: float) -> Receipt:
     """Answer a delivery whose uuid is known: a repeat, new content for a rejected upload, or a conflict.
 
-    If another learner's upload has the uuid, the delivery is received under its `own_uuid`.
+    If another learner's upload has the uuid, the delivery is received under its `second_uuid`.
     """
     learner = delivery.learner_id
     owner = known.user_id if known.learner_id is None else known.learner_id
     if learner is not None and owner not in {None, learner}:
-        own = replace(delivery, client_session_uuid=own_uuid(delivery.client_session_uuid, learner))
+        own = replace(delivery, client_session_uuid=second_uuid(delivery.client_session_uuid, learner))
         (receipt,) = receive(connection, [own], first_try_after=first_try_after)
         return replace(receipt, recorded_as=own.client_session_uuid)
     content = {
@@ -436,12 +436,12 @@ _CLOSE = text("""
 def find(connection: Connection, client_session_uuid: UUID, learner_id: int | None = None) -> Any:
     """Return the row of an upload that its sender may see; None if there is no such row.
 
-    With `learner_id`, only this learner's uploads are searched, also by their `own_uuid`. An upload of a
+    With `learner_id`, only this learner's uploads are searched, also by their `second_uuid`. An upload of a
     trusted sender belongs to a learner once a replay has found that the learner owns its questions.
     """
     ids = [client_session_uuid]
     if learner_id is not None:
-        ids.append(own_uuid(client_session_uuid, learner_id))
+        ids.append(second_uuid(client_session_uuid, learner_id))
     return execute(
         connection, _FIND, {"id": client_session_uuid, "ids": ids, "learner": learner_id}
     ).fetchone()

@@ -287,7 +287,7 @@ class Sweeper:
         return False
 
     def _log_differences(self) -> bool:
-        """Log what `catalog reconcile` would repair of the next learners; begin again once a day.
+        """For the next learners, log what `catalog reconcile` would repair; once a day, begin with the first.
 
         Return whether more learners may be left: other jobs run before the next learners are checked.
         """

@@ -30,7 +30,7 @@ def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: boo
     """Replay the uploads of a message in one transaction; if it fails, replay each upload alone.
 
     An upload is also replayed alone if it is the only one of its message, or if the message is repeated and
-    the upload may not share a transaction. Uploads that are not started within MESSAGE_SHARE of the time
+    the upload must not share a transaction. Uploads that are not started within MESSAGE_SHARE of the time
     limit are left to the sweeper. If an upload that is replayed alone fails, this is recorded, and the
     sweeper enqueues the upload again, unless it is dead now. A first start is not counted here, as `tries`
     begins at 1. A message of the sweeper (`again`), or one that the broker delivers again, may follow a start
@@ -71,9 +71,9 @@ def _count_start(upload: UUID) -> bool:
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
     """Replay several uploads in one transaction; return the replayed ones, and those whose start is counted.
 
-    Of a repeated message, only some uploads may share a transaction. The caller replays every other upload
-    alone. If the transaction fails, or the message has only one upload, these are all uploads of the message.
-    Before the caller replays an upload of a repeated message, it counts the start, if it is not counted yet.
+    The caller replays alone each upload that is not in the first list: each of the message, if the
+    transaction fails or the message has only one. Of a repeated message, it first counts the start of an
+    upload that is not in the second list. Only some uploads of such a message share a transaction.
     """
     if len(uploads) <= 1:
         return [], []

@@ -21,7 +21,7 @@ from shared.plan import SKIPPED, Plan
 from shared.replay import replay
 from shared.study.store import lock_learner, lock_owners
 from shared.study.voiding import unvoid_sessions, void_sessions
-from shared.uploads import Event, Status, add_event, keep_times
+from shared.uploads import Event, Status, add_event, keep_times_as_events
 
 
 class RequestResult(StrEnum):
@@ -159,7 +159,7 @@ def replay_again(
         for row in db.execute(connection, _DATES, {"id": client_session_uuid, "user_id": upload.user_id})
     }
     _supersede(connection, client_session_uuid, "its upload was replayed again")
-    keep_times(connection, client_session_uuid, with_arrival=False)
+    keep_times_as_events(connection, client_session_uuid, with_arrival=False)
     add_event(connection, client_session_uuid, Event.REPLAYED, why)
     db.execute(connection, _SET_BACK, {"id": client_session_uuid, "statuses": [Status.INGESTED]})
     done = replay(connection, [client_session_uuid], now=now, default_zone=default_zone, dates=dates)
@@ -411,7 +411,7 @@ def accept_conflict(connection: Connection, conflict: int) -> UUID:
             f"the payload of conflict {conflict} is deleted: the conflict cannot be accepted"
         )
     _supersede(connection, uuid, "other content was accepted under the same uuid")
-    keep_times(connection, uuid, with_arrival=True)
+    keep_times_as_events(connection, uuid, with_arrival=True)
     add_event(connection, uuid, Event.ACCEPTED)
     db.execute(connection, _KEEP_PRESENT, {"id": uuid})
     db.execute(connection, _TAKE_CONFLICT, {"conflict": conflict})

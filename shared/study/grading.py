@@ -26,7 +26,7 @@ class Grade(NamedTuple):
 
 
 def derive_outcome(selected: int | None, *, unsure: bool, correct_choice: int) -> Outcome:
-    """Derive the outcome of an answer. Without a choice it is unsure (and its rating is Again)."""
+    """Derive the outcome of an answer; without a choice it is `unsure`, though the rating is Again."""
     if unsure or selected is None:
         return Outcome.UNSURE
     return Outcome.CORRECT if selected == correct_choice else Outcome.WRONG

@@ -11,7 +11,7 @@ from shared import db
 from shared.errors import OvertakenError
 from shared.models import StudyQuestionAttempt, StudyQuizSession
 from shared.study.finalize import verify
-from shared.uploads import own_uuid
+from shared.uploads import second_uuid
 from tests.factories import (
     ANN,
     ARRIVAL,
@@ -108,7 +108,7 @@ def test_I2_one_session_under_both_of_its_uuids_is_not_replayed_together(engine:
     """By a trusted sender and by the learner: each would miss the other's sessions."""
     sent = upload(answer("q110", at(1)))
     arrive(engine, [sent])
-    own = {"id": own_uuid(uuid_of(sent), ANN), "learner": ANN}
+    own = {"id": second_uuid(uuid_of(sent), ANN), "learner": ANN}
     with engine.begin() as connection:
         connection.execute(
             text("""

@@ -127,7 +127,7 @@ def test_what_is_no_export_of_anki_is_refused_with_the_remedy(
         read_anki(file, field="Code", mapping=None)
     write(file, NOTES, [])
     with pytest.raises(
-        AnkiError, match="no note type has the field 'code': name one of Code, Extra, Front, Text"
+        AnkiError, match="no note type has the field 'code': choose one of Code, Extra, Front, Text"
     ):
         read_anki(file, field="code", mapping=None)
     for mapping in (b"", b"card_id,pub_id\n", b"card;pub_id\n1;q1\n", b"guid\ng1\n"):
