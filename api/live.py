@@ -74,12 +74,12 @@ class TopicPath(LearnerPath):
     topic_id: Id
 
 
-class _Now(TypedDict):
+class _Clock(TypedDict):
     now: datetime
     default_zone: str
 
 
-def _run_now(work: Callable[[Connection, _Now], T]) -> T:
+def _run_at_database_time(work: Callable[[Connection, _Clock], T]) -> T:
     """Run a function in a transaction, and pass it the database's time and the default time zone."""
     now, store, zone = services().now, services().live, services().settings.study_time_zone
     return store.run(lambda connection: work(connection, {"now": now(connection), "default_zone": zone}))
@@ -87,7 +87,7 @@ def _run_now(work: Callable[[Connection, _Now], T]) -> T:
 
 @blueprint.before_request
 def admit() -> None:
-    """Refuse requests without a token of STUDY_API_TOKEN (all if it is unset), and ids that are too large."""
+    """Refuse a request without a token of STUDY_API_TOKEN, or with an id that is too large."""
     require_token(services().settings.study_tokens, Kind.LIVE_CLOSED)
     # Not checked in the converter: if the path has other methods, too, werkzeug would answer 405, not 404.
     if any(number >= BIGINT for number in (request.view_args or {}).values()):
@@ -113,12 +113,12 @@ def start_session(path: LearnerPath) -> tuple[dict[str, Any], int, dict[str, str
     """Start a session (201), or resume the one that is in progress in the topic (200)."""
     form = read_body(SessionStart)
 
-    def start(connection: Connection, now: _Now) -> tuple[dict[str, Any], bool]:
+    def start(connection: Connection, now: _Clock) -> tuple[dict[str, Any], bool]:
         circumstances = sessions.Circumstances(now["now"], SystemRandom(), now["default_zone"])
         session_id, new = sessions.start(connection, path.user_id, form, circumstances)
         return sessions.read_session(connection, path.user_id, session_id), new
 
-    session, new = _run_now(start)
+    session, new = _run_at_database_time(start)
     if new:
         log.info("quiz_session.started", session=session["session_id"])
     else:
@@ -160,7 +160,7 @@ def read_session(path: SessionPath) -> dict[str, Any]:
 def answer_question(path: SessionPath) -> dict[str, Any]:
     """Answer a question; until the session is closed, the same answer again gets the same response."""
     answer = read_body(Submission)
-    recorded = _run_now(
+    recorded = _run_at_database_time(
         lambda connection, now: sessions.submit(connection, path.user_id, path.session_id, answer, **now)
     )
     return live_schemas.RecordedAnswer.model_validate(recorded).model_dump(mode="json")
@@ -182,7 +182,7 @@ def abandon_session(path: SessionPath) -> dict[str, Any]:
 
 
 def _close(path: SessionPath, status: str) -> dict[str, Any]:
-    closed = _run_now(
+    closed = _run_at_database_time(
         lambda connection, now: sessions.close(
             connection, path.user_id, path.session_id, status=status, **now
         )
@@ -201,7 +201,9 @@ def void_session(path: SessionPath) -> dict[str, Any]:
 
     The answer is 409 if the session is superseded.
     """
-    voided = _run_now(lambda connection, now: sessions.void(connection, path.user_id, path.session_id, **now))
+    voided = _run_at_database_time(
+        lambda connection, now: sessions.void(connection, path.user_id, path.session_id, **now)
+    )
     log.info("quiz_session.voided", session=path.session_id)
     return live_schemas.QuizSession.model_validate(voided).model_dump(mode="json")
 
@@ -298,7 +300,7 @@ def list_sessions(path: LearnerPath, query: PageQuery) -> dict[str, Any]:
 def list_due_reviews(path: LearnerPath, query: ReviewQuery) -> dict[str, Any]:
     """List the questions that are due before a study date, the longest overdue first."""
     after, limit = _place(query, lists.BEFORE_REVIEWS), query.limit + 1
-    rows = _run_now(
+    rows = _run_at_database_time(
         lambda connection, now: lists.due_reviews(
             connection, path.user_id, before=query.due_before, after=after, limit=limit, **now
         )
@@ -339,7 +341,7 @@ def list_progress(path: LearnerPath, query: PageQuery) -> Response:
 def list_wrong_notes(path: LearnerPath, query: NoteQuery) -> dict[str, Any]:
     """List open or closed wrong notes, the most recently opened first."""
     after, limit = _place(query, lists.BEFORE_NOTES), query.limit + 1
-    rows = _run_now(
+    rows = _run_at_database_time(
         lambda connection, now: lists.wrong_notes(
             connection, path.user_id, state=query.state, after=after, limit=limit, **now
         )
@@ -354,5 +356,7 @@ def list_wrong_notes(path: LearnerPath, query: NoteQuery) -> dict[str, Any]:
 )
 def list_weak_areas(path: TopicPath) -> dict[str, Any]:
     """List the learner's results by subject in a topic, the least accurate subject first."""
-    areas = _run_now(lambda connection, now: lists.weak_areas(connection, path.user_id, path.topic_id, **now))
+    areas = _run_at_database_time(
+        lambda connection, now: lists.weak_areas(connection, path.user_id, path.topic_id, **now)
+    )
     return live_schemas.WeakAreas.model_validate({"items": areas}).model_dump(mode="json")

@@ -106,7 +106,7 @@ def smoke(*, url: str | None, patience: float, store: Store) -> None:
 def _setting(name: str) -> str:
     if value := os.environ.get(name):
         return value
-    raise ConfigurationError(f"{name}: is missing: set it for the server to be checked")
+    raise ConfigurationError(f"{name} is missing: set it to the value of the server that you want to check")
 
 
 @dataclass(slots=True)

@@ -92,7 +92,7 @@ def uploads() -> None:
     """
 
 
-def _narrowed(command: Callable[..., Any]) -> Callable[..., Any]:
+def _search_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that narrow a search by time, learner and question."""
     for option in (  # the last one comes first in the help
         click.option(
@@ -114,7 +114,7 @@ def _narrowed(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @uploads.command("list")
 @click.option("--status", type=click.Choice(Status, case_sensitive=False))
-@_narrowed
+@_search_options
 @click.option(
     "--skipped",
     is_flag=True,
@@ -259,7 +259,7 @@ class _Shift(click.ParamType[timedelta]):
     metavar="TEXT",
     help="Select the failed uploads with TEXT in their last error or reason; case is ignored.",
 )
-@_narrowed
+@_search_options
 @click.option(
     "--skipped",
     is_flag=True,

@@ -24,8 +24,8 @@ _QUESTIONS = text(f"""
 def load_questions(connection: Connection, pub_ids: Iterable[str]) -> dict[str, Question]:
     """Map each known public id to its question, in the edition that the id names.
 
-    An id counts as unknown if its edition has no valid key, or if a document server's views show several
-    editions with the id: any of them may have been shown, even to another learner.
+    An id counts as unknown if its edition has no valid key. So does an id that several editions have in a
+    document server's views: which of them the learner saw is not known, and they may be of several learners.
 
     A caller that grades must hold the learner's lock: then no catalog load changes a key before the caller
     has written.

@@ -60,7 +60,7 @@ class Index:
         if missing := sorted(self.asked.keys() - self.topics.keys()):
             topics = ", ".join(map(str, missing))
             raise CatalogError(
-                f"topic {topics}: has questions in the file, but no entry: add an entry to `topics`"
+                f"`topics` has no entry for topic {topics}, although the file has questions of it: add one"
             )
 
     def digests(self) -> Iterator[Digest]:

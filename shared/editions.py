@@ -5,9 +5,8 @@ CHOICE_COUNT = "jsonb_array_length(CASE jsonb_typeof(i.choices) WHEN 'array' THE
 # Whether attempts can be graded by edition i: a document server's view may show drafts, which have no key.
 CAN_GRADE = f"i.correct_choice BETWEEN 0 AND {CHOICE_COUNT} - 1"
 
-# Whether the pub_id in a row, as in `NAMES_ONE.format("a")`, names one edition alone. A document server's
-# views may show several, and any of them may have been shown, even to another learner. Then none is asked or
-# grades.
+# Whether the pub_id in a row, as in `NAMES_ONE.format("a")`, is that of one edition alone. In a document
+# server's views several may have it. Then none of them is asked, and no attempt is graded by them again.
 NAMES_ONE = f"""(SELECT count(*) FROM published_items AS i JOIN study_questions AS q ON q.id = i.source_id
     WHERE i.pub_id = {{}}.pub_id AND {CAN_GRADE}) = 1"""  # noqa: S608  # made of a constant
 

@@ -28,8 +28,9 @@ LOCAL_DISKS = ("btrfs", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"
 # A disk with a smaller share of free space counts as full.
 FREE_SHARE = 0.001
 
-# Each count of uploads reads a partial index without the ingested ones. Purged uploads and conflicts are not
-# counted: no operator can do anything about them. Accepting a conflict decides all earlier ones, too.
+# Each count of uploads reads a partial index without the ingested ones. What is purged, upload or conflict,
+# is not counted: no operator can do anything about it. Once a conflict is accepted, the earlier ones of the
+# same upload are not counted either.
 _READ_STATE = text("""
     SELECT waiting, oldest, extract(epoch FROM now() - oldest)::float8 AS oldest_age,
         rejected, dead, conflicts,

@@ -226,8 +226,8 @@ class Outbox(Base):
     """A webhook: a message about a session, about a dead upload, or about changed progress.
 
     Its id is the receiver's idempotency key. `waiting` → `delivered` | `skipped` (no receiver, or the session
-    was voided) | `dead` (refused, or tries exhausted); `last_error` says why. An upload that is dead again
-    after a replay has another row; at most one `progress.changed` waits.
+    was voided) | `dead` (refused, or tries exhausted); `last_error` says why. An upload that becomes dead a
+    second time, after it was set back, gets a second row; at most one `progress.changed` waits.
     """
 
     __tablename__ = "outbox"

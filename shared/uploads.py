@@ -178,9 +178,9 @@ def receive(
 ) -> list[Receipt]:
     """Record deliveries, and return their receipts in the same order.
 
-    A known upload that another transaction has locked is not waited for; one that it has changed is, up to
-    the lock timeout. `first_try_after`: seconds after which the sweeper enqueues a new upload, if it is still
-    `received`.
+    If another transaction has only locked a known upload, this does not wait. If that transaction has changed
+    the upload, this waits until it ends, or for the lock timeout. `first_try_after`: seconds after which the
+    sweeper enqueues a new upload, if it is still `received`.
     """
     first: dict[UUID, Delivery] = {}
     for delivery in deliveries:
@@ -371,8 +371,8 @@ def _replace(
 class Locked:
     """A `received` upload whose row the caller has locked.
 
-    `payload` is its decoded JSON; `learner_id` is the only learner whom it may concern, None for a trusted
-    sender; `clock_shift` is what an operator wants added to its times.
+    `payload`: its decoded JSON. `learner_id`: the learner of the token that sent it, whose questions alone it
+    may name; None if a trusted sender sent it. `clock_shift`: what an operator wants added to its times.
     """
 
     client_session_uuid: UUID

@@ -289,7 +289,7 @@ class Sweeper:
     def _log_differences(self) -> bool:
         """For the next learners, log what `catalog reconcile` would repair; once a day, begin with the first.
 
-        Return whether more learners may be left: other jobs run before the next learners are checked.
+        Return whether more learners may be left; if so, this runs again after the other jobs that are due.
         """
         if (differences := next(self._differences, None)) is None:
             with self._engine.begin() as connection:

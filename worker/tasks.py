@@ -41,13 +41,13 @@ def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: boo
     waiting = [UUID(each) for each in client_session_uuids]
     failures = []
     try:
-        replayed, started = _replay_together(waiting, is_repeat=is_repeat)
+        replayed, counted = _replay_together(waiting, is_repeat=is_repeat)
         for upload in waiting:
             if upload in replayed:
                 continue
             if time.monotonic() > end:
                 break  # the sweeper enqueues the rest
-            if is_repeat and upload not in started and not _count_start(upload):
+            if is_repeat and upload not in counted and not _count_start(upload):
                 continue
             try:
                 _replay([upload])
@@ -69,34 +69,34 @@ def _count_start(upload: UUID) -> bool:
 
 
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
-    """Replay several uploads in one transaction; return the replayed ones, and those whose start is counted.
+    """Replay several uploads in one transaction; return (replayed, counted).
 
-    The caller replays alone each upload that is not in the first list: each of the message, if the
-    transaction fails or the message has only one. Of a repeated message, it first counts the start of an
-    upload that is not in the second list. Only some uploads of such a message share a transaction.
+    The caller replays alone each upload that is not in `replayed`: each of the message, if the transaction
+    fails or the message has only one. If the message is repeated, the caller first counts the start of each
+    such upload that is not in `counted`. Only some uploads of a repeated message share a transaction.
     """
     if len(uploads) <= 1:
         return [], []
-    started = uploads
+    counted = uploads
     if is_repeat:
         with engine().begin() as connection:
-            started = retries.count_starts(connection, uploads, max_tries=settings.max_tries)
-    if not started:
+            counted = retries.count_starts(connection, uploads, max_tries=settings.max_tries)
+    if not counted:
         return [], []
     try:
-        _replay(started)
+        _replay(counted)
     except Exception as error:  # noqa: BLE001  # whatever it is: each upload is replayed alone
-        names = [str(upload) for upload in started]
+        names = [str(upload) for upload in counted]
         log.info("uploads.not_replayed_together", uploads=names, error=describe(error))
         if not is_repeat or not is_transient(error):
-            return [], started
+            return [], counted
         # A transient fault, such as a locked learner, must not count as a try: the counts are taken back.
         # When an upload is then started alone, `_count_start` counts that start. The message may end before
         # all are started.
         with engine().begin() as connection:
-            retries.take_back(connection, started)
+            retries.take_back(connection, counted)
         return [], []
-    return started, started
+    return counted, counted
 
 
 def _replay(uploads: list[UUID]) -> None:

@@ -64,9 +64,9 @@ def act_as_owner(data_dir: Path) -> None:
     for needed in (Path(sys.executable).resolve(), Path(sys.prefix), Path(__file__).parent):
         if not account.can_reach(needed):
             raise ServerError(
-                f"started as root, study-ingest must run as user {account.uid}, who can change {data_dir} or"
-                f" a directory above it, but cannot reach {needed}: install Python and study-ingest where"
-                " that user can reach them, or choose a --data-dir in directories that only root can change"
+                f"user {account.uid} cannot reach {needed}. Started as root, study-ingest becomes this user,"
+                f" who can change {data_dir} or a directory above it: install Python and study-ingest where"
+                " this user can reach them, or choose a --data-dir in directories that only root can change"
             )
     os.setgroups([])
     os.setgid(account.gid)

@@ -303,7 +303,7 @@ def test_sync_refuses_questions_of_a_topic_that_the_file_does_not_have(
     alone = {"questions": [question(112) | {"retired_at": retired_at}]}
     refused = sync(server, tmp_path / "c.json", alone)
     assert refused.exit_code == 1
-    assert "topic 11: has questions in the file, but no entry" in refused.stderr
+    assert "`topics` has no entry for topic 11, although the file has questions of it" in refused.stderr
 
 
 def test_sync_refuses_a_question_of_two_topics(server: httpx.Client, engine: Engine, tmp_path: Path) -> None:

@@ -201,9 +201,10 @@ def test_an_owner_who_cannot_run_the_program_is_named(data_dir: Path, act_as_own
     os.chown(data_dir, FOREIGN, FOREIGN)
     data_dir.parent.chmod(0o700)
     refused = act_as_owner(data_dir).stderr
-    assert f"user {FOREIGN}, who can change {data_dir} or a directory above it, but cannot reach " in refused
+    assert f"user {FOREIGN} cannot reach " in refused
+    assert f"becomes this user, who can change {data_dir} or a directory above it" in refused
     assert (
-        "where that user can reach them, or choose a --data-dir in directories that only root can change"
+        "where this user can reach them, or choose a --data-dir in directories that only root can change"
         in refused
     )
 
