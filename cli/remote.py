@@ -1,4 +1,4 @@
-"""A server that a command talks to: a client, its token, and a progress bar for many requests."""
+"""What a command needs to talk to a server: a client with its token, and a progress bar."""
 
 import sys
 from collections.abc import Iterable

@@ -55,8 +55,8 @@ class Index:
     def check(self) -> None:
         """Raise CatalogError for a question of two topics, or of a topic that has no entry in the file."""
         numbers = sorted(chain.from_iterable(map(set, self.asked.values())))
-        if both := next((one for one, other in pairwise(numbers) if one == other), None):
-            raise CatalogError(f"question {both}: has entries in two topics")
+        if twice := next((one for one, other in pairwise(numbers) if one == other), None):
+            raise CatalogError(f"question {twice}: has entries in two topics")
         if missing := sorted(self.asked.keys() - self.topics.keys()):
             topics = ", ".join(map(str, missing))
             raise CatalogError(

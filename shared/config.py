@@ -271,7 +271,7 @@ class AdvancedSettings(BaseSettings):
     )
     store_pause: Seconds = Field(
         4.0,
-        description="seconds between two requests that try a failed store: the spool, or Postgres for `/ops`",
+        description="seconds until a failed store is asked again: the spool, or Postgres for `/ops`",
     )
     first_try_after: Seconds = Field(
         30.0, description="seconds after which the sweeper enqueues a new upload that still waits"

@@ -46,8 +46,8 @@ class _Planned:
 
     `questions`: the known questions that the attempts name, by public id. `owner`: the learner to whom all of
     these questions belong; None if there are several such learners, if no question is known, or if the
-    sender's token names another learner. `other_identity`: another under which the upload's sessions may be
-    recorded, see `uploads.second_uuid`. `reason`: why the upload is to be rejected, or None; an upload
+    sender's token names another learner. `other_identity`: the other identity that sessions of the upload may
+    have, see `uploads.second_uuid`. `reason`: why the upload is to be rejected, or None; an upload
     without an owner always has a reason.
     """
 

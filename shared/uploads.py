@@ -85,7 +85,7 @@ class Receipt:
 
 
 def second_uuid(client_session_uuid: UUID, learner_id: int) -> UUID:
-    """Return the uuid for a learner's upload if another learner's upload has its `client_session_uuid`.
+    """Make the uuid of a learner's upload whose `client_session_uuid` another learner's upload has already.
 
     This hides from the learner that the other upload exists.
     """
@@ -434,10 +434,11 @@ _CLOSE = text("""
 
 
 def find(connection: Connection, client_session_uuid: UUID, learner_id: int | None = None) -> Any:
-    """Return the row of an upload that its sender may see; None if there is no such row.
+    """Return the row of the upload with this uuid, or None.
 
-    With `learner_id`, only this learner's uploads are searched, also by their `second_uuid`. An upload of a
-    trusted sender belongs to a learner once a replay has found that the learner owns its questions.
+    With `learner_id`, return an upload of this learner alone; it may be recorded under its `second_uuid`. An
+    upload of a trusted sender belongs to a learner once a replay has found that the learner owns its
+    questions.
     """
     ids = [client_session_uuid]
     if learner_id is not None:

@@ -71,9 +71,9 @@ def _count_start(upload: UUID) -> bool:
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
     """Replay several uploads in one transaction; return (replayed, counted).
 
-    The caller replays alone each upload that is not in `replayed`: each of the message, if the transaction
-    fails or the message has only one. If the message is repeated, the caller first counts the start of each
-    such upload that is not in `counted`. Only some uploads of a repeated message share a transaction.
+    The caller then replays, one by one, the uploads that are not in `replayed`. If the transaction fails, or
+    the message has only one upload, that is all of them. For a repeated message, of which only some uploads
+    share a transaction, the caller first counts the start of each of these, unless it is in `counted`.
     """
     if len(uploads) <= 1:
         return [], []

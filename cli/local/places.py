@@ -55,7 +55,7 @@ class ServerError(StudyIngestError):
 
 
 def act_as_owner(data_dir: Path) -> None:
-    """If started as root, become the data directory's owner: root must not follow links that others made.
+    """If started as root, switch to the owner of the data directory: root must not follow links of others.
 
     Root stays root if the directory is root's. Raises ServerError if the owner cannot run this program.
     """
@@ -81,7 +81,7 @@ def make_data_dir(data_dir: Path) -> Path:
 
 
 def read_env_as_owner(data_dir: Path) -> dict[str, str]:
-    """Return what `read_env` returns; root first becomes the directory's owner, as `act_as_owner` says."""
+    """Return what `read_env` returns; a process of root first switches users, as `act_as_owner` says."""
     act_as_owner(data_dir)
     return read_env(data_dir)
 

@@ -44,8 +44,8 @@ class Servers:
     """Run the embedded servers for the length of a `with`; their data is in `directory`.
 
     `durable=False` is for tests only: it is faster, but Postgres loses data in a power cut, and Valkey at
-    every stop. `postgres` and `valkey` may be stopped, killed and restarted one by one, from a thread that
-    lives until the end.
+    every stop. `self.postgres` and `self.valkey` may be stopped, killed and restarted one by one, by a thread
+    that lives as long as the `with`: on Linux, a server stops when the thread that started it ends.
     """
 
     postgres: "Postgres"

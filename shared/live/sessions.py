@@ -84,7 +84,7 @@ def start(connection: Connection, user_id: int, form: SessionStart, circumstance
     bound = form.model_dump() | snapshot | {"user_id": user_id, "now": circumstances.now}
     if made := db.scalar(connection, _INSERT, bound):
         return Started(made, new=True)
-    if found := db.scalar(connection, _IN_PROGRESS, topic):  # begun in spite of the learner's lock
+    if found := db.scalar(connection, _IN_PROGRESS, topic):  # another process took no learner's lock
         return Started(found, new=False)
     raise errors.OvertakenError("another process started and closed a session of the topic meanwhile")
 

@@ -1,7 +1,7 @@
-"""What an outbox does about an answer.
+"""What an outbox does after a server's answer.
 
-Only the server's own 202 or 200 that carries the session's id is a reason to delete: a captive portal answers
-200 to everything. `client/vectors.json` has an example of each case.
+A session is deleted only after the server's own 202 or 200 that carries the session's id: a captive portal
+answers 200 to everything. `client/vectors.json` has an example of each case.
 """
 
 import json
