@@ -30,7 +30,7 @@ storable = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 attempts = st.fixed_dictionaries(
     {
         "pub_id": st.text(storable, min_size=1, max_size=200).filter(
-            lambda it: 0 < len(normal_id(it)) <= 200
+            lambda it: len(normal_id(it)) <= 200 and not it.replace("\ufeff", " ").isspace()
         ),
         "selected": st.none() | st.integers(0, 32767),
         "unsure": st.booleans(),
