@@ -1,13 +1,14 @@
 """Export or delete all data of a learner, including the answers in uploads."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from redis import Redis
 from sqlalchemy import Connection, text
 
 from shared import spool
 from shared.db import catalog_is_ours, execute, scalars
+from shared.errors import OvertakenError
 from shared.payload import SPACES
 from shared.study.store import lock_learner, mark_whole
 
@@ -35,11 +36,6 @@ _STILL_THEIRS = text(f"""
     WHERE client_session_uuid = ANY(CAST(:locked AS uuid[]))
 """)  # noqa: S608  # as above
 
-_PUB_IDS = text("""
-    SELECT i.pub_id FROM study_questions q JOIN published_items i ON i.source_id = q.id
-    WHERE q.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
-        AND q.id <> ALL(CAST(:others AS bigint[]))
-""")
 
 # The same holds for a conflict. If the catalog has none of the questions that it names, a conflict of a
 # trusted sender belongs to the learner of its upload.
@@ -105,13 +101,22 @@ _OF_OTHERS = """
         WHERE moved.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
     ) AS known ORDER BY id, answered_at DESC NULLS LAST, user_id, study_topic_id
 """
-_FIND_OF_OTHERS = text(f"SELECT id FROM ({_OF_OTHERS}) AS last")  # noqa: S608  # made of the constant above
-_FIND_OF_OTHERS = text(f"SELECT id FROM ({_OF_OTHERS}) AS last")  # noqa: S608  # made of a constant
 _HAND_BACK = text(f"""
     UPDATE study_questions q SET user_id = last.user_id, study_topic_id = last.study_topic_id,
         retired_at = least(q.retired_at, now())
     FROM ({_OF_OTHERS}) AS last WHERE q.id = last.id
+""")  # noqa: S608  # made of the constant above
+
+# The public ids of a learner's questions; if `without_others`, only of those that are not handed back.
+_PUB_IDS = text(f"""
+    SELECT i.pub_id FROM study_questions q JOIN published_items i ON i.source_id = q.id
+    WHERE q.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id)
+        AND NOT (:without_others AND q.id IN (SELECT id FROM ({_OF_OTHERS}) AS last))
+    ORDER BY i.pub_id
 """)  # noqa: S608  # as above
+
+# How often a deletion begins again, because whose a question is has changed while it waited for a lock.
+TRIES = 5
 
 
 class Deleted(NamedTuple):
@@ -140,13 +145,8 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     if redis:
         spool.lock(connection)
     is_ours = catalog_is_ours(connection)
-    # locks learners before questions, so this must, too.
-    others = scalars(connection, _FIND_OF_OTHERS, {"user_id": user_id}) if is_ours else []
-    pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id, "others": others})
+    pub_ids, uploads = _lock_what_is_theirs(connection, user_id, without_others=is_ours)
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
-    locked = scalars(connection, _LOCK_UPLOADS, bound | {"uploads": []})
-    uploads = scalars(connection, _STILL_THEIRS, bound | {"locked": locked})
-    lock_learner(connection, user_id)
     ((sessions, attempts, progress),) = execute(connection, _COUNT, bound)
     conflicts = execute(connection, _BLANK_CONFLICTS, bound | {"uploads": uploads}).rowcount
     execute(connection, _BLANK_UPLOADS, bound | {"uploads": uploads})
@@ -158,6 +158,29 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     mark_whole(connection, user_id)
     spooled = spool.remove(redis, user_id, set(pub_ids)) if redis else 0
     return Deleted(sessions, attempts, progress, len(uploads), conflicts, spooled)
+
+
+def _lock_what_is_theirs(
+    connection: Connection, user_id: int, *, without_others: bool
+) -> tuple[list[str], list[Any]]:
+    """Lock a learner's uploads, then the learner; return the public ids of their questions, and the uploads.
+
+    Questions that will be handed back are left out, as uploads that name only these are not this learner's.
+    Raises OvertakenError if the questions changed again and again while this waited for the locks.
+    """
+    theirs = {"user_id": user_id, "without_others": without_others}
+    for _ in range(TRIES):
+        attempt = connection.begin_nested()
+        pub_ids = scalars(connection, _PUB_IDS, theirs)
+        bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
+        locked = scalars(connection, _LOCK_UPLOADS, bound | {"uploads": []})
+        uploads = scalars(connection, _STILL_THEIRS, bound | {"locked": locked})
+        lock_learner(connection, user_id)
+        if scalars(connection, _PUB_IDS, theirs) == pub_ids:
+            attempt.commit()
+            return pub_ids, uploads
+        attempt.rollback()  # unlocks, as uploads are locked before learners
+    raise OvertakenError(f"the questions of learner {user_id} change all the time: delete the learner again")
 
 
 def _own(column: str) -> str:
@@ -212,7 +235,7 @@ _UPLOADS = text(_THEIRS)
 
 def export_learner(connection: Connection, user_id: int) -> Iterator[str]:
     """Yield all data of a learner in Postgres: one line of JSON for each row, `{"table": …, "row": {…}}`."""
-    pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id, "others": []})
+    pub_ids = scalars(connection, _PUB_IDS, {"user_id": user_id, "without_others": False})
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
     bound["uploads"] = scalars(connection, _UPLOADS, bound)
     for table, statement in _STATEMENTS.items():

@@ -458,6 +458,23 @@ def test_I12_a_deletion_that_waits_for_an_upload_stops_no_load(engine: Engine) -
     assert questions(engine)[110][0] == ANN
 
 
+def test_I11_two_learners_who_share_questions_are_deleted_at_once(engine: Engine) -> None:
+    """While Ben's deletion waits, the question that was to be handed back to Ann becomes his alone."""
+    ingest(engine, upload(ANNS))
+    load(engine, MOVED, force=True)
+    deliver(engine, upload(answer("q110", LATER), NOBODYS))
+    bens = upload(BENS)
+    ingest(engine, bens)
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as replay:
+            lock(replay, [uuid_of(bens)])
+            deletion = pool.submit(delete, named(engine, "deletion"), BEN)
+            wait_until_blocked(engine, deletion, "deletion")
+            delete(engine, ANN)
+        deletion.result()
+    assert {*payloads(engine)} == {None}
+
+
 def test_I11_the_command_deletes_and_says_so(engine: Engine, database_url: str) -> None:
     ingest(engine, upload(ANNS))
     words = ["learners", "delete", str(ANN), "--yes"]
