@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import structlog
 from psycopg.errors import LockNotAvailable
@@ -23,7 +24,7 @@ from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from shared import config, db, failures, payload
 from shared.errors import StoreUnavailableError
-from shared.uploads import Delivery, Verdict, receive
+from shared.uploads import Delivery, Verdict, receive, second_uuid
 
 log = structlog.get_logger()
 
@@ -181,20 +182,36 @@ def drain(redis: Redis, engine: Engine) -> int:
     return len(entries) - (_record(redis, engine, readable) if readable else 0)
 
 
-# An upload that somebody is changing is moved later: neither other entries nor the sweeper's other jobs wait.
+# Only as long as a request of another process needs to record the same upload.
 _SHORT_WAIT = text("SET LOCAL lock_timeout = '50ms'")
+
+# The known uploads that another transaction has locked; the others are locked until this transaction ends.
+_LOCKED = text("""
+    WITH free AS MATERIALIZED (
+        SELECT client_session_uuid FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))
+        ORDER BY client_session_uuid FOR NO KEY UPDATE SKIP LOCKED)
+    SELECT client_session_uuid FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))
+        AND client_session_uuid NOT IN (SELECT client_session_uuid FROM free)
+""")
 
 
 def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -> int:
-    """Record entries, and remove them from Redis; return how many stay there, as their uploads are locked."""
+    """Record entries, and remove them from Redis; return how many stay there, as their uploads are locked.
+
+    The wait is short, as it holds up the sweeper's other jobs. Entries with the same uuid stay together: the
+    content that came first is recorded first.
+    """
     try:
         with engine.begin() as connection:
             db.execute(connection, _SHORT_WAIT)
+            uuids = {entry: _uuids(delivery) for entry, delivery in entries}
+            locked = {*db.scalars(connection, _LOCKED, {"ids": [*set[UUID]().union(*uuids.values())]})}
+            free = [each for each in entries if locked.isdisjoint(uuids[each[0]])]
             # Convert the times from Redis' clock to Postgres': keep each entry's age; none is in the future.
             now, redis_now = db.now(connection), _now(redis)
             deliveries = [
                 replace(delivery, received_at=now - max(redis_now - pushed_at, timedelta()))
-                for _, delivery in entries
+                for _, delivery in free
                 if (pushed_at := delivery.received_at)
             ]
             receipts = receive(connection, deliveries, first_try_after=0)
@@ -204,11 +221,11 @@ def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -
         _set_aside(redis, entries[0][0], error)
         return 0
     except OperationalError as error:
-        if not isinstance(error.orig, LockNotAvailable):
-            raise
-        return sum(_record(redis, engine, [each]) for each in entries) if len(entries) > 1 else 1
+        if isinstance(error.orig, LockNotAvailable):
+            return len(entries)
+        raise
     moved = [
-        each for each, receipt in zip(entries, receipts, strict=True) if receipt.verdict is not Verdict.LOCKED
+        each for each, receipt in zip(free, receipts, strict=True) if receipt.verdict is not Verdict.LOCKED
     ]
     if moved:
         log.info("spool.moved", uploads=[str(delivery.client_session_uuid) for _, delivery in moved])
@@ -216,6 +233,12 @@ def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -
         if not redis.lrem(MOVING, 1, entry):
             redis.lrem(SPOOL, -1, entry)
     return len(entries) - len(moved)
+
+
+def _uuids(delivery: Delivery) -> set[UUID]:
+    """Return the uuids under which a delivery may be recorded."""
+    uuid, learner = delivery.client_session_uuid, delivery.learner_id
+    return {uuid} if learner is None else {uuid, second_uuid(uuid, learner)}
 
 
 # At maxmemory Redis refuses LPUSH, but not in a script that has removed something before.

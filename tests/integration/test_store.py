@@ -13,14 +13,15 @@ from api.app import create_app
 from api.store import Store
 from cli.client import PATH
 from cli.local.servers import Servers
-from shared import spool
+from shared import db, spool
 from shared.config import Settings
 from shared.db import make_engine
 from shared.errors import StoreUnavailableError
+from shared.models import Upload
 from shared.payload import EXAMPLE_UPLOAD
 from shared.study.store import lock_learner
 from shared.uploads import Verdict, receive
-from tests.factories import ANN, BEN, answer, delivery, ingest, load, standing, upload
+from tests.factories import ANN, BEN, answer, delivery, ingest, load, rows, standing, upload, uuid_of
 
 Serve = Callable[[Flask, Settings], httpx.Client]
 AT = "2026-11-20T09:00:00Z"
@@ -136,19 +137,42 @@ def test_I12_a_repeat_of_an_upload_that_is_being_changed_delays_no_others_in_the
 ) -> None:
     """With a lock timeout of 0, the move would wait for ever without a limit of its own."""
     load(engine)
-    changed, fresh = upload(answer("q110", AT)), upload(answer("q111", AT))
-    ingest(engine, changed)
+    changed, fresh = upload(answer("q999", AT)), upload(answer("q111", AT))
+    assert ingest(engine, changed).status == "rejected"
+    contents = [changed | {"attempts": [answer(pub_id, AT)]} for pub_id in ("q110", "q111")]
     ours = make_engine(settings.model_copy(update={"lock_timeout": 0}))
     with spool.connect(servers.redis_url) as redis:
-        for each in (changed, fresh):
+        for each in (*contents, fresh):
             spool.push(redis, delivery(each))
         with engine.begin() as operator:
             operator.execute(text("UPDATE uploads SET clock_shift = '1 hour'"))
             assert [spool.drain(redis, ours) for _ in range(2)] == [1, 0]
             assert standing(engine, fresh).status == "received"
-        assert spool.drain(redis, ours) == 1
+        assert spool.drain(redis, ours) == 2
         assert spool.spooled(redis) == 0
     ours.dispose()
+    stored = {row["client_session_uuid"]: row["payload"] for row in rows(engine, Upload)}
+    assert stored[uuid_of(changed)] == contents[0]
+
+
+def test_I12_a_locked_table_holds_a_move_of_the_spool_for_one_short_wait(
+    engine: Engine, settings: Settings, servers: Servers
+) -> None:
+    load(engine)
+    ours = make_engine(settings.model_copy(update={"lock_timeout": 0}))
+    contents = [upload(answer("q110", AT))]
+    contents += [contents[0] | {"attempts": [answer("q111", AT)]}, upload(answer("q111", AT))]
+    with spool.connect(servers.redis_url) as redis:
+        for each in contents:
+            spool.push(redis, delivery(each))
+        with engine.begin() as other:
+            other.execute(text("LOCK TABLE uploads IN SHARE MODE"))
+            before = db.statements_sent()
+            assert spool.drain(redis, ours) == 0
+            assert db.statements_sent() - before == 4  # the last of them waits
+        assert spool.drain(redis, ours) == 3
+    ours.dispose()
+    assert contents[0] in [row["payload"] for row in rows(engine, Upload)]
 
 
 def test_an_upload_that_is_locked_goes_to_the_spool(
