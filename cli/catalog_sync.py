@@ -211,10 +211,12 @@ class _Server:
             if method != "GET":
                 took = time.monotonic() - begun
                 self._next_at = time.monotonic() + min(took, LONGEST_PAUSE_S)
+            if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:  # a proxy's is no JSON
+                raise RefusedRowsError(f"{method} {path}: the body is too large for the server or its proxy")
             answer = response.json()
             if not response.is_success:
                 lines = [f"{each['pointer']}: {each['detail']}" for each in answer.get("errors", [])]
-                is_of_topics = response.status_code in {412, 413, 422}
+                is_of_topics = response.status_code in {412, 422}
                 refused = RefusedRowsError if is_of_topics else RefusedCatalogError
                 raise refused("\n".join([f"{method} {path}: {answer['title']}", *lines]))
             yield answer
