@@ -427,7 +427,7 @@ def faults(connection: Connection) -> Iterator[tuple[str, str]]:
             fix = "run the grants at the end of views.sql again: through the view, the table could be changed"
             yield f"{name} can be written by the role in DATABASE_URL", fix
     if db.scalar(connection, _COMMENT) != VERSION:
-        fix = "run `study-ingest adopt` again, and the SQL that it prints, with the grants at its end"
+        fix = "of the SQL that `study-ingest adopt` prints, run the view current_editions and its comment"
         yield "current_editions is not the view of this release", fix
     if not found:
         yield from _faults_of_rows(connection)
