@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from api.app import create_app
 from api.schemas import Result
 from cli.adopt import EDITIONS_ASKED, faults, print_views
-from shared import db
+from shared import catalog_reconcile, db
 from shared.catalog_reconcile import Difference, reconcile
 from shared.config import Settings, StoreSettings
 from shared.db import make_engine, scalar
@@ -415,8 +415,9 @@ def test_I12_a_learner_who_cannot_be_compared_stops_no_other(
 
 @pytest.mark.parametrize("kind", ["int"], indirect=True)
 def test_I12_a_learner_whose_comparison_takes_too_long_stops_no_other(
-    adopted: Host, engine: Engine, settings: Settings
+    adopted: Host, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(catalog_reconcile, "COMPARE_SECONDS", 0.5)
     ingest(engine, upload(answer("ann-0", AT)))
     ingest(engine, upload(answer("ben-0", AT)))
     adopted.client.put("/published_items/ben-0/correct_choice", json=WRONG)
@@ -424,8 +425,7 @@ def test_I12_a_learner_whose_comparison_takes_too_long_stops_no_other(
     adopted.run(
         OTHER_VIEW.format(f"pub_id::text, source_id, {SLOW} AS choices, correct_choice, now() published_at")
     )
-    brief = {"database_url": adopted.url, "database_schema": SCHEMA, "task_time_limit": 0.5}
-    sweeper = Sweeper(settings.model_copy(update=brief))
+    sweeper = Sweeper(settings.model_copy(update={"database_url": adopted.url, "database_schema": SCHEMA}))
     with capture_logs() as logs:
         for _ in range(5):
             sweeper._log_differences()  # noqa: SLF001  # as its job does
