@@ -117,8 +117,8 @@ def import_(  # noqa: PLR0913  # one for each option
 
 
 def _report(receipts: list[Receipt]) -> None:
-    deleted = sum(map(_is_deleted, receipts))
-    verdicts = Counter(each.verdict for each in receipts if not _is_deleted(each))
+    deleted = sum(each.is_deleted for each in receipts)
+    verdicts = Counter(each.verdict for each in receipts if not each.is_deleted)
     known = verdicts[Verdict.PENDING] + verdicts[Verdict.INGESTED]
     click.echo(f"{verdicts[Verdict.NEW]} new, {known} known, {verdicts[Verdict.CONFLICT]} conflict")
     if deleted:
@@ -130,11 +130,6 @@ def _report(receipts: list[Receipt]) -> None:
         )
     if locked := verdicts[Verdict.LOCKED]:
         raise click.ClickException(f"{locked} sessions are locked by another transaction: run this again")
-
-
-def _is_deleted(receipt: Receipt) -> bool:
-    """Return whether a known upload has lost its result, as all data of its learner was deleted."""
-    return receipt.verdict in {Verdict.INGESTED, Verdict.REJECTED} and receipt.result is None
 
 
 class AnkiError(StudyIngestError):

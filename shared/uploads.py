@@ -75,13 +75,15 @@ class Receipt:
     """The answer to a delivery; `reason` and `result` (JSON text) are those of an upload with a final status.
 
     A dead upload has neither, and only a rejected one has a reason. `recorded_as`: the uuid of the upload's
-    row, if that is not the uuid that was sent (`second_uuid`).
+    row, if that is not the uuid that was sent (`second_uuid`). `is_deleted`: the upload's answers were
+    deleted with their learner, and these are not recorded.
     """
 
     verdict: Verdict
     reason: str | None = None
     result: str | None = None
     recorded_as: UUID | None = None
+    is_deleted: bool = False
 
 
 def second_uuid(client_session_uuid: UUID, learner_id: int) -> UUID:
@@ -165,10 +167,10 @@ _INSERT = text("""
         RETURNING client_session_uuid
     )
     SELECT id, new.client_session_uuid IS NOT NULL AS is_new, coalesce(status, '') AS status, content_hash,
-        reason, result, is_purged, learner_id, user_id
+        reason, result, is_purged, blanked, learner_id, user_id
     FROM delivery LEFT JOIN new ON new.client_session_uuid = id
         LEFT JOIN LATERAL (SELECT status, content_hash, reason, CAST(result AS text) AS result,
-                payload IS NULL AS is_purged, learner_id, user_id
+                payload IS NULL AS is_purged, blanked, learner_id, user_id
             FROM uploads WHERE client_session_uuid = id LIMIT 1) AS known ON TRUE
 """)
 
@@ -214,7 +216,7 @@ def receive(
 
 _KNOWN = text("""
     SELECT client_session_uuid AS id, status, content_hash, reason, CAST(result AS text) AS result,
-        payload IS NULL AS is_purged, learner_id, user_id
+        payload IS NULL AS is_purged, blanked, learner_id, user_id
     FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))
 """)
 
@@ -223,15 +225,19 @@ def _look_up(connection: Connection, uuids: Collection[UUID]) -> dict[UUID, Any]
     return {row.id: row for row in execute(connection, _KNOWN, {"ids": list(uuids)})} if uuids else {}
 
 
+# Whether the learner of an upload was deleted. A process of the release before did not set `blanked` then.
+_IS_GONE = "user_id IS NOT NULL AND NOT EXISTS (SELECT FROM users WHERE users.id = user_id)"
+
 # An upload that somebody else has locked is left as it is: the other uploads of a batch must not wait.
-_IF_FREE = """
+_IF_FREE = f"""
     WITH free AS MATERIALIZED (
-        SELECT client_session_uuid AS id FROM uploads WHERE client_session_uuid = :id
-        FOR NO KEY UPDATE SKIP LOCKED)
-"""
+        SELECT client_session_uuid AS id, content_hash AS old_hash, received_at AS old_received_at,
+            blanked OR payload IS NULL AND {_IS_GONE} AS was_blanked
+        FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE SKIP LOCKED)
+"""  # noqa: S608  # made of the constant above
 
 # Content that was blanked is not stored, also from another sender: so its hash stays, as a conflict, when
-# other content takes its place. The SELECTs from `uploads` still see the old row.
+# other content takes its place.
 _REPLACE = text(f"""
     {_IF_FREE}, blanked AS (
         SELECT FROM upload_conflicts WHERE client_session_uuid = :id AND content_hash = :hash AND blanked
@@ -248,12 +254,11 @@ _REPLACE = text(f"""
         RETURNING client_session_uuid
     ), noted AS (
         INSERT INTO upload_events (client_session_uuid, at, kind)
-        SELECT client_session_uuid, uploads.received_at, 'received'
-        FROM replaced JOIN uploads USING (client_session_uuid)
+        SELECT id, old_received_at, 'received' FROM replaced JOIN free ON id = client_session_uuid
     ), remembered AS (
         INSERT INTO upload_conflicts (client_session_uuid, content_hash, received_at, blanked)
-        SELECT client_session_uuid, uploads.content_hash, uploads.received_at, true
-        FROM replaced JOIN uploads USING (client_session_uuid) WHERE uploads.blanked
+        SELECT id, old_hash, old_received_at, true
+        FROM replaced JOIN free ON id = client_session_uuid WHERE was_blanked
         ON CONFLICT (client_session_uuid, content_hash) DO UPDATE SET blanked = true, payload = NULL)
     SELECT EXISTS (SELECT FROM free) AS is_free, EXISTS (SELECT FROM replaced) AS is_new,
         EXISTS (SELECT FROM blanked) AS is_blanked
@@ -261,44 +266,41 @@ _REPLACE = text(f"""
 
 # Store the payload again, so that an operator can replay the upload: with the time of this arrival, to which
 # its `sent_at` is compared. `finalized_at` is set to now, or the next purge would delete the payload. A
-# payload that was blanked is not stored: nothing would delete it later. A process of the release before did
-# not set `blanked`, but deleted the learner's row.
+# payload that was blanked is not stored: nothing would delete it later.
 _REFILL = text(f"""
     {_IF_FREE}, refilled AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now(),
             received_at = coalesce(CAST(:at AS timestamptz), now())
         FROM free
         WHERE client_session_uuid = free.id AND content_hash = :hash AND payload IS NULL
-            AND status IN ('rejected', 'dead') AND NOT blanked
-            AND (user_id IS NULL OR user_id IN (SELECT id FROM users))
+            AND status IN ('rejected', 'dead') AND NOT was_blanked
         RETURNING client_session_uuid
     ), noted AS (
         INSERT INTO upload_events (client_session_uuid, at, kind)
-        SELECT client_session_uuid, uploads.received_at, 'received'
-        FROM refilled JOIN uploads USING (client_session_uuid))
+        SELECT id, old_received_at, 'received' FROM refilled JOIN free ON id = client_session_uuid)
     SELECT EXISTS (SELECT FROM free) AS is_free
 """)  # noqa: S608  # as above
 
-# If the upload was blanked, this payload is left out: nothing would delete these answers later.
-_KEEP_CONFLICT = text("""
+# If the upload was blanked, this payload is left out: nothing would delete these answers later. Blanked and
+# other conflicts are counted apart: the ones leave place for the others.
+_KEEP_CONFLICT = text(f"""
     INSERT INTO upload_conflicts
         (client_session_uuid, content_hash, payload, received_at, learner_id, blanked)
-    SELECT :id, :hash, CASE WHEN NOT blanked AND (user_id IS NULL OR user_id IN (SELECT id FROM users))
-        THEN CAST(:payload AS jsonb) END,
+    SELECT :id, :hash, CASE WHEN NOT (blanked OR {_IS_GONE}) THEN CAST(:payload AS jsonb) END,
         coalesce(CAST(:at AS timestamptz), now()), :learner, blanked
     FROM uploads WHERE client_session_uuid = :id
-        AND (SELECT count(*) FROM upload_conflicts WHERE client_session_uuid = :id) < :most
+        AND (SELECT count(*) FROM upload_conflicts c
+            WHERE c.client_session_uuid = :id AND c.blanked = uploads.blanked) < :most
     ON CONFLICT (client_session_uuid, content_hash) DO NOTHING
-""")
+""")  # noqa: S608  # as above
 
 # Store the payload of a purged conflict again: its sender is told that it is recorded. All statements that
-# write to a conflict lock its upload first. For the condition on `users`, see _REFILL.
+# write to a conflict lock its upload first.
 _REFILL_CONFLICT = text("""
     WITH purged AS MATERIALIZED (
         SELECT c.id, client_session_uuid FROM upload_conflicts c JOIN uploads u USING (client_session_uuid)
         WHERE client_session_uuid = :id AND c.content_hash = :hash AND c.payload IS NULL AND NOT c.blanked
-            AND NOT EXISTS (SELECT FROM (VALUES (u.user_id), (c.user_id), (c.learner_id)) AS their (id)
-                WHERE their.id NOT IN (SELECT users.id FROM users))
+            AND (u.user_id IS NULL OR EXISTS (SELECT FROM users WHERE users.id = u.user_id))
     ), free AS MATERIALIZED (
         SELECT purged.id FROM purged JOIN uploads USING (client_session_uuid)
         FOR NO KEY UPDATE OF uploads SKIP LOCKED
@@ -338,7 +340,7 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
         if known.is_purged and known.status in {Status.REJECTED, Status.DEAD}:
             is_free = scalar(connection, _REFILL, content)
             verdict = verdict if is_free else Verdict.LOCKED
-        return Receipt(verdict, known.reason, known.result)
+        return Receipt(verdict, known.reason, known.result, is_deleted=known.blanked)
     if known.status == Status.REJECTED:
         if replaced := _replace(connection, content, known, first_try_after):
             return replaced
@@ -351,7 +353,7 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
     is_known = not execute(connection, _KEEP_CONFLICT, content | {"most": most}).rowcount
     if is_known and scalar(connection, _REFILL_CONFLICT, content):
         return Receipt(Verdict.LOCKED)
-    return Receipt(Verdict.PENDING if is_hidden else Verdict.CONFLICT)
+    return Receipt(Verdict.PENDING if is_hidden else Verdict.CONFLICT, is_deleted=known.blanked)
 
 
 def _replace(
@@ -361,7 +363,7 @@ def _replace(
     replacement = content | {"known_hash": known.content_hash, "first_try_after": first_try_after}
     ((is_free, is_new, is_blanked),) = execute(connection, _REPLACE, replacement)
     if is_blanked:
-        return Receipt(Verdict.REJECTED, "learner_deleted")
+        return Receipt(Verdict.REJECTED, "learner_deleted", is_deleted=True)
     if not is_free or is_new:
         return Receipt(Verdict.NEW if is_new else Verdict.LOCKED)
     return None

@@ -29,7 +29,7 @@ from shared.models import (
 from shared.ops.actions import accept_conflict, discard_conflict, list_conflicts
 from shared.ops.reports import report_upload
 from shared.study.finalize import verify
-from shared.uploads import Verdict, lock
+from shared.uploads import MAX_CONFLICTS, Verdict, lock
 from tests.factories import (
     ANN,
     BEN,
@@ -339,16 +339,28 @@ def test_I11_what_comes_twice_after_a_deletion_by_the_release_before_is_not_kept
     assert payloads(engine) == [None, None]
 
 
-def test_I11_a_conflict_that_the_release_before_blanked_is_not_kept_again(engine: Engine) -> None:
-    sent = upload(ANNS)
-    ingest(engine, sent)
-    deliver(engine, other(sent, NOBODYS))
+def test_I11_what_the_release_before_blanked_is_not_kept_again_after_other_content(engine: Engine) -> None:
+    sent, new = upload(ANNS), upload(BENS)
+    new["client_session_uuid"] = sent["client_session_uuid"]
+    deliver(engine, sent)
     delete(engine, ANN)
     with engine.begin() as connection:
-        for table in ("uploads", "upload_conflicts"):
-            connection.execute(text(f"UPDATE {table} SET blanked = false"))  # noqa: S608  # of ours
-    deliver(engine, other(sent, NOBODYS))
-    assert payloads(engine) == [None, None]
+        connection.execute(text("UPDATE uploads SET blanked = false"))
+    assert deliver(engine, new).verdict is Verdict.NEW
+    work_off(engine, new)
+    deliver(engine, sent)
+    assert payloads(engine) == [new, None]
+
+
+def test_blanked_conflicts_leave_place_for_others(engine: Engine) -> None:
+    sent = upload(BENS)
+    ingest(engine, sent)
+    for minute in range(MAX_CONFLICTS):
+        deliver(engine, other(sent, answer("q110", f"2026-11-20T09:{minute:02}:00Z")))
+    delete(engine, ANN)
+    assert deliver(engine, other(sent, answer("second210", LATER))).verdict is Verdict.CONFLICT
+    with engine.connect() as connection:
+        assert len(list_conflicts(connection, limit=20)) == 1
 
 
 def test_a_row_that_its_host_deleted_leaves_nothing_of_what_was_ingested(engine: Engine) -> None:
