@@ -43,7 +43,7 @@ RESULT = {
 
 
 def with_example(example: dict[str, Any], *, location: str = "") -> ConfigDict:
-    """Configure a model's example and, if its response has a `Location`, the meaning of that header."""
+    """Make a model's configuration for the API's document: an example, and what a `Location` header means."""
     headers = {"Location": {"description": location, "schema": {"type": "string"}}} if location else {}
     extra = {"json_schema_extra": {"example": example}, "openapi_extra": {"headers": headers}}
     return cast("ConfigDict", extra)  # flask-openapi3 reads a key that pydantic does not know

@@ -190,7 +190,7 @@ def metrics(directory: str, port: int) -> None:
     settings = load_settings(Settings).model_copy(update={"prometheus_multiproc_dir": directory})
     if not directory:
         raise ConfigurationError(
-            "PROMETHEUS_MULTIPROC_DIR: is not set: set it to the directory that the processes use"
+            "PROMETHEUS_MULTIPROC_DIR is not set: set it to the directory that this host's processes use"
         )
     try:
         _, serving = start_http_server(port, LOOPBACK, registry(settings))

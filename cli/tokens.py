@@ -11,7 +11,7 @@ import click
 
 from cli.local.places import data_dir_option, read_env_as_owner
 from cli.options import Duration
-from shared.tokens import HIGHEST_LEARNER, NO_KEY, generate_key, load_keys, mint, public_half
+from shared.tokens import HIGHEST_LEARNER, UNREADABLE_KEY, generate_key, load_keys, mint, public_half
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -107,6 +107,6 @@ def mint_(  # noqa: PLR0913  # one for each option
         token = mint(key, learner, audience=audience, issuer=issuer, now=datetime.now(UTC), valid=valid)
     except OSError as error:
         raise click.ClickException(f"{signing_key}: {error.strerror}") from None
-    except NO_KEY:
+    except UNREADABLE_KEY:
         raise click.ClickException(f"{signing_key}: not a private key made by `tokens keygen`") from None
     click.echo(token)

@@ -1,4 +1,4 @@
-"""Find keys that a document server changed after answers were graded by them, and learners that it deleted.
+"""Find right choices that a document server changed after answers were graded by them, and deleted learners.
 
 When a document server changes its tables, no attempt is graded again, and no foreign key deletes our rows. So
 `reconcile` brings our rows in line with the server's tables.

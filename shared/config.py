@@ -131,14 +131,14 @@ def broker_url(url: str) -> str:
     # There may be several URLs, separated by semicolons: Celery tries the next if a broker is away. The
     # scheme of the first URL, as it is written, decides whether all brokers must prove their names: with
     # `redis://a;rediss://b`, or with `REDISS://b`, none of the brokers would have to prove its name.
-    each = url.split(";")
-    schemes = {one.partition("://")[0] for one in each}
+    urls = url.split(";")
+    schemes = {each.partition("://")[0] for each in urls}
     try:
-        parts = [urlsplit(one) for one in each]
-        sound = schemes <= {*BROKERS} and all(one.port != 0 for one in parts)
-        sound &= all(one.path for one in parts if one.scheme == "redis+socket")
-        for one in parts:
-            check_host(one.hostname or "")
+        parts = [urlsplit(each) for each in urls]
+        sound = schemes <= {*BROKERS} and all(each.port != 0 for each in parts)
+        sound &= all(each.path for each in parts if each.scheme == "redis+socket")
+        for each in parts:
+            check_host(each.hostname or "")
     except ValueError:
         sound = False
     if sound and len(schemes) > 1:
@@ -271,7 +271,7 @@ class AdvancedSettings(BaseSettings):
     )
     store_pause: Seconds = Field(
         4.0,
-        description="seconds until a failed store is asked again: the spool, or Postgres for `/ops`",
+        description="seconds until the spool, or Postgres for `/ops`, is asked again after it did not answer",
     )
     first_try_after: Seconds = Field(
         30.0, description="seconds after which the sweeper enqueues a new upload that still waits"

@@ -251,7 +251,7 @@ MAX_EXPONENT = 999
 # An integer of at most this many characters is always within the range of a double.
 ALWAYS_FINITE = 300
 # Postgres writes numbers out without exponents: 19,000 times `1e-999` would become 19 MB.
-MAX_ZEROS = 100_000
+MAX_EXPONENTS = 100_000
 
 # An upload of 500 attempts with their four fields holds 2,500 values. A megabyte of the shortest ones,
 # half a million, would keep all other requests of the process waiting for a second.
@@ -316,7 +316,7 @@ class _Numbers:
     """The numbers of one body: each is limited in size, and the sum of their exponents is limited."""
 
     def __init__(self) -> None:
-        self._zeros = 0
+        self._exponents = 0
 
     def read(self, literal: str) -> Decimal:
         """Read a number exactly; raise LimitError if it exceeds a limit."""
@@ -324,9 +324,9 @@ class _Numbers:
         is_long = len(literal) > MAX_NUMBER_LENGTH or abs(exponent) > MAX_EXPONENT
         if is_long or not isfinite(float(literal)):
             raise LimitError("A number in the body is too large, too small, or written with too many digits.")
-        self._zeros += abs(exponent)
-        if self._zeros > MAX_ZEROS:
-            raise LimitError(f"The exponents of the body's numbers add up to more than {MAX_ZEROS:,}.")
+        self._exponents += abs(exponent)
+        if self._exponents > MAX_EXPONENTS:
+            raise LimitError(f"The exponents of the body's numbers add up to more than {MAX_EXPONENTS:,}.")
         return Decimal(literal)
 
     def read_int(self, literal: str) -> int:

@@ -185,7 +185,7 @@ def drain(redis: Redis, engine: Engine) -> int:
 # Only as long as a request of another process needs to record the same upload.
 _SHORT_WAIT = text("SET LOCAL lock_timeout = '50ms'")
 
-# The known uploads that another transaction has locked; the others are locked until this transaction ends.
+# Returns the known uploads that another transaction has locked, and locks all others.
 _LOCKED = text("""
     WITH free AS MATERIALIZED (
         SELECT client_session_uuid FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))

@@ -19,7 +19,7 @@ from shared.errors import ConfigurationError, StudyIngestError
 log = structlog.get_logger()
 
 # Errors that are raised when JSON is read as a key or as a set of keys, but has another form.
-NO_KEY = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+UNREADABLE_KEY = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 LONGEST = 4096  # bytes of a token
 LEEWAY_S = 60
@@ -135,7 +135,7 @@ def load_keys(path: Path) -> Mapping[str, Key]:
         keys = [_import_key(each) for each in described]
     except OSError as error:
         raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: {error.strerror}") from None
-    except NO_KEY as error:  # only our own texts are shown
+    except UNREADABLE_KEY as error:  # only our own texts are shown
         why = error if type(error) is ValueError else type(error).__name__
         raise ConfigurationError(f"VIEWER_TOKEN_KEYS: {path}: not a usable JSON Web Key Set: {why}") from None
     if len(found := {str(key.kid): key for key in keys}) < len(keys):

@@ -57,8 +57,8 @@ class Verdict(StrEnum):
     `new`: its content was recorded, perhaps in place of rejected content. `ingested`, `rejected` and `dead`:
     a repeat of an upload with that status. `pending`: a repeat of an upload that still waits, or an upload in
     the spool. `conflict`: other content than the known upload has. If a learner must not be told that the
-    upload is known, a conflict is answered with `pending`, too. `locked`: nothing was recorded, as another
-    transaction has locked the upload, whose payload or conflict has to be written.
+    upload is known, a conflict is answered with `pending`, too. `locked`: nothing was recorded, as this
+    delivery would change the upload or its conflicts, but another transaction has locked the upload.
     """
 
     NEW = "new"
@@ -180,9 +180,9 @@ def receive(
 ) -> list[Receipt]:
     """Record deliveries, and return their receipts in the same order.
 
-    If another transaction has only locked a known upload, this does not wait. If that transaction has changed
-    the upload, this waits until it ends, or for the lock timeout. `first_try_after`: seconds after which the
-    sweeper enqueues a new upload, if it is still `received`.
+    This does not wait for a transaction that has locked a known upload without changing it. For one that has
+    changed the upload, it waits, but no longer than the lock timeout. `first_try_after`: seconds after which
+    the sweeper enqueues a new upload, if it is still `received`.
     """
     first: dict[UUID, Delivery] = {}
     for delivery in deliveries:
@@ -225,7 +225,7 @@ def _look_up(connection: Connection, uuids: Collection[UUID]) -> dict[UUID, Any]
     return {row.id: row for row in execute(connection, _KNOWN, {"ids": list(uuids)})} if uuids else {}
 
 
-# Whether the learner of an upload was deleted. A process of the release before did not set `blanked` then.
+# Whether the learner of an upload was deleted. Processes of the previous release did not set `blanked` then.
 _IS_GONE = "user_id IS NOT NULL AND NOT EXISTS (SELECT FROM users WHERE users.id = user_id)"
 
 # An upload that somebody else has locked is left as it is: the other uploads of a batch must not wait.
@@ -236,8 +236,8 @@ _IF_FREE = f"""
         FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE SKIP LOCKED)
 """  # noqa: S608  # made of the constant above
 
-# Content that was blanked is not stored, also from another sender: so its hash stays, as a conflict, when
-# other content takes its place.
+# Blanked content is not stored again, not even from another sender. So when other content takes its place,
+# its hash stays, as a conflict.
 _REPLACE = text(f"""
     {_IF_FREE}, blanked AS (
         SELECT FROM upload_conflicts WHERE client_session_uuid = :id AND content_hash = :hash AND blanked

@@ -72,8 +72,9 @@ def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID
     """Replay several uploads in one transaction; return (replayed, counted).
 
     The caller then replays, one by one, the uploads that are not in `replayed`. If the transaction fails, or
-    the message has only one upload, that is all of them. For a repeated message, of which only some uploads
-    share a transaction, the caller first counts the start of each of these, unless it is in `counted`.
+    the message has only one upload, that is all of them. Of a repeated message, only some uploads share a
+    transaction. For an upload of such a message, the caller first counts the start, if it is not in
+    `counted`.
     """
     if len(uploads) <= 1:
         return [], []

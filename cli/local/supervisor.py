@@ -24,7 +24,7 @@ DRAIN_SECONDS = 1.0  # to read the rest of an ended process' pipe, which a grand
 PAUSE_SECONDS = 0.02  # short compared with the 50 ms that a server needs to start
 GRACE_SECONDS = 20.0  # more than the 10 s that a worker gives its running tasks
 CHECK_SECONDS = 1.0  # often enough to notice an end, rarely enough for an idle system
-BRIEF_SECONDS = 10.0  # a process that ends sooner after its start has failed at once
+BRIEF_SECONDS = 10.0  # if a process ends within this time, its start counts as failed
 LONGEST_PAUSE_SECONDS = 30.0
 MAX_FAILURES = 8  # failed starts in a row before we give up, after about two minutes
 
@@ -57,7 +57,7 @@ class Restarts:
             self._failures = self._failures + 1 if now < self._started_at + BRIEF_SECONDS else 0
             if self._failures == MAX_FAILURES:
                 raise ProcessEndedError(
-                    f"{_end(self._name, code)}, and did so after its last {MAX_FAILURES} starts"
+                    f"{_end(self._name, code)}, soon after each of its last {MAX_FAILURES} starts"
                 )
             pause = min(2.0 ** (self._failures - 1), LONGEST_PAUSE_SECONDS) if self._failures else 0.0
             self._due = now + pause

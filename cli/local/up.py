@@ -208,7 +208,7 @@ def data_settings() -> dict[str, str]:
 
 
 def learner_tokens(home: Path) -> dict[str, str]:
-    """Return the settings of learners' tokens: those of the environment, else files of keys, made once."""
+    """Return the settings of learners' tokens: the environment's, or files of keys, made if missing."""
     settings = {"VIEWER_TOKEN_KEYS": str(home / VIEWER_KEYS), "VIEWER_TOKEN_AUDIENCE": AUDIENCE}
     settings["VIEWER_SIGNING_KEY"] = str(home / SIGNING_KEY)
     if os.environ.get("VIEWER_TOKEN_KEYS"):

@@ -90,7 +90,7 @@ def test_what_fails_at_once_is_started_after_longer_and_longer_pauses_and_then_n
     starts: list[int] = []
     restarts = Restarts("broken", lambda: 3, lambda: starts.append(0))
     with pytest.raises(
-        ProcessEndedError, match="broken ended with exit code 3, and did so after its last 8 starts"
+        ProcessEndedError, match="broken ended with exit code 3, soon after each of its last 8 starts"
     ):
         look_for_ever(restarts)
     assert len(starts) == 7

@@ -67,7 +67,7 @@ class Status:
 
 @dataclass(slots=True)
 class _Round:
-    """What the lanes of one drain share: a drain is a run of sending, and its lanes are threads."""
+    """What the lanes of one round share: a round sends what waits, and its lanes are threads."""
 
     everything: bool
     tried: set[str] = field(default_factory=set)
@@ -248,58 +248,58 @@ class Outbox:
         `everything`: send all waiting sessions. Sending ends early if the outbox has to pause, has no token,
         or is closed.
         """
-        done = _Round(everything)
+        round_ = _Round(everything)
         while not self._stop.is_set() and time.monotonic() >= self._paused_until:
-            before, done.was_refused = len(done.tried), False
+            before, round_.was_refused = len(round_.tried), False
             # After a failure, send one session alone, each time another one: the session may be the cause.
             is_probe = self._failed_rounds > 0
-            lanes = [self._pool.submit(self._lane, done, is_probe) for _ in range(1 if is_probe else LANES)]
+            lanes = [self._pool.submit(self._lane, round_, is_probe) for _ in range(1 if is_probe else LANES)]
             for lane in lanes:
                 lane.result()
-            if done.is_paused:
+            if round_.is_paused:
                 pause = pause_after(self._failed_rounds)
                 self._failed_rounds += 1
-                self._asked_until = time.monotonic() + done.wait
+                self._asked_until = time.monotonic() + round_.wait
                 self._paused_until = max(self._asked_until, time.monotonic() + pause)
                 self._on_event(Event.CHANGE, None)
                 return False
-            if done.is_held:
+            if round_.is_held:
                 self._fresh = _UNASKED
                 if self._refusals <= MAX_REFUSALS:
                     self._refusals = 0
                 self._on_event(Event.TOKEN_NEEDED, None)
                 return True
-            if len(done.tried) == before and not done.was_refused:
+            if len(round_.tried) == before and not round_.was_refused:
                 return False
             self._failed_rounds = 0
         return False
 
-    def _lane(self, done: _Round, is_probe: bool) -> None:  # noqa: FBT001  # passed on by a pool
+    def _lane(self, round_: _Round, is_probe: bool) -> None:  # noqa: FBT001  # passed on by a pool
         self._sends.here = True
-        while not (done.is_paused or done.is_held or self._stop.is_set()):
+        while not (round_.is_paused or round_.is_held or self._stop.is_set()):
             skip = self._failed_rounds % max(1, self._store.count()[0]) if is_probe else 0
-            item = self._store.claim(everything=done.everything, but=done.tried, skip=skip)
+            item = self._store.claim(everything=round_.everything, but=round_.tried, skip=skip)
             if item is None and skip:
-                item = self._store.claim(everything=done.everything, but=done.tried, skip=0)
+                item = self._store.claim(everything=round_.everything, but=round_.tried, skip=0)
             if item is None:
                 return
-            done.tried.add(item.id)
-            self._send(item, done)
+            round_.tried.add(item.id)
+            self._send(item, round_)
             if is_probe:
                 return
 
-    def _send(self, item: Item, done: _Round) -> None:
+    def _send(self, item: Item, round_: _Round) -> None:
         """Send a session, and do what the answer demands."""
         try:
             token = self._token()
         except Exception:  # such as when a token has to be fetched, and the network is away
             log.warning("the function that returns the token failed", exc_info=True)
             self._store.release(item.id)
-            done.is_paused = True
+            round_.is_paused = True
             return
         if token is None:
             self._store.release(item.id)
-            done.is_held = True
+            round_.is_held = True
             return
         answer = self._post(item, token)
         self._last_answer = (answer.status, time.time())
@@ -321,13 +321,13 @@ class Outbox:
             case Action.TOKEN:
                 self._refuse(token)
                 self._store.release(item.id)
-                done.tried.discard(item.id)
-                done.was_refused = True
-                done.is_held |= self._refusals > MAX_REFUSALS
+                round_.tried.discard(item.id)
+                round_.was_refused = True
+                round_.is_held |= self._refusals > MAX_REFUSALS
             case Action.PAUSE:
                 self._store.release(item.id)
-                done.is_paused = True
-                done.wait = max(done.wait, answer.wait)
+                round_.is_paused = True
+                round_.wait = max(round_.wait, answer.wait)
         self._on_event(Event.CHANGE, None)
 
     def _post(self, item: Item, token: str) -> Answer:
