@@ -29,7 +29,8 @@ def require_token(tokens: tuple[str, ...], closed: Kind = Kind.UNAUTHENTICATED) 
 class Senders:
     """Decide who may send uploads: trusted senders by a shared token; learners by their own tokens.
 
-    VIEWER_RATE limits the requests of each learner. Raises ConfigurationError if the file of keys is wrong.
+    VIEWER_RATE limits the requests of each learner. Raises ConfigurationError if the file of token keys is
+    wrong.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:

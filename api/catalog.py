@@ -140,7 +140,7 @@ def _load(
 ) -> tuple[list[catalog_form.EditionChange], list[catalog_digest.Digest]]:
     run = services().catalog.run
     topics = {topic.id for topic in catalog.topics} | {each.study_topic_id for each in catalog.questions}
-    if query.dry_run:  # in the order of a load: so it is refused for the same reason
+    if query.dry_run:  # a dry run checks in the order of a load: both are refused for the same reason
         changed = run(lambda connection: catalog_admin.compare(connection, catalog))
         return run(_guarded(lambda _: topics, expected, lambda _: changed))
     force, kept = query.force, catalog_form.NOT_IN_TABLES if query.keep else ()
@@ -158,7 +158,7 @@ def _load(
 
 
 def _expected(header: Precondition) -> frozenset[str] | None:
-    """Return the digests that `If-Match` names, None without it."""
+    """Return the digests that `If-Match` names, or None if that header is missing."""
     return None if header.if_match is None else frozenset(request.if_match.as_set())
 
 
@@ -167,10 +167,10 @@ def _guarded(
     expected: frozenset[str] | None,
     work: Callable[[Connection], T],
 ) -> Callable[[Connection], tuple[T, list[catalog_digest.Digest]]]:
-    """Make a function that does `work` and returns the new digests, if the topics have the expected digests.
+    """Make a function that does `work` if the topics have the expected digests.
 
-    Otherwise the function raises ChangedTopicError. If `expected` is None, the function compares and returns
-    no digests.
+    The function returns (result of `work`, new digests), or raises ChangedTopicError. If `expected` is None,
+    the function compares no digests, and the list of new digests is empty.
     """
     now = services().now
 
@@ -186,9 +186,9 @@ def _guarded(
 
 
 def _fault(line: str, catalog: catalog_form.CatalogFile | None) -> dict[str, str]:
-    """Convert a line of a CatalogError to a fault that points at its row.
+    """Convert a line of a CatalogError to a fault that points at the wrong part of the body.
 
-    If no row is found, the fault points at the whole body.
+    If this part is not found, the fault points at the whole body.
     """
     subject, _, detail = line.partition(": ")
     if subject.startswith("/"):

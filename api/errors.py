@@ -157,7 +157,8 @@ _OF_ERROR: dict[type[Exception], Kind] = {
     errors.NotAskedError: Kind.INVALID_REQUEST,
     errors.NoSuchChoiceError: Kind.INVALID_REQUEST,
 }
-# JSON pointers to the wrong field, empty for the whole body, for errors that only the database can find.
+# For each error that only the database can find: a JSON pointer to the wrong field, or an empty text, which
+# points at the whole body.
 _POINTERS: dict[type[Exception], str] = {
     errors.UnstorableError: "",
     errors.ChangedTopicError: "",
@@ -168,7 +169,7 @@ _POINTERS: dict[type[Exception], str] = {
 
 
 class Problem(Exception):  # noqa: N818  # RFC 9457's own word
-    """An error that refuses a request; `members` are added to the problem's body, `headers` to the answer."""
+    """An error that refuses a request; its answer gets `headers`, and the answer's body gets `members`."""
 
     def __init__(self, kind: Kind, headers: Mapping[str, str] | None = None, **members: Any) -> None:
         super().__init__(kind.title)

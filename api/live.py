@@ -47,8 +47,8 @@ COMMON = (
 OF_BODY = (Kind.NOT_JSON, Kind.BODY_TOO_LARGE, Kind.UNSUPPORTED_MEDIA_TYPE, Kind.INVALID_REQUEST)
 
 MAX_PAGE = 100
-# Characters. The longest cursor is a public id of 200 characters, each written as two escapes (\ud83d\ude00)
-# in JSON, and all of it in base 64.
+# In characters. The longest cursor is a public id of 200 characters: JSON writes each of them as two escapes
+# (\ud83d\ude00), and base 64 makes the text longer by a third.
 MAX_CURSOR = 3300
 
 Id = Annotated[int, Field(ge=0, le=BIGINT - 1)]
@@ -89,7 +89,7 @@ def _run_at_database_time(work: Callable[[Connection, _Clock], T]) -> T:
 def admit() -> None:
     """Refuse a request without a token of STUDY_API_TOKEN, or with an id that is too large."""
     require_token(services().settings.study_tokens, Kind.LIVE_CLOSED)
-    # Not checked in the converter: if the path has other methods, too, werkzeug would answer 405, not 404.
+    # Not in the converter: for a path that has other methods, too, werkzeug would then answer 405, not 404.
     if any(number >= BIGINT for number in (request.view_args or {}).values()):
         raise Problem(Kind.NOT_FOUND)
 
@@ -269,7 +269,7 @@ def _place(query: PageQuery, before_first: P) -> P:
 
 
 def _page(rows: Sequence[tuple[tuple[Any, ...], dict[str, Any]]], limit: int) -> dict[str, Any]:
-    """Make a page of (cursor, item) rows; one row more than `limit` shows that there is a next page."""
+    """Make a page of (cursor, item) rows; if there are more than `limit`, add the cursor of the next page."""
     shown = rows[:limit]
     cursor = None
     if len(rows) > limit:

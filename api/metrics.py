@@ -16,7 +16,7 @@ blueprint = Blueprint("metrics", __name__)
 
 
 def install_metrics(app: Flask, settings: Settings) -> None:
-    """Count requests where PROMETHEUS_MULTIPROC_DIR is set; serve `/metrics` if METRICS_TOKEN is set, too."""
+    """Count requests if PROMETHEUS_MULTIPROC_DIR is set; serve `/metrics` if METRICS_TOKEN is set, too."""
     count_requests(app, settings)
     if settings.prometheus_multiproc_dir and settings.metrics_tokens:
         app.extensions[_KEY] = registry(settings)
@@ -24,7 +24,7 @@ def install_metrics(app: Flask, settings: Settings) -> None:
 
 
 def count_requests(app: Flask, settings: Settings, prefix: str = "") -> None:
-    """Count an application's requests if metrics are enabled; `prefix`: the path where it is mounted."""
+    """Count an application's requests if metrics are enabled; the application is mounted at `prefix`."""
     if not settings.prometheus_multiproc_dir:
         return
 

@@ -17,7 +17,7 @@ from api import errors, schemas
 
 PAGE = Path(__file__).with_name("docs_page")
 SWAGGER_UI = Path(flask_swagger_ui.__file__).with_name("dist")
-# Nothing from another site; Swagger UI draws its icons with data: images.
+# The page loads nothing from another site; Swagger UI draws its icons as `data:` images.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -63,7 +63,7 @@ def answers(bodies: ResponseDict, *kinds: errors.Kind) -> ResponseDict:
 
 
 def describe_body(blueprint: APIBlueprint, model: type[BaseModel]) -> dict[str, Any]:
-    """Describe a JSON body that the view parses, not flask-openapi3, which would be less strict."""
+    """Describe a JSON body that the view itself parses: flask-openapi3 would parse less strictly."""
     content, components = parse_body(model)
     blueprint.components_schemas.update(components)
     return {"requestBody": RequestBody(content=content, required=True)}

@@ -20,7 +20,7 @@ def install_origins(app: Flask, origins: frozenset[str]) -> None:
 
     @app.before_request
     def answer_preflight() -> Response | None:
-        # Before the token is checked: a preflight has none.
+        # This comes before the check of the token, as a preflight has no token.
         if _is_concerned() and request.method == "OPTIONS" and request.origin in origins:
             return Response(status=HTTPStatus.NO_CONTENT, headers=PREFLIGHT)
         return None

@@ -49,7 +49,7 @@ class ProxyHeaders:
             if _listed(environ, "PROTO")[0].lower() == "https":  # the first value is of the first proxy
                 environ["wsgi.url_scheme"] = "https"
             prefix = "".join(part.rstrip("/") for part in _listed(environ, "PREFIX"))
-        if URL_PREFIX.fullmatch(prefix):  # the proxy has removed it from the path
+        if URL_PREFIX.fullmatch(prefix):  # the proxy has removed this prefix from the path
             environ["SCRIPT_NAME"] = prefix
         elif self._prefix:
             environ["SCRIPT_NAME"] = self._prefix

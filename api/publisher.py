@@ -23,7 +23,7 @@ LENGTH_EVERY_S = 1.0
 
 
 class Publisher:
-    """Enqueue new uploads, best effort: the sweeper enqueues those that this thread loses.
+    """Enqueue new uploads on a thread; the sweeper enqueues the uploads that this thread loses.
 
     `pause`: seconds without enqueuing after a failure. `queue_limit`: limit of messages in the broker; this
     thread stops at half of the limit, to leave room for the sweeper's messages.

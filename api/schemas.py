@@ -50,11 +50,11 @@ def with_example(example: dict[str, Any], *, location: str = "") -> ConfigDict:
 
 
 def plain_json_body() -> bytes:
-    """Return the request's body; refuse a body that is too large, compressed or, by its header, not JSON."""
+    """Return the request's body; refuse a body that is too large or compressed, or whose type is not JSON."""
     if request.mimetype != "application/json" or request.content_encoding:
         raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
     # MAX_CONTENT_LENGTH is not used: with it, werkzeug would read 3 KB through buffers of 64 KB. The server
-    # has read the whole body, and sets its length, also if it came in chunks.
+    # has already read the whole body, and has set `content_length`, also for a body that came in chunks.
     if (request.content_length or 0) > MAX_BODY:
         raise Problem(Kind.BODY_TOO_LARGE)
     return request.get_data(cache=False)

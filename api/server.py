@@ -4,7 +4,7 @@ This module adds to waitress:
 
 - Refusals are answered as problems.
 - A body is read only from a sender with a token, or if it is a small form of `/ops`.
-- If there are too many connections, the one without a token that has been silent longest is closed.
+- If there are too many connections, one without a token is closed: the one that has been silent longest.
 - The time-out of a request begins with its first byte.
 - After SIGTERM or SIGINT, requests that have arrived are still answered, for DRAIN_S at most.
 """
@@ -57,8 +57,8 @@ LOOK_FOR_TIMEOUTS_S = 10
 LINGER_S = 10
 # Several times the deadline of an upload; a request to `/catalog` may take longer, and is then cut off.
 DRAIN_S = 10.0
-# Seconds that threads get after DRAIN_S. Only a thread that waits for a client that does not read, or for a
-# long statement, can still be busy then.
+# Seconds that threads get after DRAIN_S. By then, a thread is busy only if its client does not read the
+# answer, or if its statement takes long.
 SHUTDOWN_S = 0.5
 TICK_S = 0.5
 WRONG_CONFIGURATION = 2
@@ -145,8 +145,8 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         self.parser_class = partial(_Request, settings=settings, senders=senders)
         channels = server.active_channels.values()
         if len(channels) >= MAX_CONNECTIONS:
-            # Of the connections that wait for no answer, and whose unfinished request, if any, has no token,
-            # close the one that has been silent longest.
+            # A connection that waits for an answer, or whose unfinished request has a token, stays open. Of
+            # all others, close the one that has been silent longest.
             strangers = (each for each in channels if not each.requests and not each.has_token)
             if oldest := min(strangers, key=attrgetter("last_activity"), default=None):
                 oldest.handle_close()
@@ -171,7 +171,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
         return received
 
     def handle_read(self) -> None:
-        """Count a request's time-out from its first byte: if every byte restarted it, it might never end."""
+        """Count a request's time-out from its first byte: later bytes must not begin the time-out again."""
         unfinished, since = self.request, self.last_activity
         super().handle_read()
         if self.is_lingering or (unfinished is not None and self.request is unfinished):

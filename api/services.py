@@ -21,7 +21,8 @@ SYSTEM_CLOCK = partial(datetime.now, UTC)
 LIVE_THREADS = 4
 # Enough for a part of a catalog, or for a correction that grades thousands of answers again.
 CATALOG_DEADLINE_S = 30.0
-# Shares of the deadline, so that a thread and its connection are free when their request gives up.
+# Limits for a lock and for a statement, as parts of the deadline: a thread and its connection must be free
+# when their request gives up.
 LOCK_SHARE = 0.7
 STATEMENT_SHARE = 0.9
 # A batch may wait for a lock as a whole, and then again when its uploads are committed one by one: both waits
@@ -49,7 +50,7 @@ class Services:
 
 
 def install_services(app: Flask, settings: Settings, clock: Callable[[], datetime] | None) -> None:
-    """Make the services of an application, without any connection yet.
+    """Make the services of an application, but open no connection yet.
 
     `clock` replaces Postgres' clock in `now`, and this host's clock in `senders`.
     """

@@ -34,8 +34,8 @@ MAX_BATCH_SIZE = 2_000_000
 # Limit of simultaneous pushes to the spool. To open a connection takes longer than many pushes: in a burst
 # with one connection for each upload, pushes would time out.
 MAX_PUSHES = 4
-# No upload has this uuid. A statement that would lock its row tests whether the table can be written: a
-# standby refuses the statement.
+# No upload has this uuid. A statement that would lock a row with this uuid tests whether the table can be
+# written: a standby refuses the statement.
 NIL = UUID(int=0)
 _PROBE = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR KEY SHARE")
 
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 class Breaker:
-    """Let every request ask a store while it answers; after a failure, let one through every `pause` seconds.
+    """Let all requests ask a store that answers; after a failure, let one request ask every `pause` seconds.
 
     If no request has come for two pauses, the breaker closes. With an infinite pause, the breaker stays open
     until `close` is called. `name`: the label of the metric.
@@ -79,7 +79,7 @@ class Breaker:
             self._retry_at = None
 
     def trip(self) -> bool:
-        """Note that the store is unreachable; return whether the breaker was closed."""
+        """Note that the store is unreachable; return whether the breaker was closed before."""
         with self._lock:
             is_new = self._retry_at is None
             self._open.set(1)
@@ -101,7 +101,7 @@ class Store:
     """Use Postgres within a deadline, on a few separate threads.
 
     Neither a statement timeout nor a TCP timeout ends the wait for a server that is stopped (SIGSTOP); the
-    deadline does. A stopped Postgres blocks these threads, but no request for longer than the deadline. While
+    deadline does. A stopped Postgres blocks these threads, but delays no request beyond the deadline. While
     the breaker is open, a thread probes the store, and requests are refused at once. `name`: the store's name
     in metrics and logs.
     """
@@ -241,8 +241,8 @@ class UploadStore:
     def record(self, delivery: uploads.Delivery) -> uploads.Receipt:
         """Return the receipt of a delivery once the delivery is durable, in Postgres or in the spool.
 
-        Raise StoreUnavailableError if neither accepts the delivery in time, and UnstorableError if it has a
-        value that cannot be stored.
+        Raise StoreUnavailableError if neither Postgres nor the spool accepts the delivery in time, and
+        UnstorableError if the delivery has a value that cannot be stored.
         """
         try:
             return self._store.guard(lambda: self._write_with_others(delivery))
@@ -309,8 +309,8 @@ class UploadStore:
             with self._autocommit.begin() as connection:
                 return uploads.receive(connection, deliveries, first_try_after=self._first_try_after)
         except DBAPIError as error:
-            # The connection may be older than a restart of Postgres. Testing it first would cost every upload
-            # a round trip.
+            # The connection may be older than a restart of Postgres. To test the connection first would cost
+            # every upload a round trip.
             if again or not error.connection_invalidated:
                 raise
         return self._receive(deliveries, again=True)

@@ -9,7 +9,7 @@ PATH = "/viewer"
 CLIENT = Path(__file__).resolve().parent.parent / "client"
 PAGE, OUTBOX = CLIENT / "viewer", CLIENT / "js"
 HEADERS = {
-    # Nothing from another site, nothing inline, and no frame.
+    # The page loads nothing from another site and nothing inline, and cannot be shown in a frame.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

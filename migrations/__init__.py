@@ -51,15 +51,15 @@ def upgrade(database_url: str, revision: str = "head") -> None:
 
 
 def downgrade(database_url: str, revision: str) -> None:
-    """Go back to the revision (`base`: before the first), and lose what later revisions added."""
+    """Go back to the revision, and lose what later ones added; `base` goes back before the first revision."""
     with readable_errors():
         command.downgrade(_config(database_url), revision)
 
 
 def current(database_url: str) -> str | None:
-    """Return the database's revision; None if its schema was never migrated.
+    """Return the database's revision, or None if the schema was never migrated.
 
-    Raises MigrationError where the schema is another application's.
+    Raises MigrationError if the schema is another application's.
     """
     with readable_errors(), connected(database_url) as engine, engine.connect() as connection:
         require_ours(connection)
@@ -119,7 +119,7 @@ def create_schema(connection: Connection) -> None:
 def require_ours(connection: Connection) -> None:
     """Raise MigrationError if tables of another application have our tables' names, or if views are missing.
 
-    The catalog's tables may be views, which the owner of the catalog has made: then all must be there.
+    The catalog's tables may be views, which the owner of the catalog has made: then all views must exist.
     """
     if scalar(connection, _IS_OURS, {"mark": MARK}):
         return
@@ -141,7 +141,10 @@ def require_ours(connection: Connection) -> None:
 
 
 def in_catalog(reference: str) -> str:
-    """Return the constraint `reference`; an empty text if the catalog consists of views, which allow none."""
+    """Return the constraint `reference`, or an empty text if the catalog consists of views.
+
+    No constraint can reference a view.
+    """
     return reference if catalog_is_ours(op.get_bind()) else ""
 
 
@@ -179,7 +182,7 @@ CONCURRENT = "SET lock_timeout = 0; SET statement_timeout = '1h'"
 
 @contextmanager
 def concurrently() -> Iterator[None]:
-    """Run CONCURRENTLY statements: outside of a transaction, and with the time that they need."""
+    """Let CONCURRENTLY statements run outside of a transaction, and as long as they need."""
     with op.get_context().autocommit_block():
         op.execute(CONCURRENT)
         yield

@@ -1,7 +1,7 @@
 """Read messages strictly: a message that does not have our form is refused.
 
-Celery and kombu trust every message. A malformed one ended the worker, and each worker that was started after
-it (celery#7975). A forged header could change time limits, delay an upload for years, or make the worker
+Celery and kombu trust every message. A malformed message ended the worker, and each worker that was started
+later (celery#7975). A forged header could change time limits, delay an upload for years, or make the worker
 unpack gigabytes.
 """
 
@@ -98,18 +98,18 @@ class Consumer(CeleryConsumer):
         return on_message
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
-        """Wait before the next try, as the broker may answer and refuse at once."""
+        """Wait before the next try, as the broker may refuse each try at once."""
         super().on_connection_error_before_connected(exc)
         time.sleep(REFUSED_PAUSE_S)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Connect again; wait first if the broker answers, but refuses."""
+        """Prepare to connect again; wait if the broker answers, but refuses."""
         super().on_connection_error_after_connected(exc)
         if not isinstance(exc, self.connection_errors):
             time.sleep(REFUSED_PAUSE_S)
 
     def on_send_event_buffered(self) -> Any:
-        """Send events EVENTS_PAUSE_S after the first of them, or when the loop ends or connects again."""
+        """Send all events EVENTS_PAUSE_S after the first one, or earlier if the loop ends."""
         self.hub.on_close.add(self._send_events)
         # A time is stored, not a flag: Celery may cancel the timer, and the flag would stay set.
         if (now := time.monotonic()) >= self._events_due:
@@ -152,16 +152,16 @@ class _RefusingReads:
     """Refuse entries of Redis that are not messages."""
 
     def _brpop_read(self, **options: Any) -> Any:
-        return _or_refuse(super()._brpop_read, **options)  # type: ignore[misc]  # of the other base class
+        return _read_or_refuse(super()._brpop_read, **options)  # type: ignore[misc]  # of the other base class
 
     def _receive(self) -> Any:
-        return _or_refuse(super()._receive)  # type: ignore[misc]
+        return _read_or_refuse(super()._receive)  # type: ignore[misc]
 
 
-def _or_refuse(read: Callable[..., Any], **options: Any) -> Any:
+def _read_or_refuse(read: Callable[..., Any], **options: Any) -> Any:
     try:
         return read(**options)
-    except DataError:  # a tag that is not a text: raised before anything is sent to Redis
+    except DataError:  # a tag is not a text: the client raises this before it sends anything
         _log_refusal()
     except (Empty, OSError, RedisError):  # no message waits, or an error of the connection
         raise

@@ -1,11 +1,11 @@
 """Do the periodic work in the background: `python -m worker.sweeper`.
 
 Every SWEEP_EVERY seconds the loop writes its heartbeat, enqueues overdue uploads and delivers due webhooks,
-each webhook in a thread of its own. If the settings say so, it also adds a webhook `progress.changed` after
-progress has changed, and purges old payloads. Every half second it moves the spool, if there is one, into
-Postgres. Every minute it abandons idle live sessions. Once a day, if the catalog is a document server's, it
-logs what `catalog reconcile` would repair: answers that the catalog grades differently by now, and learners
-who are gone.
+each webhook in a thread of its own. If the settings say so, the loop also adds a webhook `progress.changed`
+after progress has changed, and purges old payloads. Every half second it moves the spool, if there is one,
+into Postgres. Every minute it abandons idle live sessions. Once a day, if the catalog is a document server's,
+it logs what `catalog reconcile` would repair: answers that the catalog grades differently by now, and
+learners who are gone.
 
 Several sweepers may run: each claims its rows by leases, or by locks that the others skip; only one at a time
 moves the spool, and only one looks for what to reconcile. A store that is away stops only the jobs that need
@@ -55,8 +55,8 @@ MAX_WEBHOOKS = 16
 CONNECTIONS = 3
 # Seconds; nobody waits for an idle session to be abandoned.
 IDLE_EVERY_S = 60.0
-# Once a day, one sweeper looks for what to reconcile; each checks every RECONCILE_EVERY_S seconds if that is
-# due.
+# Once a day, one sweeper looks for what to reconcile; every RECONCILE_EVERY_S seconds, each sweeper checks
+# whether a day has passed since the last look.
 RECONCILE_EVERY_S = 300.0
 RECONCILE_HEARTBEAT = "reconcile"
 _BEGIN_RECONCILING = text("""
@@ -66,9 +66,9 @@ _BEGIN_RECONCILING = text("""
 """)
 # Seconds; short, as spooled uploads are in Redis only.
 SPOOL_EVERY_S = 0.5
-# Seconds beyond a webhook's time-out that a stopping process waits, so that the answer is recorded.
+# A stopping process waits for a webhook's time-out and this many seconds, so that the answer is recorded.
 RECORD_S = 4.0
-# Seconds beyond a webhook's time-out after which SIGALRM ends a stopping process that hangs.
+# If a stopping process hangs, SIGALRM ends the process after a webhook's time-out and this many seconds.
 GRACE_S = 8.0
 
 log = structlog.get_logger()
@@ -108,8 +108,8 @@ class Job:
 class WebhookSender:
     """Deliver webhooks, each on its own thread, so that a webhook that hangs does not delay the loop.
 
-    Other webhooks wait only while all MAX_WEBHOOKS threads are busy. `on_free` is called when a thread ends
-    and more webhooks may wait for a free thread.
+    Other webhooks wait only while all MAX_WEBHOOKS threads are busy. `on_free` is called when a thread ends,
+    if there may be webhooks that wait for a free thread.
     """
 
     def __init__(self, engine: Engine, settings: Settings, on_free: Callable[[], object]) -> None:
@@ -121,7 +121,7 @@ class WebhookSender:
         self._was_full = False
 
     def start_due(self) -> int:
-        """Claim at most as many due webhooks as threads are free, and start to deliver them; return how many.
+        """Claim due webhooks, at most one for each free thread; start their deliveries; return how many.
 
         Without WEBHOOK_URL, skip all waiting webhooks instead.
         """
@@ -140,7 +140,7 @@ class WebhookSender:
             self._threads.add(thread)
             try:
                 thread.start()
-            except BaseException:  # no thread can start: the leases of the webhooks that are left expire
+            except BaseException:  # no thread can start: the other webhooks are due after their leases
                 self._threads.discard(thread)
                 raise
         return len(claimed)
@@ -156,7 +156,7 @@ class WebhookSender:
             # Not `asyncio.run`, which would wait for a name server that does not answer.
             with metrics.WEBHOOK_SECONDS.time(), closing(asyncio.new_event_loop()) as loop:
                 answer = loop.run_until_complete(webhooks.post(webhook, self._settings, self._tls))
-                # Closes the reader of an answer of which only the beginning was read.
+                # If only the beginning of the answer was read, this closes the answer's reader.
                 loop.run_until_complete(loop.shutdown_asyncgens())
             result = "delivered" if answer.delivered else "refused" if answer.refused else "failed"
             metrics.WEBHOOK_TRIES.labels(result).inc()
@@ -202,7 +202,7 @@ class Sweeper:
         if days := settings.upload_retention_days:
             older_than = timedelta(days=days)
             self._jobs.append(Job("retention", lambda: self._purge(older_than), every))
-        # Not an Event: a signal handler that sets it could wait for a lock that the loop itself holds.
+        # Not an Event: a signal handler that sets an Event could wait for a lock that the loop itself holds.
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_stopping = False
         self._wait_until = 0.0
@@ -287,9 +287,9 @@ class Sweeper:
         return False
 
     def _log_differences(self) -> bool:
-        """For the next learners, log what `catalog reconcile` would repair; once a day, begin with the first.
+        """Log what `catalog reconcile` would repair for the next learners; once a day, begin again.
 
-        Return whether more learners may be left; if so, this runs again after the other jobs that are due.
+        Return whether more learners may be left; if so, this runs again after the other due jobs.
         """
         if (differences := next(self._differences, None)) is None:
             with self._engine.begin() as connection:
@@ -337,7 +337,7 @@ def main() -> None:
     log.info("sweeper.started")
     sweeper.run()
     log.info("sweeper.stopped")
-    # A normal exit would wait for a look-up of the receiver's name that hangs.
+    # A look-up of the receiver's name may hang, and a normal exit would wait for the look-up.
     os._exit(0)
 
 

@@ -31,10 +31,12 @@ def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: boo
 
     An upload is also replayed alone if it is the only one of its message, or if the message is repeated and
     the upload must not share a transaction. Uploads that are not started within MESSAGE_SHARE of the time
-    limit are left to the sweeper. If an upload that is replayed alone fails, this is recorded, and the
-    sweeper enqueues the upload again, unless it is dead now. A first start is not counted here, as `tries`
-    begins at 1. A message of the sweeper (`again`), or one that the broker delivers again, may follow a start
-    that killed its worker: so its starts are counted before they begin.
+    limit are left to the sweeper. If the replay of a single upload fails, the failure is recorded; if the
+    upload is not dead then, the sweeper enqueues the upload again.
+
+    A message is repeated if the sweeper sent it (`again`), or if the broker delivers it again. An earlier
+    start may have killed its worker: so each start from a repeated message is counted before it begins. A
+    start from any other message is not counted here, as `tries` begins at 1.
     """
     is_repeat = again or bool((self.request.delivery_info or {}).get("redelivered"))
     end = time.monotonic() + settings.task_time_limit * MESSAGE_SHARE
@@ -54,9 +56,9 @@ def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: boo
             except Exception as error:  # noqa: BLE001  # whatever it is: recorded, and raised below
                 failures.append(describe(error))
                 _record(upload, error, counted=is_repeat)
-    except Exception as error:  # noqa: BLE001  # not even recorded: the sweeper enqueues the rest
+    except Exception as error:  # noqa: BLE001  # this error is not recorded: the sweeper enqueues the rest
         failures.append(describe(error))
-    if failures:  # not raised from its cause: exceptions of libraries quote statements and values
+    if failures:  # raised without a cause: exceptions of libraries quote statements and values
         raise FailedUploadError("; ".join(failures))
 
 
@@ -71,10 +73,10 @@ def _count_start(upload: UUID) -> bool:
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
     """Replay several uploads in one transaction; return (replayed, counted).
 
-    The caller then replays, one by one, the uploads that are not in `replayed`. If the transaction fails, or
-    the message has only one upload, that is all of them. Of a repeated message, only some uploads share a
-    transaction. For an upload of such a message, the caller first counts the start, if it is not in
-    `counted`.
+    If the transaction fails, or the message has only one upload, `replayed` is empty. Of a repeated message,
+    only some uploads share a transaction. The caller then replays alone each upload that is not in
+    `replayed`; for a repeated message, the caller first counts the start of each upload that is in neither
+    list.
     """
     if len(uploads) <= 1:
         return [], []
@@ -93,7 +95,7 @@ def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID
             return [], counted
         # A transient fault, such as a locked learner, must not count as a try: the counts are taken back.
         # When an upload is then started alone, `_count_start` counts that start. The message may end before
-        # all are started.
+        # all uploads are started.
         with engine().begin() as connection:
             retries.take_back(connection, counted)
         return [], []

@@ -43,12 +43,12 @@ def create_ops_app(settings: Settings, clock: Callable[[], datetime], max_body: 
 
 
 def second(at: datetime | None) -> str:
-    """Write a time with seconds as HTML; `-` for None."""
+    """Write a time with seconds as HTML, and None as `-`."""
     return _time(at, "%Y-%m-%d %H:%M:%S")
 
 
 def minute(at: datetime | None) -> str:
-    """Write a time without seconds as HTML; `-` for None."""
+    """Write a time without seconds as HTML, and None as `-`."""
     return _time(at, "%Y-%m-%d %H:%M")
 
 
@@ -59,7 +59,7 @@ def _time(at: datetime | None, form: str) -> str:
 
 
 def age(lasted: float | None) -> str:
-    """Write a number of seconds in at most two units, such as `2 h 5 min`; `-` for None."""
+    """Write a number of seconds in at most two units, such as `2 h 5 min`, and None as `-`."""
     if lasted is None:
         return NONE
     rest, parts = max(0, int(lasted)), []

@@ -21,7 +21,8 @@ LEARNERS = 50
 WEEK = 7
 SHADES = 4
 
-# Midnight of a study date, and two probabilities in percent: on the curve, and at a review.
+# Midnight of a study date, and two probabilities of recall in percent: one on the curve, one at a review. One
+# of these two is None.
 Row = tuple[datetime, tuple[float | None, float | None]]
 
 
@@ -43,7 +44,7 @@ def learners() -> ResponseReturnValue:
 def learner(user_id: int) -> ResponseReturnValue:
     """Show a learner, with the forgetting curve of one question.
 
-    This is the requested question, or without a request the one that is missed most often.
+    If no question is requested, the curve is that of the question that was missed most often.
     """
     zone = services().settings.study_time_zone
     asked_for = normal_id(request.args.get("question", ""))
@@ -71,7 +72,7 @@ def learner(user_id: int) -> ResponseReturnValue:
 
 
 def weeks(days: Sequence[reports.DueDay]) -> list[list[tuple[reports.DueDay, int] | None]]:
-    """Arrange days in weeks from Monday, each day with a shade from 0 to 4; None fills incomplete weeks."""
+    """Arrange days, each with a shade (0 to 4), in weeks that begin on Monday; None fills a week's gaps."""
     most = max(day.questions for day in days)
     cells: list[tuple[reports.DueDay, int] | None] = [None] * days[0].day.weekday()
     cells += [(day, -(-SHADES * day.questions // most) if most else 0) for day in days]

@@ -41,7 +41,7 @@ SALT = b"study-ingest /ops session"
 # Enough for a person who mistypes; from one address, a program can try 1,440 passwords a day at each
 # web process.
 LOGIN_RATE = RateLimitItemPerMinute(5, multiples=5)
-# The pages load nothing from another site and nothing inline. Pico, their style sheet, has icons as data:
+# The pages load nothing from another site and nothing inline. Their style sheet, Pico, has icons as `data:`
 # images.
 HEADERS = {
     "Content-Security-Policy": (
@@ -56,7 +56,7 @@ HEADERS = {
 }
 # Endpoints that need no session: the login and the static files.
 WITHOUT_SESSION = {"session.ask_password", "session.log_in", "static"}
-# What may follow `/ops` in a path that the login redirects to: no line break, as it would end the header.
+# What may follow `/ops` in a path that the login redirects to. A line break would end the header.
 PLAIN = re.compile(r"/[!-~]*")
 
 LONGEST_NAME = 50
@@ -111,7 +111,7 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
     """Give an application sessions, login and protected forms.
 
     Cookies are signed by a key that is derived from the password: a new password logs everybody out. The
-    derivation is slow on purpose: a thief of a cookie can guess passwords offline.
+    derivation is slow on purpose, as somebody who stole a cookie could test guessed passwords offline.
     """
     password = ops_services.settings.ops_password.get_secret_value()
     app.secret_key = hashlib.scrypt(password.encode(), salt=SALT, dklen=32, **SCRYPT_COST)
@@ -122,7 +122,7 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
         SESSION_COOKIE_SAMESITE="Strict",
         SESSION_REFRESH_EACH_REQUEST=False,
         PERMANENT_SESSION_LIFETIME=LIFETIME,
-        # `admit` checks the CSRF token, after the session; the token lasts as long as the session does.
+        # `admit` checks first the session and then the CSRF token, which lasts as long as the session.
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
         # Flask-WTF's check compares the Referer's port with `Host`, which many proxies send without a port.
@@ -137,7 +137,7 @@ def install_session(app: flask.Flask, ops_services: OpsServices) -> None:
 
 
 def admit() -> ResponseReturnValue | None:
-    """Redirect requests without a session to the login; refuse forms of other sites or without CSRF token.
+    """Redirect requests without session to the login; refuse forms of other sites or with no CSRF token.
 
     The login and the static files need no session and no CSRF token. If an open page asks for a part after
     the session has ended, the browser is told to load the whole page again.
@@ -149,7 +149,7 @@ def admit() -> ResponseReturnValue | None:
         flask.abort(403, "This form was sent by another site.")
     if flask.request.endpoint in WITHOUT_SESSION:
         return None
-    # The cookie's own expiry is not used: it starts again at each change of the session.
+    # The cookie's own lifetime is not used: each change of the session would start this lifetime again.
     if flask.session.get("until", 0) <= services().clock().timestamp():
         flask.session.clear()
         if "HX-Request" in flask.request.headers:  # an open page whose session has ended: reload it
@@ -165,7 +165,7 @@ def admit() -> ResponseReturnValue | None:
 
 
 def harden(response: flask.Response) -> flask.Response:
-    """Set the headers that forbid frames, scripts of other sites and, except for static files, caching."""
+    """Set headers that forbid frames and scripts of other sites; forbid caching, except of static files."""
     response.headers.update(HEADERS)
     if flask.request.endpoint != "static":
         response.headers["Cache-Control"] = "no-store"
@@ -208,9 +208,9 @@ def ask_password() -> ResponseReturnValue:
 def log_in() -> ResponseReturnValue:
     """Start a session if the password is right; limit wrong passwords.
 
-    The form has no CSRF token: to forge it, an attacker would have to know the password. A CSRF token would
-    need a cookie, signed by a key made from the password. With this cookie anybody could guess passwords
-    offline, without a limit.
+    The form has no CSRF token: to forge the form, an attacker would have to know the password. A CSRF token
+    would need a cookie that is signed by a key made from the password. With this cookie anybody could guess
+    passwords offline, without a limit.
     """
     address, limiter = flask.request.remote_addr or "", services().login_limiter
     # Counted before the password is compared, so that simultaneous logins are limited, too.
@@ -230,7 +230,7 @@ def log_in() -> ResponseReturnValue:
     limiter.clear(LOGIN_RATE, address)
     flask.session.clear()
     flask.session.permanent = True
-    # The scheme that the browser used counts: between a proxy and this process there may be plain HTTP.
+    # Store the scheme that the browser used: between a proxy and this process there may be plain HTTP.
     flask.session["https"] = flask.request.headers.get("Origin", flask.request.url).startswith("https:")
     flask.session["until"] = (services().clock() + LIFETIME).timestamp()
     flask.session["name"] = flask.request.form.get("name", "").replace("\0", "").strip()[:LONGEST_NAME]

@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class OperatorStore:
-    """Run a few requests of operators at a time, each within a deadline; refuse more."""
+    """Run a few requests of operators at a time, each within a deadline; refuse further requests."""
 
     def __init__(self, settings: Settings) -> None:
         connections = max(1, settings.web_requests // SHARE)
@@ -70,7 +70,7 @@ class OperatorStore:
         return self._run(on_a_thread)
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Run a function in a transaction and commit it; raise as `read` does.
+        """Run a function in a transaction, and commit the transaction; raise the same errors as `read`.
 
         After the deadline, the transaction may still be committed.
         """
@@ -93,7 +93,7 @@ class OperatorStore:
             except (TimeoutError, SQLAlchemyError) as error:
                 future.cancel()
                 log.warning("ops.store_call_failed", error=failures.describe(error))
-                raise self._shown(error) from None
+                raise self._note_failure(error) from None
             except Exception:  # Postgres has answered
                 self._breaker.close()
                 raise
@@ -102,8 +102,8 @@ class OperatorStore:
         finally:
             self._connections.release()
 
-    def _shown(self, error: TimeoutError | SQLAlchemyError) -> Exception:
-        """Return the error to show to the operator; if Postgres is away or too late, open the breaker."""
+    def _note_failure(self, error: TimeoutError | SQLAlchemyError) -> Exception:
+        """Open the breaker if Postgres is away or too late, else close it; return the error to raise."""
         if isinstance(error, TimeoutError) or failures.is_away(error):
             self._breaker.trip()
             return StoreUnavailableError(AWAY)

@@ -29,14 +29,15 @@ log = structlog.get_logger()
 blueprint = Blueprint("views", __name__)
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-# A day then has as many points as a phone can show.
+# With this step, a day has as many points as a phone can show.
 DAY_STEP = 30 * MINUTE
-# Over a shorter time a rate varies too much; over a longer one it hides a worker that has just died.
+# Over a shorter time, the rate varies too much; over a longer time, the rate hides that a worker has just
+# died.
 RATE_MINUTES = 5
 
 UPLOADS_PER_PAGE = 50
 CONFLICTS_PER_PAGE = 100
-# As many as can be set back well within the store's deadline.
+# As many uploads as can be set back well within the store's deadline.
 REPLAYS_AT_ONCE = 500
 LONGEST_REASON = 500
 
@@ -159,7 +160,7 @@ def uploads() -> ResponseReturnValue:
     form, wrong = _read_form()
     if form.uuid and not wrong:
         return redirect(url_for(".upload", uuid=form.uuid), 303)
-    # One row more than shown: if it exists, there is a next page.
+    # One row more than the page shows: if this row exists, there is a next page.
     after = Position(*form.after) if form.after else None
     page = replace(form.search, limit=UPLOADS_PER_PAGE + 1, after=after)
     found = [] if wrong else services().store.read(partial(search, wanted=page))
@@ -268,7 +269,7 @@ def _read_shift(typed: str) -> timedelta:
     try:
         return actions.read_shift(typed.strip())
     except ValueError:
-        abort(422, "A shift is written like +6y12d (the clock was behind) or -3h30m (it was ahead).")
+        abort(422, "A shift is written like +6y12d (the clock was behind) or -3h30m (the clock was ahead).")
 
 
 @blueprint.get("/uploads/replay")
@@ -292,15 +293,15 @@ def replay_all() -> ResponseReturnValue:
     wanted = _failed()
 
     def act(connection: Connection) -> list[UUID]:
-        # In the order of their uuids, in which uploads are recorded, too: otherwise a recording and this
-        # transaction could deadlock.
+        # Uploads are recorded in the order of their uuids. They are set back in the same order, so that a
+        # recording and this transaction do not deadlock.
         some = sorted(actions.find_failed(connection, wanted)[:REPLAYS_AT_ONCE])
         return [uuid for uuid in some if actions.set_back(connection, uuid) is actions.RequestResult.SET_BACK]
 
     uuids = write(act)
     for uuid in uuids:
         log.info("ops.replay_requested", upload=str(uuid), result=str(actions.RequestResult.SET_BACK))
-    flash(f"{len(uuids)} uploads set back: they are replayed soon.")
+    flash(f"{len(uuids)} uploads are set back, and are replayed soon.")
     return redirect(url_for(".uploads", **_typed()), 303)
 
 
@@ -371,7 +372,7 @@ def conflict(conflict: int) -> ResponseReturnValue:
 
 @blueprint.post("/conflicts/<id:conflict>/payloads")
 def payloads(conflict: int) -> ResponseReturnValue:
-    """Show both contents of a conflict; if at least one is stored, the log records this."""
+    """Show both contents of a conflict; if at least one content is stored, the log records the request."""
     opened = services().store.read(partial(actions.find_conflict, conflict=conflict))
     if opened.present_payload is not None or opened.payload is not None:
         log.info("ops.payload_shown", upload=str(opened.client_session_uuid))
@@ -384,7 +385,7 @@ def payloads(conflict: int) -> ResponseReturnValue:
 
 @blueprint.post("/conflicts/<id:conflict>/accept")
 def accept(conflict: int) -> ResponseReturnValue:
-    """Replace the upload's present content by the other content; keep the present one as a conflict."""
+    """Replace the upload's content by the other content; keep the former content as a conflict."""
     act = partial(actions.accept_conflict, conflict=conflict)
     uuid = write(act)
     log.info("ops.conflict_accepted", upload=str(uuid))

@@ -59,7 +59,7 @@ def test_all_that_match_are_replayed_after_one_question(page: Page, ops_engine: 
     page.get_by_role("link", name="Replay all failed that match…").click()
     expect(page.get_by_role("main")).to_contain_text("3 rejected or dead uploads match")
     page.get_by_role("button", name="Replay 3").click()
-    expect(page.get_by_text("3 uploads set back")).to_be_visible()
+    expect(page.get_by_text("3 uploads are set back")).to_be_visible()
     assert status(ops_engine, other) == "dead"
     for uuid in uuids:
         assert status(ops_engine, uuid) != "dead"
