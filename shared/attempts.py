@@ -24,8 +24,9 @@ _QUESTIONS = text(f"""
 def load_questions(connection: Connection, pub_ids: Iterable[str]) -> dict[str, Question]:
     """Map each known public id to its question, in the edition that the id names.
 
-    An id counts as unknown if its edition has no valid key. So does an id that several editions have in a
-    document server's views: which of them the learner saw is not known, and they may be of several learners.
+    An id counts as unknown if its edition has no valid key. It also counts as unknown if several editions
+    have the id, as is possible in a document server's views: it is not known which edition the learner saw,
+    and these editions may belong to several learners.
 
     A caller that grades must hold the learner's lock: then no catalog load changes a key before the caller
     has written.
@@ -142,7 +143,7 @@ def _attempt(attempt: PlannedAttempt, *, counted: bool) -> dict[str, Any]:
 def sessions_of_uploads(
     connection: Connection, client_session_uuids: Iterable[UUID]
 ) -> dict[tuple[UUID, int], list[dict[str, Any]]]:
-    """Return ids, topics and counts of uploads' sessions that are not superseded, by upload and learner."""
+    """Map pairs of upload and learner to their sessions, without superseded ones: ids, topics and counts."""
     found: dict[tuple[UUID, int], list[dict[str, Any]]] = defaultdict(list)
     ids = [str(uuid) for uuid in client_session_uuids]
     for row in execute(connection, _SESSIONS_OF_UPLOADS, {"ids": as_json(ids)}):

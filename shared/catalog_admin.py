@@ -115,7 +115,8 @@ def _compare(connection: Connection, catalog: CatalogFile, known: _Known) -> lis
             changes.append("owner")
         if changes:
             changed[pub_id] = tuple(changes)
-    asked = _rows(connection, _ASKED, pub_ids=moved)  # first: an answer that comes meanwhile is counted, too
+    # `asked` is read first: then an answer that comes between the two statements is counted, too.
+    asked = _rows(connection, _ASKED, pub_ids=moved)
     answered = _rows(connection, _ANSWERED, pub_ids=list(changed))
     return [
         EditionChange(
@@ -130,7 +131,7 @@ def _compare(connection: Connection, catalog: CatalogFile, known: _Known) -> lis
 
 
 def _moves_choices(before: Sequence[str], after: Sequence[str]) -> bool:
-    """Return whether a text has another index: an answer by its index would be taken for another choice."""
+    """Return whether a text has another index: an answer with the old index would mean another choice."""
     first = {text: index for index, text in reversed([*enumerate(before)])}
     now = {text: index for index, text in reversed([*enumerate(after)])}
     return any(first[text] != now[text] for text in first.keys() & now.keys())
@@ -212,7 +213,7 @@ def lock_answered(connection: Connection, pub_ids: Sequence[str]) -> None:
 def lock_catalog(connection: Connection) -> None:
     """Wait until no other transaction changes the catalog, and keep others from changing it.
 
-    This lasts until the transaction ends. Only transactions that change the catalog, or compare it with
+    The lock lasts until this transaction ends. Only transactions that change the catalog, or compare it with
     digests that a request expects, wait for this lock.
     """
     db.execute(connection, _ONE_CHANGE)
@@ -223,9 +224,10 @@ def split(
 ) -> list[CatalogFile]:
     """Split new and changed rows of `catalog` into catalogs of at most PART learners, topics or questions.
 
-    Each part is for one transaction, which locks at most one learner: so a busy learner delays no other one.
-    Questions that move are grouped by their former and their new learner, both of whom are locked, as are
-    former learners of an edition. Raises CatalogError as `load_catalog` does, before any write.
+    Each part is for one transaction, which usually locks at most one learner: so a busy learner delays no
+    other one. Questions that move are grouped by their former and their new learner, and both are locked.
+    Former learners who answered a changed edition are locked, too. Raises CatalogError as `load_catalog`
+    does, before any write.
     """
     known = _read(connection, catalog)
     changes = _compare(connection, catalog, known)
@@ -266,11 +268,11 @@ def load_catalog(
 ) -> list[EditionChange]:
     """Load a catalog and return what it changed in stored editions; loading it again changes nothing.
 
-    Raises CatalogError if the catalog contradicts itself or the tables, or if it would change an answered
-    edition (`EditionChange`). With `force`, such a change is refused only if attempts could no longer be
-    interpreted after it (`EditionChange.refused`). Attempts at an edition with a new key are graded again,
-    and the progress of their questions is folded again; new texts change no outcome. `keep`: columns
-    whose stored values stay where the catalog has none.
+    Raises CatalogError if the catalog contradicts itself or the tables, or if it would change an edition that
+    was answered or is being asked (`EditionChange`). With `force`, such a change is refused only if attempts
+    could no longer be interpreted after it (`EditionChange.refused`). Attempts at an edition with a new key
+    are graded again, and the progress of their questions is folded again; new texts change no outcome.
+    `keep`: columns whose stored values stay where the catalog has none.
 
     Only rows that are new or differ are written. A learner is locked only if their time zone changes, if they
     own or have answered an edition whose key, question or owner changes, or if they get a question.
@@ -298,7 +300,7 @@ def load_catalog(
 
 
 def _new_owners(catalog: CatalogFile, known: _Known) -> Iterator[int]:
-    """Yield the learners to whom the catalog gives questions: a deletion of theirs must wait, or be seen."""
+    """Yield the learners who get another learner's question: their deletion must wait, or be noticed."""
     for question in catalog.questions:
         before = known.questions.get(question.id)
         if before and before.user_id != question.user_id:
@@ -353,8 +355,8 @@ def _upsert(connection: Connection, table: str, key: str, rows: Sequence[dict[st
     if not rows:
         return
     columns = ", ".join(rows[0])
-    # The owner of a topic cannot change, and is not written either: it is part of a key, so writing it would
-    # block replays until the load ends.
+    # The owner of a topic cannot change, and is not written either: it is part of a unique constraint, so
+    # writing it would block replays until the load ends.
     fixed = {key, "user_id"} if table == "study_topics" else {key}
     new = ", ".join(f"{column} = excluded.{column}" for column in rows[0] if column not in fixed)
     upsert = f"""

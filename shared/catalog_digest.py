@@ -18,7 +18,7 @@ NEW = "new"
 
 
 class Digest(NamedTuple):
-    """A topic, the number of its questions that are not retired, and a hash of topic and these questions."""
+    """A topic, how many of its questions are not retired, and a hash of the topic and these questions."""
 
     topic_id: int
     questions: int
@@ -83,7 +83,7 @@ def _edition_hash(question: catalog_form.CatalogQuestion, edition: catalog_form.
         [
             question.id,
             question.subject,
-            # -0.0 + 0.0 is 0.0: Postgres takes the two for equal, so no load would change one into the other.
+            # -0.0 + 0.0 is 0.0: for Postgres, -0.0 and 0.0 are equal, so no load would change -0.0 into 0.0.
             None if frequency is None else struct.pack(">d", frequency + 0.0).hex(),
             _microseconds(question.retired_at),
             edition.pub_id,

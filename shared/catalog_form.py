@@ -44,7 +44,7 @@ def _readable(moment: datetime) -> datetime:
 
 
 def _written(value: Any) -> Any:
-    # pydantic would take a number for seconds since 1970, and a text such as "20261122", too.
+    # pydantic would take a number, or a text such as "20261122", for seconds since 1970.
     if isinstance(value, str) and _DATE.match(value):
         return value
     raise ValueError("must be a text that begins with a date, such as 2026-11-22")
@@ -151,11 +151,11 @@ class CatalogFile(_Form):
 class EditionChange(NamedTuple):
     """What a load changes in a stored edition, and how many attempts of how many learners the edition has.
 
-    `asked`: how many live sessions are asking its question, if a choice gets another place: these learners
-    answer with the index of a choice that they were shown.
+    `asked`: how many live sessions are asking its question, if a choice gets another place. The learners of
+    these sessions answer with the index that a choice had when they saw the question.
     `changes`: some of `texts` (of the choices), `order` (the same texts, moved), `key` (the right choice),
     `question` (the edition is of another question now), `owner` (its question is another learner's now). A
-    new `published_at` is not among these.
+    new `published_at` is not listed.
     """
 
     pub_id: str

@@ -1,4 +1,4 @@
-"""Find right choices that a document server changed after answers were graded by them, and deleted learners.
+"""Find learners who are gone, and right choices that were changed after answers were graded by them.
 
 When a document server changes its tables, no attempt is graded again, and no foreign key deletes our rows. So
 `reconcile` brings our rows in line with the server's tables.
@@ -47,8 +47,8 @@ class Unchecked(NamedTuple):
     def __str__(self) -> str:
         """Describe the failure in one line."""
         return (
-            f"learner {self.user_id} was not checked, as a row of the catalog cannot be read, or not in time"
-            f" ({self.error}): correct the row, or let the view published_items show NULL instead"
+            f"learner {self.user_id} was not checked, as a row of the catalog cannot be read, or takes too"
+            f" long ({self.error}): correct the row, or let the view published_items show NULL instead"
         )
 
 
@@ -106,9 +106,9 @@ _GRADED = text(f"""
 class Differences(Iterator[list[Found]]):
     """The differences, in batches of learners; if Postgres is away, the next call reads the batch again.
 
-    A row that a document server's view cannot show, such as a text that is no JSON, or takes too long to
-    show, makes a whole statement fail. So the next batch is smaller, until it is a single learner (I12).
-    After a batch that took too long, no later one is larger than the next one.
+    If a document server's view cannot show a row, such as a row with a text that is no JSON, or takes too
+    long to show a row, the whole statement fails. So the next batch is smaller, until it is a single
+    learner (I12). After a batch that took too long, all later batches are at most half as large.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -157,7 +157,7 @@ def reconcile(connection: Connection, difference: Difference, redis: Redis | Non
     """Grade all attempts at a difference's editions again; delete the data of a learner who is gone.
 
     Of such a learner, sessions, attempts, progress and entries of the spool are deleted, and uploads and
-    conflicts blanked. If the learner is in `users` again by now, nothing is done, and False is returned.
+    conflicts are blanked. If the learner is in `users` again by now, nothing is done, and False is returned.
     `redis`: the spool, if there is one.
     """
     if difference.editions:

@@ -82,7 +82,7 @@ _LEARNERS = text("""
     SELECT DISTINCT user_id FROM study_questions WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY user_id
 """)
 
-# A former owner of a question may still be asked it.
+# A session of a former owner may still ask the question.
 _DELETE = text("""
     DELETE FROM study_questions q
     WHERE q.id = ANY(CAST(:ids AS bigint[]))

@@ -1,8 +1,8 @@
 """The changes of progress, for a document server that keeps a copy of it.
 
-A reader sends the number of a transaction: it has the changes of all transactions before that one. It gets
-the changes of this transaction and of later ones, as far as the oldest transaction that still runs, whose
-changes come later. So no change is missed, however long a transaction runs.
+A reader sends the number of a transaction: the reader has the changes of all earlier transactions. The
+reader gets the changes of this transaction and of later ones, up to the oldest transaction that still runs,
+whose changes come later. So no change is missed, however long a transaction runs.
 """
 
 import re
@@ -25,10 +25,10 @@ _FORM = re.compile(r"([0-9a-f]{8})-([0-9]{1,19})(?:-([0-9]{1,19})-([0-9]{1,19})(
 class Cursor(NamedTuple):
     """What a reader has of a database: the changes of every transaction before `since`.
 
-    If the changes since then are too many for one response, they come in several, learner by learner. Until
-    the last of these, `until` is set: the reader also has the changes of the transactions from `since` until
-    before `until`, of all learners up to and including `user_id`. If `question_id` is set, it has the changes
-    of that last learner only up to this question.
+    If the changes since then are too many for one response, they come in several responses, learner by
+    learner. Until the last response, `until` is set: the reader also has the changes of the transactions from
+    `since` on and before `until`, of all learners up to and including `user_id`. If `question_id` is set, the
+    reader has the changes of the learner `user_id` only up to this question.
     """
 
     database: str | None = None
@@ -111,9 +111,9 @@ def read_changes(
 ) -> Changes:
     """Return what has changed since the cursor, for `limit` learners and `questions_limit` questions at most.
 
-    The same question may be in several responses. Raise UnknownCursorError for a cursor of another database
-    or schema, or from before a restore or fail-over, and ConfigurationError if `renumber` must be run after a
-    restore.
+    The same question may be in several responses. Raise UnknownCursorError if the cursor is of another
+    database or schema, or from before a restore or fail-over. Raise ConfigurationError if `renumber` must be
+    run after a restore.
     """
     ((database, oldest_running, not_begun, from_elsewhere),) = db.execute(connection, _SNAPSHOT)
     if from_elsewhere:

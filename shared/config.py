@@ -86,7 +86,7 @@ def _sentinel_url(url: str) -> str:
 
 def check_host(name: str) -> None:
     """Raise ValueError for a host name of a wrong form, such as one with two dots in a row."""
-    if not name.startswith(("/", "@")):  # a directory of sockets
+    if not name.startswith(("/", "@")):  # such a name is a directory of sockets
         name.encode("idna")  # the standard library does this later, and no client expects its error
 
 
@@ -394,7 +394,7 @@ class Settings(BrokerSettings, StoreSettings):
 
     @field_validator("viewer_token_audience")
     @classmethod
-    def _name_audience(cls, audience: str, info: ValidationInfo) -> str:
+    def _require_audience(cls, audience: str, info: ValidationInfo) -> str:
         if not audience and info.data.get("viewer_token_keys"):
             raise ValueError("must be set while VIEWER_TOKEN_KEYS is set")
         return audience
@@ -422,7 +422,7 @@ class Settings(BrokerSettings, StoreSettings):
         others = [other for other in SHORTEST_SECRETS if other in info.data]
         known = [each for other in others for each in secrets(other, info.data[other])]
         if len({*known, *ours}) < len(known) + len(ours):
-            raise ValueError("must not contain a token twice, or a token or password of another setting")
+            raise ValueError("must not contain a token twice, nor a token or password of another setting")
         return secret
 
     @cached_property

@@ -1,8 +1,8 @@
 """Settings on which stored results depend are stored, too, so that all hosts and commands agree.
 
 The first process with such a setting stores it, and only `migrate --time-zone` replaces it. The stored value
-applies to all processes, also to those without the setting. A process with another value does not start,
-unless Postgres fails or is too slow when the process compares the two.
+applies to all processes, also to those without the setting. A process with another value starts only if
+Postgres fails or is too slow when the process compares the two values.
 """
 
 import threading
@@ -74,7 +74,7 @@ def compare_at_start(settings: StoreSettings) -> None:
     """
     failed: list[ConfigurationError | DBAPIError] = []
 
-    def compare() -> None:
+    def adopt_and_note_failure() -> None:
         engine = db.make_engine(settings)
         try:
             with engine.begin() as connection:
@@ -85,7 +85,7 @@ def compare_at_start(settings: StoreSettings) -> None:
             engine.dispose()
 
     # On its own thread: no timeout of a connection ends the wait for a stopped Postgres.
-    thread = threading.Thread(target=compare, daemon=True)
+    thread = threading.Thread(target=adopt_and_note_failure, daemon=True)
     thread.start()
     thread.join(PATIENCE_S)
     error = failed[0] if failed else None

@@ -1,4 +1,4 @@
-"""Errors that callers distinguish; an error that only one module uses is defined there."""
+"""Errors that callers distinguish; an error that only one module uses is defined in that module."""
 
 
 class StudyIngestError(Exception):
@@ -64,7 +64,7 @@ class UnknownUploadError(StudyIngestError):
 
 
 class ReplayRefusedError(StudyIngestError):
-    """This replay, or accepting this conflict, is refused; the text says why. The caller must roll back."""
+    """A replay, or the acceptance of a conflict, is refused; the text says why. The caller must roll back."""
 
 
 class UnknownLearnerError(StudyIngestError):

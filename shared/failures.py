@@ -16,9 +16,9 @@ _SENDER = ROOT / "shared/db.py"
 
 # Faults that are not the upload's own, by SQLSTATE. The classes are, in this order: lost connections;
 # prepared statements that a pooler lost; serialization and deadlocks; a statement that does not fit the
-# schema (of the next release, or not yet migrated) or the role's grants; resources; shutdown and start.
-# Single codes: lock timeout, a standby, plans from before a migration. The idle timeout is left out: the
-# upload's own replay computed for that long within its transaction.
+# role's grants or the schema, which may be that of another release; resources; shutdown and start. The single
+# codes are: lock timeout, a standby, plans from before a migration. The idle timeout is left out: it ends
+# the transaction of a replay that computes for too long, and then the fault is the upload's own.
 _TRANSIENT_CLASSES = ("08", "26", "40", "42", "53", "57P")
 _READ_ONLY = "25006"
 _TRANSIENT = frozenset({"55P03", _READ_ONLY, "0A000"})

@@ -30,7 +30,7 @@ class Hosts:
     def of(cls, arguments: Mapping[str, Any]) -> Self | None:
         """Return the hosts in libpq's parameters; None if there is only one.
 
-        None, too, if `hostaddr` is set, or if the number of ports is wrong.
+        Also return None if `hostaddr` is set, or if the number of ports is wrong.
         """
         hosts, ports = str(arguments.get("host", "")), str(arguments.get("port", ""))
         number = hosts.count(",") + 1
@@ -70,17 +70,17 @@ TLS_REMEDY = (
 
 
 def is_about_tls(error: DBAPIError) -> bool:
-    """Return whether an error is about TLS: a server cannot prove its name, or has no TLS, for example."""
+    """Return whether an error is about TLS, for example if a server cannot prove its name or has no TLS."""
     return any(word in str(error.orig) for word in ("SSL", "certificate"))
 
 
 def tls_arguments(arguments: Mapping[str, Any]) -> dict[str, str]:
     """Return the parameters that make a server prove its name, if it is not on this machine.
 
-    There are none if all servers are known to be on this machine. There are none either if the URL's
-    `sslmode` or PGSSLMODE is set: then that setting decides. The trusted authorities come from the URL or
-    PGSSLROOTCERT, else from libpq's own file, else (as for Redis and the broker) from SSL_CERT_FILE or the
-    system. By itself, libpq would accept any certificate, and also a connection without TLS.
+    Return no parameters if all servers are known to be on this machine, or if `sslmode` is set in the URL or
+    by PGSSLMODE: then this setting decides. The trusted authorities come from the URL or PGSSLROOTCERT,
+    else from libpq's own file, else from SSL_CERT_FILE or the system, as for Redis and the broker.
+    By itself, libpq would accept any certificate, and also a connection without TLS.
     """
     host, address, service = (
         str(arguments.get(name) or os.environ.get(f"PG{name.upper()}", ""))

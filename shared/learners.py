@@ -17,8 +17,8 @@ _NAMED = "jsonb_path_query(payload, '$.attempts[*].pub_id') AS named"
 _PUB_ID = "normalize(btrim(named #>> '{}', :spaces))"
 
 # A replay that finds exactly one owner sets an upload's `user_id`. An upload that is not ingested belongs to
-# the learner in `learner_id`, whatever it names. With neither, it belongs to the learners whose questions it
-# names, as long as the catalog has these.
+# the learner in `learner_id`, whatever it names. An upload that has neither belongs to the learners whose
+# questions it names, as long as the catalog has these questions.
 _THEIRS = f"""
     SELECT client_session_uuid FROM uploads
     WHERE user_id = :user_id AND (status = 'ingested' OR coalesce(learner_id, :user_id) = :user_id)
@@ -37,8 +37,8 @@ _STILL_THEIRS = text(f"""
 """)  # noqa: S608  # as above
 
 
-# The same holds for a conflict. If the catalog has none of the questions that it names, a conflict of a
-# trusted sender belongs to the learner of its upload.
+# Conflicts belong to learners in the same way as uploads in _THEIRS. But if the catalog has none of the
+# questions that a conflict of a trusted sender names, the conflict belongs to the learner of its upload.
 _THEIR_CONFLICTS = f"""
     :user_id IN (user_id, learner_id) OR user_id IS NULL AND learner_id IS NULL AND (
         EXISTS (SELECT FROM {_NAMED}
@@ -49,7 +49,8 @@ _THEIR_CONFLICTS = f"""
 """  # noqa: S608  # as above
 
 # Uploads are locked in the order of their ids, and before the learner, as in a replay. Uploads with one of
-# the learner's conflicts are locked, too: an operator may be accepting it, which makes it the content.
+# the learner's conflicts are locked, too: an operator may be accepting such a conflict, which makes it
+# the upload's content.
 _LOCK_UPLOADS = text(f"""
     SELECT client_session_uuid FROM uploads WHERE client_session_uuid IN ({_THEIRS}
         UNION ALL SELECT client_session_uuid FROM upload_conflicts WHERE {_THEIR_CONFLICTS})
@@ -115,7 +116,8 @@ _PUB_IDS = text(f"""
     ORDER BY i.pub_id
 """)  # noqa: S608  # as above
 
-# How often a deletion begins again, because whose a question is has changed while it waited for a lock.
+# How often a deletion begins at most: it begins again if the owner of a question changed while it waited for
+# a lock.
 TRIES = 5
 
 
@@ -186,7 +188,7 @@ def _lock_what_is_theirs(
 def _own(column: str) -> str:
     """Return SQL for the JSON in a column, without the attempts at other learners' questions.
 
-    If the row is known to be this learner's, all attempts are theirs, also where others own the questions.
+    If the row is known to be this learner's, no attempt is left out, even where others own the questions.
     """
     return f"""CASE WHEN :user_id IN (user_id, learner_id) THEN {column}
     ELSE jsonb_set({column}, '{{attempts}}', (
@@ -198,7 +200,8 @@ def _own(column: str) -> str:
 
 
 # What is known of a learner, by table. Two learners may share a device, and so an upload: `_own` leaves out
-# the attempts of others. In JSON, the column of `_own` replaces the stored one of the same name before it.
+# the attempts of others. In JSON, the column of `_own` replaces the stored column of the same name, which
+# comes before it.
 _EXPORTS = {
     "users": "SELECT * FROM users WHERE id = :user_id",
     "study_topics": "SELECT * FROM study_topics WHERE user_id = :user_id ORDER BY id",

@@ -44,17 +44,18 @@ def _is_whole(file: str) -> bool:
     return True
 
 
-# Bytes: of a new file, of its header, and of an entry without its key.
+# Sizes in bytes: a new file, its header, and an entry without its key.
 INITIAL_SIZE = 1 << 16
 HEADER = 8
 ROOM = 32
 
 
 class _OwnFile(MmapedDict):
-    """A file of this process's metrics; it replaces an incomplete one of an earlier process with the same id.
+    """A file of this process's metrics; it replaces an incomplete file of an ended process with the same id.
 
-    Its blocks are reserved: the library's files are sparse, and a process that writes to one on a full disk
-    gets SIGBUS. If no block can be reserved, values stay in memory, and scrapes miss them.
+    The blocks of this file are reserved: the library's own files are sparse, and a process that writes to a
+    sparse file on a full disk gets SIGBUS. If no block can be reserved, values stay in memory, and scrapes
+    miss them.
     """
 
     def __init__(self, filename: str) -> None:
@@ -96,7 +97,7 @@ def _reserve(handle: int, size: int) -> None:
 
 
 def _prepare_files(directory: str) -> None:
-    """Make the directory, which the library does not do; without a usable one, count only in memory."""
+    """Make the directory, as the library does not make it; if it cannot be used, count only in memory."""
     values.MmapedDict = _OwnFile  # type: ignore[attr-defined,assignment]  # where the library looks it up
     try:
         if directory:  # an empty name means unset; with it, the library would write to the working directory
@@ -291,7 +292,7 @@ def registry(settings: Settings) -> CollectorRegistry:
     return made
 
 
-# The library's names of files: the kind of metric, for a gauge also its mode, and the process.
+# The library names a file by the kind of metric (with the mode, if it is a gauge) and by the process.
 FILE_NAME = re.compile(r"(counter|histogram|gauge_[a-z]+)_\d+\.db")
 
 

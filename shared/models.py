@@ -225,9 +225,9 @@ UUID_7 = """
 class Outbox(Base):
     """A webhook: a message about a session, about a dead upload, or about changed progress.
 
-    Its id is the receiver's idempotency key. `waiting` → `delivered` | `skipped` (no receiver, or the session
-    was voided) | `dead` (refused, or tries exhausted); `last_error` says why. An upload that becomes dead a
-    second time, after it was set back, gets a second row; at most one `progress.changed` waits.
+    Its id is the receiver's idempotency key. `waiting` → `delivered` | `skipped` (no receiver, session voided
+    or upload set back) | `dead` (refused, or tries exhausted); `last_error` says why. An upload that becomes
+    dead a second time, after it was set back, gets a second row; at most one `progress.changed` waits.
     """
 
     __tablename__ = "outbox"
@@ -285,13 +285,13 @@ class Heartbeat(Base):
 class StudyQuestionProgress(Base):
     """The memory state after the last attempt, with counts, streaks and the wrong note.
 
-    `stability` is in days, `difficulty` 1 to 10, `due` a study date, never later than `due_at_most`, which is
-    set if the last counted attempt was unsure but right. `last_answered_at` is the time of the newest folded
-    attempt, counted or practice; `last_study_date` is the latest study date of all folded attempts.
-    `reviews`, `misses` and `corrects` are numbers of counted attempts. `correct_since` is the study date of
-    the first correct answer of the current streak. `scheduler` names the parameters and rules that computed
-    the row: if the code has others now, the row must be folded again. `changed_xid`: the last transaction
-    that saved the row, see `LearnerChanges`.
+    `stability` is in days, `difficulty` is from 1 to 10. `due` is a study date, never later than
+    `due_at_most`, which is set if the last counted attempt was unsure but right. `last_answered_at` is the
+    time of the newest folded attempt, counted or practice; `last_study_date` is the latest study date of all
+    folded attempts. `reviews`, `misses` and `corrects` are numbers of counted attempts. `correct_since` is
+    the study date of the first correct answer of the current streak. `scheduler` names the parameters and
+    rules that computed the row: if the code has others now, the row must be folded again. `changed_xid`: the
+    last transaction that saved the row, see `LearnerChanges`.
     """
 
     __tablename__ = "study_question_progress"
@@ -383,9 +383,10 @@ class StudyQuizSession(Base):
             unique=True,
             postgresql_where=sa.text("client_session_uuid IS NOT NULL AND superseded_at IS NULL"),
         ),
-        # Who is asked a question: also its former owners. A session of an upload is never in this index. With
-        # a list of pending entries, which each lookup reads, Postgres would rather read all sessions in
-        # progress: deleting a learner of 10,000 questions took 35 s instead of 0.2, beside 2,000 sessions.
+        # For the learners who are being asked a question, including its former owners. A session of an upload
+        # is never in this index. With a list of pending entries, which each lookup reads, Postgres would
+        # rather read all sessions in progress: deleting a learner of 10,000 questions took 35 s instead of
+        # 0.2, beside 2,000 sessions.
         sa.Index(
             "ix_study_quiz_sessions_asking",
             "question_ids",
@@ -444,7 +445,7 @@ class Upload(Base):
     `clock_shift`: set by an operator if the clock was wrong, and added to all times of the payload.
     `waiting_since`: when the row last became `received`; later than `received_at` if the upload was in the
     spool, or was set back. `blanked`: the payload was deleted with its learner, and is never stored again;
-    one that was only purged is.
+    a payload that was only purged can be stored again.
     """
 
     __tablename__ = "uploads"

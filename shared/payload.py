@@ -26,7 +26,7 @@ from pydantic_core import PydanticCustomError, core_schema, to_json
 
 from shared.errors import StudyIngestError
 
-# Enough to fix a client; an answer for 500 wrong attempts would have thousands of lines.
+# Enough to fix a client; a response about 500 wrong attempts would have thousands of lines.
 MAX_FAULTS = 20
 
 
@@ -234,7 +234,7 @@ def _strings(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
 
 
 def _fault(location: Location, detail: str) -> Fault:
-    # The pointer ends before the first unknown name: a client's own keys are private content.
+    # The pointer ends before the first unknown name: a client's own names are private content.
     known = takewhile(lambda step: isinstance(step, int) or step in _FIELDS, location)
     return {"pointer": "".join(f"/{step}" for step in known), "detail": detail}
 

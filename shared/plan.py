@@ -19,7 +19,7 @@ DOUBTFUL_AGE = timedelta(days=2 * 365)
 
 
 def skew(sent_at: datetime | None, received_at: datetime) -> timedelta:
-    """Return how far the viewer's clock is ahead; zero if that is TOLERANCE or less, or without `sent_at`.
+    """Return how far the viewer's clock is ahead; zero if this is TOLERANCE or less, or if `sent_at` is None.
 
     A `sent_at` before the arrival is ignored: the upload may have been under way for long.
     """
@@ -101,9 +101,10 @@ Dates = Mapping[tuple[str, datetime], date]
 class Plan:
     """What becomes of an upload.
 
-    `topics`: the usable attempts (not skipped) of each topic; `counted`: the ordinals of the counted ones,
-    all other usable ones are practice; `fates`: one per attempt, in the order of the upload; `finished_at`:
-    corrected, None if the viewer sent none, or if it is outside EARLIEST to LATEST.
+    `topics`: the usable attempts (not skipped) of each topic. `counted`: the ordinals of the counted
+    attempts; all other usable attempts are practice. `fates`: one for each attempt, in the order of the
+    upload. `finished_at`: the corrected time; None if the viewer sent none, or if it is outside EARLIEST to
+    LATEST.
     """
 
     topics: dict[int, list[PlannedAttempt]]

@@ -39,7 +39,7 @@ def read_questions(content: bytes) -> Iterator[Question]:
         try:
             parser = ET.XMLParser(target=_NoDoctype())  # noqa: S314  # without a DOCTYPE, no entities
             root = ET.fromstring(document, parser)  # noqa: S314  # as above
-        except (ET.ParseError, LookupError, ValueError) as error:  # the last two: unknown encoding
+        except (ET.ParseError, LookupError, ValueError) as error:  # LookupError, ValueError: unknown encoding
             raise CatalogError(f"{name} cannot be read as XML: {error}: export it again") from None
         for question in _moodle(root) if root.tag == "quiz" else _qti(root):
             found = True
@@ -120,7 +120,7 @@ def _qti(root: ET.Element) -> Iterator[Question]:
         if kinds != ["choice-interaction"]:
             wrong = f"{' and '.join(kinds) or 'no interaction'}: not a single-choice question"
         elif not declared:
-            wrong = "several choices can be right, or no right one is declared"
+            wrong = "several choices can be right, or no right choice is declared"
         texts = [" ".join("".join(each.itertext()).split()) or each.get("identifier", "") for each in choices]
         right = [number for number, each in enumerate(choices) if each.get("identifier") in values]
         yield _question(f"item {pub_id}", pub_id, texts, right, "", "", wrong)

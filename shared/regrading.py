@@ -89,7 +89,7 @@ def regrade(connection: Connection, pub_ids: Sequence[str]) -> None:
 def _update_result(
     connection: Connection, upload: Any, result: dict[str, Any], due: Mapping[str, date]
 ) -> None:
-    """Update the counts and due dates in an upload's stored result, which its sender gets as the answer."""
+    """Update the counts and due dates in an upload's stored result, which its sender gets in the receipt."""
     topics = list(chain.from_iterable(sessions_of_uploads(connection, [upload]).values()))
     questions = [
         each | {"due": due[each["pub_id"]].isoformat()} if each["pub_id"] in due else each

@@ -71,12 +71,12 @@ def replay(
     """Bring uploads that are `received` to their final status; leave uploads of any other status unchanged.
 
     Return what was done, by upload. The uploads of one learner are replayed in the order of their arrival.
-    Several uploads need as many statements as one, except for late reviews, for uploads that were replayed
-    before, and for the learners' locks where the catalog is a document server's. Locks are taken in one
-    order, so that no two replays deadlock: uploads by uuid, learners by id, quiz sessions. All checks that
-    can reject an upload come before the first write. If one upload fails, all fail: the caller rolls back,
-    and replays each upload by itself. `dates`: if a single upload is replayed again, the study dates that
-    its attempts keep.
+    Several uploads need no more statements than one upload, except for late reviews, for uploads that were
+    replayed before, and for the learners' locks where the catalog is a document server's. Locks are always
+    taken in this order, so that no two replays deadlock: uploads by uuid, learners by id, quiz sessions. All
+    checks that can reject an upload come before the first write. If one upload fails, all fail: the caller
+    rolls back, and replays each upload by itself. `dates`: if a single upload is replayed again, the study
+    dates that its attempts keep.
     """
     waiting = sorted(uploads.lock(connection, client_session_uuids), key=lambda each: each.received_at)
     if not waiting:
@@ -90,8 +90,8 @@ def replay(
         questions = {pub_id: known[pub_id] for pub_id in named & known.keys()}
         planned.append(_plan(received, upload, questions, learners, default_zone, dates))
 
-    # An upload's sessions may exist before its replay: its row was lost and it was sent again, the database
-    # was restored in part, or the same session was also uploaded under the other uuid.
+    # An upload's sessions may exist before its replay: if its row was lost and the upload was sent again, if
+    # the database was restored in part, or if the same session was also uploaded under the other uuid.
     uuids = {each.uuid for each in planned}
     uuids |= {each.other_identity.client_session_uuid for each in planned if each.other_identity}
     existing = attempts.sessions_of_uploads(connection, uuids)
@@ -149,7 +149,7 @@ def _plan(  # noqa: PLR0913, PLR0917  # all that decides
 ) -> _Planned:
     """Decide what becomes of an upload's attempts, and whether it is rejected."""
     owners = {question.user_id for question in questions.values()}
-    # A learner must not find out whether a question is another learner's or unknown.
+    # A learner must not find out whether a question is unknown or belongs to another learner.
     names_others = received.learner_id is not None and bool(owners - {received.learner_id})
     owner = owners.pop() if len(owners) == 1 else None
     if owner is not None and owner not in learners:

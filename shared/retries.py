@@ -34,7 +34,7 @@ _COUNT_TOGETHER = text("""
     RETURNING fresh.id
 """)
 
-# An operator may have set the upload back meanwhile, and `tries` to 0.
+# Meanwhile an operator may have set the upload back, which sets `tries` to 0.
 _TAKE_BACK = text("""
     WITH counted AS MATERIALIZED (
         SELECT client_session_uuid AS id FROM uploads
@@ -140,7 +140,7 @@ def take_back(connection: Connection, client_session_uuids: Sequence[UUID]) -> N
 
 
 def fail(connection: Connection, client_session_uuid: UUID, error: str, settings: Settings) -> bool:
-    """Record why a start failed and when the next is due; return whether this makes the upload dead."""
+    """Record why a start failed and when the next start is due; return whether this makes the upload dead."""
     wait = {"base": settings.retry_base, "cap": settings.retry_cap}
     execute(connection, _FAIL, {"id": client_session_uuid, "error": error} | wait)
     dead = execute(connection, _MARK_DEAD, {"id": client_session_uuid, "max_tries": settings.max_tries})

@@ -134,14 +134,15 @@ def try_lock(connection: Connection) -> bool:
 
 
 def lock(connection: Connection) -> None:
-    """Stop other processes from moving uploads until the transaction ends; call it before locking uploads."""
+    """Let no other process move uploads until the transaction ends; call this before locking uploads."""
     db.execute(connection, _LOCK)
 
 
 def remove(redis: Redis, learner: int, pub_ids: set[str]) -> int:
     """Remove the uploads of a learner; return how many.
 
-    These were sent with the learner's token, or by a trusted sender and name one of `pub_ids`.
+    An upload is the learner's if it was sent with the learner's token, or if a trusted sender sent it and it
+    names one of `pub_ids`.
 
     An entry that cannot be read stays. The caller has called `lock`.
     """
@@ -182,7 +183,7 @@ def drain(redis: Redis, engine: Engine) -> int:
     return len(entries) - (_record(redis, engine, readable) if readable else 0)
 
 
-# Only as long as a request of another process needs to record the same upload.
+# This wait is only as long as a request of another process needs to record the same upload.
 _SHORT_WAIT = text("SET LOCAL lock_timeout = '50ms'")
 
 # Returns the known uploads that another transaction has locked, and locks all others.

@@ -172,7 +172,7 @@ def generate_key(algorithm: str) -> dict[str, Any]:
 
 
 def public_half(key: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a key that verifies tokens: all of it for a shared secret."""
+    """Return the part of a key that verifies tokens; a shared secret is returned whole."""
     return {name: value for name, value in key.items() if name != "d"}
 
 

@@ -76,7 +76,7 @@ class Receipt:
 
     A dead upload has neither, and only a rejected one has a reason. `recorded_as`: the uuid of the upload's
     row, if that is not the uuid that was sent (`second_uuid`). `is_deleted`: the upload's answers were
-    deleted with their learner, and these are not recorded.
+    deleted with their learner, and the answers of this delivery are not recorded.
     """
 
     verdict: Verdict
@@ -87,7 +87,7 @@ class Receipt:
 
 
 def second_uuid(client_session_uuid: UUID, learner_id: int) -> UUID:
-    """Make the uuid of a learner's upload whose `client_session_uuid` another learner's upload has already.
+    """Make the uuid that a learner's upload gets if another learner's upload has its `client_session_uuid`.
 
     This hides from the learner that the other upload exists.
     """
@@ -145,9 +145,9 @@ def add_event(
 
 
 def keep_times_as_events(connection: Connection, client_session_uuid: UUID, *, with_arrival: bool) -> None:
-    """Keep, as events, times that the row is about to lose.
+    """Keep the times that the row is about to lose: record them as events.
 
-    These are the time of ingestion, if there is one, and, if `with_arrival`, the time of arrival.
+    The time of ingestion is kept if there is one, and the time of arrival if `with_arrival` is set.
     """
     execute(connection, _KEEP_TIMES, {"id": client_session_uuid, "with_arrival": with_arrival})
 
@@ -180,9 +180,9 @@ def receive(
 ) -> list[Receipt]:
     """Record deliveries, and return their receipts in the same order.
 
-    This does not wait for a transaction that has locked a known upload without changing it. For one that has
-    changed the upload, it waits, but no longer than the lock timeout. `first_try_after`: seconds after which
-    the sweeper enqueues a new upload, if it is still `received`.
+    This does not wait for a transaction that has only locked a known upload. It waits for a transaction that
+    has changed the upload, but no longer than the lock timeout. `first_try_after`: seconds after which the
+    sweeper enqueues a new upload, if it is still `received`.
     """
     first: dict[UUID, Delivery] = {}
     for delivery in deliveries:
@@ -264,9 +264,9 @@ _REPLACE = text(f"""
         EXISTS (SELECT FROM blanked) AS is_blanked
 """)  # noqa: S608  # made of the constant above
 
-# Store the payload again, so that an operator can replay the upload: with the time of this arrival, to which
-# its `sent_at` is compared. `finalized_at` is set to now, or the next purge would delete the payload. A
-# payload that was blanked is not stored: nothing would delete it later.
+# Store the payload again, so that an operator can replay the upload. `received_at` is set to the time of this
+# arrival, with which the payload's `sent_at` is compared. `finalized_at` is set to now: otherwise the next
+# purge would delete the payload. A payload that was blanked is not stored: nothing would delete it later.
 _REFILL = text(f"""
     {_IF_FREE}, refilled AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now(),
@@ -281,8 +281,8 @@ _REFILL = text(f"""
     SELECT EXISTS (SELECT FROM free) AS is_free
 """)  # noqa: S608  # as above
 
-# If the upload was blanked, this payload is left out: nothing would delete these answers later. Blanked and
-# other conflicts are counted apart: the ones leave place for the others.
+# If the upload was blanked, this payload is left out: nothing would delete these answers later. Blanked
+# conflicts are counted apart from other conflicts, so that neither kind takes the place of the other kind.
 _KEEP_CONFLICT = text(f"""
     INSERT INTO upload_conflicts
         (client_session_uuid, content_hash, payload, received_at, learner_id, blanked)
@@ -294,8 +294,8 @@ _KEEP_CONFLICT = text(f"""
     ON CONFLICT (client_session_uuid, content_hash) DO NOTHING
 """)  # noqa: S608  # as above
 
-# Store the payload of a purged conflict again: its sender is told that it is recorded. All statements that
-# write to a conflict lock its upload first.
+# Store the payload of a purged conflict again: the sender is told that its content is recorded. All
+# statements that write to a conflict lock its upload first.
 _REFILL_CONFLICT = text("""
     WITH purged AS MATERIALIZED (
         SELECT c.id, client_session_uuid FROM upload_conflicts c JOIN uploads u USING (client_session_uuid)
@@ -311,7 +311,7 @@ _REFILL_CONFLICT = text("""
     SELECT EXISTS (SELECT FROM purged) AND NOT EXISTS (SELECT FROM free) AS is_locked
 """)
 
-# A sender that changes its content at each try would fill the table; an operator needs only a few.
+# A sender that changes its content at each try would fill the table; an operator needs only a few conflicts.
 MAX_CONFLICTS = 10
 
 
@@ -347,7 +347,7 @@ def _receive_again(connection: Connection, delivery: Delivery, known: Any, first
         known = _look_up(connection, [delivery.client_session_uuid])[delivery.client_session_uuid]
         return _receive_again(connection, delivery, known, first_try_after)
     # The owner of the first content is unknown before its replay, and 409 would show that another learner's
-    # upload exists. So this content is always kept; VIEWER_RATE limits the number.
+    # upload exists. So such content is always kept; only VIEWER_RATE limits its amount.
     is_hidden = learner is not None and owner is None
     most = sys.maxsize if is_hidden else MAX_CONFLICTS
     is_known = not execute(connection, _KEEP_CONFLICT, content | {"most": most}).rowcount
@@ -373,8 +373,8 @@ def _replace(
 class Locked:
     """A `received` upload whose row the caller has locked.
 
-    `payload`: its decoded JSON. `learner_id`: the learner of the token that sent it, whose questions alone it
-    may name; None if a trusted sender sent it. `clock_shift`: what an operator wants added to its times.
+    `payload`: its decoded JSON. `learner_id`: the only learner whose questions the upload may name; None if a
+    trusted sender sent it. `clock_shift`: what an operator wants added to its times.
     """
 
     client_session_uuid: UUID
@@ -388,8 +388,9 @@ class Locked:
 class End:
     """How the replay of an upload ended.
 
-    `user_id`: the learner of the upload's sessions; of a rejected upload, the owner of its questions, None
-    unless there is exactly one owner whom the upload may concern. `reason`: the stable code of a rejection.
+    `user_id`: the learner of the upload's sessions. A rejected upload has no sessions: `user_id` is the owner
+    of its questions, if there is exactly one owner and the upload may concern this learner, else None.
+    `reason`: the stable code of a rejection.
     """
 
     client_session_uuid: UUID
@@ -438,7 +439,7 @@ _CLOSE = text("""
 def find(connection: Connection, client_session_uuid: UUID, learner_id: int | None = None) -> Any:
     """Return the row of the upload with this uuid, or None.
 
-    With `learner_id`, return an upload of this learner alone; it may be recorded under its `second_uuid`. An
+    With `learner_id`, return only an upload of this learner, perhaps recorded under its `second_uuid`. An
     upload of a trusted sender belongs to a learner once a replay has found that the learner owns its
     questions.
     """

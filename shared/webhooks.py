@@ -49,7 +49,8 @@ class Kind(StrEnum):
 class Status(StrEnum):
     """The status of a webhook; every one but `waiting` is final.
 
-    `skipped`: there was no receiver, or the session was voided. `dead`: refused, or its tries are exhausted.
+    `skipped`: there was no receiver, the session was voided, or the dead upload was set back.
+    `dead`: the receiver refused it, or its tries are exhausted.
     An operator can set skipped and dead webhooks back to `waiting`; `retry_webhooks` names the exceptions.
     """
 
@@ -163,7 +164,7 @@ _CLAIM = text("""
 """)
 
 # The data is loaded as it is at delivery, not at finalize. A question is named by its current edition.
-# One that has moved to another learner meanwhile is left out, as in the list of wrong notes.
+# A question that has moved to another learner meanwhile is left out, as in the list of wrong notes.
 _LOAD = text("""
     SELECT o.id, o.kind, o.tries, o.next_try_at, now() AS claimed_at, o.created_at, o.user_id,
         o.client_session_uuid, u.tries AS upload_tries, s.id AS session_id, s.study_topic_id,
@@ -210,7 +211,7 @@ def claim(connection: Connection, settings: Settings, *, limit: int) -> list[Web
     its session is void, or if it says that an upload is dead and the upload no longer is.
     """
     lease = TIMEOUTS_PER_LEASE * settings.webhook_timeout
-    # A webhook is due later than any wait lasts only if Postgres' clock went back.
+    # Only if Postgres' clock went back can a webhook be due later than after the longest wait.
     longest = max(LONGEST_RETRY_AFTER_S, lease, settings.retry_base, settings.webhook_retry_cap)
     db.execute(connection, _HASTEN, {"longest": longest, "limit": limit})
     db.execute(connection, _MARK_EXHAUSTED, {"max_tries": settings.webhook_max_tries})

@@ -84,7 +84,7 @@ def start(connection: Connection, user_id: int, form: SessionStart, circumstance
     bound = form.model_dump() | snapshot | {"user_id": user_id, "now": circumstances.now}
     if made := db.scalar(connection, _INSERT, bound):
         return Started(made, new=True)
-    if found := db.scalar(connection, _IN_PROGRESS, topic):  # another process took no learner's lock
+    if found := db.scalar(connection, _IN_PROGRESS, topic):  # begun by a process that took no lock
         return Started(found, new=False)
     raise errors.OvertakenError("another process started and closed a session of the topic meanwhile")
 
@@ -387,8 +387,8 @@ def abandon_idle(
 ) -> int:
     """Abandon up to `limit` sessions that had no answer for `idle`; their answers count. Return how many.
 
-    A session that cannot be abandoned is logged, and tried again by a later call; one whose learner is locked
-    by another transaction is skipped.
+    A session that cannot be abandoned is logged, and tried again by a later call. A session is skipped if
+    another transaction has locked its learner.
     """
     since = now - idle
     abandoned = 0
@@ -417,10 +417,10 @@ VOID_REASON = "deleted in the front end"
 def void(
     connection: Connection, user_id: int, session_id: int, *, now: datetime, default_zone: str
 ) -> dict[str, Any]:
-    """Void a session, live or uploaded; one in progress is abandoned first.
+    """Void a session, live or uploaded; a session in progress is abandoned first.
 
-    Then another session can be started in its topic. Raises SupersededError if the session is superseded:
-    its answers may count through the session that took its place.
+    After that, another session can be started in its topic. Raises SupersededError if the session is
+    superseded: its answers may count through the session that took its place.
     """
     lock_known_learner(connection, user_id)
     if lock_session(connection, user_id, session_id).status == "in_progress":

@@ -93,7 +93,7 @@ def _read(connection: Connection, client_session_uuid: UUID) -> Any:
 
 @contextmanager
 def refusing_if_busy(client_session_uuid: UUID) -> Iterator[None]:
-    """Convert the errors that another process causes to a ReplayRefusedError that names the upload."""
+    """Replace an error that another process causes by a ReplayRefusedError that names the upload."""
     try:
         yield
     except errors.OvertakenError as error:
@@ -311,7 +311,7 @@ def _lock_sessions(connection: Connection, client_session_uuid: UUID) -> tuple[i
     return sessions[0].user_id, [session.id for session in sessions if session.stands]
 
 
-# A blanked conflict is not shown: there is nothing to decide. Its row stays, or its content would be stored
+# A blanked conflict is not shown: there is nothing to decide. Without its row, the content would be stored
 # when it is sent again.
 _LIST_CONFLICTS = text("""
     SELECT c.id, c.client_session_uuid, c.received_at, u.received_at AS present_received_at, u.status
@@ -374,7 +374,7 @@ class FoundConflict:
 
     @property
     def difference(self) -> list[str]:
-        """List the lines that only the present content has (after `-`), or only the other one (after `+`).
+        """List the lines that only one content has: `-` marks the present content, `+` the other content.
 
         The list is empty if the payload of one of the two contents is not stored.
         """

@@ -105,7 +105,7 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
             return DryRun(upload, before, _cards(connection, pub_ids), already)
     except StudyIngestError:
         raise
-    except Exception as error:  # noqa: BLE001  # whatever it is, a real replay would fail by it too
+    except Exception as error:  # noqa: BLE001  # whatever the error is, a real replay would fail, too
         raise ReplayRefusedError(f"a replay would fail now: {failures.describe(error)}") from None
     finally:
         savepoint.rollback()

@@ -213,7 +213,7 @@ def count_webhooks(connection: Connection) -> dict[str, int]:
     return {row.status: row.webhooks for row in db.execute(connection, _WEBHOOKS)}
 
 
-# Superseded sessions are void anyway; the condition on them lets Postgres use the index of the uuids.
+# All superseded sessions are void; the condition on `superseded_at` lets Postgres use the index of the uuids.
 _ATTEMPTS = text("""
     SELECT a.user_id, a.study_question_id, a.pub_id, a.answered_at, a.counted
     FROM study_quiz_sessions s

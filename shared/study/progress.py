@@ -53,9 +53,9 @@ class Progress(NamedTuple):
     """What is known of one learner and one question.
 
     `due_at_most`: the latest possible `due`, set if the last counted answer was unsure but right.
-    `last_answered_at`: of the newest review, counted or practice. `last_study_date`: the latest study date of
-    all reviews. All fields after these two are about counted reviews. Unsure-but-right is neither a miss
-    nor a correct answer, and ends both streaks.
+    `last_answered_at`: the time of the newest review, counted or practice. `last_study_date`: the latest
+    study date of all reviews. All fields after these two are about counted reviews. Unsure-but-right is
+    neither a miss nor a correct answer, and ends both streaks.
     `correct_since`: the study date on which the present streak of correct answers began.
     `note_opened_at`: when the wrong note was last opened; `note_closed_at`: when it was closed after that.
     """

@@ -1,4 +1,4 @@
-"""The engine's SQL: learners, attempts as reviews, progress, and closing sessions."""
+"""The SQL of this package: learners, attempts as reviews, progress, and closing sessions."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
@@ -29,7 +29,7 @@ _LOCKS = {
     (False, False): text(f"{_OF_LEARNER} AND pg_try_advisory_xact_lock({_LEARNER_LOCK})"),
 }
 # An upload whose questions have several owners has no owner here: it is rejected. Which public ids are known
-# is decided as in `attempts.load_questions`: else the replay would lock other learners than it finds then.
+# is decided as in `attempts.load_questions`: else the replay would lock other learners than it finds later.
 # Arrays, not joins: a join that was planned on an empty table would read all of it
 # (tests/integration/test_plans.py).
 _OWNERS = f"""
@@ -53,8 +53,9 @@ def lock_learner(connection: Connection, user_id: int, *, wait: bool = True) -> 
     """Lock a learner: no other transaction changes their progress until this one ends.
 
     Return a row: the learner's time zone and the database's default zone, each None if unset. Return None if
-    there is no such learner, or, without `wait`, if another transaction has locked them. The caller reads
-    other data in later statements: what a statement reads while it takes a lock may be older than the lock.
+    there is no such learner, or, without `wait`, if another transaction has locked the learner. The caller
+    reads other data in later statements: what a statement reads while it takes a lock may be older than the
+    lock.
     """
     lock = _LOCKS[db.catalog_is_ours(connection), wait]
     return db.execute(connection, lock, {"user_id": user_id}).fetchone()
@@ -250,7 +251,7 @@ def delete_progress(connection: Connection, user_id: int, question_ids: Iterable
 
 
 def mark_whole(connection: Connection, user_id: int) -> None:
-    """Note that progress of a learner was deleted: a reader of changes has to read all of it again."""
+    """Record that progress of a learner was deleted: a reader of changes has to read all of it again."""
     db.execute(connection, _WHOLE, {"user_id": user_id})
 
 

@@ -48,10 +48,11 @@ _TOUCHED = text("""
 
 
 def void_sessions(connection: Connection, user_id: int, session_ids: list[int], *, reason: str) -> int:
-    """Void closed sessions of a learner, skip their waiting webhooks; return how many were not void before.
+    """Void closed sessions of a learner, and skip their waiting webhooks; return how many sessions.
 
-    The caller holds the learner's lock. Raises SupersededError if none was voided and some are superseded:
-    the answers of a superseded session may count through another session.
+    Sessions that were void before are not counted. The caller holds the learner's lock. Raises
+    SupersededError if none was voided and some are superseded: the answers of a superseded session may count
+    through another session.
     """
     bound = {"user_id": user_id, "session_ids": session_ids, "reason": reason}
     changed = scalars(connection, _VOID, bound)

@@ -406,7 +406,7 @@ def test_I12_a_learner_who_cannot_be_compared_stops_no_other(
     for words, done in (((), ""), (("--force",), "; reconciled")):
         unchecked, changed, count = differences(adopted, *words).splitlines()
         assert unchecked.startswith(
-            "learner 1 was not checked, as a row of the catalog cannot be read, or not in time (DataError"
+            "learner 1 was not checked, as a row of the catalog cannot be read, or takes too long (DataError"
         )
         assert changed.endswith(f"ben-0 (1 attempts){done}")
         assert count == "1 differences, 1 learners not checked"

@@ -144,7 +144,7 @@ def test_a_quiz_is_loaded_and_says_what_it_leaves_out(engine: Engine, database_u
     content = f"<section>{ITEM}{other}</section>".encode()
     result = load(database_url, "--learner", "7", "--topic", "Travel", content=content)
     assert result.output.splitlines() == [
-        "skipped: item q-2: several choices can be right, or no right one is declared",
+        "skipped: item q-2: several choices can be right, or no right choice is declared",
         "1 learners, 1 topics, 1 questions, 1 editions",
     ]
     assert [(row["pub_id"], row["correct_choice"]) for row in rows(engine, PublishedItem)] == [("q-1", 1)]

@@ -118,7 +118,7 @@ def test_items_of_qti_are_read_alone_or_from_a_package() -> None:
     [
         (
             QTI_3.replace('cardinality="single"', 'cardinality="multiple"'),
-            "several choices can be right, or no right one is declared",
+            "several choices can be right, or no right choice is declared",
         ),
         (
             QTI_3.replace("choice-interaction", "order-interaction"),
