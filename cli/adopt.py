@@ -33,9 +33,9 @@ class Column(NamedTuple):
 class View(NamedTuple):
     """A view: likely names of its table, its columns, and columns by which rows are looked up, the key first.
 
-    `parent`: another view, and the column that holds the id of a row's parent there. A column that the table
-    lacks is taken from the parent's table, unless rows are looked up by this column. A column without likely
-    names is always taken from the parent's view.
+    `parent`: the parent's view, and the column of this view that holds the parent's id. A column that the
+    table lacks is taken from the parent's table, unless rows are looked up by this column. A column without
+    likely names is always taken from the parent's view.
     """
 
     tables: tuple[str, ...]
@@ -116,7 +116,7 @@ HEAD = """\
 -- grants at its end.
 -- Nothing writes through the views. `DROP SCHEMA {schema} CASCADE` removes everything.
 CREATE SCHEMA IF NOT EXISTS {schema};
-SET search_path = {schema}, {host};  -- the second has the operators of types such as citext
+SET search_path = {schema}, {host};  -- the second schema has the operators of types such as citext
 """
 
 MAPPING = """
@@ -144,12 +144,12 @@ FOR EACH ROW EXECUTE FUNCTION keep_learner_ids();
 INSERT INTO learner_ids (host_id) SELECT {id} FROM {users} ON CONFLICT DO NOTHING;
 """
 
-# In the tables of a document server, nothing keeps a pub_id to a single edition.
+# In the tables of a document server, several editions may have the same pub_id.
 EDITIONS_ASKED = f"""
 {CURRENT_EDITIONS.strip().replace("CREATE VIEW", "CREATE OR REPLACE VIEW")}
     WHERE {NAMES_ONE.format("newest")};
 """
-# Tells `faults` whether the database has this view, or that of another release.
+# By this comment on the view, `faults` tells this release's view from the view of another release.
 VERSION = f"study-ingest {hashlib.sha256(EDITIONS_ASKED.encode()).hexdigest()[:16]}"
 
 TAIL = """
@@ -204,7 +204,7 @@ _quote = make_url("postgresql+psycopg://").get_dialect()().identifier_preparer.q
 class _Host(NamedTuple):
     """A document server's tables, with the type of each column; `nullable`: columns that may be NULL.
 
-    `tests_json`: whether its Postgres can test a text before a cast to jsonb (from version 16 on). `zone`:
+    `tests_json`: whether Postgres can test a text before a cast to jsonb (from version 16 on). `zone`:
     the time zone in which a time becomes a date.
     """
 
@@ -269,7 +269,7 @@ def _view(name: str, host: _Host) -> str:
     if nullable := [column for column in needed if (host.table(name), column) in host.nullable]:
         source.append("WHERE " + " AND ".join(f"host.{_quote(column)} IS NOT NULL" for column in nullable))
     select = f"CREATE OR REPLACE VIEW {name} AS\nSELECT\n" + ",\n".join(lines)
-    # An index on a column does not serve a cast of it, unless the column is a varchar, a text already.
+    # An index on a column does not serve a cast of this column, except a cast from varchar to text.
     indexes = [
         "\n-- Rows are looked up by a cast. It needs an index of its own on the table, such as:\n"
         f"-- CREATE INDEX ON {host.source(name)} (({shown[column].replace('host.', '', 1)}));"
@@ -318,7 +318,7 @@ def _cast(shown: str, kind: str, types: tuple[str, ...], host: _Host) -> str:
     if kind == "ARRAY":
         return f"to_jsonb(CAST({shown} AS text[]))"
     cast = f"CAST({shown} AS {types[0]})"
-    if types is JSON and host.tests_json:  # a cast that fails would make all that reads the row fail
+    if types is JSON and host.tests_json:  # a failed cast would end all statements that read the row
         return f"CASE WHEN pg_input_is_valid(CAST({shown} AS text), 'jsonb') THEN {cast} END"
     return cast
 
@@ -346,7 +346,7 @@ _WRONG_ROWS = (
             view,
             "id",
             "NOT EXISTS (SELECT FROM users WHERE users.id = i.user_id)",
-            "user_id is no id of users in",
+            "user_id names no row of the view users, in the rows",
             "let the view leave these rows out, or correct the user id in the table",
         )
         for view in ("study_topics", "study_questions")
@@ -355,7 +355,7 @@ _WRONG_ROWS = (
         "study_questions",
         "id",
         "NOT EXISTS (SELECT FROM study_topics t WHERE t.id = i.study_topic_id AND t.user_id = i.user_id)",
-        "study_topic_id is no topic with the same user_id in",
+        "study_topic_id names no topic with the same user_id, in the rows",
         "let the view show the user_id of the question's topic, and leave out questions without a topic",
     ),
     (
@@ -411,7 +411,10 @@ _WRONG_ROWS = (
 
 
 def faults(connection: Connection) -> Iterator[tuple[str, str]]:
-    """Yield the faults of the catalog's views, with their fixes; check rows only if all views can be read."""
+    """Yield the faults of the catalog's views, each with its fix.
+
+    Rows are checked only if every view can be read and shows the right columns.
+    """
     found = False
     for name, view in VIEWS.items():
         shown = dict(db.execute(connection, _SHOWN, {"view": name}).fetchall())
@@ -427,7 +430,7 @@ def faults(connection: Connection) -> Iterator[tuple[str, str]]:
             fix = "run the grants at the end of views.sql again: through the view, the table could be changed"
             yield f"{name} can be written by the role in DATABASE_URL", fix
     if db.scalar(connection, _COMMENT) != VERSION:
-        fix = "of the SQL that `study-ingest adopt` prints, run the view current_editions and its comment"
+        fix = "run the part of the SQL of `study-ingest adopt` that makes current_editions and its comment"
         yield "current_editions is not the view of this release", fix
     if not found:
         yield from _faults_of_rows(connection)
@@ -451,7 +454,7 @@ def _faults_of_rows(connection: Connection) -> Iterator[tuple[str, str]]:
         query = f"SELECT {key} FROM {name} GROUP BY {key} HAVING count({key}) > 1 LIMIT 3"  # noqa: S608  # of ours
         if several := db.scalars(connection, text(query)):
             otherwise = (
-                "these are not asked, and attempts at them are skipped as unknown_question"
+                "these questions are not asked, and attempts at them are skipped as unknown_question"
                 if name in {"study_questions", "published_items"}
                 else "any of the rows may be used, or all of them"
             )

@@ -1,7 +1,7 @@
 """`catalog sync`: make topics of a server's catalog equal to those of a file, over HTTP.
 
 This module does not load the database's libraries: a document server runs the command after each change, and
-loading them takes longer than the sync of one topic (docs/performance.md, "A catalog kept in step").
+loading these libraries takes longer than the sync of a topic (docs/performance.md, "A catalog kept in step").
 """
 
 import json
@@ -24,7 +24,7 @@ from shared import catalog_digest, catalog_form
 from shared.catalog_form import CatalogTopic, CatalogUser, EditionChange
 from shared.errors import ConfigurationError, StudyIngestError
 
-# Limit of the rows in a request, in bytes. The server accepts 1 MiB, but other requests wait while it reads.
+# Limit of the rows in a request, in bytes. The server accepts 1 MiB, but while it reads, other requests wait.
 MAX_REQUEST = 32_000
 TIMEOUT_S = 120.0
 # The pause after a request that writes is as long as the request took, up to this limit: other requests wait
@@ -107,7 +107,7 @@ class _Server:
     """The catalog of a server.
 
     `digests`: the server's digests of the topics that differed, updated by the server's answers to changes.
-    `changes`: what was changed in stored editions. `refused`: by topic or learner, why the server refused it.
+    `changes`: what was changed in stored editions. `refused`: for each refused topic or learner, the reason.
     """
 
     def __init__(self, http: httpx.Client, *, force: bool, keep: bool) -> None:
@@ -153,7 +153,7 @@ class _Server:
         return [topic for kind, topic in self.refused if kind == "topic"]
 
     def put(self, rows: Iterable[Row]) -> int:
-        """Put rows, in as few requests as possible; return the number of questions."""
+        """Put rows, in as few requests as possible; return how many questions the server accepted."""
         return sum(map(self._put, _requests(rows)))
 
     def _put(self, rows: list[_Written]) -> int:
@@ -182,7 +182,7 @@ class _Server:
         return len(kinds["questions"])
 
     def keep_only(self, topic: int, questions: Iterable[int], refused: set[int]) -> int:
-        """Withdraw a topic's questions that are in neither list; return how many were withdrawn."""
+        """Withdraw a topic's questions that are neither in `questions` nor in `refused`; return how many."""
         kept = {*questions}
         if refused:
             with self._ask("GET", f"/catalog/topics/{topic}/questions") as answer:
@@ -211,7 +211,7 @@ class _Server:
             if method != "GET":
                 took = time.monotonic() - begun
                 self._next_at = time.monotonic() + min(took, LONGEST_PAUSE_S)
-            if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:  # a proxy's is no JSON
+            if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:  # from a proxy, not in JSON
                 raise RefusedRowsError(f"{method} {path}: the body is too large for the server or its proxy")
             answer = response.json()
             if not response.is_success:

@@ -19,8 +19,8 @@ from shared.errors import StudyIngestError
 from study_outbox import is_away, pause_after, retry_after
 
 PATH = "/ingest/study/attempts"
-# In seconds, for the repetitions of a request: enough for a server that restarts. Until a server has answered
-# once, this limit is used instead of a longer one.
+# For this many seconds a request is repeated: enough for a server that restarts. Until a server has answered
+# once, this limit applies even if the sender has a longer one.
 PATIENCE_S = 8.0
 # The limit of `upload` after the first answer, in seconds: enough for a store that restarts or fails over.
 UPLOAD_PATIENCE_S = 300.0
@@ -39,7 +39,7 @@ class Answer(StrEnum):
 
 
 FINAL = {"ingested": Answer.INGESTED, "rejected": Answer.REJECTED, "dead": Answer.FAILED}
-# After a 202 these mean that the upload is still in the spool: Postgres is away or has just come back.
+# After a 202, these codes mean that the upload is still in the spool: Postgres is away or has just come back.
 NOT_YET = frozenset({httpx.codes.NOT_FOUND, httpx.codes.SERVICE_UNAVAILABLE})
 
 
@@ -115,9 +115,9 @@ class Sender:
     def _request(self, method: str, path: str, *, content: bytes | None = None) -> httpx.Response:
         """Send a request, and repeat it while the server is away; return the last answer.
 
-        Before each repetition it waits at least as long as Retry-After asks for. It does not repeat a request
-        once `patience` seconds have passed since the first. Raises UnreachableServerError if there was no
-        answer to the last request.
+        Before each repetition, it waits at least as long as Retry-After asks for, but not longer than until
+        `patience` seconds after the first request: then it sends the last request. Raises
+        UnreachableServerError if there was no answer to the last request.
         """
         start = time.monotonic()
         for failed in count():

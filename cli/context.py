@@ -81,7 +81,7 @@ def _name_operator(connection: Connection) -> None:
         user = os.environ.get("SUDO_USER") or getuser()
     except (KeyError, OSError):  # as in a container whose account has no name
         user = f"uid {os.getuid()}"
-    # By the driver: `act_as` would begin a transaction, and this runs while one begins.
+    # `act_as` would begin a transaction, but this function runs while a transaction begins.
     cursor = connection.connection.cursor()
     cursor.execute("SELECT set_config('study_ingest.actor', %s, true)", [f"{user} (command)"])
 
@@ -159,7 +159,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _widths(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[int], list[int]]:
-    """Return each column's natural and smallest width; times, and words up to WHOLE, are never wrapped."""
+    """Return (natural widths, smallest widths) of columns: times, and words up to WHOLE, are not wrapped."""
     wide, narrow = [], []
     for heading, *column in zip(headings, *rows, strict=True):
         shown = [heading, *(cell(value).plain for value in column)]

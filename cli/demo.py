@@ -36,7 +36,7 @@ from shared.study.store import list_progress
 LOGS = "logs"
 LEARNER = up.SAMPLE_LEARNER
 LIVE, VIEWER = 43, 44  # two more learners, with the sample's questions
-QUESTION = "geo-capital-canada"  # repeated in the session; never answered right before: newly correct
+QUESTION = "geo-capital-canada"  # repeated in the session; not correct in earlier sessions: newly correct
 OLD_EDITION = "sci-unit-of-force"  # the edition that the viewer had; there is a newer one now
 UNSURE, UNSURE_DUE = "geo-highest-mountain", "2026-11-23"  # half of the six days since the previous answer
 QUESTIONS_PER_SUBJECT = 2  # enough for a short live session
@@ -112,7 +112,7 @@ def demo(*, once: bool, data_dir: Path | None, port: int | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """The steps of the demo, on a running system and its database; printed to the console."""
+    """The steps of the demo, on a running system and its database; each step prints to the console."""
 
     sender: client.Sender
     study_token: str
@@ -319,7 +319,7 @@ def _table(*columns: str, **look: Any) -> Table:
 
 
 def _closing_words(environment: Mapping[str, str], home: Path, link: str) -> str:
-    """Return where everything is, and commands to try: a new upload, and the learner's progress."""
+    """Return the addresses and tokens, and two commands to try: they send an upload, and print progress."""
     api, token = environment["API_URL"], remote.first_token(environment["VIEWER_SYNC_TOKEN"])
     (edition,) = (each for _, each in sample.read_catalog().editions if each.pub_id == QUESTION)
     answer = {

@@ -36,9 +36,9 @@ START_S = 8.0
 ASK_AGAIN_S = 0.2
 ASK_S = 5.0
 WORKER_ANSWER_S = 2.0  # a worker's main process answers at once, or a little later on a busy machine
-# With a larger difference, the log lines of several hosts no longer show the order of events.
+# If clocks differ by more than this, the log lines of several hosts no longer show the order of events.
 NOTICEABLE_S = 2.0
-# With a larger difference, times of viewers whose clocks are right are corrected as if the clocks were ahead.
+# If clocks differ by more than this, viewers' times are corrected although the viewers' clocks are right.
 HARMFUL_S = plan.TOLERANCE.total_seconds()
 FULL_SHARE = 0.9  # of `maxmemory`: a burst of uploads fills the rest
 
@@ -252,7 +252,7 @@ def _migrations(database_url: str) -> Finding:
             )
         fix = (
             "if the revision cannot be located, this code is older than the database: install the version of"
-            " study-ingest that migrated it"
+            " study-ingest that migrated the database"
         )
         return fail("migrations", str(error), fix)
     if pending:
@@ -265,7 +265,7 @@ def _views(connection: Connection) -> Iterator[Finding]:
     if db.catalog_is_ours(connection):
         return
     found = [fail("catalog", detail, fix) for detail, fix in adopt.faults(connection)]
-    yield from found or [ok("catalog", "views on a document server's tables; no row of these is ever locked")]
+    yield from found or [ok("catalog", "views on a document server's tables; their rows are never locked")]
 
 
 def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
@@ -294,11 +294,11 @@ def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
             detail = f"{zone!r} is unknown on this host: {default} is used"
             fix = (
                 f"set users.time_zone of learners {named} to an IANA zone, such as Asia/Seoul;"
-                f" if {zone!r} is one, update tzdata on this host"
+                f" if {zone!r} is an IANA zone, update tzdata on this host"
             )
         yield warn("time zones", detail, fix)
     if right:
-        yield ok("time zones", "every learner has a known time zone, or the default of STUDY_TIME_ZONE")
+        yield ok("time zones", "every learner has a known time zone, or uses that of STUDY_TIME_ZONE")
 
 
 def _health(connection: Connection, settings: Settings) -> Iterator[Finding]:
@@ -402,7 +402,7 @@ def _redis(name: str, client: redis.Redis) -> Iterator[Finding]:
 
 
 def _clock(store: str, theirs: float, before: float, after: float) -> Finding:
-    """Compare a store's time with ours before and after it was asked; all in seconds since 1970."""
+    """Compare a store's time with our times before and after the store was asked; in seconds since 1970."""
     ahead = max(theirs - after, 0) + min(theirs - before, 0)
     if abs(ahead) < NOTICEABLE_S:
         return ok(f"{store} clock", "agrees with this machine's")

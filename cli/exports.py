@@ -45,7 +45,7 @@ TABLES = {
 }
 # Rows that are fetched at once; also the size of a row group of Parquet.
 BATCH = 20_000
-# No time limits: a reader of a pipe may pause for any time, and rows may be sorted before the first is sent.
+# No time limits: a reader of a pipe may pause for any time, and all rows may be sorted before any is sent.
 _NO_HURRY = text("""
     SELECT set_config(name, '0', true)
     FROM (VALUES ('statement_timeout'), ('idle_in_transaction_session_timeout')) AS limits (name)

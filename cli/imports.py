@@ -39,7 +39,7 @@ _KEYS = text(f"""
     WHERE q.user_id = :learner AND {CAN_GRADE}
 """)  # noqa: S608  # made of a constant
 
-# The newest form first: a collection in an older form beside it has only a note for older versions of Anki.
+# The newest form first: if a file has two forms, the older one has only a note for older versions of Anki.
 _DATABASES = ("collection.anki21b", "collection.anki21", "collection.anki2")
 _LARGEST = 8 * 2**30  # bytes of an unpacked collection: a packed file may unpack to any size
 _PART = 2**20
@@ -129,7 +129,7 @@ def _report(receipts: list[Receipt]) -> None:
             " repair that, then run `study-ingest uploads replay`"
         )
     if locked := verdicts[Verdict.LOCKED]:
-        raise click.ClickException(f"{locked} sessions are locked by another transaction: run this again")
+        raise click.ClickException(f"{locked} sessions are locked by another transaction: import again")
 
 
 class AnkiError(StudyIngestError):
@@ -137,16 +137,16 @@ class AnkiError(StudyIngestError):
 
 
 class Anki(NamedTuple):
-    """A collection: the time when it was made, the same in each export, and its reviews, the oldest first."""
+    """A collection: when it was made (each export has the same time), and its reviews, the oldest first."""
 
     created: int
     reviews: list["AnkiReview"]
 
 
 class AnkiReview(NamedTuple):
-    """A review: `id` is its time in milliseconds; `ease` is the button, 1 Again to 4 Easy; 0 for no answer.
+    """A review: `id` is its time in milliseconds; `ease` is the button: 1 (Again) to 4 (Easy), or 0 (none).
 
-    `pub_id` is empty if the card is deleted, or its note names no question.
+    `pub_id` is empty if the card is deleted, or if its note names no question.
     """
 
     id: int
@@ -198,7 +198,7 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection]:
             with closing(sqlite3.connect(f"file:{unpacked}?mode=ro&immutable=1", uri=True)) as db:
                 db.create_collation("unicase", lambda one, other: (one > other) - (one < other))
                 yield db
-    # The last three are raised where columns or JSON are not as Anki writes them.
+    # The last three errors are raised where columns or JSON are not as Anki writes them.
     except (*UNREADABLE, sqlite3.Error, ValueError, LookupError, TypeError, AttributeError) as error:
         raise AnkiError(f"{file} cannot be read ({error}): export it from Anki again") from None
 
@@ -262,7 +262,7 @@ def _by_table(mapping: bytes) -> Any:
 def past_sessions(  # noqa: PLR0913  # what decides where a session ends, and what its answers mean
     anki: Anki, keys: Mapping[str, int], *, learner: int, gap: timedelta, zone: tzinfo, now: datetime
 ) -> PlannedImport:
-    """Make uploads of reviews: Again is a miss, Hard an unsure right answer, Good and Easy a right one.
+    """Make uploads of reviews: Again is a miss, Hard is unsure but right, Good and Easy are right.
 
     `keys`: the right choices of the learner's editions. A session ends after a `gap`, at the end of a study
     date, or after as many reviews as an upload may have. Its uuid is made of the learner, the collection and

@@ -43,5 +43,5 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
 
-        # `import` is a keyword of Python, so its function is named `import_`.
+        # `import` is a keyword of Python, so the function of this command is named `import_`.
         return name, getattr(module, name, None) or getattr(module, f"{name}_"), rest

@@ -37,7 +37,7 @@ def read_lines(file: Path) -> Iterator[bytes]:
             if opened.peek(2).startswith(_GZIP):
                 content = gzip.GzipFile(fileobj=opened)
             if content.peek(2).startswith(_UTF16):
-                # Only a line feed ends a line here, too.
+                # Here, too, only a line feed ends a line.
                 with io.TextIOWrapper(content, "utf-16", newline="\n") as text:
                     yield from (line.encode() for line in text)
             else:
@@ -80,8 +80,8 @@ class Duration(click.ParamType[timedelta]):
 class Line(click.ParamType[str]):
     """Read a short text that Postgres can store: UTF-8 without NUL.
 
-    An empty text is refused: a script with an unset variable gives one, and `--error` would match every
-    upload that has an error.
+    An empty text, as from a script with an unset variable, is refused: `--error` would match every upload
+    that has an error.
     """
 
     name = "text"

@@ -387,7 +387,7 @@ def _add_all_skipped(store: context.Store, wanted: Search, *, dry_run: bool, yes
 
 
 def _refused(found: Iterable[UUID], act: Callable[[UUID], None]) -> int:
-    """Act on each upload; print why one is refused, and return how many are."""
+    """Act on each upload; print why an upload is refused, and return how many are refused."""
     refused = 0
     for uuid in found:
         try:

@@ -180,7 +180,7 @@ class Account:
         return self.uid == 0 or all(passes(part.stat()) for part in [path, *path.parents])
 
     def own_directory(self, path: Path) -> Path:
-        """Make a directory that only this user can enter; refuse an existing one that is open to others."""
+        """Make a directory that only this user can enter; refuse an existing path that is anything else."""
         try:
             path.mkdir(mode=0o700)
         except FileExistsError:

@@ -43,9 +43,9 @@ STILL_IN_USE = "pre-existing shared memory block"
 class Servers:
     """Run the embedded servers for the length of a `with`; their data is in `directory`.
 
-    `durable=False` is for tests only: it is faster, but Postgres loses data in a power cut, and Valkey at
-    every stop. `self.postgres` and `self.valkey` may be stopped, killed and restarted one by one, by a thread
-    that lives as long as the `with`: on Linux, a server stops when the thread that started it ends.
+    `durable=False` is for tests only: it is faster, but Postgres loses data in a power cut, and Valkey loses
+    data at every stop. `self.postgres` and `self.valkey` may be stopped, killed and restarted one by one, by
+    a thread that lives as long as the `with`: on Linux, a server ends with the thread that started it.
     """
 
     postgres: "Postgres"
@@ -127,7 +127,7 @@ class ServerProcess(ABC):
         return self._running().pid
 
     def poll(self) -> int | None:
-        """Return the exit code, None while the server runs."""
+        """Return the exit code, or None while the server runs."""
         return self._running().poll()
 
     def start(self) -> None:
@@ -241,7 +241,7 @@ class Postgres(ServerProcess):
     def _initialise(self) -> None:
         unfinished = self.home / "postgres.new"
         shutil.rmtree(unfinished, ignore_errors=True)
-        identity = ["--username", USER, "--auth", "trust"]  # the mode of the sockets' directory protects it
+        identity = ["--username", USER, "--auth", "trust"]  # only this user can reach the socket
         locale = ["--encoding", "UTF8", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
         sync = [] if self.durable else ["--no-sync"]
         self.run_once([str(self.programs / "initdb"), "-D", str(unfinished), *identity, *locale, *sync])
@@ -310,7 +310,7 @@ def stop_orphan(pid_file: Path, path: str, stop_signal: signal.Signals) -> None:
     """Stop the process of a pid file if its command line has `path`; remove the file.
 
     The caller holds the directory's lock, so the `up` that started the server has ended. In a restarted
-    container, the pid may be of another program by now: its command line does not have the path. Raises
+    container, another program may have the pid by now, but its command line does not have the path. Raises
     ServerError if the process does not stop.
     """
     try:
@@ -327,7 +327,7 @@ def stop_orphan(pid_file: Path, path: str, stop_signal: signal.Signals) -> None:
 
 
 def _command_line(pid: int) -> str:
-    """Read the command line of a process; empty for a dead one, a zombie included."""
+    """Return the command line of a process; an empty text if the process is dead, or a zombie."""
     if Path("/proc/self").exists():  # slim images have no `ps`
         try:
             return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")

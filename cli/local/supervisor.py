@@ -34,10 +34,10 @@ class ProcessEndedError(StudyIngestError):
 
 
 class Restarts:
-    """Start a process again when it ends; if it ends soon after each start, wait before the next one.
+    """Start a process again when it ends; if it ends soon after each start, wait before the next start.
 
-    The wait doubles each time, up to LONGEST_PAUSE_SECONDS. `poll` returns the process' exit code, None while
-    it runs; `start` may raise a StudyIngestError.
+    The wait doubles each time, up to LONGEST_PAUSE_SECONDS. `poll` returns the process' exit code, or None
+    while it runs; `start` may raise a StudyIngestError.
     """
 
     def __init__(self, name: str, poll: Callable[[], int | None], start: Callable[[], None]) -> None:

@@ -129,9 +129,9 @@ def running(
     """Run everything for the length of a `with`, whose body begins once an upload would be accepted.
 
     Postgres is embedded unless DATABASE_URL is set, Valkey unless BROKER_URL is set. Port 0 means any free
-    port; for Flower, the port of the last run if it is free. The processes write to files in `logs`, or to
-    the terminal. SIGTERM and SIGHUP act as Ctrl-C does. Raises a StudyIngestError that names what does not
-    start.
+    port, but Flower keeps its port of the last run if that is free. The processes write to files in `logs`,
+    or to the terminal. SIGTERM and SIGHUP act as Ctrl-C does. Raises a StudyIngestError that names what does
+    not start.
     """
     with ExitStack() as cleanup:
         cleanup.enter_context(_signals_as_interrupt())
@@ -141,7 +141,7 @@ def running(
             if number and not supervisor.wait_until(partial(is_free, number), RELEASE_SECONDS):
                 raise NotReadyError(
                     f"port {number} is taken, perhaps by another `up`; "
-                    f"choose another with {option} (0: any that is free)"
+                    f"choose another port with {option} (0: any free port)"
                 )
         places.act_as_owner(data_dir)
         home = places.make_data_dir(data_dir)
@@ -208,7 +208,7 @@ def data_settings() -> dict[str, str]:
 
 
 def learner_tokens(home: Path) -> dict[str, str]:
-    """Return the settings of learners' tokens: the environment's, or files of keys, made if missing."""
+    """Return settings of learners' tokens: the environment's, else paths in `home`; make missing files."""
     settings = {"VIEWER_TOKEN_KEYS": str(home / VIEWER_KEYS), "VIEWER_TOKEN_AUDIENCE": AUDIENCE}
     settings["VIEWER_SIGNING_KEY"] = str(home / SIGNING_KEY)
     if os.environ.get("VIEWER_TOKEN_KEYS"):
@@ -221,7 +221,7 @@ def learner_tokens(home: Path) -> dict[str, str]:
 
 
 def process_environment(shown: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return the environment of the processes: ours, the `env` file's, and their own settings."""
+    """Join our own environment, that of the `env` file, and settings that only the processes get."""
     programs = str(Path(sys.executable).parent)
     return {
         **os.environ,
@@ -268,7 +268,7 @@ def free_port(preferred: int | None = None) -> int:
 
 @contextmanager
 def _signals_as_interrupt() -> Iterator[None]:
-    # nohup ignores SIGHUP, so that `up` outlives the terminal.
+    # If nohup has set SIGHUP to be ignored, this stays: `up` outlives the terminal.
     numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN]
     before = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:

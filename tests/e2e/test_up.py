@@ -161,7 +161,7 @@ def test_two_run_side_by_side_but_not_on_one_port(home: Path, start: Callable[[P
     third = [COMMAND, "up", "--data-dir", str(home / "third"), "--port", port]
     refused = subprocess.run(third, env=BARE, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
-    assert f"port {port} is taken, perhaps by another `up`; choose another with --port" in refused.stderr
+    assert f"port {port} is taken, perhaps by another `up`; choose another port with --port" in refused.stderr
     free = str(free_port())
     same = [*third[:-1], free, "--flower-port", free]
     refused = subprocess.run(same, env=BARE, capture_output=True, text=True, check=False)
@@ -172,7 +172,7 @@ def test_two_run_side_by_side_but_not_on_one_port(home: Path, start: Callable[[P
     named = BARE | {"PORT": "0", "FLOWER_PORT": flower}
     refused = subprocess.run(third[:-2], env=named, capture_output=True, text=True, check=False)
     assert (
-        f"port {flower} is taken, perhaps by another `up`; choose another with --flower-port"
+        f"port {flower} is taken, perhaps by another `up`; choose another port with --flower-port"
         in refused.stderr
     )
 

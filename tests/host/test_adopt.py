@@ -903,15 +903,15 @@ BROKEN = [
         )
         for name in ("users", "study_topics", "study_questions")
     ),
-    (NOBODYS, "study_topics.user_id is no id of users in 1, 2"),
-    (NOBODYS, "study_questions.user_id is no id of users in 1, 2, 3"),
+    (NOBODYS, "study_topics.user_id names no row of the view users, in the rows 1, 2"),
+    (NOBODYS, "study_questions.user_id names no row of the view users, in the rows 1, 2, 3"),
     (
         """
         ALTER VIEW learning.study_questions RENAME TO shown;
         CREATE VIEW learning.study_questions AS SELECT id, 3 - user_id AS user_id, study_topic_id, subject,
             exam_frequency, retired_at FROM learning.shown
         """,
-        "study_questions.study_topic_id is no topic with the same user_id in 1, 2, 3",
+        "study_questions.study_topic_id names no topic with the same user_id, in the rows 1, 2, 3",
     ),
 ]
 

@@ -124,7 +124,7 @@ def test_sessions_that_were_rejected_or_are_locked_are_not_called_known(
         other.execute(text("SELECT FROM uploads FOR NO KEY UPDATE"))
         result = run(database_url, file, "--field", "Code", "--yes")
     assert result.exit_code == 1
-    assert "Error: 1 sessions are locked by another transaction: run this again" in result.stderr
+    assert "Error: 1 sessions are locked by another transaction: import again" in result.stderr
 
 
 @pytest.mark.parametrize("replayed", [False, True])

@@ -78,7 +78,7 @@ class _Round:
 
 
 class _Sends(threading.local):
-    """Whether the current thread sends: a callback that it calls must not wait for the end of the sending."""
+    """Whether the current thread sends: no callback in such a thread may wait until the sending ends."""
 
     here = False
 
@@ -122,7 +122,7 @@ class Outbox:
         # Refused tokens, and when each token is tried again: a proxy, not the server, may have refused it.
         self._refused: dict[str | None, float] = {}
         self._fresh: Any = _UNASKED
-        # Refusals since the last answer of another kind: the function may return a new token each time.
+        # Refusals since the last answer of another kind: limited, as each call may return a new token.
         self._refusals = 0
         # Rounds that failed since the last answer; the end of the pause; the end that Retry-After asked for.
         self._failed_rounds = 0
@@ -156,8 +156,8 @@ class Outbox:
     def add(self, session: dict[str, Any]) -> None:
         """Keep a finished session; it is on disk when this returns.
 
-        Raise InvalidSessionError if it can never be sent, KnownSessionError if another session has its id,
-        sqlite3.Error if the file cannot be written, as on a full disk.
+        Raise InvalidSessionError if the session can never be sent, KnownSessionError if another session has
+        its id, and sqlite3.Error if the file cannot be written, as on a full disk.
         """
         session_id = str(session.get("client_session_uuid")).lower()
         attempts = session.get("attempts")
@@ -189,7 +189,7 @@ class Outbox:
             self._send_due(everything=True)
 
     def status(self) -> Status:
-        """Return how many sessions wait and were refused, when the next try is, and the last answer."""
+        """Return how many sessions wait, how many were refused, when the next try is, and the last answer."""
         waiting, refused, oldest, next_at = self._store.count()
         pause = time.time() + max(0.0, self._paused_until - time.monotonic())
         next_try = None if next_at is None else max(next_at, pause)

@@ -115,8 +115,8 @@ class Store:
     def claim(self, *, everything: bool, but: Collection[str], skip: int) -> Item | None:
         """Take, for LEASE seconds, the oldest session that is due; None if there is none.
 
-        `everything`: waiting sessions that are not due are taken, too. `but`: ids that are not taken. `skip`:
-        how many of the oldest are passed over.
+        `everything`: a waiting session that is not due may be taken, too. `but`: ids of sessions that are not
+        taken. `skip`: how many of the oldest sessions are passed over.
         """
         bound = {
             "learner": self._learner,
@@ -135,7 +135,7 @@ class Store:
         self._change(session_id, "leased_until = 0")
 
     def postpone(self, session_id: str, tries: int, next_at: float) -> None:
-        """Set the next try of a session with which the server failed."""
+        """Record how often a session was tried, and when to try it next."""
         self._change(session_id, "leased_until = 0, tries = ?, next_at = ?", tries, next_at)
 
     def refuse(self, session_id: str, problem: dict[str, Any]) -> None:
