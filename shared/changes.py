@@ -112,8 +112,8 @@ def read_changes(
     """Return what has changed since the cursor, for `limit` learners and `questions_limit` questions at most.
 
     The same question may be in several responses. Raise UnknownCursorError if the cursor is of another
-    database or schema, or from before a restore or fail-over. Raise ConfigurationError if `renumber` must be
-    run after a restore.
+    database or schema, or from before a restore or fail-over. Raise ConfigurationError if `renumber`, a part
+    of `study-ingest migrate`, must be run after a restore.
     """
     ((database, oldest_running, not_begun, from_elsewhere),) = db.execute(connection, _SNAPSHOT)
     if from_elsewhere:

@@ -46,9 +46,9 @@ class _Planned:
 
     `questions`: the known questions that the attempts name, by public id. `owner`: the learner to whom all of
     these questions belong; None if there are several such learners, if no question is known, or if the
-    sender's token names another learner. `other_identity`: the other identity that sessions of the upload may
-    have, see `uploads.second_uuid`. `reason`: why the upload is to be rejected, or None; an upload
-    without an owner always has a reason.
+    sender's token names another learner. `other_identity`: the learner, and the other uuid under which the
+    same sessions may be recorded (`uploads.second_uuid`). `reason`: why the upload is to be rejected, or
+    None; an upload without an owner always has a reason.
     """
 
     uuid: UUID

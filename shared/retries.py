@@ -129,7 +129,7 @@ def count_start(connection: Connection, client_session_uuid: UUID, *, max_tries:
 def count_starts(
     connection: Connection, client_session_uuids: Sequence[UUID], *, max_tries: int
 ) -> list[UUID]:
-    """Count a start of each upload that may share a transaction; return these uploads."""
+    """Count a start of those uploads that are allowed to be replayed together; return only those uploads."""
     bound = {"ids": list(client_session_uuids), "max_tries": max_tries}
     return scalars(connection, _COUNT_TOGETHER, bound)
 
@@ -150,7 +150,10 @@ def fail(connection: Connection, client_session_uuid: UUID, error: str, settings
 def postpone(
     connection: Connection, client_session_uuid: UUID, error: str, *, counted: bool, wait: float
 ) -> None:
-    """Record a transient fault and when the next try is due; take back the count of a `counted` start."""
+    """Record a transient fault and when the next try is due.
+
+    `counted`: this start was counted as a try, which is subtracted again.
+    """
     bound = {"id": client_session_uuid, "error": error, "counted": int(counted), "wait": wait}
     execute(connection, _POSTPONE, bound)
 

@@ -73,10 +73,10 @@ def _count_start(upload: UUID) -> bool:
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
     """Replay several uploads in one transaction; return (replayed, counted).
 
-    If the transaction fails, or the message has only one upload, `replayed` is empty. Of a repeated message,
-    only some uploads share a transaction. The caller then replays alone each upload that is not in
-    `replayed`; for a repeated message, the caller first counts the start of each upload that is in neither
-    list.
+    `replayed`: the uploads that are done, none if the transaction fails or the message has only one upload.
+    `counted`: the uploads whose start is counted already. The caller replays the rest alone. For a repeated
+    message, of which only some uploads share a transaction, it first counts the start of each upload that is
+    not in `counted`.
     """
     if len(uploads) <= 1:
         return [], []

@@ -57,11 +57,13 @@ class Restarts:
             self._failures = self._failures + 1 if now < self._started_at + BRIEF_SECONDS else 0
             if self._failures == MAX_FAILURES:
                 raise ProcessEndedError(
-                    f"{_end(self._name, code)}, soon after each of its last {MAX_FAILURES} starts"
+                    f"{_how_it_ended(self._name, code)}, soon after each of its last {MAX_FAILURES} starts"
                 )
             pause = min(2.0 ** (self._failures - 1), LONGEST_PAUSE_SECONDS) if self._failures else 0.0
             self._due = now + pause
-            print_line(f"{_end(self._name, code)}; it is started again{f' in {pause:.0f} s' * bool(pause)}")
+            print_line(
+                f"{_how_it_ended(self._name, code)}; it is started again{f' in {pause:.0f} s' * bool(pause)}"
+            )
         if now >= self._due:
             self._due = self._started_at = None
             try:
@@ -107,7 +109,7 @@ class Supervisor:
         for name in self.commands:
             code = self._poll(name)
             if code is not None:
-                raise ProcessEndedError(_end(name, code))
+                raise ProcessEndedError(_how_it_ended(name, code))
 
     def keep(self, *others: Restarts) -> NoReturn:
         """Restart every process that ends, also the processes of `others`, until one keeps failing."""
@@ -153,7 +155,7 @@ class Supervisor:
         process.wait()
 
 
-def _end(name: str, code: int) -> str:
+def _how_it_ended(name: str, code: int) -> str:
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     return f"{name} {how}"
 
