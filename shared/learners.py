@@ -30,6 +30,8 @@ _THEIRS = f"""
                 WHERE {_PUB_ID} = ANY(CAST(:pub_ids AS text[]))))
 """  # noqa: S608  # made of the constants above
 
+_UPLOADS = text(_THEIRS)
+
 # While _LOCK_UPLOADS waited for a row, the upload may have got other content.
 _STILL_THEIRS = text(f"""
     SELECT client_session_uuid FROM ({_THEIRS}) AS theirs
@@ -116,8 +118,8 @@ _PUB_IDS = text(f"""
     ORDER BY i.pub_id
 """)  # noqa: S608  # as above
 
-# How often a deletion begins at most: it begins again if the owner of a question changed while it waited for
-# a lock.
+# How often a deletion begins at most: it begins again if the learner's questions or uploads changed while it
+# waited for a lock.
 TRIES = 5
 
 
@@ -144,10 +146,9 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     still blanked, but an upload that is not ingested might no longer be found by its questions. `redis`: the
     spool, if there is one; the learner's entries are deleted even if the transaction is rolled back.
     """
-    if redis:
-        spool.lock(connection)
+    spool.lock(connection)
     is_ours = catalog_is_ours(connection)
-    pub_ids, uploads = _lock_what_is_theirs(connection, user_id, without_others=is_ours)
+    pub_ids, uploads = _lock_what_is_theirs(connection, user_id, is_ours=is_ours)
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
     ((sessions, attempts, progress),) = execute(connection, _COUNT, bound)
     conflicts = execute(connection, _BLANK_CONFLICTS, bound | {"uploads": uploads}).rowcount
@@ -155,7 +156,6 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     execute(connection, _DELETE_SESSIONS, bound)
     execute(connection, _DELETE_PROGRESS, bound)
     if is_ours:
-        execute(connection, _HAND_BACK, bound)
         execute(connection, _DELETE, bound)
     mark_whole(connection, user_id)
     spooled = spool.remove(redis, user_id, set(pub_ids)) if redis else 0
@@ -163,14 +163,15 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
 
 
 def _lock_what_is_theirs(
-    connection: Connection, user_id: int, *, without_others: bool
+    connection: Connection, user_id: int, *, is_ours: bool
 ) -> tuple[list[str], list[Any]]:
     """Lock a learner's uploads, then the learner; return the public ids of their questions, and the uploads.
 
-    Questions that will be handed back are left out, as uploads that name only these are not this learner's.
-    Raises OvertakenError if the questions changed again and again while this waited for the locks.
+    Where the catalog is ours, questions of others are handed back, and left out: uploads that name only these
+    are not this learner's. Raises OvertakenError if questions or uploads changed again and again while this
+    waited for the locks.
     """
-    theirs = {"user_id": user_id, "without_others": without_others}
+    theirs = {"user_id": user_id, "without_others": is_ours}
     for _ in range(TRIES):
         attempt = connection.begin_nested()
         pub_ids = scalars(connection, _PUB_IDS, theirs)
@@ -178,11 +179,14 @@ def _lock_what_is_theirs(
         locked = scalars(connection, _LOCK_UPLOADS, bound | {"uploads": []})
         uploads = scalars(connection, _STILL_THEIRS, bound | {"locked": locked})
         lock_learner(connection, user_id)
-        if scalars(connection, _PUB_IDS, theirs) == pub_ids:
+        if is_ours:
+            execute(connection, _HAND_BACK, theirs)
+        left = scalars(connection, _PUB_IDS, theirs | {"without_others": False})
+        if left == pub_ids and {*uploads}.issuperset(scalars(connection, _UPLOADS, bound)):
             attempt.commit()
             return pub_ids, uploads
-        attempt.rollback()  # unlocks, as uploads are locked before learners
-    raise OvertakenError(f"the questions of learner {user_id} change all the time: delete the learner again")
+        attempt.rollback()  # unlocks all, as uploads are locked before learners, and these before questions
+    raise OvertakenError(f"the data of learner {user_id} changes all the time: delete the learner again")
 
 
 def _own(column: str) -> str:
@@ -233,7 +237,6 @@ _STATEMENTS = {
     table: text(f"SELECT CAST(to_jsonb(known) AS text) FROM ({rows}) AS known")  # noqa: S608  # as above
     for table, rows in _EXPORTS.items()
 }
-_UPLOADS = text(_THEIRS)
 
 
 def export_learner(connection: Connection, user_id: int) -> Iterator[str]:

@@ -471,20 +471,48 @@ def test_I12_a_deletion_that_waits_for_an_upload_stops_no_load(engine: Engine) -
 
 
 def test_I11_two_learners_who_share_questions_are_deleted_at_once(engine: Engine) -> None:
-    """While Ben's deletion waits, the question that was to be handed back to Ann becomes his alone."""
+    """Without their order, the question that one deletion hands back could go with the other."""
     ingest(engine, upload(ANNS))
     load(engine, MOVED, force=True)
     deliver(engine, upload(answer("q110", LATER), NOBODYS))
     bens = upload(BENS)
     ingest(engine, bens)
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         with engine.begin() as replay:
             lock(replay, [uuid_of(bens)])
-            deletion = pool.submit(delete, named(engine, "deletion"), BEN)
+            one = pool.submit(delete, named(engine, "one"), BEN)
+            wait_until_blocked(engine, one, "one")
+            other_one = pool.submit(delete, named(engine, "other"), ANN)
+            wait_until_blocked(engine, other_one, "other")
+        one.result()
+        other_one.result()
+    assert [each for each in payloads(engine) if each] == []
+
+
+@pytest.mark.parametrize("learner", [None, ANN])
+def test_I11_what_is_replayed_while_a_deletion_waits_is_blanked(engine: Engine, learner: int | None) -> None:
+    waiting, replayed = upload(ANNS), upload(answer("q111", LATER))
+    deliver(engine, waiting)
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as replay:
+            lock(replay, [uuid_of(waiting)])
+            deletion = pool.submit(delete, named(engine, "deletion"), ANN)
             wait_until_blocked(engine, deletion, "deletion")
-            delete(engine, ANN)
+            deliver(engine, replayed, learner_id=learner)
+            work_off(engine, replayed)
         deletion.result()
-    assert {*payloads(engine)} == {None}
+    assert payloads(engine) == [None, None]
+
+
+def test_I11_what_the_release_before_blanked_is_not_stored_from_another_sender(engine: Engine) -> None:
+    sent = upload(BENS)
+    deliver(engine, sent, learner_id=ANN)
+    work_off(engine, sent)
+    delete(engine, ANN)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE uploads SET blanked = false"))
+    deliver(engine, sent)
+    assert payloads(engine) == [None]
 
 
 def test_I11_the_command_deletes_and_says_so(engine: Engine, database_url: str) -> None:
