@@ -183,15 +183,17 @@ def drain(redis: Redis, engine: Engine) -> int:
     return len(entries) - (_record(redis, engine, readable) if readable else 0)
 
 
-# This wait is only as long as a request of another process needs to record the same upload.
-_SHORT_WAIT = text("SET LOCAL lock_timeout = '50ms'")
+# Short, as the sweeper's other jobs wait meanwhile.
+_SHORT_WAIT = text("SET LOCAL lock_timeout = '5ms'")
 
-# Returns the known uploads that another transaction has locked, and locks all others.
+# Returns the known uploads that another transaction has locked, with the hash unless the payload is deleted,
+# and locks all others.
 _LOCKED = text("""
     WITH free AS MATERIALIZED (
         SELECT client_session_uuid FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))
         ORDER BY client_session_uuid FOR NO KEY UPDATE SKIP LOCKED)
-    SELECT client_session_uuid FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))
+    SELECT client_session_uuid, CASE WHEN payload IS NOT NULL THEN content_hash END AS hash
+    FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))
         AND client_session_uuid NOT IN (SELECT client_session_uuid FROM free)
 """)
 
@@ -199,15 +201,19 @@ _LOCKED = text("""
 def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -> int:
     """Record entries, and remove them from Redis; return how many stay there, as their uploads are locked.
 
-    The wait is short, as it holds up the sweeper's other jobs. Entries with the same uuid stay together: the
-    content that came first is recorded first.
+    A repeat of a locked upload needs no lock, and does not stay.
     """
     try:
         with engine.begin() as connection:
             db.execute(connection, _SHORT_WAIT)
             uuids = {entry: _uuids(delivery) for entry, delivery in entries}
-            locked = {*db.scalars(connection, _LOCKED, {"ids": [*set[UUID]().union(*uuids.values())]})}
-            free = [each for each in entries if locked.isdisjoint(uuids[each[0]])]
+            ids = [*set[UUID]().union(*uuids.values())]
+            locked = dict(db.execute(connection, _LOCKED, {"ids": ids}).fetchall())
+            free = [
+                (entry, delivery)
+                for entry, delivery in entries
+                if all(locked[uuid] == delivery.content_hash for uuid in uuids[entry] & locked.keys())
+            ]
             # Convert the times from Redis' clock to Postgres': keep each entry's age; none is in the future.
             now, redis_now = db.now(connection), _now(redis)
             deliveries = [
@@ -218,13 +224,14 @@ def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -
             receipts = receive(connection, deliveries, first_try_after=0)
     except (DataError, IntegrityError, ValueError, OverflowError) as error:
         if len(entries) > 1:  # one of the entries is at fault
-            return sum(_record(redis, engine, [each]) for each in entries)
+            return _record_apart(redis, engine, entries)
         _set_aside(redis, entries[0][0], error)
         return 0
     except OperationalError as error:
-        if isinstance(error.orig, LockNotAvailable):
-            return len(entries)
-        raise
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        # Somebody has inserted one of the uploads, and has not committed; or the whole table is locked.
+        return _record_apart(redis, engine, entries) if len(entries) > 1 else 1
     moved = [
         each for each, receipt in zip(free, receipts, strict=True) if receipt.verdict is not Verdict.LOCKED
     ]
@@ -234,6 +241,24 @@ def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -
         if not redis.lrem(MOVING, 1, entry):
             redis.lrem(SPOOL, -1, entry)
     return len(entries) - len(moved)
+
+
+def _record_apart(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -> int:
+    """Record one half of the entries after the other; return how many stay.
+
+    The entries of a uuid stay together, and are recorded one by one, until one of them stays: the content
+    that came first is recorded first.
+    """
+    uuids = [*dict.fromkeys(delivery.client_session_uuid for _, delivery in entries)]
+    if len(uuids) > 1:
+        first = {*uuids[: len(uuids) // 2]}
+        one = [each for each in entries if each[1].client_session_uuid in first]
+        other = [each for each in entries if each[1].client_session_uuid not in first]
+        return _record(redis, engine, one) + _record(redis, engine, other)
+    for number, entry in enumerate(entries):
+        if _record(redis, engine, [entry]):
+            return len(entries) - number
+    return 0
 
 
 def _uuids(delivery: Delivery) -> set[UUID]:
