@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from psycopg.errors import QueryCanceled
 from redis import Redis
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
@@ -54,10 +53,8 @@ class Unchecked(NamedTuple):
 
 Found = Difference | Unchecked
 
-# Limit of learners that are read at once, and of the time to compare them: the sweeper does nothing else
-# meanwhile.
+# Limit of learners that are read at once.
 BATCH = 200
-COMPARE_SECONDS = 5.0
 _LIMIT = text("SELECT set_config('statement_timeout', CAST(:limit AS text), true)")
 
 # All learners of whom we may have data. Each part except the conflicts is read by an index. A learner whose
@@ -108,13 +105,13 @@ class Differences(Iterator[list[Found]]):
 
     If a document server's view cannot show a row, such as a row with a text that is no JSON, or takes too
     long to show a row, the whole statement fails. So the next batch is smaller, until it is a single
-    learner (I12). After a batch that took too long, all later batches are at most half as large.
+    learner (I12). `limit`: the longest time of a comparison, in seconds.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, limit: float | None = None) -> None:
+        self._engine, self._limit = engine, limit
         self._after = -1
-        self._batch = self._most = BATCH
+        self._batch = BATCH
 
     def __next__(self) -> list[Found]:
         """Return the differences of the next learners, each learner's at most once; perhaps an empty list."""
@@ -130,21 +127,20 @@ class Differences(Iterator[list[Found]]):
             if failures.is_away(error) or failures.is_transient(error):
                 raise
             self._batch = len(learners) // 2
-            if isinstance(error.orig, QueryCanceled):
-                self._most = max(1, self._batch)
             if self._batch:
                 return []
             found = [Unchecked(learners[0].user_id, failures.describe(error))]
         found += [Difference(each.user_id, {}) for each in learners if each.is_known and not each.is_there]
         self._after = learners[-1].user_id
-        self._batch = min(self._most, 2 * self._batch or 1)
+        self._batch = min(BATCH, 2 * self._batch or 1)
         return sorted(found, key=lambda each: each.user_id)
 
     def _changed(self, user_ids: list[int]) -> list[Found]:
         """Compare the attempts of some learners with the present keys."""
         changed: dict[int, dict[str, int]] = defaultdict(dict)
         with self._engine.begin() as connection:
-            db.execute(connection, _LIMIT, {"limit": int(1000 * COMPARE_SECONDS)})
+            if self._limit is not None:
+                db.execute(connection, _LIMIT, {"limit": int(1000 * self._limit)})
             for row in db.execute(connection, _GRADED, {"user_ids": user_ids}):
                 graded = grade(row.selected, unsure=row.unsure, correct_choice=row.correct_choice)
                 if graded != (row.outcome, row.rating):

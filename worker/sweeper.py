@@ -59,6 +59,8 @@ IDLE_EVERY_S = 60.0
 # whether a day has passed since the last look.
 RECONCILE_EVERY_S = 300.0
 RECONCILE_HEARTBEAT = "reconcile"
+# The longest time in which some learners are compared: the sweeper does nothing else meanwhile.
+COMPARE_S = 5.0
 _BEGIN_RECONCILING = text("""
     INSERT INTO heartbeats (name, beaten_at) VALUES (:name, now())
     ON CONFLICT (name) DO UPDATE SET beaten_at = now()
@@ -296,7 +298,8 @@ class Sweeper:
                 begins = not db.catalog_is_ours(connection) and db.scalar(
                     connection, _BEGIN_RECONCILING, {"name": RECONCILE_HEARTBEAT}
                 )
-            self._differences = catalog_reconcile.Differences(self._engine) if begins else iter(())
+            limit = min(COMPARE_S, self._settings.task_time_limit)
+            self._differences = catalog_reconcile.Differences(self._engine, limit) if begins else iter(())
             return bool(begins)
         for each in differences:
             if isinstance(each, catalog_reconcile.Unchecked):

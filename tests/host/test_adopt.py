@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from api.app import create_app
 from api.schemas import Result
 from cli.adopt import EDITIONS_ASKED, faults, print_views
-from shared import catalog_reconcile, db
+from shared import db
 from shared.catalog_reconcile import Difference, reconcile
 from shared.config import Settings, StoreSettings
 from shared.db import make_engine, scalar
@@ -417,7 +417,7 @@ def test_I12_a_learner_who_cannot_be_compared_stops_no_other(
 def test_I12_a_learner_whose_comparison_takes_too_long_stops_no_other(
     adopted: Host, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog_reconcile, "COMPARE_SECONDS", 0.5)
+    monkeypatch.setattr("worker.sweeper.COMPARE_S", 0.5)
     ingest(engine, upload(answer("ann-0", AT)))
     ingest(engine, upload(answer("ben-0", AT)))
     adopted.client.put("/published_items/ben-0/correct_choice", json=WRONG)
