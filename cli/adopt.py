@@ -430,7 +430,7 @@ def faults(connection: Connection) -> Iterator[tuple[str, str]]:
             fix = "run the grants at the end of views.sql again: through the view, the table could be changed"
             yield f"{name} can be written by the role in DATABASE_URL", fix
     if db.scalar(connection, _COMMENT) != VERSION:
-        fix = "run the part of the SQL of `study-ingest adopt` that makes current_editions and its comment"
+        fix = "of the SQL of `study-ingest adopt`, run SET search_path, and the view and its comment again"
         yield "current_editions is not the view of this release", fix
     if not found:
         yield from _faults_of_rows(connection)
