@@ -425,7 +425,7 @@ class Digests(BaseModel):
 
 
 class QuestionIds(BaseModel):
-    """The ids of a topic's questions: in a response those that are not retired, in a request those to keep."""
+    """The ids of a topic's questions: in a response those not retired, in a request those to keep."""
 
     model_config = ConfigDict(strict=True) | with_example({"ids": [701, 702]})
 

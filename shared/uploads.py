@@ -241,7 +241,7 @@ _IF_FREE = f"""
 _REPLACE = text(f"""
     {_IF_FREE}, blanked AS (
         SELECT FROM upload_conflicts WHERE client_session_uuid = :id AND content_hash = :hash AND blanked
-        UNION ALL SELECT FROM uploads WHERE client_session_uuid = :id AND content_hash = :hash AND blanked
+        UNION ALL SELECT FROM free WHERE old_hash = :hash AND was_blanked
     ), replaced AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), content_hash = :hash,
             received_at = coalesce(CAST(:at AS timestamptz), now()),
@@ -300,7 +300,8 @@ _REFILL_CONFLICT = text("""
     WITH purged AS MATERIALIZED (
         SELECT c.id, client_session_uuid FROM upload_conflicts c JOIN uploads u USING (client_session_uuid)
         WHERE client_session_uuid = :id AND c.content_hash = :hash AND c.payload IS NULL AND NOT c.blanked
-            AND (u.user_id IS NULL OR EXISTS (SELECT FROM users WHERE users.id = u.user_id))
+            AND NOT EXISTS (SELECT FROM (VALUES (u.user_id), (c.user_id)) AS their (id)
+                WHERE their.id IS NOT NULL AND NOT EXISTS (SELECT FROM users WHERE users.id = their.id))
     ), free AS MATERIALIZED (
         SELECT purged.id FROM purged JOIN uploads USING (client_session_uuid)
         FOR NO KEY UPDATE OF uploads SKIP LOCKED
