@@ -24,7 +24,7 @@ from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from shared import config, db, failures, payload
 from shared.errors import StoreUnavailableError
-from shared.uploads import Delivery, Verdict, receive, second_uuid
+from shared.uploads import Delivery, Verdict, receive
 
 log = structlog.get_logger()
 
@@ -186,13 +186,16 @@ def drain(redis: Redis, engine: Engine) -> int:
 # Short, as the sweeper's other jobs wait meanwhile.
 _SHORT_WAIT = text("SET LOCAL lock_timeout = '5ms'")
 
-# Returns the known uploads that another transaction has locked, with the hash unless the payload is deleted,
-# and locks all others.
+# What a move does to the table; another transaction may have locked it as a whole.
+_LOCK_TABLE = text("LOCK TABLE uploads IN ROW EXCLUSIVE MODE")
+
+# Returns the known uploads that another transaction has locked, with hash and learner, and locks all others.
+# If the payload is deleted, the hash is NULL.
 _LOCKED = text("""
     WITH free AS MATERIALIZED (
         SELECT client_session_uuid FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))
         ORDER BY client_session_uuid FOR NO KEY UPDATE SKIP LOCKED)
-    SELECT client_session_uuid, CASE WHEN payload IS NOT NULL THEN content_hash END AS hash
+    SELECT client_session_uuid, CASE WHEN payload IS NOT NULL THEN content_hash END AS hash, learner_id
     FROM uploads WHERE client_session_uuid = ANY(CAST(:ids AS uuid[]))
         AND client_session_uuid NOT IN (SELECT client_session_uuid FROM free)
 """)
@@ -201,18 +204,23 @@ _LOCKED = text("""
 def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -> int:
     """Record entries, and remove them from Redis; return how many stay there, as their uploads are locked.
 
-    A repeat of a locked upload needs no lock, and does not stay.
+    A repeat of a locked upload by the same sender needs no lock, and does not stay.
     """
+    table_is_free = False
     try:
         with engine.begin() as connection:
             db.execute(connection, _SHORT_WAIT)
-            uuids = {entry: _uuids(delivery) for entry, delivery in entries}
-            ids = [*set[UUID]().union(*uuids.values())]
-            locked = dict(db.execute(connection, _LOCKED, {"ids": ids}).fetchall())
+            db.execute(connection, _LOCK_TABLE)
+            table_is_free = True
+            ids = [*set[UUID]().union(*(delivery.uuids for _, delivery in entries))]
+            locked = {uuid: known for uuid, *known in db.execute(connection, _LOCKED, {"ids": ids})}
             free = [
                 (entry, delivery)
                 for entry, delivery in entries
-                if all(locked[uuid] == delivery.content_hash for uuid in uuids[entry] & locked.keys())
+                if all(
+                    locked[uuid] == [delivery.content_hash, delivery.learner_id]
+                    for uuid in delivery.uuids & locked.keys()
+                )
             ]
             # Convert the times from Redis' clock to Postgres': keep each entry's age; none is in the future.
             now, redis_now = db.now(connection), _now(redis)
@@ -230,8 +238,9 @@ def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -
     except OperationalError as error:
         if not isinstance(error.orig, LockNotAvailable):
             raise
-        # Somebody has inserted one of the uploads, and has not committed; or the whole table is locked.
-        return _record_apart(redis, engine, entries) if len(entries) > 1 else 1
+        # Unless the whole table is locked, somebody has inserted one of the uploads, and has not committed.
+        is_divided = table_is_free and len(entries) > 1
+        return _record_apart(redis, engine, entries) if is_divided else len(entries)
     moved = [
         each for each, receipt in zip(free, receipts, strict=True) if receipt.verdict is not Verdict.LOCKED
     ]
@@ -259,12 +268,6 @@ def _record_apart(redis: Redis, engine: Engine, entries: list[tuple[str, Deliver
         if _record(redis, engine, [entry]):
             return len(entries) - number
     return 0
-
-
-def _uuids(delivery: Delivery) -> set[UUID]:
-    """Return the uuids under which a delivery may be recorded."""
-    uuid, learner = delivery.client_session_uuid, delivery.learner_id
-    return {uuid} if learner is None else {uuid, second_uuid(uuid, learner)}
 
 
 # At maxmemory Redis refuses LPUSH, but not in a script that has removed something before.

@@ -50,6 +50,12 @@ class Delivery:
         upload = parse_upload(body)
         return cls(upload.client_session_uuid, body.decode(), content_hash(upload), received_at, learner_id)
 
+    @property
+    def uuids(self) -> set[UUID]:
+        """The uuids under which this may be recorded."""
+        uuid, learner = self.client_session_uuid, self.learner_id
+        return {uuid} if learner is None else {uuid, second_uuid(uuid, learner)}
+
 
 class Verdict(StrEnum):
     """What a delivery turned out to be.
