@@ -208,8 +208,8 @@ def _unpack(packed: Any) -> Iterator[bytes]:
         zstandard = import_module("zstandard")
     except ImportError:
         raise ConfigurationError(
-            "this file has Anki's newer form: install zstandard, the extra `anki` (uv sync --extra anki), or"
-            ' export the file from Anki with "Support older Anki versions"'
+            "this file has Anki's newer form, which needs zstandard: run `uv sync --extra anki`, or export it"
+            ' from Anki with "Support older Anki versions"'
         ) from None
     try:
         yield from zstandard.ZstdDecompressor().read_to_iter(packed, write_size=_PART)

@@ -339,7 +339,7 @@ def _constant(_name: str) -> Never:
 
 
 def content_hash(upload: Upload) -> str:
-    """Hash an upload's content, to detect conflicts: a version, and the SHA-256 of the normalised content.
+    """Return the hash by which conflicts are detected: a version of its form, and a SHA-256 of the content.
 
     `sent_at` is left out, since each retry changes it. Equal times with different offsets count as equal. The
     same content must have the same hash in the previous and in the next release: during an upgrade, processes

@@ -70,13 +70,13 @@ def replay(
 ) -> dict[UUID, Replayed]:
     """Bring uploads that are `received` to their final status; leave uploads of any other status unchanged.
 
-    Return what was done, by upload. The uploads of one learner are replayed in the order of their arrival.
+    Return, for each upload, what was done. The uploads of one learner are replayed in the order of arrival.
     Several uploads need no more statements than one upload, except for late reviews, for uploads that were
     replayed before, and for the learners' locks where the catalog is a document server's. Locks are always
     taken in this order, so that no two replays deadlock: uploads by uuid, learners by id, quiz sessions. All
     checks that can reject an upload come before the first write. If one upload fails, all fail: the caller
-    rolls back, and replays each upload by itself. `dates`: if a single upload is replayed again, the study
-    dates that its attempts keep.
+    rolls back, and replays each upload by itself. `dates`: the study dates that the attempts keep; only for a
+    single upload that is replayed again.
     """
     waiting = sorted(uploads.lock(connection, client_session_uuids), key=lambda each: each.received_at)
     if not waiting:

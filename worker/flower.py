@@ -36,8 +36,8 @@ def require_private(state: Path) -> None:
     files = [each for each in state.parent.glob(f"{state.name}*") if not _is_own(each.lstat())]
     if path := first_open_to_others(state.parent, os.geteuid()) or next(iter(files), None):
         raise ConfigurationError(
-            f"FLOWER_DB: {path} is a link, or other users own it or can write to it, and could run code in"
-            " Flower: replace a link by a file, correct the owner and the mode, or set another path"
+            f"FLOWER_DB: another user could run code in Flower, as {path} is a link, is theirs, or can be"
+            " written by them: replace a link by a file, correct the owner and the mode, or set another path"
         )
 
 

@@ -80,13 +80,17 @@ def test_its_state_is_no_pickle_that_others_may_write(state: Path, what: str, mo
             "only root can"
         )
     changed.chmod(mode)
-    with pytest.raises(ConfigurationError, match=f"^FLOWER_DB: {changed} is a link, or other users"):
+    with pytest.raises(
+        ConfigurationError, match=f"^FLOWER_DB: another user could run code in Flower, as {changed} is a link"
+    ):
         require_private(state)
 
 
 def test_its_state_is_no_link(state: Path) -> None:
     state.symlink_to(state.parent / "elsewhere")
-    with pytest.raises(ConfigurationError, match=r"^FLOWER_DB: .* is a link, or other users"):
+    with pytest.raises(
+        ConfigurationError, match=r"^FLOWER_DB: another user could run code in Flower, as .* is a link"
+    ):
         require_private(state)
 
 
@@ -96,5 +100,7 @@ def test_its_state_is_no_pickle_that_others_own(state: Path, what: str) -> None:
     planted = state.parent / what
     planted.touch(mode=0o600)
     os.chown(planted, FOREIGN, FOREIGN)
-    with pytest.raises(ConfigurationError, match=r"^FLOWER_DB: .* is a link, or other users"):
+    with pytest.raises(
+        ConfigurationError, match=r"^FLOWER_DB: another user could run code in Flower, as .* is a link"
+    ):
         require_private(state)

@@ -136,5 +136,5 @@ def test_what_is_no_export_of_anki_is_refused_with_the_remedy(
         ):
             read_anki(file, field=None, mapping=mapping)
     monkeypatch.setitem(sys.modules, "zstandard", None)
-    with pytest.raises(ConfigurationError, match="install zstandard, the extra `anki`"):
+    with pytest.raises(ConfigurationError, match="needs zstandard: run `uv sync --extra anki`"):
         read_anki(file, field="Code", mapping=None)

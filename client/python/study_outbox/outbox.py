@@ -77,10 +77,10 @@ class _Round:
     wait: float = 0.0
 
 
-class _Sends(threading.local):
-    """Whether the current thread sends: no callback in such a thread may wait until the sending ends."""
+class _ThisThread(threading.local):
+    """Whether the current thread is sending: a callback in it must not wait for the end of the sending."""
 
-    here = False
+    is_sending = False
 
 
 class Outbox:
@@ -116,7 +116,7 @@ class Outbox:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._draining = threading.Lock()
-        self._sends = _Sends()
+        self._this_thread = _ThisThread()
         self._flush_asked = False
         self._tokens = threading.Lock()
         # Refused tokens, and when each token is tried again: a proxy, not the server, may have refused it.
@@ -144,7 +144,7 @@ class Outbox:
         """
         self._stop.set()
         self._wake.set()
-        if self._sends.here:
+        if self._this_thread.is_sending:
             return
         if self._thread.ident is not None:
             self._thread.join()
@@ -183,7 +183,7 @@ class Outbox:
         Nothing is sent before the end of a Retry-After. If `on_event` calls `flush` in a thread that sends,
         `flush` returns at once: the thread itself tries every session once more.
         """
-        if self._sends.here:
+        if self._this_thread.is_sending:
             self._flush_asked = True
         else:
             self._send_due(everything=True)
@@ -226,12 +226,12 @@ class Outbox:
         If a callback asks for a flush meanwhile, send all once more.
         """
         with self._draining:
-            self._sends.here = True
+            self._this_thread.is_sending = True
             try:
                 is_held = self._send_now(everything=everything)
                 return self._send_now(everything=True) if self._flush_asked else is_held
             finally:
-                self._sends.here = self._flush_asked = False
+                self._this_thread.is_sending = self._flush_asked = False
 
     def _send_now(self, *, everything: bool) -> bool:
         if everything:
@@ -275,7 +275,7 @@ class Outbox:
         return False
 
     def _lane(self, round_: _Round, is_probe: bool) -> None:  # noqa: FBT001  # passed on by a pool
-        self._sends.here = True
+        self._this_thread.is_sending = True
         while not (round_.is_paused or round_.is_held or self._stop.is_set()):
             skip = self._failed_rounds % max(1, self._store.count()[0]) if is_probe else 0
             item = self._store.claim(everything=round_.everything, but=round_.tried, skip=skip)
