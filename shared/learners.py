@@ -32,13 +32,6 @@ _THEIRS = f"""
 
 _UPLOADS = text(_THEIRS)
 
-# While _LOCK_UPLOADS waited for a row, the upload may have got other content.
-_STILL_THEIRS = text(f"""
-    SELECT client_session_uuid FROM ({_THEIRS}) AS theirs
-    WHERE client_session_uuid = ANY(CAST(:locked AS uuid[]))
-""")  # noqa: S608  # as above
-
-
 # Conflicts belong to learners in the same way as uploads in _THEIRS. But if the catalog has none of the
 # questions that a conflict of a trusted sender names, the conflict belongs to the learner of its upload.
 _THEIR_CONFLICTS = f"""
@@ -177,12 +170,12 @@ def _lock_what_is_theirs(
         pub_ids = scalars(connection, _PUB_IDS, theirs)
         bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
         locked = scalars(connection, _LOCK_UPLOADS, bound | {"uploads": []})
-        uploads = scalars(connection, _STILL_THEIRS, bound | {"locked": locked})
         lock_learner(connection, user_id)
         if is_ours:
             execute(connection, _HAND_BACK, theirs)
         left = scalars(connection, _PUB_IDS, theirs | {"without_others": False})
-        if left == pub_ids and {*uploads}.issuperset(scalars(connection, _UPLOADS, bound)):
+        uploads = scalars(connection, _UPLOADS, bound)  # while this waited, one may have got other content
+        if left == pub_ids and {*locked}.issuperset(uploads):
             attempt.commit()
             return pub_ids, uploads
         attempt.rollback()  # unlocks all, as uploads are locked before learners, and these before questions

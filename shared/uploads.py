@@ -301,7 +301,7 @@ _KEEP_CONFLICT = text(f"""
 """)  # noqa: S608  # as above
 
 # Store the payload of a purged conflict again: the sender is told that its content is recorded. All
-# statements that write to a conflict lock its upload first.
+# statements that change a stored conflict lock its upload first.
 _REFILL_CONFLICT = text("""
     WITH purged AS MATERIALIZED (
         SELECT c.id, client_session_uuid FROM upload_conflicts c JOIN uploads u USING (client_session_uuid)
