@@ -385,6 +385,16 @@ def test_the_sweeper_logs_once_a_day_what_it_changed(
     )
 
 
+def logged(adopted: Host, settings: Settings) -> list[tuple[str, int]]:
+    """Return what a sweeper logs of the differences of two learners."""
+    sweeper = Sweeper(settings.model_copy(update={"database_url": adopted.url, "database_schema": SCHEMA}))
+    with capture_logs() as logs:
+        for _ in range(5):
+            sweeper._log_differences()  # noqa: SLF001  # as its job does
+    sweeper._engine.dispose()  # noqa: SLF001  # at its end
+    return [(each["event"], each["learner"]) for each in logs]
+
+
 @pytest.mark.parametrize("kind", ["int"], indirect=True)
 def test_I12_a_learner_who_cannot_be_compared_stops_no_other(
     adopted: Host, engine: Engine, settings: Settings
@@ -397,12 +407,7 @@ def test_I12_a_learner_who_cannot_be_compared_stops_no_other(
             f"pub_id::text, source_id, {FAILING} AS choices, correct_choice, now() published_at"
         )
     )
-    sweeper = Sweeper(settings.model_copy(update={"database_url": adopted.url, "database_schema": SCHEMA}))
-    with capture_logs() as logs:
-        for _ in range(5):
-            sweeper._log_differences()  # noqa: SLF001  # as its job does
-    sweeper._engine.dispose()  # noqa: SLF001  # at its end
-    assert [(each["event"], each["learner"]) for each in logs] == UNCHECKED
+    assert logged(adopted, settings) == UNCHECKED
     for words, done in (((), ""), (("--force",), "; reconciled")):
         unchecked, changed, count = differences(adopted, *words).splitlines()
         assert unchecked.startswith(
@@ -425,12 +430,7 @@ def test_I12_a_learner_whose_comparison_takes_too_long_stops_no_other(
     adopted.run(
         OTHER_VIEW.format(f"pub_id::text, source_id, {SLOW} AS choices, correct_choice, now() published_at")
     )
-    sweeper = Sweeper(settings.model_copy(update={"database_url": adopted.url, "database_schema": SCHEMA}))
-    with capture_logs() as logs:
-        for _ in range(5):
-            sweeper._log_differences()  # noqa: SLF001  # as its job does
-    sweeper._engine.dispose()  # noqa: SLF001  # at its end
-    assert [(each["event"], each["learner"]) for each in logs] == UNCHECKED
+    assert logged(adopted, settings) == UNCHECKED
 
 
 def test_what_an_earlier_release_rejected_is_not_a_learners_who_is_gone(

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -440,6 +441,18 @@ def test_a_deletion_waits_for_a_load_that_moves_questions_to_the_learner(engine:
     assert len(rows(engine, StudyQuestionAttempt)) == 1
 
 
+@contextmanager
+def waiting_for(engine: Engine, sent: dict[str, Any], learner: int) -> Iterator[None]:
+    """Begin a deletion, and end it after the block: meanwhile it waits for an upload."""
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as replay:
+            lock(replay, [uuid_of(sent)])
+            deletion = pool.submit(delete, named(engine, "deletion"), learner)
+            wait_until_blocked(engine, deletion, "deletion")
+            yield
+        deletion.result()
+
+
 @pytest.mark.parametrize(
     ("catalog", "force"), [(MOVED, True), ({"questions": [question(219)]}, False)], ids=["moved", "new"]
 )
@@ -459,14 +472,9 @@ def test_I12_a_deletion_that_waits_for_an_upload_stops_no_load(engine: Engine) -
     bens = upload(BENS)
     ingest(engine, bens)
     back = {"questions": [question(110, user_id=ANN, study_topic_id=12)]}
-    with ThreadPoolExecutor(1) as pool:
-        with engine.begin() as replay:
-            lock(replay, [uuid_of(bens)])
-            deletion = pool.submit(delete, named(engine, "deletion"), BEN)
-            wait_until_blocked(engine, deletion, "deletion")
-            load(engine, back, force=True)
-            load(engine, {"questions": [question(321)]})
-        deletion.result()
+    with waiting_for(engine, bens, BEN):
+        load(engine, back, force=True)
+        load(engine, {"questions": [question(321)]})
     assert questions(engine)[110][0] == ANN
 
 
@@ -477,15 +485,11 @@ def test_I11_two_learners_who_share_questions_are_deleted_at_once(engine: Engine
     deliver(engine, upload(answer("q110", LATER), NOBODYS))
     bens = upload(BENS)
     ingest(engine, bens)
-    with ThreadPoolExecutor(2) as pool:
-        with engine.begin() as replay:
-            lock(replay, [uuid_of(bens)])
-            one = pool.submit(delete, named(engine, "one"), BEN)
-            wait_until_blocked(engine, one, "one")
-            other_one = pool.submit(delete, named(engine, "other"), ANN)
-            wait_until_blocked(engine, other_one, "other")
-        one.result()
-        other_one.result()
+    with ThreadPoolExecutor(1) as pool:
+        with waiting_for(engine, bens, BEN):
+            anns = pool.submit(delete, named(engine, "ann's"), ANN)
+            wait_until_blocked(engine, anns, "ann's")
+        anns.result()
     assert [each for each in payloads(engine) if each] == []
 
 
@@ -493,14 +497,9 @@ def test_I11_two_learners_who_share_questions_are_deleted_at_once(engine: Engine
 def test_I11_what_is_replayed_while_a_deletion_waits_is_blanked(engine: Engine, learner: int | None) -> None:
     waiting, replayed = upload(ANNS), upload(answer("q111", LATER))
     deliver(engine, waiting)
-    with ThreadPoolExecutor(1) as pool:
-        with engine.begin() as replay:
-            lock(replay, [uuid_of(waiting)])
-            deletion = pool.submit(delete, named(engine, "deletion"), ANN)
-            wait_until_blocked(engine, deletion, "deletion")
-            deliver(engine, replayed, learner_id=learner)
-            work_off(engine, replayed)
-        deletion.result()
+    with waiting_for(engine, waiting, ANN):
+        deliver(engine, replayed, learner_id=learner)
+        work_off(engine, replayed)
     assert payloads(engine) == [None, None]
 
 
