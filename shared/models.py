@@ -444,8 +444,8 @@ class Upload(Base):
     learner whom the upload may concern, as the sender's token or an import says; NULL for a trusted sender.
     `clock_shift`: set by an operator if the clock was wrong, and added to all times of the payload.
     `waiting_since`: when the row last became `received`; later than `received_at` if the upload was in the
-    spool, or was set back. `blanked`: the payload was deleted with its learner, and is never stored again;
-    a payload that was only purged can be stored again.
+    spool, or was set back. `blanked`: the payload was deleted with its learner, and no sender's content is
+    stored under this uuid again; a payload that was only purged can be stored again.
     """
 
     __tablename__ = "uploads"
@@ -495,8 +495,9 @@ class Upload(Base):
 class UploadConflict(Base):
     """Other content under the uuid of an upload, kept for an operator; the present content is in `uploads`.
 
-    `learner_id`, `blanked`: as in `Upload`. `user_id`, `clock_shift`: as in `Upload`, if this was the
-    upload's content before an operator accepted a conflict; else NULL.
+    `learner_id`: as in `Upload`. `user_id`, `clock_shift`: as in `Upload`, if this was the upload's content
+    before an operator accepted a conflict; else NULL. `blanked`: the payload was deleted with its learner,
+    and is never stored again.
     """
 
     __tablename__ = "upload_conflicts"

@@ -231,55 +231,46 @@ def _look_up(connection: Connection, uuids: Collection[UUID]) -> dict[UUID, Any]
     return {row.id: row for row in execute(connection, _KNOWN, {"ids": list(uuids)})} if uuids else {}
 
 
-# Whether the learner of an upload was deleted. Processes of the previous release did not set `blanked` then.
-_IS_GONE = "user_id IS NOT NULL AND NOT EXISTS (SELECT FROM users WHERE users.id = user_id)"
-
 # An upload that somebody else has locked is left as it is: the other uploads of a batch must not wait.
-_IF_FREE = f"""
+_IF_FREE = """
     WITH free AS MATERIALIZED (
-        SELECT client_session_uuid AS id, content_hash AS old_hash, received_at AS old_received_at,
-            blanked OR payload IS NULL AND {_IS_GONE} AS was_blanked
+        SELECT client_session_uuid AS id, received_at AS old_received_at, blanked
         FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE SKIP LOCKED)
-"""  # noqa: S608  # made of the constant above
+"""
 
-# Blanked content is not stored again, not even from another sender. So when other content takes its place,
-# its hash stays, as a conflict.
+# Where a learner's answers were deleted, no other content takes their place; and answers that were deleted as
+# a conflict do not come back as the upload's content.
 _REPLACE = text(f"""
-    {_IF_FREE}, blanked AS (
+    {_IF_FREE}, deleted AS (
+        SELECT FROM free WHERE blanked UNION ALL
         SELECT FROM upload_conflicts WHERE client_session_uuid = :id AND content_hash = :hash AND blanked
-        UNION ALL SELECT FROM free WHERE old_hash = :hash AND was_blanked
     ), replaced AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), content_hash = :hash,
             received_at = coalesce(CAST(:at AS timestamptz), now()),
             learner_id = :learner, clock_shift = NULL, status = 'received', tries = 1, waiting_since = now(),
             next_try_at = now() + make_interval(secs => :first_try_after), last_error = NULL,
-            reason = NULL, result = NULL, user_id = NULL, finalized_at = NULL, blanked = false
+            reason = NULL, result = NULL, user_id = NULL, finalized_at = NULL
         FROM free
         WHERE client_session_uuid = free.id AND status = 'rejected' AND content_hash = :known_hash
-            AND NOT EXISTS (SELECT FROM blanked)
+            AND NOT EXISTS (SELECT FROM deleted)
         RETURNING client_session_uuid
     ), noted AS (
         INSERT INTO upload_events (client_session_uuid, at, kind)
-        SELECT id, old_received_at, 'received' FROM replaced JOIN free ON id = client_session_uuid
-    ), remembered AS (
-        INSERT INTO upload_conflicts (client_session_uuid, content_hash, received_at, blanked)
-        SELECT id, old_hash, old_received_at, true
-        FROM replaced JOIN free ON id = client_session_uuid WHERE was_blanked
-        ON CONFLICT (client_session_uuid, content_hash) DO UPDATE SET blanked = true, payload = NULL)
+        SELECT id, old_received_at, 'received' FROM replaced JOIN free ON id = client_session_uuid)
     SELECT EXISTS (SELECT FROM free) AS is_free, EXISTS (SELECT FROM replaced) AS is_new,
-        EXISTS (SELECT FROM blanked) AS is_blanked
+        EXISTS (SELECT FROM deleted) AS is_deleted
 """)  # noqa: S608  # made of the constant above
 
 # Store the payload again, so that an operator can replay the upload. `received_at` is set to the time of this
 # arrival, with which the payload's `sent_at` is compared. `finalized_at` is set to now: otherwise the next
-# purge would delete the payload. A payload that was blanked is not stored: nothing would delete it later.
+# purge would delete the payload.
 _REFILL = text(f"""
     {_IF_FREE}, refilled AS (
         UPDATE uploads SET payload = CAST(:payload AS jsonb), finalized_at = now(),
             received_at = coalesce(CAST(:at AS timestamptz), now())
         FROM free
         WHERE client_session_uuid = free.id AND content_hash = :hash AND payload IS NULL
-            AND status IN ('rejected', 'dead') AND NOT was_blanked
+            AND status IN ('rejected', 'dead') AND NOT free.blanked
         RETURNING client_session_uuid
     ), noted AS (
         INSERT INTO upload_events (client_session_uuid, at, kind)
@@ -287,27 +278,21 @@ _REFILL = text(f"""
     SELECT EXISTS (SELECT FROM free) AS is_free
 """)  # noqa: S608  # as above
 
-# If the upload was blanked, this payload is left out: nothing would delete these answers later. Blanked
-# conflicts are counted apart from other conflicts, so that neither kind takes the place of the other kind.
-_KEEP_CONFLICT = text(f"""
-    INSERT INTO upload_conflicts
-        (client_session_uuid, content_hash, payload, received_at, learner_id, blanked)
-    SELECT :id, :hash, CASE WHEN NOT (blanked OR {_IS_GONE}) THEN CAST(:payload AS jsonb) END,
-        coalesce(CAST(:at AS timestamptz), now()), :learner, blanked
-    FROM uploads WHERE client_session_uuid = :id
-        AND (SELECT count(*) FROM upload_conflicts c
-            WHERE c.client_session_uuid = :id AND c.blanked = uploads.blanked) < :most
+_KEEP_CONFLICT = text("""
+    INSERT INTO upload_conflicts (client_session_uuid, content_hash, payload, received_at, learner_id)
+    SELECT :id, :hash, CAST(:payload AS jsonb), coalesce(CAST(:at AS timestamptz), now()), :learner
+    FROM uploads WHERE client_session_uuid = :id AND NOT blanked AND :most > (
+        SELECT count(*) FROM upload_conflicts c WHERE c.client_session_uuid = :id AND NOT c.blanked)
     ON CONFLICT (client_session_uuid, content_hash) DO NOTHING
-""")  # noqa: S608  # as above
+""")
 
 # Store the payload of a purged conflict again: the sender is told that its content is recorded. All
 # statements that change a stored conflict lock its upload first.
 _REFILL_CONFLICT = text("""
     WITH purged AS MATERIALIZED (
         SELECT c.id, client_session_uuid FROM upload_conflicts c JOIN uploads u USING (client_session_uuid)
-        WHERE client_session_uuid = :id AND c.content_hash = :hash AND c.payload IS NULL AND NOT c.blanked
-            AND NOT EXISTS (SELECT FROM (VALUES (u.user_id), (c.user_id)) AS their (id)
-                WHERE their.id IS NOT NULL AND NOT EXISTS (SELECT FROM users WHERE users.id = their.id))
+        WHERE client_session_uuid = :id AND c.content_hash = :hash AND c.payload IS NULL
+            AND NOT c.blanked AND NOT u.blanked
     ), free AS MATERIALIZED (
         SELECT purged.id FROM purged JOIN uploads USING (client_session_uuid)
         FOR NO KEY UPDATE OF uploads SKIP LOCKED
@@ -368,8 +353,8 @@ def _replace(
 ) -> Receipt | None:
     """Put new content in the place of rejected content; return None if the upload is no longer rejected."""
     replacement = content | {"known_hash": known.content_hash, "first_try_after": first_try_after}
-    ((is_free, is_new, is_blanked),) = execute(connection, _REPLACE, replacement)
-    if is_blanked:
+    ((is_free, is_new, is_deleted),) = execute(connection, _REPLACE, replacement)
+    if is_deleted:
         return Receipt(Verdict.REJECTED, "learner_deleted", is_deleted=True)
     if not is_free or is_new:
         return Receipt(Verdict.NEW if is_new else Verdict.LOCKED)

@@ -257,23 +257,30 @@ def test_what_names_others_stays(engine: Engine) -> None:
     assert standing(engine, sent).status == "ingested"
 
 
-@pytest.mark.parametrize("status", ["ingested", "dead"])
-def test_I11_what_comes_under_a_blanked_uuid_is_known_by_its_hash_alone(engine: Engine, status: str) -> None:
+@pytest.mark.parametrize("status", ["ingested", "rejected", "dead"])
+def test_I11_nothing_is_stored_under_the_uuid_of_deleted_answers(engine: Engine, status: str) -> None:
     sent = upload(ANNS)
     deliver(engine, sent)
-    end(engine, "dead") if status == "dead" else work_off(engine, sent)
+    work_off(engine, sent) if status == "ingested" else end(engine, status)
     delete(engine, ANN)
-    assert deliver(engine, other(sent, ANNS, NOBODYS)).verdict is Verdict.CONFLICT
-    assert payloads(engine) == [None, None]
+    load(engine)
+    for content in (ANNS, NOBODYS, BENS):
+        receipt = deliver(engine, other(sent, content, content))
+        assert receipt.verdict is (Verdict.REJECTED if status == "rejected" else Verdict.CONFLICT)
+        assert receipt.is_deleted
+    assert payloads(engine) == [None]
 
 
-def test_I11_what_takes_the_place_of_something_blanked_has_its_own_learner(engine: Engine) -> None:
-    sent = upload(ANNS)
+def test_I11_answers_that_were_deleted_as_a_conflict_are_not_stored_in_place_of_a_rejected_upload(
+    engine: Engine,
+) -> None:
+    sent = upload(BENS, NOBODYS)
     deliver(engine, sent)
+    deliver(engine, other(sent, ANNS))
+    end(engine, "rejected")
     delete(engine, ANN)
-    assert deliver(engine, other(sent, BENS)).verdict is Verdict.NEW
-    delete(engine, BEN)
-    assert payloads(engine) == [None, None]
+    assert deliver(engine, other(sent, ANNS)).is_deleted
+    assert payloads(engine) == [sent, None]
 
 
 @pytest.mark.parametrize("status", ["received", "rejected", "dead"])
@@ -296,19 +303,7 @@ def test_I11_what_was_blanked_is_not_kept_again_when_its_learner_is_back(engine:
     load(engine)
     for each in (sent, other(sent, ANNS, ANNS), other(sent, ANNS, NOBODYS)):
         deliver(engine, each)
-    assert payloads(engine) == [None, None, None]
-
-
-def test_I11_what_was_blanked_is_not_kept_again_after_other_content(engine: Engine) -> None:
-    sent, new = upload(ANNS), upload(answer("q110", "2026-11-22T09:00:00Z"))
-    new["client_session_uuid"] = sent["client_session_uuid"]
-    deliver(engine, sent, learner_id=ANN)
-    delete(engine, ANN)
-    load(engine)
-    assert deliver(engine, new, learner_id=ANN).verdict is Verdict.NEW
-    work_off(engine, new)
-    deliver(engine, sent, learner_id=ANN)
-    assert payloads(engine) == [new, None]
+    assert payloads(engine) == [None, None]
 
 
 def test_I11_a_blanked_conflict_is_not_shown_and_cannot_be_discarded(engine: Engine) -> None:
@@ -326,31 +321,6 @@ def test_I11_a_blanked_conflict_is_not_shown_and_cannot_be_discarded(engine: Eng
         assert report_upload(connection, uuid_of(sent)).conflicts == []
     deliver(engine, other(sent, ANNS))
     assert payloads(engine) == [sent, None]
-
-
-def test_I11_what_comes_twice_after_a_deletion_by_the_release_before_is_not_kept(engine: Engine) -> None:
-    """It did not set `blanked`, but deleted the learner's row."""
-    sent = upload(ANNS)
-    ingest(engine, sent)
-    delete(engine, ANN)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE uploads SET blanked = false"))
-    for _ in range(2):
-        assert deliver(engine, other(sent, NOBODYS)).verdict is Verdict.CONFLICT
-    assert payloads(engine) == [None, None]
-
-
-def test_I11_what_the_release_before_blanked_is_not_kept_again_after_other_content(engine: Engine) -> None:
-    sent, new = upload(ANNS), upload(BENS)
-    new["client_session_uuid"] = sent["client_session_uuid"]
-    deliver(engine, sent)
-    delete(engine, ANN)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE uploads SET blanked = false"))
-    assert deliver(engine, new).verdict is Verdict.NEW
-    work_off(engine, new)
-    deliver(engine, sent)
-    assert payloads(engine) == [new, None]
 
 
 def test_blanked_conflicts_leave_place_for_others(engine: Engine) -> None:
@@ -501,17 +471,6 @@ def test_I11_what_is_replayed_while_a_deletion_waits_is_blanked(engine: Engine, 
         deliver(engine, replayed, learner_id=learner)
         work_off(engine, replayed)
     assert payloads(engine) == [None, None]
-
-
-def test_I11_what_the_release_before_blanked_is_not_stored_from_another_sender(engine: Engine) -> None:
-    sent = upload(BENS)
-    deliver(engine, sent, learner_id=ANN)
-    work_off(engine, sent)
-    delete(engine, ANN)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE uploads SET blanked = false"))
-    deliver(engine, sent)
-    assert payloads(engine) == [None]
 
 
 def test_I11_the_command_deletes_and_says_so(engine: Engine, database_url: str) -> None:
