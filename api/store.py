@@ -177,7 +177,7 @@ class Store:
 
     def check(self) -> None:
         """Raise StoreUnavailableError unless uploads could be written."""
-        self.run(_look)
+        self.run(_send_probe)
 
     def _trip(self) -> None:
         if self._breaker.trip():
@@ -187,7 +187,7 @@ class Store:
         while not self._breaker.allows():
             time.sleep(PROBE_S)
             try:
-                self._transaction(_look)
+                self._transaction(_send_probe)
             except NoConnectionError:  # all connections still wait for an answer
                 continue
             except DBAPIError as error:
@@ -196,7 +196,7 @@ class Store:
             self._breaker.close()
 
 
-def _look(connection: Connection) -> None:
+def _send_probe(connection: Connection) -> None:
     db.execute(connection, _PROBE, {"id": NIL})
 
 

@@ -233,7 +233,7 @@ class _Host(NamedTuple):
 
 
 def print_views(connection: Connection, schema: str, host_schema: str, zone: str) -> str:
-    """Return the SQL that makes the views, as far as the columns of the host's tables suggest it.
+    """Return the SQL that makes the views, filled in as far as the names of the host's columns allow.
 
     `/* FILL IN: … */` marks what the owner has to add.
     """

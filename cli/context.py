@@ -95,8 +95,8 @@ def complete_environment(data_dir: Path) -> None:
     url = os.environ.get("DATABASE_URL", "")
     if cut := [name for name in URL_OPTIONS if name in os.environ and f"{name}=" not in url]:
         raise ConfigurationError(
-            "DATABASE_URL ends at `&`, as a shell read the file of settings, and made the rest a variable"
-            f" {cut[0]}: use --env-file FILE, or quote the value"
+            "a shell that read the file of settings cut DATABASE_URL off at `&`, and set"
+            f" {cut[0]} as a variable of its own: use --env-file FILE, or quote the value"
         )
     if not os.environ.get("DATABASE_URL"):
         for name, value in read_env_as_owner(data_dir).items():

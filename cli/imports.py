@@ -308,7 +308,7 @@ def past_sessions(  # noqa: PLR0913  # what decides where a session ends, and wh
 
 
 def _sessions(reviews: Iterable[AnkiReview], gap: timedelta, zone: tzinfo) -> Iterator[list[AnkiReview]]:
-    """Group the answers into sessions; leave out reviews without an answer, or outside of 2000 to 2099."""
+    """Group reviews into sessions; leave out those without an answer, or not in the years 2000 to 2099."""
     session: list[AnkiReview] = []
     for review in reviews:
         if not AGAIN <= review.ease <= 4 or review.id not in _YEARS_2000_TO_2099:  # noqa: PLR2004  # Easy

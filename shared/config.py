@@ -271,7 +271,7 @@ class AdvancedSettings(BaseSettings):
     )
     store_pause: Seconds = Field(
         4.0,
-        description="seconds until the spool, or Postgres for `/ops`, is asked again after it did not answer",
+        description="after no answer, seconds until the spool (or, by `/ops`, Postgres) is asked again",
     )
     first_try_after: Seconds = Field(
         30.0, description="seconds after which the sweeper enqueues a new upload that still waits"

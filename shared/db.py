@@ -242,9 +242,9 @@ def now(connection: Connection) -> datetime:
 
 
 def as_json(value: Any) -> str:
-    """Write a parameter, times included, as one JSON text.
+    """Write a parameter, which may contain datetimes, as one JSON text.
 
-    Rows are sent in this form: arrays, one for each column, take psycopg five times as long.
+    Rows are sent as JSON, because psycopg needs five times as long to send one array for each column.
     """
     return to_json(value).decode()
 

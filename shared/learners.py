@@ -179,7 +179,9 @@ def _lock_what_is_theirs(
             attempt.commit()
             return pub_ids, uploads
         attempt.rollback()  # unlocks all, as uploads are locked before learners, and these before questions
-    raise OvertakenError(f"the data of learner {user_id} changes all the time: delete the learner again")
+    raise OvertakenError(
+        f"learner {user_id} is not deleted, as their data changed during each try: repeat the deletion"
+    )
 
 
 def _own(column: str) -> str:

@@ -38,7 +38,7 @@ class Fault(TypedDict):
 
 
 class InvalidPayloadError(StudyIngestError):
-    """The body is JSON, but not a valid upload; or it exceeds a limit.
+    """The body is JSON but not a valid upload, or it is larger or nested deeper than is allowed.
 
     `upload`: its uuid; None if the uuid is missing or invalid, or if the body exceeds a limit.
     """

@@ -34,7 +34,7 @@ _COUNT_TOGETHER = text("""
     RETURNING fresh.id
 """)
 
-# Meanwhile an operator may have set the upload back, which sets `tries` to 0.
+# Since the start was counted, an operator may have set the upload back, which sets `tries` to 0.
 _TAKE_BACK = text("""
     WITH counted AS MATERIALIZED (
         SELECT client_session_uuid AS id FROM uploads
@@ -178,7 +178,10 @@ def any_overdue(connection: Connection) -> bool:
 
 
 def claim_overdue(connection: Connection, *, limit: int, again_after: float) -> list[Overdue]:
-    """Claim up to `limit` overdue uploads, the longest overdue first, for `again_after` seconds."""
+    """Claim up to `limit` overdue uploads, the longest overdue first.
+
+    They are overdue again after `again_after` seconds.
+    """
     rows = execute(connection, _CLAIM_OVERDUE, {"limit": limit, "again_after": again_after})
     return [Overdue(*row) for row in rows]
 

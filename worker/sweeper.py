@@ -59,7 +59,7 @@ IDLE_EVERY_S = 60.0
 # whether a day has passed since the last look.
 RECONCILE_EVERY_S = 300.0
 RECONCILE_HEARTBEAT = "reconcile"
-# The longest time in which some learners are compared: the sweeper does nothing else meanwhile.
+# Seconds in which one batch of learners must be compared: the sweeper does nothing else meanwhile.
 COMPARE_S = 5.0
 _BEGIN_RECONCILING = text("""
     INSERT INTO heartbeats (name, beaten_at) VALUES (:name, now())
@@ -185,7 +185,9 @@ class Sweeper:
         self._app = broker.make_celery(settings)
         self._webhooks = WebhookSender(self._engine, settings, self._wake_up_to_deliver)
         every = settings.sweep_every
-        self._announced = "0"  # a change that came while no sweeper ran is announced, too
+        self._announced_to = (
+            "0"  # a transaction's id; 0: changes made while no sweeper ran are announced, too
+        )
         self._delivering = Job("webhooks", lambda: bool(self._webhooks.start_due()), every)
         self._purging: Iterator[int] = iter(())
         self._differences: Iterator[list[catalog_reconcile.Found]] = iter(())
@@ -237,7 +239,7 @@ class Sweeper:
 
     def _announce_progress(self) -> bool:
         with self._engine.begin() as connection:
-            self._announced = webhooks.announce_progress(connection, self._announced)
+            self._announced_to = webhooks.announce_progress(connection, self._announced_to)
         return False
 
     def _enqueue(self) -> bool:

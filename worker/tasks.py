@@ -73,10 +73,9 @@ def _count_start(upload: UUID) -> bool:
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
     """Replay several uploads in one transaction; return (replayed, counted).
 
-    `replayed`: the uploads that are done, none if the transaction fails or the message has only one upload.
-    `counted`: the uploads whose start is counted already. The caller replays the rest alone. For a repeated
-    message, of which only some uploads share a transaction, it first counts the start of each upload that is
-    not in `counted`.
+    `replayed`: the uploads that are done, none if the transaction fails or the message has only one upload;
+    the caller replays the others alone. `counted`: the uploads whose start needs no more counting. If the
+    message is repeated, the caller counts the start of every other upload before it replays that upload.
     """
     if len(uploads) <= 1:
         return [], []
