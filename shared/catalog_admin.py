@@ -177,12 +177,18 @@ _LOCK_LEARNERS = text("""
     SELECT id FROM users WHERE id = ANY(CAST(:user_ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE
 """)
 
+# The owners of editions, those who answered them, and those who are being asked: a forced load may have moved
+# a question since a learner answered it, or began a session.
 _CONCERNED = text("""
     SELECT user_id FROM study_questions
     WHERE id IN (SELECT source_id FROM published_items WHERE pub_id = ANY(CAST(:pub_ids AS text[])))
     UNION
     SELECT a.user_id FROM published_items i
     JOIN study_question_attempts a ON a.study_question_id = i.source_id AND a.pub_id = i.pub_id
+    WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
+    UNION
+    SELECT s.user_id FROM published_items i
+    JOIN study_quiz_sessions s ON s.status = 'in_progress' AND s.question_ids @> to_jsonb(i.source_id)
     WHERE i.pub_id = ANY(CAST(:pub_ids AS text[]))
 """)
 
@@ -203,7 +209,7 @@ _LOCK_UPLOADS = text("""
 def lock_answered(connection: Connection, pub_ids: Sequence[str]) -> None:
     """Lock the uploads and the learners of the attempts at some editions, as `regrade` requires.
 
-    The learners who own the questions of these editions are locked, too.
+    The learners who own the questions of these editions, or are being asked them, are locked, too.
     """
     db.execute(connection, _LOCK_UPLOADS, {"pub_ids": pub_ids})
     for user_id in sorted(db.scalars(connection, _CONCERNED, {"pub_ids": pub_ids})):
@@ -226,8 +232,8 @@ def split(
 
     Each part is for one transaction, which usually locks at most one learner: so a busy learner delays no
     other one. Questions that move are grouped by their former and their new learner, and both are locked.
-    Former learners who answered a changed edition are locked, too. Raises CatalogError as `load_catalog`
-    does, before any write.
+    Former learners who answered a changed edition, or are being asked it, are locked, too. Raises
+    CatalogError as `load_catalog` does, before any write.
     """
     known = _read(connection, catalog)
     changes = _compare(connection, catalog, known)
@@ -275,7 +281,8 @@ def load_catalog(
     `keep`: columns whose stored values stay where the catalog has none.
 
     Only rows that are new or differ are written. A learner is locked only if their time zone changes, if they
-    own or have answered an edition whose key, question or owner changes, or if they get a question.
+    own, have answered or are being asked an edition whose key, question or owner changes, or if they get a
+    question.
     """
     lock_catalog(connection)
     known = _read(connection, catalog)

@@ -1,21 +1,25 @@
 """A forced load: attempts are graded by the new right choice, and progress is what it would have been."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
 from shared.errors import OvertakenError
-from shared.live.sessions import COUNTS
+from shared.live.forms import Submission
+from shared.live.sessions import COUNTS, submit
 from shared.models import StudyQuestionAttempt, StudyQuestionProgress, StudyQuizSession, Upload
 from shared.study.finalize import verify
 from tests.factories import (
     ANN,
     BEN,
+    DEFAULT_ZONE,
     NO_CHOICE,
     RIGHT,
     WRONG,
     answer,
+    begin_session,
     deliver,
     ingest,
     load,
@@ -164,6 +168,28 @@ def test_a_load_and_a_replay_that_meet_are_one_after_the_other(engine: Engine) -
             worker.result()
     assert consistent(engine)
     assert progress(engine) == replayed_from_the_start(engine, [first, second])
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_new_key_grades_what_is_just_being_answered_live(engine: Engine, *, moved: bool) -> None:
+    """Also if the question was moved to another learner since the session began."""
+    begin_session(engine, ANN, 11, 110)
+    (session,) = rows(engine, StudyQuizSession)
+    place = {"user_id": BEN, "study_topic_id": 21} if moved else {}
+    if moved:
+        load(engine, MOVED, force=True)
+    new_key = {"questions": [question(110, correct_choice=WRONG, **place)]}
+
+    def answering(other: Engine) -> None:
+        given = Submission(pub_id="q110", selected=RIGHT, unsure=False)
+        now = datetime.fromisoformat(NEXT_DAY)
+        with other.begin() as connection:
+            submit(connection, ANN, session["id"], given, now=now, default_zone=DEFAULT_ZONE)
+
+    answered, loaded = overlap(engine, answering, lambda e: load(e, new_key, force=True))
+    answered.result()
+    loaded.result()
+    assert [row["outcome"] for row in rows(engine, StudyQuestionAttempt)] == ["wrong"]
 
 
 def test_an_owner_that_changes_while_a_replay_waits_lets_it_try_again(engine: Engine) -> None:
