@@ -5,8 +5,9 @@ When a document server changes its tables, no attempt is graded again, and no fo
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from redis import Redis
 from sqlalchemy import Connection, Engine, text
@@ -105,7 +106,7 @@ class Differences(Iterator[list[Found]]):
 
     If a document server's view cannot show a row, such as a row with a text that is no JSON, or takes too
     long to show a row, the whole statement fails. So the next batch is smaller, until it is a single
-    learner (I12). `limit`: the longest time of a comparison, in seconds.
+    learner (I12). `limit`: the longest time of a statement, in seconds.
     """
 
     def __init__(self, engine: Engine, limit: float | None = None) -> None:
@@ -115,32 +116,42 @@ class Differences(Iterator[list[Found]]):
 
     def __next__(self) -> list[Found]:
         """Return the differences of the next learners, each learner's at most once; perhaps an empty list."""
-        with self._engine.begin() as connection:
-            bound = {"after": self._after, "batch": self._batch}
-            learners = db.execute(connection, _LEARNERS, bound).fetchall()
-        if not learners:
-            raise StopIteration
         found: list[Found]
+        learners: Sequence[Any] = ()
         try:
+            with self._transaction() as connection:
+                bound = {"after": self._after, "batch": self._batch}
+                learners = db.execute(connection, _LEARNERS, bound).fetchall()
+            if not learners:
+                raise StopIteration
             found = self._changed([each.user_id for each in learners if each.is_there])
         except DBAPIError as error:
             if failures.is_away(error) or failures.is_transient(error):
                 raise
-            self._batch = len(learners) // 2
+            failed = len(learners) or self._batch
+            self._batch = failed // 2
             if self._batch:
                 return []
+            if not learners:  # the view `users` cannot show even one learner
+                self._batch = 1
+                raise
             found = [Unchecked(learners[0].user_id, failures.describe(error))]
         found += [Difference(each.user_id, {}) for each in learners if each.is_known and not each.is_there]
         self._after = learners[-1].user_id
         self._batch = min(BATCH, 2 * self._batch or 1)
         return sorted(found, key=lambda each: each.user_id)
 
-    def _changed(self, user_ids: list[int]) -> list[Found]:
-        """Compare the attempts of some learners with the present keys."""
-        changed: dict[int, dict[str, int]] = defaultdict(dict)
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
         with self._engine.begin() as connection:
             if self._limit is not None:
                 db.execute(connection, _LIMIT, {"limit": int(1000 * self._limit)})
+            yield connection
+
+    def _changed(self, user_ids: list[int]) -> list[Found]:
+        """Compare the attempts of some learners with the present keys."""
+        changed: dict[int, dict[str, int]] = defaultdict(dict)
+        with self._transaction() as connection:
             for row in db.execute(connection, _GRADED, {"user_ids": user_ids}):
                 graded = grade(row.selected, unsure=row.unsure, correct_choice=row.correct_choice)
                 if graded != (row.outcome, row.rating):

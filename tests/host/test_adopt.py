@@ -15,7 +15,7 @@ from api.app import create_app
 from api.schemas import Result
 from cli.adopt import EDITIONS_ASKED, faults, print_views
 from shared import db
-from shared.catalog_reconcile import Difference, reconcile
+from shared.catalog_reconcile import BATCH, Difference, Differences, reconcile
 from shared.config import Settings, StoreSettings
 from shared.db import make_engine, scalar
 from shared.failures import is_transient
@@ -431,6 +431,24 @@ def test_I12_a_learner_whose_comparison_takes_too_long_stops_no_other(
         OTHER_VIEW.format(f"pub_id::text, source_id, {SLOW} AS choices, correct_choice, now() published_at")
     )
     assert logged(adopted, settings) == UNCHECKED
+
+
+@pytest.mark.parametrize("kind", ["int"], indirect=True)
+def test_I12_a_slow_view_of_learners_holds_no_step_of_the_sweeper(adopted: Host, engine: Engine) -> None:
+    for name in ("ann-0", "ben-0"):
+        ingest(engine, upload(answer(name, AT)))
+    adopted.run(
+        "CREATE FUNCTION learning.slowly(id integer) RETURNS integer STABLE LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_sleep(60); RETURN id; END $$",
+        "CREATE OR REPLACE VIEW learning.users AS"
+        " SELECT learning.slowly(id) AS id, CAST(timezone AS text) AS time_zone FROM public.users",
+    )
+    found = Differences(engine, limit=0.1)
+    halves = [next(found) for _ in range(BATCH.bit_length() - 1)]
+    assert halves == [[]] * len(halves)
+    for _ in range(2):
+        with pytest.raises(DBAPIError):
+            next(found)
 
 
 def test_what_an_earlier_release_rejected_is_not_a_learners_who_is_gone(
