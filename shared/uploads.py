@@ -158,8 +158,10 @@ def keep_times_as_events(connection: Connection, client_session_uuid: UUID, *, w
     execute(connection, _KEEP_TIMES, {"id": client_session_uuid, "with_arrival": with_arrival})
 
 
-# The statement also returns the rows that were there before, to save a round trip. LIMIT makes Postgres look
-# up each row by the index: a join, planned while the table was small, would read all of it until an ANALYZE.
+# A repeat is not inserted: ON CONFLICT would wait for a transaction that has changed its row, as a load does
+# that grades an edition again. The statement also returns the rows that were there before, to save a round
+# trip. LIMIT, and a subquery for each row, make Postgres look up rows by the index: a join, planned while the
+# table was small, would read all of it until an ANALYZE.
 _INSERT = text("""
     WITH delivery AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:deliveries AS json))
@@ -169,6 +171,7 @@ _INSERT = text("""
         SELECT id, payload, hash, coalesce(at, now()), learner,
             now() + make_interval(secs => :first_try_after)
         FROM delivery
+        WHERE (SELECT content_hash FROM uploads WHERE client_session_uuid = id) IS DISTINCT FROM hash
         ON CONFLICT (client_session_uuid) DO NOTHING
         RETURNING client_session_uuid
     )
@@ -186,9 +189,9 @@ def receive(
 ) -> list[Receipt]:
     """Record deliveries, and return their receipts in the same order.
 
-    This does not wait for a transaction that has only locked a known upload. It waits for a transaction that
-    has changed the upload, but no longer than the lock timeout. `first_try_after`: seconds after which the
-    sweeper enqueues a new upload, if it is still `received`.
+    A repeat waits for nobody. Other content does not wait for a transaction that has only locked the known
+    upload. It waits for a transaction that has changed the upload, but no longer than the lock timeout.
+    `first_try_after`: seconds after which the sweeper enqueues a new upload, if it is still `received`.
     """
     first: dict[UUID, Delivery] = {}
     for delivery in deliveries:

@@ -209,6 +209,43 @@ def test_I12_repeats_of_locked_uploads_leave_the_spool(
         assert spool.drain(redis, engine) == 1
 
 
+# As a load does that grades an edition again: it has changed the uploads, and has not committed.
+REGRADE = text("UPDATE uploads SET result = result")
+
+
+def test_I12_repeats_of_uploads_that_are_being_changed_leave_the_spool(
+    engine: Engine, settings: Settings, servers: Servers
+) -> None:
+    """With a lock timeout of 0, the move would wait for ever without a limit of its own."""
+    sent = [upload(answer("q110", AT)) for _ in range(2)]
+    ours = make_engine(settings.model_copy(update={"lock_timeout": 0}))
+    with engine.begin() as connection:
+        receive(connection, [delivery(each) for each in sent], first_try_after=30)
+    with spool.connect(servers.redis_url) as redis, engine.begin() as load:
+        load.execute(REGRADE)
+        for each in sent:
+            spool.push(redis, delivery(each))
+        before = db.statements_sent()
+        assert spool.drain(redis, ours) == 2
+        assert db.statements_sent() - before == 5  # none is repeated for a half of them
+    ours.dispose()
+
+
+def test_I12_repeats_of_uploads_that_are_being_changed_refuse_no_others(
+    serve: Serve, settings: Settings, engine: Engine
+) -> None:
+    known, fresh = [upload(answer("q110", AT)) for _ in range(6)], upload(answer("q111", AT))
+    with engine.begin() as connection:
+        receive(connection, [delivery(each) for each in known], first_try_after=30)
+    brief = settings.model_copy(update={"store_deadline": 1.0, "redis_url": ""})
+    web = serve(create_app(brief), brief)
+    assert web.post(PATH, json=upload(answer("q111", AT))).status_code == 202
+    with engine.begin() as load, ThreadPoolExecutor(8) as senders:
+        load.execute(REGRADE)
+        answers = [senders.submit(web.post, PATH, json=each) for each in (*known, fresh)]
+        assert [each.result().status_code for each in answers] == [202] * 7
+
+
 def test_an_upload_that_is_locked_goes_to_the_spool(
     serve: Serve, settings: Settings, engine: Engine, servers: Servers
 ) -> None:
