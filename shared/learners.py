@@ -53,7 +53,7 @@ _LOCK_UPLOADS = text(f"""
 """)  # noqa: S608  # made of the constants above
 
 _BLANK_CONFLICTS = text(f"""
-    UPDATE upload_conflicts SET payload = NULL, blanked = true WHERE {_THEIR_CONFLICTS}
+    UPDATE upload_conflicts SET payload = NULL, blanked = true WHERE NOT blanked AND ({_THEIR_CONFLICTS})
 """)  # noqa: S608  # as above
 
 # A waiting upload is rejected, as it cannot be replayed without its payload.
@@ -63,7 +63,8 @@ _BLANK_UPLOADS = text("""
             status = CASE WHEN status = 'received' THEN 'rejected' ELSE status END,
             reason = CASE WHEN status = 'received' THEN 'learner_deleted' ELSE reason END,
             finalized_at = coalesce(finalized_at, now())
-        WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[])) RETURNING client_session_uuid)
+        WHERE client_session_uuid = ANY(CAST(:uploads AS uuid[])) AND NOT blanked
+        RETURNING client_session_uuid)
     INSERT INTO upload_events (client_session_uuid, kind, detail)
     SELECT client_session_uuid, 'purged', 'the learner was deleted' FROM blanked
 """)
@@ -145,35 +146,35 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
     ((sessions, attempts, progress),) = execute(connection, _COUNT, bound)
     conflicts = execute(connection, _BLANK_CONFLICTS, bound | {"uploads": uploads}).rowcount
-    execute(connection, _BLANK_UPLOADS, bound | {"uploads": uploads})
+    blanked = execute(connection, _BLANK_UPLOADS, bound | {"uploads": uploads}).rowcount
     execute(connection, _DELETE_SESSIONS, bound)
     execute(connection, _DELETE_PROGRESS, bound)
     if is_ours:
         execute(connection, _DELETE, bound)
     mark_whole(connection, user_id)
     spooled = spool.remove(redis, user_id, set(pub_ids)) if redis else 0
-    return Deleted(sessions, attempts, progress, len(uploads), conflicts, spooled)
+    return Deleted(sessions, attempts, progress, blanked, conflicts, spooled)
 
 
 def _lock_what_is_theirs(
     connection: Connection, user_id: int, *, is_ours: bool
 ) -> tuple[list[str], list[Any]]:
-    """Lock a learner's uploads, then the learner; return the public ids of their questions, and the uploads.
+    """Lock a learner's uploads, then the learner; return (public ids of their questions, uploads).
 
     Where the catalog is ours, questions of others are handed back, and left out: uploads that name only these
     are not this learner's. Raises OvertakenError if questions or uploads changed again and again while this
     waited for the locks.
     """
-    theirs = {"user_id": user_id, "without_others": is_ours}
+    learner = {"user_id": user_id}
     for _ in range(TRIES):
         attempt = connection.begin_nested()
-        pub_ids = scalars(connection, _PUB_IDS, theirs)
+        pub_ids = scalars(connection, _PUB_IDS, learner | {"without_others": is_ours})
         bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
         locked = scalars(connection, _LOCK_UPLOADS, bound | {"uploads": []})
         lock_learner(connection, user_id)
         if is_ours:
-            execute(connection, _HAND_BACK, theirs)
-        left = scalars(connection, _PUB_IDS, theirs | {"without_others": False})
+            execute(connection, _HAND_BACK, learner)
+        left = scalars(connection, _PUB_IDS, learner | {"without_others": False})
         uploads = scalars(connection, _UPLOADS, bound)  # while this waited, one may have got other content
         if left == pub_ids and {*locked}.issuperset(uploads):
             attempt.commit()

@@ -25,6 +25,7 @@ from shared.models import (
     StudyQuizSession,
     Upload,
     UploadConflict,
+    UploadEvent,
     User,
 )
 from shared.ops.actions import accept_conflict, discard_conflict, list_conflicts
@@ -75,9 +76,9 @@ def other(sent: dict[str, Any], *answers: dict[str, Any]) -> dict[str, Any]:
     return sent | {"attempts": list(answers)}
 
 
-def delete(engine: Engine, learner: int) -> None:
+def delete(engine: Engine, learner: int, redis: Redis | None = None) -> None:
     with engine.begin() as connection:
-        delete_learner(connection, learner)
+        delete_learner(connection, learner, redis)
 
 
 def end(engine: Engine, status: str) -> None:
@@ -446,6 +447,18 @@ def test_I12_a_deletion_that_waits_for_an_upload_stops_no_load(engine: Engine) -
         load(engine, back, force=True)
         load(engine, {"questions": [question(321)]})
     assert questions(engine)[110][0] == ANN
+
+
+def test_a_second_deletion_of_a_learner_counts_nothing(engine: Engine) -> None:
+    sent = upload(ANNS)
+    ingest(engine, sent)
+    deliver(engine, other(sent, ANNS, NOBODYS))
+    counts = []
+    for _ in range(2):
+        with engine.begin() as connection:
+            counts.append(delete_learner(connection, ANN)[3:])
+    assert counts == [(1, 1, 0), (0, 0, 0)]
+    assert [row["kind"] for row in rows(engine, UploadEvent)] == ["purged"]
 
 
 def test_I11_two_learners_who_share_questions_are_deleted_at_once(engine: Engine) -> None:
