@@ -140,7 +140,6 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     still blanked, but an upload that is not ingested might no longer be found by its questions. `redis`: the
     spool, if there is one; the learner's entries are deleted even if the transaction is rolled back.
     """
-    spool.lock(connection)
     is_ours = catalog_is_ours(connection)
     pub_ids, uploads = _lock_what_is_theirs(connection, user_id, is_ours=is_ours)
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
@@ -159,7 +158,7 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
 def _lock_what_is_theirs(
     connection: Connection, user_id: int, *, is_ours: bool
 ) -> tuple[list[str], list[Any]]:
-    """Lock a learner's uploads, then the learner; return (public ids of their questions, uploads).
+    """Lock a learner's uploads, the learner and the spool; return (public ids of their questions, uploads).
 
     Where the catalog is ours, questions of others are handed back, and left out: uploads that name only these
     are not this learner's. Raises OvertakenError if questions or uploads changed again and again while this
@@ -172,6 +171,7 @@ def _lock_what_is_theirs(
         bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
         locked = scalars(connection, _LOCK_UPLOADS, bound | {"uploads": []})
         lock_learner(connection, user_id)
+        spool.lock(connection)  # after all that this may have to wait for, as moves of the spool wait for it
         if is_ours:
             execute(connection, _HAND_BACK, learner)
         left = scalars(connection, _PUB_IDS, learner | {"without_others": False})

@@ -134,7 +134,10 @@ def try_lock(connection: Connection) -> bool:
 
 
 def lock(connection: Connection) -> None:
-    """Let no other process move uploads until the transaction ends; call this before locking uploads."""
+    """Wait for a move of uploads that runs, and let no other one begin until the transaction ends.
+
+    A caller may have locked uploads before: a move waits for no locked upload.
+    """
     db.execute(connection, _LOCK)
 
 
