@@ -112,6 +112,14 @@ _PUB_IDS = text(f"""
     ORDER BY i.pub_id
 """)  # noqa: S608  # as above
 
+# An insert of a question locks its topic, and one of an edition its question. So a deletion waits for a load
+# that inserts them, and then reads the learner's questions again: it finds payloads that name a new one, too.
+_LOCK_TOPICS = text("SELECT FROM study_topics WHERE user_id = :user_id ORDER BY id FOR UPDATE")
+_LOCK_QUESTIONS = text("""
+    SELECT FROM study_questions
+    WHERE study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id) ORDER BY id FOR UPDATE
+""")
+
 # How often a deletion begins at most: it begins again if the learner's questions or uploads changed while it
 # waited for a lock.
 TRIES = 5
@@ -160,9 +168,9 @@ def _lock_what_is_theirs(
 ) -> tuple[list[str], list[Any]]:
     """Lock a learner's uploads, the learner and the spool; return (public ids of their questions, uploads).
 
-    Where the catalog is ours, questions of others are handed back, and left out: uploads that name only these
-    are not this learner's. Raises OvertakenError if questions or uploads changed again and again while this
-    waited for the locks.
+    Where the catalog is ours, the questions are locked, too. Questions of others are handed back, and left
+    out: uploads that name only these are not this learner's. Raises OvertakenError if questions or uploads
+    changed again and again while this waited for the locks.
     """
     learner = {"user_id": user_id}
     for _ in range(TRIES):
@@ -173,6 +181,8 @@ def _lock_what_is_theirs(
         lock_learner(connection, user_id)
         spool.lock(connection)  # after all that this may have to wait for, as moves of the spool wait for it
         if is_ours:
+            execute(connection, _LOCK_TOPICS, learner)
+            execute(connection, _LOCK_QUESTIONS, learner)
             execute(connection, _HAND_BACK, learner)
         left = scalars(connection, _PUB_IDS, learner | {"without_others": False})
         uploads = scalars(connection, _UPLOADS, bound)  # while this waited, one may have got other content

@@ -461,6 +461,25 @@ def test_I12_a_deletion_that_waits_for_an_upload_stops_no_move_of_the_spool(
             assert spool.drain(redis, engine) == 1
 
 
+@pytest.mark.parametrize("new", [question(119), question(110, "q119")], ids=["question", "edition"])
+@pytest.mark.parametrize("sent_to", ["uploads", "spool"])
+def test_I11_what_names_a_question_that_is_just_being_added_is_blanked(
+    engine: Engine, redis: Redis, new: dict[str, Any], sent_to: str
+) -> None:
+    sent = upload(answer("q119", LATER))
+    if sent_to == "spool":
+        spool.push(redis, delivery(sent))
+    else:
+        deliver(engine, sent)
+    loaded, deleted = overlap(
+        engine, lambda db: load(db, {"questions": [new]}), lambda db: delete(db, ANN, redis)
+    )
+    loaded.result()
+    deleted.result()
+    assert spool.is_empty(redis)
+    assert not any(payloads(engine))
+
+
 def test_a_second_deletion_of_a_learner_counts_nothing(engine: Engine) -> None:
     sent = upload(ANNS)
     ingest(engine, sent)
