@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import StrEnum
+from operator import attrgetter
 
 from fsrs import Rating
 
@@ -151,7 +152,11 @@ def make_plan(  # noqa: PLR0913  # all that decides
             replace(each, study_date=dates.get((each.pub_id, each.answered_at), each.study_date))
             for each in usable
         ]
-    counted = _first_at_each_question(usable)
+    # The first attempt at each question counts: first by the time as sent, then by ordinal.
+    first: dict[int, int] = {}
+    for each in sorted(usable, key=attrgetter("answered_at_raw")):
+        first.setdefault(each.question.id, each.ordinal)
+    counted = {*first.values()}
     topics: dict[int, list[PlannedAttempt]] = {}
     for attempt in usable:
         topics.setdefault(attempt.question.study_topic_id, []).append(attempt)
@@ -194,11 +199,3 @@ def _grade_attempt(  # noqa: PLR0913, PLR0917  # what was answered, when, and by
         study_date(at, utc_offset, zone),
         clock_adjusted=is_doubtful or at != attempt.answered_at,
     )
-
-
-def _first_at_each_question(usable: list[PlannedAttempt]) -> set[int]:
-    """Return the ordinal of each question's first attempt: first by the time as sent, then by ordinal."""
-    first: dict[int, PlannedAttempt] = {}
-    for attempt in sorted(usable, key=lambda attempt: (attempt.answered_at_raw, attempt.ordinal)):
-        first.setdefault(attempt.question.id, attempt)
-    return {attempt.ordinal for attempt in first.values()}
