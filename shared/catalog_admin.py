@@ -292,7 +292,8 @@ def load_catalog(
         locking = [each.pub_id for each in changes if each.locks]
         learners = {
             *db.scalars(connection, _CONCERNED, {"pub_ids": locking}),
-            *_new_owners(catalog, known),
+            # Who gets another learner's question: their deletion must wait, or be noticed.
+            *(q.user_id for q in catalog.questions if known.questions.get(q.id, q).user_id != q.user_id),
             *(user["id"] for user in users),
         }
         db.execute(connection, _LOCK_UPLOADS, {"pub_ids": [each.pub_id for each in changes if each.regraded]})
@@ -304,14 +305,6 @@ def load_catalog(
     if regraded := [each.pub_id for each in changes if each.regraded]:
         regrade(connection, regraded)
     return changes
-
-
-def _new_owners(catalog: CatalogFile, known: _Known) -> Iterator[int]:
-    """Yield the learners who get another learner's question: their deletion must wait, or be noticed."""
-    for question in catalog.questions:
-        before = known.questions.get(question.id)
-        if before and before.user_id != question.user_id:
-            yield question.user_id
 
 
 def _judge(changes: list[EditionChange], *, force: bool) -> None:
