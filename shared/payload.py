@@ -346,7 +346,9 @@ def content_hash(upload: Upload) -> str:
     of two releases run side by side.
     """
     sent = [upload.started_at, upload.finished_at, *(each.answered_at for each in upload.attempts)]
-    started_at, finished_at, *answered_at = _written(sent)
+    utc = [moment and moment.astimezone(UTC) for moment in sent]
+    # As `isoformat` writes them; pydantic's core writes many in half of the time.
+    started_at, finished_at, *answered_at = json.loads(to_json(utc).replace(b'Z"', b'+00:00"'))
     attempts = [
         [each.pub_id, each.selected, each.unsure, at]
         for each, at in zip(upload.attempts, answered_at, strict=True)
@@ -364,10 +366,3 @@ def content_lines(upload: Upload) -> list[str]:
         for a in upload.attempts
     ]
     return [*(f"{name} {at.astimezone(UTC).isoformat()}" for name, at in times.items() if at), *attempts]
-
-
-def _written(moments: list[datetime | None]) -> list[str | None]:
-    """Write times as `astimezone(UTC).isoformat()` does; pydantic's core writes many in half of the time."""
-    utc = [moment and moment.astimezone(UTC) for moment in moments]
-    written: list[str | None] = json.loads(to_json(utc).replace(b'Z"', b'+00:00"'))
-    return written
