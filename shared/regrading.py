@@ -1,10 +1,8 @@
 """Grade attempts again by the current keys: outcomes, counts, progress, and the results that senders get."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -83,17 +81,11 @@ def regrade(connection: Connection, pub_ids: Sequence[str]) -> None:
         refold(connection, user_id, questions)
         due = dict(db.execute(connection, _DUE, {"user_id": user_id, "question_ids": questions}).fetchall())
         for upload, result in db.execute(connection, _RESULTS, {"user_id": user_id, "session_ids": sessions}):
-            _update_result(connection, upload, result, due)
-
-
-def _update_result(
-    connection: Connection, upload: Any, result: dict[str, Any], due: Mapping[str, date]
-) -> None:
-    """Update the counts and due dates in an upload's stored result, which its sender gets in the receipt."""
-    topics = list(chain.from_iterable(sessions_of_uploads(connection, [upload]).values()))
-    questions = [
-        each | {"due": due[each["pub_id"]].isoformat()} if each["pub_id"] in due else each
-        for each in result["questions"]
-    ]
-    updated = result | {"topics": topics, "questions": questions}
-    db.execute(connection, _SAVE_RESULT, {"id": upload, "result": db.as_json(updated)})
+            # A sender gets this result in the receipt.
+            topics = [*chain.from_iterable(sessions_of_uploads(connection, [upload]).values())]
+            dates = [
+                each | {"due": due[each["pub_id"]].isoformat()} if each["pub_id"] in due else each
+                for each in result["questions"]
+            ]
+            updated = result | {"topics": topics, "questions": dates}
+            db.execute(connection, _SAVE_RESULT, {"id": upload, "result": db.as_json(updated)})
