@@ -233,7 +233,8 @@ def read_session(connection: Connection, user_id: int, session_id: int) -> dict[
     questions = [
         {
             **{name: getattr(each, name) for name in ("ordinal", "pub_id", "subject")},
-            "choices": [_as_text(choice) for choice in each.choices],
+            # A document server's table may have choices that are no texts, such as numbers.
+            "choices": [c if isinstance(c, str) else json.dumps(c, ensure_ascii=False) for c in each.choices],
             "answer": {name: getattr(each, name) for name in ("selected", "unsure", "outcome", "answered_at")}
             if each.answered
             else None,
@@ -243,11 +244,6 @@ def read_session(connection: Connection, user_id: int, session_id: int) -> dict[
     # The stored cursor may be the place of a question that a document server has deleted since.
     cursor = min([row.cursor, *(each["ordinal"] for each in questions if each["answer"] is None)])
     return with_snapshot(row._asdict()) | {"cursor": cursor, "questions": questions}
-
-
-def _as_text(choice: Any) -> str:
-    """Write a choice that is no text, such as a number in a document server's table, as JSON."""
-    return choice if isinstance(choice, str) else json.dumps(choice, ensure_ascii=False)
 
 
 def with_snapshot(row: Mapping[str, Any]) -> dict[str, Any]:
