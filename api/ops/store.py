@@ -3,12 +3,13 @@
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from threading import BoundedSemaphore
 from typing import TypeVar
 
 import structlog
 from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.store import Breaker
@@ -62,32 +63,28 @@ class OperatorStore:
         Raise StoreUnavailableError if too many requests of operators run, if Postgres is away or too slow, or
         if a row is locked.
         """
-
-        def on_a_thread(engine: Engine) -> T:
-            with engine.connect() as connection:
-                return work(connection)
-
-        return self._run(on_a_thread)
+        return self._run(self._engine.connect, work)
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run a function in a transaction, and commit the transaction; raise the same errors as `read`.
 
         After the deadline, the transaction may still be committed.
         """
+        return self._run(self._engine.begin, work)
 
-        def on_a_thread(engine: Engine) -> T:
-            with engine.begin() as connection:
+    def _run(
+        self, connect: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], T]
+    ) -> T:
+        def on_a_thread() -> T:
+            with connect() as connection:
                 return work(connection)
 
-        return self._run(on_a_thread)
-
-    def _run(self, work: Callable[[Engine], T]) -> T:
         if not self._connections.acquire(timeout=FREE_CONNECTION_S):
             raise StoreUnavailableError(TOO_MANY)
         try:
             if not self._breaker.allows():
                 raise StoreUnavailableError(AWAY)
-            future = self._threads.submit(work, self._engine)
+            future = self._threads.submit(on_a_thread)
             try:
                 result = future.result(DEADLINE_S)
             except (TimeoutError, SQLAlchemyError) as error:
