@@ -351,11 +351,7 @@ def report_upload(connection: Connection, client_session_uuid: UUID) -> UploadRe
     sent = [each["pub_id"] for each in row.result["attempts"]] if row.reason and row.result else []
     return UploadReport(
         **known,
-        conflicts=[
-            Conflict(*each) for each in db.execute(connection, _CONFLICTS, {"id": client_session_uuid})
-        ],
-        events=[
-            TimelineEntry(*each) for each in db.execute(connection, _EVENTS, {"id": client_session_uuid})
-        ],
+        conflicts=[Conflict(*each) for each in db.execute(connection, _CONFLICTS, bound)],
+        events=[TimelineEntry(*each) for each in db.execute(connection, _EVENTS, bound)],
         owners=dict(db.execute(connection, _OWNERS, {"pub_ids": sent}).fetchall()) if sent else {},
     )
