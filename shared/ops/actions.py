@@ -21,7 +21,7 @@ from shared.plan import SKIPPED, Plan
 from shared.replay import replay
 from shared.study.store import lock_learner, lock_owners
 from shared.study.voiding import unvoid_sessions, void_sessions
-from shared.uploads import Event, Status, add_event, keep_times_as_events
+from shared.uploads import Event, Status, add_event, keep_times_as_events, lock
 
 
 class RequestResult(StrEnum):
@@ -59,8 +59,6 @@ _DATES = text("""
     JOIN study_quiz_sessions s ON s.user_id = a.user_id AND s.id = a.study_quiz_session_id
     WHERE s.client_session_uuid = CAST(:id AS text) AND s.user_id = :user_id ORDER BY s.id
 """)
-
-_LOCK = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE")
 
 
 def set_back(connection: Connection, client_session_uuid: UUID, why: str | None = None) -> RequestResult:
@@ -132,7 +130,7 @@ def replay_again(
     study date, whatever zone the learner has now. Locks are taken in the order of a replay.
     Raises UnknownUploadError, or ReplayRefusedError: then the caller must roll back.
     """
-    db.execute(connection, _LOCK, {"id": client_session_uuid})
+    lock(connection, [client_session_uuid])
     upload = _read(connection, client_session_uuid)
     if upload.status != Status.INGESTED:
         raise errors.ReplayRefusedError(
@@ -225,7 +223,7 @@ def add_skipped(
     Progress becomes the same as with a catalog that was complete from the start. Raises as `replay_again`
     does, and ReplayRefusedError if a graded attempt could not be graded again.
     """
-    db.execute(connection, _LOCK, {"id": client_session_uuid})
+    lock(connection, [client_session_uuid])
     result = _read(connection, client_session_uuid).result or {"attempts": []}
     before = {place for place, each in enumerate(result["attempts"]) if each["status"] == "skipped"}
     with connection.begin_nested() as savepoint:
@@ -299,7 +297,7 @@ def _lock_sessions(connection: Connection, client_session_uuid: UUID) -> tuple[i
 
     The upload is locked first: a replay that has locked it may be adding a session.
     """
-    db.execute(connection, _LOCK, {"id": client_session_uuid})
+    lock(connection, [client_session_uuid])
     sessions = db.execute(connection, _SESSIONS_EVER, {"id": client_session_uuid}).fetchall()
     if not sessions:
         raise errors.UnknownSessionError(f"there is no quiz session of upload {client_session_uuid}")
@@ -405,7 +403,7 @@ def accept_conflict(connection: Connection, conflict: int) -> UUID:
     ReplayRefusedError if the conflict has no payload.
     """
     uuid = find_conflict(connection, conflict).client_session_uuid
-    db.execute(connection, _LOCK, {"id": uuid})
+    lock(connection, [uuid])
     if find_conflict(connection, conflict).payload is None:
         raise errors.ReplayRefusedError(
             f"the payload of conflict {conflict} is deleted: the conflict cannot be accepted"
@@ -427,7 +425,7 @@ def discard_conflict(connection: Connection, conflict: int) -> UUID:
     discarded = find_conflict(connection, conflict)
     uuid = discarded.client_session_uuid
     # Wait while `accept_conflict` uses this conflict: meanwhile the content must not be deleted.
-    db.execute(connection, _LOCK, {"id": uuid})
+    lock(connection, [uuid])
     if not db.execute(connection, _DELETE_CONFLICT, {"id": conflict}).rowcount:
         raise errors.UnknownConflictError(f"there is no conflict {conflict}")
     add_event(connection, uuid, Event.RECEIVED, "other content", at=discarded.received_at)

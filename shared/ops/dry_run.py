@@ -15,11 +15,10 @@ from shared.ops.reports import UploadReport, report_upload
 from shared.payload import SPACES
 from shared.replay import replay
 from shared.study.store import lock_owners
+from shared.uploads import lock
 
 # While a dry run waits for a lock, workers wait for the locks that it holds: so its wait is short.
 _LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '2s'")
-
-_LOCK = text("SELECT FROM uploads WHERE client_session_uuid = :id FOR NO KEY UPDATE")
 
 _SENT = text("""
     SELECT DISTINCT normalize(btrim(sent ->> 'pub_id', :spaces))
@@ -83,7 +82,7 @@ def dry_run_replay(  # noqa: PLR0913  # the options of the command
     try:
         with actions.refusing_if_busy(client_session_uuid):
             db.execute(connection, _LOCK_TIMEOUT)
-            db.execute(connection, _LOCK, {"id": client_session_uuid})
+            lock(connection, [client_session_uuid])
             pub_ids = db.scalars(connection, _SENT, {"id": client_session_uuid, "spaces": SPACES})
             lock_owners(connection, [pub_ids], default_zone)
             before = _cards(connection, pub_ids)
