@@ -42,15 +42,12 @@ _SET_BACK = text("""
     WHERE client_session_uuid = :id AND payload IS NOT NULL AND status = ANY(CAST(:statuses AS text[]))
 """)
 
-_VOIDED = """
-    EXISTS (SELECT FROM study_quiz_sessions
-        WHERE client_session_uuid = CAST(:id AS text) AND voided_at IS NOT NULL AND superseded_at IS NULL)
-"""
-_IS_VOIDED = text(f"SELECT {_VOIDED}")
-_UPLOAD = text(f"""
-    SELECT status, payload, user_id, result, {_VOIDED} AS is_voided
+_UPLOAD = text("""
+    SELECT status, payload, user_id, result, EXISTS (SELECT FROM study_quiz_sessions
+            WHERE client_session_uuid = CAST(:id AS text) AND voided_at IS NOT NULL
+                AND superseded_at IS NULL) AS is_voided
     FROM uploads WHERE client_session_uuid = :id
-""")  # noqa: S608  # made of the constant above
+""")
 
 # Superseded sessions are read, too: once a mistaken clock shift is undone, only they have the original times.
 _DATES = text("""
@@ -149,7 +146,7 @@ def replay_again(
             f" questions of {client_session_uuid}"
         )
     # Read after the learner's lock: the live side takes only this lock to void a session.
-    if db.scalar(connection, _IS_VOIDED, {"id": client_session_uuid}):
+    if _read(connection, client_session_uuid).is_voided:
         raise errors.ReplayRefusedError(f"{client_session_uuid} is voided: unvoid it first")
 
     dates = {
