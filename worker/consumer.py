@@ -128,12 +128,8 @@ class Consumer(CeleryConsumer):
 
 
 def _refuse(message: Message) -> None:
-    _log_refusal()
-    message.reject()
-
-
-def _log_refusal() -> None:
     log.warning("task_message.refused")
+    message.reject()
 
 
 class _QoS(redis.QoS):
@@ -144,7 +140,7 @@ class _QoS(redis.QoS):
         except (OSError, RedisError):  # an error of the connection
             raise
         except Exception:  # noqa: BLE001  # any error that an entry which is not a message may cause
-            _log_refusal()
+            log.warning("task_message.refused")
             self._remove_from_indices(tag).execute()  # type: ignore[attr-defined]  # stub
 
 
@@ -162,11 +158,11 @@ def _read_or_refuse(read: Callable[..., Any], **options: Any) -> Any:
     try:
         return read(**options)
     except DataError:  # a tag is not a text: the client raises this before it sends anything
-        _log_refusal()
+        log.warning("task_message.refused")
     except (Empty, OSError, RedisError):  # no message waits, or an error of the connection
         raise
     except Exception:  # noqa: BLE001  # any error that an entry which is not a message may cause
-        _log_refusal()
+        log.warning("task_message.refused")
     return True
 
 
