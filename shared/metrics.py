@@ -19,7 +19,6 @@ from pathlib import Path
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.metrics_core import Metric as metrics_core_Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -302,9 +301,6 @@ class Files(Collector):
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def collect(self) -> Iterable[metrics_core_Metric]:
+    def collect(self) -> Iterable[Metric]:
         files = [str(file) for file in self._directory.glob("*.db") if FILE_NAME.fullmatch(file.name)]
-        found: Iterable[metrics_core_Metric] = MultiProcessCollector.merge(
-            [file for file in files if _is_whole(file)]
-        )
-        return found
+        return [*MultiProcessCollector.merge([file for file in files if _is_whole(file)])]
