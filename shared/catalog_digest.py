@@ -6,7 +6,7 @@ import struct
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
@@ -75,6 +75,7 @@ class Index:
 
 
 HASH_BYTES = 32
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _edition_hash(question: catalog_form.CatalogQuestion, edition: catalog_form.CatalogEdition) -> bytes:
@@ -99,7 +100,4 @@ def _hash(values: list[Any]) -> bytes:
 
 
 def _microseconds(moment: datetime | None) -> int | None:
-    if moment is None:
-        return None
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return None if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
