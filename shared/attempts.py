@@ -12,6 +12,7 @@ from shared.db import as_json, execute
 from shared.editions import CAN_GRADE, CHOICE_COUNT
 from shared.errors import OvertakenError
 from shared.plan import Plan, PlannedAttempt, Question
+from shared.study.store import COUNTS
 
 _QUESTIONS = text(f"""
     SELECT i.pub_id, q.id, q.user_id, q.study_topic_id, q.subject, {CHOICE_COUNT} AS choice_count,
@@ -71,14 +72,13 @@ _INSERT_ATTEMPTS = text(_ATTEMPTS.replace("SESSION", "user_id bigint, session_id
 
 # Voided sessions are included: their upload must not be ingested again. Superseded ones are left out: a
 # replay inserts new ones.
-_SESSIONS_OF_UPLOADS = text("""
-    SELECT client_session_uuid, user_id, id AS session_id, study_topic_id, correct_count, wrong_count,
-        unsure_count, newly_correct_count, recovered_count, relapsed_count, chronic_remaining_count
+_SESSIONS_OF_UPLOADS = text(f"""
+    SELECT client_session_uuid, user_id, id AS session_id, study_topic_id, {", ".join(COUNTS)}
     FROM study_quiz_sessions
     WHERE client_session_uuid = ANY(ARRAY(SELECT json_array_elements_text(CAST(:ids AS json))))
         AND superseded_at IS NULL
     ORDER BY id
-""")
+""")  # noqa: S608  # made of a constant
 
 
 def insert_sessions(

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from cli.client import PATH
-from shared.live.sessions import COUNTS
 from shared.models import StudyQuestionAttempt, StudyQuizSession
 from shared.study.finalize import verify
+from shared.study.store import COUNTS
 from tests.clients import Clock, Front, started
 from tests.factories import NO_CHOICE, RIGHT, WRONG, ZONES, forget, progress, rows, work_off
 

@@ -13,7 +13,7 @@ from shared.live.forms import BIGINT, STORABLE
 from shared.payload import MAX_PUB_ID
 from shared.study.progress import CHRONIC_AFTER
 from shared.study.scheduling import Memory, retrievability
-from shared.study.store import SHOWN_DUE, list_progress, today_of
+from shared.study.store import COUNTS, SHOWN_DUE, list_progress, today_of
 
 _Id = Annotated[int, Field(ge=0, lt=BIGINT)]
 
@@ -68,7 +68,7 @@ def list_topics(connection: Connection, user_id: int) -> list[Topic]:
 
 _PAST = text(f"""
     SELECT id AS session_id, study_topic_id, status, source, quiz_mode, created_at, finished_at, voided_at,
-        {", ".join(sessions.COUNTS)}
+        {", ".join(COUNTS)}
     FROM study_quiz_sessions
     WHERE user_id = :user_id AND status <> 'in_progress' AND id < :session_id
     ORDER BY id DESC LIMIT :limit

@@ -187,21 +187,11 @@ def unknown_session(session_id: int) -> errors.UnknownSessionError:
     return errors.UnknownSessionError(f"the learner has no quiz session {session_id}")
 
 
-COUNTS = (
-    "correct_count",
-    "wrong_count",
-    "unsure_count",
-    "newly_correct_count",
-    "recovered_count",
-    "relapsed_count",
-    "chronic_remaining_count",
-)
-
 # `cursor` is that of a session whose questions are all answered, see `read_session`.
 _SESSION = text(f"""
     SELECT id AS session_id, study_topic_id, status, source, quiz_mode, wrong_only, subject_filter,
         target_per_subject, subject_distribution, jsonb_array_length(question_ids) AS cursor, created_at,
-        finished_at, voided_at, {", ".join(COUNTS)}
+        finished_at, voided_at, {", ".join(store.COUNTS)}
     FROM study_quiz_sessions WHERE id = :session_id AND user_id = :user_id
 """)  # noqa: S608  # made of the constants above
 
@@ -248,7 +238,7 @@ def read_session(connection: Connection, user_id: int, session_id: int) -> dict[
 
 def with_snapshot(row: Mapping[str, Any]) -> dict[str, Any]:
     """Move a session's counts into `snapshot`, which is None before the session is closed."""
-    counts = {name: row[name] for name in COUNTS}
+    counts = {name: row[name] for name in store.COUNTS}
     rest = {name: value for name, value in row.items() if name not in counts}
     return rest | {"snapshot": None if row["status"] == "in_progress" else counts}
 

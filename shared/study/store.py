@@ -267,28 +267,34 @@ _LOAD_SESSIONS = text(f"""
             ORDER BY a.ordinal) AS loaded
 """)  # noqa: S608  # made of the constants above
 
+# The columns of a session for the fields of `Counts`, in the same order.
+COUNTS = (
+    "correct_count",
+    "wrong_count",
+    "unsure_count",
+    "newly_correct_count",
+    "recovered_count",
+    "relapsed_count",
+    "chronic_remaining_count",
+)
+
 # The ids are given twice: with the join alone, Postgres would read all sessions until an ANALYZE.
 _CLOSE = text(f"""
     WITH {_SAVED}, closed AS (
         UPDATE study_quiz_sessions AS s SET
             status = CASE WHEN status = 'in_progress' THEN 'done' ELSE status END,
             finished_at = coalesce(finished_at, :now),
-            correct_count = correct, wrong_count = wrong, unsure_count = unsure,
-            newly_correct_count = newly_correct, recovered_count = recovered, relapsed_count = relapsed,
-            chronic_remaining_count = chronic
+            {", ".join(f"{column} = {name}" for column, name in zip(COUNTS, Counts._fields, strict=True))}
         FROM json_to_recordset(CAST(:counts AS json)) AS counted (user_id bigint, session_id bigint,
             {", ".join(f"{name} int" for name in Counts._fields)})
         WHERE id = ANY(CAST(:session_ids AS bigint[])) AND id = session_id AND s.user_id = counted.user_id
-        RETURNING s.user_id, session_id, study_topic_id, correct_count, wrong_count, unsure_count,
-            newly_correct_count, recovered_count, relapsed_count, chronic_remaining_count
+        RETURNING s.user_id, session_id, study_topic_id, {", ".join(COUNTS)}
     ), asked AS (
         INSERT INTO outbox (user_id, study_quiz_session_id, kind)
         SELECT user_id, session_id, kind FROM closed, unnest(ARRAY['explain_misses', 'weak_areas']) AS kind
         ON CONFLICT (user_id, study_quiz_session_id, kind) DO NOTHING
     )
-    SELECT session_id, study_topic_id, correct_count, wrong_count, unsure_count, newly_correct_count,
-        recovered_count, relapsed_count, chronic_remaining_count
-    FROM closed
+    SELECT session_id, study_topic_id, {", ".join(COUNTS)} FROM closed
 """)  # noqa: S608  # made of the constants above
 
 

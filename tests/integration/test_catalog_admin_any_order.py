@@ -18,6 +18,7 @@ from shared.live.forms import SessionStart, Submission
 from shared.models import PublishedItem, StudyQuestionAttempt, StudyQuizSession
 from shared.study.finalize import verify
 from shared.study.grading import grade
+from shared.study.store import COUNTS
 from tests.factories import (
     CATALOG,
     DEFAULT_ZONE,
@@ -185,12 +186,10 @@ def test_I3_I4_each_attempt_is_graded_by_its_edition_whatever_was_published_when
         graded = grade(attempt["selected"], unsure=attempt["unsure"], correct_choice=keys[attempt["pub_id"]])
         assert (attempt["outcome"], attempt["rating"]) == graded
     assert not any(checked.differing for checked in verify(pooled))
-    counts = {row["id"]: [row[name] for name in sessions.COUNTS] for row in rows(pooled, StudyQuizSession)}
+    counts = {row["id"]: [row[name] for name in COUNTS] for row in rows(pooled, StudyQuizSession)}
     for each in sent:
         topics = (standing(pooled, each).result or {"topics": []})["topics"]
-        assert all(
-            [topic[name] for name in sessions.COUNTS] == counts[topic["session_id"]] for topic in topics
-        )
+        assert all([topic[name] for name in COUNTS] == counts[topic["session_id"]] for topic in topics)
 
     known = progress(pooled)
     forget(pooled)

@@ -8,9 +8,10 @@ from sqlalchemy import Engine, text
 
 from shared.errors import OvertakenError
 from shared.live.forms import Submission
-from shared.live.sessions import COUNTS, submit
+from shared.live.sessions import submit
 from shared.models import StudyQuestionAttempt, StudyQuestionProgress, StudyQuizSession, Upload
 from shared.study.finalize import verify
+from shared.study.store import COUNTS
 from tests.factories import (
     ANN,
     BEN,
