@@ -77,13 +77,13 @@ log = structlog.get_logger()
 
 
 class Job:
-    """A periodic part of the sweeper's work; `do` returns whether to run the job again at once.
+    """A periodic part of the sweeper's work; if `do` returns True, the job is run again at once.
 
     If the job fails several times in a row, only the first failure and the recovery are logged. The other
     jobs go on.
     """
 
-    def __init__(self, name: str, do: Callable[[], bool], every: float) -> None:
+    def __init__(self, name: str, do: Callable[[], bool | None], every: float) -> None:
         self._name = name
         self._do = do
         self._every = every
@@ -232,27 +232,25 @@ class Sweeper:
         self._delivering.due = 0.0
         self._wake.put(None)
 
-    def _beat(self) -> bool:
+    def _beat(self) -> None:
         with self._engine.begin() as connection:
             health.beat(connection, health.SWEEPER)
-        return False
 
-    def _announce_progress(self) -> bool:
+    def _announce_progress(self) -> None:
         with self._engine.begin() as connection:
             self._announced_to = webhooks.announce_progress(connection, self._announced_to)
-        return False
 
-    def _enqueue(self) -> bool:
+    def _enqueue(self) -> None:
         """Enqueue the overdue uploads for which the queue has room below its limit."""
         queue_limit = self._settings.queue_limit
         with self._engine.begin() as connection:
             retries.hasten(connection, self._settings, limit=queue_limit * broker.MESSAGE_SIZE)
             if not retries.any_overdue(connection):
-                return False
+                return
         with metrics.ENQUEUE_FAILURES.count_exceptions():
             room = queue_limit - broker.queue_length(self._app)
         if room <= 0:
-            return False
+            return
         with self._engine.begin() as connection:
             overdue = retries.claim_overdue(
                 connection,
@@ -267,7 +265,6 @@ class Sweeper:
             for uploads in islice(retries.split_into_messages(overdue, broker.MESSAGE_SIZE), room):
                 broker.enqueue(producer, self._app, uploads, again=True)
                 log.info("uploads.enqueued_by_sweeper", uploads=[str(upload) for upload in uploads])
-        return False
 
     def _abandon_idle(self) -> bool:
         with self._engine.begin() as connection:
@@ -281,14 +278,13 @@ class Sweeper:
             log.info("quiz_sessions.abandoned", count=abandoned)
         return bool(abandoned)
 
-    def _purge(self, older_than: timedelta) -> bool:
+    def _purge(self, older_than: timedelta) -> None:
         """Purge the next few uploads or conflicts that are old enough; after the last ones, begin again."""
         purged = next(self._purging, None)
         if purged is None:
             self._purging = retention.purge(self._engine, Status.INGESTED, older_than=older_than)
         elif purged:
             log.info("payloads.purged", count=purged)
-        return False
 
     def _log_differences(self) -> bool:
         """Log what `catalog reconcile` would repair for the next learners; once a day, begin again.
