@@ -58,11 +58,10 @@ IDLE_EVERY_S = 60.0
 # Once a day, one sweeper looks for what to reconcile; every RECONCILE_EVERY_S seconds, each sweeper checks
 # whether a day has passed since the last look.
 RECONCILE_EVERY_S = 300.0
-RECONCILE_HEARTBEAT = "reconcile"
 # Seconds in which one batch of learners must be compared: the sweeper does nothing else meanwhile.
 COMPARE_S = 5.0
 _BEGIN_RECONCILING = text("""
-    INSERT INTO heartbeats (name, beaten_at) VALUES (:name, now())
+    INSERT INTO heartbeats (name, beaten_at) VALUES ('reconcile', now())
     ON CONFLICT (name) DO UPDATE SET beaten_at = now()
     WHERE heartbeats.beaten_at NOT BETWEEN now() - interval '1 day' AND clock_timestamp() RETURNING true
 """)
@@ -293,9 +292,7 @@ class Sweeper:
         """
         if (differences := next(self._differences, None)) is None:
             with self._engine.begin() as connection:
-                begins = not db.catalog_is_ours(connection) and db.scalar(
-                    connection, _BEGIN_RECONCILING, {"name": RECONCILE_HEARTBEAT}
-                )
+                begins = not db.catalog_is_ours(connection) and db.scalar(connection, _BEGIN_RECONCILING)
             limit = min(COMPARE_S, self._settings.task_time_limit)
             self._differences = catalog_reconcile.Differences(self._engine, limit) if begins else iter(())
             return bool(begins)
