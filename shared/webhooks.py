@@ -260,11 +260,6 @@ def record(connection: Connection, webhook: Webhook, answer: Answer, settings: S
     db.execute(connection, _FAIL, try_ | waits | {"error": answer.text})
 
 
-def make_tls() -> ssl.SSLContext:
-    """Make the one TLS context for all deliveries: making it takes longer than a delivery."""
-    return httpx.create_ssl_context()
-
-
 async def post(webhook: Webhook, settings: Settings, tls: ssl.SSLContext) -> Answer:
     """Post a webhook; return the answer, or why there was none, within WEBHOOK_TIMEOUT.
 

@@ -25,6 +25,7 @@ from datetime import timedelta
 from itertools import islice
 from queue import Empty, SimpleQueue
 
+import httpx
 import structlog
 from redis import Redis
 from sqlalchemy import Engine, text
@@ -117,7 +118,7 @@ class WebhookSender:
         self._engine = engine
         self._settings = settings
         self._on_free = on_free
-        self._tls = webhooks.make_tls()
+        self._tls = httpx.create_ssl_context()  # one for all deliveries: making it takes longer than one
         self._threads: set[threading.Thread] = set()
         self._was_full = False
 
