@@ -331,8 +331,7 @@ def void(uuid: UUID) -> ResponseReturnValue:
         wrong = f"A reason of 1 to {LONGEST_REASON} characters is required."
         page = render_template("void.html", uuid=uuid, longest=LONGEST_REASON, reason=reason, wrong=wrong)
         return page, 422
-    act = partial(actions.void_upload, client_session_uuid=uuid, reason=reason)
-    count = write(act)
+    count = write(partial(actions.void_upload, client_session_uuid=uuid, reason=reason))
     if count:
         log.info("ops.voided", upload=str(uuid), sessions=count)
     flash(f"{count} sessions voided." if count else "The upload was voided already.")
@@ -386,8 +385,7 @@ def payloads(conflict: int) -> ResponseReturnValue:
 @blueprint.post("/conflicts/<id:conflict>/accept")
 def accept(conflict: int) -> ResponseReturnValue:
     """Replace the upload's content by the other content; keep the former content as a conflict."""
-    act = partial(actions.accept_conflict, conflict=conflict)
-    uuid = write(act)
+    uuid = write(partial(actions.accept_conflict, conflict=conflict))
     log.info("ops.conflict_accepted", upload=str(uuid))
     flash("Accepted: the other content is replayed soon; the former content is kept as a conflict.")
     return redirect(url_for(".upload", uuid=uuid), 303)
