@@ -14,7 +14,6 @@ from api.ops import create_ops_app
 from api.ops.session import PATH
 from api.origins import install_origins
 from api.proxies import ProxyHeaders, make_location_relative
-from api.schemas import MAX_BODY
 from api.services import SYSTEM_CLOCK, install_services
 from shared.config import Settings
 from shared.errors import ConfigurationError
@@ -52,7 +51,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None) 
     if settings.viewer_page:
         app.register_blueprint(viewer.routes)
     if settings.ops_password.get_secret_value():
-        operators = create_ops_app(settings, clock or SYSTEM_CLOCK, MAX_BODY)
+        operators = create_ops_app(settings, clock or SYSTEM_CLOCK)
         app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {PATH: operators})  # type: ignore[method-assign]
     app.wsgi_app = ProxyHeaders(app.wsgi_app, settings)  # type: ignore[method-assign]
     return app

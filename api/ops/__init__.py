@@ -16,6 +16,7 @@ from api.metrics import count_requests
 from api.ops import learner, session, views
 from api.ops.store import OperatorStore
 from api.proxies import make_location_relative
+from api.schemas import MAX_BODY
 from shared.config import Settings
 from shared.spool import PROCESS_TIMEOUT_S, connect
 
@@ -23,10 +24,10 @@ NONE = "-"
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
-def create_ops_app(settings: Settings, clock: Callable[[], datetime], max_body: int) -> Flask:
+def create_ops_app(settings: Settings, clock: Callable[[], datetime]) -> Flask:
     """Make the application that is mounted at `/ops`; the caller has checked that OPS_PASSWORD is set."""
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = max_body
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.after_request(make_location_relative)
     app.url_map.converters["id"] = IdConverter
     for name, filter_ in (("second", second), ("minute", minute), ("age", age)):
