@@ -474,7 +474,7 @@ def flower_logins(text: str) -> list[str]:
 
     Flower itself reads this setting, so it is not a field of the settings here.
     """
-    found = [login for part in text.split(",") if (login := part.strip())]
+    found = [*_listed(text)]
     if not found:
         raise ConfigurationError(
             "FLOWER_BASIC_AUTH: must be set to name:password; without a login anybody could use Flower"

@@ -397,9 +397,6 @@ def abandon_idle(
     return abandoned
 
 
-VOID_REASON = "deleted in the front end"
-
-
 def void(
     connection: Connection, user_id: int, session_id: int, *, now: datetime, default_zone: str
 ) -> dict[str, Any]:
@@ -411,7 +408,7 @@ def void(
     lock_known_learner(connection, user_id)
     if lock_session(connection, user_id, session_id).status == "in_progress":
         close(connection, user_id, session_id, status="abandoned", now=now, default_zone=default_zone)
-    voiding.void_sessions(connection, user_id, [session_id], reason=VOID_REASON)
+    voiding.void_sessions(connection, user_id, [session_id], reason="deleted in the front end")
     return read_session(connection, user_id, session_id)
 
 
