@@ -114,8 +114,7 @@ def start_session(path: LearnerPath) -> tuple[dict[str, Any], int, dict[str, str
     form = read_body(SessionStart)
 
     def start(connection: Connection, now: _Clock) -> tuple[dict[str, Any], bool]:
-        circumstances = sessions.Circumstances(now["now"], SystemRandom(), now["default_zone"])
-        session_id, new = sessions.start(connection, path.user_id, form, circumstances)
+        session_id, new = sessions.start(connection, path.user_id, form, rng=SystemRandom(), **now)
         return sessions.read_session(connection, path.user_id, session_id), new
 
     session, new = _run_at_database_time(start)

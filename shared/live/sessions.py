@@ -33,14 +33,6 @@ class Candidate(NamedTuple):
     due: date | None
 
 
-class Circumstances(NamedTuple):
-    """The time, the random numbers and the default time zone with which a live session is started."""
-
-    now: datetime
-    rng: Random
-    default_zone: str
-
-
 class Started(NamedTuple):
     """A session in progress; `new`: whether `start` has just begun it."""
 
@@ -63,25 +55,31 @@ _INSERT = text("""
 """)
 
 
-def start(connection: Connection, user_id: int, form: SessionStart, circumstances: Circumstances) -> Started:
+def start(  # noqa: PLR0913  # the parts of the request, and what chance and clock say
+    connection: Connection,
+    user_id: int,
+    form: SessionStart,
+    *,
+    rng: Random,
+    now: datetime,
+    default_zone: str,
+) -> Started:
     """Start a session; if one is in progress in the topic, return that one unchanged."""
     lock_known_learner(connection, user_id)
     require_topic(connection, user_id, form.study_topic_id)
     topic = {"user_id": user_id, "study_topic_id": form.study_topic_id}
     if found := db.scalar(connection, _IN_PROGRESS, topic):
         return Started(found, new=False)
-    today = store.today_of(
-        connection, user_id, now=circumstances.now, default_zone=circumstances.default_zone
-    )
-    candidates = load_candidates(connection, user_id, form, today=today, now=circumstances.now)
-    chosen = choose(candidates, form, today, circumstances.rng)
+    today = store.today_of(connection, user_id, now=now, default_zone=default_zone)
+    candidates = load_candidates(connection, user_id, form, today=today, now=now)
+    chosen = choose(candidates, form, today, rng)
     if not chosen:
         raise errors.NothingToAskError("no question of the topic matches the request")
     snapshot = {
         "question_ids": json.dumps([each.question_id for each in chosen]),
         "subjects": json.dumps(Counter(each.subject for each in chosen)),
     }
-    bound = form.model_dump() | snapshot | {"user_id": user_id, "now": circumstances.now}
+    bound = form.model_dump() | snapshot | {"user_id": user_id, "now": now}
     if made := db.scalar(connection, _INSERT, bound):
         return Started(made, new=True)
     if found := db.scalar(connection, _IN_PROGRESS, topic):  # begun by a process that took no lock

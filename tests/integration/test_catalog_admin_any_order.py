@@ -96,9 +96,8 @@ class LiveSide:
         with self.engine.begin() as connection:
             if live.learner not in self.started:
                 form = SessionStart(study_topic_id=10 * live.learner + 1)
-                circumstances = sessions.Circumstances(live.at, Random(1), DEFAULT_ZONE)
                 self.started[live.learner] = sessions.start(
-                    connection, live.learner, form, circumstances
+                    connection, live.learner, form, rng=Random(1), now=live.at, default_zone=DEFAULT_ZONE
                 ).session_id
                 return
             session = self.started[live.learner]

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from shared.errors import AlreadyAnsweredError
 from shared.live.forms import SessionStart, Submission
-from shared.live.sessions import Circumstances, Started, close, start, submit
+from shared.live.sessions import Started, close, start, submit
 from shared.models import StudyQuestionAttempt, StudyQuizSession
 from shared.study import store
 from shared.study.finalize import verify
@@ -37,7 +37,7 @@ def starting(now: datetime) -> Callable[[Engine], Started]:
     def work(engine: Engine) -> Started:
         with engine.begin() as connection:
             request = SessionStart(study_topic_id=TOPIC)
-            return start(connection, ANN, request, Circumstances(now, Random(1), DEFAULT_ZONE))
+            return start(connection, ANN, request, rng=Random(1), now=now, default_zone=DEFAULT_ZONE)
 
     return work
 
