@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from shared.db import execute, scalar, scalars
 from shared.errors import SupersededError
@@ -54,12 +54,8 @@ def void_sessions(connection: Connection, user_id: int, session_ids: list[int], 
     SupersededError if none was voided and some are superseded: the answers of a superseded session may count
     through another session.
     """
-    bound = {"user_id": user_id, "session_ids": session_ids, "reason": reason}
-    changed = scalars(connection, _VOID, bound)
-    _require_change(connection, bound, changed)
-    execute(connection, _SKIP_WEBHOOKS, {"user_id": user_id, "session_ids": changed})
-    _fold_again(connection, user_id, changed)
-    return len(changed)
+    sessions = {"user_id": user_id, "session_ids": session_ids, "reason": reason}
+    return _change(connection, _VOID, sessions, _SKIP_WEBHOOKS)
 
 
 def unvoid_sessions(connection: Connection, user_id: int, session_ids: list[int]) -> int:
@@ -67,21 +63,20 @@ def unvoid_sessions(connection: Connection, user_id: int, session_ids: list[int]
 
     The caller holds the learner's lock. Raises SupersededError if none comes back and some are superseded.
     """
-    bound = {"user_id": user_id, "session_ids": session_ids}
-    changed = scalars(connection, _UNVOID, bound)
-    _require_change(connection, bound, changed)
-    execute(connection, _RESUME_WEBHOOKS, {"user_id": user_id, "session_ids": changed})
-    _fold_again(connection, user_id, changed)
-    return len(changed)
+    sessions = {"user_id": user_id, "session_ids": session_ids}
+    return _change(connection, _UNVOID, sessions, _RESUME_WEBHOOKS)
 
 
-def _require_change(connection: Connection, sessions: dict[str, Any], changed: list[int]) -> None:
+def _change(
+    connection: Connection, statement: TextClause, sessions: dict[str, Any], webhooks: TextClause
+) -> int:
+    """Change sessions, then the webhooks of those that changed; fold their questions again."""
+    changed = scalars(connection, statement, sessions)
     if not changed and scalar(connection, _SUPERSEDED, sessions):
         raise SupersededError(
             "the session is void permanently: its upload was replayed again, or other content was accepted"
         )
-
-
-def _fold_again(connection: Connection, user_id: int, session_ids: list[int]) -> None:
-    touched = scalars(connection, _TOUCHED, {"user_id": user_id, "session_ids": session_ids})
-    refold(connection, user_id, touched)
+    bound = {"user_id": sessions["user_id"], "session_ids": changed}
+    execute(connection, webhooks, bound)
+    refold(connection, sessions["user_id"], scalars(connection, _TOUCHED, bound))
+    return len(changed)
