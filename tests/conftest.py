@@ -2,7 +2,6 @@
 
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -19,7 +18,7 @@ from sqlalchemy.pool import NullPool
 import migrations
 from cli.local.servers import Servers
 from shared.config import Settings
-from tests.processes import PATIENCE_S
+from tests.processes import PATIENCE_S, reachable_directory
 from tests.receiver import Receiver, receiving
 
 TEMPLATE = "migrated"
@@ -37,11 +36,15 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    with tempfile.TemporaryDirectory(prefix="study-ingest-tests-") as home:
-        # If root runs the tests, the servers run as another user, who has to enter this directory.
-        os.chmod(home, 0o711)  # noqa: PTH101, S103
-        with Servers(Path(home) / "servers", durable=False) as servers:
-            yield servers
+    with reachable_directory() as home, Servers(home / "servers", durable=False) as servers:
+        yield servers
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Make a directory that the servers of a test can enter."""
+    with reachable_directory() as path:
+        yield path
 
 
 def with_database(url: str, name: str) -> str:

@@ -1,6 +1,6 @@
 """The short form of the chaos run, and proof that it can fail."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -8,17 +8,10 @@ import pytest
 from tests.chaos.fault import Fault
 from tests.chaos.run import FAULTS, run
 from tests.chaos.system import COMMANDS
-from tests.processes import reachable_directory
 
 # Faults take most of this time.
 pytestmark = pytest.mark.timeout(600)
 SEED = 1
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with reachable_directory() as path:
-        yield path
 
 
 def named(*names: str) -> list[Fault]:

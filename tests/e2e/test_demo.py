@@ -20,7 +20,7 @@ from cli.client import Sender
 from cli.demo import LEARNER
 from shared.models import StudyQuestionAttempt, StudyQuizSession, Upload
 from shared.study.finalize import verify
-from tests.processes import PATIENCE_S, reachable_directory, until
+from tests.processes import PATIENCE_S, until
 
 COMMAND = str(Path(sys.executable).parent / "study-ingest")
 SETTINGS = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", "VIEWER_SYNC_TOKEN", "STUDY_INGEST_DATA_DIR")
@@ -53,12 +53,6 @@ History          2      2       ·        ·          1         1        ·
 ✓ 0 differences
 All checks passed.
 """
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with reachable_directory() as path:
-        yield path
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import random
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from cli.local.places import account_for, read_env
 from shared.config import postgres_url
 from tests import disks, factories
 from tests.clients import log_in
-from tests.processes import PATIENCE_S, PROCFILE, Processes, free_port, reachable_directory, until
+from tests.processes import PATIENCE_S, PROCFILE, Processes, free_port, until
 from tests.up import running
 
 pytestmark = [
@@ -44,12 +43,6 @@ class Place:
 METRICS = Place("metrics")
 LOG = Place("log")
 VALKEY = Place("servers/valkey", 24, ("disks", "spool persistence", "broker"))
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with reachable_directory() as path:
-        yield path
 
 
 def prepare(data_dir: Path, place: Place) -> disks.SmallDisk:

@@ -29,7 +29,7 @@ from shared.study.finalize import verify
 from tests import factories
 from tests.clients import STUDY_TOKEN
 from tests.factories import statuses
-from tests.processes import Processes, free_port, reachable_directory, until
+from tests.processes import Processes, free_port, until
 
 SENDERS, EACH = 4, 75
 # What no client of the pooler may leave behind in a session for the next.
@@ -105,12 +105,6 @@ def engine(settings: Settings, database_url: str) -> Iterator[Engine]:
     engine = make_engine(settings.model_copy(update={"database_url": database_url}))
     yield engine
     engine.dispose()
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with reachable_directory() as home:
-        yield home
 
 
 def test_I1_I2_every_process_works_through_it(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from click.testing import CliRunner
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
@@ -22,7 +21,7 @@ from shared.config import Settings
 from shared.study.finalize import verify
 from tests import factories
 from tests.marks import MARK, is_marked
-from tests.processes import PATIENCE_S, Processes, processes, reachable_directory, until
+from tests.processes import PATIENCE_S, Processes, processes, until
 
 KEPT, LATER = (
     [factories.random_upload(random.Random(seed), 1 + seed % 3) for seed in seeds]
@@ -31,12 +30,6 @@ KEPT, LATER = (
 VIEWER = {"Authorization": "Bearer viewer-token-of-tests"}
 EVERY_PROCESS = ("worker", "sweeper")
 INGESTED = text("SELECT count(*) FROM uploads WHERE status = 'ingested'")
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with reachable_directory() as path:
-        yield path
 
 
 @contextmanager

@@ -14,18 +14,12 @@ import psutil
 import pytest
 
 from cli.local.places import NothingRunningError, read_env
-from tests.processes import PATIENCE_S, free_port, living, reachable_directory, until
+from tests.processes import PATIENCE_S, free_port, living, until
 from tests.up import BARE, COMMAND, KEPT, KEYS, TOKENS, Up, running
 
 on_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells a process of its parent's death"
 )
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with reachable_directory() as path:
-        yield path
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.processes import FOREIGN, PATIENCE_S, as_root, living, reachable_directory, reachable_python, until
+from tests.processes import FOREIGN, PATIENCE_S, as_root, living, reachable_python, until
 
 pytestmark = as_root
 BARE = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "BROKER_URL"}}
@@ -25,12 +25,6 @@ class Planted:
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return os.system, (self.command,)
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with reachable_directory() as path:
-        yield path
 
 
 @pytest.fixture

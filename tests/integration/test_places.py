@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,15 +21,14 @@ from cli.local.up import (
     stores,
     tokens,
 )
-from tests.processes import FOREIGN, as_root, free_port, reachable_directory, reachable_python
+from tests.processes import FOREIGN, as_root, free_port, reachable_python
 
 OUR_OWN = [*SECRETS, "DATABASE_URL", "BROKER_URL", "REDIS_URL"]
 
 
 @pytest.fixture
-def data_dir() -> Iterator[Path]:
-    with reachable_directory() as path:
-        yield make_data_dir(path / "data")
+def data_dir(home: Path) -> Path:
+    return make_data_dir(home / "data")
 
 
 @pytest.fixture(autouse=True)

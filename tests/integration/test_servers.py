@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -16,7 +15,7 @@ from sqlalchemy import create_engine, text
 
 from cli.local.places import LOCK, POSTGRES, VALKEY, ServerError, account_for, postgres_programs
 from cli.local.servers import Servers, stop_orphan
-from tests.processes import as_root, reachable_directory
+from tests.processes import as_root
 
 on_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells a process of its parent's death"
@@ -31,9 +30,8 @@ with Servers(pathlib.Path(sys.argv[1]), durable=True) as servers:
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
-    with reachable_directory() as path:
-        yield path / "servers"
+def home(home: Path) -> Path:
+    return home / "servers"
 
 
 def write(servers: Servers) -> None:

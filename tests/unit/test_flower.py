@@ -1,14 +1,13 @@
 """Flower's logins and the broker's address are right, or nothing starts; what is wrong is not repeated."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from shared.config import BrokerSettings, Settings, flower_logins, load_settings
 from shared.errors import ConfigurationError
-from tests.processes import FOREIGN, as_root, reachable_directory
+from tests.processes import FOREIGN, as_root
 from worker.flower import require_private
 
 STORES = {"DATABASE_URL": "postgresql://somebody@host/name", "BROKER_URL": "redis://host"}
@@ -57,9 +56,8 @@ def test_it_needs_no_secret_but_the_brokers(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def state() -> Iterator[Path]:
-    with reachable_directory() as path:
-        yield path / "flower.db"
+def state(home: Path) -> Path:
+    return home / "flower.db"
 
 
 def test_its_state_may_be_missing_or_its_own(state: Path) -> None:
