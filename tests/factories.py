@@ -13,6 +13,7 @@ from shared.catalog_admin import load_catalog
 from shared.catalog_form import CatalogFile, EditionChange
 from shared.models import Base, StudyQuestionProgress, StudyQuizSession, Upload
 from shared.replay import Replayed, replay
+from shared.study.finalize import verify
 from shared.study.store import list_progress
 from shared.uploads import Delivery, Receipt, find, receive
 
@@ -240,6 +241,11 @@ def progress(engine: Engine) -> list[str]:
 def reviews(engine: Engine) -> dict[int, int]:
     """Return the stored number of reviews of each question."""
     return {row["study_question_id"]: row["reviews"] for row in rows(engine, StudyQuestionProgress)}
+
+
+def sound(engine: Engine) -> bool:
+    """Return whether all progress is what `verify` computes again."""
+    return not any(checked.differing for checked in verify(engine))
 
 
 def statuses(engine: Engine) -> list[str]:

@@ -13,10 +13,9 @@ from sqlalchemy import Engine
 
 from cli.client import PATH
 from shared.models import StudyQuestionAttempt, StudyQuizSession
-from shared.study.finalize import verify
 from shared.study.store import COUNTS
 from tests.clients import Clock, Front, started
-from tests.factories import NO_CHOICE, RIGHT, WRONG, ZONES, forget, progress, rows, work_off
+from tests.factories import NO_CHOICE, RIGHT, WRONG, ZONES, forget, progress, rows, sound, work_off
 
 START = datetime(2026, 10, 30, 12, tzinfo=UTC)
 # Equal times, the pace of a sitting, and gaps across 04:00 of some zone or across the night in which New York
@@ -104,7 +103,7 @@ class Runner:
                 outbox.append(self.offline(sitting))
         for sent in rng.sample(outbox, len(outbox)):
             self.send(front, sent)
-        assert not any(checked.differing for checked in verify(self.engine))
+        assert sound(self.engine)
         return progress(self.engine)
 
     def live(self, front: Front, sitting: Sitting) -> None:

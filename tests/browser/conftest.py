@@ -24,7 +24,6 @@ from shared import tokens
 from shared.catalog_admin import load_catalog
 from shared.catalog_form import CatalogFile
 from shared.config import Settings
-from shared.study.finalize import verify
 from shared.study.store import list_progress
 from tests import factories
 from tests.browser.device import UNSENT, Device, device
@@ -280,7 +279,3 @@ def sample_learner(viewer_engine: Engine) -> Learner:
 def drained(page: Page, patience: float = PATIENCE_S) -> None:
     """Wait until all that is added to an outbox is sent."""
     until(lambda: page.evaluate(UNSENT) == 0, "the outbox is empty", patience)
-
-
-def no_differences(engine: Engine) -> bool:
-    return not any(each.differing for each in verify(engine))

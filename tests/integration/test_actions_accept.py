@@ -11,7 +11,6 @@ from shared.errors import SupersededError
 from shared.learners import delete_learner
 from shared.models import StudyQuizSession, Upload, UploadConflict
 from shared.ops.actions import accept_conflict, add_skipped, shift_clock, unvoid_upload, void_upload
-from shared.study.finalize import verify
 from shared.uploads import Verdict
 from tests.clients import STUDY_TOKEN, Front, refusal
 from tests.factories import (
@@ -29,6 +28,7 @@ from tests.factories import (
     progress,
     question,
     rows,
+    sound,
     standing,
     upload,
     uuid_of,
@@ -55,10 +55,6 @@ def void(engine: Engine) -> int:
 def unvoid(engine: Engine) -> int:
     with engine.begin() as connection:
         return unvoid_upload(connection, uuid_of(FIRST))
-
-
-def clean(engine: Engine) -> bool:
-    return not any(each.differing for each in verify(engine))
 
 
 @pytest.fixture
@@ -90,7 +86,7 @@ def test_what_is_accepted_is_as_if_it_came_alone(engine: Engine, alone: list[str
     found = standing(engine, SECOND)
     assert (found.status, found.voided_at) == ("ingested", None)
     assert progress(engine) == alone
-    assert clean(engine)
+    assert sound(engine)
     assert deliver(engine, FIRST).verdict is Verdict.CONFLICT
     assert deliver(engine, SECOND).verdict is Verdict.INGESTED
     assert len(rows(engine, UploadConflict)) == 1
@@ -162,7 +158,7 @@ def test_what_was_skipped_joins_the_content_that_stands(engine: Engine) -> None:
     with engine.begin() as connection:
         assert add_skipped(connection, uuid_of(second), now=NOW, default_zone=DEFAULT_ZONE) == 1
     late = progress(engine)
-    assert clean(engine)
+    assert sound(engine)
     forget(engine)
     ingest(engine, second)
     assert progress(engine) == late

@@ -13,7 +13,6 @@ from shared.live.forms import SessionStart, Submission
 from shared.live.sessions import Started, close, start, submit
 from shared.models import StudyQuestionAttempt, StudyQuizSession
 from shared.study import store
-from shared.study.finalize import verify
 from tests.clients import TOPIC, Clock, Front, started
 from tests.factories import (
     ANN,
@@ -25,6 +24,7 @@ from tests.factories import (
     load,
     reviews,
     rows,
+    sound,
     upload,
     work_off,
 )
@@ -57,10 +57,6 @@ def finalizing(session: int, now: datetime) -> Work:
             return close(connection, ANN, session, status="done", now=now, default_zone=DEFAULT_ZONE)
 
     return work
-
-
-def sound(engine: Engine) -> bool:
-    return not any(checked.differing for checked in verify(engine))
 
 
 @pytest.mark.parametrize("locked", [True, False])

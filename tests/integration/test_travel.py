@@ -9,9 +9,21 @@ from sqlalchemy import Engine, update
 from api.ops.learner import weeks
 from shared.models import StudyQuestionAttempt, StudyQuestionProgress, User
 from shared.ops.reports import report_learner
-from shared.study.finalize import verify
 from tests.clients import Clock, Front
-from tests.factories import ANN, BEN, CHO, DEFAULT_ZONE, WRONG, answer, ingest, load, progress, rows, upload
+from tests.factories import (
+    ANN,
+    BEN,
+    CHO,
+    DEFAULT_ZONE,
+    WRONG,
+    answer,
+    ingest,
+    load,
+    progress,
+    rows,
+    sound,
+    upload,
+)
 
 # Evenings in Seoul and in Los Angeles, where it is still the day before, and in Seoul again.
 JOURNEY = [
@@ -49,10 +61,6 @@ def dates(engine: Engine) -> list[date]:
 def move(engine: Engine, learner: int, zone: str | None) -> None:
     with engine.begin() as connection:
         connection.execute(update(User).where(User.id == learner).values(time_zone=zone))
-
-
-def sound(engine: Engine) -> bool:
-    return not any(checked.differing for checked in verify(engine))
 
 
 def test_with_offsets_each_answer_lies_on_its_own_local_date(engine: Engine) -> None:
