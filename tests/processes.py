@@ -38,6 +38,9 @@ def reachable_directory() -> Iterator[Path]:
 
 FOREIGN = 1  # daemon: a user that every system has
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users")
+on_linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a process of its parent's death"
+)
 CELERY = """#!{python}
 import sys
 from celery.__main__ import main

@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -14,12 +13,8 @@ import psutil
 import pytest
 
 from cli.local.places import NothingRunningError, read_env
-from tests.processes import PATIENCE_S, free_port, living, until
+from tests.processes import PATIENCE_S, free_port, living, on_linux, until
 from tests.up import BARE, COMMAND, KEPT, KEYS, TOKENS, Up, running
-
-on_linux = pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux tells a process of its parent's death"
-)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Requests that mean harm, or were made by a broken front end: 4xx, never 5xx, and nothing is left behind."""
 
 import json
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -11,15 +10,6 @@ from tests.clients import OTHER_TOPIC, STUDY_TOKEN, TOPIC, Front, refusal, start
 from tests.factories import everything
 
 SECRET = "chosen-2"
-
-
-@pytest.fixture
-def leaves_nothing(front: Front, engine: Engine) -> Iterator[None]:
-    """Prove that nothing that is refused changes a row."""
-    assert front
-    before = everything(engine)
-    yield
-    assert everything(engine) == before
 
 
 def send(front: Front, path: str, body: bytes, type_: str = "application/json") -> httpx.Response:

@@ -1,6 +1,6 @@
 """Whom the live side turns away, and what it does not know."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -11,18 +11,9 @@ from sqlalchemy import Engine
 from api.app import create_app
 from shared.config import Settings
 from tests.clients import TOPIC, Front, refusal, started
-from tests.factories import ANN, BEN, everything, load
+from tests.factories import ANN, BEN, load
 
 Serve = Callable[[Flask, Settings], httpx.Client]
-
-
-@pytest.fixture
-def leaves_nothing(front: Front, engine: Engine) -> Iterator[None]:
-    """Prove that nothing that is refused changes a row."""
-    assert front
-    before = everything(engine)
-    yield
-    assert everything(engine) == before
 
 
 def test_without_a_configured_token_the_live_side_is_closed(

@@ -15,11 +15,8 @@ from sqlalchemy import create_engine, text
 
 from cli.local.places import LOCK, POSTGRES, VALKEY, ServerError, account_for, postgres_programs
 from cli.local.servers import Servers, stop_orphan
-from tests.processes import as_root
+from tests.processes import as_root, on_linux
 
-on_linux = pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux tells a process of its parent's death"
-)
 HOLD = """
 import pathlib, sys, time
 from cli.local.servers import Servers

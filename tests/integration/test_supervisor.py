@@ -15,11 +15,8 @@ import pytest
 from cli.local.places import ServerError
 from cli.local.supervisor import ProcessEndedError, Restarts, Supervisor, to_files, to_terminal
 from cli.local.up import read_procfile
-from tests.processes import PATIENCE_S, living, until
+from tests.processes import PATIENCE_S, living, on_linux, until
 
-on_linux = pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux tells a process of its parent's death"
-)
 SLEEP = "sleep 600"
 SUPERVISE = """
 import os, sys
