@@ -19,7 +19,8 @@ from sqlalchemy import Engine
 from api.app import create_app
 from api.server import Server
 from shared.broker import REPLAY_QUEUE
-from shared.config import Settings
+from shared.config import Settings, StoreSettings
+from shared.db import make_engine
 from tests import factories
 from tests.clients import Clock, Front
 from tests.processes import PATIENCE_S
@@ -56,6 +57,14 @@ def front(
 def catalog(engine: Engine) -> None:
     """Load three learners and their questions."""
     factories.load(engine)
+
+
+@pytest.fixture
+def pooled(database_url: str) -> Iterator[Engine]:
+    """Connect as the processes do, and keep the connections."""
+    engine = make_engine(StoreSettings(database_url=database_url))
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture

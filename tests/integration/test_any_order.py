@@ -1,6 +1,5 @@
 """I3: the same progress after any permutation, duplication and interleaving of deliveries."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import groupby
 from typing import Any
@@ -10,20 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from shared.config import StoreSettings
-from shared.db import make_engine
-from tests.factories import ARRIVAL, deliver, forget, ingest, load, progress, sound, statuses, work_off
+from tests.factories import ARRIVAL, deliver, forget, ingest, progress, sound, statuses, work_off
 from tests.strategies import deliveries, uploads
 
+pytestmark = pytest.mark.usefixtures("catalog")
 Sent = dict[str, Any]
-
-
-@pytest.fixture
-def pooled(database_url: str) -> Iterator[Engine]:
-    engine = make_engine(StoreSettings(database_url=database_url))
-    load(engine)
-    yield engine
-    engine.dispose()
 
 
 def in_order(engine: Engine, sent: list[Sent]) -> list[str]:

@@ -1,6 +1,5 @@
 """Editions are published and corrected, while uploads and live sessions of old and new ones come."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
@@ -11,8 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, delete
 
-from shared.config import StoreSettings
-from shared.db import make_engine
 from shared.live import sessions
 from shared.live.forms import SessionStart, Submission
 from shared.models import PublishedItem, StudyQuestionAttempt, StudyQuizSession
@@ -45,13 +42,6 @@ EDITIONS = {
     for learner in ZONES
     for name, number in (("q", 10), ("second", 10), ("new", 10), ("q", 11))
 }
-
-
-@pytest.fixture
-def pooled(database_url: str) -> Iterator[Engine]:
-    engine = make_engine(StoreSettings(database_url=database_url))
-    yield engine
-    engine.dispose()
 
 
 def edition(pub_id: str, key: int) -> dict[str, Any]:

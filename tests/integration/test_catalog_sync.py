@@ -1,6 +1,6 @@
 """A catalog and the tables that hold it have the same digests; what is withdrawn keeps its past."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from shared import catalog_digest, catalog_sync
-from shared.config import StoreSettings
-from shared.db import make_engine
 from shared.errors import CatalogError
 from shared.models import StudyQuestion, StudyQuestionAttempt
 from tests.factories import (
@@ -35,13 +33,6 @@ TOPIC = 11
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=5)
 moments = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  # given
-
-
-@pytest.fixture
-def pooled(database_url: str) -> Iterator[Engine]:
-    engine = make_engine(StoreSettings(database_url=database_url))
-    yield engine
-    engine.dispose()
 
 
 @st.composite
