@@ -11,7 +11,9 @@ from sqlalchemy import Connection, Engine, FromClause, insert, select, text
 
 from shared.catalog_admin import load_catalog
 from shared.catalog_form import CatalogFile, EditionChange
-from shared.models import Base, StudyQuestionProgress, StudyQuizSession, Upload
+from shared.models import Base, StudyQuestionProgress, StudyQuizSession, Upload, UploadConflict
+from shared.ops.actions import accept_conflict
+from shared.payload import EXAMPLE_UPLOAD
 from shared.replay import Replayed, replay
 from shared.study.finalize import verify
 from shared.study.store import list_progress
@@ -167,6 +169,11 @@ def upload(*answers: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {"client_session_uuid": str(uuid4()), "attempts": list(answers)} | fields
 
 
+def an_upload(**changes: Any) -> dict[str, Any]:
+    """Make an upload as the API's document shows it."""
+    return EXAMPLE_UPLOAD | {"client_session_uuid": str(uuid4())} | changes
+
+
 def uuid_of(sent: dict[str, Any]) -> UUID:
     return UUID(sent["client_session_uuid"])
 
@@ -195,6 +202,13 @@ def ingest(engine: Engine, sent: dict[str, Any], received_at: datetime = ARRIVAL
     deliver(engine, sent, received_at)
     work_off(engine, sent)
     return standing(engine, sent)
+
+
+def accept(engine: Engine) -> None:
+    """Accept the only conflict."""
+    (conflict,) = rows(engine, UploadConflict)
+    with engine.begin() as connection:
+        accept_conflict(connection, conflict["id"])
 
 
 def begin_session(engine: Engine, learner: int, topic: int, *questions: int) -> None:

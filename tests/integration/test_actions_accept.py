@@ -10,7 +10,7 @@ from cli.client import PATH
 from shared.errors import SupersededError
 from shared.learners import delete_learner
 from shared.models import StudyQuizSession, Upload, UploadConflict
-from shared.ops.actions import accept_conflict, add_skipped, shift_clock, unvoid_upload, void_upload
+from shared.ops.actions import add_skipped, shift_clock, unvoid_upload, void_upload
 from shared.uploads import Verdict
 from tests.clients import STUDY_TOKEN, Front, refusal
 from tests.factories import (
@@ -20,6 +20,7 @@ from tests.factories import (
     DEFAULT_ZONE,
     NOW,
     WRONG,
+    accept,
     answer,
     deliver,
     forget,
@@ -39,12 +40,6 @@ FIRST = upload(answer("q110", "2026-11-20T09:00:00Z"), answer("q120", "2026-11-2
 SECOND = upload(answer("q110", "2026-11-20T09:00:00Z", WRONG), answer("q111", "2026-11-20T09:02:00Z")) | {
     "client_session_uuid": FIRST["client_session_uuid"]
 }
-
-
-def accept(engine: Engine) -> None:
-    (conflict,) = rows(engine, UploadConflict)
-    with engine.begin() as connection:
-        accept_conflict(connection, conflict["id"])
 
 
 def void(engine: Engine) -> int:

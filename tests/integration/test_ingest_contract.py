@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -11,16 +10,13 @@ from sqlalchemy import Engine, text
 
 from api.schemas import RESULT
 from shared.payload import EXAMPLE_UPLOAD
+from tests.factories import an_upload
 from tests.processes import until
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 
 ENDPOINT = "/ingest/study/attempts"
 EnqueuedFor = Callable[[], list[str]]
-
-
-def an_upload(**changes: Any) -> dict[str, Any]:
-    return EXAMPLE_UPLOAD | {"client_session_uuid": str(uuid4())} | changes
 
 
 def rows(engine: Engine, table: str) -> list[Any]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -16,16 +15,13 @@ from api.schemas import MAX_BODY
 from shared.config import Settings
 from shared.metrics import REFUSALS
 from shared.payload import EXAMPLE_UPLOAD
+from tests.factories import an_upload
 from tests.processes import until
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 
 ENDPOINT = "/ingest/study/attempts"
 Serve = Callable[..., httpx.Client]
-
-
-def an_upload(**changes: Any) -> dict[str, Any]:
-    return EXAMPLE_UPLOAD | {"client_session_uuid": str(uuid4())} | changes
 
 
 def uploads(engine: Engine) -> int:

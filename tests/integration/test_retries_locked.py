@@ -1,22 +1,17 @@
 """An upload that somebody holds: it may have to wait, and nobody else."""
 
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
 from sqlalchemy import Engine, text
 
-from shared.payload import EXAMPLE_UPLOAD
 from shared.uploads import lock
+from tests.factories import an_upload
 
 ENDPOINT = "/ingest/study/attempts"
 REJECT = text("""
     UPDATE uploads SET status = 'rejected', reason = 'unknown_questions', finalized_at = now()
 """)
-
-
-def an_upload(**changes: Any) -> dict[str, Any]:
-    return EXAMPLE_UPLOAD | {"client_session_uuid": str(uuid4())} | changes
 
 
 def test_a_locked_upload_delays_no_other(web: httpx.Client, engine: Engine) -> None:

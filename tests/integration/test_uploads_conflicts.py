@@ -9,16 +9,15 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from shared.errors import UnknownSessionError
-from shared.models import UploadConflict
-from shared.ops.actions import accept_conflict, void_upload
+from shared.ops.actions import void_upload
 from shared.uploads import Verdict
 from tests.factories import (
+    accept,
     deliver,
     delivery,
     forget,
     ingest,
     progress,
-    rows,
     sound,
     standing,
     uuid_of,
@@ -43,12 +42,6 @@ def bring(engine: Engine, sent: dict[str, Any], state: str) -> None:
         # One that was rejected has left none.
         with suppress(UnknownSessionError), engine.begin() as connection:
             void_upload(connection, uuid_of(sent), reason="test")
-
-
-def accept(engine: Engine) -> None:
-    (conflict,) = rows(engine, UploadConflict)
-    with engine.begin() as connection:
-        accept_conflict(connection, conflict["id"])
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)

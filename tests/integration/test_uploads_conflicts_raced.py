@@ -10,7 +10,6 @@ from sqlalchemy import Engine
 from shared.errors import ReplayRefusedError, SupersededError, UnknownConflictError
 from shared.models import UploadConflict
 from shared.ops.actions import (
-    accept_conflict,
     add_skipped,
     discard_conflict,
     unvoid_upload,
@@ -23,6 +22,7 @@ from tests.factories import (
     DEFAULT_ZONE,
     NOW,
     WRONG,
+    accept,
     answer,
     deliver,
     forget,
@@ -47,12 +47,6 @@ Act = Callable[[Engine], Any]
 
 def replay(engine: Engine) -> None:
     work_off(engine, FIRST)
-
-
-def accept(engine: Engine) -> None:
-    (conflict,) = rows(engine, UploadConflict)
-    with engine.begin() as connection:
-        accept_conflict(connection, conflict["id"])
 
 
 def discard(engine: Engine) -> None:
