@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -38,22 +38,10 @@ SAMPLE_LEARNER = 42  # not 1: a real catalog's first learner may share the datab
 VIEWER_KEYS, SIGNING_KEY = "viewer-keys.json", "viewer-signing-key.json"
 AUDIENCE = "study-ingest"
 METRICS = "metrics"
+SECRETS = ("VIEWER_SYNC_TOKEN", "STUDY_API_TOKEN", "OPS_PASSWORD", "METRICS_TOKEN", "FLOWER_BASIC_AUTH")
 RELEASE_SECONDS = 1.0  # within which the web process of a killed run releases its port
 READY_SECONDS = 60.0
 ASK_SECONDS = 2.0
-
-
-def _new_token() -> str:
-    return secrets.token_urlsafe(24)
-
-
-SECRETS: Mapping[str, Callable[[], str]] = {
-    "VIEWER_SYNC_TOKEN": _new_token,
-    "STUDY_API_TOKEN": _new_token,
-    "OPS_PASSWORD": _new_token,
-    "METRICS_TOKEN": _new_token,
-    "FLOWER_BASIC_AUTH": lambda: f"operator:{_new_token()}",
-}
 
 
 class NotReadyError(StudyIngestError):
@@ -198,7 +186,9 @@ def stores(servers: Servers) -> dict[str, str]:
 
 def tokens(last: Mapping[str, str]) -> dict[str, str]:
     """Return tokens and passwords: each from our own environment, else from the last run, else a new one."""
-    return {name: os.environ.get(name) or last.get(name) or new() for name, new in SECRETS.items()}
+    made = {name: secrets.token_urlsafe(24) for name in SECRETS}
+    made["FLOWER_BASIC_AUTH"] = f"operator:{made['FLOWER_BASIC_AUTH']}"
+    return {name: os.environ.get(name) or last.get(name) or made[name] for name in SECRETS}
 
 
 def data_settings() -> dict[str, str]:
