@@ -17,11 +17,15 @@ T = TypeVar("T")
 
 def connect(url: str, token: str, *, timeout: float) -> httpx.Client:
     """Make an HTTP client for a server; raise ConfigurationError if the address or the token is unusable."""
-    server, headers = _read_server(url), _make_headers(token)
+    server = _read_server(url)
+    if not (token.isascii() and token.isprintable()):
+        raise ConfigurationError(
+            "the token has a character that no header can hold: use printable ASCII only"
+        )
     is_local = server.host in LOOPBACK
     return httpx.Client(
         base_url=server,
-        headers=headers,
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
         timeout=timeout,
         # A proxy that the environment names cannot reach a server on this machine's loopback address.
         mounts={"http://": None, "https://": None} if is_local else None,
@@ -40,14 +44,6 @@ def _read_server(url: str) -> httpx.URL:
     if server.scheme not in {"http", "https"} or not server.host or (server.port or 0) > LARGEST_PORT:
         raise ConfigurationError(f"{url!r} is not a server's address such as http://host:8000")
     return server
-
-
-def _make_headers(token: str) -> dict[str, str]:
-    if not (token.isascii() and token.isprintable()):
-        raise ConfigurationError(
-            "the token has a character that no header can hold: use printable ASCII only"
-        )
-    return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
 
 def first_token(tokens: str) -> str:
