@@ -51,12 +51,15 @@ def upload(file: Path, *, sender: client.Sender, concurrency: int, wait: bool) -
     numbered = {number: line for number, line in all_lines if line.strip()}
     lines = list(numbered.values())
     with ThreadPoolExecutor(concurrency) as threads:
-        sending = threads.map(lambda line: _send(sender, line), lines)
+        sending = threads.map(partial(_ask, sender.send), lines)
         with remote.track(sending, len(lines), "sending") as answers:
             sent = list(answers)
         if wait:
-            deadline = time.monotonic() + WAIT_S
-            waited = threads.map(lambda line, each: _wait(sender, line, each, deadline), lines, sent)
+            wait_for = partial(_ask, partial(sender.wait, deadline=time.monotonic() + WAIT_S))
+            received = client.Answer.RECEIVED
+            waited = threads.map(
+                lambda line, each: wait_for(line) if each.answer is received else each, lines, sent
+            )
             with remote.track(waited, len(lines), "waiting") as answers:
                 sent = list(answers)
     for number, each in zip(numbered, sent, strict=True):
@@ -68,18 +71,11 @@ def upload(file: Path, *, sender: client.Sender, concurrency: int, wait: bool) -
         sys.exit(1)
 
 
-def _send(sender: client.Sender, line: bytes) -> client.Sent:
+def _ask(ask: Callable[[str], client.Sent], line: bytes) -> client.Sent:
     try:
-        return sender.send(line.decode())
+        return ask(line.decode())
     except UnicodeDecodeError:
         return client.Sent(client.Answer.FAILED, "not UTF-8")
-    except client.UnreachableServerError as error:
-        return client.Sent(client.Answer.FAILED, str(error))
-
-
-def _wait(sender: client.Sender, line: bytes, sent: client.Sent, deadline: float) -> client.Sent:
-    try:
-        return sender.wait(line.decode(), deadline) if sent.answer is client.Answer.RECEIVED else sent
     except client.UnreachableServerError as error:
         return client.Sent(client.Answer.FAILED, str(error))
 
