@@ -29,11 +29,10 @@ from shared.errors import ConfigurationError, StudyIngestError, UnknownLearnerEr
 from shared.payload import MAX_ATTEMPTS, normal_id
 from shared.quizzes import UNREADABLE
 from shared.study.grading import study_date
-from shared.study.store import learner_zone
+from shared.study.store import is_learner, learner_zone
 from shared.uploads import Delivery, Receipt, Verdict, receive
 
 BATCH = 100  # uploads that are recorded in one transaction
-_KNOWN = text("SELECT EXISTS (SELECT FROM users WHERE id = :learner)")
 _KEYS = text(f"""
     SELECT i.pub_id, i.correct_choice FROM study_questions q JOIN published_items i ON i.source_id = q.id
     WHERE q.user_id = :learner AND {CAN_GRADE}
@@ -90,7 +89,7 @@ def import_(  # noqa: PLR0913  # one for each option
         raise click.UsageError("give one of --field and --mapping")
     anki = read_anki(file, field=field, mapping=read_file(mapping) if mapping else None)
     with store.engine.connect() as connection:
-        if not db.scalar(connection, _KNOWN, {"learner": learner}):
+        if not is_learner(connection, learner):
             raise UnknownLearnerError(
                 f"learner {learner} is not in the catalog: correct --learner, or add the learner"
             )

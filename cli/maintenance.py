@@ -9,7 +9,6 @@ import click
 from kombu.exceptions import OperationalError
 from prometheus_client import start_http_server
 from redis.exceptions import RedisError
-from sqlalchemy import text
 
 import migrations
 from cli import context
@@ -23,9 +22,7 @@ from shared.learners import delete_learner, export_learner
 from shared.metrics import registry
 from shared.ops.reports import Counts, count_since, count_webhooks
 from shared.study import finalize
-from shared.study.store import list_progress
-
-_KNOWN = text("SELECT EXISTS (SELECT FROM users WHERE id = :id)")
+from shared.study.store import is_learner, list_progress
 
 
 @click.command()
@@ -101,7 +98,7 @@ def delete(user_id: int, *, store: context.Store) -> None:
 def progress(user_id: int, *, store: context.Store) -> None:
     """Print a learner's progress: one JSON line for each question, sorted by `pub_id`."""
     with store.engine.connect() as connection:
-        if not db.scalar(connection, _KNOWN, {"id": user_id}):
+        if not is_learner(connection, user_id):
             raise click.ClickException(f"learner {user_id} is unknown")
         for line in list_progress(connection, user_id):
             click.echo(json.dumps(line))

@@ -19,6 +19,7 @@ from shared.editions import CAN_GRADE, NAMES_ONE
 from shared.learners import delete_learner
 from shared.regrading import regrade
 from shared.study.grading import grade
+from shared.study.store import is_learner
 
 
 class Difference(NamedTuple):
@@ -86,9 +87,6 @@ _LEARNERS = text("""
     ) c GROUP BY user_id ORDER BY user_id LIMIT :batch
 """)
 
-
-# A document server may load its users again, and be between deleting and inserting them when we read them.
-_IS_THERE = text("SELECT EXISTS (SELECT FROM users WHERE id = :user_id)")
 
 _GRADED = text(f"""
     SELECT a.user_id, a.pub_id, a.selected, a.unsure, a.outcome, a.rating, i.correct_choice,
@@ -170,7 +168,9 @@ def reconcile(connection: Connection, difference: Difference, redis: Redis | Non
     if difference.editions:
         lock_answered(connection, [*difference.editions])
         regrade(connection, [*difference.editions])
-    elif db.scalar(connection, _IS_THERE, {"user_id": difference.user_id}):
+    elif is_learner(connection, difference.user_id):
+        # A document server may load its users again, and be between deleting and inserting them when we read
+        # them.
         return False
     else:
         delete_learner(connection, difference.user_id, redis)

@@ -143,7 +143,6 @@ def choose(candidates: Sequence[Candidate], form: SessionStart, today: date, rng
     return chosen[:MAX_QUESTIONS]
 
 
-_LEARNER = text("SELECT EXISTS (SELECT FROM users WHERE id = :user_id)")
 _TOPIC = text("SELECT EXISTS (SELECT FROM study_topics WHERE id = :topic_id AND user_id = :user_id)")
 _LOCK = text("""
     SELECT id, status, question_ids FROM study_quiz_sessions
@@ -162,7 +161,7 @@ def lock_known_learner(connection: Connection, user_id: int) -> None:
 
 def require_learner(connection: Connection, user_id: int) -> None:
     """Raise UnknownLearnerError if there is no such learner."""
-    if not db.scalar(connection, _LEARNER, {"user_id": user_id}):
+    if not store.is_learner(connection, user_id):
         raise errors.UnknownLearnerError(f"there is no learner {user_id}")
 
 

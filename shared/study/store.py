@@ -47,6 +47,12 @@ _FIND_OWNERS = text(f"""
     SELECT DISTINCT owner FROM unnest({_OWNERS}) AS owner WHERE owner IS NOT NULL ORDER BY owner
 """)  # noqa: S608  # as above
 _ZONE = text(_OF_LEARNER)
+_IS_LEARNER = text("SELECT EXISTS (SELECT FROM users WHERE id = :user_id)")
+
+
+def is_learner(connection: Connection, user_id: int) -> bool:
+    """Return whether there is such a learner."""
+    return bool(db.scalar(connection, _IS_LEARNER, {"user_id": user_id}))
 
 
 def lock_learner(connection: Connection, user_id: int, *, wait: bool = True) -> Any:
