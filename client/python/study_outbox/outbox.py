@@ -234,20 +234,17 @@ class Outbox:
                 self._this_thread.is_sending = self._flush_asked = False
 
     def _send_now(self, *, everything: bool) -> bool:
+        """Send the sessions that are due; return whether a token is missing.
+
+        `everything`: send all waiting sessions. Sending ends early if the outbox has to pause, has no token,
+        or is closed.
+        """
         if everything:
             self._paused_until = self._asked_until
             with self._tokens:
                 self._refused.clear()
                 self._refusals = 0
                 self._fresh = _UNASKED
-        return self._drain(everything=everything)
-
-    def _drain(self, *, everything: bool) -> bool:
-        """Send the sessions that are due; return whether a token is missing.
-
-        `everything`: send all waiting sessions. Sending ends early if the outbox has to pause, has no token,
-        or is closed.
-        """
         round_ = _Round(everything)
         while not self._stop.is_set() and time.monotonic() >= self._paused_until:
             before, round_.was_refused = len(round_.tried), False

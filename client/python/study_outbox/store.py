@@ -142,11 +142,10 @@ class Store:
         """Mark a session as refused, with the server's problem."""
         self._change(session_id, "leased_until = 0, state = 'refused', problem = ?", json.dumps(problem))
 
-    def delete(self, session_id: str) -> bool:
-        """Delete a session; return whether it was there."""
+    def delete(self, session_id: str) -> None:
+        """Delete a session, if it is there."""
         with self._transaction() as cursor:
             cursor.execute("DELETE FROM sessions WHERE learner = ? AND id = ?", (self._learner, session_id))
-            return cursor.rowcount > 0
 
     def items(self) -> list[Item]:
         """List what is kept: refused sessions first, then waiting ones, each kind oldest first."""
