@@ -5,8 +5,6 @@ from functools import partial
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks import (
     accept,
@@ -26,7 +24,7 @@ from benchmarks import (
     wal,
 )
 from benchmarks.compare import compare
-from benchmarks.figures import Figure, rows
+from benchmarks.figures import Figure
 from benchmarks.servers import start_stores
 
 Measure = Callable[..., list[Figure]]  # (stores, *, quick)
@@ -73,19 +71,10 @@ def run(names: list[str], *, quick: bool, write: Path | None) -> None:
     with start_stores() as stores:
         for name in names:
             measure, _ = MEASURES[name]
-            show(name, measure(stores, quick=quick), write)
-
-
-def show(name: str, figures: list[Figure], write: Path | None) -> None:
-    """Show figures, and write them into a document if one is given."""
-    table = Table(*report.HEADINGS)
-    for row in rows(figures):
-        table.add_row(*row)
-    Console(stderr=True).print(table)
-    for figure in figures:
-        click.echo(figure.json)
-    if write:
-        report.write(write, name, figures)
+            figures = measure(stores, quick=quick)
+            report.show(figures)
+            if write:
+                report.write(write, name, figures)
 
 
 def add_measure(name: str, names: list[str], description: str) -> None:

@@ -5,11 +5,9 @@ import subprocess
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks import report
-from benchmarks.figures import ratio, rows
+from benchmarks.figures import ratio
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -44,9 +42,4 @@ def compare(checkout: Path, names: tuple[str, ...], *, rounds: int, quick: bool)
             for figure in pairs[0][0]
             if figure in pairs[0][1]
         ]
-        table = Table(*report.HEADINGS, title=name)
-        for row in rows(figures):
-            table.add_row(*row)
-        Console(stderr=True).print(table)
-        for figure in figures:
-            click.echo(figure.json)
+        report.show(figures, name)

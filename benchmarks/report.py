@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
+from rich.console import Console
+from rich.table import Table
+
 from benchmarks.figures import Figure, rows, shown
 
 HEADINGS = ("figure", "what", "median", "min to max", "rounds", "target")
@@ -15,6 +19,16 @@ BAR_INCHES, FRAME_INCHES, WIDTH_INCHES = 0.32, 0.7, 8
 
 class NoSectionError(Exception):
     """The document has no section for a measure."""
+
+
+def show(figures: Sequence[Figure], title: str | None = None) -> None:
+    """Show a table of figures on stderr, and print a JSON line for each."""
+    grid = Table(*HEADINGS, title=title)
+    for row in rows(figures):
+        grid.add_row(*row)
+    Console(stderr=True).print(grid)
+    for figure in figures:
+        click.echo(figure.json)
 
 
 def write(document: Path, measure: str, figures: Sequence[Figure]) -> None:
