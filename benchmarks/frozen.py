@@ -1,18 +1,15 @@
 """How long senders wait while stores hang: they are stopped, not ended, so connections give no error."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import NamedTuple
-
-import psutil
 
 from benchmarks.accept import answered, latency
 from benchmarks.client import Answer, Load
 from benchmarks.figures import Figure
 from benchmarks.servers import PROCFILE, Stores, serving
-from cli.local.servers import ServerProcess
+from tests.faults import frozen
 
 RATE = 64.0  # requests per second
 CONNECTIONS = 128  # more than the requests that wait at once
@@ -66,30 +63,13 @@ def _round(stores: Stores, port: int, number: int) -> list[list[Answer]]:
     for index, phase in enumerate(PHASES):
         first = 1 + (number * len(PHASES) + index) * 1000
         load = Load(port, first, int(RATE * phase.seconds), CONNECTIONS, RATE)
-        with _frozen([server for server in servers if server.name in phase.frozen]):
+        with ExitStack() as cleanup:
+            for server in servers:
+                if server.name in phase.frozen:
+                    cleanup.enter_context(frozen(server.pid))
             time.sleep(phase.after_s)
             answers.append(answered(load, phase.status))
     return answers
-
-
-@contextmanager
-def _frozen(servers: Sequence[ServerProcess]) -> Iterator[None]:
-    """Stop servers with all their children, as on a machine that hangs."""
-    stopped: list[psutil.Process] = []
-    try:
-        for server in servers:
-            parent = psutil.Process(server.pid)
-            parent.suspend()  # first, so that it starts no more children
-            stopped.append(parent)
-            for child in parent.children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    child.suspend()
-                    stopped.append(child)
-        yield
-    finally:
-        for process in stopped:
-            with suppress(psutil.NoSuchProcess):
-                process.resume()
 
 
 def _figures(phase: Phase, rounds: tuple[list[Answer], ...]) -> list[Figure]:
