@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from cli.local.pdeathsig import tied
 from cli.local.places import Account
+from cli.local.up import read_procfile
 from shared.config import Settings
 
 T = TypeVar("T")
@@ -70,14 +71,7 @@ def reachable_python(directory: Path) -> Path:
 
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def procfile(root: Path) -> dict[str, str]:
-    """Return the command of each process, by its name."""
-    return dict(line.split(": ", 1) for line in (root / "Procfile").read_text().splitlines() if line)
-
-
-PROCFILE = procfile(ROOT)
+PROCFILE = read_procfile()
 
 # Begins with the directory that has the `python` and `celery` of this run.
 PATH = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -157,9 +151,10 @@ class Processes:
 
     def start(self, name: str, command: str = "", **environment: str) -> subprocess.Popen[bytes]:
         """Start a process of the Procfile, or a command under that name."""
+        command = command or read_procfile(self.root / "Procfile")[name]
         with (self.logs / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
-                tied(["/bin/sh", "-c", f"exec {command or procfile(self.root)[name]}"], signal.SIGKILL),
+                tied(["/bin/sh", "-c", f"exec {command}"], signal.SIGKILL),
                 cwd=self.root,
                 env=self.environment() | environment,
                 stdout=log,
@@ -187,7 +182,7 @@ class Processes:
 
     def until_ready(self, url: str) -> None:
         """Wait until a web process accepts uploads."""
-        until(lambda: _ready(url), "the web process is ready")
+        until(lambda: is_ready(url), "the web process is ready")
 
     def environment(self) -> dict[str, str]:
         values = self.settings.model_dump(exclude_none=True)
@@ -199,9 +194,9 @@ def _plain(value: object) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
-def _ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz").is_success
+        return httpx.get(f"{url}/readyz", trust_env=False).is_success
     except httpx.TransportError:
         return False
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import psycopg
 from redis import Redis
@@ -17,12 +16,11 @@ from sqlalchemy import Engine, NullPool, create_engine, text
 import migrations
 from cli.local.servers import Postgres, Servers
 from cli.local.supervisor import wait_until
-from cli.local.up import read_procfile
 from shared.config import Settings
 from shared.spool import MOVING, SPOOL
 from tests import factories
 from tests.chaos.supervisor import Supervisor
-from tests.processes import BRISK, Processes, free_port, until
+from tests.processes import BRISK, PROCFILE, Processes, free_port, is_ready, until
 from tests.standby import at
 from tests.standby import url as several
 
@@ -35,7 +33,6 @@ PATIENT = {
     "enqueue_again_after": 5.0,
     "queue_limit": 200,
 }
-PROCFILE = read_procfile()
 # More children than processors, so that replays overlap at every statement. Flower only shows.
 COMMANDS = {name: PROCFILE[name] for name in PROCFILE if name != "flower"} | {
     "worker": f"{PROCFILE['worker']} --concurrency 4"
@@ -93,7 +90,7 @@ class System:
 
     def recover(self) -> None:
         """Wait until uploads are accepted and replayed again; if they never are, the final count shows it."""
-        wait_until(lambda: _ready(self.url), RECOVERY_S)
+        wait_until(lambda: is_ready(self.url), RECOVERY_S)
         replayed = self.number(REPLAYED)
         wait_until(lambda: self.number(REPLAYED) > replayed, RECOVERY_S)
 
@@ -119,7 +116,7 @@ def start_system(home: Path, seed: int, commands: Mapping[str, str]) -> Iterator
             Supervisor(Processes(settings, home), commands) as supervisor,
         ):
             cleanup.callback(standby.stop)
-            until(lambda: _ready(url), "the web process is ready")
+            until(lambda: is_ready(url), "the web process is ready")
             yield System(servers, standby, supervisor, engine, redis, url, random.Random(seed))
 
 
@@ -135,10 +132,3 @@ def _settings(servers: Servers, database_url: str, home: Path) -> Settings:
         "prometheus_multiproc_dir": str(home / "metrics"),
     }
     return Settings(**BRISK | PATIENT | own)
-
-
-def _ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
