@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -121,14 +122,23 @@ def frozen(pid: int) -> Iterator[None]:
 
 def wrong_clock(offset: str) -> dict[str, str]:
     """Return the environment of a process with a wrong clock, e.g. `-2d`; skip the test without faketime."""
-    if not shutil.which("faketime"):
-        pytest.skip("the program faketime is not installed")
+    if reason := no_faketime():
+        pytest.skip(reason)
+    return faked_clock() | {"FAKETIME": offset}
+
+
+def no_faketime() -> str:
+    """Return whether the program is missing, in words."""
+    return "" if shutil.which("faketime") else "the program faketime is not installed"
+
+
+@cache
+def faked_clock() -> dict[str, str]:
+    """Return what every process with a faked clock needs in its environment; the monotonic clock is right.
+
+    Ask faketime once where its library is: files of a killed process with the same pid make it fail.
+    """
     ask = ["faketime", "-m", "now", "printenv", "LD_PRELOAD"]
     library = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
     faked = str(ROOT / "tests" / "chaos" / "faked")  # makes time.sleep work under faketime
-    return {
-        "LD_PRELOAD": library,
-        "FAKETIME": offset,
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "PYTHONPATH": faked,
-    }
+    return {"LD_PRELOAD": library, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "PYTHONPATH": faked}

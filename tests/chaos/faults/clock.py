@@ -1,21 +1,16 @@
 """A process whose clock is stepped while it runs."""
 
-import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
-from functools import cache
 from pathlib import Path
 
 from tests.chaos.fault import Fault
 from tests.chaos.faults.redis import wipe
 from tests.chaos.system import COMMANDS, System
-from tests.faults import frozen
+from tests.faults import faked_clock, frozen, no_faketime
 from tests.processes import until
 
-FAKED = Path(__file__).resolve().parent.parent / "faked"
 STEPS = ("+3600", "-3600", "+0")
 RECEIVED = "SELECT client_session_uuid FROM uploads WHERE status = 'received'"
 # Enough on a busy machine with a backlog; a sweeper that waited for its clock would take an hour.
@@ -30,7 +25,8 @@ def _step(system: System) -> None:
     with tempfile.TemporaryDirectory() as directory:
         offset = Path(directory) / "offset"
         _set(offset, STEPS[-1])
-        system.start_again(name, signal.SIGKILL, _faked(offset))
+        moved = {"FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1"}
+        system.start_again(name, signal.SIGKILL, faked_clock() | moved)
         for step in STEPS:
             _set(offset, step)
             time.sleep(STEP_S)
@@ -53,28 +49,4 @@ def _set(offset: Path, seconds: str) -> None:
     fresh.rename(offset)  # no process reads half a number
 
 
-@cache
-def _library() -> str:
-    """Ask faketime once where its library is: files of a killed process with the same pid make it fail."""
-    ask = [str(shutil.which("faketime")), "-m", "now", "printenv", "LD_PRELOAD"]
-    return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _faked(offset: Path) -> dict[str, str]:
-    """Return the environment of a process whose clock a file moves; the monotonic one never steps."""
-    return {
-        "LD_PRELOAD": _library(),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "PYTHONPATH": str(FAKED),
-    }
-
-
-def _no_faketime() -> str:
-    if sys.platform != "linux":
-        return "only written for Linux"
-    return "" if shutil.which("faketime") else "the program faketime is not installed"
-
-
-CLOCK = Fault("clock of a process stepped", _step, _no_faketime)
+CLOCK = Fault("clock of a process stepped", _step, no_faketime)
