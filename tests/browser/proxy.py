@@ -35,7 +35,8 @@ class Proxy:
     upstream: str
     fault: "Callable[[Handler], None] | None" = None
     posts: list[Post] = field(default_factory=list)
-    received: list[str] = field(default_factory=list)
+    # The ids that the web process has recorded, each as often as it said so.
+    recorded: list[str] = field(default_factory=list)
     preflights: int = 0
     preflight_s: float = 0.0
     new_version: bool = False
@@ -43,13 +44,9 @@ class Proxy:
     files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     url: str = ""
 
-    def recorded(self) -> list[str]:
-        """Return the ids that the web process has recorded, each as often as it said so."""
-        return list(self.received)
-
     def repeated(self) -> int:
         """Count the sessions that were recorded once more after their first time."""
-        return len(self.recorded()) - len(set(self.recorded()))
+        return len(self.recorded) - len(set(self.recorded))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -85,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
             answer = web.getresponse()
             kept = {k: v for k, v in answer.getheaders() if k.lower() not in HOP_BY_HOP}
             if self.command == "POST" and answer.status in {200, 202}:
-                self.proxy.received.append(json.loads(self.body)["client_session_uuid"])
+                self.proxy.recorded.append(json.loads(self.body)["client_session_uuid"])
             return answer.status, answer.read(), kept
         except (OSError, HTTPException):
             return None

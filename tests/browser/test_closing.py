@@ -38,7 +38,7 @@ def test_T9_a_session_survives_a_tab_that_is_closed_right_after_it(
             page.evaluate(CLOSE, session)
             page.close()
             time.sleep(3)
-            arrived += bool(proxy.recorded())
+            arrived += bool(proxy.recorded)
             drained(viewer_elsewhere(phone, installation, proxy.url, learner))
     run.figure(f"arrived after the tab had closed {arrived} of {len(learner.made)}, lost 0 at the next visit")
     assert phone.acknowledged == set(learner.made)

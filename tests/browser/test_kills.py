@@ -24,8 +24,8 @@ def test_T1_nothing_is_lost_at_any_kill(
     lost = learner.lost(phone.acknowledged)
     run.figure(
         f"{phone.kills} kills, {len(phone.acknowledged)} acknowledged, lost {lost}, "
-        f"recorded {len(set(phone.proxy.recorded()))}, sent again {phone.proxy.repeated()}"
+        f"recorded {len(set(phone.proxy.recorded))}, sent again {phone.proxy.repeated()}"
     )
     assert len(phone.acknowledged) >= phone.kills
     assert lost == 0
-    assert learner.progress_is_that_of_one_delivery(set(phone.proxy.recorded()))
+    assert learner.progress_is_that_of_one_delivery(set(phone.proxy.recorded))

@@ -100,7 +100,7 @@ def test_what_each_queue_loses(  # noqa: PLR0917
     if queue == "workbox":
         sync(page, phone)
         await_silence(page, phone.proxy)
-    missing = len(phone.acknowledged - set(phone.proxy.recorded()))
+    missing = len(phone.acknowledged - set(phone.proxy.recorded))
     waiting = min(missing, page.evaluate(STORED))
     run.figure(f"of {len(phone.acknowledged)} acknowledged lost {missing - waiting}, waiting still {waiting}")
     assert missing == 0 or queue != "ours"
@@ -110,7 +110,7 @@ def await_silence(page: Page, proxy: Proxy) -> None:
     count, since = -1, time.monotonic()
     while time.monotonic() - since < SILENCE_S:
         page.wait_for_timeout(250)
-        if count != (count := len(set(proxy.recorded()))):
+        if count != (count := len(set(proxy.recorded))):
             since = time.monotonic()
 
 

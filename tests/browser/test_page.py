@@ -86,8 +86,8 @@ def test_T8_the_page_works_offline_after_a_kill_and_sends_later(
     page.get_by_role("button", name="Send now").click()
     until(lambda: states(page) == ["sent", "sent"], "both are sent")
     expect(page.locator("#sessions .why").first).to_contain_text("correct")
-    assert sample_learner.lost(set(phone.proxy.recorded())) == 0
-    assert len(set(phone.proxy.recorded())) == 2
+    assert sample_learner.lost(set(phone.proxy.recorded)) == 0
+    assert len(set(phone.proxy.recorded)) == 2
 
 
 def play_half(page: Page) -> None:
@@ -216,7 +216,7 @@ def test_a_session_that_the_outbox_cannot_take_stays_on_the_page(
     page.evaluate("() => localStorage.clear()")
     page.reload()
     until(lambda: states(page) == ["sent"], "it is sent")
-    assert len(phone.proxy.recorded()) == 1
+    assert len(phone.proxy.recorded) == 1
 
 
 def test_a_dead_upload_is_shown_without_a_result_until_it_has_one(

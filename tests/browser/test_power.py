@@ -67,7 +67,7 @@ def test_T2_what_add_kept_is_there_after_a_power_cut(  # noqa: PLR0917
         proxy.fault = None
         with mounted(copy) as place, device(playwright, place / "profile", proxy) as phone:
             drained(phone.outbox(learner.number, learner.token))
-        lost += len(acknowledged - set(proxy.recorded()))
+        lost += len(acknowledged - set(proxy.recorded))
         for image in (disk, copy):
             image.unlink()
     run.figure(f"{durability}: lost {lost} of {kept} at {run.times(1, 20)} cuts")

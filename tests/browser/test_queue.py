@@ -103,8 +103,8 @@ def test_T10_a_sync_sends_without_a_tab(phone: Device, sample_learner: Learner) 
             "lastChance": False,
         },
     )
-    until(lambda: other.evaluate("() => 1") and phone.proxy.recorded(), "it is recorded")
-    assert sample_learner.lost(set(phone.proxy.recorded())) == 0
+    until(lambda: other.evaluate("() => 1") and phone.proxy.recorded, "it is recorded")
+    assert sample_learner.lost(set(phone.proxy.recorded)) == 0
 
 
 def test_T11_answers_of_a_fast_clock_that_was_set_right_in_mid_session(
@@ -122,7 +122,7 @@ def test_T11_answers_of_a_fast_clock_that_was_set_right_in_mid_session(
         page.keyboard.press(key)
         page.keyboard.press("Enter")
     until(lambda: states(page)[:2] == ["sent", "sent"], "both are sent")
-    uuids = phone.proxy.recorded()
+    uuids = phone.proxy.recorded
     assert sample_learner.lost(set(uuids)) == 0
     with sample_learner.engine.connect() as connection:
         answered = connection.execute(_ANSWERED, {"uuids": uuids}).scalars().all()
@@ -189,7 +189,7 @@ def test_the_time_to_add_and_to_send(
         f"add: median {median(added):.1f} ms, p95 {p95(added):.1f}; "
         f"a bare strict transaction {median(bare_added):.1f}, p95 {p95(bare_added):.1f}"
     )
-    assert len(phone.proxy.recorded()) == 2 * rounds * count
+    assert len(phone.proxy.recorded) == 2 * rounds * count
 
 
 def p95(values: list[float]) -> float:

@@ -29,5 +29,5 @@ def test_the_readme_sends_a_session_from_a_browser(phone: Device, learner: Learn
     )
     assert imported != script
     page.evaluate(f"async () => {{ {imported} }}")
-    until(lambda: page.evaluate("() => 1") and phone.proxy.recorded(), "it is recorded")
-    assert learner.lost(set(phone.proxy.recorded())) == 0
+    until(lambda: page.evaluate("() => 1") and phone.proxy.recorded, "it is recorded")
+    assert learner.lost(set(phone.proxy.recorded)) == 0

@@ -43,7 +43,7 @@ def test_T7_at_a_full_quota_no_added_session_is_lost_and_add_reports_the_others(
     phone.proxy.fault = None
     drained(phone.outbox(learner.number, learner.token))
     assert learner.lost(set(done["kept"])) == 0
-    assert set(phone.proxy.recorded()) == set(done["kept"])
+    assert set(phone.proxy.recorded) == set(done["kept"])
 
 
 def test_T7_after_the_site_was_cleared_the_open_page_goes_on(phone: Device, learner: Learner) -> None:

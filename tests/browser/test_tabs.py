@@ -30,7 +30,7 @@ def some_slowly(proxy: Proxy) -> threading.Event:
     ended = threading.Event()
 
     def pass_some(handler: Handler) -> None:
-        if len(proxy.recorded()) > SESSIONS // 3:
+        if len(proxy.recorded) > SESSIONS // 3:
             ended.wait()
         slowly(handler)
 
@@ -54,7 +54,7 @@ def open_tabs(phone: Device, learner: Learner, count: int) -> dict[str, Page]:
 def all_recorded(phone: Device, count: int, pages: list[Page]) -> None:
     def is_done() -> bool:
         pages[0].evaluate("() => 0")  # lets the browser's messages in
-        return len(set(phone.proxy.recorded())) == count
+        return len(set(phone.proxy.recorded)) == count
 
     until(is_done, "all are recorded", 120)
 

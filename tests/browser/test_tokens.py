@@ -72,7 +72,7 @@ def test_T6_an_expired_token_and_one_of_a_key_that_was_taken_out_are_renewed(
 
 def all_sent(phone: Device, page: Page, count: int) -> None:
     def is_done() -> bool:
-        return page.evaluate(WAITING) == 0 and len(set(phone.proxy.recorded())) == count
+        return page.evaluate(WAITING) == 0 and len(set(phone.proxy.recorded)) == count
 
     until(is_done, "all are sent")
 
@@ -84,8 +84,6 @@ def test_T6_another_learners_questions_are_rejected_and_move_nothing(
     page = phone.outbox(learner.number, issuer.token(learner.number))
     page.evaluate(ADD, [session])
     drained(page)
-    learner.await_ingested(set(phone.proxy.recorded()))
-    assert learner.rejections(set(phone.proxy.recorded())) == {
-        session["client_session_uuid"]: "other_learner"
-    }
+    learner.await_ingested(set(phone.proxy.recorded))
+    assert learner.rejections(set(phone.proxy.recorded)) == {session["client_session_uuid"]: "other_learner"}
     assert learner.progress() == other_learner.progress() == []

@@ -219,11 +219,11 @@ def test_T3_nothing_is_lost_while_the_server_fails(
     made = sessions(3)
     device.start(made)
     port = proxy.upstream.rpartition(":")[2]
-    until(lambda: len(set(proxy.recorded())) > 10, "some are recorded")
+    until(lambda: len(set(proxy.recorded)) > 10, "some are recorded")
     house.kill("web")
     house.start("web", PORT=port)
     house.until_ready(proxy.upstream)
-    until(lambda: len(set(proxy.recorded())) > 20, "more are recorded")
+    until(lambda: len(set(proxy.recorded)) > 20, "more are recorded")
     os.killpg(house.running["web"].pid, signal.SIGSTOP)
     with pytest.raises(subprocess.TimeoutExpired):
         device.process.wait(1)
@@ -251,7 +251,7 @@ def test_T5_processes_that_share_a_file_hand_over(device: Device, proxy: Proxy, 
             handler.pass_on()
 
         proxy.fault = fault
-        until(lambda: len(set(proxy.recorded())) > 5, "they send")
+        until(lambda: len(set(proxy.recorded)) > 5, "they send")
         others[0].kill()
         others[1].process.send_signal(signal.SIGSTOP)
         until(lambda: device.waiting() == 0, "the third sends all")

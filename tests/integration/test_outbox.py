@@ -96,7 +96,7 @@ def test_the_readme_says_how_a_session_is_sent(
     exec(code, names)  # noqa: S102  # our own
     with Outbox(tmp_path / "outbox.db", url=proxy.url, learner=42, token=TOKEN) as outbox:
         until(lambda: not outbox.items(), "it is sent")
-    assert len(proxy.recorded()) == 1
+    assert len(proxy.recorded) == 1
 
 
 def test_a_cookie_of_a_portal_is_not_sent_back(make: Make, proxy: Proxy) -> None:
@@ -122,7 +122,7 @@ def test_what_is_added_is_sent_by_the_next_process(make: Make, proxy: Proxy) -> 
     first.close()
     second = make()
     second.flush()
-    assert (second.status().waiting, len(set(proxy.recorded())), proxy.repeated()) == (0, 20, 0)
+    assert (second.status().waiting, len(set(proxy.recorded)), proxy.repeated()) == (0, 20, 0)
 
 
 @pytest.mark.parametrize(
@@ -421,7 +421,7 @@ def test_T5_two_outboxes_on_one_file_send_each_session_once(make: Make, proxy: P
         list(threads.map(lambda outbox: outbox.flush(), (one, two)))
     one.flush()
     assert one.status().waiting == 0
-    assert (len(proxy.recorded()), proxy.repeated()) == (60, 0)
+    assert (len(proxy.recorded), proxy.repeated()) == (60, 0)
 
 
 def test_T5_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
