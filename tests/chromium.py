@@ -19,12 +19,17 @@ FLAGS = [
 ]
 
 
-@contextmanager
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    """Start Chromium; skip the test if none is installed."""
+def program() -> str:
+    """Return the path of Chromium; skip the test if none is installed."""
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("no chromium is on the PATH: install Debian's package")
-    browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    return path
+
+
+@contextmanager
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    """Start Chromium."""
+    browser = playwright.chromium.launch(executable_path=program(), args=FLAGS)
     yield browser
     browser.close()

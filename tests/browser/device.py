@@ -1,6 +1,5 @@
 """A learner's device: Chromium with a profile of its own, which can be killed and started again."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -8,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 from playwright.sync_api import BrowserContext, Error, Page, Playwright
 
 from tests.browser.proxy import Proxy
-from tests.chromium import FLAGS
+from tests.chromium import FLAGS, program
 from tests.processes import PATIENCE_S
 
 # Opens an outbox in the page; `acknowledge` hears of each session that `add` has put on the disk.
@@ -60,7 +58,7 @@ class Device:
         if self._context is None:
             self._context = self.playwright.chromium.launch_persistent_context(
                 self.profile,
-                executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
+                executable_path=program(),
                 args=FLAGS,
                 base_url=self.proxy.url,
                 service_workers="allow",
@@ -115,9 +113,7 @@ class Device:
 
 @contextmanager
 def device(playwright: Playwright, profile: Path, proxy: Proxy, **options: Any) -> Iterator[Device]:
-    """Give a test a device; it skips where there is no Chromium."""
-    if not (shutil.which("chromium") or shutil.which("google-chrome")):
-        pytest.skip("no chromium is on the PATH: install Debian's package")
+    """Give a test a device."""
     made = Device(playwright, profile, proxy, options=options)
     try:
         yield made

@@ -2,17 +2,15 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
-import pytest
 from playwright.sync_api import Playwright, expect
 
-from tests.chromium import FLAGS
+from tests.chromium import FLAGS, program
 from tests.processes import PATIENCE_S, reachable_directory, until
 
 COMMAND = str(Path(sys.executable).parent / "study-ingest")
@@ -21,9 +19,7 @@ COMMAND = str(Path(sys.executable).parent / "study-ingest")
 def test_a_session_answered_offline_reaches_operators_and_progress(
     playwright: Playwright, database_url: str, broker_url: str
 ) -> None:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("no chromium is on the PATH: install Debian's package")
+    chromium = program()
     with reachable_directory() as home, (home / "said").open("wb") as output:
         command = [COMMAND, "demo", "--data-dir", str(home / "data"), "--port", "0"]
         environment = os.environ | {"DATABASE_URL": database_url, "BROKER_URL": broker_url}

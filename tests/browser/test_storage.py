@@ -1,7 +1,6 @@
 """T7: the disk is full, the site's data are cleared, the handle is closed, the window is private."""
 
 import random
-import shutil
 from typing import Any
 
 from playwright.sync_api import Page, Playwright
@@ -9,7 +8,7 @@ from playwright.sync_api import Page, Playwright
 from tests.browser.conftest import Learner, Run, drained
 from tests.browser.device import OPEN, WAITING, Device
 from tests.browser.proxy import Handler, Proxy
-from tests.chromium import FLAGS
+from tests.chromium import chromium
 
 ADD_EACH = """async (sessions) => {
     const done = { kept: [], failed: [] };
@@ -79,12 +78,10 @@ def test_T7_a_page_that_deletes_the_database_does_not_wait_for_the_outbox(
 
 
 def test_T7_a_private_window_sends_too(playwright: Playwright, proxy: Proxy, learner: Learner) -> None:
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-    page = browser.new_context(base_url=proxy.url).new_page()
-    page.goto("/viewer/")
-    page.evaluate(OPEN, {"learner": str(learner.number), "token": learner.token})
-    assert len(add_each(page, learner.sessions(5))["kept"]) == 5
-    drained(page)
-    browser.close()
+    with chromium(playwright) as browser:
+        page = browser.new_context(base_url=proxy.url).new_page()
+        page.goto("/viewer/")
+        page.evaluate(OPEN, {"learner": str(learner.number), "token": learner.token})
+        assert len(add_each(page, learner.sessions(5))["kept"]) == 5
+        drained(page)
     assert learner.lost(set(learner.made)) == 0
