@@ -1,4 +1,4 @@
-"""`python -m benchmarks.exam`: marks known on the day of a simulated exam, by how questions were chosen.
+"""`python -m benchmarks exam`: marks known on the day of a simulated exam, by how questions were chosen.
 
 A learner answers 30 of 600 questions a day for 60 days. FSRS-6, with its default parameters, is the truth: a
 question is answered right with the probability of its recall that day, a new one with that of a guess. The
@@ -137,7 +137,3 @@ def main(seeds: int) -> None:
         marks, asked = zip(*(marks_known(choose, seed) for seed in range(seeds)), strict=True)
         each = ", ".join(f"{share:.1%}" for share in marks)
         click.echo(f"| {name} | {mean(marks):.1%} | {each} | {mean(asked):.0f} |")
-
-
-if __name__ == "__main__":
-    main()

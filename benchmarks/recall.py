@@ -1,4 +1,4 @@
-"""`python -m benchmarks.recall REVIEW_LOG.csv`: how well recall is predicted, for each definition of a day.
+"""`python -m benchmarks recall REVIEW_LOG.csv`: how well recall is predicted, for each definition of a day.
 
 The log is one learner's, with the columns card_id, review_rating (1 forgot, 2 hard, 3 good, 4 easy) and
 review_time (RFC 3339); the log that is published with the tests of py-fsrs can be used. For every row of the
@@ -136,7 +136,3 @@ def better(those: Sequence[Prediction], these: Sequence[Prediction]) -> int:
 
 def _midnight(at: datetime) -> datetime:
     return datetime.combine(at.date(), time(), UTC)
-
-
-if __name__ == "__main__":
-    main()
