@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 import psycopg
@@ -11,9 +12,8 @@ from sqlalchemy import Engine, text
 from benchmarks.figures import Figure, ratio
 from benchmarks.peers import by_hand
 from benchmarks.servers import Stores, libpq
-from benchmarks.workload import ATTEMPTS, make_catalog, make_uploads
+from benchmarks.workload import ATTEMPTS, make_catalog, make_uploads, replay_all
 from shared.broker import MESSAGE_SIZE
-from shared.replay import replay
 
 LEARNERS = 20  # on each side
 UPLOADS = 5  # of each learner in one round
@@ -67,12 +67,6 @@ def _compare(
         psycopg.connect(libpq(stores.url(database)), autocommit=True) as by_hand_connection,
     ):
 
-        def ours(uploads: Sequence[UUID]) -> None:
-            for first in range(0, len(uploads), together):
-                with engine.begin() as connection:
-                    some = uploads[first : first + together]
-                    replay(connection, some, now=datetime.now(UTC), default_zone="UTC")
-
         def hand(uploads: Sequence[UUID]) -> None:
             for upload in uploads:
                 by_hand.replay(by_hand_connection, upload, datetime.now(UTC))
@@ -86,7 +80,7 @@ def _compare(
                     make_uploads(connection, range(first, first + LEARNERS), numbers, asked=asked)
                     for first in (1, 1 + LEARNERS)
                 ]
-            times.append((_cpu(ours, mine), _cpu(hand, theirs)))
+            times.append((_cpu(partial(replay_all, engine, together=together), mine), _cpu(hand, theirs)))
             _check_equal(engine)
     mine_ms, theirs_ms = zip(*times[1:], strict=True)  # the first round warms both sides up
     repeated = len(asked) - len(set(asked))
@@ -102,10 +96,10 @@ def _compare(
     ]
 
 
-def _cpu(replay_all: Callable[[Sequence[UUID]], None], uploads: Sequence[UUID]) -> float:
+def _cpu(work: Callable[[Sequence[UUID]], None], uploads: Sequence[UUID]) -> float:
     """Return the milliseconds of CPU that this process needs for one upload."""
     start = time.process_time()
-    replay_all(uploads)
+    work(uploads)
     return (time.process_time() - start) * 1000 / len(uploads)
 
 

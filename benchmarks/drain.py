@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from celery import Celery
@@ -12,10 +11,9 @@ from sqlalchemy import Engine, text
 from benchmarks import pgbench
 from benchmarks.figures import Figure, ratio
 from benchmarks.servers import PROCFILE, Stores, running
-from benchmarks.workload import UnfinishedError, check_replayed, make_catalog, make_uploads
+from benchmarks.workload import UnfinishedError, check_replayed, make_catalog, make_uploads, replay_all
 from cli.local.supervisor import wait_until
 from shared.broker import MESSAGE_SIZE, REPLAY_QUEUE, enqueue, make_celery, queue_length
-from shared.replay import replay
 from shared.retries import Overdue, split_into_messages
 
 UPLOADS, QUICK_UPLOADS = 1000, 120  # each of another learner, so that none waits for another
@@ -65,9 +63,7 @@ def filled(stores: Stores, uploads: int) -> Iterator[list[UUID]]:
             with engine.begin() as connection:
                 make_catalog(connection, uploads)
                 before = make_uploads(connection, range(1, 1 + uploads), [0])
-            for upload in before:
-                with engine.begin() as connection:
-                    replay(connection, [upload], now=datetime.now(UTC), default_zone="UTC")
+            replay_all(engine, before)
             with engine.begin() as connection:
                 waiting = make_uploads(connection, range(1, 1 + uploads), [1])
                 connection.execute(text("ANALYZE"))

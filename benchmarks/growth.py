@@ -1,7 +1,6 @@
 """P5: what a replay costs with millions of attempts in the table, and with few; which tables are scanned."""
 
 import time
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import httpx
@@ -10,10 +9,17 @@ from sqlalchemy import Engine, text
 
 from benchmarks.figures import Figure, ratio
 from benchmarks.servers import PROCFILE, STUDY_TOKEN, Stores, libpq, running, serving
-from benchmarks.workload import ATTEMPTS, QUESTIONS, TOPICS, check_replayed, make_catalog, make_uploads
+from benchmarks.workload import (
+    ATTEMPTS,
+    QUESTIONS,
+    TOPICS,
+    check_replayed,
+    make_catalog,
+    make_uploads,
+    replay_all,
+)
 from cli.local.up import LOOPBACK
 from shared.ops.actions import void_upload
-from shared.replay import replay
 from shared.study.progress import SCHEDULER
 
 
@@ -133,9 +139,7 @@ def _cost(engine: Engine, number: int) -> float:
     with engine.begin() as connection:
         uploads = make_uploads(connection, range(first, first + UPLOADS), [1])
     start = time.perf_counter()
-    for upload in uploads:
-        with engine.begin() as connection:
-            replay(connection, [upload], now=datetime.now(UTC), default_zone="UTC")
+    replay_all(engine, uploads)
     return (time.perf_counter() - start) * 1000 / len(uploads)
 
 

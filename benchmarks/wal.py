@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import NamedTuple
-from uuid import UUID
 
 import psutil
 import psycopg
@@ -12,10 +10,9 @@ from sqlalchemy import Engine, text
 
 from benchmarks.figures import Figure
 from benchmarks.servers import Stores, libpq
-from benchmarks.workload import LEARNERS, body, make_catalog, upload_id
+from benchmarks.workload import LEARNERS, body, make_catalog, replay_all, upload_id
 from shared.broker import MESSAGE_SIZE
 from shared.db import make_engine, statements_sent
-from shared.replay import replay
 from shared.uploads import Delivery, receive
 
 ROUNDS, QUICK_ROUNDS = 5, 2
@@ -89,16 +86,10 @@ def _round(admin: psycopg.Connection, arrivals: Engine, engine: Engine, number: 
             with arrivals.connect() as connection:
                 receive(connection, [delivery], first_try_after=30)
 
-    def work_off(uploads: Sequence[UUID], together: int) -> None:
-        for first in range(0, len(uploads), together):
-            with engine.begin() as connection:
-                some = uploads[first : first + together]
-                replay(connection, some, now=datetime.now(UTC), default_zone="UTC")
-
     return {
         "arrival": _spent(admin, arrivals, arrive, len(ids)),
-        "replay": _spent(admin, engine, lambda: work_off(ids[:half], 1), half),
-        "replay together": _spent(admin, engine, lambda: work_off(ids[half:], MESSAGE_SIZE), half),
+        "replay": _spent(admin, engine, lambda: replay_all(engine, ids[:half]), half),
+        "replay together": _spent(admin, engine, lambda: replay_all(engine, ids[half:], MESSAGE_SIZE), half),
     }
 
 

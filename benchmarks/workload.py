@@ -7,6 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, text
 
+from shared.replay import replay
+
 LEARNERS = 500
 TOPICS = 3
 QUESTIONS = 30
@@ -100,6 +102,14 @@ def make_uploads(
         "due_in": due_in,
     }
     return list(connection.execute(_UPLOADS, bound).scalars())
+
+
+def replay_all(engine: Engine, uploads: Sequence[UUID], together: int = 1) -> None:
+    """Replay uploads, `together` in one transaction."""
+    for first in range(0, len(uploads), together):
+        some = uploads[first : first + together]
+        with engine.begin() as connection:
+            replay(connection, some, now=datetime.now(UTC), default_zone="UTC")
 
 
 def upload_id(number: int) -> UUID:
