@@ -59,13 +59,10 @@ class _Main(LazyGroup):
         try:
             for file in ctx.params["env_file"]:
                 os.environ.update(read_env_file(file))
-        except StudyIngestError as error:
-            raise click.ClickException(str(error)) from None
-        # Commands write no metrics: their counts would stay in the directory of the long-running processes.
-        ctx.obj = os.environ.pop("PROMETHEUS_MULTIPROC_DIR", "")
-        if os.environ.get("NO_COLOR"):  # https://no-color.org; click ignores this variable
-            ctx.color = False
-        try:
+            # Commands write no metrics: their counts would stay among those of the long-running processes.
+            ctx.obj = os.environ.pop("PROMETHEUS_MULTIPROC_DIR", "")
+            if os.environ.get("NO_COLOR"):  # https://no-color.org; click ignores this variable
+                ctx.color = False
             return super().invoke(ctx)
         except StudyIngestError as error:
             raise click.ClickException(str(error)) from None
