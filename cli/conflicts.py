@@ -27,7 +27,7 @@ def list_(*, limit: int, as_json: bool, store: context.Store) -> None:
         listed = actions.list_conflicts(connection, limit=limit)
     if as_json:
         for each in listed:
-            context.print_json(dict(zip(actions.ListedConflict._fields, each, strict=True)))
+            context.print_json(each._asdict())
     else:
         context.print_table(HEADINGS, listed)
 
