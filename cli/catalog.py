@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cli.lazy import LazyGroup
-from cli.options import COUNT, FILE, Line, read_file, read_lines
+from cli.options import COUNT, FILE, phrase, read_file, read_lines
 from shared import catalog_files, catalog_form
 from shared.catalog_form import CatalogFile
 from shared.errors import CatalogError
@@ -50,7 +50,7 @@ def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--learner", type=COUNT, metavar="ID", help="Owner of questions that name no learner.")
     @click.option(
         "--topic",
-        type=Line(),
+        type=phrase,
         metavar="NAME",
         help="Topic of questions that name no topic; in Moodle's XML and QTI, of all questions.",
     )

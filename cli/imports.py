@@ -22,7 +22,7 @@ import click
 from sqlalchemy import text
 
 from cli import context
-from cli.options import COUNT, FILE, Duration, Line, read_file
+from cli.options import COUNT, FILE, duration, phrase, read_file
 from shared import db
 from shared.editions import CAN_GRADE
 from shared.errors import ConfigurationError, StudyIngestError, UnknownLearnerError
@@ -51,7 +51,7 @@ AGAIN, HARD = 1, 2
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--learner", type=COUNT, metavar="ID", required=True, help="The learner who did the reviews.")
-@click.option("--field", type=Line(), metavar="NAME", help="Name of the note field that holds the pub_id.")
+@click.option("--field", type=phrase, metavar="NAME", help="Name of the note field that holds the pub_id.")
 @click.option(
     "--mapping",
     type=FILE,
@@ -59,7 +59,7 @@ AGAIN, HARD = 1, 2
 )
 @click.option(
     "--gap",
-    type=Duration(),
+    type=duration,
     default="30m",
     show_default=True,
     help="Shortest pause between two reviews that ends a session.",

@@ -59,36 +59,25 @@ BIGINT = click.IntRange(0, 2**63 - 1)
 COUNT = click.IntRange(1, 2**63 - 1)
 
 
-class Duration(click.ParamType[timedelta]):
+# Two types of options: click shows the texts of their ValueErrors, and the name of `duration` in the help.
+def duration(value: str) -> timedelta:
     """Read `90s`, `10m`, `6h` or `2d`."""
-
-    name = "duration"
-
-    def convert(
-        self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        if not (parts := re.fullmatch(r"(\d{1,6})([smhd])", value)):
-            self.fail(f"{value!r} is not a duration such as 90s, 10m, 6h or 2d", param, ctx)
-        span = timedelta(**{UNITS[parts[2]]: int(parts[1])})
-        if span > LONGEST_SPAN:
-            self.fail(f"{value!r} is longer than {LONGEST_SPAN.days}d", param, ctx)
-        return span
+    if not (parts := re.fullmatch(r"(\d{1,6})([smhd])", value)):
+        raise ValueError(f"{value!r} is not a duration such as 90s, 10m, 6h or 2d")
+    span = timedelta(**{UNITS[parts[2]]: int(parts[1])})
+    if span > LONGEST_SPAN:
+        raise ValueError(f"{value!r} is longer than {LONGEST_SPAN.days}d")
+    return span
 
 
-class Line(click.ParamType[str]):
+def phrase(value: str) -> str:
     """Read a short text that Postgres can store: UTF-8 without NUL.
 
     An empty text, as from a script with an unset variable, is refused: `--error` would match every upload
     that has an error.
     """
-
-    name = "text"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if "\0" in value or any("\ud800" <= each <= "\udfff" for each in value):
-            self.fail("must be UTF-8 text without NUL", param, ctx)
-        if not 0 < len(value.strip()) <= LONGEST_TEXT:
-            self.fail(f"must have 1 to {LONGEST_TEXT} characters", param, ctx)
-        return value.strip()
+    if "\0" in value or any("\ud800" <= each <= "\udfff" for each in value):
+        raise ValueError("must be UTF-8 text without NUL")
+    if not 0 < len(value.strip()) <= LONGEST_TEXT:
+        raise ValueError(f"must have 1 to {LONGEST_TEXT} characters")
+    return value.strip()

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from cli.local.places import data_dir_option, read_env_as_owner
-from cli.options import Duration
+from cli.options import duration
 from shared.tokens import HIGHEST_LEARNER, UNREADABLE_KEY, generate_key, load_keys, mint, public_half
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -71,7 +71,7 @@ def _write(path: Path, value: object, *, mode: int) -> None:
 @tokens.command("mint")
 @click.option("--learner", type=click.IntRange(1, HIGHEST_LEARNER), required=True, metavar="ID")
 @click.option(
-    "--for", "valid", type=Duration(), default="12h", show_default=True, help="How long the token is valid."
+    "--for", "valid", type=duration, default="12h", show_default=True, help="How long the token is valid."
 )
 @click.option(
     "--signing-key",

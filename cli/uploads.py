@@ -16,7 +16,7 @@ from uuid import UUID
 import click
 
 from cli import client, context, remote
-from cli.options import BIGINT, COUNT, FILE, Duration, Line, read_file
+from cli.options import BIGINT, COUNT, FILE, duration, phrase, read_file
 from shared import db, retention
 from shared.errors import ReplayRefusedError
 from shared.ops import actions
@@ -92,16 +92,16 @@ def _search_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that narrow a search by time, learner and question."""
     for option in (  # the last one comes first in the help
         click.option(
-            "--question", type=Line(), metavar="PUB_ID", help="Only uploads that answer this question."
+            "--question", type=phrase, metavar="PUB_ID", help="Only uploads that answer this question."
         ),
         click.option(
             "--learner", type=BIGINT, metavar="ID", help="Only uploads that answer questions of this learner."
         ),
         click.option(
-            "--newer-than", type=Duration(), help="Only uploads received in the last DURATION, e.g. 7d."
+            "--newer-than", type=duration, help="Only uploads received in the last DURATION, e.g. 7d."
         ),
         click.option(
-            "--older-than", type=Duration(), help="Only uploads received longer ago than this, e.g. 10m."
+            "--older-than", type=duration, help="Only uploads received longer ago than this, e.g. 10m."
         ),
     ):
         command = option(command)
@@ -119,7 +119,7 @@ def _search_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option(
     "--error",
-    type=Line(),
+    type=phrase,
     metavar="TEXT",
     help="Only uploads with TEXT in their last error or reason; case is ignored.",
 )
@@ -228,22 +228,6 @@ def _print_report(report: UploadReport) -> None:
         context.print_table(("id", "received", "content"), others)
 
 
-class _Shift(click.ParamType[timedelta]):
-    """Read `+6y12d` or `-3h30m`: how far a clock was behind (+) or ahead (-); a year is 365 days."""
-
-    name = "shift"
-
-    def convert(
-        self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        try:
-            return actions.read_shift(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 @uploads.command()
 @click.argument("uuid", type=click.UUID, required=False)
 @click.option(
@@ -251,7 +235,7 @@ class _Shift(click.ParamType[timedelta]):
 )
 @click.option(
     "--error",
-    type=Line(),
+    type=phrase,
     metavar="TEXT",
     help="Select the failed uploads with TEXT in their last error or reason; case is ignored.",
 )
@@ -264,7 +248,7 @@ class _Shift(click.ParamType[timedelta]):
 )
 @click.option(
     "--shift-clock",
-    type=_Shift(),
+    type=actions.read_shift,
     metavar="SHIFT",
     help="Correct a wrong clock: add SHIFT, e.g. +6y12d, to all times of the upload UUID. Shows a dry run"
     " and asks before it replays.",
@@ -435,7 +419,13 @@ def _written(card: Card) -> list[str]:
 
 @uploads.command()
 @click.argument("uuid", type=click.UUID)
-@click.option("--reason", type=Line(), required=True, help="The reason; it is stored with the sessions.")
+@click.option(
+    "--reason",
+    type=phrase,
+    metavar="TEXT",
+    required=True,
+    help="The reason; it is stored with the sessions.",
+)
 @context.with_store
 def void(uuid: UUID, *, reason: str, store: context.Store) -> None:
     """Take the sessions of an upload out of the learner's progress; they stay on record."""
@@ -457,7 +447,7 @@ def unvoid(uuid: UUID, *, store: context.Store) -> None:
 @uploads.command("purge")
 @click.option(
     "--older-than",
-    type=Duration(),
+    type=duration,
     required=True,
     help="Only uploads that have been final for longer than this, e.g. 90d.",
 )
