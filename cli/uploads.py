@@ -291,7 +291,8 @@ def replay(  # noqa: PLR0913  # one for each option
     if skipped and (status is not None or error is not None):
         raise click.UsageError("--skipped is for ingested uploads: leave out --status and --error")
     if uuid is None:
-        _replay_all(store, wanted, dry_run=dry_run, yes=yes)
+        act: Callable[..., None] = partial(_add_all_skipped, yes=yes) if skipped else _replay_failed
+        act(store, wanted, dry_run=dry_run)
         return
     if dry_run or shift_clock is not None:
         _dry_run(store, uuid, skipped=skipped, clock_shift=shift_clock)
@@ -312,32 +313,22 @@ def replay(  # noqa: PLR0913  # one for each option
     click.echo(message)
 
 
-def _replay_all(store: context.Store, wanted: Search, *, dry_run: bool, yes: bool) -> None:
-    if wanted.skipped:
-        _add_all_skipped(store, wanted, dry_run=dry_run, yes=yes)
-    elif dry_run:
-        _dry_run_all(store, wanted)
-    else:
-        _set_all_back(store, wanted)
-
-
-def _set_all_back(store: context.Store, wanted: Search) -> None:
-    found, purged = _find(store, wanted)
+def _replay_failed(store: context.Store, wanted: Search, *, dry_run: bool) -> None:
+    """Set uploads back; with `dry_run`, try each separately: effects of one on another are not shown."""
+    with store.engine.connect() as connection:
+        found, purged = actions.find_failed(connection, wanted), actions.count_purged(connection, wanted)
+    if dry_run:
+        refused = _refused(found, lambda uuid: _dry_run(store, uuid))
+        click.echo(f"{len(found)} uploads, {refused} refused, {purged} left out (purged)")
+        if refused:
+            raise click.exceptions.Exit(1)
+        return
     counts: Counter[actions.RequestResult] = Counter()
     for uuid in found:  # one transaction for each, so that locks are short
         with store.engine.begin() as connection:
             counts[actions.set_back(connection, uuid)] += 1
     parts = [f"{counts[each]} {each}" for each in actions.RequestResult if counts[each]]
     click.echo(", ".join([*parts, f"{purged} left out (purged)"] if purged else parts) or "none found")
-
-
-def _dry_run_all(store: context.Store, wanted: Search) -> None:
-    """Dry-run each upload separately: the effects of one upload on another are not shown."""
-    found, purged = _find(store, wanted)
-    refused = _refused(found, lambda uuid: _dry_run(store, uuid))
-    click.echo(f"{len(found)} uploads, {refused} refused, {purged} left out (purged)")
-    if refused:
-        raise click.exceptions.Exit(1)
 
 
 def _add_all_skipped(store: context.Store, wanted: Search, *, dry_run: bool, yes: bool) -> None:
@@ -376,12 +367,6 @@ def _refused(found: Iterable[UUID], act: Callable[[UUID], None]) -> int:
             click.echo(str(error), err=True)
             refused += 1
     return refused
-
-
-def _find(store: context.Store, wanted: Search) -> tuple[list[UUID], int]:
-    """Find the failed uploads that can be replayed, and count those that are purged."""
-    with store.engine.connect() as connection:
-        return actions.find_failed(connection, wanted), actions.count_purged(connection, wanted)
 
 
 def _dry_run(
