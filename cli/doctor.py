@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -131,12 +131,10 @@ def examine(settings: Settings, url: str) -> Iterator[Finding]:
 
 def _settings(settings: Settings) -> Iterator[Finding]:
     """Report which settings are set, and what an unset one disables; check the file of token keys."""
-    if settings.viewer_tokens:
-        yield ok("VIEWER_SYNC_TOKEN", "set")
-    elif not settings.viewer_token_keys:
+    if settings.viewer_tokens or not settings.viewer_token_keys:
         unset = fail if settings.study_ingest_enabled else warn
         fix = "set it to a long random text, here and for trusted senders, or set VIEWER_TOKEN_KEYS"
-        yield unset("VIEWER_SYNC_TOKEN", "unset: no viewer can send", fix)
+        yield _is_set("VIEWER_SYNC_TOKEN", settings.viewer_tokens, "no viewer can send", fix, unset)
     if settings.viewer_token_keys:
         try:
             keys = load_keys(Path(settings.viewer_token_keys))
@@ -147,14 +145,8 @@ def _settings(settings: Settings) -> Iterator[Finding]:
                 " running processes still use the previous keys"
             )
             yield fail("VIEWER_TOKEN_KEYS", str(error).removeprefix("VIEWER_TOKEN_KEYS: "), fix)
-    if settings.study_tokens:
-        yield ok("STUDY_API_TOKEN", "set")
-    else:
-        yield warn(
-            "STUDY_API_TOKEN",
-            "unset: the live side is disabled",
-            "set it if the document server uses the live side",
-        )
+    fix = "set it if the document server uses the live side"
+    yield _is_set("STUDY_API_TOKEN", settings.study_tokens, "the live side is disabled", fix)
     if text := os.environ.get("FLOWER_BASIC_AUTH"):
         try:
             flower_logins(text)
@@ -164,12 +156,15 @@ def _settings(settings: Settings) -> Iterator[Finding]:
             yield fail("FLOWER_BASIC_AUTH", f"Flower does not start: {why}", "set it to name:password")
     else:
         yield warn("FLOWER_BASIC_AUTH", "unset: Flower does not start", "set it to name:password")
-    if settings.redis_url:
-        yield ok("REDIS_URL", "set")
-    else:
-        detail = "unset: while Postgres is away, uploads are answered 503"
-        yield warn("REDIS_URL", detail, "set it to the URL of a Redis with `appendonly yes`")
+    fix = "set it to the URL of a Redis with `appendonly yes`"
+    yield _is_set("REDIS_URL", settings.redis_url, "while Postgres is away, uploads are answered 503", fix)
     yield ok("WEBHOOK_URL", "set" if settings.webhook_url else "unset: all webhooks are skipped")
+
+
+def _is_set(
+    name: str, value: object, unset: str, fix: str, report: Callable[[str, str, str], Finding] = warn
+) -> Finding:
+    return ok(name, "set") if value else report(name, f"unset: {unset}", fix)
 
 
 def _disks() -> Finding:
@@ -191,7 +186,10 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
             yield (migrated := _migrations(settings.database_url))
             yield _encryption(connection)
             if migrated.level == "ok":
-                yield from _views(connection)
+                if not db.catalog_is_ours(connection):
+                    found = [fail("catalog", detail, fix) for detail, fix in adopt.faults(connection)]
+                    right = "views on a document server's tables; their rows are never locked"
+                    yield from found or [ok("catalog", right)]
                 yield from _zones(connection, settings)
                 yield from _health(connection, settings)
     except DBAPIError as error:
@@ -258,14 +256,6 @@ def _migrations(database_url: str) -> Finding:
     if pending:
         return fail("migrations", f"{len(pending)} pending: {', '.join(pending)}", "study-ingest migrate")
     return ok("migrations", "none pending")
-
-
-def _views(connection: Connection) -> Iterator[Finding]:
-    """Check the views of the catalog, if the catalog is a document server's."""
-    if db.catalog_is_ours(connection):
-        return
-    found = [fail("catalog", detail, fix) for detail, fix in adopt.faults(connection)]
-    yield from found or [ok("catalog", "views on a document server's tables; their rows are never locked")]
 
 
 def _zones(connection: Connection, settings: Settings) -> Iterator[Finding]:
