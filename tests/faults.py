@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, text
 
 from tests.processes import ROOT
 
@@ -25,6 +25,12 @@ _SLOW = """
     BEGIN PERFORM pg_sleep(seconds) FROM slow; RETURN NULL; END $$;
     CREATE TRIGGER slowly AFTER INSERT ON study_question_attempts
     FOR EACH STATEMENT EXECUTE FUNCTION slowly();
+"""
+
+_REFUSE = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION {error}; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON study_question_attempts FOR EACH ROW
+    WHEN (NEW.study_question_id = 1000) EXECUTE FUNCTION refuse();
 """
 
 Fault = Callable[[psycopg.Connection], None]
@@ -89,6 +95,12 @@ def _listening(engine: Engine, moment: str, listener: Callable[..., None]) -> It
         yield
     finally:
         event.remove(engine, moment, listener)
+
+
+def refuse_answers(engine: Engine, error: str) -> None:
+    """Make the database fail whenever question 1000 is answered; `error`: what PL/pgSQL raises."""
+    with engine.begin() as connection:
+        connection.execute(text(_REFUSE.format(error=error)))
 
 
 def slow_replays(engine: Engine, seconds: float) -> None:

@@ -19,7 +19,7 @@ from shared.broker import REPLAY_QUEUE, enqueue, make_celery
 from shared.study.finalize import verify
 from shared.uploads import receive
 from tests import factories
-from tests.faults import fast_replays, slow_replays
+from tests.faults import fast_replays, refuse_answers, slow_replays
 from tests.processes import PROCFILE, Processes, until
 
 
@@ -79,18 +79,7 @@ def told_of(house: Processes, uuid: str, name: str) -> dict[str, dict[str, Any]]
 
 @pytest.fixture
 def angry(engine: Engine) -> None:
-    """Make the database fail whenever question 1000 is answered."""
-    with engine.begin() as connection:
-        connection.execute(
-            text("""
-            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN RAISE EXCEPTION 'secret-answer %', NEW.selected; END $$""")
-        )
-        connection.execute(
-            text("""
-            CREATE TRIGGER refuse BEFORE INSERT ON study_question_attempts FOR EACH ROW
-            WHEN (NEW.study_question_id = 1000) EXECUTE FUNCTION refuse()""")
-        )
+    refuse_answers(engine, "'secret-answer %', NEW.selected")
 
 
 @pytest.mark.usefixtures("angry")

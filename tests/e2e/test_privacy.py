@@ -25,7 +25,7 @@ from shared.catalog_admin import load_catalog
 from shared.catalog_form import CatalogFile
 from shared.config import Settings
 from tests import factories
-from tests.faults import frozen
+from tests.faults import frozen, refuse_answers
 from tests.flower import ask, everything_about, flower
 from tests.marked_requests import (
     BROKEN,
@@ -85,17 +85,7 @@ def load(engine: Engine) -> None:
     with engine.begin() as connection:
         load_catalog(connection, CatalogFile.model_validate_json(catalog))
     quoting = f"'{MARK} %', NEW.selected USING DETAIL = '{MARK}', HINT = '{MARK}'"
-    with engine.begin() as connection:
-        connection.execute(
-            text(f"""
-            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN RAISE EXCEPTION {quoting}; END $$""")
-        )
-        connection.execute(
-            text("""
-            CREATE TRIGGER refuse BEFORE INSERT ON study_question_attempts FOR EACH ROW
-            WHEN (NEW.study_question_id = 1000) EXECUTE FUNCTION refuse()""")
-        )
+    refuse_answers(engine, quoting)
 
 
 @contextmanager
