@@ -4,16 +4,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import httpx
 from playwright.sync_api import Playwright, expect
 
 from tests.chromium import FLAGS, program
 from tests.processes import PATIENCE_S, reachable_directory, until
-
-COMMAND = str(Path(sys.executable).parent / "study-ingest")
+from tests.up import COMMAND
 
 
 def test_a_session_answered_offline_reaches_operators_and_progress(

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +20,10 @@ from cli.demo import LEARNER
 from shared.models import StudyQuestionAttempt, StudyQuizSession, Upload
 from shared.study.finalize import verify
 from tests.processes import PATIENCE_S, until
+from tests.up import BRISK, COMMAND
 
-COMMAND = str(Path(sys.executable).parent / "study-ingest")
 SETTINGS = ("DATABASE_URL", "BROKER_URL", "REDIS_URL", "VIEWER_SYNC_TOKEN", "STUDY_INGEST_DATA_DIR")
 BARE = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-# A lost message is soon replaced, and a busy machine has time to answer.
-BRISK = {"FIRST_TRY_AFTER": "1", "SWEEP_EVERY": "0.5", "STORE_DEADLINE": "10"}
 
 LEARNED = """
 geo-capital-australia            correct             0.78 →  5.58  2026-11-26
