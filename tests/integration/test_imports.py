@@ -28,9 +28,7 @@ REVIEWS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _world(engine: Engine) -> None:
-    load(engine)
+pytestmark = pytest.mark.usefixtures("catalog")
 
 
 def run(database_url: str, file: Path, *options: str, learner: int = ANN, **more: Any) -> Result:

@@ -36,9 +36,7 @@ JOURNEY = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _catalog(engine: Engine) -> None:
-    load(engine)
+pytestmark = pytest.mark.usefixtures("catalog")
 
 
 def journey(learner: int, *, in_utc: bool) -> list[dict[str, Any]]:
