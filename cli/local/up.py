@@ -122,7 +122,10 @@ def running(
     not start.
     """
     with ExitStack() as cleanup:
-        cleanup.enter_context(_signals_as_interrupt())
+        for caught in (signal.SIGTERM, signal.SIGHUP):
+            # If nohup has set SIGHUP to be ignored, this stays: `up` outlives the terminal.
+            if signal.getsignal(caught) != signal.SIG_IGN:
+                cleanup.callback(signal.signal, caught, signal.signal(caught, signal.default_int_handler))
         if port and port == flower_port:
             raise NotReadyError(f"--port and --flower-port are both {port}: choose two ports")
         for number, option in ((port, "--port"), (flower_port, "--flower-port")):
@@ -254,18 +257,6 @@ def free_port(preferred: int | None = None) -> int:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
     return port
-
-
-@contextmanager
-def _signals_as_interrupt() -> Iterator[None]:
-    # If nohup has set SIGHUP to be ignored, this stays: `up` outlives the terminal.
-    numbers = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN]
-    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 @contextmanager
