@@ -140,7 +140,7 @@ def _load(
 ) -> tuple[list[catalog_form.EditionChange], list[catalog_digest.Digest]]:
     run = services().catalog.run
     topics = {topic.id for topic in catalog.topics} | {each.study_topic_id for each in catalog.questions}
-    if query.dry_run:  # a dry run checks in the order of a load: both are refused for the same reason
+    if query.dry_run:  # in the order of a load, so that both would be refused for the same reason
         changed = run(lambda connection: catalog_admin.compare(connection, catalog))
         return run(_guarded(lambda _: topics, expected, lambda _: changed))
     force, kept = query.force, catalog_form.NOT_IN_TABLES if query.keep else ()
@@ -186,9 +186,9 @@ def _guarded(
 
 
 def _fault(line: str, catalog: catalog_form.CatalogFile | None) -> dict[str, str]:
-    """Convert a line of a CatalogError to a fault that points at the wrong part of the body.
+    """Convert a line of a CatalogError to a fault that points at the part of the body with the mistake.
 
-    If this part is not found, the fault points at the whole body.
+    If that part is not found, the fault points at the whole body.
     """
     subject, _, detail = line.partition(": ")
     if subject.startswith("/"):

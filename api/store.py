@@ -140,10 +140,10 @@ class Store:
             return work(connection)
 
     def guard(self, work: Callable[[], T]) -> T:
-        """Run `work` unless the breaker is open; `work` itself raises TimeoutError at the store's deadline.
+        """Run `work` unless the breaker is open; raise StoreUnavailableError as `run` does.
 
-        Raise StoreUnavailableError as `run` does. The breaker opens if the store is away, or answers no
-        request within the deadline.
+        The caller's `work` must end with TimeoutError at the store's deadline. The breaker opens if the store
+        is away, or answers no request within the deadline.
         """
         if not self._breaker.allows():
             raise StoreUnavailableError("the store was unreachable a moment ago")

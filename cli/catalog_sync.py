@@ -125,7 +125,7 @@ class _Server:
             return datetime.fromisoformat(answer["now"])
 
     def find_differing(self, index: catalog_digest.Index) -> None:
-        """Set `digests`: ask for the server's digests of a catalog's topics, and keep those that differ."""
+        """Ask for the server's digests of the file's topics; set `digests` to those that differ."""
         remaining, stored = sorted(index.topics), dict[int, str]()
         while remaining:
             page = {"after": remaining[0] - 1, "limit": min(len(remaining), MAX_TOPICS)}

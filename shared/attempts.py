@@ -29,8 +29,8 @@ def load_questions(connection: Connection, pub_ids: Iterable[str]) -> dict[str, 
     have the id, as is possible in a document server's views: it is not known which edition the learner saw,
     and these editions may belong to several learners.
 
-    A caller that grades must hold the learner's lock: then no catalog load changes a key before the caller
-    has written.
+    A caller that grades must hold the learner's lock: then no load of the catalog changes a key before the
+    caller has written.
     """
     rows = execute(connection, _QUESTIONS, {"pub_ids": as_json(list(pub_ids))}).fetchall()
     found = Counter(row.pub_id for row in rows)
@@ -143,7 +143,10 @@ def _attempt(attempt: PlannedAttempt, *, counted: bool) -> dict[str, Any]:
 def sessions_of_uploads(
     connection: Connection, client_session_uuids: Iterable[UUID]
 ) -> dict[tuple[UUID, int], list[dict[str, Any]]]:
-    """Map pairs of upload and learner to their sessions, without superseded ones: ids, topics and counts."""
+    """Map each pair of upload and learner to the ids, topics and counts of its sessions.
+
+    Superseded sessions are left out.
+    """
     found: dict[tuple[UUID, int], list[dict[str, Any]]] = defaultdict(list)
     ids = [str(uuid) for uuid in client_session_uuids]
     for row in execute(connection, _SESSIONS_OF_UPLOADS, {"ids": as_json(ids)}):

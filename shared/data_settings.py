@@ -1,8 +1,8 @@
 """Settings on which stored results depend are stored, too, so that all hosts and commands agree.
 
 The first process with such a setting stores it, and only `migrate --time-zone` replaces it. The stored value
-applies to all processes, also to those without the setting. A process with another value starts only if
-Postgres fails or is too slow when the process compares the two values.
+applies to all processes, also to those without the setting. A process with another value refuses to start. If
+Postgres fails or is too slow while a process compares the two values, the process starts with a warning.
 """
 
 import threading
@@ -39,13 +39,13 @@ def compare(connection: Connection, settings: StoreSettings) -> str:
     """Return the time zone of learners who have none: the stored one, or the setting if none is stored.
 
     Raises ConfigurationError if STUDY_TIME_ZONE is set and another time zone is stored, or if the stored name
-    is not an IANA time zone: an early release stored any name that its host knew.
+    is not an IANA time zone that this host knows.
     """
     ours, stored = settings.study_time_zone, db.scalar(connection, _READ, {"name": ZONE})
     if stored not in {None, *zones.names()}:
         raise ConfigurationError(
             f"STUDY_TIME_ZONE: the database has {stored}, which is not an IANA time zone: run"
-            " `study-ingest migrate --time-zone ZONE` with the zone of learners who have none"
+            " `study-ingest migrate --time-zone ZONE`; ZONE is used for learners without a time zone"
         )
     if stored not in {None, ours} and ZONE in settings.model_fields_set:
         raise ConfigurationError(

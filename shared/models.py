@@ -172,7 +172,7 @@ class StudyTopic(Base):
 
 
 class StudyQuestion(Base):
-    """A question, withdrawn from `retired_at` on; its editions have its choices."""
+    """A question; its choices are in its editions. From the time `retired_at` on, it is withdrawn."""
 
     __tablename__ = "study_questions"
     __table_args__ = (

@@ -256,7 +256,7 @@ def _record(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -
 
 
 def _record_apart(redis: Redis, engine: Engine, entries: list[tuple[str, Delivery]]) -> int:
-    """Record one half of the entries after the other; return how many stay.
+    """Divide the entries in two, and record each half by itself; return how many stay in the spool.
 
     The entries of a uuid stay together, and are recorded one by one, until one of them stays: the content
     that came first is recorded first.

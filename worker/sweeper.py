@@ -118,7 +118,7 @@ class WebhookSender:
         self._engine = engine
         self._settings = settings
         self._on_free = on_free
-        self._tls = httpx.create_ssl_context()  # one for all deliveries: making it takes longer than one
+        self._tls = httpx.create_ssl_context()  # for all deliveries: making it takes longer than a delivery
         self._threads: set[threading.Thread] = set()
         self._was_full = False
 
@@ -185,9 +185,8 @@ class Sweeper:
         self._app = broker.make_celery(settings)
         self._webhooks = WebhookSender(self._engine, settings, self._wake_up_to_deliver)
         every = settings.sweep_every
-        self._announced_to = (
-            "0"  # a transaction's id; 0: changes made while no sweeper ran are announced, too
-        )
+        # The id of a transaction. It begins at 0: changes that came while no sweeper ran are announced, too.
+        self._announced_until = "0"
         self._delivering = Job("webhooks", lambda: bool(self._webhooks.start_due()), every)
         self._purging: Iterator[int] = iter(())
         self._differences: Iterator[list[catalog_reconcile.Found]] = iter(())
@@ -238,7 +237,7 @@ class Sweeper:
 
     def _announce_progress(self) -> None:
         with self._engine.begin() as connection:
-            self._announced_to = webhooks.announce_progress(connection, self._announced_to)
+            self._announced_until = webhooks.announce_progress(connection, self._announced_until)
 
     def _enqueue(self) -> None:
         """Enqueue the overdue uploads for which the queue has room below its limit."""

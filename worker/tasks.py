@@ -1,4 +1,4 @@
-"""The Celery task: start replays, count the starts that are tries, and record failures."""
+"""The Celery task: replay the uploads of a message, count starts from repeated messages, record failures."""
 
 import time
 from collections import Counter
@@ -43,13 +43,13 @@ def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: boo
     waiting = [UUID(each) for each in client_session_uuids]
     failures = []
     try:
-        replayed, counted = _replay_together(waiting, is_repeat=is_repeat)
+        replayed, startable = _replay_together(waiting, is_repeat=is_repeat)
         for upload in waiting:
             if upload in replayed:
                 continue
             if time.monotonic() > end:
                 break  # the sweeper enqueues the rest
-            if is_repeat and upload not in counted and not _count_start(upload):
+            if is_repeat and upload not in startable and not _count_start(upload):
                 continue
             try:
                 _replay([upload])
@@ -71,34 +71,34 @@ def _count_start(upload: UUID) -> bool:
 
 
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
-    """Replay several uploads in one transaction; return (replayed, counted).
+    """Replay several uploads in one transaction; return (replayed, startable).
 
     `replayed`: the uploads that are done, none if the transaction fails or the message has only one upload;
-    the caller replays the others alone. `counted`: the uploads whose start needs no more counting. If the
-    message is repeated, the caller counts the start of every other upload before it replays that upload.
+    the caller replays the others alone. `startable`: the uploads whose start is counted already, or is not to
+    be counted. The caller counts the start of every other upload before it replays that upload.
     """
     if len(uploads) <= 1:
         return [], []
-    counted = uploads
+    startable = uploads
     if is_repeat:
         with engine().begin() as connection:
-            counted = retries.count_starts(connection, uploads, max_tries=settings.max_tries)
-    if not counted:
+            startable = retries.count_starts(connection, uploads, max_tries=settings.max_tries)
+    if not startable:
         return [], []
     try:
-        _replay(counted)
+        _replay(startable)
     except Exception as error:  # noqa: BLE001  # whatever it is: each upload is replayed alone
-        names = [str(upload) for upload in counted]
+        names = [str(upload) for upload in startable]
         log.info("uploads.not_replayed_together", uploads=names, error=describe(error))
         if not is_repeat or not is_transient(error):
-            return [], counted
+            return [], startable
         # A transient fault, such as a locked learner, must not count as a try: the counts are taken back.
         # When an upload is then started alone, `_count_start` counts that start. The message may end before
         # all uploads are started.
         with engine().begin() as connection:
-            retries.take_back(connection, counted)
+            retries.take_back(connection, startable)
         return [], []
-    return counted, counted
+    return startable, startable
 
 
 def _replay(uploads: list[UUID]) -> None:

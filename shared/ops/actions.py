@@ -198,7 +198,7 @@ _SHIFT_CLOCK = text("UPDATE uploads SET clock_shift = :shift WHERE client_sessio
 def shift_clock(
     connection: Connection, client_session_uuid: UUID, shift: timedelta, *, now: datetime, default_zone: str
 ) -> RequestResult:
-    """Replay an upload whose clock was wrong: `shift` is added to all its times.
+    """Replay an upload that a device with a wrong clock sent: `shift` is added to all its times.
 
     An ingested upload is replayed at once, as by `replay_again`, a rejected or dead one is set back, and a
     waiting one stays `received`. The shift applies to later replays, too. Raises as `set_back` and
@@ -222,18 +222,18 @@ def add_skipped(
     """
     lock(connection, [client_session_uuid])
     result = _read(connection, client_session_uuid).result or {"attempts": []}
-    before = {place for place, each in enumerate(result["attempts"]) if each["status"] == "skipped"}
+    skipped_before = {place for place, each in enumerate(result["attempts"]) if each["status"] == "skipped"}
     with connection.begin_nested() as savepoint:
         why = "to add skipped attempts"
         plan = replay_again(connection, client_session_uuid, why, now=now, default_zone=default_zone)
-        after = {place for place, fate in enumerate(plan.fates) if fate in SKIPPED}
-        if after - before:
+        skipped_now = {place for place, fate in enumerate(plan.fates) if fate in SKIPPED}
+        if lost := skipped_now - skipped_before:
             raise errors.ReplayRefusedError(
-                f"{len(after - before)} graded attempts of {client_session_uuid} would be skipped now"
+                f"{len(lost)} graded attempts of {client_session_uuid} would be skipped now"
             )
-        if after == before:
+        if skipped_now == skipped_before:
             savepoint.rollback()
-    return len(before - after)
+    return len(skipped_before - skipped_now)
 
 
 _SESSIONS = text("""
