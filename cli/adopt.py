@@ -219,7 +219,7 @@ class _Host(NamedTuple):
         return next((name for name in VIEWS[view].tables if name in self.tables), view)
 
     def column(self, view: str, column: str) -> str:
-        """Return the column that a view's column shows; an empty text if none has a likely name."""
+        """Return the server's column that a view's column shows, or "" if no column has a likely name."""
         known = self.tables.get(self.table(view), {})
         return next((name for name in VIEWS[view].columns[column].names if name in known), "")
 

@@ -38,9 +38,9 @@ def catalog() -> None:
 
 
 def with_file(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Pass a command the function `parts`, which yields the catalog of its FILE; print what was skipped.
+    """Pass the function `parts` to a command: it yields the catalog of the command's FILE.
 
-    The command also gets `is_table`, see `catalog_files.Read`.
+    The command also gets `is_table`, see `catalog_files.Read`. What was skipped in the file is printed.
 
     If the name of the file has `.ndjson`, each call reads the file again, and each line is a part. NDJSON
     without such a name is read once. A catalog in another form is one part.

@@ -103,8 +103,8 @@ def require_free_name(connection: Connection, schema: str) -> None:
     """Raise ConfigurationError if a role has the schema's name: that role would find our tables first."""
     if scalar(connection, _ROLE, {"schema": schema}):
         raise ConfigurationError(
-            f"DATABASE_SCHEMA: {schema} is the name of a role, which would use our tables before those in"
-            ' public (its search_path begins with "$user"): choose another name'
+            f"DATABASE_SCHEMA: there is a role {schema}, which would find our tables instead of those of the"
+            ' same name in public (its search_path begins with "$user"): choose another name'
         )
 
 

@@ -122,7 +122,7 @@ def asked_questions(connection: Connection, topic_id: int, *, now: datetime) -> 
 
 
 def withdraw(connection: Connection, question_ids: list[int], *, now: datetime) -> Withdrawn:
-    """Delete questions, but retire those with answers or in a session in progress; ignore unknown ids."""
+    """Delete questions, but retire those that have answers or are being asked; ignore unknown ids."""
     catalog_admin.require_ours(connection)
     catalog_admin.lock_catalog(connection)
     for learner in db.scalars(connection, _LEARNERS, {"ids": question_ids}):

@@ -189,9 +189,10 @@ def receive(
 ) -> list[Receipt]:
     """Record deliveries, and return their receipts in the same order.
 
-    A repeat waits for nobody. Other content does not wait for a transaction that has only locked the known
-    upload. It waits for a transaction that has changed the upload, but no longer than the lock timeout.
-    `first_try_after`: seconds after which the sweeper enqueues a new upload, if it is still `received`.
+    A delivery of known content waits for nobody. Other content does not wait for a transaction that has only
+    locked the known upload. It waits for a transaction that has changed the upload, but no longer than the
+    lock timeout. `first_try_after`: seconds after which the sweeper enqueues a new upload, if it is still
+    `received`.
     """
     first: dict[UUID, Delivery] = {}
     for delivery in deliveries:

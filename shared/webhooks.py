@@ -66,7 +66,8 @@ class Webhook:
 
     `lease`: until when it is claimed. The lease identifies the try; `tries` does not, as an operator can set
     it back to 0.
-    `claimed_at`: by Postgres' clock; a receiver refuses what is signed with a time that is minutes off.
+    `claimed_at`: the time that is signed, by Postgres' clock: a receiver refuses a signature whose time is
+    minutes off.
     """
 
     id: UUID

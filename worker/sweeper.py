@@ -120,7 +120,7 @@ class WebhookSender:
         self._on_free = on_free
         self._tls = httpx.create_ssl_context()  # for all deliveries: making it takes longer than a delivery
         self._threads: set[threading.Thread] = set()
-        self._was_full = False
+        self._more_may_be_due = False
 
     def start_due(self) -> int:
         """Claim due webhooks, at most one for each free thread; start their deliveries; return how many.
@@ -136,7 +136,7 @@ class WebhookSender:
             return 0
         with self._engine.begin() as connection:
             claimed = webhooks.claim(connection, self._settings, limit=free)
-        self._was_full = len(claimed) == free
+        self._more_may_be_due = len(claimed) == free
         for webhook in claimed:
             thread = threading.Thread(target=self._deliver, args=[webhook], name="webhook", daemon=True)
             self._threads.add(thread)
@@ -172,7 +172,7 @@ class WebhookSender:
             log.warning("webhook.answer_unrecorded", webhook=str(webhook.id), error=failures.describe(error))
         finally:
             self._threads.discard(threading.current_thread())
-            if self._was_full:
+            if self._more_may_be_due:
                 self._on_free()
 
 
@@ -185,8 +185,9 @@ class Sweeper:
         self._app = broker.make_celery(settings)
         self._webhooks = WebhookSender(self._engine, settings, self._wake_up_to_deliver)
         every = settings.sweep_every
-        # The id of a transaction. It begins at 0: changes that came while no sweeper ran are announced, too.
-        self._announced_until = "0"
+        # The id of a transaction: changes before it are announced. At 0, those that came while no sweeper ran
+        # are announced, too.
+        self._announced_until_xid = "0"
         self._delivering = Job("webhooks", lambda: bool(self._webhooks.start_due()), every)
         self._purging: Iterator[int] = iter(())
         self._differences: Iterator[list[catalog_reconcile.Found]] = iter(())
@@ -237,7 +238,7 @@ class Sweeper:
 
     def _announce_progress(self) -> None:
         with self._engine.begin() as connection:
-            self._announced_until = webhooks.announce_progress(connection, self._announced_until)
+            self._announced_until_xid = webhooks.announce_progress(connection, self._announced_until_xid)
 
     def _enqueue(self) -> None:
         """Enqueue the overdue uploads for which the queue has room below its limit."""
@@ -260,7 +261,7 @@ class Sweeper:
             metrics.ENQUEUE_FAILURES.count_exceptions(),
             self._app.producer_pool.acquire(block=True) as producer,
         ):
-            # Claimed rows beyond the room wait until their lease ends.
+            # Claimed rows that do not fit into `room` messages wait until their leases end.
             for uploads in islice(retries.split_into_messages(overdue, broker.MESSAGE_SIZE), room):
                 broker.enqueue(producer, self._app, uploads, again=True)
                 log.info("uploads.enqueued_by_sweeper", uploads=[str(upload) for upload in uploads])

@@ -74,8 +74,8 @@ def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID
     """Replay several uploads in one transaction; return (replayed, startable).
 
     `replayed`: the uploads that are done, none if the transaction fails or the message has only one upload;
-    the caller replays the others alone. `startable`: the uploads whose start is counted already, or is not to
-    be counted. The caller counts the start of every other upload before it replays that upload.
+    the caller replays the others alone. `startable`: the uploads that the caller may replay without counting
+    a start; it counts the start of every other upload before it replays that upload.
     """
     if len(uploads) <= 1:
         return [], []

@@ -134,7 +134,7 @@ class SearchForm(pydantic.BaseModel):
 
     @property
     def search(self) -> Search:
-        """Return the search that this form describes, without its `uuid` and `after`."""
+        """Return the search that this form describes; the form's `uuid` and `after` are left out."""
         return Search(self.status, None, self.learner, self.question, self.error, None)
 
 

@@ -62,7 +62,7 @@ _TOPICS = text("SELECT id, name FROM study_topics WHERE user_id = :user_id ORDER
 
 
 def list_topics(connection: Connection, user_id: int) -> list[Topic]:
-    """List a learner's topics by name."""
+    """List a learner's topics, in the order of their names."""
     return [Topic(*row) for row in execute(connection, _TOPICS, {"user_id": user_id})]
 
 

@@ -321,10 +321,10 @@ def forgetting_curve(reviews: Iterable[Review], until: date) -> Curve:
 
 
 def _digest() -> str:
-    """Hash the parameters, and the progress that the fold computes from a fixed log.
+    """Hash the parameters, and the progress that the fold computes from a fixed list of reviews.
 
     The version of fsrs is not hashed: after an upgrade that changes no result, nothing is folded again.
-    Values are rounded, since the last digits of a power differ between machines.
+    Values are rounded, since machines compute the last digits of `x ** y` differently.
     """
     days = (0, 0, 1, 1, 4, 9, 9, 30, 45, 45, 46, 120, 122, 122, 300, 1000)
     # c correct, w wrong, n wrong and unsure, u right but unsure; as practice: p correct, r right but unsure

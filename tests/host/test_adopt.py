@@ -970,10 +970,8 @@ def test_a_pub_id_that_is_no_text_is_found_by_an_index_on_the_cast(host: Host, s
 
 def test_adopt_wants_a_schema_of_its_own(host: Host) -> None:
     refused = host.ours("adopt", DATABASE_SCHEMA="study")
-    assert "DATABASE_SCHEMA: study is the name of a role" in refused.output
-    assert (
-        "DATABASE_SCHEMA: study is the name of a role" in host.ours("migrate", DATABASE_SCHEMA="study").output
-    )
+    assert "DATABASE_SCHEMA: there is a role study" in refused.output
+    assert "DATABASE_SCHEMA: there is a role study" in host.ours("migrate", DATABASE_SCHEMA="study").output
     for schema in ("", "public"):
         refused = host.ours("adopt", DATABASE_SCHEMA=schema)
         assert refused.exit_code == 1
