@@ -120,6 +120,9 @@ _LOCK_QUESTIONS = text("""
     WHERE study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id) ORDER BY id FOR UPDATE
 """)
 
+# Two deletions might hand questions back to each other's topics, each waiting for the other one.
+_ONE_DELETION = text("SELECT pg_advisory_xact_lock(7319400454)")
+
 # How often a deletion begins at most: it begins again if the learner's questions or uploads changed while it
 # waited for a lock.
 TRIES = 5
@@ -168,8 +171,8 @@ def _lock_what_is_theirs(
 ) -> tuple[list[str], list[Any]]:
     """Lock a learner's uploads, the learner and the spool; return (public ids of their questions, uploads).
 
-    Where the catalog is ours, the questions are locked, too. Questions of others are handed back, and left
-    out: uploads that name only these are not this learner's. Raises OvertakenError if questions or uploads
+    Where the catalog is ours, questions of others are handed back, and left out: uploads that name only these
+    are not this learner's. The other questions are locked, too. Raises OvertakenError if questions or uploads
     changed again and again while this waited for the locks.
     """
     learner = {"user_id": user_id}
@@ -179,11 +182,13 @@ def _lock_what_is_theirs(
         bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
         locked = scalars(connection, _LOCK_UPLOADS, bound | {"uploads": []})
         lock_learner(connection, user_id)
-        spool.lock(connection)  # after all that this may have to wait for, as moves of the spool wait for it
         if is_ours:
+            execute(connection, _ONE_DELETION)
+            execute(connection, _HAND_BACK, learner)
+            # Without the questions that are handed back: others may be answering these.
             execute(connection, _LOCK_TOPICS, learner)
             execute(connection, _LOCK_QUESTIONS, learner)
-            execute(connection, _HAND_BACK, learner)
+        spool.lock(connection)  # after all that this may have to wait for, as moves of the spool wait for it
         left = scalars(connection, _PUB_IDS, learner | {"without_others": False})
         uploads = scalars(connection, _UPLOADS, bound)  # while this waited, one may have got other content
         if left == pub_ids and {*locked}.issuperset(uploads):

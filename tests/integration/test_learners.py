@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from shared.config import Settings
 from shared.db import make_engine
 from shared.errors import CatalogError, UnknownConflictError
 from shared.learners import delete_learner, export_learner
+from shared.live.forms import Submission
+from shared.live.sessions import submit
 from shared.models import (
     StudyQuestion,
     StudyQuestionAttempt,
@@ -35,6 +38,7 @@ from tests.factories import (
     ANN,
     BEN,
     CHO,
+    DEFAULT_ZONE,
     answer,
     begin_session,
     deliver,
@@ -478,6 +482,35 @@ def test_I11_what_names_a_question_that_is_just_being_added_is_blanked(
     deleted.result()
     assert spool.is_empty(redis)
     assert not any(payloads(engine))
+
+
+ADDED = text("INSERT INTO published_items VALUES ('new', :question, '[\"a\", \"b\"]', 0)")
+
+
+def test_I12_a_deletion_that_waits_for_a_load_stops_no_move_and_no_answer_of_others(
+    engine: Engine, redis: Redis
+) -> None:
+    """The load is adding an edition to a question of the learner; a former owner is asked another one."""
+    begin_session(engine, ANN, 11, 110)
+    load(engine, MOVED, force=True)
+    (session,) = rows(engine, StudyQuizSession)
+    anns = upload(answer("second110", LATER))
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as loading:
+            loading.execute(ADDED, {"question": 220})
+            deletion = pool.submit(delete, named(engine, "deletion"), BEN)
+            wait_until_blocked(engine, deletion, "deletion")
+            spool.push(redis, delivery(anns))
+            with engine.begin() as sweeper:
+                assert spool.try_lock(sweeper)
+                assert spool.drain(redis, engine) == 1
+            given = Submission(pub_id="q110", selected=1, unsure=False)
+            now = datetime.fromisoformat(LATER)
+            with engine.begin() as connection:
+                connection.execute(text("SET LOCAL lock_timeout = '1s'"))
+                submit(connection, ANN, session["id"], given, now=now, default_zone=DEFAULT_ZONE)
+        deletion.result()
+    assert len(rows(engine, StudyQuestionAttempt)) == 1
 
 
 def test_a_second_deletion_of_a_learner_counts_nothing(engine: Engine) -> None:
