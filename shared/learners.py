@@ -155,8 +155,9 @@ def delete_learner(connection: Connection, user_id: int, redis: Redis | None = N
     pub_ids, uploads = _lock_what_is_theirs(connection, user_id, is_ours=is_ours)
     bound = {"user_id": user_id, "pub_ids": pub_ids, "spaces": SPACES}
     ((sessions, attempts, progress),) = execute(connection, _COUNT, bound)
-    conflicts = execute(connection, _BLANK_CONFLICTS, bound | {"uploads": uploads}).rowcount
+    # Once an upload is changed, other content waits for this transaction, and is no conflict of its own.
     blanked = execute(connection, _BLANK_UPLOADS, bound | {"uploads": uploads}).rowcount
+    conflicts = execute(connection, _BLANK_CONFLICTS, bound | {"uploads": uploads}).rowcount
     execute(connection, _DELETE_SESSIONS, bound)
     execute(connection, _DELETE_PROGRESS, bound)
     if is_ours:

@@ -437,15 +437,16 @@ class Upload(Base):
     """An upload; the row, not the broker's message, is the record of work to do.
 
     `received` (row committed) → `ingested` (every effect committed) | `rejected` (cannot succeed at present,
-    `reason` says why) | `dead` (tries exhausted). There is no `running`: a lock on the row shows that
-    a replay runs, and a crash releases the lock. `content_hash` is `version:hex`; it stays when a purge sets
+    `reason` says why) | `dead` (tries exhausted). There is no `running`: a lock on the row shows that a
+    replay runs, and a crash releases the lock. `content_hash` is `version:hex`; it stays when a purge sets
     the payload to NULL. `user_id`: the learner, once a replay found exactly one, or the deleted learner of a
     blanked upload; not a foreign key, as the row stays when the learner is deleted. `learner_id`: the only
     learner whom the upload may concern, as the sender's token or an import says; NULL for a trusted sender.
     `clock_shift`: set by an operator if the clock was wrong, and added to all times of the payload.
     `waiting_since`: when the row last became `received`; later than `received_at` if the upload was in the
     spool, or was set back. `blanked`: the payload was deleted with its learner, and no sender's content is
-    stored under this uuid again; a payload that was only purged can be stored again.
+    stored under this uuid again unless an operator accepts a conflict; a payload that was only purged can be
+    stored again.
     """
 
     __tablename__ = "uploads"

@@ -298,8 +298,8 @@ _REFILL_CONFLICT = text("""
         WHERE client_session_uuid = :id AND c.content_hash = :hash AND c.payload IS NULL
             AND NOT c.blanked AND NOT u.blanked
     ), free AS MATERIALIZED (
-        SELECT purged.id FROM purged JOIN uploads USING (client_session_uuid)
-        FOR NO KEY UPDATE OF uploads SKIP LOCKED
+        SELECT purged.id FROM purged JOIN uploads u USING (client_session_uuid)
+        WHERE NOT u.blanked FOR NO KEY UPDATE OF u SKIP LOCKED
     ), refilled AS (
         UPDATE upload_conflicts SET payload = CAST(:payload AS jsonb), learner_id = :learner,
             received_at = coalesce(CAST(:at AS timestamptz), now())

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from redis import Redis
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from cli.main import main
-from shared import spool
+from shared import db, spool
 from shared.config import Settings
 from shared.db import make_engine
 from shared.errors import CatalogError, UnknownConflictError
@@ -511,6 +511,27 @@ def test_I12_a_deletion_that_waits_for_a_load_stops_no_move_and_no_answer_of_oth
                 submit(connection, ANN, session["id"], given, now=now, default_zone=DEFAULT_ZONE)
         deletion.result()
     assert len(rows(engine, StudyQuestionAttempt)) == 1
+
+
+def test_I11_a_conflict_that_arrives_during_a_deletion_keeps_no_answers(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = upload(ANNS)
+    ingest(engine, sent)
+    with ThreadPoolExecutor(1) as pool:
+        arrivals = []
+
+        def execute(connection: Connection, statement: Any, *bound: Any) -> Any:
+            if "upload_conflicts SET payload = NULL" in str(statement):
+                arriving = pool.submit(deliver, named(engine, "arrival"), other(sent, ANNS, NOBODYS))
+                wait_until_blocked(engine, arriving, "arrival")
+                arrivals.append(arriving)
+            return db.execute(connection, statement, *bound)
+
+        monkeypatch.setattr("shared.learners.execute", execute)
+        delete(engine, ANN)
+        assert [each.result().verdict for each in arrivals] == [Verdict.CONFLICT]
+    assert payloads(engine) == [None]
 
 
 def test_a_second_deletion_of_a_learner_counts_nothing(engine: Engine) -> None:
