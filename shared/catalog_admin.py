@@ -348,7 +348,8 @@ def _differing(
     for key in rows.keys() & stored.keys():
         unsaid = [name for name in keep if name in rows[key] and rows[key][name] is None]
         rows[key].update((name, stored[key][name]) for name in unsaid)
-    return [row for key, row in rows.items() if row != stored.get(key)]
+    # In the order of their keys, in which a deletion locks them: otherwise there could be a deadlock.
+    return [rows[key] for key in sorted(rows) if rows[key] != stored.get(key)]
 
 
 def _upsert(connection: Connection, table: str, key: str, rows: Sequence[dict[str, Any]]) -> None:

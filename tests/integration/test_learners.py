@@ -534,6 +534,20 @@ def test_I11_a_conflict_that_arrives_during_a_deletion_keeps_no_answers(
     assert payloads(engine) == [None]
 
 
+def test_a_load_and_a_deletion_lock_questions_in_one_order(engine: Engine) -> None:
+    new = {"questions": [question(111, subject="new"), question(110, subject="new")]}
+    with ThreadPoolExecutor(2) as pool:
+        with engine.begin() as holder:
+            holder.execute(text("SELECT FROM study_questions WHERE id = 110 FOR NO KEY UPDATE"))
+            deletion = pool.submit(delete, named(engine, "deletion"), ANN)
+            wait_until_blocked(engine, deletion, "deletion")
+            loading = pool.submit(load, named(engine, "loading"), new)
+            wait_until_blocked(engine, loading, "loading")
+        deletion.result()
+        with pytest.raises(CatalogError, match="was deleted at the same time"):
+            loading.result()
+
+
 def test_a_second_deletion_of_a_learner_counts_nothing(engine: Engine) -> None:
     sent = upload(ANNS)
     ingest(engine, sent)
