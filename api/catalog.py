@@ -228,7 +228,7 @@ def list_questions(path: CatalogPath) -> Response:
     now = services().now
     ids, digests = services().catalog.run(
         lambda c: (
-            catalog_sync.asked_questions(c, path.id, now=now(c)),
+            catalog_sync.current_questions(c, path.id, now=now(c)),
             catalog_sync.digests_of(c, [path.id], now=now(c)),
         )
     )

@@ -106,7 +106,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]  # waitress has no type
         return len(data) if self.is_cut else consumed
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Parse the head; skip a body that cannot be accepted: the answer does not depend on the body."""
+        """Parse the head. If the request will be refused anyway, skip its body."""
         try:
             super().parse_header(header_plus)
         except ValueError:  # as for a length of 5,000 digits, or a bad host: waitress would answer nothing

@@ -155,7 +155,7 @@ class Store:
             # If the store has answered other requests meanwhile, this one only waited for one of the threads.
             if not was_slow and self._answered_at < begun_at:
                 self._trip()
-            log.warning("store.timed_out", store=self._name, process_was_slow=was_slow)
+            log.warning("store.timed_out", store=self._name, web_process_was_slow=was_slow)
             raise StoreUnavailableError("the store did not answer in time") from None
         except SQLAlchemyError as error:
             if failures.is_away(error):

@@ -69,7 +69,7 @@ def discard(*, conflict: int, store: context.Store) -> None:
 @click.argument("conflict", metavar="ID", type=BIGINT)
 @context.with_store
 def accept(*, conflict: int, store: context.Store) -> None:
-    """Replay the other content in place of the present one, which is kept as a conflict."""
+    """Let the upload have the other content, which is replayed; the former one is kept as a conflict."""
     with store.engine.begin() as connection:
         uuid = actions.accept_conflict(connection, conflict)
     click.echo(f"{uuid} has the other content now, and waits to be replayed")

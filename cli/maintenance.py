@@ -192,6 +192,6 @@ def metrics(directory: str, port: int) -> None:
     try:
         _, serving = start_http_server(port, LOOPBACK, registry(settings))
     except OSError as error:
-        raise ConfigurationError(f"--port: cannot listen on this port: {error}: choose another") from None
+        raise ConfigurationError(f"--port: cannot listen on this port ({error}): choose another") from None
     click.echo(f"http://{LOOPBACK}:{port}/metrics")
     serving.join()

@@ -116,8 +116,8 @@ def topics_of(connection: Connection, question_ids: list[int]) -> list[int]:
     return db.scalars(connection, _TOPICS, {"ids": question_ids})
 
 
-def asked_questions(connection: Connection, topic_id: int, *, now: datetime) -> list[int]:
-    """Return the questions of a topic that are not retired."""
+def current_questions(connection: Connection, topic_id: int, *, now: datetime) -> list[int]:
+    """Return the ids of a topic's questions that are not retired."""
     return db.scalars(connection, _QUESTIONS, {"topic_id": topic_id, "now": now})
 
 
@@ -133,12 +133,12 @@ def withdraw(connection: Connection, question_ids: list[int], *, now: datetime) 
 
 def keep_only(connection: Connection, topic_id: int, kept: Iterable[int], *, now: datetime) -> Withdrawn:
     """Withdraw all questions of a topic except `kept`."""
-    asked = asked_questions(connection, topic_id, now=now)
-    return withdraw(connection, sorted({*asked} - {*kept}), now=now)
+    current = current_questions(connection, topic_id, now=now)
+    return withdraw(connection, sorted({*current} - {*kept}), now=now)
 
 
 def withdraw_topic(connection: Connection, topic_id: int, *, now: datetime) -> Withdrawn:
     """Withdraw the questions of a topic, and delete the topic unless it has sessions or retired questions."""
-    withdrawn = withdraw(connection, asked_questions(connection, topic_id, now=now), now=now)
+    withdrawn = withdraw(connection, current_questions(connection, topic_id, now=now), now=now)
     db.execute(connection, _DELETE_TOPIC, {"topic_id": topic_id})
     return withdrawn

@@ -309,7 +309,8 @@ class AdvancedSettings(BaseSettings):
     def _outlast_tasks(cls, seconds: float, info: ValidationInfo) -> float:
         if seconds <= info.data.get("task_time_limit", 0.0):
             raise ValueError(
-                "must be longer than TASK_TIME_LIMIT: otherwise Redis repeats messages during their replay"
+                "must be longer than TASK_TIME_LIMIT: otherwise Redis repeats a message while its uploads are"
+                " replayed"
             )
         return seconds
 

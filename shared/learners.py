@@ -202,9 +202,9 @@ def _lock_what_is_theirs(
 
 
 def _own(column: str) -> str:
-    """Return SQL for the JSON in a column, without the attempts at other learners' questions.
+    """Return SQL for the JSON in a column, without attempts at questions of others than `:user_id`.
 
-    If the row is known to be this learner's, no attempt is left out, even where others own the questions.
+    If the row names `:user_id` as its learner, all attempts are kept.
     """
     return f"""CASE WHEN :user_id IN (user_id, learner_id) THEN {column}
     ELSE jsonb_set({column}, '{{attempts}}', (

@@ -129,7 +129,7 @@ class LearnerTokens:
 
 
 def load_keys(path: Path) -> Mapping[str, Key]:
-    """Return the keys of a file by id; raise ConfigurationError if the file or one key cannot be used."""
+    """Map the ids of a file's keys to the keys; raise ConfigurationError if one, or the file, is unusable."""
     try:
         described = json.loads(path.read_bytes())["keys"]
         keys = [_import_key(each) for each in described]

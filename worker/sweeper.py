@@ -169,7 +169,9 @@ class WebhookSender:
             else:
                 log.warning("webhook.failed", webhook=str(webhook.id), tries=webhook.tries, code=answer.code)
         except Exception as error:  # noqa: BLE001  # the lease ends, and the webhook is sent again
-            log.warning("webhook.answer_unrecorded", webhook=str(webhook.id), error=failures.describe(error))
+            log.warning(
+                "webhook.answer_not_recorded", webhook=str(webhook.id), error=failures.describe(error)
+            )
         finally:
             self._threads.discard(threading.current_thread())
             if self._more_may_be_due:

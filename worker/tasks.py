@@ -43,13 +43,13 @@ def replay_uploads(self: Task[Any, None], *client_session_uuids: str, again: boo
     waiting = [UUID(each) for each in client_session_uuids]
     failures = []
     try:
-        replayed, startable = _replay_together(waiting, is_repeat=is_repeat)
+        replayed, no_count_needed = _replay_together(waiting, is_repeat=is_repeat)
         for upload in waiting:
             if upload in replayed:
                 continue
             if time.monotonic() > end:
                 break  # the sweeper enqueues the rest
-            if is_repeat and upload not in startable and not _count_start(upload):
+            if is_repeat and upload not in no_count_needed and not _count_start(upload):
                 continue
             try:
                 _replay([upload])
@@ -71,34 +71,34 @@ def _count_start(upload: UUID) -> bool:
 
 
 def _replay_together(uploads: list[UUID], *, is_repeat: bool) -> tuple[list[UUID], list[UUID]]:
-    """Replay several uploads in one transaction; return (replayed, startable).
+    """Replay several uploads in one transaction; return (replayed, no_count_needed).
 
     `replayed`: the uploads that are done, none if the transaction fails or the message has only one upload;
-    the caller replays the others alone. `startable`: the uploads that the caller may replay without counting
-    a start; it counts the start of every other upload before it replays that upload.
+    the caller replays the others alone. `no_count_needed`: the uploads that the caller may replay without
+    counting a start; the caller counts the start of every other upload before it replays that upload.
     """
     if len(uploads) <= 1:
         return [], []
-    startable = uploads
+    no_count_needed = uploads
     if is_repeat:
         with engine().begin() as connection:
-            startable = retries.count_starts(connection, uploads, max_tries=settings.max_tries)
-    if not startable:
+            no_count_needed = retries.count_starts(connection, uploads, max_tries=settings.max_tries)
+    if not no_count_needed:
         return [], []
     try:
-        _replay(startable)
+        _replay(no_count_needed)
     except Exception as error:  # noqa: BLE001  # whatever it is: each upload is replayed alone
-        names = [str(upload) for upload in startable]
+        names = [str(upload) for upload in no_count_needed]
         log.info("uploads.not_replayed_together", uploads=names, error=describe(error))
         if not is_repeat or not is_transient(error):
-            return [], startable
+            return [], no_count_needed
         # A transient fault, such as a locked learner, must not count as a try: the counts are taken back.
         # When an upload is then started alone, `_count_start` counts that start. The message may end before
         # all uploads are started.
         with engine().begin() as connection:
-            retries.take_back(connection, startable)
+            retries.take_back(connection, no_count_needed)
         return [], []
-    return startable, startable
+    return no_count_needed, no_count_needed
 
 
 def _replay(uploads: list[UUID]) -> None:

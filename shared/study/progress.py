@@ -90,7 +90,7 @@ class Cached(NamedTuple):
 
 
 class Pattern(StrEnum):
-    """What an answer shows, compared with the answers before it, see `classify`; most show no pattern."""
+    """What an answer shows, compared with earlier ones (see `classify`); most answers show no pattern."""
 
     NEWLY_CORRECT = "newly_correct"
     RECOVERED = "recovered"

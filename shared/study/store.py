@@ -72,10 +72,10 @@ def lock_owners(
 ) -> dict[int, ZoneInfo | None]:
     """Lock the learners who own the questions of uploads, in the order of their ids; return their zones.
 
-    A document server may show the questions of a learner who is not in `users`: this learner's zone is None.
+    In a document server's views, a question's owner may have no row in `users`: this owner's zone is None.
 
-    Unknown public ids do not matter; an upload whose questions have several owners locks no learner.
-    Owners are read before they are locked: so the caller reads and checks them again.
+    Unknown public ids do not matter; an upload whose questions have several owners locks no learner. An owner
+    may change between the read and the lock: the caller must read the owners again, and check them.
     """
     pub_ids = {"uploads": db.as_json([list(each) for each in pub_ids_of_uploads])}
     if db.catalog_is_ours(connection):

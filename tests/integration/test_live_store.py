@@ -45,7 +45,7 @@ def test_I12_one_request_waits_for_a_store_that_hangs_and_none_after_it(
         assert "did not answer in time" in refusal_of(store)
         until(lambda: "was unreachable a moment ago" in refusal_of(store), "the breaker opens")
         # A process that was itself slow does not blame the store: then one more request waits.
-        *before, last = [each["process_was_slow"] for each in logs if each["event"] == "store.timed_out"]
+        *before, last = [each["web_process_was_slow"] for each in logs if each["event"] == "store.timed_out"]
         assert (all(before), last) == (True, False)
         for _ in range(5):
             time.sleep(PROBE_S / 2)

@@ -172,7 +172,9 @@ class Outbox:
         if not _UUID.fullmatch(session_id):
             raise InvalidSessionError("a session needs a client_session_uuid: a UUID made for this session")
         if not isinstance(attempts, list) or not 0 < len(attempts) <= MAX_ATTEMPTS or size > MAX_BYTES:
-            raise InvalidSessionError(f"a session must have 1 to {MAX_ATTEMPTS} attempts, and at most 1 MiB")
+            raise InvalidSessionError(
+                f"a session must have 1 to {MAX_ATTEMPTS} attempts, and be at most 1 MiB"
+            )
         self._store.add(session_id, text)
         self._on_event(Event.CHANGE, None)
         self._wake.set()
