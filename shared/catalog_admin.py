@@ -217,10 +217,10 @@ def lock_answered(connection: Connection, pub_ids: Sequence[str]) -> None:
 
 
 def lock_catalog(connection: Connection) -> None:
-    """Wait until no other transaction changes the catalog, and keep others from changing it.
+    """Wait until no other load or withdrawal changes the catalog, and keep others from changing it.
 
-    The lock lasts until this transaction ends. Only transactions that change the catalog, or compare it with
-    digests that a request expects, wait for this lock.
+    The lock lasts until this transaction ends. Only loads, withdrawals, and comparisons with the digests that
+    a request expects wait for this lock. The deletion of a learner does not.
     """
     db.execute(connection, _ONE_CHANGE)
 
@@ -348,7 +348,7 @@ def _differing(
     for key in rows.keys() & stored.keys():
         unsaid = [name for name in keep if name in rows[key] and rows[key][name] is None]
         rows[key].update((name, stored[key][name]) for name in unsaid)
-    # In the order of their keys, in which a deletion locks them: otherwise there could be a deadlock.
+    # In the order of their keys, as a deletion locks them: this makes deadlocks rare.
     return [rows[key] for key in sorted(rows) if rows[key] != stored.get(key)]
 
 

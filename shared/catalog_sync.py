@@ -54,8 +54,8 @@ def expect(
 ) -> None:
     """Raise ChangedTopicError unless the topics have exactly the digests in `expected`.
 
-    A topic that does not exist has the digest NEW. Until this transaction ends, no other one can change the
-    catalog.
+    A topic that does not exist has the digest NEW. Until this transaction ends, no other load or withdrawal
+    can change the catalog.
     """
     catalog_admin.lock_catalog(connection)
     stored = {each.topic_id: each.digest for each in digests_of(connection, topic_ids, now=now)}

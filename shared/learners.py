@@ -112,12 +112,19 @@ _PUB_IDS = text(f"""
     ORDER BY i.pub_id
 """)  # noqa: S608  # as above
 
-# An insert of a question locks its topic, and one of an edition its question. So a deletion waits for a load
-# that inserts them, and then reads the learner's questions again: it finds payloads that name a new one, too.
+# An insert of a topic locks its learner, one of a question its topic, one of an edition its question. So a
+# deletion waits for a load that inserts them, and then reads the learner's questions again: it finds payloads
+# that name a new one, too.
+_LOCK_USER = text("SELECT FROM users WHERE id = :user_id FOR UPDATE")
 _LOCK_TOPICS = text("SELECT FROM study_topics WHERE user_id = :user_id ORDER BY id FOR UPDATE")
 _LOCK_QUESTIONS = text("""
-    SELECT FROM study_questions
-    WHERE study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id) ORDER BY id FOR UPDATE
+    SELECT FROM study_questions q
+    WHERE q.study_topic_id IN (SELECT id FROM study_topics WHERE user_id = :user_id) ORDER BY id FOR UPDATE
+""")
+_LOCK_EDITIONS = text("""
+    SELECT FROM published_items i
+    WHERE i.source_id IN (SELECT q.id FROM study_questions q JOIN study_topics t ON t.id = q.study_topic_id
+        WHERE t.user_id = :user_id) ORDER BY i.pub_id FOR UPDATE
 """)
 
 # Two deletions might hand questions back to each other's topics, each waiting for the other one.
@@ -186,10 +193,10 @@ def _lock_what_is_theirs(
         if is_ours:
             execute(connection, _ONE_DELETION)
             execute(connection, _HAND_BACK, learner)
-            # Without the questions that are handed back: others may be answering these.
-            execute(connection, _LOCK_TOPICS, learner)
-            execute(connection, _LOCK_QUESTIONS, learner)
-        spool.lock(connection)  # after all that this may have to wait for, as moves of the spool wait for it
+            # Without what is handed back: others may be answering that.
+            for statement in (_LOCK_USER, _LOCK_TOPICS, _LOCK_QUESTIONS, _LOCK_EDITIONS):
+                execute(connection, statement, learner)
+        spool.lock(connection)  # as late as possible: moves of the spool wait for it
         left = scalars(connection, _PUB_IDS, learner | {"without_others": False})
         uploads = scalars(connection, _UPLOADS, bound)  # while this waited, one may have got other content
         if left == pub_ids and {*locked}.issuperset(uploads):

@@ -167,7 +167,7 @@ def remove(redis: Redis, learner: int, pub_ids: set[str]) -> int:
 def drain(redis: Redis, engine: Engine) -> int:
     """Move a batch of the spool into `uploads`, the oldest first; return how many entries left the spool.
 
-    Entries that a killed process left in `MOVING` come first. An entry that cannot be read or stored is set
+    Entries that are in `MOVING` already come first. An entry that cannot be read or stored is set
     aside in `REFUSED`, and one whose upload is locked stays in `MOVING`. Any other entry leaves Redis only
     after its upload is committed: so this takes an engine, and commits by itself.
     """

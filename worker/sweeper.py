@@ -59,7 +59,7 @@ IDLE_EVERY_S = 60.0
 # Once a day, one sweeper looks for what to reconcile; every RECONCILE_EVERY_S seconds, each sweeper checks
 # whether a day has passed since the last look.
 RECONCILE_EVERY_S = 300.0
-# Seconds in which one batch of learners must be compared: the sweeper does nothing else meanwhile.
+# Limit in seconds of each statement that compares learners: the sweeper does nothing else meanwhile.
 COMPARE_S = 5.0
 _BEGIN_RECONCILING = text("""
     INSERT INTO heartbeats (name, beaten_at) VALUES ('reconcile', now())

@@ -465,7 +465,18 @@ def test_I12_a_deletion_that_waits_for_an_upload_stops_no_move_of_the_spool(
             assert spool.drain(redis, engine) == 1
 
 
-@pytest.mark.parametrize("new", [question(119), question(110, "q119")], ids=["question", "edition"])
+@pytest.mark.parametrize(
+    "new",
+    [
+        {"questions": [question(119)]},
+        {"questions": [question(110, "q119")]},
+        {
+            "topics": [{"id": 19, "user_id": ANN, "name": "new"}],
+            "questions": [question(119, study_topic_id=19)],
+        },
+    ],
+    ids=["question", "edition", "topic"],
+)
 @pytest.mark.parametrize("sent_to", ["uploads", "spool"])
 def test_I11_what_names_a_question_that_is_just_being_added_is_blanked(
     engine: Engine, redis: Redis, new: dict[str, Any], sent_to: str
@@ -475,29 +486,31 @@ def test_I11_what_names_a_question_that_is_just_being_added_is_blanked(
         spool.push(redis, delivery(sent))
     else:
         deliver(engine, sent)
-    loaded, deleted = overlap(
-        engine, lambda db: load(db, {"questions": [new]}), lambda db: delete(db, ANN, redis)
-    )
+    loaded, deleted = overlap(engine, lambda db: load(db, new), lambda db: delete(db, ANN, redis))
     loaded.result()
     deleted.result()
     assert spool.is_empty(redis)
     assert not any(payloads(engine))
 
 
-ADDED = text("INSERT INTO published_items VALUES ('new', :question, '[\"a\", \"b\"]', 0)")
-
-
+@pytest.mark.parametrize(
+    "change",
+    [
+        "INSERT INTO published_items VALUES ('new', 220, '[1, 2]', 0)",
+        "UPDATE published_items SET published_at = now() WHERE source_id = 220",
+    ],
+)
 def test_I12_a_deletion_that_waits_for_a_load_stops_no_move_and_no_answer_of_others(
-    engine: Engine, redis: Redis
+    engine: Engine, redis: Redis, change: str
 ) -> None:
-    """The load is adding an edition to a question of the learner; a former owner is asked another one."""
+    """The load changes a question of the learner; a former owner is asked another one."""
     begin_session(engine, ANN, 11, 110)
     load(engine, MOVED, force=True)
     (session,) = rows(engine, StudyQuizSession)
     anns = upload(answer("second110", LATER))
     with ThreadPoolExecutor(1) as pool:
         with engine.begin() as loading:
-            loading.execute(ADDED, {"question": 220})
+            loading.execute(text(change))
             deletion = pool.submit(delete, named(engine, "deletion"), BEN)
             wait_until_blocked(engine, deletion, "deletion")
             spool.push(redis, delivery(anns))
