@@ -46,9 +46,10 @@ _THEIR_CONFLICTS = f"""
 # Uploads are locked in the order of their ids, and before the learner, as in a replay. Uploads with one of
 # the learner's conflicts are locked, too: an operator may be accepting such a conflict, which makes it
 # the upload's content.
+_TO_LOCK = f"{_THEIRS} UNION ALL SELECT client_session_uuid FROM upload_conflicts WHERE {_THEIR_CONFLICTS}"  # noqa: S608
+_FIND_UPLOADS = text(_TO_LOCK)
 _LOCK_UPLOADS = text(f"""
-    SELECT client_session_uuid FROM uploads WHERE client_session_uuid IN ({_THEIRS}
-        UNION ALL SELECT client_session_uuid FROM upload_conflicts WHERE {_THEIR_CONFLICTS})
+    SELECT client_session_uuid FROM uploads WHERE client_session_uuid IN ({_TO_LOCK})
     ORDER BY client_session_uuid FOR NO KEY UPDATE
 """)  # noqa: S608  # made of the constants above
 
@@ -198,8 +199,10 @@ def _lock_what_is_theirs(
                 execute(connection, statement, learner)
         spool.lock(connection)  # as late as possible: moves of the spool wait for it
         left = scalars(connection, _PUB_IDS, learner | {"without_others": False})
-        uploads = scalars(connection, _UPLOADS, bound)  # while this waited, one may have got other content
-        if left == pub_ids and {*locked}.issuperset(uploads):
+        # While this waited, an upload may have got other content, or a conflict.
+        uploads = scalars(connection, _UPLOADS, bound)
+        found = scalars(connection, _FIND_UPLOADS, bound | {"uploads": uploads})
+        if left == pub_ids and {*locked}.issuperset(found):
             attempt.commit()
             return pub_ids, uploads
         attempt.rollback()  # unlocks all, as uploads are locked before learners, and these before questions

@@ -547,6 +547,26 @@ def test_I11_a_conflict_that_arrives_during_a_deletion_keeps_no_answers(
     assert payloads(engine) == [None]
 
 
+def test_I11_a_conflict_that_is_being_accepted_during_a_deletion_keeps_no_answers(engine: Engine) -> None:
+    """It arrived after the deletion had locked the learner's uploads."""
+    anns, bens = upload(ANNS), upload(BENS)
+    deliver(engine, anns)
+    ingest(engine, bens)
+    with ThreadPoolExecutor(1) as pool, engine.begin() as operator:
+        with engine.begin() as replay:
+            lock(replay, [uuid_of(anns)])
+            deletion = pool.submit(delete, named(engine, "deletion"), ANN)
+            wait_until_blocked(engine, deletion, "deletion")
+            deliver(engine, other(bens, ANNS))
+            (conflict,) = rows(engine, UploadConflict)
+            accept_conflict(operator, conflict["id"])
+        wait_until_blocked(engine, deletion, "deletion")
+        operator.commit()
+        deletion.result()
+    assert standing(engine, bens).reason == "learner_deleted"
+    assert payloads(engine) == [None, None, bens]
+
+
 def test_a_load_and_a_deletion_lock_questions_in_one_order(engine: Engine) -> None:
     new = {"questions": [question(111, subject="new"), question(110, subject="new")]}
     with ThreadPoolExecutor(2) as pool:
