@@ -46,10 +46,10 @@ _THEIR_CONFLICTS = f"""
 # Uploads are locked in the order of their ids, and before the learner, as in a replay. Uploads with one of
 # the learner's conflicts are locked, too: an operator may be accepting such a conflict, which makes it
 # the upload's content.
-_TO_LOCK = f"{_THEIRS} UNION ALL SELECT client_session_uuid FROM upload_conflicts WHERE {_THEIR_CONFLICTS}"  # noqa: S608
-_FIND_UPLOADS = text(_TO_LOCK)
+_OF_CONFLICTS = f"SELECT client_session_uuid FROM upload_conflicts WHERE {_THEIR_CONFLICTS}"  # noqa: S608  # as above
+_UPLOADS_OF_CONFLICTS = text(_OF_CONFLICTS)
 _LOCK_UPLOADS = text(f"""
-    SELECT client_session_uuid FROM uploads WHERE client_session_uuid IN ({_TO_LOCK})
+    SELECT client_session_uuid FROM uploads WHERE client_session_uuid IN ({_THEIRS} UNION ALL {_OF_CONFLICTS})
     ORDER BY client_session_uuid FOR NO KEY UPDATE
 """)  # noqa: S608  # made of the constants above
 
@@ -201,8 +201,8 @@ def _lock_what_is_theirs(
         left = scalars(connection, _PUB_IDS, learner | {"without_others": False})
         # While this waited, an upload may have got other content, or a conflict.
         uploads = scalars(connection, _UPLOADS, bound)
-        found = scalars(connection, _FIND_UPLOADS, bound | {"uploads": uploads})
-        if left == pub_ids and {*locked}.issuperset(found):
+        of_conflicts = scalars(connection, _UPLOADS_OF_CONFLICTS, bound | {"uploads": uploads})
+        if left == pub_ids and {*locked}.issuperset(uploads + of_conflicts):
             attempt.commit()
             return pub_ids, uploads
         attempt.rollback()  # unlocks all, as uploads are locked before learners, and these before questions
